@@ -1,0 +1,47 @@
+# `make demo` and `make test` set up everything they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint check fuzz clean
+
+demo: .venv/.demo
+	@$(BIN)/sresnet train digits
+
+test: .venv/.test
+	@$(BIN)/python -m pytest --numprocesses 2
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint
+	@$(BIN)/python -m pytest --numprocesses 2 --slow
+
+fuzz: .venv/.test
+	@SRESNET_FUZZ_CASES=100000 $(BIN)/python -m pytest --numprocesses 2 -k fuzz
+
+clean:
+	rm -rf .venv build dist
+
+# torch first and pinned, so that nothing else pulls another build of it.
+.venv/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sresnet needs Python 3.11 or newer, this is {v.major}.{v.minor}: run make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv
+	@echo "installing into .venv (a minute or two the first time)"
+	@$(PIP) torch numpy
+	@touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/.test: .venv/.torch pyproject.toml
+	@$(PIP) --editable '.[test]'
+	@touch $@ .venv/.demo
+
+.venv/.dev: .venv/.torch pyproject.toml
+	@$(PIP) --editable '.[dev]'
+	@touch $@ .venv/.test .venv/.demo

@@ -1,0 +1,1 @@
+"""Train, study and deploy residual spiking neural networks."""

@@ -1,0 +1,77 @@
+"""Frozen dataclasses <-> plain dictionaries: an unknown key or a value of the wrong type is an error."""
+
+import dataclasses
+import difflib
+from typing import Any, TypeVar, get_type_hints
+
+import typeguard
+
+from sresnet.errors import UserError
+
+C = TypeVar("C")
+
+
+def closest(value: str, choices: list[str]) -> str:
+    """The cure part of an "unknown name" message: the nearest choice, or all of them when none is near."""
+    near = difflib.get_close_matches(value, choices, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(sorted(choices))}"
+
+
+def check_types(config: Any) -> None:
+    """Raise UserError for the first field of a dataclass whose value does not have the annotated type."""
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        check_value(f"{type(config).__name__}.{field.name}", getattr(config, field.name), hints[field.name])
+
+
+def check_value(name: str, value: Any, annotation: Any) -> None:
+    """Raise UserError if `value` is not of the annotated type; True and False do not pass as numbers."""
+    try:
+        if isinstance(value, bool) and annotation in (int, float):
+            raise typeguard.TypeCheckError("is a bool")
+        typeguard.check_type(value, annotation)
+    except typeguard.TypeCheckError:
+        raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
+
+
+def describe_type(annotation: Any) -> str:
+    """A type as a reader would say it: `one of 'a', 'b'` for a Literal, the plain name otherwise."""
+    text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
+    if text.startswith("typing.Literal["):
+        return "one of " + text.removeprefix("typing.Literal[").removesuffix("]")
+    return text
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
+    """Build a dataclass from `to_dict`'s output, absent fields taking their defaults.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, a missing field without a default, or whatever the
+            dataclass itself refuses.
+    """
+    where = where or cls.__name__
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}: expected an object with named fields")
+    hints = get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UserError(f"{where} has no field {key!r}: {closest(key, list(fields))}")
+        annotation = hints[key]
+        if dataclasses.is_dataclass(annotation):
+            value = from_dict(annotation, value, f"{where}.{key}")  # type: ignore[arg-type]
+        elif isinstance(value, list):
+            value = tuple(value)
+        check_value(f"{where}.{key}", value, annotation)
+        arguments[key] = value
+    for name, field in fields.items():
+        absent = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if absent and name not in arguments:
+            raise UserError(f"{where} lacks the field {name!r}: add it, it has no default")
+    return cls(**arguments)

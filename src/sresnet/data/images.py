@@ -1,0 +1,48 @@
+"""What every image data set is turned into."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Labelled images, whole in memory.
+
+    Raises:
+        UserError: tensors of the wrong type or shape, a different number of images and labels, or a label that has no
+            class name.
+    """
+
+    images: Tensor
+    """Pixels, uint8 [N, C, H, W], 0 to 255."""
+    labels: Tensor
+    """Class of each image, int64 [N]."""
+    class_names: tuple[str, ...]
+    """Name of class 0, 1, ..."""
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise UserError(
+                f"images are {self.images.dtype} {tuple(self.images.shape)}: expected torch.uint8 [N, C, H, W]"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise UserError(
+                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected torch.int64, one per image, "
+                f"[{len(self.images)}]"
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
+            raise UserError(
+                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}: "
+                f"expected 0 to {len(self.class_names) - 1}, the index of a class name"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> "ImageSet":
+        """The images at `indices`, int64 [M], in that order."""
+        return ImageSet(images=self.images[indices], labels=self.labels[indices], class_names=self.class_names)

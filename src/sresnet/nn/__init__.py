@@ -1,0 +1,1 @@
+"""Modules: parameters and one call of an op each."""

@@ -1,0 +1,1 @@
+"""Functions on tensors, forward and backward: no modules, no files, no configuration."""

@@ -1,0 +1,72 @@
+"""The leaky integrate-and-fire neuron in plain PyTorch. This file is the definition; anything faster must equal it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sresnet.ops.surrogate import Surrogate
+
+
+class Spike(torch.autograd.Function):
+    """The hard step forward (Eq. 4), the surrogate backward (Eq. 24)."""
+
+    @staticmethod
+    def forward(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
+        return (u >= threshold if fires_at_threshold else u > threshold).to(u.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        u, ctx.threshold, ctx.surrogate, _ = inputs
+        ctx.save_for_backward(u)
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (u,) = ctx.saved_tensors
+        slope = ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
+        return grad_spikes * slope, None, None, None
+
+
+def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
+    """o = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
+    return Spike.apply(u, threshold, surrogate, fires_at_threshold)  # type: ignore[no-any-return]
+
+
+def lif_steps(
+    current: Tensor,
+    *,
+    leak: float | Tensor,
+    threshold: float,
+    surrogate: Surrogate,
+    fires_at_threshold: bool,
+    detach_reset: bool,
+    v: Tensor | None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """One (u, o, v) per time step of a layer whose input is current [T, ...]:
+
+        u[t] = leak * v[t-1] + current[t]       charge (Eqs. 3, 5)
+        o[t] = g(u[t])                          fire   (Eqs. 4, 6)
+        v[t] = u[t] - threshold * o[t]          reset by subtraction (Section 3.1)
+
+    With `detach_reset` no gradient flows through the subtracted spike, so du[t+1]/du[t] = leak (Eq. 23).
+    """
+    v = torch.zeros_like(current[0]) if v is None else v
+    for current_t in current:
+        u = leak * v + current_t
+        o = spike(u, threshold, surrogate, fires_at_threshold)
+        v = u - threshold * (o.detach() if detach_reset else o)
+        yield u, o, v
+
+
+def lif_reference(current: Tensor, **neuron: Any) -> tuple[Tensor, Tensor]:
+    """Spikes o [T, ...] and the potential v after the last step [...]; the arguments are those of `lif_steps`."""
+    spikes = []
+    for _, o, v in lif_steps(current, **neuron):  # noqa: B007 - the last v is the result
+        spikes.append(o)
+    return torch.stack(spikes), v
+
+
+def membrane_reference(current: Tensor, **neuron: Any) -> Tensor:
+    """Membrane potentials before reset u [T, ...]; the arguments are those of `lif_steps`."""
+    return torch.stack([u for u, _, _ in lif_steps(current, **neuron)])

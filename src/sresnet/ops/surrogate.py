@@ -1,0 +1,90 @@
+"""Surrogate derivatives of the spike function (paper Sections 2.2 and 3.3).
+
+The spike o = [u > theta] has no useful derivative; backward uses a bump instead, placed where x = 0 with
+
+    x = u / theta - center           center = 1: on the threshold (released code); 0: Eq. 24 as printed
+    do/du = height * shape(x / width)
+
+`height` is do/du at the top, in spikes per unit of potential; `width` is in units of the threshold. `integral` is the
+smooth step whose true derivative is the surrogate: with it in place of the hard step, finite differences see the same
+gradient as backward, which is how the tests check it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triangle:
+    """height * max(0, 1 - |x| / width): Eq. 24, with the paper's height alpha = 0.3."""
+
+    height: float = 0.3
+    width: float = 1.0
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        return self.height * (1 - x.abs() / self.width).clamp(min=0)
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        z = (x / self.width).clamp(-1, 1)
+        return self.height * self.width * (0.5 + z - 0.5 * z * z.abs())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rectangle:
+    """height where |x| < width, else 0. Zheng et al. 2021 use height 1, width 0.5."""
+
+    height: float = 1.0
+    width: float = 0.5
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        return self.height * (x.abs() < self.width).to(x.dtype)
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        return self.height * (x.clamp(-self.width, self.width) + self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcTan:
+    """height / (1 + (x / width)^2), half its height at |x| = width. Fang et al. 2021 use height 1, width 1/pi."""
+
+    height: float = 1.0
+    width: float = 1 / math.pi
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        return self.height / (1 + (x / self.width).square())
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        return self.height * self.width * (torch.atan(x / self.width) + math.pi / 2)
+
+
+Surrogate = Triangle | Rectangle | ArcTan
+
+SURROGATES: dict[str, type[Surrogate]] = {"triangle": Triangle, "rectangle": Rectangle, "arctan": ArcTan}
+
+
+def make_surrogate(shape: str, *, height: float, width: float, center: float) -> Surrogate:
+    """The surrogate called `shape` ("triangle", "rectangle" or "arctan").
+
+    Raises:
+        UserError: another name, or a height or width that is not positive.
+    """
+    if shape not in SURROGATES:
+        raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join(SURROGATES)}")
+    for name, value in (("height", height), ("width", width)):
+        if not value > 0:
+            raise UserError(f"surrogate {name} {value} is not positive: no gradient would pass; the paper uses 0.3 and 1")
+    return SURROGATES[shape](height=height, width=width, center=center)
