@@ -1,1 +1,121 @@
 """Whole networks, by name."""
+
+import dataclasses
+import re
+from typing import Any, Literal, get_args
+
+from sresnet.config import closest, from_dict
+from sresnet.errors import UserError
+from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
+from sresnet.models.sresnet import SResNetConfig, sresnet
+from sresnet.models.vgg import VGGConfig, vgg
+
+__all__ = [
+    "ModelConfig",
+    "NetworkConfig",
+    "SResNetConfig",
+    "SpikingNetwork",
+    "StreamState",
+    "VGGConfig",
+    "build",
+    "create_model",
+    "list_models",
+    "model_config",
+    "model_config_from_dict",
+    "num_parameters",
+]
+
+ModelConfig = SResNetConfig | VGGConfig
+
+Compat = Literal["paper", "released-code"]
+
+COMPAT: dict[str, dict[str, Any]] = {
+    "paper": {
+        "fires_at_threshold": True,
+        "surrogate_center": 0.0,
+        "norm_bias": False,
+        "skip_norm": False,
+        "leak": 0.874,
+    },
+    "released-code": {
+        "fires_at_threshold": False,
+        "surrogate_center": 1.0,
+        "norm_bias": True,
+        "skip_norm": True,
+        "leak": 0.8744,
+    },
+}
+"""Where the paper's text and its released code differ on the network: docs/paper-and-code.md."""
+
+RELU_TWIN: dict[str, Any] = {
+    "neuron": "relu",
+    "connection": "s2m",  # the skip joins before the nonlinearity, as in He et al. 2016
+    "norm": "time-averaged",
+    "norm_bias": True,
+    "num_steps": 1,
+}
+"""What turns an S-ResNet into the ResNet of He et al. 2016: the same topology code, other units (Table 15)."""
+
+DEPTHS = (8, 14, 20, 26, 32, 38, 44, 56, 110)
+
+
+def list_models() -> dict[str, str]:
+    """Model name -> one line about it. S-ResNets and ResNets exist at every depth 6n + 2, not only those listed."""
+    names = {f"sresnet{depth}": f"S-ResNet of depth {depth} (Table 1, Fig. 2)" for depth in DEPTHS}
+    names |= {f"resnet{depth}": f"non-spiking twin of sresnet{depth} (Table 15)" for depth in DEPTHS}
+    names["vgg11"] = "spiking VGG11 without residual connections (Fig. 3)"
+    return names
+
+
+def model_config(name: str, *, compat: Compat | None = None, **fields: Any) -> ModelConfig:
+    """The configuration called `name`, with some fields changed; arguments and errors as `create_model`."""
+    defaults: dict[str, Any]
+    if match := re.fullmatch(r"(s?)resnet(\d+)", name):
+        family: type[ModelConfig] = SResNetConfig
+        defaults = {"depth": int(match[2])} | ({} if match[1] else RELU_TWIN)
+    elif name == "vgg11":
+        family, defaults = VGGConfig, {}
+    else:
+        raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
+    known = [field.name for field in dataclasses.fields(family)]
+    if compat is not None:
+        if compat not in COMPAT:
+            raise UserError(f"compat {compat!r} is unknown: choose from {', '.join(get_args(Compat))}")
+        defaults |= {key: value for key, value in COMPAT[compat].items() if key in known}
+    for key in fields:
+        if key not in known:
+            raise UserError(f"{name} has no field {key!r}: {closest(key, known)}")
+    return family(**(defaults | fields))
+
+
+def build(config: ModelConfig) -> SpikingNetwork:
+    """The network that `config` describes, freshly initialised from torch's random generator."""
+    return sresnet(config) if isinstance(config, SResNetConfig) else vgg(config)
+
+
+def create_model(name: str, *, compat: Compat | None = None, **fields: Any) -> SpikingNetwork:
+    """The network called `name`, freshly initialised from torch's random generator.
+
+    Args:
+        name: see `list_models`.
+        compat: None: what reproduces the paper's numbers; "paper": the text to the letter; "released-code": the
+            authors' code to the letter. Sets every field on which they differ; `fields` go before it.
+        fields: of `SResNetConfig` or `VGGConfig`: num_classes, base_filters, num_steps, connection, norm, leak, ...
+
+    Raises:
+        UserError: an unknown name or field, or a value that its configuration refuses.
+    """
+    return build(model_config(name, compat=compat, **fields))
+
+
+def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """The inverse of `config.to_dict` for any network's configuration.
+
+    Raises:
+        UserError: an unknown family or field, or a value that the configuration refuses.
+    """
+    families: dict[str, type[ModelConfig]] = {"sresnet": SResNetConfig, "vgg": VGGConfig}
+    family = values.get("family") if isinstance(values, dict) else None
+    if family not in families:
+        raise UserError(f"model family {family!r} is unknown: this configuration is not one of {', '.join(families)}")
+    return from_dict(families[family], values, "model")

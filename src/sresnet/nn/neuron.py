@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from sresnet.config import closest
 from sresnet.errors import UserError
-from sresnet.ops import lif as lif_op
-from sresnet.ops.lif import LIFOutput
+from sresnet.nn.signal import LayerRecord, Trace
+from sresnet.ops.lif import lif, membrane
 from sresnet.ops.surrogate import Surrogate, Triangle
 
 NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
@@ -17,14 +18,29 @@ NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronConfig:
-    """What all the neurons of a network have in common."""
+    """What all the neurons of a network have in common.
+
+    Raises:
+        UserError: an unknown kind.
+    """
 
     kind: NeuronKind = "lif"
+    """lif: fixed leak; if: no leak; plif: each layer learns its leak; plif-shared: the network learns one; relu: no
+    spikes, no memory, the non-spiking twin."""
     leak: float = 0.874
+    """Fraction of the potential kept per step (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
+    """Firing threshold, in the unit of the potential."""
     surrogate: Surrogate = Triangle()
+    """Derivative of the spike in backward (Eq. 24)."""
     fires_at_threshold: bool = False
+    """u >= threshold fires (Eq. 4) instead of u > threshold (released code)."""
     detach_reset: bool = True
+    """No gradient through the reset."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(NeuronKind):
+            raise UserError(f"neuron {self.kind!r} is unknown: {closest(self.kind, list(get_args(NeuronKind)))}")
 
 
 def leak_parameter(leak: float) -> nn.Parameter:
@@ -39,11 +55,14 @@ def leak_parameter(leak: float) -> nn.Parameter:
 
 
 class Neuron(nn.Module):
-    """IF, LIF or PLIF neurons: current [T, ...] -> spikes [T, ...] and the potential that is left. See `ops.lif`.
+    """IF, LIF or PLIF neurons: current [T, ...] -> spikes [T, ...]. The equations are in `ops.lif`.
 
     Args:
-        config: kind and constants. "if" has no leak (1); "lif" the fixed `leak`; "plif" learns its own, starting there.
-        shared_leak: the parameter of "plif-shared", one for the network, made by `leak_parameter`.
+        config: kind and constants.
+        shared_leak: the parameter of kind "plif-shared", made once for the network by `leak_parameter`.
+
+    Raises:
+        UserError: "plif-shared" without `shared_leak`, or a start value outside (0, 1) for a learned leak.
     """
 
     def __init__(self, config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> None:
@@ -54,31 +73,46 @@ class Neuron(nn.Module):
             self.leak_logit = leak_parameter(config.leak)
         elif config.kind == "plif-shared":
             if shared_leak is None:
-                raise UserError("neuron 'plif-shared' needs shared_leak: make one with leak_parameter(0.874) for all")
+                raise UserError("neuron 'plif-shared' has no shared_leak: make one with leak_parameter(0.874) for all")
             self.leak_logit = shared_leak
 
     def leak(self) -> float | Tensor:
-        """The fraction of the potential kept per step."""
+        """Fraction of the potential kept per step; a scalar tensor where it is learned."""
         if self.leak_logit is not None:
             return torch.sigmoid(self.leak_logit)
         return 1.0 if self.config.kind == "if" else self.config.leak
 
-    def forward(self, current: Tensor, v: Tensor | None = None) -> LIFOutput:
-        """Run the neurons over T steps, from the potential `v` that an earlier call left (None: zero)."""
-        return lif_op.lif(current, v=v, **self.constants())
-
-    def membrane(self, current: Tensor, v: Tensor | None = None) -> Tensor:
-        """Membrane potentials before reset [T, ...] for the same arguments as `forward`."""
-        return lif_op.membrane(current, v=v, **self.constants())
-
-    def constants(self) -> "dict[str, Any]":
-        return {
+    def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
+        config = self.config
+        constants = {
             "leak": self.leak(),
-            "threshold": self.config.threshold,
-            "surrogate": self.config.surrogate,
-            "fires_at_threshold": self.config.fires_at_threshold,
-            "detach_reset": self.config.detach_reset,
+            "threshold": config.threshold,
+            "surrogate": config.surrogate,
+            "fires_at_threshold": config.fires_at_threshold,
+            "detach_reset": config.detach_reset,
+            "v": trace.v.get(self) if trace else None,
         }
+        spikes, v = lif(current, **constants)
+        if trace:
+            trace.v[self] = v
+            if self in trace.wanted:
+                trace.records[self] = LayerRecord(spikes, membrane(current, **constants), spikes)
+        return spikes
 
     def extra_repr(self) -> str:
         return f"{self.config.kind}, leak={float(self.leak()):.4g}, threshold={self.config.threshold:g}"
+
+
+class Rectifier(nn.Module):
+    """max(0, current): the unit of the non-spiking twin (Table 15), in the place of a `Neuron`."""
+
+    def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
+        output = torch.relu(current)
+        if trace and self in trace.wanted:
+            trace.records[self] = LayerRecord(output, current, output)
+        return output
+
+
+def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> Neuron | Rectifier:
+    """One layer of what `config` describes; errors as `Neuron`."""
+    return Rectifier() if config.kind == "relu" else Neuron(config, shared_leak)

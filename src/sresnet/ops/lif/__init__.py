@@ -1,5 +1,6 @@
 """Leaky integrate-and-fire neurons over T steps: one checked function, whatever computes it."""
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from sresnet.errors import UserError
 from sresnet.ops.lif.reference import lif_reference, membrane_reference
 from sresnet.ops.surrogate import Surrogate, Triangle
 
-__all__ = ["LIFOutput", "lif", "membrane"]
+__all__ = ["LIFOutput", "check_constants", "lif", "membrane"]
 
 PAPER_SURROGATE = Triangle()
 
@@ -94,14 +95,19 @@ def check_arguments(current: Tensor, leak: float | Tensor, threshold: float, v: 
     """Raise the errors that `lif` documents."""
     if current.ndim < 1 or current.shape[0] == 0:
         raise UserError(f"current has shape {tuple(current.shape)}: expected [T, ...] with at least one time step")
-    if not threshold > 0:
-        raise UserError(f"threshold {threshold} is not positive: neurons would fire at rest; the paper uses 1")
-    if not isinstance(leak, Tensor) and not 0 < leak <= 1:
-        raise UserError(
-            f"leak {leak} is outside (0, 1]: it is the fraction of the potential kept per step, 0.874 in the paper"
-        )
+    check_constants(leak, threshold)
     if v is not None and v.shape != current.shape[1:]:
         raise UserError(
             f"v has shape {tuple(v.shape)}, one step of the current {tuple(current.shape[1:])}: "
             "pass the v that the previous call returned for the same batch"
+        )
+
+
+def check_constants(leak: float | Tensor, threshold: float) -> None:
+    """Raise UserError for a threshold that is not positive or a fixed leak outside (0, 1]."""
+    if not 0 < threshold < math.inf:
+        raise UserError(f"threshold {threshold} is not positive: neurons would fire at rest; the paper uses 1")
+    if not isinstance(leak, Tensor) and not 0 < leak <= 1:
+        raise UserError(
+            f"leak {leak} is outside (0, 1]: it is the fraction of the potential kept per step, 0.874 in the paper"
         )

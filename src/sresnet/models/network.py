@@ -1,0 +1,257 @@
+"""The network: encoder -> layers -> readout, for any list of layers, and the configuration that all networks share."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Self, overload
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.config import check_types, closest
+from sresnet.errors import UserError
+from sresnet.nn.encoder import ENCODERS, EncoderKind
+from sresnet.nn.neuron import Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
+from sresnet.nn.norm import NormConfig, NormKind
+from sresnet.nn.readout import Readout
+from sresnet.nn.signal import LayerRecord, Signal, Trace
+from sresnet.ops.lif import check_constants
+from sresnet.ops.surrogate import make_surrogate
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What every network of the package has. The defaults are those that reproduce the paper's numbers.
+
+    Raises:
+        UserError: a field of the wrong type or out of range.
+    """
+
+    num_classes: int = 10
+    """Classes to tell apart."""
+    in_channels: int = 3
+    """Channels of an image, or the two polarities of event frames."""
+    num_steps: int = 50
+    """Time steps T (Section 3.5)."""
+    norm: NormKind = "bntt"
+    """bntt: statistics per time step; time-averaged: one set; tdbn: scaled to the threshold; none."""
+    norm_bias: bool = False
+    """Norms learn a shift beta. The paper's parameter counts say no; the released code trains it by accident."""
+    neuron: NeuronKind = "lif"
+    """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes."""
+    leak: float = 0.874
+    """Fraction of the potential kept per step, in (0, 1] (Section 3.5); where a learned leak starts."""
+    threshold: float = 1.0
+    """Firing threshold."""
+    surrogate: Literal["triangle", "rectangle", "arctan"] = "triangle"
+    """Shape of the derivative that backward uses for the spike (Eq. 24)."""
+    surrogate_height: float = 0.3
+    """Its height, alpha of Eq. 24."""
+    surrogate_width: float = 1.0
+    """Its width, in units of the threshold."""
+    surrogate_center: float = 1.0
+    """Where u / threshold has the top: 1 is the threshold (released code), 0 is Eq. 24 as printed."""
+    fires_at_threshold: bool = False
+    """u >= threshold fires (Eq. 4) instead of u > threshold (released code)."""
+    detach_reset: bool = True
+    """No gradient through the reset (released code)."""
+    encoder: EncoderKind = "direct"
+    """direct: the image at every step; poisson: spikes from intensities; poisson-signed: the released code's."""
+    boosting: bool = False
+    """Ten neurons per class vote (Section 3.2.3)."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("num_classes", "in_channels"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} is less than 1: a network needs at least one")
+        check_constants(self.leak, self.threshold)
+        if self.neuron.startswith("plif"):
+            leak_parameter(self.leak)
+        self.norm_config()
+        self.neuron_config()
+
+    def norm_config(self) -> NormConfig:
+        """The part that the norms need."""
+        return NormConfig(kind=self.norm, num_steps=self.num_steps, bias=self.norm_bias)
+
+    def neuron_config(self) -> NeuronConfig:
+        """The part that the neurons need."""
+        return NeuronConfig(
+            kind=self.neuron,
+            leak=self.leak,
+            threshold=self.threshold,
+            surrogate=make_surrogate(
+                self.surrogate,
+                height=self.surrogate_height,
+                width=self.surrogate_width,
+                center=self.surrogate_center,
+            ),
+            fires_at_threshold=self.fires_at_threshold,
+            detach_reset=self.detach_reset,
+        )
+
+
+class StreamState(NamedTuple):
+    """What `SpikingNetwork.step` hands from one time step of a live stream to the next."""
+
+    steps: int
+    """Time steps seen so far."""
+    v: tuple[Tensor, ...]
+    """Potentials of every layer of neurons."""
+    potential: Tensor
+    """Potential of the readout neurons, [N, num_classes]."""
+
+
+class SpikingNetwork(nn.Module):
+    """encoder -> layers -> readout. Holds parameters only: no call leaves anything behind (but batch-norm statistics).
+
+    Args:
+        config: what it was built from; saved beside its weights.
+        layers: name -> layer, each Signal -> Signal, in the order they run.
+        readout: spikes of the last layer -> class scores per step.
+    """
+
+    def __init__(self, config: NetworkConfig, layers: Mapping[str, nn.Module], readout: Readout) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleDict(dict(layers))
+        self.readout = readout
+        self.backbone_frozen = False
+
+    @overload
+    def forward(self, x: Tensor, *, num_steps: int | None = None, record: None = None) -> Tensor: ...
+    @overload
+    def forward(
+        self, x: Tensor, *, num_steps: int | None = None, record: Sequence[str]
+    ) -> tuple[Tensor, dict[str, LayerRecord]]: ...
+    def forward(
+        self, x: Tensor, *, num_steps: int | None = None, record: Sequence[str] | None = None
+    ) -> Tensor | tuple[Tensor, dict[str, LayerRecord]]:
+        """Class scores [N, num_classes]: the readout's potential after T steps, divided by T (Section 3.3).
+
+        Args:
+            x: images [N, C, H, W], or event frames [N, T, C, H, W].
+            num_steps: time steps to run, the first of the network's (Table 16); None: all.
+            record: names of layers of neurons (`neuron_names`) to return spikes and membranes of.
+
+        Returns:
+            Scores; with `record` also {name: LayerRecord}.
+
+        Raises:
+            UserError: x of the wrong shape, more steps than there are norms or frames for, or an unknown layer.
+        """
+        if record is None:
+            return self.forward_steps(x, num_steps=num_steps).mean(0)
+        neurons = dict(self.named_neurons())
+        for name in record:
+            if name not in neurons:
+                raise UserError(f"record names {name!r}, no layer of neurons: {closest(name, list(neurons))}")
+        trace = Trace(wanted=frozenset(neurons[name] for name in record))
+        scores = self.forward_steps(x, num_steps=num_steps, trace=trace).mean(0)
+        return scores, {name: trace.records[neurons[name]] for name in record}
+
+    def forward_steps(self, x: Tensor, *, num_steps: int | None = None, trace: Trace | None = None) -> Tensor:
+        """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
+        return self.readout(self.forward_features(x, num_steps=num_steps, trace=trace))
+
+    def forward_features(self, x: Tensor, *, num_steps: int | None = None, trace: Trace | None = None) -> Tensor:
+        """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`."""
+        return self.run_layers(self.encode(x, num_steps), trace).spikes
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Class scores [N, num_classes] from what `forward_features` returns."""
+        return self.readout(features).mean(0)
+
+    def run_layers(self, x: Tensor, trace: Trace | None) -> Signal:
+        """The layers one after the other on encoded input [T, N, C, H, W]."""
+        signal = Signal(x, x)
+        for layer in self.layers.values():
+            signal = layer(signal, trace)
+        return signal
+
+    def encode(self, x: Tensor, num_steps: int | None) -> Tensor:
+        """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
+        if x.ndim not in (4, 5) or x.shape[-3] != self.config.in_channels:
+            raise UserError(
+                f"input has shape {tuple(x.shape)}: expected images [N, {self.config.in_channels}, H, W] or event "
+                f"frames [N, T, {self.config.in_channels}, H, W]"
+            )
+        if num_steps is not None and num_steps < 1:
+            raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
+        if x.ndim == 4:
+            return ENCODERS[self.config.encoder](x, self.config.num_steps if num_steps is None else num_steps)
+        if num_steps is not None and num_steps > x.shape[1]:
+            raise UserError(f"num_steps {num_steps} is more than the {x.shape[1]} frames given: ask for at most that")
+        return x.transpose(0, 1)[:num_steps]
+
+    def step(self, x: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
+        """One time step of a live stream; after k calls the scores are those of `forward` with num_steps=k.
+
+        Args:
+            x: this step's input [N, C, H, W]: an event frame, or the image again, which the encoder then encodes.
+            state: what the previous step returned; None starts a stream.
+
+        Returns:
+            Scores so far [N, num_classes], and the state for the next step.
+
+        Raises:
+            UserError: x of the wrong shape, a state of another batch, or more steps than the norms were built for.
+        """
+        if x.ndim != 4:
+            raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
+        steps = state.steps if state else 0
+        neurons = [module for _, module in self.named_neurons() if isinstance(module, Neuron)]
+        trace = Trace(first_step=steps, v=dict(zip(neurons, state.v, strict=True)) if state else {})
+        current = self.forward_steps(x, num_steps=1, trace=trace)[0]
+        potential = current + state.potential if state else current
+        return potential / (steps + 1), StreamState(steps + 1, tuple(trace.v[n] for n in neurons), potential)
+
+    def named_neurons(self) -> Iterable[tuple[str, Neuron | Rectifier]]:
+        """(name, module) of every layer of neurons in the order they were built."""
+        for name, module in self.layers.named_modules():
+            if isinstance(module, Neuron | Rectifier):
+                yield name, module
+
+    @property
+    def neuron_names(self) -> list[str]:
+        """Names that `record` takes."""
+        return [name for name, _ in self.named_neurons()]
+
+    @property
+    def num_features(self) -> int:
+        """Channels that the readout sees."""
+        return self.readout.linear.in_features
+
+    def get_classifier(self) -> nn.Linear:
+        """The trainable part of the readout."""
+        return self.readout.linear
+
+    def reset_classifier(self, num_classes: int, *, boosting: bool = False) -> None:
+        """Replace the readout by a new one, freshly initialised, for `num_classes`; `config` follows."""
+        self.config = replace(self.config, num_classes=num_classes, boosting=boosting)
+        weight = self.readout.linear.weight
+        self.readout = Readout(self.num_features, num_classes, boosting=boosting).to(weight.device, weight.dtype)
+
+    def freeze_backbone(self, frozen: bool = True) -> None:
+        """Stop training all but the readout: no gradients, and norms keep their statistics also after `train()`."""
+        self.backbone_frozen = frozen
+        self.layers.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, of which a frozen backbone takes no part."""
+        super().train(mode)
+        if self.backbone_frozen:
+            self.layers.eval()
+        return self
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Trainable numbers, shared ones once, as the paper counts them (Tables 6, 7)."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def shared_leak_of(config: NetworkConfig) -> dict[str, Any]:
+    """Keyword argument for every layer: the one leak of "plif-shared", nothing otherwise."""
+    return {"shared_leak": leak_parameter(config.leak)} if config.neuron == "plif-shared" else {}
+

@@ -1,0 +1,86 @@
+"""A network in one file: safetensors weights whose metadata holds the configuration."""
+
+import json
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sresnet.config import closest, to_dict
+from sresnet.errors import UserError
+from sresnet.models import build, model_config_from_dict
+from sresnet.models.network import SpikingNetwork
+
+WEIGHTS = "weights.safetensors"
+"""Name of the file in a run folder."""
+
+
+def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
+    """name -> parameter or buffer, a shared one under its first name only."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def save_model(model: SpikingNetwork, path: str | Path) -> None:
+    """Write weights and configuration to `path`, whole or not at all."""
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
+    part = path.with_name(path.name + ".part")
+    safetensors.torch.save_file(tensors, part, metadata={"model": json.dumps(to_dict(model.config))})
+    part.replace(path)
+
+
+def load(path: str | Path) -> SpikingNetwork:
+    """The network saved in a run folder or weights file, on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
+            that do not fit the configuration.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / WEIGHTS).exists():
+            raise UserError(f"{path} holds no {WEIGHTS}: give a run folder whose training has saved, or a weights file")
+        path = path / WEIGHTS
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a run folder or a weights file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}): save it again; the authors' checkpoints need "
+            "sresnet.load_released"
+        ) from None
+    if "model" not in metadata:
+        raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
+    try:
+        config = model_config_from_dict(json.loads(metadata["model"]))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} has a damaged configuration ({error}): save it again") from None
+    model = build(config)
+    load_tensors(model, tensors, where=str(path))
+    return model.eval()
+
+
+def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], *, where: str) -> None:
+    """Copy `tensors` into the parameters and buffers of `model`, every one exactly once.
+
+    Raises:
+        UserError: a missing or surplus name, or another shape.
+    """
+    own = tensors_of(model)
+    for name in tensors:
+        if name not in own:
+            raise UserError(f"{where} holds {name!r}, unknown to this network: {closest(name, list(own))}")
+    with torch.no_grad():
+        for name, target in own.items():
+            if name not in tensors:
+                raise UserError(f"{where} lacks {name!r}: it was saved from another network")
+            if tensors[name].shape != target.shape:
+                raise UserError(
+                    f"{where}: {name} has shape {tuple(tensors[name].shape)}, this network needs {tuple(target.shape)}"
+                )
+            target.copy_(tensors[name])

@@ -1,0 +1,85 @@
+"""S-ResNet (Section 3.2.2, Table 1, Fig. 2), and with other units its non-spiking twin (Table 15).
+
+3x3 stem, three stages of n residual blocks with F, 2F, 4F filters, each stage at half the size of the one before,
+global average pool, linear readout: depth 6n + 2.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from sresnet.errors import UserError
+from sresnet.models.network import NetworkConfig, SpikingNetwork, shared_leak_of
+from sresnet.nn.layer import Pool, SpikingLayer
+from sresnet.nn.readout import Readout
+from sresnet.nn.residual import Connection, ResidualBlock, SkipKind, check_connection
+
+StemKind = Literal["c3", "c3s2", "c5s2-pool"]
+
+STEMS: dict[str, dict[str, int]] = {
+    "c3": {"kernel_size": 3, "stride": 1},
+    "c3s2": {"kernel_size": 3, "stride": 2},
+    "c5s2-pool": {"kernel_size": 5, "stride": 2},
+}
+"""Table 13: for 32x32, for 64x64 (c32k3s2), and for 128x128 (c32k5s2 followed by MPk2s2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SResNetConfig(NetworkConfig):
+    """An S-ResNet. The defaults are the paper's S-ResNet38 (634,000 parameters)."""
+
+    family: Literal["sresnet"] = "sresnet"
+    """Tells saved configurations apart."""
+    depth: int = 38
+    """Layers with weights, 6n + 2: 8, 14, 20, 26, 32, 38, 44, ..."""
+    base_filters: int = 16
+    """Filters F of the first stage."""
+    connection: Connection = "s2s"
+    """Residual connection: s2s, s2m, v2v (Section 3.2.1), or none."""
+    skip: SkipKind = "plain"
+    """What lies on the skip path: plain; spiking (Fang et al.); tdbn (Zheng et al.); learned weights."""
+    skip_norm: bool = True
+    """A norm after the 1x1 convolution of the skip (released code; the parameter counts agree), not bare (Eq. 13)."""
+    stem: StemKind = "c3"
+    """First layer: c3 for 32x32 inputs, c3s2 for 64x64, c5s2-pool for 128x128 (Table 13)."""
+    downsample: Literal["stride", "max", "avg"] = "stride"
+    """How stages 2 and 3 halve the size: stride 2 (paper), or a 2x2 pool before the stage."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth < 8 or (self.depth - 2) % 6:
+            below = max(8, (self.depth - 2) // 6 * 6 + 2)
+            raise UserError(f"depth {self.depth} is not 6n + 2: the nearest are {below} and {below + 6}")
+        if self.base_filters < 1:
+            raise UserError(f"base_filters {self.base_filters} is less than 1: the paper uses 16 and 32")
+        check_connection(self.connection, self.skip)
+
+
+def sresnet(config: SResNetConfig) -> SpikingNetwork:
+    """Build the network that `config` describes, freshly initialised."""
+    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
+    filters = config.base_filters
+    v2v = config.connection == "v2v"
+    layers: dict[str, nn.Module] = {
+        "stem": SpikingLayer(config.in_channels, filters, **STEMS[config.stem], **shared),
+    }
+    if config.stem == "c5s2-pool":
+        layers["stem_pool"] = Pool("max", current=v2v)
+    channels = filters
+    for stage in (1, 2, 3):
+        shrinks = stage > 1
+        if shrinks and config.downsample != "stride":
+            layers[f"stage{stage}_pool"] = Pool(config.downsample, current=v2v)
+        for block in range(1, (config.depth - 2) // 6 + 1):
+            layers[f"stage{stage}_block{block}"] = ResidualBlock(
+                channels,
+                filters * 2 ** (stage - 1),
+                stride=2 if shrinks and block == 1 and config.downsample == "stride" else 1,
+                connection=config.connection,
+                skip=config.skip,
+                skip_norm=config.skip_norm,
+                **shared,
+            )
+            channels = filters * 2 ** (stage - 1)
+    return SpikingNetwork(config, layers, Readout(channels, config.num_classes, boosting=config.boosting))

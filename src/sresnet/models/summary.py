@@ -1,0 +1,124 @@
+"""What a network is made of: layers, shapes, parameters, and the operations of one time step."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.models import ModelConfig, build
+from sresnet.models.network import num_parameters
+from sresnet.nn.neuron import Neuron
+
+InputKind = Literal["real", "sums of spikes", "spikes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSummary:
+    """One convolution or linear layer, with the norm behind it."""
+
+    name: str
+    kernel: str
+    """Such as "3x3", "1x1 /2" (stride 2), or "linear"."""
+    output: tuple[int, ...]
+    """Shape of its output for one image and step: (C, H, W), or (outputs,)."""
+    parameters: int
+    """Its weights and those of the norm behind it, all time steps together."""
+    input_kind: InputKind
+    """What it multiplies its weights by."""
+    connections: int
+    """How often one of its weights meets an input in one step of one image."""
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Per image and step: all connections where the input is real, else none."""
+        return self.connections if self.input_kind == "real" else 0
+
+    @property
+    def spike_additions(self) -> int:
+        """Per image and step if every input neuron sent one spike; a real step needs this times the mean input."""
+        return self.connections - self.multiply_accumulates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A whole network."""
+
+    layers: tuple[LayerSummary, ...]
+    """In the order they run."""
+    parameters: int
+    """As the paper counts them (Tables 6, 7): convolutions, norms of all steps, readout, learned leaks."""
+    neurons: int
+    """Spiking neurons, per image."""
+
+
+def summarise(config: ModelConfig, image_size: int = 32) -> Summary:
+    """Build the network of `config` and follow one time step of one square image of `image_size` pixels through it.
+
+    What a layer receives is observed, not assumed: every neuron is made to send random spikes, and the values that
+    arrive tell spikes, sums of spikes and real numbers apart. Averages of spikes are real numbers.
+
+    Raises:
+        UserError: what `build` raises.
+    """
+    model = build(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    norms = norm_behind(model)
+    names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
+    layers: list[LayerSummary] = []
+    neurons = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        is_convolution = isinstance(module, nn.Conv2d)
+        # A convolution sees [1, C, H, W], one step of one image; the readout [1, 1, C].
+        shape = tuple(output.shape[1:] if is_convolution else output.shape[2:])
+        layers.append(
+            LayerSummary(
+                name=names[module],
+                kernel=kernel_of(module),
+                output=shape,
+                parameters=module.weight.numel() + (num_parameters(norms[module]) if module in norms else 0),
+                input_kind=kind_of(inputs[0]),
+                connections=module.weight.numel() * (shape[1] * shape[2] if is_convolution else 1),
+            )
+        )
+
+    def spike_at_random(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        neurons.append(output.numel())
+        return torch.randint(0, 2, output.shape, generator=generator).to(output.dtype)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(watch)
+        elif isinstance(module, Neuron):
+            module.register_forward_hook(spike_at_random)
+    with torch.no_grad():
+        model(torch.rand(1, config.in_channels, image_size, image_size, generator=generator), num_steps=1)
+    return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))
+
+
+def norm_behind(model: nn.Module) -> dict[nn.Module, nn.Module]:
+    """Convolution -> the norm that follows it: our layers name them conv and norm, conv1 and norm1, ..."""
+    pairs = {}
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            norm = getattr(parent, name.replace("conv", "norm"), None)
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.Module):
+                pairs[child] = norm
+    return pairs
+
+
+def kernel_of(layer: nn.Conv2d | nn.Linear) -> str:
+    """Kernel and stride as people write them."""
+    if isinstance(layer, nn.Linear):
+        return "linear"
+    size = f"{layer.kernel_size[0]}x{layer.kernel_size[1]}"
+    return size if layer.stride[0] == 1 else f"{size} /{layer.stride[0]}"
+
+
+def kind_of(values: Tensor) -> InputKind:
+    """Spikes are 0 and 1 (or -1 from the signed encoder); sums of them are whole numbers."""
+    if not torch.equal(values, values.round()):
+        return "real"
+    return "spikes" if values.abs().max() <= 1 else "sums of spikes"

@@ -1,0 +1,55 @@
+"""The spiking VGG11 that Fig. 3 compares with: no residual connections. Topology of Kim & Panda 2021."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from sresnet.errors import UserError
+from sresnet.models.network import NetworkConfig, SpikingNetwork, shared_leak_of
+from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer
+from sresnet.nn.readout import Readout
+
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+"""Filters of VGG11's convolutions; a 2x2 pool follows each stage, a global one the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGGConfig(NetworkConfig):
+    """A spiking VGG11: eight convolutions, one hidden layer, readout."""
+
+    family: Literal["vgg"] = "vgg"
+    """Tells saved configurations apart."""
+    width: float = 1.0
+    """Factor on all numbers of filters."""
+    hidden: int = 4096
+    """Neurons of the fully connected layer before the readout."""
+    downsample: Literal["avg", "max"] = "avg"
+    """How the size is halved."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.width <= 16:
+            raise UserError(f"width {self.width} is outside (0, 16]: it multiplies the filters, 1 is VGG11")
+        if self.hidden < 1:
+            raise UserError(f"hidden {self.hidden} is less than 1: Kim & Panda use 4096")
+
+
+def vgg(config: VGGConfig) -> SpikingNetwork:
+    """Build the network that `config` describes, freshly initialised."""
+    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
+    layers: dict[str, nn.Module] = {}
+    channels = config.in_channels
+    number = 0
+    for stage, filters in enumerate(STAGES, start=1):
+        if stage > 1:
+            layers[f"pool{stage - 1}"] = Pool(config.downsample)
+        for base_width in filters:
+            number += 1
+            width = max(1, round(base_width * config.width))
+            layers[f"conv{number}"] = SpikingLayer(channels, width, **shared)
+            channels = width
+    layers["global_pool"] = GlobalAveragePool()
+    # On one pixel, a 1x1 convolution is the fully connected layer, and norm and neuron need no second form.
+    layers["hidden"] = SpikingLayer(channels, config.hidden, kernel_size=1, **shared)
+    return SpikingNetwork(config, layers, Readout(config.hidden, config.num_classes, boosting=config.boosting))

@@ -1,0 +1,134 @@
+"""Normalisation of a layer's current [T, N, C, H, W]: modules that hold the parameters of `ops.norm`."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.config import closest
+from sresnet.errors import UserError
+from sresnet.nn.signal import Trace
+from sresnet.ops.norm import batch_norm_over_time, batch_norm_through_time
+
+NormKind = Literal["bntt", "time-averaged", "tdbn", "none"]
+
+MOMENTUM = 0.1
+EPS = 1e-4
+"""Both of Kim & Panda 2021 and the released code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormConfig:
+    """What all the norms of a network have in common.
+
+    Raises:
+        UserError: an unknown kind, or no time steps.
+    """
+
+    kind: NormKind = "bntt"
+    """bntt: statistics and gamma per time step; time-averaged: one set for all steps; tdbn: the same, scaled to the
+    threshold; none."""
+    num_steps: int = 50
+    """Time steps that "bntt" holds statistics for."""
+    bias: bool = False
+    """Learn a shift beta as well."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(NormKind):
+            raise UserError(f"norm {self.kind!r} is unknown: {closest(self.kind, list(get_args(NormKind)))}")
+        if self.num_steps < 1:
+            raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
+
+
+class BNTT(nn.Module):
+    """Batch norm through time: statistics and gamma for every step, see `ops.norm.batch_norm_through_time`.
+
+    Parameters are [num_steps, channels]; a call of T steps from `trace.first_step` on uses the rows of those steps, so
+    the first k steps of a longer run need no more than the first k rows (Table 16).
+
+    Raises:
+        UserError: in forward, a step beyond num_steps.
+    """
+
+    def __init__(self, channels: int, *, num_steps: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_steps, channels))
+        self.bias = nn.Parameter(torch.zeros(num_steps, channels)) if bias else None
+        self.register_buffer("running_mean", torch.zeros(num_steps, channels))
+        self.register_buffer("running_var", torch.ones(num_steps, channels))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        first = trace.first_step if trace else 0
+        last = first + x.shape[0]
+        if last > self.weight.shape[0]:
+            raise UserError(
+                f"time step {last} has no norm: this network was built for {self.weight.shape[0]}; run fewer steps, or "
+                "build it with a larger num_steps or with norm='time-averaged'"
+            )
+        return batch_norm_through_time(
+            x,
+            self.weight[first:last],
+            None if self.bias is None else self.bias[first:last],
+            self.running_mean[first:last],
+            self.running_var[first:last],
+            training=self.training,
+            momentum=MOMENTUM,
+            eps=EPS,
+        )
+
+    def extra_repr(self) -> str:
+        steps, channels = self.weight.shape
+        return f"{channels}, num_steps={steps}, bias={self.bias is not None}"
+
+
+class TimeAveragedNorm(nn.Module):
+    """Batch norm with one set of statistics for all steps (Table 5), see `ops.norm.batch_norm_over_time`.
+
+    With `scale` it is threshold-dependent batch norm (tdBN, Zheng et al. 2021): y = scale * gamma * (x - mean) / std +
+    beta with scale = alpha * threshold, where alpha is 1, or 1 / sqrt(2) where two such currents are summed.
+    """
+
+    def __init__(self, channels: int, *, bias: bool = False, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        return batch_norm_over_time(
+            x,
+            self.weight * self.scale,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            training=self.training,
+            momentum=MOMENTUM,
+            eps=EPS,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, bias={self.bias is not None}, scale={self.scale:.4g}"
+
+
+class NoNorm(nn.Module):
+    """The current as it is."""
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        return x
+
+
+def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> BNTT | TimeAveragedNorm | NoNorm:
+    """The norm that `config` describes; `tdbn_scale` is alpha * threshold of kind "tdbn"."""
+    if config.kind == "bntt":
+        return BNTT(channels, num_steps=config.num_steps, bias=config.bias)
+    if config.kind == "none":
+        return NoNorm()
+    scale = tdbn_scale if config.kind == "tdbn" else 1.0
+    return TimeAveragedNorm(channels, bias=config.bias, scale=scale)

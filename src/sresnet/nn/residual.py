@@ -1,0 +1,143 @@
+"""The residual block with the paper's three spiking residual connections (Section 3.2.1), and what its skip may be."""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.config import closest
+from sresnet.errors import UserError
+from sresnet.nn.layer import conv
+from sresnet.nn.neuron import NeuronConfig, make_neuron
+from sresnet.nn.norm import NormConfig, make_norm
+from sresnet.nn.signal import Signal, Trace
+from sresnet.nn.time import over_time
+
+Connection = Literal["s2s", "s2m", "v2v", "none"]
+SkipKind = Literal["plain", "spiking", "tdbn", "learned"]
+
+
+class Skip(nn.Module):
+    """The skip path: [T, N, in_channels, H, W] -> [T, N, out_channels, H / stride, W / stride].
+
+    The identity where the shape stays; where it changes, a 1x1 convolution and a norm. Kinds:
+
+        plain     no neuron and no weight on the path (the paper's choice)
+        spiking   a layer of neurons after the 1x1 convolution (Fang et al. 2021, SEW-ResNet)
+        tdbn      threshold-dependent batch norm weighs the path, identities too (Zheng et al. 2021)
+        learned   a learned weight per channel, 1 at the start: W' of Eq. 7, the paper's "typically non-learnable"
+
+    `norm` None leaves the 1x1 convolution bare (Eq. 13 as printed).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        kind: SkipKind,
+        norm: NormConfig | None,
+        neuron: NeuronConfig,
+        shared_leak: nn.Parameter | None,
+    ) -> None:
+        super().__init__()
+        changes_shape = stride != 1 or in_channels != out_channels
+        tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
+        self.conv = conv(in_channels, out_channels, 1, stride) if changes_shape else None
+        if kind == "tdbn":
+            bias = norm.bias if norm else False
+            self.norm = make_norm(NormConfig(kind="tdbn", bias=bias), out_channels, tdbn_scale=tdbn_scale)
+        else:
+            self.norm = make_norm(norm, out_channels, tdbn_scale=tdbn_scale) if norm and changes_shape else None
+        self.neuron = make_neuron(neuron, shared_leak) if kind == "spiking" and changes_shape else None
+        self.weight = nn.Parameter(torch.ones(out_channels, 1, 1)) if kind == "learned" else None
+
+    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        if self.conv is not None:
+            x = over_time(self.conv, x)
+        if self.norm is not None:
+            x = self.norm(x, trace)
+        if self.neuron is not None:
+            x = self.neuron(x, trace)
+        return x if self.weight is None else self.weight * x
+
+
+class ResidualBlock(nn.Module):
+    """Two convolution-norm-neuron layers and a skip over them: Signal -> Signal (Fig. 1).
+
+    Args:
+        in_channels, out_channels: C before and after.
+        norm, neuron: kinds and constants of both layers.
+        stride: 1, or 2 to halve H and W.
+        connection: s2s (Eq. 10), s2m (Eq. 7), v2v (Eqs. 15-16), or none.
+        skip: see `Skip`.
+        skip_norm: a norm after the 1x1 convolution of the skip, where there is one.
+        shared_leak: see `Neuron`.
+
+    Raises:
+        UserError: an unknown connection or skip, or a spiking skip on currents.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        norm: NormConfig,
+        neuron: NeuronConfig,
+        stride: int = 1,
+        connection: Connection = "s2s",
+        skip: SkipKind = "plain",
+        skip_norm: bool = True,
+        shared_leak: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__()
+        check_connection(connection, skip)
+        # tdBN makes the variance of what reaches the threshold 1: a sum of two branches needs half from each.
+        summed = connection in ("s2m", "v2v")
+        self.connection = connection
+        self.threshold = neuron.threshold
+        self.conv1 = conv(in_channels, out_channels, 3, stride)
+        self.norm1 = make_norm(norm, out_channels, tdbn_scale=neuron.threshold)
+        self.neuron1 = make_neuron(neuron, shared_leak)
+        self.conv2 = conv(out_channels, out_channels, 3)
+        self.norm2 = make_norm(norm, out_channels, tdbn_scale=neuron.threshold / (math.sqrt(2) if summed else 1))
+        self.neuron2 = make_neuron(neuron, shared_leak)
+        if connection != "none":
+            self.skip = Skip(
+                in_channels,
+                out_channels,
+                stride=stride,
+                kind=skip,
+                norm=norm if skip_norm else None,
+                neuron=neuron,
+                shared_leak=shared_leak,
+            )
+
+    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
+        hidden = self.neuron1(self.norm1(over_time(self.conv1, x.spikes), trace), trace)
+        current = self.norm2(over_time(self.conv2, hidden), trace)
+        if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
+            current = current + self.threshold * self.skip(x.spikes, trace)
+        elif self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane
+            current = current + self.skip(x.current, trace)
+        spikes = self.neuron2(current, trace)
+        if self.connection == "s2s":  # Eq. 10, 13: skip spikes join the output
+            spikes = spikes + self.skip(x.spikes, trace)
+            if trace:
+                trace.sends(self.neuron2, spikes)
+        return Signal(spikes, current)
+
+    def extra_repr(self) -> str:
+        return self.connection
+
+
+def check_connection(connection: str, skip: str) -> None:
+    """Raise UserError for an unknown connection or skip, or two that do not go together."""
+    for name, value, kinds in (("connection", connection, Connection), ("skip", skip, SkipKind)):
+        if value not in get_args(kinds):
+            raise UserError(f"{name} {value!r} is unknown: {closest(value, list(get_args(kinds)))}")
+    if skip == "spiking" and connection == "v2v":
+        raise UserError("skip 'spiking' turns the current of v2v into spikes: use connection s2s or s2m with it")

@@ -1,0 +1,48 @@
+"""What travels through a network: the signal between layers, and what one call carries beside it."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Signal(NamedTuple):
+    """What one layer hands to the next."""
+
+    spikes: Tensor
+    """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""
+    current: Tensor
+    """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V."""
+
+
+class LayerRecord(NamedTuple):
+    """What `record` keeps of one layer of neurons."""
+
+    spikes: Tensor
+    """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
+    membrane: Tensor
+    """u, the potential before reset, [T, N, C, H, W]."""
+    output: Tensor
+    """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
+
+
+@dataclass(kw_only=True)
+class Trace:
+    """What one call carries beside the signal. Made for the call and dropped after it: modules keep nothing.
+
+    Modules are told apart by identity, so a module that is called twice in one pass cannot be traced.
+    """
+
+    first_step: int = 0
+    """Index of the first time step of this call: norms with statistics per step start there."""
+    v: dict[nn.Module, Tensor] = field(default_factory=dict)
+    """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves."""
+    wanted: frozenset[nn.Module] = frozenset()
+    """Layers of neurons to record."""
+    records: dict[nn.Module, LayerRecord] = field(default_factory=dict)
+    """Their records, filled during the call."""
+
+    def sends(self, neurons: nn.Module, output: Tensor) -> None:
+        """Note that what `neurons` send on is `output`, not their spikes alone."""
+        if neurons in self.records:
+            self.records[neurons] = self.records[neurons]._replace(output=output)
