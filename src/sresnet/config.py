@@ -2,13 +2,11 @@
 
 import dataclasses
 import difflib
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import typeguard
 
 from sresnet.errors import UserError
-
-C = TypeVar("C")
 
 
 def closest(value: str, choices: list[str]) -> str:
@@ -43,29 +41,39 @@ def describe_type(annotation: Any) -> str:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there."""
-    return dataclasses.asdict(config)
+    """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
+
+    A class attribute `family`, which tells the members of a union of dataclasses apart, is written too.
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    family = {"family": type(config).family} if hasattr(type(config), "family") else {}
+    return family | {key: to_dict(v) if dataclasses.is_dataclass(v) else v for key, v in values.items()}
 
 
-def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
-    """Build a dataclass from `to_dict`'s output, absent fields taking their defaults.
+def from_dict(cls: Any, values: Any, where: str = "") -> Any:
+    """Build a dataclass, or the member of a union of them that `family` names, from `to_dict`'s output.
+
+    Absent fields take their defaults.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type, a missing field without a default, or whatever the
-            dataclass itself refuses.
+        UserError: an unknown key or family, a value of the wrong type, a missing field without a default, or whatever
+            the dataclass itself refuses.
     """
-    where = where or cls.__name__
+    where = where or getattr(cls, "__name__", "configuration")
     if not isinstance(values, dict):
         raise UserError(f"{where} is {values!r}: expected an object with named fields")
+    values = dict(values)
+    if hasattr(cls, "family") or get_args(cls):
+        cls = member_of(cls, values.pop("family", None), where)
     hints = get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     arguments = {}
     for key, value in values.items():
         if key not in fields:
-            raise UserError(f"{where} has no field {key!r}: {closest(key, list(fields))}")
+            raise UserError(f"{where} has no field {key!r}: {closest(str(key), list(fields))}")
         annotation = hints[key]
-        if dataclasses.is_dataclass(annotation):
-            value = from_dict(annotation, value, f"{where}.{key}")  # type: ignore[arg-type]
+        if any(dataclasses.is_dataclass(member) for member in (annotation, *get_args(annotation))):
+            value = from_dict(annotation, value, f"{where}.{key}")
         elif isinstance(value, list):
             value = tuple(value)
         check_value(f"{where}.{key}", value, annotation)
@@ -75,3 +83,11 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
         if absent and name not in arguments:
             raise UserError(f"{where} lacks the field {name!r}: add it, it has no default")
     return cls(**arguments)
+
+
+def member_of(union: Any, family: Any, where: str) -> Any:
+    """The dataclass among `union` (or `union` itself) whose `family` it is."""
+    members = {member.family: member for member in get_args(union) or (union,)}
+    if not isinstance(family, str) or family not in members:
+        raise UserError(f"{where}.family is {family!r}: choose from {', '.join(members)}")
+    return members[family]

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any, Literal, get_args
 
-from sresnet.config import closest, from_dict
+from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
 from sresnet.models.sresnet import SResNetConfig, sresnet
@@ -21,7 +21,6 @@ __all__ = [
     "create_model",
     "list_models",
     "model_config",
-    "model_config_from_dict",
     "num_parameters",
 ]
 
@@ -106,16 +105,3 @@ def create_model(name: str, *, compat: Compat | None = None, **fields: Any) -> S
         UserError: an unknown name or field, or a value that its configuration refuses.
     """
     return build(model_config(name, compat=compat, **fields))
-
-
-def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
-    """The inverse of `config.to_dict` for any network's configuration.
-
-    Raises:
-        UserError: an unknown family or field, or a value that the configuration refuses.
-    """
-    families: dict[str, type[ModelConfig]] = {"sresnet": SResNetConfig, "vgg": VGGConfig}
-    family = values.get("family") if isinstance(values, dict) else None
-    if family not in families:
-        raise UserError(f"model family {family!r} is unknown: this configuration is not one of {', '.join(families)}")
-    return from_dict(families[family], values, "model")

@@ -8,9 +8,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sresnet.config import closest, to_dict
+from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
-from sresnet.models import build, model_config_from_dict
+from sresnet.files import write_whole
+from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
 
 WEIGHTS = "weights.safetensors"
@@ -23,12 +24,14 @@ def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def save_model(model: SpikingNetwork, path: str | Path) -> None:
-    """Write weights and configuration to `path`, whole or not at all."""
-    path = Path(path)
+    """Write weights and configuration to `path`, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
-    part = path.with_name(path.name + ".part")
-    safetensors.torch.save_file(tensors, part, metadata={"model": json.dumps(to_dict(model.config))})
-    part.replace(path)
+    content = safetensors.torch.save(tensors, metadata={"model": json.dumps(to_dict(model.config))})
+    write_whole(Path(path), content)
 
 
 def load(path: str | Path) -> SpikingNetwork:
@@ -57,7 +60,7 @@ def load(path: str | Path) -> SpikingNetwork:
     if "model" not in metadata:
         raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
     try:
-        config = model_config_from_dict(json.loads(metadata["model"]))
+        config = from_dict(ModelConfig, json.loads(metadata["model"]), "model")
     except json.JSONDecodeError as error:
         raise UserError(f"{path} has a damaged configuration ({error}): save it again") from None
     model = build(config)

@@ -5,7 +5,7 @@ global average pool, linear readout: depth 6n + 2.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -29,8 +29,8 @@ STEMS: dict[str, dict[str, int]] = {
 class SResNetConfig(NetworkConfig):
     """An S-ResNet. The defaults are the paper's S-ResNet38 (634,000 parameters)."""
 
-    family: Literal["sresnet"] = "sresnet"
-    """Tells saved configurations apart."""
+    family: ClassVar[str] = "sresnet"
+
     depth: int = 38
     """Layers with weights, 6n + 2: 8, 14, 20, 26, 32, 38, 44, ..."""
     base_filters: int = 16

@@ -1,7 +1,7 @@
 """The spiking VGG11 that Fig. 3 compares with: no residual connections. Topology of Kim & Panda 2021."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -18,8 +18,8 @@ STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 class VGGConfig(NetworkConfig):
     """A spiking VGG11: eight convolutions, one hidden layer, readout."""
 
-    family: Literal["vgg"] = "vgg"
-    """Tells saved configurations apart."""
+    family: ClassVar[str] = "vgg"
+
     width: float = 1.0
     """Factor on all numbers of filters."""
     hidden: int = 4096

@@ -1,0 +1,7 @@
+"""python -m sresnet."""
+
+import sys
+
+from sresnet.cli import main
+
+sys.exit(main())

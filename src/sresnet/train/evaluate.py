@@ -1,0 +1,100 @@
+"""Accuracy and loss of a network on a set of images."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sresnet.data import ImageSet
+from sresnet.models.network import SpikingNetwork
+from sresnet.train.batches import Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Of all images of a set, whole batches or not."""
+
+    top1: float
+    """Percent of images whose class has the highest score."""
+    top5: float
+    """Percent of images whose class is among the five highest scores."""
+    loss: float
+    """Mean cross-entropy."""
+    images: int
+    batch_mean_top1: float
+    """What the released code calls accuracy: the mean over full batches of each batch's percentage."""
+
+
+def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """fp32 or bf16 for the convolutions and the readout inside."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's random generators start at `seed` inside, and are put back after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def evaluate(
+    model: SpikingNetwork,
+    images: ImageSet,
+    pixels: Pixels,
+    *,
+    num_steps: int | None = None,
+    batch_size: int = 250,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> Evaluation:
+    """Classify every image once, in evaluation mode; the model's mode is put back after.
+
+    Args:
+        model, images, pixels: network, uint8 images on any device, and how they are scaled.
+        num_steps: time steps, the first of those trained (Table 16); None: all.
+        batch_size: images at a time; the result does not depend on it, `batch_mean_top1` apart.
+        precision: fp32 or bf16.
+        seed: of the Poisson encoders.
+
+    Raises:
+        UserError: more steps than there are norms for.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    hits, top5_hits, loss = 0, 0, 0.0
+    batch_hits = []
+    with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
+        for start in range(0, len(images), batch_size):
+            labels = images.labels[start : start + batch_size].to(device)
+            scores = model(pixels(images.images[start : start + batch_size].to(device)), num_steps=num_steps).float()
+            ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
+            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+            batch_hits.append(int(ranked[:, 0].sum()))
+            top5_hits += int(ranked.sum())
+    model.train(was_training)
+    hits = sum(batch_hits)
+    whole = batch_hits[: len(images) // batch_size] or batch_hits
+    return Evaluation(
+        top1=100 * hits / len(images),
+        top5=100 * top5_hits / len(images),
+        loss=loss / len(images),
+        images=len(images),
+        batch_mean_top1=100 * sum(whole) / len(whole) / min(batch_size, len(images)),
+    )
+
+
+def spike_rates(model: SpikingNetwork, x: Tensor) -> dict[str, float]:
+    """Mean output per neuron and step of every layer of neurons, for the batch `x`, in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), seeded(0, x.device):
+        _, records = model(x, record=model.neuron_names)
+    model.train(was_training)
+    return {name: float(record.output.float().mean()) for name, record in records.items()}

@@ -1,0 +1,36 @@
+"""Fine-tuning: start from a network trained elsewhere (Tables 11, 12)."""
+
+import torch
+
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import load, tensors_of
+
+STEM_CONVOLUTION = ("layers.stem.conv.", "layers.conv1.conv.")
+
+
+def load_pretrained(model: SpikingNetwork, path: str) -> None:
+    """Copy a trained network's weights into `model`; the stem's convolution and the readout keep their fresh ones.
+
+    As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything goes on
+    training at the same rate. A network of fewer time steps takes the norms of the first ones.
+
+    Raises:
+        UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.
+    """
+    source = tensors_of(load(path))
+    with torch.no_grad():
+        for name, target in tensors_of(model).items():
+            if name.startswith((*STEM_CONVOLUTION, "readout.")):
+                continue
+            if name not in source:
+                raise UserError(f"{path} has no {name!r}: fine-tune the same network, with the same norm and connection")
+            weights = source[name]
+            if ".norm" in name and weights.ndim == 2:  # [num_steps, channels]
+                weights = weights[: len(target)]
+            if weights.shape != target.shape:
+                raise UserError(
+                    f"{path}: {name} has shape {tuple(source[name].shape)}, this network needs {tuple(target.shape)}: "
+                    "give the same depth, filters and at most as many time steps"
+                )
+            target.copy_(weights)

@@ -1,0 +1,310 @@
+"""The training loop."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sresnet.data import Splits
+from sresnet.errors import UserError
+from sresnet.files import only_writer
+from sresnet.models import build
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import WEIGHTS, load_tensors, save_model, tensors_of
+from sresnet.nn import Neuron
+from sresnet.train import record
+from sresnet.train.batches import Pixels, augmented, make_pixels, order, seed_of
+from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from sresnet.train.evaluate import Evaluation, evaluate, precision_context, spike_rates
+from sresnet.train.finetune import load_pretrained
+from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
+from sresnet.train.recipe import Recipe, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands, after a step or at the end of an epoch."""
+
+    epoch: int
+    """Epochs begun."""
+    epochs: int
+    step: int
+    """Steps done, over all epochs."""
+    steps: int
+    loss: float
+    """Mean over this epoch so far."""
+    accuracy: float
+    """Percent, on the augmented training images of this epoch so far."""
+    images_per_second: float
+    """Of this process, evaluation and saving included."""
+    seconds_left: float
+    metrics: dict[str, Any] | None = None
+    """The line of metrics.jsonl, at the end of an epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How `train` ended."""
+
+    state: Literal["finished", "stopped"]
+    """finished: the last epoch is done and the test images were read. stopped: run the same again to go on."""
+    folder: Path
+    step: int
+    result: dict[str, Any]
+    """What result.json holds; empty where the run was stopped."""
+
+
+def train(
+    recipe: Recipe,
+    splits: Splits,
+    folder: Path,
+    *,
+    device: torch.device,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 60.0,
+    data_dir: str = "",
+) -> Outcome:
+    """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
+
+    However often it is stopped or killed, weights and metrics (times apart) end bit-identical on the same machine:
+    everything random is a function of the seed and the step.
+
+    Args:
+        recipe: what to run.
+        splits: the images.
+        folder: run folder, made if need be; see `train.record` for what is in it.
+        device: where to train.
+        watch: called after every step and epoch.
+        should_stop: asked after every step.
+        checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
+        data_dir: where the images came from, noted for `sresnet evaluate`.
+
+    Raises:
+        UserError: the folder holds another run or is in use, network and images do not fit, the disk is full, or the
+            loss is no longer finite (the last checkpoint is kept).
+    """
+    check_fit(recipe, splits)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder):
+        record.claim(folder, recipe)
+        if (folder / record.RESULT).exists():
+            result = record.read_json(folder / record.RESULT)
+            return Outcome(state="finished", folder=folder, step=result["steps"], result=result)
+        record.write_json(folder / record.ENVIRONMENT, record.environment(device) | {"data_dir": data_dir})
+        return Run(recipe, splits, folder, device).go(watch, should_stop, checkpoint_seconds)
+
+
+def check_fit(recipe: Recipe, splits: Splits) -> None:
+    """Raise UserError where the network does not fit the images."""
+    classes, channels = len(splits.train.class_names), splits.train.images.shape[1]
+    if recipe.model.num_classes != classes:
+        raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
+    if recipe.model.in_channels != channels:
+        raise UserError(f"in_channels {recipe.model.in_channels}: {recipe.data.name} images have {channels}")
+    if not len(splits.train) or not len(splits.test):
+        raise UserError(f"{recipe.data.name} leaves no images to train or to test on: choose a smaller validation part")
+
+
+class Run:
+    """One process's work on a run: what the loop changes, step by step."""
+
+    def __init__(self, recipe: Recipe, splits: Splits, folder: Path, device: torch.device) -> None:
+        self.recipe = recipe
+        self.config: TrainConfig = recipe.train
+        self.folder = folder
+        self.device = device
+        released = self.config.protocol == "released-code"
+        self.pixels: Pixels = make_pixels(recipe.data, splits.train, released_code=released)
+        record.write_json(
+            folder / record.DATA,
+            {"class_names": splits.train.class_names, "image_size": splits.train.images.shape[2:], **self.pixels.plain()},
+        )
+        self.splits = splits
+        self.train_images = splits.train.images.to(device)
+        self.train_labels = splits.train.labels.to(device)
+        # The last images of an epoch that fill no batch wait for the next epoch's order, as in the released code.
+        self.batch_size = min(self.config.batch_size, len(splits.train))
+        self.steps_per_epoch = len(splits.train) // self.batch_size
+        self.steps = self.config.epochs * self.steps_per_epoch
+
+        torch.manual_seed(recipe.seed)
+        self.model = build(recipe.model)
+        if recipe.pretrained:
+            load_pretrained(self.model, recipe.pretrained)
+        self.model.to(device)
+        self.optimiser = make_optimiser(self.model, self.config)
+        self.average: dict[str, Tensor] = {}
+        if self.config.ema:
+            self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
+        self.position = load_checkpoint(folder, self.model, self.optimiser, self.average) or Position()
+        record.cut_metrics(folder, self.position.metrics_bytes)
+
+    def go(
+        self, watch: Callable[[Progress], None], should_stop: Callable[[], bool], checkpoint_seconds: float
+    ) -> Outcome:
+        """Train to the end, or until `should_stop`; see `train`."""
+        started = last_saved = epoch_started = time.monotonic()
+        first_step = self.position.step
+        self.model.train()
+        indices, indices_epoch = torch.empty(0), -1
+        while self.position.step < self.steps:
+            epoch, batch = divmod(self.position.step, self.steps_per_epoch)
+            if epoch != indices_epoch:
+                indices, indices_epoch = order(len(self.train_labels), self.recipe.seed, epoch).to(self.device), epoch
+                epoch_started, epoch_first = time.monotonic(), self.position.step
+            self.step(indices[batch * self.batch_size : (batch + 1) * self.batch_size])
+
+            metrics = None
+            if batch + 1 == self.steps_per_epoch:
+                metrics = self.end_epoch(epoch, epoch_started, epoch_first)
+            now = time.monotonic()
+            stopping = should_stop()
+            progress = self.progress(epoch, now - started, first_step, metrics)
+            if metrics:
+                self.position.loss_sum, self.position.hits, self.position.images = 0.0, 0, 0
+            if metrics or stopping or now - last_saved >= checkpoint_seconds:
+                save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position)
+                last_saved = now
+            watch(progress)
+            if stopping and self.position.step < self.steps:
+                return Outcome(state="stopped", folder=self.folder, step=self.position.step, result={})
+        return self.finish()
+
+    def step(self, indices: Tensor) -> None:
+        """One step of gradient descent on the images at `indices`."""
+        step, config = self.position.step, self.config
+        labels = self.train_labels[indices]
+        x = self.pixels(augmented(self.train_images[indices], self.recipe.data, self.recipe.seed, step))
+        torch.manual_seed(seed_of("step", self.recipe.seed, step))  # for the Poisson encoders
+        with precision_context(config.precision, self.device):
+            outputs = self.model.forward_steps(x).float()
+            loss = loss_of(outputs, labels, config)
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"loss is {loss.item()} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
+                f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, step, self.steps_per_epoch)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimiser.step()
+        if self.average:
+            update_average(self.average, self.model, config.ema, step)
+        self.position.step += 1
+        self.position.loss_sum += loss.item() * len(labels)
+        self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
+        self.position.images += len(labels)
+
+    def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
+        """Evaluate what the protocol allows, and write the epoch's line of metrics.jsonl."""
+        position = self.position
+        seconds = time.monotonic() - epoch_started
+        metrics: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": position.step,
+            "learning_rate": learning_rate(self.config, position.step - 1, self.steps_per_epoch),
+            "train_loss": position.loss_sum / position.images,
+            "train_top1": 100 * position.hits / position.images,
+        }
+        model = self.evaluated_model()
+        if self.splits.validation:
+            metrics |= named("validation", self.evaluate(model, "validation"))
+        if self.config.protocol != "last-epoch":
+            test = self.evaluate(model, "test")
+            shown = test.batch_mean_top1 if self.config.protocol == "released-code" else test.top1
+            metrics["test_top1_of_this_epoch"] = shown
+            if shown > position.best_test.get("top1", -1.0):
+                position.best_test = {"top1": shown, "epoch": epoch + 1}
+        # Rates are looked at on the same images every epoch, without augmentation.
+        few = self.train_images[: min(64, len(self.train_images))]
+        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, self.pixels(few)).items()}
+        leaks = {
+            name: round(float(module.leak()), 6)
+            for name, module in model.named_neurons()
+            if isinstance(module, Neuron) and module.leak_logit is not None
+        }
+        if leaks:
+            metrics["leak"] = leaks
+        metrics["seconds"] = round(seconds, 2)
+        metrics["images_per_second"] = round((position.step - epoch_first) * self.batch_size / seconds, 1)
+        position.metrics_bytes = record.append_metrics(self.folder, metrics)
+        return metrics
+
+    def finish(self) -> Outcome:
+        """Save the network, read the test images, write result.json."""
+        model = self.evaluated_model()
+        save_model(model, self.folder / WEIGHTS)
+        result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
+        result |= named("test", self.evaluate(model, "test"))
+        if self.splits.validation:
+            result |= named("validation", self.evaluate(model, "validation"))
+        if self.position.best_test:
+            result["best_test_epoch_top1"] = self.position.best_test["top1"]
+            result["best_test_epoch"] = self.position.best_test["epoch"]
+        result["split"] = {
+            "train": len(self.splits.train),
+            "validation": len(self.splits.validation) if self.splits.validation else 0,
+            "test": len(self.splits.test),
+        }
+        record.write_json(self.folder / record.RESULT, result)
+        return Outcome(state="finished", folder=self.folder, step=self.position.step, result=result)
+
+    def evaluated_model(self) -> SpikingNetwork:
+        """The network that counts: the average where there is one."""
+        if not self.average:
+            return self.model
+        model = build(self.recipe.model).to(self.device)
+        load_tensors(model, self.average, where="weight average")
+        return model
+
+    def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"]) -> Evaluation:
+        """Accuracy on one part of the data."""
+        return evaluate(
+            model,
+            getattr(self.splits, part),
+            self.pixels,
+            batch_size=2 * self.batch_size,
+            precision=self.config.precision,
+            seed=seed_of("evaluate", self.recipe.seed),
+        )
+
+    def progress(self, epoch: int, seconds: float, first_step: int, metrics: dict[str, Any] | None) -> Progress:
+        """For `watch`."""
+        position = self.position
+        done = position.step - first_step
+        return Progress(
+            epoch=epoch + 1,
+            epochs=self.config.epochs,
+            step=position.step,
+            steps=self.steps,
+            loss=position.loss_sum / position.images,
+            accuracy=100 * position.hits / position.images,
+            images_per_second=done * self.batch_size / seconds,
+            seconds_left=(self.steps - position.step) * seconds / done,
+            metrics=metrics,
+        )
+
+
+def loss_of(outputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+    """Cross-entropy of the readout's input [T, N, classes]: of its mean over time (Eq. 19), or of every step."""
+    if config.loss == "mean":
+        return F.cross_entropy(outputs.mean(0), labels, label_smoothing=config.label_smoothing)
+    steps = outputs.shape[0]
+    return F.cross_entropy(outputs.flatten(0, 1), labels.repeat(steps), label_smoothing=config.label_smoothing)
+
+
+def named(part: str, evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation with its part in front of every name."""
+    values = dataclasses.asdict(evaluation)
+    return {f"{part}_{name}": value for name, value in values.items()}

@@ -1,0 +1,54 @@
+"""SGD, its learning rate over training, and the average of the weights."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.models.saved import tensors_of
+from sresnet.train.recipe import TrainConfig
+
+
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum and weight decay on everything that is trained."""
+    return torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of training step `step`, counted from 0 over all epochs.
+
+    Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The released
+    code drops one epoch later, and not at all where m * epochs is no whole number.
+    """
+    total = config.epochs * steps_per_epoch
+    warmup = config.warmup_epochs * steps_per_epoch
+    rate = config.learning_rate
+    if step < warmup:
+        return rate * (step + 1) / (warmup + 1)
+    if config.schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
+    epoch = step // steps_per_epoch
+    drops = 0
+    for milestone in config.milestones:
+        at = milestone * config.epochs
+        if config.protocol == "released-code":
+            drops += at == int(at) and epoch > at
+        else:
+            drops += epoch >= at - 1e-9  # 0.7 * 70 is a hair more than 49
+    return rate * 0.1**drops
+
+
+def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """One step of the exponential moving average of weights and norm statistics.
+
+    The decay grows with the steps, up to `decay`: early weights, far from any good, are forgotten sooner.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, tensor in tensors_of(model).items():
+            average[name].lerp_(tensor, 1 - decay)

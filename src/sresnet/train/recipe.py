@@ -1,0 +1,88 @@
+"""A recipe: everything that decides the numbers of a run, and nothing else."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sresnet.config import check_types, to_dict
+from sresnet.data import DataConfig
+from sresnet.errors import UserError
+from sresnet.models import ModelConfig, SResNetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained. The defaults are the paper's (Sections 3.3 to 3.5, released code).
+
+    Raises:
+        UserError: a field of the wrong type or out of range.
+    """
+
+    epochs: int = 70
+    """Passes over the training images."""
+    batch_size: int = 21
+    """Images per step."""
+    learning_rate: float = 0.0268
+    """Of SGD (Section 3.5)."""
+    momentum: float = 0.9
+    """Of SGD."""
+    weight_decay: float = 1e-4
+    """L2 penalty on every parameter, norms and leaks included (released code)."""
+    schedule: Literal["milestones", "cosine"] = "milestones"
+    """milestones: a tenth of the rate from each on; cosine: half a cosine down to zero."""
+    milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
+    """Fractions of the epochs where the rate drops (Section 3.5)."""
+    warmup_epochs: float = 0.0
+    """Epochs in which the rate rises from zero."""
+    clip_norm: float = 0.0
+    """Longest gradient let through; 0 is off."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes."""
+    loss: Literal["mean", "per-step"] = "mean"
+    """mean: cross-entropy of the mean over steps (Eq. 19); per-step: the mean of every step's own (Deng et al. 2022)."""
+    ema: float = 0.0
+    """Decay per step of the weight average that is evaluated and saved; 0 is off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: convolutions in bfloat16, norms and potentials in float32."""
+    protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
+    """last-epoch: test images are seen once, after the last epoch. best-test-epoch: the best of all epochs is reported
+    beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops and its mean of batch means."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} is less than 1: training needs at least one")
+        for name in ("momentum", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)} is outside [0, 1)")
+        for name in ("learning_rate", "weight_decay", "warmup_epochs", "clip_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
+        if not all(0 < milestone <= 1 for milestone in self.milestones):
+            raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, data, training and seed: two runs of equal recipes on one machine end with equal weights."""
+
+    model: ModelConfig = field(default_factory=SResNetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+    """Of the initial weights, the order of the images, their augmentation and the held-out split."""
+    pretrained: str = ""
+    """Run folder or weights file to start from; stem convolution and readout start anew (Tables 11, 12)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        if self.model.encoder == "poisson" and self.data.pixels != "intensity":
+            raise UserError("encoder 'poisson' takes intensities, not normalised pixels: add --data.pixels intensity")
+
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that differ wherever any field does."""
+        text = json.dumps(to_dict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,152 @@
+"""The run folder: what ran, on what, and what came out.
+
+config.json          the whole recipe
+environment.json     versions, revision, machine, device
+data.json            class names, and how pixels were scaled
+metrics.jsonl        one line per epoch
+checkpoint.safetensors   to go on from
+weights.safetensors  the trained network, for `sresnet.load`
+result.json          there when the run is finished
+"""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+
+from sresnet.config import from_dict, to_dict
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+from sresnet.train.recipe import Recipe
+
+CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
+METRICS, RESULT = "metrics.jsonl", "result.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a run.
+
+    Raises:
+        UserError: no such file, or no JSON in it.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} holds no {path.name}: give the folder of a run") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}): it is damaged, or no file of a run") from None
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder; errors as `read_json`, and UserError for a recipe of another version."""
+    return from_dict(Recipe, read_json(folder / CONFIG), "recipe")
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Make `folder` the run folder of `recipe`, or check that it is.
+
+    Raises:
+        UserError: it holds another recipe, or something that is no run; nothing is written over.
+    """
+    if (folder / CONFIG).exists():
+        theirs, ours = to_dict(read_recipe(folder)), to_dict(recipe)
+        if theirs != ours:
+            raise UserError(
+                f"{folder} holds a run with {first_difference(theirs, ours)}: choose another --out, or the same fields"
+            )
+        return
+    strangers = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    if strangers:
+        raise UserError(f"{folder} is not empty ({strangers[0]}) and holds no run: choose another --out")
+    write_json(folder / CONFIG, to_dict(recipe))
+
+
+def first_difference(theirs: Any, ours: Any, name: str = "") -> str:
+    """Where two configurations differ first, for people: `train.epochs 2, not 3`."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in dict.fromkeys([*theirs, *ours]):
+            if theirs.get(key) != ours.get(key):
+                return first_difference(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
+    return f"{name} {theirs}, not {ours}"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What else decides the numbers or the time of a run: versions, source revision, machine."""
+    from sresnet import __version__
+
+    return {
+        "sresnet": __version__,
+        "revision": revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "safetensors": safetensors.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+    }
+
+
+def processor() -> str:
+    """Name of the processor, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else []
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def revision() -> str:
+    """Git revision of the installed source, "+changes" where the tree differs from it, "" outside a checkout."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        if git("ls-files", __file__) == "":
+            return ""
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def append_metrics(folder: Path, line: dict[str, Any]) -> int:
+    """Add one line to metrics.jsonl; returns the length of the file after it, in bytes.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    path = folder / METRICS
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}): make room and run the same command again") from None
+
+
+def cut_metrics(folder: Path, length: int) -> None:
+    """Drop what was written to metrics.jsonl after the checkpoint that says `length`."""
+    path = folder / METRICS
+    if path.exists():
+        os.truncate(path, length)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
