@@ -81,13 +81,19 @@ def download(
                 return
             _fetch(url, file, path, progress, pauses)
             found = _md5(part)
+            if sys.platform == "win32":
+                file.close()  # an open file can be neither renamed nor deleted there
             if found != md5:
                 part.unlink()
                 raise UserError(
-                    f"what {url} sent has md5 {found}, expected {md5}, and was deleted: try again, or fetch the file by "
-                    f"hand and put it at {path}"
+                    f"what {url} sent has md5 {found}, expected {md5}, and was deleted: try again, or fetch the file "
+                    f"by hand and put it at {path}"
                 )
-            part.rename(path)
+            # The user may have put the file there by hand in the meantime.
+            if _is_there(path, md5):
+                part.unlink()
+            else:
+                part.rename(path)
     except OSError as error:
         raise UserError(f"cannot write {part} ({error.strerror or error}): choose another data folder") from None
 

@@ -19,6 +19,9 @@ from sresnet.errors import UserError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings, in any case, of the files that are read; others in a class folder are not images."""
 
+# What Pillow may take a file for, whatever its ending: some of its other formats start programs (EPS: Ghostscript).
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
 _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
 
@@ -27,8 +30,9 @@ def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageS
     """Class folders as (train, test), uint8 RGB [N, 3, image_size, image_size].
 
     Either `data_dir/train/<class>/` and `data_dir/test/<class>/` (`val/` if there is no `test/`), or
-    `data_dir/<class>/`, of which a fifth of each class, drawn with a fixed seed, is the test set. Class folders may have
-    folders inside. Classes are numbered and files read in order of their names. Hidden files and folders are ignored.
+    `data_dir/<class>/`, of which a fifth of each class, drawn with a fixed seed, is the test set. Class folders may
+    have folders inside. Classes are numbered and files read in order of their names. Hidden files and folders are
+    ignored.
 
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
     to the square in its middle. Of an animation, the first frame is read; transparency is dropped.
@@ -38,8 +42,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageS
         image_size: side of the square in pixels.
 
     Raises:
-        UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, other classes
-            in the test set, a file that is not an 8- or 16-bit image, or too few images to split.
+        UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, other
+            classes in the test set, a file that is not an 8- or 16-bit image, or too few images to split.
     """
     data_dir = Path(data_dir)
     if image_size < 1:
@@ -74,13 +78,14 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
         class_names: name of class 0, 1, ...; None: the `classes` of the data set if it has some, else "0", "1", ...
 
     Raises:
-        UserError: an empty data set, an entry that is not such a pair, an image of another kind or size, or a label that
-            is not a whole number or has no class name.
+        UserError: an empty data set, an entry that is not such a pair, an image of another kind or size, or a label
+            that is not a whole number or has no class name.
     """
     images, labels = [], []
     for index in range(len(dataset)):
+        entry = dataset[index]
         try:
-            image, label = dataset[index]
+            image, label = entry
             labels.append(operator.index(label))
         except (TypeError, ValueError):
             raise UserError(f"entry {index} of the data set is not (image, whole-number label): make it one") from None
@@ -137,8 +142,8 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
     for label, count in sorted(Counter(everything.labels.tolist()).items()):
         if not held_out[label]:
             raise UserError(
-                f"{data_dir / everything.class_names[label]} has {count} images, too few to hold a fifth out for the test "
-                "set: add some (3 at least), or divide the images into train/ and test/ yourself"
+                f"{data_dir / everything.class_names[label]} has {count} images, too few to hold a fifth out for the "
+                "test set: add some (3 at least), or divide the images into train/ and test/ yourself"
             )
 
 
@@ -146,9 +151,11 @@ def _read_image(path: Path, image_size: int) -> Tensor:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise UserError("image folders need Pillow, which is not installed: run pip install 'sresnet[images]'") from None
+        raise UserError(
+            "image folders need Pillow, which is not installed: run pip install 'sresnet[images]'"
+        ) from None
     try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as opened:
             # Of transparency, which is dropped, and of metadata, which are not read.
             warnings.simplefilter("ignore", UserWarning)
             image = _eight_bit(ImageOps.exif_transpose(opened)).convert("RGB")
@@ -186,6 +193,8 @@ def _pixels(image: Any, where: str) -> Tensor:
             raise UserError(f"{where} cannot be read ({error}): convert it first") from None
         image = np.array(image.convert("L" if len(image.getbands()) == 1 and image.mode != "P" else "RGB"))
     if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "uif":
+            raise UserError(f"{where} is of {image.dtype}: give uint8, or float from 0 to 1")
         planes = torch.from_numpy(_channels_first(image))
     elif isinstance(image, Tensor):
         planes = image.detach().cpu()
@@ -195,8 +204,8 @@ def _pixels(image: Any, where: str) -> Tensor:
         planes = planes.unsqueeze(0)
     if planes.ndim != 3 or planes.shape[0] > 4 or not planes.numel():
         raise UserError(
-            f"{where} has shape {tuple(image.shape)}: expected [H, W, C] for an array, [C, H, W] for a tensor, of 1 to 4 "
-            "channels"
+            f"{where} has shape {tuple(image.shape)}: expected [H, W, C] for an array, [C, H, W] for a tensor, of 1 "
+            "to 4 channels"
         )
     if planes.dtype == torch.uint8:
         return planes
