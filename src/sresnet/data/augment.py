@@ -1,0 +1,109 @@
+"""Random changes to batches of images, and their scaling: pure functions of a batch and a generator.
+
+The usual recipe for CIFAR is `random_flip`, `random_crop` with padding 4, then `normalise`. Each image of a batch draws
+its own random numbers, in one vectorised draw; the same generator state gives the same result on every device.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def random_flip(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2: [N, C, H, W] -> the same shape and type."""
+    flipped = _uniform(len(x), generator, x) < 0.5
+    return torch.where(flipped[:, None, None, None], x.flip(-1), x)
+
+
+def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to `padding` pixels each way: [N, C, H, W] -> the same shape and type.
+
+    The image gets a border of zeros and a random window of its own size is cut out (He et al. 2016, section 4.2). Zero
+    is black before `normalise`, where torchvision's RandomCrop(padding=4) pads too; after it, it would be the mean.
+
+    Args:
+        x: images, uint8 or float.
+        padding: width of the border in pixels, 0 or more.
+        generator: source of the two offsets of each image.
+    """
+    count, channels, height, width = x.shape
+    top = _integers(count, 2 * padding + 1, generator, x)
+    left = _integers(count, 2 * padding + 1, generator, x)
+    padded = functional.pad(x, (padding,) * 4)
+    # One gather from the flattened planes: the index of each pixel of the window, the same for every channel.
+    rows = top[:, None] + torch.arange(height, device=x.device)
+    columns = left[:, None] + torch.arange(width, device=x.device)
+    index = (rows[:, :, None] * padded.shape[-1] + columns[:, None, :]).view(count, 1, height * width)
+    return padded.flatten(2).gather(2, index.expand(-1, channels, -1)).view_as(x)
+
+
+def random_erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Cover a square of half the shorter side with the image's own mean: [N, C, H, W] -> the same shape and type.
+
+    Cutout (DeVries and Taylor 2017): the centre is anywhere in the image, so the square may hang over the edge. The
+    paper fills with the mean of the data set; the mean of each image and channel needs no constants and means the same
+    before and after `normalise`.
+
+    Args:
+        x: images, uint8 or float.
+        probability: of erasing, for each image.
+        generator: source of the choice and the centre of each image.
+    """
+    count, _, height, width = x.shape
+    side = min(height, width) // 2
+    chosen = _uniform(count, generator, x) < probability
+    top = _integers(count, height, generator, x) - side // 2
+    left = _integers(count, width, generator, x) - side // 2
+    rows = torch.arange(height, device=x.device) - top[:, None]
+    columns = torch.arange(width, device=x.device) - left[:, None]
+    inside_rows = (rows >= 0) & (rows < side) & chosen[:, None]
+    inside_columns = (columns >= 0) & (columns < side)
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    mean = x.mean((2, 3), keepdim=True, dtype=None if x.is_floating_point() else torch.float32)
+    fill = mean if x.is_floating_point() else mean.round().to(x.dtype)
+    return torch.where(inside, fill, x)
+
+
+def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(x / 255 - mean) / std for each channel: uint8 [N, C, H, W] -> float32 of the same shape.
+
+    Args:
+        x: pixels, 0 to 255.
+        mean: float [C], in units where the pixels run from 0 to 1; see `channel_statistics`.
+        std: likewise, above 0.
+    """
+    scale = 1 / (255 * std.to(x.device, torch.float32))
+    shift = mean.to(x.device, torch.float32) / std.to(x.device, torch.float32)
+    return x.to(torch.float32) * scale[:, None, None] - shift[:, None, None]
+
+
+def intensity(x: Tensor) -> Tensor:
+    """Pixels / 255, the rate of a Poisson code: uint8 [N, C, H, W] -> float32 of the same shape, 0 to 1."""
+    return x.to(torch.float32) / 255
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel: uint8 [N, C, H, W] -> two float32 [C], pixels scaled to 0 to 1.
+
+    Over all N * H * W pixels (divided by their number, not one less), from exact counts of the 256 values, so the order
+    of the images does not matter. A channel with one value everywhere has std 1: `normalise` then gives 0, not 0 / 0.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu().double()
+        share = counts / counts.sum()
+        mean = (share * values).sum()
+        means.append(mean)
+        constant = int((counts > 0).sum()) == 1
+        stds.append(torch.ones_like(mean) if constant else (share * (values - mean) ** 2).sum().sqrt())
+    return torch.stack(means).float(), torch.stack(stds).float()
+
+
+def _uniform(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    # Drawn where the generator lives, so that a CPU generator gives the same images on any device.
+    return torch.rand(count, generator=generator, device=generator.device).to(like.device)
+
+
+def _integers(count: int, end: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randint(end, (count,), generator=generator, device=generator.device).to(like.device)

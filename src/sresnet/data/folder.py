@@ -1,0 +1,223 @@
+"""Anybody's images: folders of image files, one for each class, or a data set of Python objects."""
+
+import operator
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sresnet.data.images import ImageSet
+from sresnet.data.split import stratified_split
+from sresnet.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings, in any case, of the files that are read; others in a class folder are not images."""
+
+# What Pillow may take a file for, whatever its ending: some of its other formats start programs (EPS: Ghostscript).
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+_TEST_FRACTION = 0.2
+_SPLIT_SEED = 0
+
+
+def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageSet]:
+    """Class folders as (train, test), uint8 RGB [N, 3, image_size, image_size].
+
+    Either `data_dir/train/<class>/` and `data_dir/test/<class>/` (`val/` if there is no `test/`), or
+    `data_dir/<class>/`, of which a fifth of each class, drawn with a fixed seed, is the test set. Class folders may
+    have folders inside. Classes are numbered and files read in order of their names. Hidden files and folders are
+    ignored.
+
+    An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
+    to the square in its middle. Of an animation, the first frame is read; transparency is dropped.
+
+    Args:
+        data_dir: the folder.
+        image_size: side of the square in pixels.
+
+    Raises:
+        UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, other
+            classes in the test set, a file that is not an 8- or 16-bit image, or too few images to split.
+    """
+    data_dir = Path(data_dir)
+    if image_size < 1:
+        raise UserError(f"image_size {image_size} is not a size: choose 1 or more pixels, such as 32")
+    if not data_dir.is_dir():
+        kind = "is a file" if data_dir.exists() else "does not exist"
+        raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the class folders")
+    # A folder "train" with images right inside is a class of vehicles.
+    if not _folders(data_dir / "train"):
+        everything = _read_classes(data_dir, image_size)
+        train, test = stratified_split(everything.labels, _TEST_FRACTION, _SPLIT_SEED)
+        _check_split(data_dir, everything, test)
+        return everything.subset(train), everything.subset(test)
+    second = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
+    if second is None:
+        raise UserError(f"{data_dir} has train/ but neither test/ nor val/: add one, with the same class folders")
+    names, other = ({folder.name for folder in _folders(path)} for path in (data_dir / "train", second))
+    if names != other:
+        differing = ", ".join(sorted(names ^ other))
+        raise UserError(f"{data_dir}: {differing} in only one of train/ and {second.name}/: give both the same classes")
+    return _read_classes(data_dir / "train", image_size), _read_classes(second, image_size)
+
+
+def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> ImageSet:
+    """The (image, label) pairs of a sequence, such as a torchvision data set, as one ImageSet.
+
+    An image is a PIL image, or a numpy array [H, W, C] or [H, W], or a tensor [C, H, W] or [H, W], each uint8, or float
+    from 0 to 1 (then round(255 * x)). All have one size; give them before any normalisation.
+
+    Args:
+        dataset: has a length and gives a pair for each index.
+        class_names: name of class 0, 1, ...; None: the `classes` of the data set if it has some, else "0", "1", ...
+
+    Raises:
+        UserError: an empty data set, an entry that is not such a pair, an image of another kind or size, or a label
+            that is not a whole number or has no class name.
+    """
+    images, labels = [], []
+    for index in range(len(dataset)):
+        entry = dataset[index]
+        try:
+            image, label = entry
+            labels.append(operator.index(label))
+        except (TypeError, ValueError):
+            raise UserError(f"entry {index} of the data set is not (image, whole-number label): make it one") from None
+        images.append(_pixels(image, f"image {index} of the data set"))
+        if images[-1].shape != images[0].shape:
+            shapes = f"{tuple(images[-1].shape)}, but image 0 is {tuple(images[0].shape)}"
+            raise UserError(f"image {index} of the data set is {shapes}: scale all to one size")
+    if not images:
+        raise UserError("the data set is empty: give one with at least one (image, label) pair")
+    if class_names is None:
+        class_names = getattr(dataset, "classes", None) or [str(label) for label in range(max(labels) + 1)]
+    return ImageSet(images=torch.stack(images), labels=torch.tensor(labels), class_names=tuple(class_names))
+
+
+def _folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _read_classes(root: Path, image_size: int) -> ImageSet:
+    files: list[tuple[Path, int]] = []
+    folders = _folders(root)
+    for label, folder in enumerate(folders):
+        found = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+        images = [path for path in found if path.suffix.lower() in SUFFIXES]
+        if not images:
+            raise UserError(
+                f"class folder {folder} has no image ({len(found)} other files): add some ({', '.join(SUFFIXES)}) or "
+                "take the folder away"
+            )
+        files += [(path, label) for path in images]
+    if len(folders) < 2:
+        raise UserError(
+            f"{root} has {len(folders)} class folders: put the images of each class into a folder of its own, "
+            f"{root}/<class>/, for two classes at least"
+        )
+    pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
+    for index, (path, _) in enumerate(files):
+        pixels[index] = _read_image(path, image_size)
+    return ImageSet(
+        images=pixels,
+        labels=torch.tensor([label for _, label in files]),
+        class_names=tuple(folder.name for folder in folders),
+    )
+
+
+def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
+    held_out: Mapping[int, int] = Counter(everything.labels[test].tolist())
+    for label, count in sorted(Counter(everything.labels.tolist()).items()):
+        if not held_out[label]:
+            raise UserError(
+                f"{data_dir / everything.class_names[label]} has {count} images, too few to hold a fifth out for the "
+                "test set: add some (3 at least), or divide the images into train/ and test/ yourself"
+            )
+
+
+def _read_image(path: Path, image_size: int) -> Tensor:
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise UserError(
+            "image folders need Pillow, which is not installed: run pip install 'sresnet[images]'"
+        ) from None
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as opened:
+            # Of transparency, which is dropped, and of metadata, which are not read.
+            warnings.simplefilter("ignore", UserWarning)
+            image = _eight_bit(ImageOps.exif_transpose(opened)).convert("RGB")
+    # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise UserError(f"{path} does not decode as an image ({error}): replace it or take it away") from None
+    width, height = image.size
+    scale = image_size / min(width, height)
+    if scale != 1:
+        width, height = round(width * scale), round(height * scale)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - image_size) // 2, (height - image_size) // 2
+    square = np.array(image.crop((left, top, left + image_size, top + image_size)))
+    return torch.from_numpy(square).permute(2, 0, 1)
+
+
+def _eight_bit(image: Any) -> Any:
+    """A PIL image of 16 bits with its upper 8: Pillow itself would turn all but the darkest pixels white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    from PIL import Image
+
+    if not image.mode.startswith("I;16"):
+        raise ValueError(f"its pixels are of Pillow's mode {image.mode}, not of 8 or 16 bits")
+    return Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _pixels(image: Any, where: str) -> Tensor:
+    """A PIL image, array or tensor as uint8 [C, H, W]."""
+    # Known by what it offers, so that Pillow need not be installed for arrays.
+    if hasattr(image, "getbands"):
+        try:
+            image = _eight_bit(image)
+        except ValueError as error:
+            raise UserError(f"{where} cannot be read ({error}): convert it first") from None
+        image = np.array(image.convert("L" if len(image.getbands()) == 1 and image.mode != "P" else "RGB"))
+    if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "uif":
+            raise UserError(f"{where} is of {image.dtype}: give uint8, or float from 0 to 1")
+        planes = torch.from_numpy(_channels_first(image))
+    elif isinstance(image, Tensor):
+        planes = image.detach().cpu()
+    else:
+        raise UserError(f"{where} is a {type(image).__name__}: give a PIL image, a numpy array or a tensor")
+    if planes.ndim == 2:
+        planes = planes.unsqueeze(0)
+    if planes.ndim != 3 or planes.shape[0] > 4 or not planes.numel():
+        raise UserError(
+            f"{where} has shape {tuple(image.shape)}: expected [H, W, C] for an array, [C, H, W] for a tensor, of 1 "
+            "to 4 channels"
+        )
+    if planes.dtype == torch.uint8:
+        return planes
+    if not planes.is_floating_point():
+        raise UserError(f"{where} is of {planes.dtype}: give uint8, or float from 0 to 1")
+    # Written so that NaN fails too.
+    if not 0 <= float(planes.min()) <= float(planes.max()) <= 1:
+        span = f"{float(planes.min()):g} to {float(planes.max()):g}"
+        raise UserError(f"{where} runs from {span}: expected float from 0 to 1; give it before any normalisation")
+    return (planes * 255).round().to(torch.uint8)
+
+
+def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
+    # A copy: torch warns about arrays that it may not write to, and refuses negative strides.
+    return np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C")

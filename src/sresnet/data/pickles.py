@@ -1,0 +1,219 @@
+"""Reads pickles that hold plain values and arrays of bytes, and can do nothing else.
+
+The python version of CIFAR is published as pickles, and Python's own unpickler runs whatever a pickle names. Refusing
+names in its `find_class` is not enough here: numpy's own `__setstate__` trusts the flags in a pickled dtype, so a
+crafted array can pass bytes off as object pointers, and a few bytes can ask the memo for gigabytes. So this is a pickle
+machine of its own, of the 31 instructions of protocol 2 that such files use. It calls nothing that the file names:
+the names of numpy are only labels, and the array is made here from checked sizes.
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.errors import UserError
+
+# Name in the file -> what it stands for. numpy 2 moved _reconstruct; `encode` is how Python 3 writes bytes.
+_NAMES = {
+    b"numpy.core.multiarray._reconstruct": "array",
+    b"numpy._core.multiarray._reconstruct": "array",
+    b"numpy.ndarray": "array type",
+    b"numpy.dtype": "dtype",
+    b"_codecs.encode": "encode",
+}
+
+
+class _Fault(ValueError):
+    """The bytes are not such a pickle."""
+
+
+@dataclass(frozen=True)
+class _Name:
+    meaning: str
+
+
+class _ByteType:
+    """The dtype uint8, the only one."""
+
+
+class ByteArray:
+    """An array of a pickle; `values` (uint8, read-only) is None until the pickle has given its contents."""
+
+    def __init__(self) -> None:
+        self.values: NDArray[np.uint8] | None = None
+
+
+def read_pickle(raw: bytes, where: str) -> Any:
+    """The value of a pickle: dict, list, tuple, int, bytes, str, bool, None and `ByteArray`, nested as in the file.
+
+    The strings of Python 2 become bytes.
+
+    Args:
+        raw: the whole file.
+        where: its name in messages.
+
+    Raises:
+        UserError: anything else in the file; nothing has been run then.
+    """
+    try:
+        return _run(raw)
+    except (_Fault, IndexError, KeyError, ValueError, struct.error) as error:
+        # What Python says about a missing stack or memo entry means nothing to the reader.
+        fault = str(error) if isinstance(error, _Fault) else "its instructions do not fit together"
+        raise UserError(
+            f"{where} is not a pickle of plain values and byte arrays ({fault}): delete it and download it again"
+        ) from None
+
+
+def _run(raw: bytes) -> Any:
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+    position = 0
+
+    def take(count: int) -> bytes:
+        nonlocal position
+        if count < 0 or position + count > len(raw):
+            raise _Fault(f"it ends at byte {len(raw)}, inside a value")
+        position += count
+        return raw[position - count : position]
+
+    def number(layout: str) -> int:
+        return int(struct.unpack(layout, take(struct.calcsize(layout)))[0])
+
+    def line() -> bytes:
+        nonlocal position
+        start, position = position, raw.index(b"\n", position) + 1
+        return raw[start : position - 1]
+
+    def since_mark() -> list[Any]:
+        start = marks.pop()
+        items = stack[start:]
+        del stack[start:]
+        return items
+
+    while True:
+        code = take(1)
+        # The labels and the file names come first: there are tens of thousands of them.
+        if code == b"K":
+            stack.append(take(1)[0])
+        elif code == b"U":
+            stack.append(take(take(1)[0]))
+        elif code == b"q":
+            memo[take(1)[0]] = stack[-1]
+        elif code == b"r":
+            memo[number("<I")] = stack[-1]
+        elif code == b"h":
+            stack.append(memo[take(1)[0]])
+        elif code == b"j":
+            stack.append(memo[number("<I")])
+        elif code == b"M":
+            stack.append(number("<H"))
+        elif code == b"J":
+            stack.append(number("<i"))
+        elif code == b"T":
+            stack.append(take(number("<i")))
+        elif code == b"X":
+            stack.append(take(number("<I")).decode("utf-8"))
+        elif code == b"N":
+            stack.append(None)
+        elif code == b"\x88":
+            stack.append(True)
+        elif code == b"\x89":
+            stack.append(False)
+        elif code == b"(":
+            marks.append(len(stack))
+        elif code == b"]":
+            stack.append([])
+        elif code == b"a":
+            value = stack.pop()
+            _expect(stack[-1], list).append(value)
+        elif code == b"e":
+            items = since_mark()
+            _expect(stack[-1], list).extend(items)
+        elif code == b"}":
+            stack.append({})
+        elif code == b"s":
+            value, key = stack.pop(), stack.pop()
+            _set_items(stack[-1], [key, value])
+        elif code == b"u":
+            items = since_mark()
+            _set_items(stack[-1], items)
+        elif code == b")":
+            stack.append(())
+        elif code == b"\x85":
+            stack.append((stack.pop(),))
+        elif code == b"\x86":
+            stack[-2:] = [(stack[-2], stack[-1])]
+        elif code == b"\x87":
+            stack[-3:] = [(stack[-3], stack[-2], stack[-1])]
+        elif code == b"t":
+            stack.append(tuple(since_mark()))
+        elif code == b"c":
+            name = line() + b"." + line()
+            if name not in _NAMES:
+                raise _Fault(f"it asks for {name[:80].decode('ascii', 'backslashreplace')!r}")
+            stack.append(_Name(_NAMES[name]))
+        elif code == b"R":
+            arguments, called = _expect(stack.pop(), tuple), _expect(stack.pop(), _Name)
+            stack.append(_call(called.meaning, arguments))
+        elif code == b"b":
+            state = stack.pop()
+            _set_state(stack[-1], state)
+        elif code == b"\x80":
+            if take(1) != b"\x02":
+                raise _Fault("it is not of protocol 2")
+        elif code == b".":
+            if position != len(raw):
+                raise _Fault(f"it goes on for {len(raw) - position} bytes after its end")
+            return stack.pop()
+        else:
+            raise _Fault(f"byte {position - 1} is the instruction 0x{code.hex()}")
+
+
+def _expect(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise _Fault(f"a {type(value).__name__} stands where a {kind.__name__} belongs")
+    return value
+
+
+def _set_items(target: Any, items: list[Any]) -> None:
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        # Only names as keys: hashing a tuple of tuples could take for ever.
+        if type(key) not in (bytes, str):
+            raise _Fault(f"a {type(key).__name__} is a key")
+        _expect(target, dict)[key] = value
+
+
+def _call(meaning: str, arguments: tuple[Any, ...]) -> Any:
+    if meaning == "array":
+        return ByteArray()
+    if meaning == "dtype":
+        if not arguments or arguments[0] not in ("u1", b"u1"):
+            raise _Fault("an array is not of bytes")
+        return _ByteType()
+    if meaning == "encode" and len(arguments) == 2 and arguments[1] in ("latin1", b"latin1"):
+        return _expect(arguments[0], str).encode("latin1")
+    raise _Fault(f"{meaning} is called")
+
+
+def _set_state(target: Any, state: Any) -> None:
+    if type(target) is _ByteType:
+        return  # byte order and alignment: of no consequence for bytes
+    _expect(target, ByteArray)
+    if type(state) is not tuple or len(state) != 5:
+        raise _Fault("the contents of an array do not have five parts")
+    _, shape, kind, column_major, contents = state
+    _expect(kind, _ByteType)
+    if column_major is not False:
+        raise _Fault("an array is in column order")
+    if any(type(length) is not int or length < 0 for length in _expect(shape, tuple)):
+        raise _Fault("the shape of an array is not of whole numbers")
+    # The product is of Python's integers, which do not overflow; more axes than a few would only make it slow.
+    if len(shape) > 8 or math.prod(shape) != len(_expect(contents, bytes)):
+        raise _Fault("the size of an array is not its number of bytes")
+    target.values = np.frombuffer(contents, dtype=np.uint8).reshape(shape)

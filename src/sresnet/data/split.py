@@ -1,0 +1,36 @@
+"""Seeded splits that keep the share of every class."""
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out a random `fraction` of each class.
+
+    Of a class with n images, n * fraction rounded to the nearest whole number (a half upwards) are held out, so that a
+    small class may keep or lose all of its images. The same labels, fraction and seed give the same split everywhere:
+    the random numbers come from a generator of this call.
+
+    Args:
+        labels: class of each image, int64 [N].
+        fraction: 0 to 1.
+        seed: of the choice within each class.
+
+    Returns:
+        (rest, held_out): indices into `labels`, int64, ascending, disjoint, together 0 to N - 1.
+
+    Raises:
+        UserError: a fraction outside 0 to 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise UserError(f"fraction {fraction} of a split is not a share: choose a number from 0 to 1, such as 0.1")
+    generator = torch.Generator().manual_seed(seed)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    labels = labels.cpu()
+    for label in torch.unique(labels).tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        count = int(len(members) * fraction + 0.5)
+        held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
