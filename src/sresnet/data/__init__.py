@@ -12,7 +12,7 @@ from sresnet.data.images import ImageSet
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
 
-__all__ = ["DATA_SETS", "DataConfig", "ImageSet", "Splits", "open_data"]
+__all__ = ["CLASSES", "DATA_SETS", "DataConfig", "ImageSet", "Splits", "open_data"]
 
 DataName = Literal["digits", "cifar10", "cifar100", "folder"]
 
@@ -22,6 +22,9 @@ DATA_SETS: dict[str, str] = {
     "cifar100": "60,000 colour images of 32x32 pixels, 100 classes",
     "folder": "your own pictures, one folder per class",
 }
+
+CLASSES: dict[str, tuple[int, int]] = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}
+"""Classes and channels of the data sets that always have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ def _read_classes(root: Path, image_size: int) -> ImageSet:
         )
     pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     for index, (path, _) in enumerate(files):
-        pixels[index] = _read_image(path, image_size)
+        pixels[index] = read_image(path, image_size)
     return ImageSet(
         images=pixels,
         labels=torch.tensor([label for _, label in files]),
@@ -147,7 +147,12 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
             )
 
 
-def _read_image(path: Path, image_size: int) -> Tensor:
+def read_image(path: Path, image_size: int) -> Tensor:
+    """One picture as uint8 [3, image_size, image_size]: resized so that the shorter side fits, the middle cut out.
+
+    Raises:
+        UserError: Pillow is not installed, or the file does not decode.
+    """
     try:
         from PIL import Image, ImageOps
     except ImportError:

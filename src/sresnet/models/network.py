@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, overload
 
-import torch
 from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
@@ -254,4 +253,3 @@ def num_parameters(model: nn.Module) -> int:
 def shared_leak_of(config: NetworkConfig) -> dict[str, Any]:
     """Keyword argument for every layer: the one leak of "plif-shared", nothing otherwise."""
     return {"shared_leak": leak_parameter(config.leak)} if config.neuron == "plif-shared" else {}
-

@@ -4,12 +4,12 @@ They are `torch.save` dictionaries {global_step, state_dict, accuracy}. Depth, w
 input are read off the names and shapes; classes, boosting and leak are not in the file.
 """
 
+import _codecs
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
-import _codecs
 import numpy as np
 import torch
 from torch import Tensor

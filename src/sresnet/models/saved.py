@@ -19,7 +19,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
-    """name -> parameter or buffer, a shared one under its first name only."""
+    """Name -> parameter or buffer, a shared one under its first name only."""
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 

@@ -17,7 +17,7 @@ from sresnet.nn.residual import Connection, ResidualBlock, SkipKind, check_conne
 
 StemKind = Literal["c3", "c3s2", "c5s2-pool"]
 
-STEMS: dict[str, dict[str, int]] = {
+STEMS: dict[str, dict[str, Any]] = {
     "c3": {"kernel_size": 3, "stride": 1},
     "c3s2": {"kernel_size": 3, "stride": 2},
     "c5s2-pool": {"kernel_size": 5, "stride": 2},

@@ -100,7 +100,7 @@ def summarise(config: ModelConfig, image_size: int = 32) -> Summary:
 
 def norm_behind(model: nn.Module) -> dict[nn.Module, nn.Module]:
     """Convolution -> the norm that follows it: our layers name them conv and norm, conv1 and norm1, ..."""
-    pairs = {}
+    pairs: dict[nn.Module, nn.Module] = {}
     for parent in model.modules():
         for name, child in parent.named_children():
             norm = getattr(parent, name.replace("conv", "norm"), None)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class Neuron(nn.Module):
 
     def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
         config = self.config
-        constants = {
+        constants: dict[str, Any] = {
             "leak": self.leak(),
             "threshold": config.threshold,
             "surrogate": config.surrogate,

@@ -47,10 +47,10 @@ class Skip(nn.Module):
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
         self.conv = conv(in_channels, out_channels, 1, stride) if changes_shape else None
         if kind == "tdbn":
-            bias = norm.bias if norm else False
-            self.norm = make_norm(NormConfig(kind="tdbn", bias=bias), out_channels, tdbn_scale=tdbn_scale)
-        else:
-            self.norm = make_norm(norm, out_channels, tdbn_scale=tdbn_scale) if norm and changes_shape else None
+            norm = NormConfig(kind="tdbn", bias=norm.bias if norm else False)
+        elif not changes_shape:
+            norm = None
+        self.norm = make_norm(norm, out_channels, tdbn_scale=tdbn_scale) if norm else None
         self.neuron = make_neuron(neuron, shared_leak) if kind == "spiking" and changes_shape else None
         self.weight = nn.Parameter(torch.ones(out_channels, 1, 1)) if kind == "learned" else None
 

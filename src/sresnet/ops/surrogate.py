@@ -86,5 +86,7 @@ def make_surrogate(shape: str, *, height: float, width: float, center: float) ->
         raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join(SURROGATES)}")
     for name, value in (("height", height), ("width", width)):
         if not value > 0:
-            raise UserError(f"surrogate {name} {value} is not positive: no gradient would pass; the paper uses 0.3 and 1")
+            raise UserError(
+                f"surrogate {name} {value} is not positive: no gradient would pass; the paper uses 0.3 and 1"
+            )
     return SURROGATES[shape](height=height, width=width, center=center)

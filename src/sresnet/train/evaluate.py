@@ -37,7 +37,7 @@ def precision_context(precision: str, device: torch.device) -> contextlib.Abstra
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's random generators start at `seed` inside, and are put back after."""
+    """Torch's random generators start at `seed` inside, and are put back after."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

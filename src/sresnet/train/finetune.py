@@ -24,7 +24,9 @@ def load_pretrained(model: SpikingNetwork, path: str) -> None:
             if name.startswith((*STEM_CONVOLUTION, "readout.")):
                 continue
             if name not in source:
-                raise UserError(f"{path} has no {name!r}: fine-tune the same network, with the same norm and connection")
+                raise UserError(
+                    f"{path} has no {name!r}: fine-tune the same network, with the same norm and connection"
+                )
             weights = source[name]
             if ".norm" in name and weights.ndim == 2:  # [num_steps, channels]
                 weights = weights[: len(target)]

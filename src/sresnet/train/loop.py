@@ -125,7 +125,11 @@ class Run:
         self.pixels: Pixels = make_pixels(recipe.data, splits.train, released_code=released)
         record.write_json(
             folder / record.DATA,
-            {"class_names": splits.train.class_names, "image_size": splits.train.images.shape[2:], **self.pixels.plain()},
+            {
+                "class_names": splits.train.class_names,
+                "image_size": splits.train.images.shape[2:],
+                **self.pixels.plain(),
+            },
         )
         self.splits = splits
         self.train_images = splits.train.images.to(device)
@@ -195,7 +199,7 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimiser.step()

@@ -101,13 +101,17 @@ def environment(device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Name of the processor, where the system tells."""
     info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.exists() else []
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def revision() -> str:
     """Git revision of the installed source, "+changes" where the tree differs from it, "" outside a checkout."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
@@ -135,7 +139,9 @@ def append_metrics(folder: Path, line: dict[str, Any]) -> int:
             os.fsync(file.fileno())
             return file.tell()
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}): make room and run the same command again") from None
+        raise UserError(
+            f"{path} could not be written ({error.strerror}): make room and run the same command again"
+        ) from None
 
 
 def cut_metrics(folder: Path, length: int) -> None:
@@ -149,4 +155,3 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl."""
     path = folder / METRICS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-

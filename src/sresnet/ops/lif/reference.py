@@ -22,15 +22,15 @@ class Spike(torch.autograd.Function):
         ctx.save_for_backward(u)
 
     @staticmethod
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None]:
         (u,) = ctx.saved_tensors
         slope = ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
         return grad_spikes * slope, None, None, None
 
 
 def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
-    """o = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
-    return Spike.apply(u, threshold, surrogate, fires_at_threshold)  # type: ignore[no-any-return]
+    """O = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
+    return Spike.apply(u, threshold, surrogate, fires_at_threshold)
 
 
 def lif_steps(
@@ -43,7 +43,7 @@ def lif_steps(
     detach_reset: bool,
     v: Tensor | None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """One (u, o, v) per time step of a layer whose input is current [T, ...]:
+    """One (u, o, v) per time step of a layer whose input is current [T, ...].
 
         u[t] = leak * v[t-1] + current[t]       charge (Eqs. 3, 5)
         o[t] = g(u[t])                          fire   (Eqs. 4, 6)

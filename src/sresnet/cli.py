@@ -1,0 +1,617 @@
+"""The command line: one function per verb. Only this file prints."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import tyro
+from rich import progress as bars
+from rich.console import Console
+from rich.table import Table
+
+from sresnet.config import closest, to_dict
+from sresnet.data import CLASSES, DATA_SETS, DataConfig, Splits, open_data
+from sresnet.data.folder import read_image
+from sresnet.errors import UserError
+from sresnet.models import ModelConfig, list_models, model_config
+from sresnet.models.released import load_released
+from sresnet.models.saved import WEIGHTS, load, save_model
+from sresnet.models.summary import summarise
+from sresnet.train import record
+from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain
+from sresnet.train.evaluate import evaluate
+from sresnet.train.loop import Outcome, Progress, train
+from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.recipes import RECIPES
+
+C = TypeVar("C")
+
+USAGE = """usage: sresnet VERB ...
+
+  train RECIPE        train a network; the same command again goes on where it stopped
+  evaluate RUN        accuracy of a trained network, also with fewer time steps
+  finetune RUN        train a trained network on other data
+  predict RUN IMAGE   classify pictures
+  import FILE         turn a checkpoint of the paper's released code into a run
+  info MODEL|RUN      layers, shapes, parameters and operations of a network
+  list                models, recipes, data sets
+
+sresnet VERB --help explains the options; --debug shows the traceback of an error."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 1 for one of ours."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return run(words)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"sresnet: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())
+        print(
+            f"sresnet: {type(error).__name__}: {text}: this is a fault of sresnet; --debug shows where", file=sys.stderr
+        )
+        return 1
+
+
+def run(words: list[str]) -> int:
+    """Find the verb and call it."""
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if words[0] == "--version":
+        from sresnet import __version__
+
+        print(__version__)
+        return 0
+    if words[0] not in VERBS:
+        raise UserError(f"verb {words[0]!r} is unknown: {closest(words[0], list(VERBS))}")
+    return VERBS[words[0]](words[1:])
+
+
+def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
+    """Read flags into a copy of the dataclass `options`; a mistake becomes a one-line UserError."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                type(options),
+                default=options,
+                args=list(words),
+                prog=prog,
+                description=description,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(one_line(complaint.getvalue(), prog)) from None
+
+
+def one_line(complaint: str, prog: str) -> str:
+    """Tyro's framed error report as one sentence: its first paragraph and the first suggestion."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ╭╮╰╯") for line in complaint.splitlines()]
+    text, _, rest = "\n".join(lines[1:]).partition("─────")
+    suggestion = re.search(r"(--[\w.-]+)", rest.partition("Perhaps you meant:")[2])
+    cure = f"did you mean {suggestion[1]}?" if suggestion else f"see {prog} --help"
+    return f"{' '.join(text.split()).rstrip('.:')}: {cure}"
+
+
+def first_word(words: list[str], what: str, choices: str) -> str:
+    """The positional argument in front of the flags."""
+    if not words or words[0].startswith("-"):
+        raise UserError(f"{what} is missing: {choices}")
+    return words[0]
+
+
+def wants_help(words: list[str]) -> bool:
+    """Whether the first word asks for help instead of naming something."""
+    return bool(words) and words[0] in ("-h", "--help")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a command finds things and does its work."""
+
+    data_dir: str = ""
+    """Folder of the data set."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+
+    def torch_device(self) -> torch.device:
+        """The device meant.
+
+        Raises:
+            UserError: no such device.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError):
+            raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
+        return device
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Recipe, Place):
+    """Flags of `sresnet train`: the fields of the recipe, and where and how long to run."""
+
+    out: str = ""
+    """Run folder; by default runs/RECIPE-FINGERPRINT, so that the same command finds its run again."""
+    max_minutes: float = float("inf")
+    """Stop cleanly after this long; the same command goes on."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints within an epoch."""
+    download: bool = False
+    """Fetch CIFAR from its publisher into the data folder."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder."""
+
+    def recipe(self) -> Recipe:
+        """The part that decides the numbers."""
+        return Recipe(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)})
+
+
+def train_verb(words: list[str]) -> int:
+    """`sresnet train RECIPE [--field value ...]`."""
+    if wants_help(words):
+        print("usage: sresnet train RECIPE [--field value ...]\n")
+        print("\n".join(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
+        print("\nsresnet train RECIPE --help explains every field.")
+        return 0
+    name = first_word(words, "recipe", f"choose from {', '.join(RECIPES)}")
+    if name not in RECIPES:
+        raise UserError(f"recipe {name!r} is unknown: {closest(name, list(RECIPES))}")
+    line, recipe = RECIPES[name]
+    options = parse(
+        TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}),
+        words[1:],
+        f"sresnet train {name}",
+        f"{line}.",
+    )
+    return train_and_report(options, name)
+
+
+def finetune_verb(words: list[str]) -> int:
+    """`sresnet finetune RUN --data NAME [--field value ...]`."""
+    prog = "sresnet finetune"
+    if wants_help(words):
+        print("usage: sresnet finetune RUN --data NAME [--field value ...]\n\nNAME: " + ", ".join(DATA_SETS))
+        print("RUN's recipe, its fields as flags like in sresnet train. Stem convolution and readout start anew.")
+        return 0
+    source = first_word(words, "run", "give the folder of a trained run")
+    recipe = read_run(source)
+    name, words = take_option(words[1:], "--data")
+    if name not in DATA_SETS:
+        raise UserError(f"--data {name!r} is no data set: choose from {', '.join(DATA_SETS)}")
+    classes, channels = CLASSES.get(name, (recipe.model.num_classes, recipe.model.in_channels))
+    recipe = replace(
+        recipe,
+        pretrained=source,
+        data=replace(recipe.data, name=name),  # type: ignore[arg-type]
+        model=replace(recipe.model, num_classes=classes, in_channels=channels),
+    )
+    options = parse(
+        TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}),
+        words,
+        f"{prog} {source} --data {name}",
+        f"Train {source} further, on {name}.",
+    )
+    return train_and_report(options, f"{name}-from-{Path(source).name}")
+
+
+def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
+    """The value of a required flag, and the other words."""
+    if flag not in words[:-1]:
+        raise UserError(f"{flag} is missing: choose from {', '.join(DATA_SETS)}")
+    at = words.index(flag)
+    return words[at + 1], words[:at] + words[at + 2 :]
+
+
+def train_and_report(options: TrainOptions, name: str) -> int:
+    """Train as `options` say, show how it goes and what came out."""
+    recipe = options.recipe()
+    device = options.torch_device()
+    splits = open_data(recipe.data, options.data_dir, seed=recipe.seed, download=options.download)
+    if recipe.data.name == "folder":  # how many classes somebody's pictures have, only they tell
+        recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
+    folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
+    print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training images, run folder {folder}")
+    with stop_asked(options.max_minutes) as asked, display(folder, options.tensorboard) as watch:
+        outcome = train(
+            recipe,
+            splits,
+            folder,
+            device=device,
+            watch=watch,
+            should_stop=lambda: bool(asked()),
+            checkpoint_seconds=options.checkpoint_seconds,
+            data_dir=options.data_dir,
+        )
+    if outcome.state == "stopped":
+        print(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
+        return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
+    report(outcome)
+    return 0
+
+
+def describe(config: ModelConfig) -> str:
+    """A network in a few words."""
+    fields = to_dict(config)
+    name = f"{fields['family']}{fields.get('depth', 11)}"
+    name = name.removeprefix("s") if config.neuron == "relu" else name
+    width = f", {fields['base_filters']} filters" if "base_filters" in fields else ""
+    return f"{name}{width}, T = {config.num_steps}"
+
+
+def report(outcome: Outcome) -> None:
+    """The last lines of a finished run."""
+    result = outcome.result
+    print(f"test accuracy: {result['test_top1']:.2f} %")
+    if "best_test_epoch_top1" in result:
+        print(
+            f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "
+            "the test images, as in the paper's Tables 14, 16, 17)"
+        )
+    print(f"run folder: {outcome.folder}")
+
+
+@contextlib.contextmanager
+def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
+    """A function that says why to stop, "" while there is no reason: a signal, or the time is up.
+
+    The first Ctrl-C or SIGTERM asks; a second Ctrl-C stops at once.
+    """
+    reasons: list[str] = []
+    end = time.monotonic() + 60 * max_minutes
+
+    def note(number: int, frame: Any) -> None:
+        reasons.append(signal.Signals(number).name)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def reason() -> str:
+        if not reasons and time.monotonic() >= end:
+            reasons.append(f"{max_minutes:g} minutes are over")
+        return reasons[0] if reasons else ""
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield reason
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
+    with contextlib.ExitStack() as stack:
+        watchers = [stack.enter_context(bar()) if Console().is_terminal else log()]
+        if tensorboard:
+            watchers.append(stack.enter_context(tensorboard_writer(folder)))
+
+        def watch(progress: Progress) -> None:
+            for watcher in watchers:
+                watcher(progress)
+
+        yield watch
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Callable[[Progress], None]]:
+    """Progress on a terminal."""
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TextColumn("{task.fields[numbers]}"),
+    ) as screen:
+        task = screen.add_task("", total=None, numbers="")
+
+        def watch(progress: Progress) -> None:
+            screen.update(
+                task,
+                total=progress.steps,
+                completed=progress.step,
+                description=f"epoch {progress.epoch}/{progress.epochs}",
+                numbers=numbers(progress),
+            )
+            if progress.metrics:
+                screen.console.print(epoch_line(progress))
+
+        yield watch
+
+
+def log() -> Callable[[Progress], None]:
+    """Progress in a file or pipe: a line per epoch, and every half minute within one."""
+    last = time.monotonic()
+
+    def watch(progress: Progress) -> None:
+        nonlocal last
+        if progress.metrics or time.monotonic() - last > 30:
+            line = (
+                epoch_line(progress)
+                if progress.metrics
+                else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
+            )
+            print(line, flush=True)
+            last = time.monotonic()
+
+    return watch
+
+
+def numbers(progress: Progress) -> str:
+    """What matters while an epoch runs."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return (
+        f"loss {progress.loss:.3f}  train {progress.accuracy:.2f} %  {progress.images_per_second:,.0f} images/s  "
+        f"{minutes}:{seconds:02d} left"
+    )
+
+
+def epoch_line(progress: Progress) -> str:
+    """What matters at the end of an epoch."""
+    metrics = progress.metrics or {}
+    validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
+    rates = list(metrics["spike_rate"].values())
+    rate = sum(rates) / len(rates)
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  train {progress.accuracy:.2f} %"
+        f"{validation}  {rate:.3f} spikes per neuron and step  {metrics['images_per_second']:,.0f} images/s"
+    )
+
+
+@contextlib.contextmanager
+def tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
+    """Progress as TensorBoard events."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs TensorBoard: pip install 'sresnet[tensorboard]'") from None
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+
+        def watch(progress: Progress) -> None:
+            for name, value in (progress.metrics or {}).items():
+                values = value if isinstance(value, dict) else {"": value}
+                for part, number in values.items():
+                    writer.add_scalar(f"{name}/{part}".rstrip("/"), number, progress.step)
+
+        yield watch
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: str) -> Recipe:
+    """The recipe of a run that has saved its network."""
+    if not Path(folder).is_dir():
+        raise UserError(f"run {folder!r} does not exist: give the folder that sresnet train printed")
+    if not (Path(folder) / WEIGHTS).exists():
+        raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
+    return record.read_recipe(Path(folder))
+
+
+def trained(folder: str, device: torch.device) -> tuple[Any, Pixels, tuple[str, ...]]:
+    """Network, scaling of pixels and class names of a run."""
+    about = record.read_json(Path(folder) / record.DATA)
+    return load(folder).to(device), pixels_from_plain(about), tuple(about["class_names"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Place):
+    """Flags of `sresnet evaluate`."""
+
+    num_steps: int = 0
+    """Run only this many time steps, the first of those trained; 0: all."""
+    part: str = "test"
+    """test, validation or train."""
+    batch_size: int = 250
+    """Images at a time; the accuracy does not depend on it."""
+    precision: str = "fp32"
+    """fp32 or bf16."""
+
+
+def evaluate_verb(words: list[str]) -> int:
+    """`sresnet evaluate RUN`."""
+    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
+    recipe = read_run(source)
+    if options.num_steps < 0:
+        raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
+    if options.precision not in ("fp32", "bf16"):
+        raise UserError(f"precision {options.precision!r} is unknown: choose fp32 or bf16")
+    device = options.torch_device()
+    remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
+    splits = open_data(recipe.data, options.data_dir or remembered, seed=recipe.seed)
+    images = part_of(splits, options.part)
+    model, pixels, _ = trained(source, device)
+    started = time.monotonic()
+    result = evaluate(
+        model,
+        images,
+        pixels,
+        num_steps=options.num_steps or None,
+        batch_size=options.batch_size,
+        precision=options.precision,
+    )
+    seconds = time.monotonic() - started
+    steps = options.num_steps or recipe.model.num_steps
+    print(f"{options.part} accuracy: {result.top1:.2f} %")
+    print(
+        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} images, {steps} of "
+        f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} images/s"
+    )
+    return 0
+
+
+def part_of(splits: Splits, part: str) -> Any:
+    """The images called `part`."""
+    images = getattr(splits, part) if part in ("train", "validation", "test") else None
+    if images is None:
+        raise UserError(f"part {part!r} is not there: choose test or train, or validation where some is held out")
+    return images
+
+
+def predict_verb(words: list[str]) -> int:
+    """`sresnet predict RUN IMAGE ...`."""
+    if wants_help(words) or len(words) < 2:
+        print("usage: sresnet predict RUN IMAGE [IMAGE ...]\n\nThe three most likely classes of each picture.")
+        return 0 if wants_help(words) else 2
+    read_run(words[0])
+    model, pixels, names = trained(words[0], torch.device("cpu"))
+    size = record.read_json(Path(words[0]) / record.DATA)["image_size"][0]
+    for path in words[1:]:
+        image = read_image(Path(path), size)
+        if model.config.in_channels == 1:
+            image = image.float().mean(0, keepdim=True).round().to(torch.uint8)
+        with torch.inference_mode():
+            probabilities = model(pixels(image[None])).softmax(1)[0]
+        best = probabilities.topk(min(3, len(names)))
+        guesses = ", ".join(
+            f"{names[index]} {100 * p:.1f} %"
+            for p, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        )
+        print(f"{path}: {guesses}")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Flags of `sresnet import`."""
+
+    data: str = "cifar10"
+    """Data set that it was trained on: cifar10 or cifar100."""
+    boosting: bool = False
+    """Whether it was trained with a boosting layer."""
+    leak: float = 0.8744
+    """Leak that it was trained with; 0.8744 in the README of the released code."""
+    out: str = ""
+    """Run folder to make; by default runs/NAME."""
+
+
+def import_verb(words: list[str]) -> int:
+    """`sresnet import FILE`."""
+    path = "FILE" if wants_help(words) else first_word(words, "file", "give a checkpoint of the released code")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
+    if options.data not in ("cifar10", "cifar100"):
+        raise UserError(f"data {options.data!r} is unknown: choose cifar10 or cifar100")
+    classes = CLASSES[options.data][0]
+    model = load_released(path, num_classes=classes, boosting=options.boosting, leak=options.leak)
+    recipe = Recipe(
+        model=model.config,  # type: ignore[arg-type]
+        data=DataConfig(name=options.data),  # type: ignore[arg-type]
+        train=TrainConfig(protocol="released-code"),
+    )
+    folder = Path(options.out or f"runs/{Path(path).name.split('.')[0]}")
+    if folder.exists():
+        raise UserError(f"{folder} exists: choose another --out")
+    folder.mkdir(parents=True)
+    record.write_json(folder / record.CONFIG, to_dict(recipe))
+    record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
+    mean, std = map(torch.tensor, CIFAR10_STATISTICS)
+    names = tuple(f"class {index}" for index in range(classes))
+    record.write_json(folder / record.DATA, {"class_names": names, "image_size": (32, 32), **Pixels(mean, std).plain()})
+    save_model(model, folder / WEIGHTS)
+    print(f"{describe(recipe.model)}, trained on {options.data}")
+    print(f"run folder: {folder}")
+    return 0
+
+
+def info_verb(words: list[str]) -> int:
+    """`sresnet info MODEL|RUN [--field value ...]`."""
+    if wants_help(words):
+        print("usage: sresnet info MODEL|RUN [--image-size 32] [--field value ...]\n\nMODEL: see sresnet list")
+        print("sresnet info MODEL --help explains every field of a model.")
+        return 0
+    name = first_word(words, "model", "see sresnet list")
+    config = record.read_recipe(Path(name)).model if Path(name).is_dir() else model_config(name)
+    rest = words[1:]
+    size = 32
+    if "--image-size" in rest[:-1]:
+        text, rest = take_option(rest, "--image-size")
+        if not text.isdigit() or int(text) < 1:
+            raise UserError(f"image-size {text!r} is not a number of pixels: try 32")
+        size = int(text)
+    config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
+    summary = summarise(config, size)
+    table = Table(box=None, pad_edge=False)
+    for column, justify in zip(
+        ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),
+        ("left", "left", "right", "right", "left", "right", "right"),
+        strict=True,
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for layer in summary.layers:
+        table.add_row(
+            layer.name,
+            layer.kernel,
+            "x".join(map(str, layer.output)),
+            f"{layer.parameters:,}",
+            layer.input_kind,
+            f"{layer.multiply_accumulates:,}" if layer.multiply_accumulates else "",
+            f"{layer.spike_additions:,}" if layer.spike_additions else "",
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)
+    print(
+        f"\n{describe(config)}, {config.in_channels}x{size}x{size} images\n"
+        f"parameters: {summary.parameters:,}\n"
+        f"spiking neurons: {summary.neurons:,}\n"
+        f"multiply-accumulates per step: {sum(layer.multiply_accumulates for layer in summary.layers):,}\n"
+        f"spike additions per step: {sum(layer.spike_additions for layer in summary.layers):,}, "
+        "times the mean number of spikes that an input sends"
+    )
+    return 0
+
+
+def list_verb(words: list[str]) -> int:
+    """`sresnet list`."""
+    if words and not wants_help(words):
+        raise UserError(f"argument {words[0]!r} is one too many: sresnet list takes none")
+    groups = {
+        "models": list_models(),
+        "recipes": {name: line for name, (line, _) in RECIPES.items()},
+        "data sets": DATA_SETS,
+    }
+    for group, entries in groups.items():
+        print(f"{group}:")
+        for name, line in entries.items():
+            print(f"  {name:24} {line}")
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "train": train_verb,
+    "evaluate": evaluate_verb,
+    "finetune": finetune_verb,
+    "predict": predict_verb,
+    "import": import_verb,
+    "info": info_verb,
+    "list": list_verb,
+}
