@@ -99,8 +99,13 @@ class Neuron(nn.Module):
                 trace.records[self] = LayerRecord(spikes, membrane(current, **constants), spikes)
         return spikes
 
+    def leak_value(self) -> float:
+        """The leak as a number."""
+        with torch.no_grad():
+            return float(self.leak())
+
     def extra_repr(self) -> str:
-        return f"{self.config.kind}, leak={float(self.leak()):.4g}, threshold={self.config.threshold:g}"
+        return f"{self.config.kind}, leak={self.leak_value():.4g}, threshold={self.config.threshold:g}"
 
 
 class Rectifier(nn.Module):

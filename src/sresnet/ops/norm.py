@@ -1,4 +1,8 @@
-"""Batch normalisation of a spiking layer's current [T, N, C, H, W], per time step or over all of them."""
+"""Batch normalisation of a spiking layer's current [T, N, C, H, W], per time step or over all of them.
+
+The result has the precision of gamma: under autocast, convolutions give bfloat16, but potentials are sums over many
+steps and stay in float32.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +34,7 @@ def batch_norm_through_time(
     return torch.stack(
         [
             F.batch_norm(
-                x[t],
+                x[t].to(gamma.dtype),
                 running_mean[t],
                 running_var[t],
                 gamma[t],
@@ -61,5 +65,5 @@ def batch_norm_over_time(
         x: [T, N, C, H, W].
         gamma, beta, running_mean, running_var: [C]; beta None is zero.
     """
-    y = F.batch_norm(x.flatten(0, 1), running_mean, running_var, gamma, beta, training, momentum, eps)
+    y = F.batch_norm(x.flatten(0, 1).to(gamma.dtype), running_mean, running_var, gamma, beta, training, momentum, eps)
     return y.unflatten(0, x.shape[:2])

@@ -1,6 +1,6 @@
 """Batches for training: order, augmentation and scaling, each a function of the seed and the step alone.
 
-Nothing random is carried from one step to the next, so a run that was stopped anywhere goes on exactly as it would have.
+Nothing random is carried from one step to the next, so a run that was stopped anywhere goes on as it would have.
 """
 
 import hashlib

@@ -234,7 +234,7 @@ class Run:
         few = self.train_images[: min(64, len(self.train_images))]
         metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, self.pixels(few)).items()}
         leaks = {
-            name: round(float(module.leak()), 6)
+            name: round(module.leak_value(), 6)
             for name, module in model.named_neurons()
             if isinstance(module, Neuron) and module.leak_logit is not None
         }

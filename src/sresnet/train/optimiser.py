@@ -22,8 +22,8 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """Learning rate of training step `step`, counted from 0 over all epochs.
 
-    Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The released
-    code drops one epoch later, and not at all where m * epochs is no whole number.
+    Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The
+    released code drops one epoch later, and not at all where m * epochs is no whole number.
     """
     total = config.epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch

@@ -40,7 +40,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     loss: Literal["mean", "per-step"] = "mean"
-    """mean: cross-entropy of the mean over steps (Eq. 19); per-step: the mean of every step's own (Deng et al. 2022)."""
+    """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022)."""
     ema: float = 0.0
     """Decay per step of the weight average that is evaluated and saved; 0 is off."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -1,0 +1,85 @@
+"""A model is an ordinary nn.Module: what else PyTorch does with one works."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from sresnet import create_model
+
+# Raised inside torch.compile and torch.export, by and about torch.
+inside_torch = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def model():
+    return create_model("sresnet8", base_filters=4, num_steps=3, neuron="plif-shared").eval()
+
+
+X = torch.linspace(-2, 2, 2 * 3 * 12 * 12).view(2, 3, 12, 12)
+
+
+def test_to_double_and_bfloat16(model):
+    expected = model(X)
+    torch.testing.assert_close(model.double()(X.double()).float(), expected, atol=1e-5, rtol=1e-5)
+    assert model.bfloat16()(X.bfloat16()).dtype == torch.bfloat16
+
+
+@inside_torch
+def test_compile_fullgraph(model):
+    """Graph capture without a break, forward and backward; the compiler behind it is not what is tested here."""
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(X), model(X))
+    compiled(X).sum().backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    model(X).sum().backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(gradients[name], p.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # inductor's own
+def test_compile_with_inductor(model):
+    torch.testing.assert_close(torch.compile(model, fullgraph=True)(X), model(X))
+
+
+@inside_torch
+def test_compile_in_training_updates_the_statistics(model):
+    other = create_model("sresnet8", base_filters=4, num_steps=3, neuron="plif-shared")
+    other.load_state_dict(model.state_dict())
+    model.train()
+    other.train()
+    torch.testing.assert_close(torch.compile(other, fullgraph=True, backend="aot_eager")(X), model(X))
+    for (name, ours), theirs in zip(model.named_buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
+@inside_torch
+def test_export_with_any_batch(model):
+    program = torch.export.export(model, (X,), dynamic_shapes=({0: torch.export.Dim("batch")}, None, None))
+    five = torch.randn(5, 3, 12, 12)
+    torch.testing.assert_close(program.module()(five), model(five))
+
+
+def test_data_parallel(model, tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        model.train()
+        parallel = DistributedDataParallel(model)
+        parallel(X).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+    finally:
+        dist.destroy_process_group()
+
+
+def test_channels_last(model):
+    expected = model(X)
+    other = model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(other(X.to(memory_format=torch.channels_last)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_autocast_keeps_potentials_in_float32(model):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, records = model(X, record=["stem.neuron"])
+    assert records["stem.neuron"].membrane.dtype == torch.float32

@@ -1,0 +1,154 @@
+"""The paper's claims about residual connections (Section 3.2.1)."""
+
+import pytest
+import torch
+from torch import nn
+
+from sresnet.nn import NeuronConfig, NormConfig, Readout, ResidualBlock, Signal, SpikingLayer, direct
+from sresnet.ops.lif import lif, membrane
+from sresnet.ops.surrogate import Triangle
+
+NUM_STEPS = 7
+
+
+def block(connection, *, channels=4, neuron=None, **options):
+    return ResidualBlock(
+        channels,
+        options.pop("out_channels", channels),
+        norm=NormConfig(kind=options.pop("norm", "bntt"), num_steps=NUM_STEPS),
+        neuron=neuron or NeuronConfig(),
+        connection=connection,
+        **options,
+    )
+
+
+def random_spikes(rate=0.5, channels=4):
+    return (torch.rand(NUM_STEPS, 2, channels, 6, 6) < rate).float()
+
+
+@pytest.mark.parametrize("fires_at_threshold", [False, True])
+@pytest.mark.parametrize("connection", ["s2s", "s2m", "v2v"])
+def test_zero_weight_block_is_an_identity(connection, fires_at_threshold):
+    """S2S and V2V under both spike conditions, S2M under u >= threshold only."""
+    neuron = NeuronConfig(fires_at_threshold=fires_at_threshold, leak=0.874)
+    zero = block(connection, neuron=neuron).eval()
+    nn.init.zeros_(zero.conv2.weight)
+    current = torch.randn(NUM_STEPS, 2, 4, 6, 6) + 0.5
+    spikes = lif(current, leak=0.874, fires_at_threshold=fires_at_threshold).spikes
+    assert 0.1 < spikes.mean() < 0.9
+    out = zero(Signal(spikes, current))
+    identical = torch.equal(out.spikes, spikes)
+    assert identical == (connection != "s2m" or fires_at_threshold)
+    if connection == "v2v":
+        assert torch.equal(out.current, current)
+
+
+def test_zero_weight_s2m_block_under_the_strict_condition():
+    """A spike charges the membrane to the threshold and no further: it fires only with what an earlier one left."""
+    zero = block("s2m", channels=1, neuron=NeuronConfig(fires_at_threshold=False)).eval()
+    nn.init.zeros_(zero.conv2.weight)
+    spikes = torch.tensor([1.0, 1, 0, 1, 0, 0, 1]).view(NUM_STEPS, 1, 1, 1, 1)
+    assert zero(Signal(spikes, spikes)).spikes.flatten().tolist() == [0, 1, 0, 1, 0, 0, 1]
+
+
+def test_gradient_through_the_s2s_skip_is_one():
+    """Eq. 11: with the learned path cut, d o / d o_in = 1 everywhere, whatever the surrogate says."""
+    s2s = block("s2s").eval()
+    nn.init.zeros_(s2s.conv1.weight)
+    spikes = random_spikes().requires_grad_()
+    weight = torch.randn(NUM_STEPS, 2, 4, 6, 6)
+    (s2s(Signal(spikes, spikes)).spikes * weight).sum().backward()
+    torch.testing.assert_close(spikes.grad, weight)
+
+
+def test_gradient_through_the_s2m_skip_is_scaled_by_the_surrogate():
+    """Eq. 9: the same through S2M is W' * do/du, summed over the steps that the potential lasts."""
+    threshold, leak, surrogate = 1.2, 0.8, Triangle(height=0.6)
+    neuron = NeuronConfig(threshold=threshold, leak=leak, surrogate=surrogate)
+    s2m = block("s2m", neuron=neuron).eval()
+    nn.init.zeros_(s2m.conv1.weight)
+    spikes = random_spikes().requires_grad_()
+    s2m(Signal(spikes, spikes)).spikes.sum().backward()
+    u = membrane(threshold * spikes.detach(), leak=leak, threshold=threshold)
+    slope = surrogate.derivative(u / threshold - 1)
+    expected = torch.stack(
+        [sum(threshold * leak ** (t - s) * slope[t] for t in range(s, NUM_STEPS)) for s in range(NUM_STEPS)]
+    )
+    torch.testing.assert_close(spikes.grad, expected)
+    assert spikes.grad.max() < 4
+    assert (spikes.grad != 1).all()
+
+
+def test_gradient_along_the_v2v_stream_meets_no_surrogate():
+    """Eqs. 15, 17: what one block hands to the next, r, depends on the incoming current with derivative 1."""
+    v2v = block("v2v").eval()
+    current = torch.randn(NUM_STEPS, 2, 4, 6, 6, requires_grad=True)
+    out = v2v(Signal(random_spikes(), current))
+    weight = torch.randn_like(out.current)
+    (out.current * weight).sum().backward()
+    torch.testing.assert_close(current.grad, weight)
+
+
+def test_s2s_sums_are_integers_until_the_first_convolution_of_the_skip():
+    spikes = random_spikes()
+    first = block("s2s").eval()(Signal(spikes, spikes))
+    assert torch.equal(first.spikes, first.spikes.round())
+    assert first.spikes.max() == 2
+    wider = block("s2s", out_channels=8, stride=2).eval()(first)
+    assert wider.spikes.shape == (NUM_STEPS, 2, 8, 3, 3)
+    assert not torch.equal(wider.spikes, wider.spikes.round())
+
+
+@pytest.mark.parametrize(("skip", "neurons"), [("plain", 2), ("spiking", 3), ("tdbn", 2), ("learned", 2)])
+def test_skips(skip, neurons):
+    from sresnet.nn import Neuron
+
+    wider = block("s2s", out_channels=8, stride=2, skip=skip, neuron=NeuronConfig(threshold=0.5)).train()
+    assert sum(isinstance(module, Neuron) for module in wider.modules()) == neurons
+    out = wider(Signal(random_spikes(), random_spikes()))
+    binary = torch.equal(out.spikes, out.spikes.round())
+    assert binary == (skip == "spiking")
+    assert out.spikes.shape == (NUM_STEPS, 2, 8, 3, 3)
+
+
+def test_learned_skip_starts_as_the_plain_one_and_learns():
+    torch.manual_seed(1)
+    plain = block("s2m", norm="none")
+    torch.manual_seed(1)
+    learned = block("s2m", norm="none", skip="learned")
+    spikes = random_spikes()
+    out = learned(Signal(spikes, spikes)).spikes
+    assert torch.equal(out, plain(Signal(spikes, spikes)).spikes)
+    out.sum().backward()
+    assert learned.skip.weight.grad.abs().min() > 0
+
+
+def test_tdbn_skip_weighs_identities_too():
+    weighed = block("s2m", norm="tdbn", skip="tdbn", neuron=NeuronConfig(threshold=2.0)).train()
+    assert weighed.skip.conv is None
+    assert weighed.skip.norm.scale == pytest.approx(2.0 / 2**0.5)
+    assert weighed.norm1.scale == pytest.approx(2.0)
+    assert weighed.norm2.scale == pytest.approx(2.0 / 2**0.5)
+    # Two branches of variance theta^2 / 2 each: their sum has the threshold for its deviation.
+    current = weighed(Signal(random_spikes(), random_spikes())).current
+    assert 1.0 < current.std() < 4.0
+
+
+def test_blocks_fit_into_a_network_of_ones_own():
+    class MyNetwork(nn.Module):
+        def __init__(self):
+            super().__init__()
+            shared = {"norm": NormConfig(num_steps=4), "neuron": NeuronConfig(kind="plif", leak=0.5)}
+            self.stem = SpikingLayer(3, 8, **shared)
+            self.block = ResidualBlock(8, 16, stride=2, connection="v2v", **shared)
+            self.readout = Readout(16, 10)
+
+        def forward(self, x):
+            x = direct(x, num_steps=4)
+            return self.readout(self.block(self.stem(Signal(x, x))).spikes).mean(0)
+
+    network = MyNetwork()
+    x = torch.randn(2, 3, 12, 12)
+    assert network(x).shape == (2, 10)
+    network(x).sum().backward()
+    assert network.stem.neuron.leak_logit.grad is not None
