@@ -147,6 +147,14 @@ def test_a_part_that_is_too_long_is_deleted(server, path):
     assert path.read_bytes() == CONTENT
 
 
+def test_a_longer_part_leaves_nothing_behind_the_file(server, path):
+    server.supports_ranges = False
+    path.parent.mkdir()
+    path.with_name("file.tar.gz.part").write_bytes(CONTENT + b"more")
+    fetch(server, path)
+    assert path.read_bytes() == CONTENT
+
+
 def test_broken_connections_are_resumed(server, path):
     server.breaks = 3
     fetch(server, path)

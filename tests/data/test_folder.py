@@ -156,13 +156,15 @@ def test_exif_orientation_is_followed(divided):
     assert torch.equal(load_folder(divided, 8)[0].images[0], planes(picture(seed=4)).rot90(-1, (1, 2)))
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "postscript", "float"])
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "flipped", "postscript", "float", "another format"])
 def test_a_file_that_does_not_decode_is_named(divided, damage):
     path = divided / "train" / "dog" / "1.png"
     content = path.read_bytes()
     if damage == "float":
         put(path.with_suffix(".tif"), Image.fromarray(np.zeros((8, 8), dtype=np.float32)))
         path = path.with_suffix(".tif")
+    elif damage == "another format":
+        put(path, picture(), format="PCX")
     else:
         path.write_bytes(
             {
@@ -269,6 +271,11 @@ def test_every_kind_of_image_and_label_gives_the_same_set(image, label):
 )
 def test_one_channel(image):
     assert torch.equal(from_dataset([(image, 0)]).images, torch.from_numpy(ARRAY[..., 0].copy())[None, None])
+
+
+def test_floats_are_rounded_to_the_nearest():
+    pixels = np.array([[0.4, 0.6, 99.6, 254.4, 254.6]]) / 255
+    assert from_dataset([(pixels, 0)]).images.flatten().tolist() == [0, 1, 100, 254, 255]
 
 
 def test_sixteen_bits_and_palettes_from_pillow():
