@@ -124,7 +124,11 @@ def _locked(part: Path) -> Iterator[io.FileIO]:
 
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Whoever had the lock may have renamed or deleted the file that was opened here.
-            if part.exists() and os.path.samestat(os.fstat(descriptor), part.stat()):
+            try:
+                current = os.path.samestat(os.fstat(descriptor), part.stat())
+            except FileNotFoundError:
+                current = False
+            if current:
                 yield file
                 return
 
