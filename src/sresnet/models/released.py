@@ -7,6 +7,7 @@ input are read off the names and shapes; classes, boosting and leak are not in t
 import _codecs
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the checkpoint file that the authors publish")
     try:
-        with torch.serialization.safe_globals(NUMPY_SCALAR):
+        with torch.serialization.safe_globals(NUMPY_SCALAR), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about foreign pickles, which are refused anyway
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
