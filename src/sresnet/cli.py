@@ -111,8 +111,8 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
 
 def one_line(complaint: str, prog: str) -> str:
     """Tyro's framed error report as one sentence: its first paragraph and the first suggestion."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ╭╮╰╯") for line in complaint.splitlines()]
-    text, _, rest = "\n".join(lines[1:]).partition("─────")
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ╭╮╰╯") for line in complaint.splitlines()]
+    text, _, rest = re.sub("[─-]{10,}", "─", "\n".join(lines[1:])).lstrip("─\n").partition("─")
     suggestion = re.search(r"(--[\w.-]+)", rest.partition("Perhaps you meant:")[2])
     cure = f"did you mean {suggestion[1]}?" if suggestion else f"see {prog} --help"
     return f"{' '.join(text.split()).rstrip('.:')}: {cure}"

@@ -46,7 +46,9 @@ def pack(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     float32 as four planes of bytes, of which the one with the exponents compresses."""
     steps: dict[str, list[np.ndarray]] = {}
     for key, value in numbers.items():
-        steps.setdefault(re.sub(r"^(state/(?:bntt1|bntt_list\.\d+|resize_bn_\d))\.\d+\.", r"\1.T.", key), []).append(value)
+        steps.setdefault(re.sub(r"^(state/(?:bntt1|bntt_list\.\d+|resize_bn_\d))\.\d+\.", r"\1.T.", key), []).append(
+            value
+        )
     stacked = {key: np.stack(values) if ".T." in key else values[0] for key, values in steps.items()}
     return {
         key: np.moveaxis(np.ascontiguousarray(value)[..., None].view(np.uint8), -1, 0)

@@ -41,7 +41,9 @@ def close(actual, expected, tolerance):
 
 
 def test_files_are_there():
-    assert [path.stem for path in sorted(SMALL.glob("*.xz"))] == [f"{kind}.safetensors" for kind in ("boosted", "event", "gamma_only", "plain")]
+    assert [path.stem for path in sorted(SMALL.glob("*.xz"))] == [
+        f"{kind}.safetensors" for kind in ("boosted", "event", "gamma_only", "plain")
+    ]
     assert all(path.stat().st_size < 200_000 for path in SMALL.glob("*.xz"))
 
 

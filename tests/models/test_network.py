@@ -270,7 +270,10 @@ def test_new_classifier_and_frozen_backbone():
         (lambda: make("s2s")(torch.zeros(1, 4, 8, 8)), r"\(1, 4, 8, 8\): expected images \[N, 3, H, W\]"),
         (lambda: make("s2s")(torch.zeros(1, 3, 8, 8), num_steps=0), "num_steps 0"),
         (lambda: make("s2s")(torch.zeros(1, 2, 3, 8, 8), num_steps=3), "more than the 2 frames"),
-        (lambda: make("s2s")(torch.zeros(1, 3, 8, 8), record=["stem"]), "record names 'stem', no layer of neurons: .*stem.neuron"),
+        (
+            lambda: make("s2s")(torch.zeros(1, 3, 8, 8), record=["stem"]),
+            "record names 'stem', no layer of neurons: .*stem.neuron",
+        ),
         (lambda: make("s2s").step(torch.zeros(1, 2, 3, 8, 8)), "one time step"),
     ],
 )

@@ -109,9 +109,7 @@ def test_detached_gradient_has_its_closed_form(surrogate):
     (lif(current, **constants).spikes * weight).sum().backward()
     u = membrane(current, **constants).detach()
     slope = weight * surrogate.derivative(u / threshold - surrogate.center)
-    expected = torch.stack(
-        [sum(slope[t] * leak ** (t - s) for t in range(s, num_steps)) for s in range(num_steps)]
-    )
+    expected = torch.stack([sum(slope[t] * leak ** (t - s) for t in range(s, num_steps)) for s in range(num_steps)])
     torch.testing.assert_close(current.grad, expected)
 
 

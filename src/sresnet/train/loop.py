@@ -21,7 +21,7 @@ from sresnet.models.saved import WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.nn import Neuron
 from sresnet.train import record
 from sresnet.train.batches import Pixels, augmented, make_pixels, order, seed_of
-from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from sresnet.train.checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint
 from sresnet.train.evaluate import Evaluation, evaluate, precision_context, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
@@ -141,7 +141,7 @@ class Run:
 
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.model)
-        if recipe.pretrained:
+        if recipe.pretrained and not (folder / CHECKPOINT).exists():
             load_pretrained(self.model, recipe.pretrained)
         self.model.to(device)
         self.optimiser = make_optimiser(self.model, self.config)

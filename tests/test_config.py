@@ -1,0 +1,100 @@
+import json
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sresnet.config import check_types, closest, from_dict, to_dict
+from sresnet.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cat:
+    family: ClassVar[str] = "cat"
+    lives: int = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dog:
+    family: ClassVar[str] = "dog"
+    tricks: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    name: str
+    pet: Cat | Dog = field(default_factory=Cat)
+    size: float = 1.5
+    colour: Literal["red", "blue"] = "red"
+    open: bool = False
+
+    def __post_init__(self):
+        check_types(self)
+
+
+homes = st.builds(
+    Home,
+    name=st.text(),
+    pet=st.builds(Cat, lives=st.integers())
+    | st.builds(Dog, tricks=st.lists(st.floats(allow_nan=False), max_size=4).map(tuple)),
+    size=st.floats(allow_nan=False),
+    colour=st.sampled_from(["red", "blue"]),
+    open=st.booleans(),
+)
+
+
+@given(homes)
+def test_round_trip_through_json(home):
+    assert from_dict(Home, json.loads(json.dumps(to_dict(home)))) == home
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "pet", "size", "colour", "open", "family", "lives", "tricks", "x"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=500)
+@given(JSON)
+def test_anything_else_is_a_user_error(value):
+    try:
+        home = from_dict(Home, value)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right, this one must be one line
+    else:
+        assert to_dict(home)["name"] == value["name"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "Home lacks the field 'name'"),
+        ({"name": 3}, "Home.name is 3: expected str"),
+        ({"name": "x", "siz": 1.0}, "no field 'siz': did you mean 'size'"),
+        ({"name": "x", "open": 1}, "Home.open is 1: expected bool"),
+        ({"name": "x", "size": True}, "Home.size is True: expected float"),
+        ({"name": "x", "colour": "green"}, "Home.colour is 'green': expected one of 'red', 'blue'"),
+        ({"name": "x", "pet": {"lives": 9}}, "Home.pet.family is None: choose from cat, dog"),
+        ({"name": "x", "pet": {"family": "dog", "lives": 9}}, "Home.pet has no field 'lives'"),
+        ({"name": "x", "pet": {"family": "dog", "tricks": ["sit"]}}, r"Home.pet.tricks is \('sit',\)"),
+        ({"name": "x", "pet": 3}, "Home.pet is 3: expected an object"),
+    ],
+)
+def test_errors(values, words):
+    with pytest.raises(UserError, match=words):
+        from_dict(Home, values)
+
+
+def test_closest():
+    assert closest("lek", ["leak", "norm"]) == "did you mean 'leak'?"
+    assert closest("zzz", ["norm", "leak"]) == "choose from leak, norm"

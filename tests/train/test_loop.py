@@ -1,0 +1,312 @@
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+import sresnet
+from sresnet import UserError
+from sresnet.config import from_dict, to_dict
+from sresnet.data import DataConfig, ImageSet, Splits
+from sresnet.models import SResNetConfig
+from sresnet.train import record
+from sresnet.train.batches import augmented, make_pixels, order
+from sresnet.train.loop import loss_of, train
+from sresnet.train.optimiser import learning_rate
+from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.recipes import RECIPES
+
+CPU = torch.device("cpu")
+
+
+def images(count, seed):
+    """Classes told apart by which quarter of the picture is bright."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=generator)
+    pixels = torch.randint(0, 60, (count, 1, 8, 8), generator=generator)
+    for index, label in enumerate(labels.tolist()):
+        row, column = divmod(label, 2)
+        pixels[index, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 150
+    return ImageSet(images=pixels.to(torch.uint8), labels=labels, class_names=("a", "b", "c", "d"))
+
+
+SPLITS = Splits(train=images(90, 1), validation=images(20, 2), test=images(33, 3))
+
+TINY = Recipe(
+    model=SResNetConfig(
+        depth=8, base_filters=2, num_steps=2, in_channels=1, num_classes=4, surrogate_height=1.0, neuron="plif"
+    ),
+    data=DataConfig(name="digits", flip=False, crop_padding=1, erase=0.2),
+    train=TrainConfig(epochs=3, batch_size=16, learning_rate=0.1, schedule="cosine", ema=0.9),
+)
+
+
+def changed(recipe=TINY, **train_fields):
+    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **train_fields))
+
+
+def test_a_run_from_start_to_end(tmp_path):
+    seen = []
+    outcome = train(TINY, SPLITS, tmp_path / "run", device=CPU, watch=seen.append)
+    assert outcome.state == "finished"
+    assert {path.name for path in outcome.folder.iterdir()} == {
+        ".lock", "config.json", "environment.json", "data.json", "metrics.jsonl", "checkpoint.safetensors",
+        "weights.safetensors", "result.json",
+    }  # fmt: skip
+    assert outcome.result["test_images"] == 33
+    assert outcome.result["split"] == {"train": 90, "validation": 20, "test": 33}
+    assert record.read_recipe(outcome.folder) == TINY
+    metrics = record.read_metrics(outcome.folder)
+    assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    assert [line["step"] for line in metrics] == [5, 10, 15]
+    assert set(metrics[0]["leak"]) == set(metrics[0]["spike_rate"])
+    assert {"train_loss", "train_top1", "validation_top1", "validation_top5", "images_per_second"} <= set(metrics[0])
+    assert not any("test" in name for name in metrics[0])  # test images are read once, after the last epoch
+    assert [progress.step for progress in seen] == list(range(1, 16))
+    assert sresnet.load(outcome.folder).config == TINY.model
+    again = train(TINY, SPLITS, tmp_path / "run", device=CPU, watch=pytest.fail)
+    assert again.result == outcome.result
+
+
+def test_it_learns(tmp_path):
+    recipe = changed(epochs=15, ema=0.0)
+    assert train(recipe, SPLITS, tmp_path, device=CPU).result["test_top1"] > 90
+
+
+def final(folder):
+    """What must not depend on how often a run was stopped."""
+    weights = (folder / "weights.safetensors").read_bytes()
+    metrics = [{k: v for k, v in line.items() if k not in TIMES} for line in record.read_metrics(folder)]
+    return weights, metrics, record.read_json(folder / "result.json")
+
+
+TIMES = ("seconds", "images_per_second")
+
+
+@pytest.mark.parametrize("encoder", ["direct", "poisson-signed"])
+def test_stopped_anywhere_ends_the_same(tmp_path, encoder):
+    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, encoder=encoder))
+    train(recipe, SPLITS, tmp_path / "whole", device=CPU)
+    outcome = None
+    stops = 0
+    while outcome is None or outcome.state == "stopped":
+        steps = []
+        torch.manual_seed(stops)  # whatever the process did before must not matter
+        outcome = train(
+            recipe,
+            SPLITS,
+            tmp_path / "pieces",
+            device=CPU,
+            watch=steps.append,
+            should_stop=lambda steps=steps: len(steps) == 1,  # noqa: B023 - this list
+        )
+        stops += 1
+    assert stops == 8
+    assert final(tmp_path / "whole") == final(tmp_path / "pieces")
+
+
+def test_seed_decides(tmp_path):
+    one = train(TINY, SPLITS, tmp_path / "1", device=CPU)
+    two = train(dataclasses.replace(TINY, seed=1), SPLITS, tmp_path / "2", device=CPU)
+    assert final(one.folder)[0] != final(two.folder)[0]
+
+
+def test_metrics_written_after_the_checkpoint_are_cut_off(tmp_path):
+    train(TINY, SPLITS, tmp_path / "run", device=CPU, should_stop=lambda: True)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "half a li')
+    train(TINY, SPLITS, tmp_path / "run", device=CPU)
+    assert [line["epoch"] for line in record.read_metrics(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_another_recipe_does_not_touch_the_folder(tmp_path):
+    train(TINY, SPLITS, tmp_path, device=CPU)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="holds a run with train.epochs 3, not 4: choose another --out"):
+        train(changed(epochs=4), SPLITS, tmp_path, device=CPU)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_folder_with_something_else_in_it(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match=r"not empty \(thesis.tex\)"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_loss_that_is_not_finite(tmp_path):
+    recipe = changed(
+        dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, norm="none", neuron="relu")),
+        learning_rate=1e6,
+        ema=0.0,
+    )
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+ \(epoch \d\): try a lower"):
+        train(recipe, SPLITS, tmp_path, device=CPU, checkpoint_seconds=0)
+    with pytest.raises(UserError, match="at step"):  # from the last good checkpoint, not from a ruined one
+        train(recipe, SPLITS, tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [({"num_classes": 5}, "num_classes 5: digits has 4"), ({"in_channels": 3}, "in_channels 3: digits images have 1")],
+)
+def test_network_must_fit_the_images(tmp_path, model, words):
+    with pytest.raises(UserError, match=words):
+        train(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, **model)), SPLITS, tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_damaged_checkpoint(tmp_path, part):
+    train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    path = tmp_path / "checkpoint.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(UserError, match="checkpoint.safetensors is damaged"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+
+
+def test_full_disk_keeps_the_checkpoint(tmp_path, monkeypatch):
+    train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    real = record.write_whole
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    monkeypatch.undo()
+    assert real is record.write_whole
+    assert train(TINY, SPLITS, tmp_path, device=CPU).state == "finished"
+
+
+def test_best_test_epoch_is_reported_under_its_own_name(tmp_path):
+    outcome = train(changed(protocol="best-test-epoch", ema=0.0), SPLITS, tmp_path, device=CPU)
+    epochs = [line["test_top1_of_this_epoch"] for line in record.read_metrics(tmp_path)]
+    assert outcome.result["best_test_epoch_top1"] == max(epochs)
+    assert outcome.result["test_top1"] == epochs[-1]
+    assert outcome.result["best_test_epoch"] == 1 + epochs.index(max(epochs))
+
+
+def test_released_code_protocol(tmp_path):
+    outcome = train(changed(protocol="released-code", ema=0.0), SPLITS, tmp_path, device=CPU)
+    assert outcome.result["best_test_epoch_top1"] >= outcome.result["test_batch_mean_top1"]
+
+
+def test_precisions_agree(tmp_path):
+    results = [train(changed(precision=p), SPLITS, tmp_path / p, device=CPU).result for p in ("fp32", "bf16")]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=0.3)
+    assert results[0]["test_loss"] != results[1]["test_loss"]
+
+
+def test_fine_tuning_starts_from_everything_but_stem_and_readout(tmp_path):
+    source = train(changed(ema=0.0), SPLITS, tmp_path / "source", device=CPU)
+    recipe = changed(
+        dataclasses.replace(
+            TINY, pretrained=str(source.folder), model=dataclasses.replace(TINY.model, num_classes=4, num_steps=1)
+        ),
+        learning_rate=0.0,
+        ema=0.0,
+        epochs=1,
+    )
+    tuned = sresnet.load(train(recipe, SPLITS, tmp_path / "tuned", device=CPU).folder)
+    old, new = sresnet.load(source.folder).state_dict(), tuned.state_dict()
+    for name, tensor in new.items():
+        if "running" in name:
+            continue
+        same = torch.equal(tensor, old[name][:1] if ".norm" in name else old[name])
+        assert same != (name in ("layers.stem.conv.weight", "readout.linear.weight")), name
+
+    longer = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, num_steps=3))
+    with pytest.raises(UserError, match="at most as many time steps"):
+        train(longer, SPLITS, tmp_path / "longer", device=CPU)
+    other = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, connection="none", num_steps=1))
+    train(other, SPLITS, tmp_path / "no skip to load", device=CPU)
+    deeper = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, depth=14, num_steps=1))
+    with pytest.raises(UserError, match="has no 'layers.stage1_block2"):
+        train(deeper, SPLITS, tmp_path / "deeper", device=CPU)
+
+
+class TestLearningRate:
+    def test_milestones_of_the_paper(self):
+        config = TrainConfig(epochs=70, learning_rate=1.0)
+        rates = [learning_rate(config, epoch * 10, 10) for epoch in range(70)]
+        assert [round(-math.log10(rate)) for rate in rates] == [0] * 49 + [1] * 7 + [2] * 7 + [3] * 7
+
+    def test_milestones_of_the_released_code(self):
+        config = TrainConfig(epochs=70, learning_rate=1.0, protocol="released-code")
+        rates = [learning_rate(config, epoch * 10, 10) for epoch in range(70)]
+        assert [round(-math.log10(rate)) for rate in rates] == [0] * 50 + [1] * 7 + [2] * 7 + [3] * 6
+        never = TrainConfig(epochs=90, learning_rate=1.0, protocol="released-code", milestones=(0.7,))
+        assert {learning_rate(never, epoch * 10, 10) for epoch in range(90)} == {1.0}
+
+    def test_cosine_with_warmup(self):
+        config = TrainConfig(epochs=10, learning_rate=1.0, schedule="cosine", warmup_epochs=2)
+        rates = [learning_rate(config, step, 5) for step in range(50)]
+        assert rates[:3] == [pytest.approx(i / 11) for i in (1, 2, 3)]
+        assert rates[10] == 1.0
+        assert rates[30] == pytest.approx(0.5)
+        assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+        assert 0 < rates[-1] < 0.01
+
+
+def test_losses():
+    outputs, labels = torch.randn(4, 3, 5), torch.tensor([0, 4, 2])
+    per_step = loss_of(outputs, labels, TrainConfig(loss="per-step"))
+    expected = torch.stack([torch.nn.functional.cross_entropy(o, labels) for o in outputs]).mean()
+    torch.testing.assert_close(per_step, expected)
+    mean = loss_of(outputs, labels, TrainConfig())
+    torch.testing.assert_close(mean, torch.nn.functional.cross_entropy(outputs.mean(0), labels))
+    smooth = loss_of(outputs, labels, TrainConfig(label_smoothing=0.1))
+    assert not torch.equal(smooth, mean)
+
+
+def test_order_and_augmentation_are_functions_of_seed_and_step():
+    assert torch.equal(order(100, 1, 2), order(100, 1, 2))
+    assert not torch.equal(order(100, 1, 2), order(100, 1, 3))
+    assert torch.equal(order(100, 1, 2).sort().values, torch.arange(100))
+    batch = SPLITS.train.images[:20]
+    config = DataConfig(erase=0.5)
+    assert torch.equal(augmented(batch, config, 0, 5), augmented(batch, config, 0, 5))
+    assert not torch.equal(augmented(batch, config, 0, 5), augmented(batch, config, 0, 6))
+    untouched = DataConfig(flip=False, crop_padding=0)
+    assert torch.equal(augmented(batch, untouched, 0, 5), batch)
+
+
+def test_pixels():
+    x = make_pixels(DataConfig(), SPLITS.train)(SPLITS.train.images)
+    torch.testing.assert_close(x.mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.std(unbiased=False), torch.tensor(1.0), atol=1e-4, rtol=0)
+    assert make_pixels(DataConfig(pixels="intensity"), SPLITS.train)(SPLITS.train.images).max() <= 1
+    released = make_pixels(DataConfig(name="cifar100"), SPLITS.train, released_code=True)
+    assert released.mean[0].item() == pytest.approx(0.4914)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_go_through_json(name):
+    _, recipe = RECIPES[name]
+    assert from_dict(Recipe, json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: TrainConfig(epochs=0), "epochs 0"),
+        (lambda: TrainConfig(learning_rate=-1.0), "learning_rate -1.0"),
+        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate nan"),
+        (lambda: TrainConfig(momentum=1.0), "momentum 1.0"),
+        (lambda: TrainConfig(milestones=(0.5, 70.0)), "milestones"),
+        (lambda: TrainConfig(schedule="step"), "schedule is 'step'"),
+        (lambda: DataConfig(validation=1.0), "validation 1.0"),
+        (lambda: DataConfig(erase=2.0), "erase 2.0"),
+        (lambda: DataConfig(name="mnist"), "name is 'mnist'"),
+        (lambda: Recipe(seed=-1), "seed -1"),
+        (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),
+    ],
+)
+def test_values_out_of_range(make, words):
+    with pytest.raises(UserError, match=words):
+        make()
