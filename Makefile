@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check fuzz clean
+.PHONY: demo test lint check wheel fuzz clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits
@@ -19,6 +19,17 @@ lint: .venv/.dev
 
 check: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --slow
+
+# A wheel made from the tree, installed into an empty environment, works outside the tree and without a compiler.
+wheel: .venv/.dev
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@$(BIN)/python -m build --wheel --outdir build/wheel . >build/wheel/log 2>&1 || (cat build/wheel/log; false)
+	@$(PYTHON) -m venv build/wheel/venv
+	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
+	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build/wheel/*.whl
+	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/sresnet info sresnet8 | tail -4
+	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/python -W error -c \
+	  'import torch, sresnet; m = sresnet.create_model("sresnet8", num_steps=2); m(torch.rand(2, 3, 32, 32)).sum().backward()'
 
 fuzz: .venv/.test
 	@SRESNET_FUZZ_CASES=100000 $(BIN)/python -m pytest --numprocesses 2 -k fuzz
