@@ -30,10 +30,10 @@ def reduce(name: str, full: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             kind, _, parameter = rest.partition("/")
             if rest == "logits":
                 small[key] = value[:, :BOOSTED_CLASSES] if boosted else value
-            elif rest in ("spikes", "margin"):
-                small[key] = value
-            elif (kind == "grad" and parameter in KEEP_GRADIENTS and not boosted) or (
-                kind == "state_after" and parameter.startswith("bntt_list.2.1.running")
+            elif (
+                rest in ("spikes", "margin")
+                or (kind == "grad" and parameter in KEEP_GRADIENTS and not boosted)
+                or (kind == "state_after" and parameter.startswith("bntt_list.2.1.running"))
             ):
                 small[key] = value
     if boosted:

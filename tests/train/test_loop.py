@@ -99,7 +99,7 @@ def test_stopped_anywhere_ends_the_same(tmp_path, encoder):
             tmp_path / "pieces",
             device=CPU,
             watch=steps.append,
-            should_stop=lambda steps=steps: len(steps) == 1,  # noqa: B023 - this list
+            should_stop=lambda steps=steps: len(steps) == 1,
         )
         stops += 1
     assert stops == 8

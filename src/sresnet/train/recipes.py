@@ -15,23 +15,15 @@ DIGITS = Recipe(
 FEW_STEPS = TrainConfig(epochs=100, batch_size=128, learning_rate=0.1, schedule="cosine", warmup_epochs=1)
 """Short sequences train well at a larger rate; the surrogate's height of 1 goes with it."""
 
-CIFAR10 = Recipe(
-    model=SResNetConfig(depth=20, base_filters=16, num_steps=4, surrogate_height=1.0),
-    data=DataConfig(name="cifar10", validation=0.1),
-    train=FEW_STEPS,
+S_RESNET20 = SResNetConfig(depth=20, base_filters=16, num_steps=4, surrogate_height=1.0)
+
+CIFAR10 = Recipe(model=S_RESNET20, data=DataConfig(name="cifar10", validation=0.1), train=FEW_STEPS)
+
+CIFAR100 = Recipe(
+    model=replace(S_RESNET20, num_classes=100), data=DataConfig(name="cifar100", validation=0.1), train=FEW_STEPS
 )
 
-CIFAR100 = replace(
-    CIFAR10,
-    model=replace(CIFAR10.model, num_classes=100),
-    data=replace(CIFAR10.data, name="cifar100"),
-)
-
-SMALL = replace(
-    CIFAR10,
-    model=replace(CIFAR10.model, depth=8),
-    train=replace(FEW_STEPS, epochs=5, batch_size=64),
-)
+SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_STEPS, epochs=5, batch_size=64))
 
 FOLDER = replace(CIFAR10, data=replace(CIFAR10.data, name="folder"))
 
