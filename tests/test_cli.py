@@ -47,6 +47,22 @@ def test_max_minutes_stops_and_says_how_to_go_on(tmp_path, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
+def test_tensorboard_events(tmp_path):
+    pytest.importorskip("tensorboard")
+    assert main(["train", "digits", *TINY, "--out", str(tmp_path / "run"), "--tensorboard"]) == 0
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"spike_rate/stem.neuron" in events.read_bytes()
+
+
+def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["train", "digits", *TINY, "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[" in out
+    assert "epoch 1/1" in out
+    assert "images/s" in out
+
+
 def test_evaluate(run, capsys):
     result = json.loads((run / "result.json").read_text())
     assert main(["evaluate", str(run)]) == 0

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import torch
 import tyro
-from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
@@ -28,8 +27,9 @@ from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
 from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain
+from sresnet.train.display import display
 from sresnet.train.evaluate import evaluate
-from sresnet.train.loop import Outcome, Progress, train
+from sresnet.train.loop import Outcome, train
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
 
@@ -306,102 +306,6 @@ def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
-    """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
-    with contextlib.ExitStack() as stack:
-        watchers = [stack.enter_context(bar()) if Console().is_terminal else log()]
-        if tensorboard:
-            watchers.append(stack.enter_context(tensorboard_writer(folder)))
-
-        def watch(progress: Progress) -> None:
-            for watcher in watchers:
-                watcher(progress)
-
-        yield watch
-
-
-@contextlib.contextmanager
-def bar() -> Iterator[Callable[[Progress], None]]:
-    """Progress on a terminal."""
-    with bars.Progress(
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.TextColumn("{task.fields[numbers]}"),
-    ) as screen:
-        task = screen.add_task("", total=None, numbers="")
-
-        def watch(progress: Progress) -> None:
-            screen.update(
-                task,
-                total=progress.steps,
-                completed=progress.step,
-                description=f"epoch {progress.epoch}/{progress.epochs}",
-                numbers=numbers(progress),
-            )
-            if progress.metrics:
-                screen.console.print(epoch_line(progress))
-
-        yield watch
-
-
-def log() -> Callable[[Progress], None]:
-    """Progress in a file or pipe: a line per epoch, and every half minute within one."""
-    last = time.monotonic()
-
-    def watch(progress: Progress) -> None:
-        nonlocal last
-        if progress.metrics or time.monotonic() - last > 30:
-            line = (
-                epoch_line(progress)
-                if progress.metrics
-                else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
-            )
-            print(line, flush=True)
-            last = time.monotonic()
-
-    return watch
-
-
-def numbers(progress: Progress) -> str:
-    """What matters while an epoch runs."""
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    return (
-        f"loss {progress.loss:.3f}  train {progress.accuracy:.2f} %  {progress.images_per_second:,.0f} images/s  "
-        f"{minutes}:{seconds:02d} left"
-    )
-
-
-def epoch_line(progress: Progress) -> str:
-    """What matters at the end of an epoch."""
-    metrics = progress.metrics or {}
-    validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
-    rates = list(metrics["spike_rate"].values())
-    rate = sum(rates) / len(rates)
-    return (
-        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  train {progress.accuracy:.2f} %"
-        f"{validation}  {rate:.3f} spikes per neuron and step  {metrics['images_per_second']:,.0f} images/s"
-    )
-
-
-@contextlib.contextmanager
-def tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
-    """Progress as TensorBoard events."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs TensorBoard: pip install 'sresnet[tensorboard]'") from None
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-
-        def watch(progress: Progress) -> None:
-            for name, value in (progress.metrics or {}).items():
-                values = value if isinstance(value, dict) else {"": value}
-                for part, number in values.items():
-                    writer.add_scalar(f"{name}/{part}".rstrip("/"), number, progress.step)
-
-        yield watch
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sresnet
 from sresnet import UserError
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, ImageSet, Splits
+from sresnet.files import only_writer
 from sresnet.models import SResNetConfig
 from sresnet.train import record
 from sresnet.train.batches import augmented, make_pixels, order
@@ -133,6 +134,12 @@ def test_a_folder_with_something_else_in_it(tmp_path):
     with pytest.raises(UserError, match=r"not empty \(thesis.tex\)"):
         train(TINY, SPLITS, tmp_path, device=CPU)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_folder_that_another_process_writes(tmp_path):
+    with only_writer(tmp_path), pytest.raises(UserError, match="in use by another process"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_loss_that_is_not_finite(tmp_path):

@@ -1,0 +1,114 @@
+"""How a run is shown while it goes: a bar on a terminal, lines elsewhere, TensorBoard if asked for."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich import progress as bars
+from rich.console import Console
+
+from sresnet.errors import UserError
+from sresnet.train.loop import Progress
+
+
+@contextlib.contextmanager
+def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
+    with contextlib.ExitStack() as stack:
+        watchers = [stack.enter_context(bar()) if Console().is_terminal else log_lines()]
+        if tensorboard:
+            watchers.append(stack.enter_context(tensorboard_writer(folder)))
+
+        def watch(progress: Progress) -> None:
+            for watcher in watchers:
+                watcher(progress)
+
+        yield watch
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Callable[[Progress], None]]:
+    """Progress on a terminal."""
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TextColumn("{task.fields[numbers]}"),
+    ) as screen:
+        task = screen.add_task("", total=None, numbers="")
+
+        def watch(progress: Progress) -> None:
+            screen.update(
+                task,
+                total=progress.steps,
+                completed=progress.step,
+                description=f"epoch {progress.epoch}/{progress.epochs}",
+                numbers=numbers(progress),
+            )
+            if progress.metrics:
+                screen.console.print(epoch_line(progress), highlight=False, soft_wrap=True)
+
+        yield watch
+
+
+def log_lines() -> Callable[[Progress], None]:
+    """Progress in a file or pipe: a line per epoch, and every half minute within one."""
+    last = time.monotonic()
+
+    def watch(progress: Progress) -> None:
+        nonlocal last
+        if progress.metrics or time.monotonic() - last > 30:
+            line = (
+                epoch_line(progress)
+                if progress.metrics
+                else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
+            )
+            print(line, flush=True)
+            last = time.monotonic()
+
+    return watch
+
+
+def numbers(progress: Progress) -> str:
+    """What matters while an epoch runs."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return (
+        f"loss {progress.loss:.3f}  train {progress.accuracy:.2f} %  {progress.images_per_second:,.0f} images/s  "
+        f"{minutes}:{seconds:02d} left"
+    )
+
+
+def epoch_line(progress: Progress) -> str:
+    """What matters at the end of an epoch."""
+    metrics = progress.metrics or {}
+    validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
+    rates = list(metrics["spike_rate"].values())
+    rate = sum(rates) / len(rates)
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  train {progress.accuracy:.2f} %"
+        f"{validation}  {rate:.3f} spikes a neuron-step  {metrics['images_per_second']:,.0f} images/s"
+    )
+
+
+@contextlib.contextmanager
+def tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
+    """Progress as TensorBoard events in the run folder, once training has made it."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs TensorBoard: pip install 'sresnet[tensorboard]'") from None
+    writers: list[Any] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.metrics and not writers:
+            writers.append(SummaryWriter(str(folder / "tensorboard")))
+        for name, value in (progress.metrics or {}).items():
+            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+                writers[0].add_scalar(f"{name}/{part}".rstrip("/"), number, progress.step)
+
+    try:
+        yield watch
+    finally:
+        for writer in writers:
+            writer.close()
