@@ -53,6 +53,7 @@ def runs(folder: Path) -> dict[str, list[Recipe]]:
 
 
 def main() -> None:
+    """Run and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir")
     parser.add_argument("--runs", type=Path, default=Path("runs/short"))
@@ -87,7 +88,7 @@ def write(rows: list[dict]) -> None:
     lines = [
         "# Short CIFAR runs",
         "",
-        "Made by `python benchmarks/short_cifar.py DATA_DIR` from `short-cifar.json`, which has the whole configuration,",
+        "Made by `python benchmarks/short_cifar.py DATA_DIR` from `short-cifar.json`, which has the configuration,",
         "the versions and the machine of every run. T = 4, 16 filters, 45,000 training images, 5,000 held out for the",
         "validation accuracy after each epoch; the 10,000 test images are read once, after the last.",
         "",
