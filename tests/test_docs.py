@@ -64,6 +64,10 @@ def check_command(line):
             assert subject
             parse(ImportOptions(), flags, line, "")
         case "info":
+            if "--image-size" in flags:
+                at = flags.index("--image-size")
+                assert int(flags[at + 1]) > 0
+                flags = flags[:at] + flags[at + 2 :]
             parse(model_config(subject), flags, line, "")
         case "predict":
             assert len(words) >= 2
