@@ -1,0 +1,158 @@
+"""What the documents say is run: Python blocks, command lines, links, names of files, and the glossary's derivation."""
+
+import ast
+import dataclasses
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from sresnet.cli import VERBS, EvaluateOptions, ImportOptions, TrainOptions, parse
+from sresnet.data import DATA_SETS
+from sresnet.models import model_config
+from sresnet.ops.lif import lif, membrane
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import RECIPES
+from tests.golden.reduce import read
+from tests.models.test_golden import released_checkpoint
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path, language):
+    """(first line number, text) of every fenced block of a language."""
+    text = path.read_text()
+    return [
+        (text[: match.start(1)].count("\n") + 1, match[1])
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    ]
+
+
+def recipe_options(recipe):
+    return TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)})
+
+
+def check_command(line):
+    """Raise if a `sresnet ...` line names a verb, recipe, model, data set or flag that is not there. Runs nothing."""
+    program, *words = shlex.split(line, comments=True)
+    assert program == "sresnet"
+    verb, *words = words
+    assert verb in VERBS, line
+    subject = words[0] if words and not words[0].startswith("-") else None
+    flags = words[1:]
+    match verb:
+        case "list":
+            assert words == []
+        case "train":
+            parse(recipe_options(RECIPES[subject][1]), flags, line, "")
+        case "finetune":
+            at = flags.index("--data")
+            assert flags[at + 1] in DATA_SETS
+            parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
+        case "evaluate":
+            assert subject
+            parse(EvaluateOptions(), flags, line, "")
+        case "import":
+            assert subject
+            parse(ImportOptions(), flags, line, "")
+        case "info":
+            if "--image-size" in flags:
+                at = flags.index("--image-size")
+                assert int(flags[at + 1]) > 0
+                flags = flags[:at] + flags[at + 2 :]
+            parse(model_config(subject), flags, line, "")
+        case "predict":
+            assert len(words) >= 2
+        case _:
+            pytest.fail(f"{line}: teach check_command the verb {verb}")
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path, "python")], ids=name)
+def test_python_blocks_run(path, tmp_path, monkeypatch):
+    """In order, in one namespace, in a folder that holds a checkpoint of the released code."""
+    numbers = read(ROOT / "tests" / "golden" / "plain.safetensors.xz")
+    released_checkpoint(numbers, tmp_path / "best.pth.tar")
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "document"}
+    for line, text in blocks(path, "python"):
+        tree = ast.parse(text, filename=str(path))
+        ast.increment_lineno(tree, line - 1)
+        exec(compile(tree, str(path), "exec"), namespace)
+
+
+def test_there_are_python_blocks():
+    assert len(blocks(ROOT / "README.md", "python")) >= 1
+    assert len(blocks(ROOT / "docs" / "python.md", "python")) >= 8
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path, "console")], ids=name)
+def test_commands_are_known(path):
+    lines = [line for _, text in blocks(path, "console") for line in text.splitlines() if line.strip()]
+    assert lines
+    for line in lines:
+        check_command(line)
+
+
+def test_readme_shows_every_verb():
+    shown = {
+        shlex.split(line, comments=True)[1]
+        for _, text in blocks(ROOT / "README.md", "console")
+        for line in text.splitlines()
+    }
+    assert shown == set(VERBS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sresnet trian digits",
+        "sresnet train nothing",
+        "sresnet train digits --model.leek 0.5",
+        "sresnet info sresnet21",
+        "sresnet finetune runs/first --data nothing",
+        "sresnet evaluate",
+    ],
+)
+def test_an_unknown_command_is_noticed(line):
+    with pytest.raises((AssertionError, KeyError, ValueError)):
+        check_command(line)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_links_lead_somewhere_and_lines_are_short(path):
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if not target.startswith("https://"):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+    prose = [line for line in text.splitlines() if not line.startswith("|")]
+    assert max(map(len, prose), default=0) <= 120
+
+
+def test_the_map_names_files_that_are_there():
+    ((_, tree),) = [block for block in blocks(ROOT / "README.md", "text") if "src/sresnet/" in block[1]]
+    folders = []
+    for line in tree.splitlines():
+        depth, entry = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = [*folders[:depth], entry]
+        assert (ROOT / "".join(f if f.endswith("/") else f"{f}/" for f in folders[:-1]) / entry).exists(), line
+
+
+def test_leak_is_the_exact_solution_of_eq_2():
+    """docs/glossary.md: leak = exp(-dt/tau), current = (1 - leak) R I, and Euler's leak to first order."""
+    tau, resistance, drive = 8.0, 2.0, 0.4
+    for dt in (1.0, 0.1):
+        leak, steps = math.exp(-dt / tau), round(20 / dt)
+        current = torch.full((steps, 1), (1 - leak) * resistance * drive, dtype=torch.float64)
+        assert lif(current, leak=leak).spikes.sum() == 0
+        time = dt * torch.arange(1, steps + 1, dtype=torch.float64)
+        expected = resistance * drive * (1 - torch.exp(-time / tau))
+        torch.testing.assert_close(membrane(current, leak=leak)[:, 0], expected)
+        assert 0 < leak - (1 - dt / tau) < (dt / tau) ** 2
