@@ -137,6 +137,28 @@ def test_info(capsys):
     assert "3x48x48" in capsys.readouterr().out
 
 
+def test_compat_sets_model_and_training(tmp_path, capsys):
+    command = ["train", "digits", *TINY, "--compat", "released-code", "--train.learning-rate", "0.05"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    assert "best test epoch" in capsys.readouterr().out
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model"]["norm_bias"]
+    assert config["train"]["learning_rate"] == 0.05  # flags go before it
+    assert main(["info", "sresnet38", "--compat", "released-code"]) == 0
+    assert "parameters: 706,800" in capsys.readouterr().out
+    assert main(["info", "sresnet38", "--compat", "both"]) == 2
+    assert main(["train", "digits", "--compat", "both"]) == 2
+    assert capsys.readouterr().err.count("compat 'both' is unknown: choose from paper, released-code") == 2
+
+
+def test_poisson_runs_evaluate_and_predict_the_same_twice(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "digits", *TINY, "--model.encoder", "poisson-signed", "--out", str(run)]) == 0
+    accuracy = capsys.readouterr().out.splitlines()[-2]
+    assert main(["evaluate", str(run), "--batch-size", "128"]) == 0  # the batches of `train`, so the same draws
+    assert capsys.readouterr().out.splitlines()[0] == accuracy
+
+
 def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

@@ -26,11 +26,11 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
 from sresnet.train import record
-from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain
+from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain, seed_of
 from sresnet.train.display import display
-from sresnet.train.evaluate import evaluate
+from sresnet.train.evaluate import evaluate, seeded
 from sresnet.train.loop import Outcome, train
-from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.recipe import Recipe, TrainConfig, with_compat
 from sresnet.train.recipes import RECIPES
 
 C = TypeVar("C")
@@ -45,7 +45,8 @@ USAGE = """usage: sresnet VERB ...
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   list                models, recipes, data sets
 
-sresnet VERB --help explains the options; --debug shows the traceback of an error."""
+sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
+or --compat released-code sets every field on which the paper and its released code differ (docs/paper-and-code.md)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,6 +142,8 @@ class Place:
     """Folder of the data set."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    download: bool = False
+    """Fetch CIFAR from its publisher into the data folder."""
 
     def torch_device(self) -> torch.device:
         """The device meant.
@@ -168,8 +171,6 @@ class TrainOptions(Recipe, Place):
     """Stop cleanly after this long; the same command goes on."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch."""
-    download: bool = False
-    """Fetch CIFAR from its publisher into the data folder."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
 
@@ -189,9 +190,11 @@ def train_verb(words: list[str]) -> int:
     if name not in RECIPES:
         raise UserError(f"recipe {name!r} is unknown: {closest(name, list(RECIPES))}")
     line, recipe = RECIPES[name]
+    compat, rest = take_option(words[1:], "--compat")
+    recipe = with_compat(recipe, compat) if compat else recipe
     options = parse(
         TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}),
-        words[1:],
+        rest,
         f"sresnet train {name}",
         f"{line}.",
     )
@@ -209,7 +212,8 @@ def finetune_verb(words: list[str]) -> int:
     recipe = read_run(source)
     name, words = take_option(words[1:], "--data")
     if name not in DATA_SETS:
-        raise UserError(f"--data {name!r} is no data set: choose from {', '.join(DATA_SETS)}")
+        fault = f"{name!r} is no data set" if name else "is missing"
+        raise UserError(f"--data {fault}: choose from {', '.join(DATA_SETS)}")
     classes, channels = CLASSES.get(name, (recipe.model.num_classes, recipe.model.in_channels))
     recipe = replace(
         recipe,
@@ -227,9 +231,9 @@ def finetune_verb(words: list[str]) -> int:
 
 
 def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
-    """The value of a required flag, and the other words."""
+    """The value of a flag, "" where it is not among `words`, and the other words."""
     if flag not in words[:-1]:
-        raise UserError(f"{flag} is missing: choose from {', '.join(DATA_SETS)}")
+        return "", words
     at = words.index(flag)
     return words[at + 1], words[:at] + words[at + 2 :]
 
@@ -352,7 +356,8 @@ def evaluate_verb(words: list[str]) -> int:
         raise UserError(f"precision {options.precision!r} is unknown: choose fp32 or bf16")
     device = options.torch_device()
     remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
-    splits = open_data(recipe.data, options.data_dir or remembered, seed=recipe.seed)
+    data_dir = options.data_dir or remembered
+    splits = open_data(recipe.data, data_dir, seed=recipe.seed, download=options.download)
     images = part_of(splits, options.part)
     model, pixels, _ = trained(source, device)
     started = time.monotonic()
@@ -363,6 +368,7 @@ def evaluate_verb(words: list[str]) -> int:
         num_steps=options.num_steps or None,
         batch_size=options.batch_size,
         precision=options.precision,
+        seed=seed_of("evaluate", recipe.seed),
     )
     seconds = time.monotonic() - started
     steps = options.num_steps or recipe.model.num_steps
@@ -394,7 +400,7 @@ def predict_verb(words: list[str]) -> int:
         image = read_image(Path(path), size)
         if model.config.in_channels == 1:
             image = image.float().mean(0, keepdim=True).round().to(torch.uint8)
-        with torch.inference_mode():
+        with torch.inference_mode(), seeded(0, torch.device("cpu")):
             probabilities = model(pixels(image[None])).softmax(1)[0]
         best = probabilities.topk(min(3, len(names)))
         guesses = ", ".join(
@@ -428,6 +434,8 @@ def import_verb(words: list[str]) -> int:
         raise UserError(f"data {options.data!r} is unknown: choose cifar10 or cifar100")
     classes = CLASSES[options.data][0]
     model = load_released(path, num_classes=classes, boosting=options.boosting, leak=options.leak)
+    if model.config.in_channels != 3:
+        raise UserError(f"{path} holds a network for event frames: use it from Python with sresnet.load_released")
     recipe = Recipe(
         model=model.config,  # type: ignore[arg-type]
         data=DataConfig(name=options.data),  # type: ignore[arg-type]
@@ -455,14 +463,12 @@ def info_verb(words: list[str]) -> int:
         print("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
-    config = record.read_recipe(Path(name)).model if Path(name).is_dir() else model_config(name)
-    rest = words[1:]
-    size = 32
-    if "--image-size" in rest[:-1]:
-        text, rest = take_option(rest, "--image-size")
-        if not text.isdigit() or int(text) < 1:
-            raise UserError(f"image-size {text!r} is not a number of pixels: try 32")
-        size = int(text)
+    compat, rest = take_option(words[1:], "--compat")
+    text, rest = take_option(rest, "--image-size")
+    size = int(text) if text.isdigit() else 0 if text else 32
+    if size < 1:
+        raise UserError(f"image-size {text!r} is not a number of pixels: try 32")
+    config = record.read_recipe(Path(name)).model if Path(name).is_dir() else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     summary = summarise(config, size)
     table = Table(box=None, pad_edge=False)

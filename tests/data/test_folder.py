@@ -118,10 +118,10 @@ def test_no_scaling_where_the_shorter_side_fits(divided):
 @pytest.mark.parametrize("size", [1, 3, 7, 31, 32, 33, 224])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 97), (97, 3), (31, 33), (500, 333)])
 def test_every_size_fits(size, width, height, tmp_path):
-    from sresnet.data.folder import _read_image
+    from sresnet.data.folder import read_image
 
     put(tmp_path / "a.bmp", picture(width, height))
-    assert _read_image(tmp_path / "a.bmp", size).shape == (3, size, size)
+    assert read_image(tmp_path / "a.bmp", size).shape == (3, size, size)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])

@@ -1,9 +1,10 @@
 """A model is an ordinary nn.Module: what else PyTorch does with one works."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from sresnet import create_model
 
@@ -62,15 +63,39 @@ def test_export_with_any_batch(model):
     torch.testing.assert_close(program.module()(five), model(five))
 
 
-def test_data_parallel(model, tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    try:
-        model.train()
-        parallel = DistributedDataParallel(model)
-        parallel(X).sum().backward()
-        assert all(p.grad is not None for p in model.parameters())
-    finally:
-        dist.destroy_process_group()
+RANK = """
+import os, sys, torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from sresnet import create_model
+
+rank, rendezvous, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+torch.set_num_threads(1)
+torch.manual_seed(5)
+# In evaluation mode, where a norm's statistics do not depend on which half of the batch it sees.
+model = create_model("sresnet8", base_filters=4, num_steps=3, neuron="plif-shared").eval()
+images = torch.linspace(-2, 2, 4 * 3 * 12 * 12).view(4, 3, 12, 12)
+dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+parallel = DistributedDataParallel(model)
+parallel(images[2 * rank : 2 * rank + 2]).square().mean().backward()
+if rank == 0:
+    averaged = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    model(images).square().mean().backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(averaged[name], p.grad, msg=name)
+    open(out, "w").write("equal")
+dist.barrier()
+os._exit(0)  # torch can wait for itself for ever while it takes a process group down
+"""
+
+
+def test_data_parallel_gradients_are_those_of_the_whole_batch(tmp_path):
+    commands = [[sys.executable, "-c", RANK, str(r), tmp_path / "rendezvous", tmp_path / "out"] for r in (0, 1)]
+    ranks = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    errors = [rank.communicate()[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    assert (tmp_path / "out").read_text() == "equal"
 
 
 def test_channels_last(model):

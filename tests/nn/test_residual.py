@@ -89,6 +89,44 @@ def test_gradient_along_the_v2v_stream_meets_no_surrogate():
     torch.testing.assert_close(current.grad, weight)
 
 
+def test_gradient_of_v2v_spikes_meets_the_surrogate_once():
+    """Eq. 17: where spikes leave the stream, d o / d r is do/du, however many blocks the stream has come through."""
+    leak, surrogate = 0.8, Triangle(height=0.6)
+    blocks = [block("v2v", neuron=NeuronConfig(leak=leak, surrogate=surrogate)).eval() for _ in range(3)]
+    current = torch.randn(NUM_STEPS, 2, 4, 6, 6, requires_grad=True)
+    signal = Signal(random_spikes(), current)
+    for v2v in blocks:
+        nn.init.zeros_(v2v.conv2.weight)
+        signal = v2v(signal)
+    signal.spikes.sum().backward()
+    slope = surrogate.derivative(membrane(current.detach(), leak=leak) - 1)
+    expected = torch.stack([sum(leak ** (t - s) * slope[t] for t in range(s, NUM_STEPS)) for s in range(NUM_STEPS)])
+    torch.testing.assert_close(current.grad, expected)
+
+
+def test_the_v2v_stream_is_the_sum_of_all_currents_before():
+    """Eq. 18: r of the last block is what the stem and every block before have added."""
+    blocks = [block("v2v").eval() for _ in range(3)]
+    first = torch.randn(NUM_STEPS, 2, 4, 6, 6)
+    signal, added = Signal(random_spikes(), first), [first]
+    for v2v in blocks:
+        alone = block("none").eval()
+        alone.load_state_dict({k: v for k, v in v2v.state_dict().items() if not k.startswith("skip")})
+        added.append(alone(signal).current)
+        signal = v2v(signal)
+    torch.testing.assert_close(signal.current, sum(added))
+
+
+def test_bare_skip_is_the_convolution_alone():
+    """Eq. 13: o = o' + W'' o_in."""
+    bare = block("s2s", out_channels=8, stride=2, skip_norm=False).eval()
+    plain = block("none", out_channels=8, stride=2).eval()
+    plain.load_state_dict({k: v for k, v in bare.state_dict().items() if not k.startswith("skip")})
+    signal = Signal(random_spikes(), random_spikes())
+    skipped = torch.stack([nn.functional.conv2d(o, bare.skip.conv.weight, stride=2) for o in signal.spikes])
+    torch.testing.assert_close(bare(signal).spikes, plain(signal).spikes + skipped)
+
+
 def test_s2s_sums_are_integers_until_the_first_convolution_of_the_skip():
     spikes = random_spikes()
     first = block("s2s").eval()(Signal(spikes, spikes))

@@ -10,11 +10,11 @@ from sresnet import UserError
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, ImageSet, Splits
 from sresnet.files import only_writer
-from sresnet.models import SResNetConfig
+from sresnet.models import SResNetConfig, build
 from sresnet.train import record
 from sresnet.train.batches import augmented, make_pixels, order
 from sresnet.train.loop import loss_of, train
-from sresnet.train.optimiser import learning_rate
+from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
 
@@ -258,6 +258,17 @@ class TestLearningRate:
         assert rates[30] == pytest.approx(0.5)
         assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
         assert 0 < rates[-1] < 0.01
+
+
+def test_optimiser_of_the_released_code():
+    """SGD with momentum 0.9 and weight decay 1e-4 on everything, norms and leaks included."""
+    model = build(TINY.model)
+    optimiser = make_optimiser(model, TrainConfig())
+    (group,) = optimiser.param_groups
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, False)
+    assert sum(p.numel() for p in group["params"]) == sresnet.num_parameters(model)
+    paper = RECIPES["paper-cifar100"][1].train
+    assert (paper.learning_rate, paper.batch_size, paper.epochs) == (0.0268, 21, 70)
 
 
 def test_losses():

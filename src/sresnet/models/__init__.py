@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
-from sresnet.models.sresnet import SResNetConfig, sresnet
-from sresnet.models.vgg import VGGConfig, vgg
+from sresnet.models.sresnet import SResNetConfig, build_sresnet
+from sresnet.models.vgg import VGGConfig, build_vgg
 
 __all__ = [
     "ModelConfig",
@@ -18,6 +18,7 @@ __all__ = [
     "StreamState",
     "VGGConfig",
     "build",
+    "compat_fields",
     "create_model",
     "list_models",
     "model_config",
@@ -25,8 +26,6 @@ __all__ = [
 ]
 
 ModelConfig = SResNetConfig | VGGConfig
-
-Compat = Literal["paper", "released-code"]
 
 COMPAT: dict[str, dict[str, Any]] = {
     "paper": {
@@ -45,6 +44,18 @@ COMPAT: dict[str, dict[str, Any]] = {
     },
 }
 """Where the paper's text and its released code differ on the network: docs/paper-and-code.md."""
+
+
+def compat_fields(compat: str) -> dict[str, Any]:
+    """The fields of a network that `compat` sets.
+
+    Raises:
+        UserError: neither "paper" nor "released-code".
+    """
+    if compat not in COMPAT:
+        raise UserError(f"compat {compat!r} is unknown: choose from {', '.join(COMPAT)}")
+    return COMPAT[compat]
+
 
 RELU_TWIN: dict[str, Any] = {
     "neuron": "relu",
@@ -66,7 +77,7 @@ def list_models() -> dict[str, str]:
     return names
 
 
-def model_config(name: str, *, compat: Compat | None = None, **fields: Any) -> ModelConfig:
+def model_config(name: str, *, compat: str | None = None, **fields: Any) -> ModelConfig:
     """The configuration called `name`, with some fields changed; arguments and errors as `create_model`."""
     defaults: dict[str, Any]
     if match := re.fullmatch(r"(s?)resnet(\d+)", name):
@@ -78,9 +89,7 @@ def model_config(name: str, *, compat: Compat | None = None, **fields: Any) -> M
         raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
     known = [field.name for field in dataclasses.fields(family)]
     if compat is not None:
-        if compat not in COMPAT:
-            raise UserError(f"compat {compat!r} is unknown: choose from {', '.join(get_args(Compat))}")
-        defaults |= {key: value for key, value in COMPAT[compat].items() if key in known}
+        defaults |= {key: value for key, value in compat_fields(compat).items() if key in known}
     for key in fields:
         if key not in known:
             raise UserError(f"{name} has no field {key!r}: {closest(key, known)}")
@@ -89,10 +98,10 @@ def model_config(name: str, *, compat: Compat | None = None, **fields: Any) -> M
 
 def build(config: ModelConfig) -> SpikingNetwork:
     """The network that `config` describes, freshly initialised from torch's random generator."""
-    return sresnet(config) if isinstance(config, SResNetConfig) else vgg(config)
+    return build_sresnet(config) if isinstance(config, SResNetConfig) else build_vgg(config)
 
 
-def create_model(name: str, *, compat: Compat | None = None, **fields: Any) -> SpikingNetwork:
+def create_model(name: str, *, compat: str | None = None, **fields: Any) -> SpikingNetwork:
     """The network called `name`, freshly initialised from torch's random generator.
 
     Args:

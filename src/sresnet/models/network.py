@@ -179,6 +179,10 @@ class SpikingNetwork(nn.Module):
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
             return ENCODERS[self.config.encoder](x, self.config.num_steps if num_steps is None else num_steps)
+        if self.config.encoder != "direct":
+            raise UserError(
+                f"encoder {self.config.encoder!r} makes spikes of images, and x is event frames: use 'direct'"
+            )
         if num_steps is not None and num_steps > x.shape[1]:
             raise UserError(f"num_steps {num_steps} is more than the {x.shape[1]} frames given: ask for at most that")
         return x.transpose(0, 1)[:num_steps]

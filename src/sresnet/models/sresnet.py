@@ -56,7 +56,7 @@ class SResNetConfig(NetworkConfig):
         check_connection(self.connection, self.skip)
 
 
-def sresnet(config: SResNetConfig) -> SpikingNetwork:
+def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
     filters = config.base_filters

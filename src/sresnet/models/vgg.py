@@ -35,7 +35,7 @@ class VGGConfig(NetworkConfig):
             raise UserError(f"hidden {self.hidden} is less than 1: Kim & Panda use 4096")
 
 
-def vgg(config: VGGConfig) -> SpikingNetwork:
+def build_vgg(config: VGGConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
     layers: dict[str, nn.Module] = {}

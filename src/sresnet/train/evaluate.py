@@ -15,7 +15,7 @@ from sresnet.train.batches import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Of all images of a set, whole batches or not."""
+    """Of all images of a set."""
 
     top1: float
     """Percent of images whose class has the highest score."""
@@ -25,7 +25,7 @@ class Evaluation:
     """Mean cross-entropy."""
     images: int
     batch_mean_top1: float
-    """What the released code calls accuracy: the mean over full batches of each batch's percentage."""
+    """What the released code calls accuracy: the mean of each batch's percentage, the last partial batch left out."""
 
 
 def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

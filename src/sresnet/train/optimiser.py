@@ -39,7 +39,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         if config.protocol == "released-code":
             drops += at == int(at) and epoch > at
         else:
-            drops += epoch >= at - 1e-9  # 0.7 * 70 is a hair more than 49
+            drops += epoch >= at - 1e-9  # in binary, 0.7 * 90 is a hair less than 63
     return rate * 0.1**drops
 
 

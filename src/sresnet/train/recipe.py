@@ -1,14 +1,15 @@
 """A recipe: everything that decides the numbers of a run, and nothing else."""
 
+import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from sresnet.config import check_types, to_dict
 from sresnet.data import DataConfig
 from sresnet.errors import UserError
-from sresnet.models import ModelConfig, SResNetConfig
+from sresnet.models import ModelConfig, SResNetConfig, compat_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ class TrainConfig:
     """bf16: convolutions in bfloat16, norms and potentials in float32."""
     protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
     """last-epoch: test images are seen once, after the last epoch. best-test-epoch: the best of all epochs is reported
-    beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops and its mean of batch means."""
+    beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops, its mean of batch means, and
+    CIFAR-10's constants for CIFAR-100."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -72,7 +74,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
-    """Of the initial weights, the order of the images, their augmentation and the held-out split."""
+    """Of the initial weights, the order of the images, their augmentation, Poisson spikes and the held-out split."""
     pretrained: str = ""
     """Run folder or weights file to start from; stem convolution and readout start anew (Tables 11, 12)."""
 
@@ -86,3 +88,23 @@ class Recipe:
         """Eight hexadecimal digits that differ wherever any field does."""
         text = json.dumps(to_dict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def with_compat(recipe: Recipe, compat: str) -> Recipe:
+    """The recipe with every field on which paper and released code differ set to one of them.
+
+    Args:
+        recipe: any.
+        compat: "paper": the text to the letter; "released-code": the authors' code, with the values of its README.
+
+    Raises:
+        UserError: another `compat`.
+    """
+    known = {field.name for field in dataclasses.fields(recipe.model)}
+    fields = {key: value for key, value in compat_fields(compat).items() if key in known}
+    training: dict[str, Any] = (
+        {"protocol": "last-epoch", "learning_rate": 0.0268}
+        if compat == "paper"
+        else {"protocol": "released-code", "learning_rate": 0.026844}
+    )
+    return replace(recipe, model=replace(recipe.model, **fields), train=replace(recipe.train, **training))

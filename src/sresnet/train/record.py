@@ -7,6 +7,8 @@ metrics.jsonl        one line per epoch
 checkpoint.safetensors   to go on from
 weights.safetensors  the trained network, for `sresnet.load`
 result.json          there when the run is finished
+tensorboard/         events, if asked for
+.lock                held by the process that writes
 """
 
 import json

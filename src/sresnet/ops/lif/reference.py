@@ -29,7 +29,7 @@ class Spike(torch.autograd.Function):
 
 
 def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
-    """O = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
+    """Spikes o = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
     return Spike.apply(u, threshold, surrogate, fires_at_threshold)
 
 
