@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-import torch
 from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import cpu
 from sresnet.ops.bntt_lif.reference import bntt_lif_reference

@@ -43,11 +43,10 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
     if kernel is None:
         return None
     flag, size, memory, real = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
-    common = [flag, ctypes.c_double, real, real, flag]
-    kernel.bntt_lif_forward.argtypes = [flag, *[size] * 5, *[memory] * 11, *common]
-    kernel.bntt_lif_backward.argtypes = [
-        *[flag, *[size] * 5, *[memory] * 16, *common, flag, ctypes.c_int, real, real, real]
-    ]
+    shape: list[Any] = [flag, *[size] * 5]
+    constants: list[Any] = [flag, ctypes.c_double, real, real, flag]
+    kernel.bntt_lif_forward.argtypes = [*shape, *[memory] * 11, *constants]
+    kernel.bntt_lif_backward.argtypes = [*shape, *[memory] * 16, *constants, flag, ctypes.c_int, real, real, real]
     kernel.bntt_lif_forward.restype = kernel.bntt_lif_backward.restype = None
     return kernel
 
@@ -55,7 +54,7 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
 kernel = functools.cache(library)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
     """The kernel is there; compiles it at the first call."""
     return kernel() is not None
@@ -90,12 +89,12 @@ def is_rows(x: Tensor) -> bool:
 
 
 def rows(x: Tensor) -> Tensor:
-    """x [..., C, H, W] as contiguous rows [..., H, W, C]: a view where it is laid out so, else a copy."""
+    """X [..., C, H, W] as contiguous rows [..., H, W, C]: a view where it is laid out so, else a copy."""
     return x.movedim(-3, -1).contiguous()
 
 
 def as_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x in this dtype and with channels last in memory; x itself where it is so already."""
+    """X in this dtype and with channels last in memory; x itself where it is so already."""
     x = x.to(dtype)
     return x if is_rows(x) else rows(x).movedim(-1, -3)
 
@@ -159,15 +158,17 @@ def forward(
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
         var.copy_(running_var)
-    gamma, beta = (None if each is None else each.contiguous() for each in (gamma, beta))
-    x, charge, added, v = (None if each is None else rows(each) for each in (x, charge, added, v))
+    memory = [rows(x), gamma, beta, mean, var, charge, added, v]
+    for i, each in enumerate(memory):
+        if each is not None:
+            memory[i] = rows(each) if i > 4 else each.contiguous()
     code = kernel()
     assert code is not None
-    assert x is not None
     code.bntt_lif_forward(
         x.dtype == torch.float32,
-        *sizes(output if x.shape[0] == num_steps else output[:1], num_steps, gamma),
-        *(None if each is None else each.data_ptr() for each in (x, gamma, beta, mean, var, charge, added, v, output)),
+        *sizes(x, num_steps, gamma),
+        *(None if each is None else each.data_ptr() for each in memory),
+        output.data_ptr(),
         current.data_ptr() if need_current else None,
         v_last.data_ptr(),
         training,
@@ -228,18 +229,17 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, gamma, beta, charge (with `charge_too`), v and the learned leak."""
     given = backward_outputs(x, gamma, beta, v, learned_leak, num_steps, charge_too)
-    shape = sizes(x, num_steps, gamma)
-    inputs = [rows(x), gamma, beta, mean, var, charge, v, grad_output, grad_current, grad_v_last]
-    for i, each in enumerate(inputs):
+    memory = [rows(x), gamma, beta, mean, var, charge, v, grad_output, grad_current, grad_v_last]
+    for i, each in enumerate(memory):
         if each is not None:
-            inputs[i] = rows(each) if i > 4 else each.contiguous()
+            memory[i] = rows(each) if i > 4 else each.contiguous()
     grad_x, grad_gamma, grad_beta, grad_charge, grad_v, grad_leak = (each if each.numel() else None for each in given)
     code = kernel()
     assert code is not None
     code.bntt_lif_backward(
         x.dtype == torch.float32,
-        *shape,
-        *(None if each is None else each.data_ptr() for each in inputs),
+        *sizes(x, num_steps, gamma),
+        *(None if each is None else each.data_ptr() for each in memory),
         *(None if each is None else each.data_ptr() for each in (grad_x, grad_charge, grad_v)),
         *(None if each is None else each.data_ptr() for each in (grad_gamma, grad_beta, grad_leak)),
         training,
@@ -258,8 +258,8 @@ def backward(
 
 def fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
     """Shapes, dtypes and strides of `forward`."""
-    *_, num_steps = others[:8]
-    return forward_outputs(x, gamma, num_steps, others[-1])
+    num_steps, need_current = others[7], others[-1]
+    return forward_outputs(x, gamma, num_steps, need_current)
 
 
 def fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
@@ -279,22 +279,16 @@ def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
 
 def differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_last: Tensor | None, *_: Any) -> Any:
     """Gradients of the inputs of `forward`, in their order."""
-    saved = ctx.saved_tensors
-    x, gamma, beta, mean, var, charge, v, learned_leak = saved
-    nothing: list[None] = [None] * 12
-    if output is None and current is None and v_last is None:
-        return *[None] * 9, *nothing
-    # Without a norm the gradient of the charge is that of x.
-    charge_wanted = ctx.needs_input_grad[5]
-    charge_too = charge_wanted and (gamma is not None or x.shape[0] != ctx.constants[0])
-    x, gamma, beta, charge, v, leak = torch.ops.sresnet.bntt_lif_backward(
-        output, current, v_last, *saved, *ctx.constants, charge_too
-    )
-    if charge_wanted and not charge_too:
-        charge = x
     wanted = ctx.needs_input_grad
-    gradients = (x, gamma, beta, None, None, charge, output, v, leak)
-    return *(each if need else None for each, need in zip(gradients, wanted, strict=False)), *nothing
+    gradients: list[Tensor | None] = [None] * len(wanted)
+    if output is None and current is None and v_last is None:
+        return tuple(gradients)
+    x, gamma, beta, charge, v, leak = torch.ops.sresnet.bntt_lif_backward(
+        output, current, v_last, *ctx.saved_tensors, *ctx.constants, wanted[5]
+    )
+    for i, gradient in enumerate((x, gamma, beta, None, None, charge, output, v, leak)):
+        gradients[i] = gradient if wanted[i] else None
+    return tuple(gradients)
 
 
 LIBRARY.impl("bntt_lif", forward, "CPU")

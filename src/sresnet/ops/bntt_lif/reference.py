@@ -1,4 +1,4 @@
-"""Norm, residual and neurons of a layer in plain PyTorch. This file is the definition; anything faster must equal it."""
+"""Norm, residual and neurons of a layer in plain PyTorch. This file is the definition of anything faster."""
 
 from typing import Any
 
@@ -35,9 +35,7 @@ def bntt_lif_reference(
         assert running_mean is not None
         assert running_var is not None
         norm = batch_norm_through_time if gamma.ndim == 2 else batch_norm_over_time
-        current = norm(
-            current, gamma, beta, running_mean, running_var, training=training, momentum=momentum, eps=eps
-        )
+        current = norm(current, gamma, beta, running_mean, running_var, training=training, momentum=momentum, eps=eps)
     if charge is not None:
         current = current + charge
     spikes, v = lif_reference(current, **neuron)
