@@ -398,6 +398,7 @@ class Layer(torch.nn.Module):
         return out.output + out.current
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in torch
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_as_one_graph(backend, monkeypatch):
     monkeypatch.undo()

@@ -20,6 +20,9 @@
 #include <cstring>
 #include <numeric>
 #include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -39,6 +42,20 @@ typedef int32_t Mask __attribute__((vector_size(4 * L)));
 typedef uint32_t Bits __attribute__((vector_size(4 * L)));
 typedef uint16_t Half __attribute__((vector_size(2 * L)));
 
+// Compilers make several instructions of these where the processor has one.
+#if defined(__AVX512F__) && !defined(LANES)
+inline Bits widen(Half h) { return (Bits)_mm512_cvtepu16_epi32((__m256i)h); }
+inline Half narrow(Bits b) { return (Half)_mm512_cvtepi32_epi16((__m512i)b); }
+#elif defined(__AVX2__) && !defined(LANES)
+inline Bits widen(Half h) { return (Bits)_mm256_cvtepu16_epi32((__m128i)h); }
+inline Half narrow(Bits b) {
+  return (Half)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)b), _mm256_extracti128_si256((__m256i)b, 1));
+}
+#else
+inline Bits widen(Half h) { return __builtin_convertvector(h, Bits); }
+inline Half narrow(Bits b) { return __builtin_convertvector(b, Half); }
+#endif
+
 struct Vec { V v; };  // a vector as an element of std::vector
 using Tile = std::vector<Vec>;
 
@@ -49,20 +66,24 @@ inline V load(const float* p) { V v; std::memcpy(&v, p, sizeof v); return v; }
 inline V load(const bf16* p) {
   Half h;
   std::memcpy(&h, p, sizeof h);
-  return (V)(__builtin_convertvector(h, Bits) << 16);
+  return (V)(widen(h) << 16);
 }
 
 inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
-inline void store_top(bf16* p, Bits b) {
-  const Half h = __builtin_convertvector(b >> 16, Half);
+inline void store_exact(bf16* p, V v) {  // for what bf16 holds without rounding
+  const Half h = narrow((Bits)v >> 16);
   std::memcpy(p, &h, sizeof h);
 }
 inline void store(bf16* p, V v) {  // rounded to the nearest, ties to even; NaN stays NaN
+#if defined(__AVX512BF16__) && !defined(LANES)
+  const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &h, sizeof h);
+#else
   const Bits b = (Bits)v, rounded = b + 0x7fff + ((b >> 16) & 1);
-  store_top(p, v == v ? rounded : Bits{} + 0x7fc00000);
+  store_exact(p, (V)(v == v ? rounded : Bits{} + 0x7fc00000));
+#endif
 }
 inline void store_exact(float* p, V v) { store(p, v); }
-inline void store_exact(bf16* p, V v) { store_top(p, (Bits)v); }  // for what bf16 holds without rounding
 
 // The last vector of a step may be partly filled: `left` values are. Lanes beyond read 0 and are not written.
 template <bool whole, class S> inline V get(const S* p, int64_t left) {
@@ -87,7 +108,7 @@ struct Shape {
     P = C / std::gcd(C, L);
     slab = P * std::max<int64_t>(16, 256 / P);  // long enough for its partial sums to be few, short enough to be many
     slabs = (Q + slab - 1) / slab;
-    const int64_t fits = std::max<int64_t>(8, 1024 / T);  // T * B vectors of u: 64 KB of AVX-512
+    const int64_t fits = std::max<int64_t>(8, 32768 / L / T);  // u of a block and all steps: 128 KB
     B = std::min(slab, fits < P ? fits : fits / P * P);
   }
   int64_t row(int64_t t) const { return G > 1 ? t : 0; }
