@@ -1,0 +1,474 @@
+// A layer of spiking neurons behind a convolution: batch norm, leaky integrate-and-fire over time, residual; and its
+// gradient. reference.py is the definition. Letters:
+//
+//   T  time steps                 M  = N * H * W positions of a step       C  channels, the fastest index in memory
+//   X  steps that x holds: T, or 1 where every step receives the same x (direct encoding)
+//   G  rows of the norm: T (statistics per step), 1 (one set over time), 0 (no norm)
+//   L  lanes of a vector          Q  vectors of a step, M * C / L rounded up; the last may be partly filled
+//   P  period: the channels of the lanes repeat after P vectors, so coefficients are P vectors whatever C is ("tile")
+//
+// Memory decides the speed. So a block of B vectors goes through all T steps while its potentials stay in cache; the
+// backward pass runs the scan forward again instead of storing u; and the norm's two sums are collected on the way.
+// A slab is a fixed number of vectors with its own partial sums, added up in a fixed order: the results are the same
+// bits whatever the number of threads.
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(LANES)  // by hand, for tests
+constexpr int64_t L = LANES;
+#elif defined(__AVX512F__)
+constexpr int64_t L = 16;
+#elif defined(__AVX2__)
+constexpr int64_t L = 8;
+#else
+constexpr int64_t L = 4;
+#endif
+
+using bf16 = uint16_t;
+typedef float V __attribute__((vector_size(4 * L)));
+typedef int32_t Mask __attribute__((vector_size(4 * L)));
+typedef uint32_t Bits __attribute__((vector_size(4 * L)));
+typedef uint16_t Half __attribute__((vector_size(2 * L)));
+
+// Compilers make several instructions of these where the processor has one.
+#if defined(__AVX512F__) && !defined(LANES)
+inline Bits widen(Half h) { return (Bits)_mm512_cvtepu16_epi32((__m256i)h); }
+inline Half narrow(Bits b) { return (Half)_mm512_cvtepi32_epi16((__m512i)b); }
+#elif defined(__AVX2__) && !defined(LANES)
+inline Bits widen(Half h) { return (Bits)_mm256_cvtepu16_epi32((__m128i)h); }
+inline Half narrow(Bits b) {
+  return (Half)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)b), _mm256_extracti128_si256((__m256i)b, 1));
+}
+#else
+inline Bits widen(Half h) { return __builtin_convertvector(h, Bits); }
+inline Half narrow(Bits b) { return __builtin_convertvector(b, Half); }
+#endif
+
+struct Vec { V v; };  // a vector as an element of std::vector
+using Tile = std::vector<Vec>;
+
+inline V same(float value) { return V{} + value; }
+inline V where(Mask mask, V value) { return (V)(mask & (Mask)value); }  // value or 0
+
+inline V load(const float* p) { V v; std::memcpy(&v, p, sizeof v); return v; }
+inline V load(const bf16* p) {
+  Half h;
+  std::memcpy(&h, p, sizeof h);
+  return (V)(widen(h) << 16);
+}
+
+inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
+inline void store_exact(bf16* p, V v) {  // for what bf16 holds without rounding
+  const Half h = narrow((Bits)v >> 16);
+  std::memcpy(p, &h, sizeof h);
+}
+inline void store(bf16* p, V v) {  // rounded to the nearest, ties to even; NaN stays NaN
+#if defined(__AVX512BF16__) && !defined(LANES)
+  const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(p, &h, sizeof h);
+#else
+  const Bits b = (Bits)v, rounded = b + 0x7fff + ((b >> 16) & 1);
+  store_exact(p, (V)(v == v ? rounded : Bits{} + 0x7fc00000));
+#endif
+}
+inline void store_exact(float* p, V v) { store(p, v); }
+
+// The last vector of a step may be partly filled: `left` values are. Lanes beyond read 0 and are not written.
+template <bool whole, class S> inline V get(const S* p, int64_t left) {
+  if (whole || left >= L) return load(p);
+  S lanes[L] = {};
+  std::memcpy(lanes, p, left * sizeof(S));
+  return load(lanes);
+}
+template <bool whole, bool exact = false, class S> inline void put(S* p, V v, int64_t left) {
+  if (whole || left >= L) return exact ? store_exact(p, v) : store(p, v);
+  S lanes[L];
+  store(lanes, v);
+  std::memcpy(p, lanes, left * sizeof(S));
+}
+
+struct Shape {
+  int64_t T, X, M, C, G, size, Q, P, slab, slabs, B;
+
+  Shape(int64_t T, int64_t X, int64_t M, int64_t C, int64_t G) : T(T), X(X), M(M), C(C), G(G) {
+    size = M * C;
+    Q = (size + L - 1) / L;
+    P = C / std::gcd(C, L);
+    slab = P * std::max<int64_t>(16, 256 / P);  // long enough for its partial sums to be few, short enough to be many
+    slabs = (Q + slab - 1) / slab;
+    const int64_t fits = std::max<int64_t>(8, 32768 / L / T);  // u of a block and all steps: 128 KB
+    B = std::min(slab, fits < P ? fits : fits / P * P);
+  }
+  int64_t row(int64_t t) const { return G > 1 ? t : 0; }
+};
+
+// task(slab, first vector, end) for all slabs, in parallel.
+template <class Task> void for_slabs(const Shape& z, const Task& task) {
+  at::parallel_for(0, z.slabs, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; s++) task(s, s * z.slab, std::min(z.Q, (s + 1) * z.slab));
+  });
+}
+
+// Rows [G, C] of numbers as tiles [G, P].
+template <class F> Tile tiles(const Shape& z, int64_t G, const F& value) {
+  Tile tile(G * z.P);
+  for (int64_t g = 0; g < G; g++)
+    for (int64_t i = 0; i < z.P * L; i++) tile[g * z.P + i / L].v[i % L] = value(g * z.C + i % z.C);
+  return tile;
+}
+
+// Partial sums [slabs, G, P, count] as `count` rows of sums [G, C].
+std::vector<double> totals(const Shape& z, int64_t G, const Tile& part, int64_t count) {
+  const int64_t width = G * z.P * count;
+  std::vector<double> lanes(width * L), sums(count * G * z.C);
+  for (int64_t s = 0; s < z.slabs; s++) {
+    const float* p = (const float*)&part[s * width];
+    for (int64_t i = 0; i < width * L; i++) lanes[i] += p[i];
+  }
+  for (int64_t g = 0; g < G; g++)
+    for (int64_t i = 0; i < z.P * L; i++)
+      for (int64_t k = 0; k < count; k++)
+        sums[(k * G + g) * z.C + i % z.C] += lanes[((g * z.P + i / L) * count + k) * L + i % L];
+  return sums;
+}
+
+// Mean and biased variance of every channel, by sums about a shift that is near the mean: a large mean costs no digits.
+template <class S> void statistics(const Shape& z, const S* x, float* mean, float* var) {
+  const int64_t G = std::min(z.G, z.X);
+  std::vector<float> shift(G * z.C);
+  const int64_t samples = std::min<int64_t>(8, z.M);
+  for (int64_t g = 0; g < G; g++)
+    for (int64_t k = 0; k < samples; k++)
+      for (int64_t c = 0; c < z.C; c++) {
+        const S* p = x + g * z.size + k * z.M / samples * z.C + c;
+        float value;
+        if constexpr (sizeof(S) == 4) value = *p;
+        else { const uint32_t bits = uint32_t(*p) << 16; std::memcpy(&value, &bits, 4); }
+        shift[g * z.C + c] += value / samples;
+      }
+  const Tile k = tiles(z, G, [&](int64_t i) { return shift[i]; });
+  Tile part(z.slabs * G * z.P * 2);
+  for_slabs(z, [&](int64_t s, int64_t first, int64_t end) {
+    const int64_t whole = std::min(end, z.size / L);
+    for (int64_t t = 0; t < z.X; t++)
+      for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
+        const S* step = x + t * z.size;
+        const int64_t g = G > 1 ? t : 0, p = q0 % z.P;
+        const V shift = k[g * z.P + p].v;
+        V a[4] = {}, b[4] = {};  // four sums each: an addition takes four cycles
+        int64_t q = q0;
+        for (; q + 3 * z.P < whole; q += 4 * z.P)
+          for (int i = 0; i < 4; i++) {
+            const V d = load(step + (q + i * z.P) * L) - shift;
+            a[i] += d;
+            b[i] += d * d;
+          }
+        for (; q < end; q += z.P) {
+          const int64_t left = z.size - q * L;
+          V d = get<false>(step + q * L, left) - shift;
+          for (int64_t i = left; i < L; i++) d[i] = 0;
+          a[0] += d;
+          b[0] += d * d;
+        }
+        Vec* sums = &part[((s * G + g) * z.P + p) * 2];
+        sums[0].v += (a[0] + a[1]) + (a[2] + a[3]);
+        sums[1].v += (b[0] + b[1]) + (b[2] + b[3]);
+      }
+  });
+  const std::vector<double> sums = totals(z, G, part, 2);
+  const double n = double(z.M) * (z.X / G);
+  for (int64_t g = 0; g < z.G; g++)
+    for (int64_t c = 0; c < z.C; c++) {
+      const int64_t i = (G > 1 ? g : 0) * z.C + c;
+      const double d = sums[i] / n;
+      mean[g * z.C + c] = float(shift[i] + d);
+      var[g * z.C + c] = float(std::max(0.0, sums[G * z.C + i] / n - d * d));
+    }
+}
+
+struct Norm {  // y = scale * x + shift, as tiles [G or 1, P]
+  Tile scale, shift;
+
+  Norm(const Shape& z, const float* gamma, const float* beta, const float* mean, const float* var, double eps) {
+    const auto a = [&](int64_t i) { return z.G ? gamma[i] / std::sqrt(var[i] + eps) : 1.0; };
+    scale = tiles(z, std::max<int64_t>(1, z.G), a);
+    shift = tiles(z, std::max<int64_t>(1, z.G), [&](int64_t i) {
+      return z.G ? (beta ? beta[i] : 0.0) - mean[i] * a(i) : 0.0;
+    });
+  }
+};
+
+struct Neuron {
+  float leak, threshold, above, reset;  // fires where u > above; reset: threshold where its gradient is wanted, else 0
+  float height, stretch, offset;        // surrogate at u is height * shape(stretch * u - offset)
+
+  Neuron(float leak, float threshold, float height, float width, float center, bool fires_at, bool detach_reset)
+      : leak(leak), threshold(threshold), height(height), stretch(1 / (threshold * width)), offset(center / width) {
+    above = fires_at ? std::nextafter(threshold, -INFINITY) : threshold;
+    reset = detach_reset ? 0 : threshold;
+  }
+  Mask fires(V u) const { return u > same(above); }
+  V after(V u) const { return u - where(fires(u), same(threshold)); }
+};
+
+enum Surrogate { triangle, rectangle, arctan };
+
+template <Surrogate shape> inline V slope(const Neuron& n, V u) {
+  const V z = n.stretch * u - n.offset;
+  const V distance = (V)((Mask)z & 0x7fffffff);
+  if constexpr (shape == triangle) return n.height * where(distance < 1, 1 - distance);
+  if constexpr (shape == rectangle) return where(distance < 1, same(n.height));
+  return n.height / (1 + z * z);
+}
+
+// What the two scans read and write besides x; a null pointer where there is none. S is the storage, bf16 or float.
+template <class S> struct Streams {
+  const S *x, *charge, *added;
+  const float* v;
+  S *output, *current;
+  float* v_last;
+};
+
+template <bool whole, class S>
+void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& n, int64_t first, int64_t count, V* v) {
+  for (int64_t j = 0; j < count; j++) {
+    const int64_t i = (first + j) * L;
+    v[j] = io.v ? get<whole>(io.v + i, z.size - i) : V{};
+  }
+  for (int64_t t = 0; t < z.T; t++) {
+    const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
+    for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
+      const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
+      const V scale = norm.scale[p].v, shift = norm.shift[p].v;
+      for (int64_t j = j0; j < count; j += z.P) {
+        const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
+        V current = scale * get<whole>(x + i, left) + shift;
+        if (io.charge) current += get<whole>(io.charge + at, left);
+        if (io.current) put<whole>(io.current + at, current, left);
+        const V u = n.leak * v[j] + current;
+        const Mask fired = n.fires(u);
+        v[j] = u - where(fired, same(n.threshold));
+        const V spikes = where(fired, same(1));
+        if (io.added) put<whole>(io.output + at, spikes + get<whole>(io.added + at, left), left);
+        else put<whole, true>(io.output + at, spikes, left);
+      }
+    }
+  }
+  for (int64_t j = 0; j < count; j++) {
+    const int64_t i = (first + j) * L;
+    put<whole>(io.v_last + i, v[j], z.size - i);
+  }
+}
+
+template <class S>
+void forward(const Shape& z, const Streams<S>& io, const float* gamma, const float* beta, float* mean, float* var,
+             bool training, double eps, const Neuron& neuron) {
+  if (z.G && training) statistics(z, io.x, mean, var);
+  const Norm norm(z, gamma, beta, mean, var, eps);
+  for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
+    std::vector<Vec> v(z.B);
+    for (int64_t q = begin; q < end; q += z.B) {
+      const int64_t count = std::min(z.B, end - q);
+      if ((q + count) * L <= z.size) scan<true>(z, io, norm, neuron, q, count, &v[0].v);
+      else scan<false>(z, io, norm, neuron, q, count, &v[0].v);
+    }
+  });
+}
+
+template <class S> struct Gradients {
+  const S *output, *current;  // of what the forward pass gave
+  const float* v_last;
+  S *x, *charge;              // of what it received
+  float* v;
+  bool leak;                  // wanted?
+  S* y(int64_t X, int64_t T) const { return charge ? charge : X == T ? x : nullptr; }
+};
+
+template <Surrogate shape, bool whole, class S>
+void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const Norm& norm, const Tile& mean,
+               const Neuron& n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
+  for (int64_t j = 0; j < count; j++) dv[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
+  for (int64_t t = 0; t < z.T; t++) {  // forward again; dv holds v on the way
+    const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
+    for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
+      const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
+      const V scale = norm.scale[p].v, shift = norm.shift[p].v;
+      for (int64_t j = j0; j < count; j += z.P) {
+        const int64_t i = (first + j) * L, left = z.size - i;
+        V current = scale * get<whole>(x + i, left) + shift;
+        if (io.charge) current += get<whole>(io.charge + t * z.size + i, left);
+        u[t * z.B + j] = n.leak * dv[j] + current;
+        dv[j] = n.after(u[t * z.B + j]);
+      }
+    }
+  }
+  for (int64_t j = 0; j < count; j++) {
+    dv[j] = d.v_last ? get<whole>(d.v_last + (first + j) * L, z.size - (first + j) * L) : V{};
+    dx[j] = V{};
+  }
+  S* const dy = d.y(z.X, z.T);
+  V leak_sum = {};
+  for (int64_t t = z.T - 1; t >= 0; t--) {
+    const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
+    for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
+      const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
+      const V scale = norm.scale[p].v, center = mean[p].v;
+      V sum = {}, product = {};
+      for (int64_t j = j0; j < count; j += z.P) {
+        const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
+        V dspikes = d.output ? get<whole>(d.output + at, left) : V{};
+        dspikes -= n.reset * dv[j];
+        const V du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
+        if (d.leak) {
+          if (t > 0) leak_sum += du * n.after(u[(t - 1) * z.B + j]);
+          else if (io.v) leak_sum += du * get<whole>(io.v + i, left);
+        }
+        dv[j] = n.leak * du;
+        const V dcurrent = d.current ? du + get<whole>(d.current + at, left) : du;
+        sum += dcurrent;
+        product += dcurrent * (get<whole>(x + i, left) - center);
+        if (dy) put<whole>(dy + at, dcurrent, left);
+        if (z.X < z.T) dx[j] += scale * dcurrent;
+      }
+      sums[p * 2].v += sum;
+      sums[p * 2 + 1].v += product;
+    }
+  }
+  for (int64_t j = 0; j < count; j++) {
+    const int64_t i = (first + j) * L, left = z.size - i;
+    if (d.v) put<whole>(d.v + i, dv[j], left);
+    if (z.X < z.T) put<whole>(d.x + i, dx[j], left);
+  }
+  *leak += leak_sum;
+}
+
+// Gradient of x through the norm: dx = scale * dy + slope * (x - mean) + offset, all [X, ...].
+template <bool whole, class S>
+void norm_back(const Shape& z, const S* x, const S* dy, S* dx, const Tile* tile, int64_t first, int64_t end) {
+  for (int64_t t = 0; t < z.X; t++)
+    for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
+      const int64_t p = (z.X > 1 ? z.row(t) : 0) * z.P + q0 % z.P;
+      const V scale = tile[0][p].v, slope = tile[1][p].v, mean = tile[2][p].v, offset = tile[3][p].v;
+      for (int64_t q = q0; q < end; q += z.P) {
+        const int64_t i = t * z.size + q * L, left = z.size - q * L;
+        const V xc = get<whole>(x + i, left) - mean;
+        put<whole>(dx + i, scale * get<whole>(dy + i, left) + (slope * xc + offset), left);
+      }
+    }
+}
+
+template <class S, Surrogate shape>
+void backward(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const float* gamma, const float* beta,
+              const float* mean, const float* var, bool training, double eps, const Neuron& neuron, float* dgamma,
+              float* dbeta, float* dleak) {
+  const int64_t G = std::max<int64_t>(1, z.G);
+  const Norm norm(z, gamma, beta, mean, var, eps);
+  const Tile center = tiles(z, G, [&](int64_t i) { return z.G ? mean[i] : 0; });
+  Tile part(z.slabs * G * z.P * 2), leak(z.slabs);
+  for_slabs(z, [&](int64_t s, int64_t begin, int64_t end) {
+    std::vector<Vec> memory(z.B * (z.T + 2));
+    V *u = &memory[0].v, *dv = u + z.B * z.T, *dx = dv + z.B;
+    for (int64_t q = begin; q < end; q += z.B) {
+      const int64_t count = std::min(z.B, end - q);
+      const auto go = (q + count) * L <= z.size ? scan_back<shape, true, S> : scan_back<shape, false, S>;
+      go(z, io, d, norm, center, neuron, q, count, u, dv, dx, &part[s * G * z.P * 2], &leak[s].v);
+    }
+  });
+  if (dleak) {
+    double sum = 0;
+    for (const Vec& one : leak)
+      for (int64_t i = 0; i < L; i++) sum += one.v[i];
+    *dleak = float(sum);
+  }
+  if (!z.G) {  // the gradient of y is the gradient of x
+    if (d.charge && z.X == z.T) std::memcpy(d.x, d.charge, z.T * z.size * sizeof(S));
+    return;
+  }
+
+  const std::vector<double> sums = totals(z, G, part, 2);
+  const double n = double(z.M) * (z.T / G);
+  std::vector<float> a(G * z.C), b(G * z.C), c(G * z.C), m(mean, mean + G * z.C);
+  for (int64_t i = 0; i < G * z.C; i++) {
+    const double invstd = 1 / std::sqrt(var[i] + eps), scale = gamma[i] * invstd;
+    const double dy = sums[i], dy_x = sums[G * z.C + i] * invstd;
+    dgamma[i] = float(dy_x);
+    if (dbeta) dbeta[i] = float(dy);
+    a[i] = float(scale);
+    b[i] = training ? float(-scale * invstd * dy_x / n) : 0;
+    c[i] = training ? float(-scale * dy / n) : 0;
+  }
+  if (z.X < z.T) {  // dx already is the sum of scale * dy over the steps; the statistics of all steps are the same
+    for (int64_t i = 0; i < z.C; i++) {
+      double slope = 0, offset = 0;
+      for (int64_t t = 0; t < z.T; t++) {
+        slope += b[z.row(t) * z.C + i];
+        offset += c[z.row(t) * z.C + i];
+      }
+      a[i] = 1;
+      b[i] = float(slope);
+      c[i] = float(offset);
+    }
+  }
+  const int64_t rows = z.X < z.T ? 1 : G;
+  const auto spread = [&](const std::vector<float>& row) { return tiles(z, rows, [&](int64_t i) { return row[i]; }); };
+  const Tile tile[] = {spread(a), spread(b), spread(m), spread(c)};
+  const S* const dy = z.X < z.T ? d.x : d.y(z.X, z.T);
+  for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
+    const auto go = end * L <= z.size ? norm_back<true, S> : norm_back<false, S>;
+    go(z, io.x, dy, d.x, tile, begin, end);
+  });
+}
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT int lanes() { return L; }
+
+// Storage is float where `wide`, else bf16. A null pointer: there is no such input, or no such output is wanted.
+// mean and var are read, and in training of a network with a norm written.
+EXPORT void bntt_lif_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
+                             const float* gamma, const float* beta, float* mean, float* var, const void* charge,
+                             const void* added, const float* v, void* output, void* current, float* v_last,
+                             bool training, double eps, float leak, float threshold, bool fires_at) {
+  const Shape z(T, X, M, C, G);
+  const Neuron neuron(leak, threshold, 1, 1, 1, fires_at, true);
+  const auto go = [&](auto storage) {
+    using S = decltype(storage);
+    forward(z, Streams<S>{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last}, gamma,
+            beta, mean, var, training, eps, neuron);
+  };
+  wide ? go(float()) : go(bf16());
+}
+
+EXPORT void bntt_lif_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
+                              const float* gamma, const float* beta, const float* mean, const float* var,
+                              const void* charge, const float* v, const void* doutput, const void* dcurrent,
+                              const float* dv_last, void* dx, void* dcharge, float* dv, float* dgamma, float* dbeta,
+                              float* dleak, bool training, double eps, float leak, float threshold, bool fires_at,
+                              bool detach_reset, int surrogate, float height, float width, float center) {
+  const Shape z(T, X, M, C, G);
+  const Neuron neuron(leak, threshold, height, width, center, fires_at, detach_reset);
+  const auto go = [&](auto storage) {
+    using S = decltype(storage);
+    const Streams<S> io{(const S*)x, (const S*)charge, nullptr, v, nullptr, nullptr, nullptr};
+    const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)dcharge, dv, dleak != nullptr};
+    const auto by = surrogate == triangle    ? backward<S, triangle>
+                    : surrogate == rectangle ? backward<S, rectangle>
+                                             : backward<S, arctan>;
+    by(z, io, d, gamma, beta, mean, var, training, eps, neuron, dgamma, dbeta, dleak);
+  };
+  wide ? go(float()) : go(bf16());
+}
