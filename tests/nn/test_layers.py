@@ -69,7 +69,7 @@ def test_pool_halves_rounding_up(kind):
     assert torch.equal(out.spikes, out.spikes.round()) == (kind == "max")
     assert out.spikes[0, 0, 0, 2, 3] == spikes[0, 0, 0, 4, 6]  # a corner window holds one pixel
     current = torch.randn(2, 3, 4, 5, 7)
-    assert Pool(kind, current=True)(Signal(spikes, current)).current[0, 0, 0, 2, 3] == current[0, 0, 0, 4, 6]
+    assert Pool(kind)(Signal(spikes, current)).current[0, 0, 0, 2, 3] == current[0, 0, 0, 4, 6]
 
 
 def test_poisson_rates():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from sresnet.errors import UserError
 from sresnet.nn import NeuronConfig, NormConfig, Readout, ResidualBlock, Signal, SpikingLayer, direct
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.surrogate import Triangle
@@ -110,10 +111,9 @@ def test_the_v2v_stream_is_the_sum_of_all_currents_before():
     first = torch.randn(NUM_STEPS, 2, 4, 6, 6)
     signal, added = Signal(random_spikes(), first), [first]
     for v2v in blocks:
-        alone = block("none").eval()
-        alone.load_state_dict({k: v for k, v in v2v.state_dict().items() if not k.startswith("skip")})
-        added.append(alone(signal).current)
-        signal = v2v(signal)
+        signal_after = v2v(signal)
+        added.append(v2v(Signal(signal.spikes, torch.zeros_like(first))).current)
+        signal = signal_after
     torch.testing.assert_close(signal.current, sum(added))
 
 
@@ -168,8 +168,10 @@ def test_tdbn_skip_weighs_identities_too():
     assert weighed.norm1.scale == pytest.approx(2.0)
     assert weighed.norm2.scale == pytest.approx(2.0 / 2**0.5)
     # Two branches of variance theta^2 / 2 each: their sum has the threshold for its deviation.
-    current = weighed(Signal(random_spikes(), random_spikes())).current
-    assert 1.0 < current.std() < 4.0
+    signal = Signal(random_spikes(), None)
+    branches = weighed.norm2(torch.randn(NUM_STEPS, 2, 4, 6, 6)), 2.0 * weighed.skip(signal.spikes)
+    assert 1.3 < branches[0].std() < 1.5
+    assert 2.6 < branches[1].std() < 3.0  # the skip's share is multiplied by the threshold once more
 
 
 def test_blocks_fit_into_a_network_of_ones_own():
@@ -177,14 +179,16 @@ def test_blocks_fit_into_a_network_of_ones_own():
         def __init__(self):
             super().__init__()
             shared = {"norm": NormConfig(num_steps=4), "neuron": NeuronConfig(kind="plif", leak=0.5)}
-            self.stem = SpikingLayer(3, 8, **shared)
+            self.stem = SpikingLayer(3, 8, hand_on=True, **shared)
             self.block = ResidualBlock(8, 16, stride=2, connection="v2v", **shared)
             self.readout = Readout(16, 10)
 
         def forward(self, x):
             x = direct(x, num_steps=4)
-            return self.readout(self.block(self.stem(Signal(x, x))).spikes).mean(0)
+            return self.readout(self.block(self.stem(Signal(x, None))).spikes).mean(0)
 
+    with pytest.raises(UserError, match="hand_on=True"):
+        block("v2v")(Signal(random_spikes(), None))
     network = MyNetwork()
     x = torch.randn(2, 3, 12, 12)
     assert network(x).shape == (2, 10)

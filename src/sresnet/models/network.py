@@ -163,7 +163,7 @@ class SpikingNetwork(nn.Module):
 
     def run_layers(self, x: Tensor, trace: Trace | None) -> Signal:
         """The layers one after the other on encoded input [T, N, C, H, W]."""
-        signal = Signal(x, x)
+        signal = Signal(x, None)
         for layer in self.layers.values():
             signal = layer(signal, trace)
         return signal

@@ -62,15 +62,15 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
     filters = config.base_filters
     v2v = config.connection == "v2v"
     layers: dict[str, nn.Module] = {
-        "stem": SpikingLayer(config.in_channels, filters, **STEMS[config.stem], **shared),
+        "stem": SpikingLayer(config.in_channels, filters, **STEMS[config.stem], **shared, hand_on=v2v),
     }
     if config.stem == "c5s2-pool":
-        layers["stem_pool"] = Pool("max", current=v2v)
+        layers["stem_pool"] = Pool("max")
     channels = filters
     for stage in (1, 2, 3):
         shrinks = stage > 1
         if shrinks and config.downsample != "stride":
-            layers[f"stage{stage}_pool"] = Pool(config.downsample, current=v2v)
+            layers[f"stage{stage}_pool"] = Pool(config.downsample)
         for block in range(1, (config.depth - 2) // 6 + 1):
             layers[f"stage{stage}_block{block}"] = ResidualBlock(
                 channels,

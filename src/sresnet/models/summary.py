@@ -19,7 +19,7 @@ class LayerSummary:
 
     name: str
     kernel: str
-    """Such as "3x3", "1x1 /2" (stride 2), or "linear"."""
+    """Such as "3x3", "3x3 /2" (stride 2), or "linear"."""
     output: tuple[int, ...]
     """Shape of its output for one image and step: (C, H, W), or (outputs,)."""
     parameters: int
@@ -94,7 +94,9 @@ def summarise(config: ModelConfig, image_size: int = 32) -> Summary:
         elif isinstance(module, Neuron):
             module.register_forward_hook(spike_at_random)
     with torch.no_grad():
-        model(torch.rand(1, config.in_channels, image_size, image_size, generator=generator), num_steps=1)
+        # Recording makes every layer of neurons run by itself, where its spikes can be replaced.
+        image = torch.rand(1, config.in_channels, image_size, image_size, generator=generator)
+        model(image, num_steps=1, record=model.neuron_names)
     return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))
 
 

@@ -2,13 +2,15 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sresnet.nn.neuron import NeuronConfig, make_neuron
-from sresnet.nn.norm import NormConfig, make_norm
+from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, make_neuron
+from sresnet.nn.norm import Norm, NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
 from sresnet.nn.time import over_time
+from sresnet.ops.bntt_lif import bntt_lif
 
 PoolKind = Literal["max", "avg"]
 
@@ -20,7 +22,53 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
     """
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     nn.init.xavier_uniform_(layer.weight, gain=2)
-    return layer
+    # So that its output has channels last in memory, as `ops.bntt_lif` wants it, whatever the input has.
+    return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def fire(
+    x: Tensor,
+    norm: Norm,
+    neuron: Neuron | Rectifier,
+    trace: Trace | None = None,
+    *,
+    charge: Tensor | None = None,
+    added: Tensor | None = None,
+    hand_on: bool = False,
+) -> Signal:
+    """What lies behind a convolution: norm, residual current, neurons, residual spikes.
+
+        current = norm(x) + charge
+        spikes  = neuron(current) + added
+
+    One op does it all, except where somebody wants to see the membranes in between.
+
+    Args:
+        x: output of the convolution [T, N, C, H, W].
+        norm, neuron: modules of the layer.
+        trace: see `Trace`.
+        charge, added: [T, N, C, H, W]; None is zero.
+        hand_on: give the current too; it is None otherwise.
+    """
+    if isinstance(neuron, Rectifier) or (trace and neuron in trace.wanted):
+        current = norm(x, trace) if charge is None else norm(x, trace) + charge
+        spikes = neuron(current, trace)
+        if added is not None:
+            spikes = spikes + added
+            if trace:
+                trace.sends(neuron, spikes)
+        return Signal(spikes, current if hand_on else None)
+    output, handed_on, v = bntt_lif(
+        x,
+        **norm.arguments(x.shape[0], trace),
+        **neuron.arguments(trace),
+        charge=charge,
+        added=added,
+        need_current=hand_on,
+    )
+    if trace:
+        trace.v[neuron] = v
+    return Signal(output, handed_on)
 
 
 class SpikingLayer(nn.Module):
@@ -31,6 +79,7 @@ class SpikingLayer(nn.Module):
         norm, neuron: kinds and constants.
         kernel_size, stride: of the convolution.
         shared_leak: see `Neuron`.
+        hand_on: give the current too, for a V2V block that follows.
     """
 
     def __init__(
@@ -43,15 +92,16 @@ class SpikingLayer(nn.Module):
         kernel_size: int = 3,
         stride: int = 1,
         shared_leak: nn.Parameter | None = None,
+        hand_on: bool = False,
     ) -> None:
         super().__init__()
+        self.hand_on = hand_on
         self.conv = conv(in_channels, out_channels, kernel_size, stride)
         self.norm = make_norm(norm, out_channels, tdbn_scale=neuron.threshold)
         self.neuron = make_neuron(neuron, shared_leak)
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        current = self.norm(over_time(self.conv, x.spikes), trace)
-        return Signal(self.neuron(current, trace), current)
+        return fire(over_time(self.conv, x.spikes), self.norm, self.neuron, trace, hand_on=self.hand_on)
 
 
 class Pool(nn.Module):
@@ -61,17 +111,15 @@ class Pool(nn.Module):
 
     Args:
         kind: max or avg.
-        current: pool the current too, which only V2V goes on to use; without it the spikes stand in its place.
     """
 
-    def __init__(self, kind: PoolKind, *, current: bool = False) -> None:
+    def __init__(self, kind: PoolKind) -> None:
         super().__init__()
         self.kind = kind
-        self.current = current
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        spikes = over_time(self.pool, x.spikes)
-        return Signal(spikes, over_time(self.pool, x.current) if self.current else spikes)
+        current = None if x.current is None else over_time(self.pool, x.current)
+        return Signal(over_time(self.pool, x.spikes), current)
 
     def pool(self, x: Tensor) -> Tensor:
         """Pool one batch [N, C, H, W]."""
@@ -85,8 +133,7 @@ class GlobalAveragePool(nn.Module):
     """Mean over H and W of the spikes of a Signal, kept as [T, N, C, 1, 1]."""
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        spikes = pooled(x.spikes)[..., None, None]
-        return Signal(spikes, spikes)
+        return Signal(pooled(x.spikes)[..., None, None], None)
 
 
 def pooled(x: Tensor) -> Tensor:

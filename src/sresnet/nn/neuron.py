@@ -83,8 +83,18 @@ class Neuron(nn.Module):
         return 1.0 if self.config.kind == "if" else self.config.leak
 
     def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
+        arguments = self.arguments(trace)
+        spikes, v = lif(current, **arguments)
+        if trace:
+            trace.v[self] = v
+            if self in trace.wanted:
+                trace.records[self] = LayerRecord(spikes, membrane(current, **arguments), spikes)
+        return spikes
+
+    def arguments(self, trace: Trace | None) -> dict[str, Any]:
+        """What `ops.lif` and `ops.bntt_lif` need."""
         config = self.config
-        constants: dict[str, Any] = {
+        return {
             "leak": self.leak(),
             "threshold": config.threshold,
             "surrogate": config.surrogate,
@@ -92,12 +102,6 @@ class Neuron(nn.Module):
             "detach_reset": config.detach_reset,
             "v": trace.v.get(self) if trace else None,
         }
-        spikes, v = lif(current, **constants)
-        if trace:
-            trace.v[self] = v
-            if self in trace.wanted:
-                trace.records[self] = LayerRecord(spikes, membrane(current, **constants), spikes)
-        return spikes
 
     def leak_value(self) -> float:
         """The leak as a number."""

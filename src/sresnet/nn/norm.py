@@ -1,7 +1,7 @@
 """Normalisation of a layer's current [T, N, C, H, W]: modules that hold the parameters of `ops.norm`."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -61,23 +61,26 @@ class BNTT(nn.Module):
         self.running_var: Tensor
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+        return batch_norm_through_time(x, **self.arguments(x.shape[0], trace))
+
+    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
+        """What `ops.norm` and `ops.bntt_lif` need for the next `num_steps` steps; errors as `forward`."""
         first = trace.first_step if trace else 0
-        last = first + x.shape[0]
+        last = first + num_steps
         if last > self.weight.shape[0]:
             raise UserError(
                 f"time step {last} has no norm: this network was built for {self.weight.shape[0]}; run fewer steps, or "
                 "build it with a larger num_steps or with norm='time-averaged'"
             )
-        return batch_norm_through_time(
-            x,
-            self.weight[first:last],
-            None if self.bias is None else self.bias[first:last],
-            self.running_mean[first:last],
-            self.running_var[first:last],
-            training=self.training,
-            momentum=MOMENTUM,
-            eps=EPS,
-        )
+        return {
+            "gamma": self.weight[first:last],
+            "beta": None if self.bias is None else self.bias[first:last],
+            "running_mean": self.running_mean[first:last],
+            "running_var": self.running_var[first:last],
+            "training": self.training,
+            "momentum": MOMENTUM,
+            "eps": EPS,
+        }
 
     def extra_repr(self) -> str:
         steps, channels = self.weight.shape
@@ -102,16 +105,19 @@ class TimeAveragedNorm(nn.Module):
         self.running_var: Tensor
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        return batch_norm_over_time(
-            x,
-            self.weight * self.scale,
-            self.bias,
-            self.running_mean,
-            self.running_var,
-            training=self.training,
-            momentum=MOMENTUM,
-            eps=EPS,
-        )
+        return batch_norm_over_time(x, **self.arguments(x.shape[0], trace))
+
+    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
+        """What `ops.norm` and `ops.bntt_lif` need, the same for all steps."""
+        return {
+            "gamma": self.weight if self.scale == 1 else self.weight * self.scale,
+            "beta": self.bias,
+            "running_mean": self.running_mean,
+            "running_var": self.running_var,
+            "training": self.training,
+            "momentum": MOMENTUM,
+            "eps": EPS,
+        }
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, bias={self.bias is not None}, scale={self.scale:.4g}"
@@ -123,8 +129,15 @@ class NoNorm(nn.Module):
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         return x
 
+    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
+        """None."""
+        return {}
 
-def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> BNTT | TimeAveragedNorm | NoNorm:
+
+Norm = BNTT | TimeAveragedNorm | NoNorm
+
+
+def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> Norm:
     """The norm that `config` describes; `tdbn_scale` is alpha * threshold of kind "tdbn"."""
     if config.kind == "bntt":
         return BNTT(channels, num_steps=config.num_steps, bias=config.bias)

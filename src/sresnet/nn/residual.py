@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sresnet.config import closest
 from sresnet.errors import UserError
-from sresnet.nn.layer import conv
+from sresnet.nn.layer import conv, fire
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
@@ -45,7 +45,8 @@ class Skip(nn.Module):
         super().__init__()
         changes_shape = stride != 1 or in_channels != out_channels
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
-        self.conv = conv(in_channels, out_channels, 1, stride) if changes_shape else None
+        self.stride = stride
+        self.conv = conv(in_channels, out_channels, 1) if changes_shape else None
         if kind == "tdbn":
             norm = NormConfig(kind="tdbn", bias=norm.bias if norm else False)
         elif not changes_shape:
@@ -56,7 +57,9 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         if self.conv is not None:
-            x = over_time(self.conv, x)
+            # The pixels that a 1x1 convolution of stride 2 would look at. In torch 2.13 on x86 the weight gradient of
+            # such a one writes outside its memory where fewer than 8 float32 channels come in with channels last.
+            x = over_time(self.conv, x[..., :: self.stride, :: self.stride])
         if self.norm is not None:
             x = self.norm(x, trace)
         if self.neuron is not None:
@@ -77,7 +80,7 @@ class ResidualBlock(nn.Module):
         shared_leak: see `Neuron`.
 
     Raises:
-        UserError: an unknown connection or skip, or a spiking skip on currents.
+        UserError: an unknown connection or skip, or a spiking skip on currents; in forward, v2v without a current.
     """
 
     def __init__(
@@ -117,18 +120,17 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        hidden = self.neuron1(self.norm1(over_time(self.conv1, x.spikes), trace), trace)
-        current = self.norm2(over_time(self.conv2, hidden), trace)
+        hidden = fire(over_time(self.conv1, x.spikes), self.norm1, self.neuron1, trace)
+        y = over_time(self.conv2, hidden.spikes)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
-            current = current + self.threshold * self.skip(x.spikes, trace)
-        elif self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane
-            current = current + self.skip(x.current, trace)
-        spikes = self.neuron2(current, trace)
-        if self.connection == "s2s":  # Eq. 10, 13: skip spikes join the output
-            spikes = spikes + self.skip(x.spikes, trace)
-            if trace:
-                trace.sends(self.neuron2, spikes)
-        return Signal(spikes, current)
+            return fire(y, self.norm2, self.neuron2, trace, charge=self.threshold * self.skip(x.spikes, trace))
+        if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is handed on
+            if x.current is None:
+                raise UserError("v2v passes currents on, and the layer before gives none: build it with hand_on=True")
+            return fire(y, self.norm2, self.neuron2, trace, charge=self.skip(x.current, trace), hand_on=True)
+        if self.connection == "s2s":  # Eqs. 10, 13: skip spikes join the output
+            return fire(y, self.norm2, self.neuron2, trace, added=self.skip(x.spikes, trace))
+        return fire(y, self.norm2, self.neuron2, trace)
 
     def extra_repr(self) -> str:
         return self.connection

@@ -11,8 +11,8 @@ class Signal(NamedTuple):
 
     spikes: Tensor
     """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""
-    current: Tensor
-    """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V."""
+    current: Tensor | None
+    """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where nobody asks."""
 
 
 class LayerRecord(NamedTuple):
