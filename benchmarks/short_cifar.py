@@ -22,13 +22,10 @@ from sresnet.train.recipes import RECIPES
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-SMALL = RECIPES["cifar10-small"][1]
 
-
-def of(
-    recipe: Recipe, *, epochs: int, depth: int = 8, classes: int = 10, seed: int = 0, pretrained: str = ""
-) -> Recipe:
-    """The small recipe with a few fields changed."""
+def small(*, epochs: int, depth: int = 8, classes: int = 10, seed: int = 0, pretrained: str = "") -> Recipe:
+    """The recipe "cifar10-small" with a few fields changed."""
+    recipe = RECIPES["cifar10-small"][1]
     return replace(
         recipe,
         model=replace(recipe.model, depth=depth, num_classes=classes),
@@ -42,13 +39,12 @@ def of(
 def runs(folder: Path) -> dict[str, list[Recipe]]:
     """Row -> one recipe per seed, in the order to run."""
     return {
-        "S-ResNet8, 5 epochs": [of(SMALL, epochs=5, seed=seed) for seed in (0, 1, 2)],
-        "S-ResNet8, 3 epochs": [of(SMALL, epochs=3)],
-        "S-ResNet8 on CIFAR-100, 2 epochs": [of(SMALL, epochs=2, classes=100)],
-        "S-ResNet8, the 2 epochs on CIFAR-100, then 3 on CIFAR-10": [
-            of(SMALL, epochs=3, pretrained=str(folder / "S-ResNet8 on CIFAR-100, 2 epochs" / "0"))
+        "S-ResNet8, 3 epochs": [small(epochs=3, seed=seed) for seed in (0, 1, 2)],
+        "S-ResNet8 on CIFAR-100, 1 epoch": [small(epochs=1, classes=100)],
+        "S-ResNet8, that epoch on CIFAR-100, then 2 on CIFAR-10": [
+            small(epochs=2, pretrained=str(folder / "S-ResNet8 on CIFAR-100, 1 epoch" / "0"))
         ],
-        "S-ResNet14, 5 epochs": [of(SMALL, epochs=5, depth=14)],
+        "S-ResNet14, 2 epochs": [small(epochs=2, depth=14)],
     }
 
 

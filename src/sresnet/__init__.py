@@ -5,6 +5,12 @@ model = sresnet.create_model("sresnet20", num_classes=10, num_steps=4)
 logits = model(images)
 """
 
+import os
+
+# Threads that wait must sleep. By default OpenMP's spin, and two processes on the same cores slow each other down ten
+# times instead of twice. It is read when torch is loaded, hence before everything else; a value that is set is kept.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from sresnet.errors import UserError
 from sresnet.models import (
     SpikingNetwork,
