@@ -223,7 +223,7 @@ struct Neuron {
   V after(V u) const { return u - where(fires(u), same(threshold)); }
 };
 
-enum Surrogate { triangle, rectangle, arctan };
+enum Surrogate { triangle, rectangle, arctan, none };  // none: no neurons, the output is the current
 
 template <Surrogate shape> inline V slope(const Neuron& n, V u) {
   const V z = n.stretch * u - n.offset;
@@ -241,7 +241,7 @@ template <class S> struct Streams {
   float* v_last;
 };
 
-template <bool whole, class S>
+template <bool neurons, bool whole, class S>
 void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& n, int64_t first, int64_t count, V* v) {
   for (int64_t j = 0; j < count; j++) {
     const int64_t i = (first + j) * L;
@@ -257,6 +257,10 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
         V current = scale * get<whole>(x + i, left) + shift;
         if (io.charge) current += get<whole>(io.charge + at, left);
         if (io.current) put<whole>(io.current + at, current, left);
+        if constexpr (!neurons) {
+          put<whole>(io.output + at, current, left);
+          continue;
+        }
         const V u = n.leak * v[j] + current;
         const Mask fired = n.fires(u);
         v[j] = u - where(fired, same(n.threshold));
@@ -266,7 +270,7 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
       }
     }
   }
-  for (int64_t j = 0; j < count; j++) {
+  for (int64_t j = 0; neurons && j < count; j++) {
     const int64_t i = (first + j) * L;
     put<whole>(io.v_last + i, v[j], z.size - i);
   }
@@ -274,15 +278,17 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
 
 template <class S>
 void forward(const Shape& z, const Streams<S>& io, const float* gamma, const float* beta, float* mean, float* var,
-             bool training, double eps, const Neuron& neuron) {
+             bool training, double eps, const Neuron& neuron, bool neurons) {
   if (z.G && training) statistics(z, io.x, mean, var);
   const Norm norm(z, gamma, beta, mean, var, eps);
   for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
     std::vector<Vec> v(z.B);
     for (int64_t q = begin; q < end; q += z.B) {
       const int64_t count = std::min(z.B, end - q);
-      if ((q + count) * L <= z.size) scan<true>(z, io, norm, neuron, q, count, &v[0].v);
-      else scan<false>(z, io, norm, neuron, q, count, &v[0].v);
+      const bool whole = (q + count) * L <= z.size;
+      const auto go = neurons ? whole ? scan<true, true, S> : scan<true, false, S>
+                              : whole ? scan<false, true, S> : scan<false, false, S>;
+      go(z, io, norm, neuron, q, count, &v[0].v);
     }
   });
 }
@@ -300,7 +306,7 @@ template <Surrogate shape, bool whole, class S>
 void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const Norm& norm, const Tile& mean,
                const Neuron& n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
   for (int64_t j = 0; j < count; j++) dv[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
-  for (int64_t t = 0; t < z.T; t++) {  // forward again; dv holds v on the way
+  for (int64_t t = 0; shape != none && t < z.T; t++) {  // forward again; dv holds v on the way
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
@@ -330,7 +336,8 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
         V dspikes = d.output ? get<whole>(d.output + at, left) : V{};
         dspikes -= n.reset * dv[j];
-        const V du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
+        V du = dspikes;
+        if constexpr (shape != none) du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
         if (d.leak) {
           if (t > 0) leak_sum += du * n.after(u[(t - 1) * z.B + j]);
           else if (io.v) leak_sum += du * get<whole>(io.v + i, left);
@@ -442,13 +449,13 @@ EXPORT int lanes() { return L; }
 EXPORT void bntt_lif_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
                              const float* gamma, const float* beta, float* mean, float* var, const void* charge,
                              const void* added, const float* v, void* output, void* current, float* v_last,
-                             bool training, double eps, float leak, float threshold, bool fires_at) {
+                             bool training, double eps, float leak, float threshold, bool fires_at, int surrogate) {
   const Shape z(T, X, M, C, G);
   const Neuron neuron(leak, threshold, 1, 1, 1, fires_at, true);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
     forward(z, Streams<S>{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last}, gamma,
-            beta, mean, var, training, eps, neuron);
+            beta, mean, var, training, eps, neuron, surrogate != none);
   };
   wide ? go(float()) : go(bf16());
 }
@@ -467,7 +474,8 @@ EXPORT void bntt_lif_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_
     const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)dcharge, dv, dleak != nullptr};
     const auto by = surrogate == triangle    ? backward<S, triangle>
                     : surrogate == rectangle ? backward<S, rectangle>
-                                             : backward<S, arctan>;
+                    : surrogate == arctan    ? backward<S, arctan>
+                                             : backward<S, none>;
     by(z, io, d, gamma, beta, mean, var, training, eps, neuron, dgamma, dbeta, dleak);
   };
   wide ? go(float()) : go(bf16());
