@@ -74,13 +74,13 @@ inline void store_exact(bf16* p, V v) {  // for what bf16 holds without rounding
   const Half h = narrow((Bits)v >> 16);
   std::memcpy(p, &h, sizeof h);
 }
-inline void store(bf16* p, V v) {  // rounded to the nearest, ties to even; NaN stays NaN
+inline void store(bf16* p, V v) {  // to the nearest, ties to even; the low bits of computed NaNs are 0, so they stay NaN
 #if defined(__AVX512BF16__) && !defined(LANES)
   const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
   std::memcpy(p, &h, sizeof h);
 #else
-  const Bits b = (Bits)v, rounded = b + 0x7fff + ((b >> 16) & 1);
-  store_exact(p, (V)(v == v ? rounded : Bits{} + 0x7fc00000));
+  const Bits b = (Bits)v;
+  store_exact(p, (V)(b + 0x7fff + ((b >> 16) & 1)));
 #endif
 }
 inline void store_exact(float* p, V v) { store(p, v); }
@@ -108,7 +108,7 @@ struct Shape {
     P = C / std::gcd(C, L);
     slab = P * std::max<int64_t>(16, 256 / P);  // long enough for its partial sums to be few, short enough to be many
     slabs = (Q + slab - 1) / slab;
-    const int64_t fits = std::max<int64_t>(8, 32768 / L / T);  // u of a block and all steps: 128 KB
+    const int64_t fits = std::clamp<int64_t>(32768 / T, 64, 1024) / L;  // a page of x; u of all steps is 128 KB
     B = std::min(slab, fits < P ? fits : fits / P * P);
   }
   int64_t row(int64_t t) const { return G > 1 ? t : 0; }
