@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sresnet.errors import UserError
-from sresnet.ops.bntt_lif import bntt_lif, cpu
+from sresnet.ops.bntt_lif import batch_norm, bntt_lif, cpu
 from sresnet.ops.implementation import implementation
 from sresnet.ops.lif.reference import membrane_reference
 from sresnet.ops.surrogate import ArcTan, Rectangle, Triangle
@@ -171,9 +171,9 @@ def test_degenerate_shapes(shape, dtype):
     check(shape, {"dtype": dtype, **EVERYTHING})
 
 
-@pytest.mark.parametrize("shape", [(2, 40, 5, 9, 7), (3, 21, 33, 3, 5), (2, 700, 8, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 40, 5, 9, 7), (3, 21, 33, 3, 5), (2, 700, 8, 1, 1), (40, 2, 521, 1, 1)])
 def test_many_slabs(shape):
-    """More than one slab of partial sums, and a last vector that is partly filled. Spikes are compared elsewhere."""
+    """Several slabs of partial sums, a last vector partly filled, blocks shorter than the period of the channels."""
     inputs, gradients = made(shape, 0, **EVERYTHING)
     constants = {"need_current": True, "surrogate": ArcTan(), "threshold": 1e3}
     ours, theirs = run(inputs, gradients, **constants), exact(inputs, gradients, **constants)
@@ -205,6 +205,31 @@ def test_neurons(surrogate, fires_at_threshold, detach_reset):
 def test_optional_inputs(number, dtype):
     names = ("charge", "added", "v", "learned_leak", "need_current")
     check((3, 2, 9, 3, 3), {"dtype": dtype} | {name: bool(number >> i & 1) for i, name in enumerate(names)})
+
+
+@DTYPES
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("norm", ["per step", "over time"])
+@pytest.mark.parametrize("C", [3, 16, 17])
+def test_norm_alone(C, norm, training, dtype):
+    inputs, (gradient, _) = made((3, 2, C, 5, 3), 0, norm=norm, dtype=dtype, beta=True)
+    del inputs["leak"]
+
+    def everything(wide):
+        given = {k: v.double() if wide else v.clone() for k, v in inputs.items()}
+        wanted = [given[name].requires_grad_() for name in ("x", "gamma", "beta")]
+        y = batch_norm(**given, training=training)
+        averages = given["running_mean"], given["running_var"]
+        return y, *torch.autograd.grad(y, wanted, gradient.to(y.dtype)), *averages
+
+    ours = everything(False)
+    with implementation("reference"):
+        theirs = everything(True)
+    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        assert one.isfinite().all()
+        tolerance = 2**-6 if one.dtype == torch.bfloat16 else 1e-5
+        scale = other.abs().max()
+        torch.testing.assert_close(one.double() / scale, other / scale, rtol=0, atol=tolerance, msg=str(i))
 
 
 @DTYPES

@@ -8,12 +8,12 @@ from torch.autograd.function import once_differentiable
 
 from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import cpu
-from sresnet.ops.bntt_lif.reference import bntt_lif_reference
+from sresnet.ops.bntt_lif.reference import batch_norm_reference, bntt_lif_reference
 from sresnet.ops.implementation import reference_chosen
 from sresnet.ops.lif import PAPER_SURROGATE, check_constants
 from sresnet.ops.surrogate import Surrogate
 
-__all__ = ["BNTTLIFOutput", "bntt_lif"]
+__all__ = ["BNTTLIFOutput", "batch_norm", "bntt_lif"]
 
 
 class BNTTLIFOutput(NamedTuple):
@@ -121,6 +121,55 @@ def bntt_lif(
         **neuron,
     )
     return BNTTLIFOutput(output, current if need_current else None, v_last)
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-4,
+) -> Tensor:
+    """The norm of `bntt_lif` alone, for a path without neurons such as the 1x1 convolution of a skip.
+
+    Args:
+        x: [T, N, C, H, W].
+        gamma, beta, running_mean, running_var, training, momentum, eps: as in `bntt_lif`.
+
+    Returns:
+        y, [T, N, C, H, W] in the dtype of x, channels last in memory where the native kernel runs.
+
+    Raises:
+        UserError: as `bntt_lif`.
+    """
+    check_arguments(x, gamma, beta, running_mean, running_var, x.shape[0], training, 1.0, 1.0, None, None, None)
+    constants: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
+    if reference_chosen() or not cpu.runs(x, gamma, beta, running_mean, running_var, 1.0, None):
+        y = batch_norm_reference(gamma)(x, gamma, beta, running_mean, running_var, **constants)
+        return y.to(x.dtype)
+    y, _, _ = cpu.bntt_lif_cpu(
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_var,
+        num_steps=x.shape[0],
+        leak=1.0,
+        threshold=1.0,
+        surrogate=None,
+        fires_at_threshold=False,
+        detach_reset=True,
+        charge=None,
+        added=None,
+        v=None,
+        need_current=False,
+        **constants,
+    )
+    return y
 
 
 class OneStep(torch.autograd.Function):

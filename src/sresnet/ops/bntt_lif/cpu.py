@@ -16,7 +16,7 @@ from sresnet.ops.surrogate import SURROGATES, Surrogate
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 SHAPES = {surrogate: name for name, surrogate in SURROGATES.items()}
-KINDS = list(SURROGATES)  # the kernel's enum Surrogate
+KINDS = [*SURROGATES, "none"]  # the kernel's enum Surrogate; none: no neurons, the output is the current
 
 LIBRARY = torch.library.Library("sresnet", "FRAGMENT")
 LIBRARY.define(
@@ -45,7 +45,7 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
     flag, size, memory, real = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
     shape: list[Any] = [flag, *[size] * 5]
     constants: list[Any] = [flag, ctypes.c_double, real, real, flag]
-    kernel.bntt_lif_forward.argtypes = [*shape, *[memory] * 11, *constants]
+    kernel.bntt_lif_forward.argtypes = [*shape, *[memory] * 11, *constants, ctypes.c_int]
     kernel.bntt_lif_backward.argtypes = [*shape, *[memory] * 16, *constants, flag, ctypes.c_int, real, real, real]
     kernel.bntt_lif_forward.restype = kernel.bntt_lif_backward.restype = None
     return kernel
@@ -116,7 +116,7 @@ def sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, in
 
 
 def forward_outputs(
-    x: Tensor, gamma: Tensor | None, num_steps: int, need_current: bool
+    x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, need_current: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Memory for what `forward` gives; what is not wanted is empty."""
     batch = x.shape[1]
@@ -124,7 +124,7 @@ def forward_outputs(
     return (
         empty_rows(x, num_steps, batch),
         empty_rows(x, num_steps, batch) if need_current else x.new_empty(0),
-        empty_rows(x, batch, dtype=torch.float32),
+        empty_rows(x, batch, dtype=torch.float32) if neurons else x.new_empty(0, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
     )
@@ -154,7 +154,8 @@ def forward(
     need_current: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, current, the last v, and the mean and variance that were used; nothing is changed in place."""
-    output, current, v_last, mean, var = given = forward_outputs(x, gamma, num_steps, need_current)
+    neurons = surrogate != "none"
+    output, current, v_last, mean, var = given = forward_outputs(x, gamma, num_steps, neurons, need_current)
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
         var.copy_(running_var)
@@ -170,12 +171,13 @@ def forward(
         *(None if each is None else each.data_ptr() for each in memory),
         output.data_ptr(),
         current.data_ptr() if need_current else None,
-        v_last.data_ptr(),
+        v_last.data_ptr() if neurons else None,
         training,
         eps,
         leak if learned_leak is None else learned_leak.item(),
         threshold,
         fires_at_threshold,
+        KINDS.index(surrogate),
     )
     return given
 
@@ -258,8 +260,8 @@ def backward(
 
 def fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
     """Shapes, dtypes and strides of `forward`."""
-    num_steps, need_current = others[7], others[-1]
-    return forward_outputs(x, gamma, num_steps, need_current)
+    num_steps, surrogate, need_current = others[7], others[12], others[-1]
+    return forward_outputs(x, gamma, num_steps, surrogate != "none", need_current)
 
 
 def fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
@@ -312,6 +314,11 @@ class Eager(torch.autograd.Function):
 # The call
 
 
+def described(surrogate: Surrogate) -> tuple[str, float, float, float]:
+    """A surrogate as the operators take it."""
+    return SHAPES[type(surrogate)], surrogate.height, surrogate.width, surrogate.center
+
+
 def bntt_lif_cpu(
     x: Tensor,
     gamma: Tensor | None,
@@ -325,7 +332,7 @@ def bntt_lif_cpu(
     eps: float,
     leak: float | Tensor,
     threshold: float,
-    surrogate: Surrogate,
+    surrogate: Surrogate | None,
     fires_at_threshold: bool,
     detach_reset: bool,
     charge: Tensor | None,
@@ -333,7 +340,10 @@ def bntt_lif_cpu(
     v: Tensor | None,
     need_current: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`bntt_lif` of checked arguments that the kernel `runs`; x holds one step or num_steps."""
+    """`bntt_lif` of checked arguments that the kernel `runs`; x holds one step or num_steps.
+
+    Without a surrogate there are no neurons and the output is the current.
+    """
     learned = leak if isinstance(leak, Tensor) else None
     call = Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
     output, current, v_last, mean, var = call(
@@ -351,10 +361,7 @@ def bntt_lif_cpu(
         eps,
         1.0 if isinstance(leak, Tensor) else leak,
         threshold,
-        SHAPES[type(surrogate)],
-        surrogate.height,
-        surrogate.width,
-        surrogate.center,
+        *(("none", 1.0, 1.0, 1.0) if surrogate is None else described(surrogate)),
         fires_at_threshold,
         detach_reset,
         need_current,

@@ -74,13 +74,13 @@ inline void store_exact(bf16* p, V v) {  // for what bf16 holds without rounding
   const Half h = narrow((Bits)v >> 16);
   std::memcpy(p, &h, sizeof h);
 }
-inline void store(bf16* p, V v) {  // rounded to the nearest, ties to even; NaN stays NaN
+inline void store(bf16* p, V v) {  // to the nearest, ties to even; the low bits of computed NaNs are 0, so they stay NaN
 #if defined(__AVX512BF16__) && !defined(LANES)
   const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
   std::memcpy(p, &h, sizeof h);
 #else
-  const Bits b = (Bits)v, rounded = b + 0x7fff + ((b >> 16) & 1);
-  store_exact(p, (V)(v == v ? rounded : Bits{} + 0x7fc00000));
+  const Bits b = (Bits)v;
+  store_exact(p, (V)(b + 0x7fff + ((b >> 16) & 1)));
 #endif
 }
 inline void store_exact(float* p, V v) { store(p, v); }
@@ -108,7 +108,7 @@ struct Shape {
     P = C / std::gcd(C, L);
     slab = P * std::max<int64_t>(16, 256 / P);  // long enough for its partial sums to be few, short enough to be many
     slabs = (Q + slab - 1) / slab;
-    const int64_t fits = std::max<int64_t>(8, 32768 / L / T);  // u of a block and all steps: 128 KB
+    const int64_t fits = std::clamp<int64_t>(32768 / T, 64, 1024) / L;  // a page of x; u of all steps is 128 KB
     B = std::min(slab, fits < P ? fits : fits / P * P);
   }
   int64_t row(int64_t t) const { return G > 1 ? t : 0; }
@@ -223,7 +223,7 @@ struct Neuron {
   V after(V u) const { return u - where(fires(u), same(threshold)); }
 };
 
-enum Surrogate { triangle, rectangle, arctan };
+enum Surrogate { triangle, rectangle, arctan, none };  // none: no neurons, the output is the current
 
 template <Surrogate shape> inline V slope(const Neuron& n, V u) {
   const V z = n.stretch * u - n.offset;
@@ -241,7 +241,7 @@ template <class S> struct Streams {
   float* v_last;
 };
 
-template <bool whole, class S>
+template <bool neurons, bool whole, class S>
 void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& n, int64_t first, int64_t count, V* v) {
   for (int64_t j = 0; j < count; j++) {
     const int64_t i = (first + j) * L;
@@ -257,6 +257,10 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
         V current = scale * get<whole>(x + i, left) + shift;
         if (io.charge) current += get<whole>(io.charge + at, left);
         if (io.current) put<whole>(io.current + at, current, left);
+        if constexpr (!neurons) {
+          put<whole>(io.output + at, current, left);
+          continue;
+        }
         const V u = n.leak * v[j] + current;
         const Mask fired = n.fires(u);
         v[j] = u - where(fired, same(n.threshold));
@@ -266,7 +270,7 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
       }
     }
   }
-  for (int64_t j = 0; j < count; j++) {
+  for (int64_t j = 0; neurons && j < count; j++) {
     const int64_t i = (first + j) * L;
     put<whole>(io.v_last + i, v[j], z.size - i);
   }
@@ -274,15 +278,17 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
 
 template <class S>
 void forward(const Shape& z, const Streams<S>& io, const float* gamma, const float* beta, float* mean, float* var,
-             bool training, double eps, const Neuron& neuron) {
+             bool training, double eps, const Neuron& neuron, bool neurons) {
   if (z.G && training) statistics(z, io.x, mean, var);
   const Norm norm(z, gamma, beta, mean, var, eps);
   for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
     std::vector<Vec> v(z.B);
     for (int64_t q = begin; q < end; q += z.B) {
       const int64_t count = std::min(z.B, end - q);
-      if ((q + count) * L <= z.size) scan<true>(z, io, norm, neuron, q, count, &v[0].v);
-      else scan<false>(z, io, norm, neuron, q, count, &v[0].v);
+      const bool whole = (q + count) * L <= z.size;
+      const auto go = neurons ? whole ? scan<true, true, S> : scan<true, false, S>
+                              : whole ? scan<false, true, S> : scan<false, false, S>;
+      go(z, io, norm, neuron, q, count, &v[0].v);
     }
   });
 }
@@ -300,7 +306,7 @@ template <Surrogate shape, bool whole, class S>
 void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const Norm& norm, const Tile& mean,
                const Neuron& n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
   for (int64_t j = 0; j < count; j++) dv[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
-  for (int64_t t = 0; t < z.T; t++) {  // forward again; dv holds v on the way
+  for (int64_t t = 0; shape != none && t < z.T; t++) {  // forward again; dv holds v on the way
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
@@ -330,7 +336,8 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
         V dspikes = d.output ? get<whole>(d.output + at, left) : V{};
         dspikes -= n.reset * dv[j];
-        const V du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
+        V du = dspikes;
+        if constexpr (shape != none) du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
         if (d.leak) {
           if (t > 0) leak_sum += du * n.after(u[(t - 1) * z.B + j]);
           else if (io.v) leak_sum += du * get<whole>(io.v + i, left);
@@ -442,13 +449,13 @@ EXPORT int lanes() { return L; }
 EXPORT void bntt_lif_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
                              const float* gamma, const float* beta, float* mean, float* var, const void* charge,
                              const void* added, const float* v, void* output, void* current, float* v_last,
-                             bool training, double eps, float leak, float threshold, bool fires_at) {
+                             bool training, double eps, float leak, float threshold, bool fires_at, int surrogate) {
   const Shape z(T, X, M, C, G);
   const Neuron neuron(leak, threshold, 1, 1, 1, fires_at, true);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
     forward(z, Streams<S>{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last}, gamma,
-            beta, mean, var, training, eps, neuron);
+            beta, mean, var, training, eps, neuron, surrogate != none);
   };
   wide ? go(float()) : go(bf16());
 }
@@ -467,7 +474,8 @@ EXPORT void bntt_lif_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_
     const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)dcharge, dv, dleak != nullptr};
     const auto by = surrogate == triangle    ? backward<S, triangle>
                     : surrogate == rectangle ? backward<S, rectangle>
-                                             : backward<S, arctan>;
+                    : surrogate == arctan    ? backward<S, arctan>
+                                             : backward<S, none>;
     by(z, io, d, gamma, beta, mean, var, training, eps, neuron, dgamma, dbeta, dleak);
   };
   wide ? go(float()) : go(bf16());

@@ -1,5 +1,6 @@
 """Norm, residual and neurons of a layer in plain PyTorch. This file is the definition of anything faster."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,10 +35,15 @@ def bntt_lif_reference(
     if gamma is not None:
         assert running_mean is not None
         assert running_var is not None
-        norm = batch_norm_through_time if gamma.ndim == 2 else batch_norm_over_time
+        norm = batch_norm_reference(gamma)
         current = norm(current, gamma, beta, running_mean, running_var, training=training, momentum=momentum, eps=eps)
     if charge is not None:
         current = current + charge
     spikes, v = lif_reference(current, **neuron)
     output = spikes if added is None else spikes + added
     return output.to(x.dtype), current.to(x.dtype), v
+
+
+def batch_norm_reference(gamma: Tensor) -> Callable[..., Tensor]:
+    """The norm that a gamma of this shape belongs to: [T, C] per time step, [C] over time."""
+    return batch_norm_through_time if gamma.ndim == 2 else batch_norm_over_time
