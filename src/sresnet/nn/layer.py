@@ -51,7 +51,8 @@ def fire(
         hand_on: give the current too; it is None otherwise.
     """
     if isinstance(neuron, Rectifier) or (trace and neuron in trace.wanted):
-        current = norm(x, trace) if charge is None else norm(x, trace) + charge
+        current = norm(x.to(torch.promote_types(x.dtype, torch.float32)), trace)
+        current = current if charge is None else current + charge
         spikes = neuron(current, trace)
         if added is not None:
             spikes = spikes + added

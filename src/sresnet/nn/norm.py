@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.signal import Trace
-from sresnet.ops.norm import batch_norm_over_time, batch_norm_through_time
+from sresnet.ops.bntt_lif import batch_norm
 
 NormKind = Literal["bntt", "time-averaged", "tdbn", "none"]
 
@@ -61,7 +61,7 @@ class BNTT(nn.Module):
         self.running_var: Tensor
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        return batch_norm_through_time(x, **self.arguments(x.shape[0], trace))
+        return batch_norm(x, **self.arguments(x.shape[0], trace))
 
     def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
         """What `ops.norm` and `ops.bntt_lif` need for the next `num_steps` steps; errors as `forward`."""
@@ -105,7 +105,7 @@ class TimeAveragedNorm(nn.Module):
         self.running_var: Tensor
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        return batch_norm_over_time(x, **self.arguments(x.shape[0], trace))
+        return batch_norm(x, **self.arguments(x.shape[0], trace))
 
     def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
         """What `ops.norm` and `ops.bntt_lif` need, the same for all steps."""
