@@ -45,8 +45,10 @@ class Skip(nn.Module):
         super().__init__()
         changes_shape = stride != 1 or in_channels != out_channels
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
-        self.stride = stride
-        self.conv = conv(in_channels, out_channels, 1) if changes_shape else None
+        # In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where fewer
+        # than 8 float32 channels come in with channels last. There the pixels that it would look at are picked first.
+        self.pick = stride if in_channels < 8 else 1
+        self.conv = conv(in_channels, out_channels, 1, stride // self.pick) if changes_shape else None
         if kind == "tdbn":
             norm = NormConfig(kind="tdbn", bias=norm.bias if norm else False)
         elif not changes_shape:
@@ -57,9 +59,7 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         if self.conv is not None:
-            # The pixels that a 1x1 convolution of stride 2 would look at. In torch 2.13 on x86 the weight gradient of
-            # such a one writes outside its memory where fewer than 8 float32 channels come in with channels last.
-            x = over_time(self.conv, x[..., :: self.stride, :: self.stride])
+            x = over_time(self.conv, x if self.pick == 1 else x[..., :: self.pick, :: self.pick])
         if self.norm is not None:
             x = self.norm(x, trace)
         if self.neuron is not None:
