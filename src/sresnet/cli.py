@@ -245,6 +245,8 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     splits = open_data(recipe.data, options.data_dir, seed=recipe.seed, download=options.download)
     if recipe.data.name == "folder":  # how many classes somebody's pictures have, only they tell
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
+    if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        print("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training images, run folder {folder}")
     with stop_asked(options.max_minutes) as asked, display(folder, options.tensorboard) as watch:

@@ -45,8 +45,8 @@ class Skip(nn.Module):
         super().__init__()
         changes_shape = stride != 1 or in_channels != out_channels
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
-        # In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where fewer
-        # than 8 float32 channels come in with channels last. There the pixels that it would look at are picked first.
+        # In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where
+        # fewer than 8 float32 channels come in with channels last. There, the pixels it would look at are picked first.
         self.pick = stride if in_channels < 8 else 1
         self.conv = conv(in_channels, out_channels, 1, stride // self.pick) if changes_shape else None
         if kind == "tdbn":
