@@ -133,7 +133,7 @@ def test_info(capsys):
     assert "stage1_block1.conv1" in out
     assert main(["info", "sresnet38", "--base-filters", "32", "--boosting", "--num-classes", "100"]) == 0
     assert "parameters: 2,514,976" in capsys.readouterr().out
-    assert main(["info", "vgg11", "--image-size", "48", "--hidden", "10"]) == 0
+    assert main(["info", "vgg11", "--image-size=48", "--hidden", "10"]) == 0
     assert "3x48x48" in capsys.readouterr().out
 
 

@@ -232,10 +232,12 @@ def finetune_verb(words: list[str]) -> int:
 
 def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
     """The value of a flag, "" where it is not among `words`, and the other words."""
-    if flag not in words[:-1]:
-        return "", words
-    at = words.index(flag)
-    return words[at + 1], words[:at] + words[at + 2 :]
+    for at, word in enumerate(words):
+        if word == flag and at + 1 < len(words):
+            return words[at + 1], words[:at] + words[at + 2 :]
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}="), words[:at] + words[at + 1 :]
+    return "", words
 
 
 def train_and_report(options: TrainOptions, name: str) -> int:
