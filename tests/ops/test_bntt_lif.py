@@ -380,6 +380,19 @@ def test_what_the_kernel_does_not_do_is_done_by_the_reference(monkeypatch):
     assert bntt_lif(x[:, :0], leak=0.9).output.shape == (2, 0, 4, 5, 5)
 
 
+def test_leaks_of_more_than_one_number_are_for_the_reference():
+    leak = torch.rand(4, 1, 1, requires_grad=True)
+    bntt_lif(torch.randn(2, 3, 4, 5, 5), leak=leak).v.sum().backward()
+    assert leak.grad.shape == leak.shape
+
+
+def test_there_is_no_second_derivative():
+    x = torch.randn(2, 3, 4, 5, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(bntt_lif(x, leak=0.9).v.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def operator_arguments(**options):
     """Arguments of the operators of torch.library, forward and backward."""
     inputs, (grad_output, grad_current, grad_v) = made((2, 2, 3, 2, 2), 0, **EVERYTHING, **options)
@@ -440,6 +453,19 @@ def test_compiles_as_one_graph(backend, monkeypatch):
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(grads, expected_grads)
     torch.testing.assert_close(layer.mean, mean)
+
+
+def test_compiles_with_an_expanded_image(monkeypatch):
+    monkeypatch.undo()
+    image = torch.randn(2, 3, 4, 5, requires_grad=True)
+
+    def loss(image):
+        norm = torch.ones(6, 3), None, torch.zeros(6, 3), torch.ones(6, 3)
+        return bntt_lif(image.expand(6, *image.shape), *norm, leak=0.8).output.cumsum(0).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(image), image)
+    (gradient,) = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(image), image)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_exports():

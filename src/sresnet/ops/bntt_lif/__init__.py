@@ -105,7 +105,7 @@ def bntt_lif(
         )
         return BNTTLIFOutput(output, current if need_current else None, v_last)
     if x.shape[0] > 1 and x.stride(0) == 0:
-        x = OneStep.apply(x)
+        x = x[:1] if torch.compiler.is_compiling() else OneStep.apply(x)
     output, current, v_last = cpu.bntt_lif_cpu(
         x,
         gamma,
