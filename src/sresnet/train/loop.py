@@ -19,6 +19,7 @@ from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.nn import Neuron
+from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Pixels, augmented, make_pixels, order, seed_of
 from sresnet.train.checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint
@@ -98,6 +99,8 @@ def train(
         if (folder / record.RESULT).exists():
             result = record.read_json(folder / record.RESULT)
             return Outcome(state="finished", folder=folder, step=result["steps"], result=result)
+        if device.type == "cpu":
+            keep_freed_memory()
         record.write_json(folder / record.ENVIRONMENT, record.environment(device) | {"data_dir": data_dir})
         return Run(recipe, splits, folder, device).go(watch, should_stop, checkpoint_seconds)
 
