@@ -133,8 +133,9 @@ def test_freed_memory_is_kept():
         "import resource, torch; from sresnet.ops.memory import keep_freed_memory; assert keep_freed_memory();"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
         "work = lambda: torch.empty(12_000_000).fill_(1);"
-        "[work() for _ in range(5)]; before = faults(); [work() for _ in range(5)];"
-        "assert faults() - before < 1000, faults() - before"  # else 11,719 each
+        "[work() for _ in range(10)]; before = faults(); [work() for _ in range(10)];"
+        # Otherwise 11,719 each. A few are left to chance: what else lies in the heap decides when the first are kept.
+        "assert faults() - before < 40_000, faults() - before"
     )
     if (
         sys.platform != "linux"
