@@ -21,7 +21,7 @@ from sresnet.config import closest, to_dict
 from sresnet.data import CLASSES, DATA_SETS, DataConfig, Splits, open_data
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
-from sresnet.models import ModelConfig, list_models, model_config
+from sresnet.models import ModelConfig, SpikingNetwork, list_models, model_config
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
@@ -176,7 +176,12 @@ class TrainOptions(Recipe, Place):
 
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
-        return Recipe(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)})
+        return Recipe(**recipe_fields(self))
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe, without those that options add."""
+    return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
 
 
 def train_verb(words: list[str]) -> int:
@@ -193,7 +198,7 @@ def train_verb(words: list[str]) -> int:
     compat, rest = take_option(words[1:], "--compat")
     recipe = with_compat(recipe, compat) if compat else recipe
     options = parse(
-        TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}),
+        TrainOptions(**recipe_fields(recipe)),
         rest,
         f"sresnet train {name}",
         f"{line}.",
@@ -222,7 +227,7 @@ def finetune_verb(words: list[str]) -> int:
         model=replace(recipe.model, num_classes=classes, in_channels=channels),
     )
     options = parse(
-        TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}),
+        TrainOptions(**recipe_fields(recipe)),
         words,
         f"{prog} {source} --data {name}",
         f"Train {source} further, on {name}.",
@@ -328,10 +333,10 @@ def read_run(folder: str) -> Recipe:
     return record.read_recipe(Path(folder))
 
 
-def trained(folder: str, device: torch.device) -> tuple[Any, Pixels, tuple[str, ...]]:
-    """Network, scaling of pixels and class names of a run."""
+def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Pixels, dict[str, Any]]:
+    """Network of a run, scaling of its pixels, and what else its data.json says."""
     about = record.read_json(Path(folder) / record.DATA)
-    return load(folder).to(device), pixels_from_plain(about), tuple(about["class_names"])
+    return load(folder).to(device), pixels_from_plain(about), about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +348,7 @@ class EvaluateOptions(Place):
     part: str = "test"
     """test, validation or train."""
     batch_size: int = 250
-    """Images at a time; the accuracy does not depend on it."""
+    """Images at a time; only Poisson encoders draw other spikes for another number."""
     precision: str = "fp32"
     """fp32 or bf16."""
 
@@ -398,10 +403,10 @@ def predict_verb(words: list[str]) -> int:
         print("usage: sresnet predict RUN IMAGE [IMAGE ...]\n\nThe three most likely classes of each picture.")
         return 0 if wants_help(words) else 2
     read_run(words[0])
-    model, pixels, names = trained(words[0], torch.device("cpu"))
-    size = record.read_json(Path(words[0]) / record.DATA)["image_size"][0]
+    model, pixels, about = trained(words[0], torch.device("cpu"))
+    names = about["class_names"]
     for path in words[1:]:
-        image = read_image(Path(path), size)
+        image = read_image(Path(path), about["image_size"][0])
         if model.config.in_channels == 1:
             image = image.float().mean(0, keepdim=True).round().to(torch.uint8)
         with torch.inference_mode(), seeded(0, torch.device("cpu")):

@@ -194,9 +194,10 @@ class Run:
         with precision_context(config.precision, self.device):
             outputs = self.model.forward_steps(x).float()
             loss = loss_of(outputs, labels, config)
-        if not math.isfinite(loss.item()):
+        loss_value = loss.item()
+        if not math.isfinite(loss_value):
             raise UserError(
-                f"loss is {loss.item()} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
+                f"loss is {loss_value} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
                 f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
             )
         for group in self.optimiser.param_groups:
@@ -209,7 +210,7 @@ class Run:
         if self.average:
             update_average(self.average, self.model, config.ema, step)
         self.position.step += 1
-        self.position.loss_sum += loss.item() * len(labels)
+        self.position.loss_sum += loss_value * len(labels)
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
         self.position.images += len(labels)
 
@@ -254,8 +255,8 @@ class Run:
         save_model(model, self.folder / WEIGHTS)
         result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
         result |= named("test", self.evaluate(model, "test"))
-        if self.splits.validation:
-            result |= named("validation", self.evaluate(model, "validation"))
+        last = record.read_metrics(self.folder)[-1]  # the same network has just been validated
+        result |= {name: value for name, value in last.items() if name.startswith("validation_")}
         if self.position.best_test:
             result["best_test_epoch_top1"] = self.position.best_test["top1"]
             result["best_test_epoch"] = self.position.best_test["epoch"]
