@@ -1,0 +1,1 @@
+"""Event cameras: recordings, how files hold them, and the frames that a network sees."""
