@@ -11,6 +11,7 @@ from sresnet.nn.norm import Norm, NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
 from sresnet.ops.bntt_lif import bntt_lif
 from sresnet.ops.conv_bntt_lif import conv_bntt_lif
+from sresnet.ops.conv_bntt_lif.int8 import prepare
 from sresnet.ops.time import over_time
 
 PoolKind = Literal["max", "avg"]
@@ -90,12 +91,26 @@ def fire(
 def is_watched(convolution: nn.Conv2d) -> bool:
     """Somebody's hook waits for the convolution to be called as a module, or it is a module of another kind."""
     hooks = (convolution._forward_hooks, convolution._forward_pre_hooks, convolution._backward_hooks)
-    return type(convolution) is not nn.Conv2d or any(hooks)
+    return type(convolution) not in (nn.Conv2d, Int8Conv) or any(hooks)
 
 
 def geometry(convolution: nn.Conv2d) -> dict[str, Any]:
-    """What ops need of a convolution besides its weight."""
-    return {"stride": convolution.stride, "padding": convolution.padding}
+    """What the layer op needs of a convolution besides its weight."""
+    int8 = {"int8": convolution.int8} if isinstance(convolution, Int8Conv) else {}
+    return {"stride": convolution.stride, "padding": convolution.padding, **int8}
+
+
+class Int8Conv(nn.Conv2d):
+    """A convolution that also has its weight in eight bits, for layers whose input is whole numbers; inference only.
+
+    Args:
+        convolution: without bias; its weight is shared.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__(1, 1, 1, device="meta")
+        self.__dict__.update(convolution.__dict__)
+        self.int8 = prepare(self.weight, **geometry(convolution))
 
 
 class SpikingLayer(nn.Module):

@@ -10,6 +10,7 @@ from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import OneStep, batch_norm, bntt_lif, check_arguments
 from sresnet.ops.bntt_lif import cpu as kernel
 from sresnet.ops.conv_bntt_lif import cpu
+from sresnet.ops.conv_bntt_lif.int8 import Int8Weight
 from sresnet.ops.implementation import low_memory_chosen, reference_chosen
 from sresnet.ops.lif import PAPER_SURROGATE
 from sresnet.ops.surrogate import Surrogate
@@ -65,6 +66,7 @@ def conv_bntt_lif(
     added_packed: Packed | None = None,
     v: Tensor | None = None,
     need_current: bool = False,
+    int8: Int8Weight | None = None,
 ) -> ConvBNTTLIFOutput:
     """`bntt_lif` of the convolution of every step of x, without bias (Eqs. 3 to 7, 10, 13, 15).
 
@@ -81,6 +83,7 @@ def conv_bntt_lif(
         added_packed: what the layer before gave with `added`.
         gamma, beta, running_mean, running_var, leak, training, momentum, eps, threshold, surrogate, fires_at_threshold,
             detach_reset, charge, added, v, need_current: as in `bntt_lif`.
+        int8: the weight in eight bits, which is used where x is whole numbers, as `packed` tells; without gradients.
 
     Raises:
         UserError: as `bntt_lif`, and a weight that does not fit x.
@@ -121,6 +124,7 @@ def conv_bntt_lif(
         added_packed=added_packed,
         v=v,
         need_current=need_current,
+        int8=int8,
     )
 
 
@@ -138,6 +142,7 @@ def conv_batch_norm(
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-4,
+    int8: Int8Weight | None = None,
 ) -> Tensor:
     """Convolution and norm without neurons, such as the 1x1 convolution of a skip: y, [T, N, C, H, W].
 
@@ -158,6 +163,7 @@ def conv_batch_norm(
         padding=padding,
         training=training,
         momentum=momentum,
+        int8=int8,
     ).output
 
 
@@ -194,6 +200,7 @@ def run_layer(
     added_packed: Packed | None = None,
     v: Tensor | None = None,
     need_current: bool = False,
+    int8: Int8Weight | None = None,
 ) -> ConvBNTTLIFOutput:
     """The layer of `cpu.py`, arguments checked, and the running averages after it."""
     if weight.ndim != 4 or x.ndim != 5 or weight.shape[1] != x.shape[2]:
@@ -212,6 +219,7 @@ def run_layer(
     mean, var = running_mean, running_var
     if training:  # those of the batch are written there
         mean, var = (row if row is None else torch.empty_like(row) for row in (running_mean, running_var))
+    learns = torch.is_grad_enabled()
     call = cpu.Call(
         num_steps=num_steps,
         stride=stride,
@@ -222,8 +230,9 @@ def run_layer(
         planes=packed.planes if packed else (),
         base=packed.base if packed else None,
         need_current=need_current,
-        need_packed=torch.is_grad_enabled() and constants.surrogate != "none",
+        need_packed=(learns or int8 is not None) and constants.surrogate != "none",
         recompute=low_memory_chosen(),
+        int8=None if learns else int8,
     )
     if num_steps > 1 and x.stride(0) == 0:
         x = OneStep.apply(x)

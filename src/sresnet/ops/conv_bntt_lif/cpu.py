@@ -10,6 +10,7 @@ common. With one norm over time all steps go together.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from sresnet.ops.bntt_lif.cpu import (
     run_forward,
     unpack,
 )
+from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, convolve_int8
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
@@ -51,6 +53,8 @@ class Call(NamedTuple):
     need_packed: bool
     recompute: bool
     """Keep no convolution for the backward pass."""
+    int8: Int8Weight | None
+    """The weight to use where x is whole numbers."""
 
 
 def arithmetic(storage: torch.dtype) -> torch.dtype:
@@ -69,6 +73,15 @@ def convolve(x: Tensor, weight: Tensor, call: Call) -> Tensor:
     for some in blocks(images):
         y[some] = F.conv2d(images[some].to(dtype), weight, None, call.stride, call.padding)
     return y.unflatten(0, x.shape[:2])
+
+
+def convolve_whole_numbers(
+    planes: Sequence[Tensor], part: slice, shape: torch.Size, weight: Int8Weight, call: Call
+) -> Tensor:
+    """The same in eight bits, where x of this shape is the sum of `planes`."""
+    x = restored(planes, None, shape, part, torch.uint8)
+    y = convolve_int8(x.flatten(0, 1), weight, call.stride, call.padding)
+    return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
 
 
 def convolve_back(
@@ -126,14 +139,12 @@ def output_like(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tup
     return x.new_empty(1).expand(weight.shape[0], height, width)
 
 
-def restored(source: list[Tensor], base: Tensor | None, shape: torch.Size | None, part: slice, call: Call) -> Tensor:
-    """The layer's input at some time steps, from what was kept of it: bits of this `shape`, or without one, itself."""
-    if shape is None:
-        (x,) = source
-        return x if len(x) < call.num_steps else x[part]
-    like = source[0].new_empty(1, dtype=call.storage).expand(shape[2:])
-    planes = [plane[part] for plane in source]
-    return unpack(planes, of(part, base), like, part.stop - part.start, shape[1])
+def restored(
+    planes: Sequence[Tensor], base: Tensor | None, shape: torch.Size, part: slice, dtype: torch.dtype
+) -> Tensor:
+    """Some time steps of what `planes` and `base` stand for, of this shape as a whole."""
+    like = planes[0].new_empty(1, dtype=dtype).expand(shape[2:])
+    return unpack([plane[part] for plane in planes], of(part, base), like, part.stop - part.start, shape[1])
 
 
 class Layer(torch.autograd.Function):
@@ -157,7 +168,10 @@ class Layer(torch.autograd.Function):
         division = [slice(0, steps)] if whole else parts(steps)
         starts, kept = [], []
         for part in division:
-            y = convolve(x if one_step else x[part], weight, call)
+            if call.int8 is not None and call.planes and call.base is None:
+                y = convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
+            else:
+                y = convolve(x if one_step else x[part], weight, call)
             v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
             run_forward(
                 y,
@@ -176,18 +190,17 @@ class Layer(torch.autograd.Function):
             v = v_last if neurons else None
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
-        planes, base = call.planes, call.base
-        source = planes if planes else (x,)
-        ctx.save_for_backward(base, weight, gamma, beta, mean, var, charge, *starts, *kept, *source)
-        ctx.call, ctx.division, ctx.x = call._replace(planes=(), base=None), division, x.shape if planes else None
+        source = (None, call.base, *call.planes) if call.planes else (x, None)
+        ctx.save_for_backward(weight, gamma, beta, mean, var, charge, *starts, *kept, *source)
+        ctx.call, ctx.division, ctx.shape = call._replace(planes=(), base=None, int8=None), division, x.shape
         return output, current, v_last, packed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
-        base, weight, gamma, beta, mean, var, charge, *others = ctx.saved_tensors
+        weight, gamma, beta, mean, var, charge, *others = ctx.saved_tensors
         call, division, wanted, n = ctx.call, ctx.division, ctx.needs_input_grad, len(ctx.division)
-        starts, kept, source = others[:n], others[n : 2 * n], others[2 * n :]
+        starts, kept, (whole_x, base, *planes) = others[:n], others[n : 2 * n], others[2 * n :]
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         d_x = d_weight = None
@@ -196,7 +209,10 @@ class Layer(torch.autograd.Function):
         d_charge = torch.empty_like(charge, dtype=call.storage) if wanted[6] else None
         d_leak = None
         for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
-            x = restored(source, base, ctx.x, part, call)
+            if whole_x is None:
+                x = restored(planes, base, ctx.shape, part, call.storage)
+            else:
+                x = whole_x if len(whole_x) < call.num_steps else whole_x[part]
             y = convolve(x, weight, call) if y is None else y
             d_y = torch.empty_like(y)
             d_start = None if start is None else torch.empty_like(start)

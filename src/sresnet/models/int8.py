@@ -1,0 +1,32 @@
+"""A network whose convolutions of spikes have weights of eight bits."""
+
+import copy
+
+import torch
+from torch import nn
+
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.nn.layer import Int8Conv
+
+
+def to_int8(model: SpikingNetwork) -> SpikingNetwork:
+    """A copy of `model` for inference on a CPU, in evaluation mode.
+
+    Where the input of a convolution is spikes, or whole numbers of them (stage 1 of s2s; every layer but the stem of
+    s2m, v2v and none), its weight is rounded to eight bits, one scale for each filter, and the sums are exact. Other
+    convolutions stay as they are: the stem's, and those behind a 1x1 skip or a pool.
+
+    Raises:
+        UserError: the model is not on a CPU, or this build of torch has no such convolutions.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        raise UserError("precision 'int8' is for the CPU: add --device cpu, or choose fp32 or bf16")
+    if "onednn" not in torch.backends.quantized.supported_engines:
+        raise UserError("precision 'int8' needs oneDNN, which this build of torch lacks: choose fp32")
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in list(model.layers.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Conv2d:
+                setattr(module, name, Int8Conv(child))
+    return model

@@ -1,0 +1,42 @@
+"""Convolutions of whole numbers with weights of eight bits, for inference."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Int8Weight(NamedTuple):
+    """A convolution's weight in eight bits, w = scale * integer with one scale for each output channel."""
+
+    prepared: Tensor
+    """As oneDNN wants it; only its operators can read it."""
+    scale: Tensor
+    """float32 [C]."""
+
+
+def round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(integers int8 [C, C_in, height, width], scale [C]): the largest of each output channel becomes 127."""
+    scale = weight.abs().amax((1, 2, 3)).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return (weight / scale[:, None, None, None]).round().to(torch.int8), scale
+
+
+def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Int8Weight:
+    """Round a float32 weight [C, C_in, height, width] and lay it out for `convolve_int8` with this stride."""
+    integers, scale = round_weight(weight.detach())
+    prepared = torch.ops.onednn.qconv_prepack(integers, scale, 1.0, 0, stride, padding, (1, 1), 1, None)
+    return Int8Weight(prepared, scale)
+
+
+def convolve_int8(x: Tensor, weight: Int8Weight, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """Convolution of whole numbers x, uint8 [N, C_in, H, W], summed exactly: float32 [N, C, H, W], channels last.
+
+    Up to 127 in x: processors without VNNI add two products in sixteen bits, which hold no more.
+    """
+    x_scale, x_zero = 1.0, 0
+    zeros = torch.zeros_like(weight.scale, dtype=torch.int64)
+    geometry = (stride, padding, (1, 1), 1)
+    output = (1.0, 0, torch.float32)
+    return torch.ops.onednn.qconv2d_pointwise(
+        x, x_scale, x_zero, weight.prepared, weight.scale, zeros, None, *geometry, *output, "none", [], ""
+    )
