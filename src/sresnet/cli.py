@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -22,9 +22,11 @@ from sresnet.data import CLASSES, DATA_SETS, DataConfig, Splits, open_data
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SpikingNetwork, list_models, model_config
+from sresnet.models.int8 import to_int8
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
+from sresnet.ops.implementation import implementation
 from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain, seed_of
 from sresnet.train.display import display
@@ -144,6 +146,9 @@ class Place:
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     download: bool = False
     """Fetch CIFAR from its publisher into the data folder."""
+    engine: Literal["fastest", "low-memory", "reference"] = "fastest"
+    """How layers are computed; numbers change by rounding only. low-memory keeps nothing but bits of the spikes for the
+    backward pass and convolves again; reference is the plain PyTorch that the others are tested against."""
 
     def torch_device(self) -> torch.device:
         """The device meant.
@@ -256,7 +261,11 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         print("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training images, run folder {folder}")
-    with stop_asked(options.max_minutes) as asked, display(folder, options.tensorboard) as watch:
+    with (
+        implementation(options.engine),
+        stop_asked(options.max_minutes) as asked,
+        display(folder, options.tensorboard) as watch,
+    ):
         outcome = train(
             recipe,
             splits,
@@ -349,8 +358,8 @@ class EvaluateOptions(Place):
     """test, validation or train."""
     batch_size: int = 250
     """Images at a time; only Poisson encoders draw other spikes for another number."""
-    precision: str = "fp32"
-    """fp32 or bf16."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """bf16: convolutions in bfloat16; int8: their weights in eight bits where spikes come in, otherwise as bf16."""
 
 
 def evaluate_verb(words: list[str]) -> int:
@@ -361,24 +370,24 @@ def evaluate_verb(words: list[str]) -> int:
     recipe = read_run(source)
     if options.num_steps < 0:
         raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
-    if options.precision not in ("fp32", "bf16"):
-        raise UserError(f"precision {options.precision!r} is unknown: choose fp32 or bf16")
     device = options.torch_device()
     remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
     data_dir = options.data_dir or remembered
     splits = open_data(recipe.data, data_dir, seed=recipe.seed, download=options.download)
     images = part_of(splits, options.part)
     model, pixels, _ = trained(source, device)
+    model = to_int8(model) if options.precision == "int8" else model
     started = time.monotonic()
-    result = evaluate(
-        model,
-        images,
-        pixels,
-        num_steps=options.num_steps or None,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        seed=seed_of("evaluate", recipe.seed),
-    )
+    with implementation(options.engine):
+        result = evaluate(
+            model,
+            images,
+            pixels,
+            num_steps=options.num_steps or None,
+            batch_size=options.batch_size,
+            precision="bf16" if options.precision == "int8" else options.precision,
+            seed=seed_of("evaluate", recipe.seed),
+        )
     seconds = time.monotonic() - started
     steps = options.num_steps or recipe.model.num_steps
     print(f"{options.part} accuracy: {result.top1:.2f} %")
