@@ -314,6 +314,18 @@ def test_a_packet_of_aedat4_that_does_not_decode():
     assert recording.skipped == {"imu packet": 3, "damaged packet": 1}
 
 
+@pytest.mark.parametrize("t", [-1, -(1 << 63), 1 << 62])
+def test_times_of_aedat4_that_cannot_be(t):
+    pytest.importorskip("aedat")
+    wrong = [*SOME[:6], (t, *SOME[6][1:]), *SOME[7:]]
+    at = FIRST_BYTE["four.aedat4"](6)
+    with pytest.raises(UserError, match=f"x.aedat4: event 6, in the packet at byte {at:,}, is at {t:,} microseconds"):
+        parse_recording(made_up.aedat4(wrong), "x.aedat4")
+    recording = parse_recording(made_up.aedat4(wrong), "x.aedat4", damaged="skip")
+    assert listed(recording) == SOME[:6] + SOME[7:]
+    assert recording.skipped == {"imu packet": 3, "impossible time": 1}
+
+
 def test_aedat4_without_its_decoder(monkeypatch):
     monkeypatch.setitem(sys.modules, "aedat", None)
     with pytest.raises(UserError, match=r"pip install 'sresnet\[events\]'"):
