@@ -299,6 +299,12 @@ def test_packets_that_cannot_be():
     recording = parse_recording(bytes(raw), "x.aedat", damaged="skip")
     assert listed(recording) == SOME[:5]
     assert recording.skipped["damaged bytes"] == len(raw) - start
+    for size in (0, -36):  # of a packet that is only counted; going back by so much would never end
+        raw = made_up.aedat3(SOME) + made_up.aedat3_packet(3, [bytes(36)])
+        start = len(raw) - 64
+        raw = raw[: start + 4] + struct.pack("<i", size) + raw[start + 8 :]
+        with pytest.raises(UserError, match=f"the packet at byte {start:,} has 1 events of {size} bytes"):
+            parse_recording(raw, "x.aedat")
     pytest.importorskip("aedat")
     start = FIRST_BYTE["four.aedat4"](5)
     raw = bytearray(made_up.aedat4(SOME))
