@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.cli import VERBS, EvaluateOptions, ImportOptions, TrainOptions, parse
+from sresnet.cli import (
+    DATA_VERBS,
+    VERBS,
+    DataInfoOptions,
+    DataViewOptions,
+    EvaluateOptions,
+    ImportOptions,
+    TrainOptions,
+    parse,
+)
 from sresnet.data import DATA_SETS
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
@@ -69,6 +78,10 @@ def check_command(line):
                 assert int(flags[at + 1]) > 0
                 flags = flags[:at] + flags[at + 2 :]
             parse(model_config(subject), flags, line, "")
+        case "data":
+            assert subject in DATA_VERBS
+            assert not flags[0].startswith("-")
+            parse({"info": DataInfoOptions, "view": DataViewOptions}[subject](), flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
         case _:
@@ -119,6 +132,8 @@ def test_readme_shows_every_verb():
         "sresnet info sresnet21",
         "sresnet finetune runs/first --data nothing",
         "sresnet evaluate",
+        "sresnet data infer x.aedat",
+        "sresnet data info x.aedat --demaged skip",
     ],
 )
 def test_an_unknown_command_is_noticed(line):
