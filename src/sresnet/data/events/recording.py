@@ -32,3 +32,8 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.t)
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first event to the last; 0 without events."""
+        return float(self.t[-1] - self.t[0]) / 1e6 if len(self.t) else 0.0

@@ -1,0 +1,132 @@
+"""AEDAT 3.1, as cAER writes it (DVS128 Gesture).
+
+Source: iniVation's description of AEDAT 3.1.
+"""
+
+import re
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.data.events.chips import find_chip
+from sresnet.data.events.columns import CURE, Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+MAGIC = b"#!AER-DAT3.1"
+
+_HEADER_END = re.compile(rb"^#!END-HEADER\r?\n", re.MULTILINE)
+# Type, source, size of an event, place of its time in it, overflows, capacity, number, number valid.
+_PACKET = struct.Struct("<hhiiiiii")
+_POLARITY, _RECORD = 1, 8
+_KINDS = {0: "special", 2: "frame", 3: "imu", 4: "imu"}
+
+
+def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "") -> Recording:
+    """Header lines `#...` up to `#!END-HEADER`, then packets of 28 bytes and so many events of one type.
+
+    A polarity event is two little-endian words: bit 0 says whether it is valid, bit 1 is 1 where the pixel became
+    brighter, bits 2 to 16 are y, bits 17 to 31 x, and the second word holds 31 bits of microseconds, to which the
+    packet adds its number of overflows. x counts from the left and y from the top. Events of other types (`special`,
+    `frame`, `imu`, `other`) and invalid ones (`invalid`) are left out and counted.
+
+    Args:
+        data: the whole file.
+        name: file, for messages.
+        damaged: "skip" leaves damage out and counts it.
+        chip: camera, where the header should not decide.
+
+    Raises:
+        UserError: a header that does not end, a format other than RAW, a camera that is not known, events of two
+            cameras, a packet that cannot be or is not whole, an address off the sensor, time that falls, or no
+            events.
+    """
+    end = _HEADER_END.search(data)
+    if not end:
+        raise UserError(f"{name} has no line #!END-HEADER: it is cut short or altered, so get the file again")
+    header = data[: end.end()]
+    form = re.search(rb"^#Format: *(\S+)", header, re.MULTILINE)
+    if form and form[1] != b"RAW":
+        raise UserError(f"{name} is in the format {form[1].decode('latin-1')!r}: write it again as RAW")
+    skipped: dict[str, int] = {}
+    packets, source = _packets(data, end.end(), name, skipped, damaged)
+    named = re.search(rb"^#Source %d: *(.+?)\r?$" % source, header, re.MULTILINE)
+    found = find_chip(chip or (named[1].decode("latin-1") if named else ""), f"the header of {name}")
+    t, address, starts = _events(data, packets, skipped)
+
+    def offset(index: int) -> int:
+        return int(starts[index])
+
+    return finish(
+        Columns(
+            name=name,
+            t=t,
+            x=(address >> 17).astype(np.uint16),
+            y=(address >> 2 & 0x7FFF).astype(np.uint16),
+            on=address & 2 == 2,
+            width=found.width,
+            height=found.height,
+            sensor=found.name,
+            offset=offset,
+            skipped=skipped,
+        ),
+        damaged,
+    )
+
+
+def _packets(
+    data: bytes, at: int, name: str, skipped: dict[str, int], damaged: Damaged
+) -> tuple[list[tuple[int, int, int]], int]:
+    """(first byte, events, overflows) of every packet of polarity events, and their source."""
+    packets: list[tuple[int, int, int]] = []
+    sources: set[int] = set()
+    while at < len(data):
+        if at + _PACKET.size > len(data):
+            count_incomplete(name, "packet", at, len(data), skipped, damaged)
+            break
+        kind, source, size, _, overflows, _, number, _ = _PACKET.unpack_from(data, at)
+        if size < 1 or number < 0 or overflows < 0 or (kind == _POLARITY and size != _RECORD):
+            if damaged == "error":
+                raise UserError(f"{name}: the packet at byte {at:,} has {number:,} events of {size:,} bytes: {CURE}")
+            # Where the next packet starts, only this one could say.
+            skipped["damaged bytes"] = len(data) - at
+            break
+        body = at + _PACKET.size
+        if body + size * number > len(data):
+            count_incomplete(name, "packet", at, len(data), skipped, damaged)
+            number = (len(data) - body) // size
+        if kind == _POLARITY:
+            packets.append((body, number, overflows))
+            sources.add(source)
+        elif number:
+            label = _KINDS.get(kind, "other")
+            skipped[label] = skipped.get(label, 0) + number
+        if "incomplete packet" in skipped:
+            break
+        at = body + size * number
+    if len(sources) > 1:
+        listed = ", ".join(map(str, sorted(sources)))
+        raise UserError(f"{name} holds events of several cameras (sources {listed}): write each into a file of its own")
+    if not packets:
+        raise UserError(f"{name} holds no polarity events: take it away or get it again")
+    return packets, sources.pop()
+
+
+def _events(
+    data: bytes, packets: list[tuple[int, int, int]], skipped: dict[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
+    """Time, first word and place in the file of every valid event."""
+    words = np.concatenate([np.frombuffer(data, "<u4", 2 * number, body).reshape(-1, 2) for body, number, _ in packets])
+    numbers = np.array([number for _, number, _ in packets])
+    bodies = np.array([body for body, _, _ in packets])
+    overflows = np.array([count for _, _, count in packets], dtype=np.int64)
+    first = np.cumsum(numbers) - numbers
+    starts = np.repeat(bodies - _RECORD * first, numbers) + _RECORD * np.arange(len(words))
+    t = words[:, 1].astype(np.int64) + np.repeat(overflows << 31, numbers)
+    address = words[:, 0]
+    valid = address & 1 == 1
+    if not valid.all():
+        skipped["invalid"] = int(len(valid) - valid.sum())
+        t, address, starts = t[valid], address[valid], starts[valid]
+    return t, address, starts

@@ -1,0 +1,260 @@
+"""AEDAT 4, as iniVation's DV writes it; the packets are decoded by the package `aedat` (extra `events`).
+
+Source: iniVation's description of AEDAT 4.0.
+
+That package reads sound files exactly, but damage in a header makes it end the whole process, and it gives up at the
+first packet that it cannot decode. So the header is read here, and the package gets a file with a header made anew,
+which names the stream of events only, and with the packets of that stream.
+"""
+
+import re
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.data.events.columns import CURE, Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+MAGIC = b"#!AER-DAT4.0"
+
+_COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")
+_KINDS = {"FRME": "frame packet", "IMUS": "imu packet", "TRIG": "trigger packet"}
+_FIRST = re.compile(rb"#!AER-DAT4\.0\r?\n")
+_PACKET = struct.Struct("<ii")
+_EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
+
+
+@dataclass(frozen=True)
+class _Stream:
+    number: int
+    kind: str
+    width: int
+    height: int
+    sensor: str
+
+
+@dataclass(frozen=True)
+class _Packet:
+    at: int
+    body: bytes
+
+
+def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
+    """A header with the streams as XML, then packets of a stream number, a size, and a compressed flatbuffer.
+
+    x counts from the left and y from the top; the time is microseconds, of most cameras since 1970. Packets of other
+    streams are left out and counted, a packet each (`frame packet`, `imu packet`, `trigger packet`, `other packet`).
+
+    Raises:
+        UserError: the package aedat is not installed, a header that cannot be read, no stream of events or several, a
+            packet that is not whole or does not decode, an address off the sensor, time that falls, or no events.
+    """
+    compression, end, streams, at = _header(data, name)
+    skipped: dict[str, int] = {}
+    packets = _packets(data, at, end, name, streams, skipped, damaged)
+    stream = _event_stream(streams, {number for number, found in packets.items() if found}, name)
+    parts, starts = _decode(packets.get(stream.number, []), compression, stream, name, skipped, damaged)
+    events = np.concatenate(parts) if parts else np.empty(0, dtype=_EVENT)
+    firsts = np.cumsum([0, *map(len, parts)])
+
+    def offset(index: int) -> int:
+        # Behind compression an event has no byte of its own: that of its packet.
+        return starts[int(np.searchsorted(firsts, index, side="right")) - 1]
+
+    return finish(
+        Columns(
+            name=name,
+            t=np.ascontiguousarray(events["t"]),
+            x=np.ascontiguousarray(events["x"]),
+            y=np.ascontiguousarray(events["y"]),
+            on=np.ascontiguousarray(events["on"]),
+            width=stream.width,
+            height=stream.height,
+            sensor=stream.sensor,
+            offset=offset,
+            skipped=skipped,
+        ),
+        damaged,
+    )
+
+
+def _header(data: bytes, name: str) -> tuple[int, int, dict[int, _Stream], int]:
+    """Compression, end of the packets, streams by number, and first byte of the packets."""
+    first = _FIRST.match(data)
+    start = first.end() if first else len(data)
+    try:
+        (size,) = struct.unpack_from("<I", data, start)
+        table = data[start + 4 : start + 4 + size]
+        if len(table) < size:
+            raise ValueError(f"it ends at byte {len(data):,} of {start + 4 + size:,}")
+        compression = _field(table, 0, "<i")
+        end = _field(table, 1, "<q")
+        streams = _streams(_text(table, 2))
+    except (struct.error, ValueError, ElementTree.ParseError) as error:
+        raise UserError(f"{name} has a header that cannot be read ({error}): get the file again") from None
+    if not 0 <= compression < len(_COMPRESSIONS):
+        raise UserError(f"{name} has compression {compression}: expected 0 to 4, so get the file again")
+    at = start + 4 + size
+    return compression, end if at <= end <= len(data) else len(data), streams, at
+
+
+def _place(table: bytes, field: int) -> int:
+    """Byte of a field of the root table of a flatbuffer; 0: it has the default value."""
+    (root,) = struct.unpack_from("<I", table, 0)
+    (back,) = struct.unpack_from("<i", table, root)
+    slots = root - back
+    if not 0 <= slots <= len(table) - 4:
+        raise ValueError("its table is not where it should be")
+    (size,) = struct.unpack_from("<H", table, slots)
+    if 4 + 2 * field + 2 > size:
+        return 0
+    (shift,) = struct.unpack_from("<H", table, slots + 4 + 2 * field)
+    return root + shift if shift else 0
+
+
+def _field(table: bytes, field: int, form: str) -> int:
+    place = _place(table, field)
+    return int(struct.unpack_from(form, table, place)[0]) if place else 0
+
+
+def _text(table: bytes, field: int) -> str:
+    place = _place(table, field)
+    if not place:
+        raise ValueError("it does not name the streams")
+    place += struct.unpack_from("<I", table, place)[0]
+    (size,) = struct.unpack_from("<I", table, place)
+    return table[place + 4 : place + 4 + size].decode("utf-8")
+
+
+def _streams(xml: str) -> dict[int, _Stream]:
+    # Entities could make a short text unfold into gigabytes.
+    if "<!" in xml:
+        raise ValueError("its XML has a document type or a comment")
+    streams = {}
+    for node in ElementTree.fromstring(xml).iterfind("./node[@name='outInfo']/node"):
+        about = {attr.get("key"): attr.text or "" for attr in node.iterfind(".//attr")}
+        number = int(node.get("name", ""))
+        width, height = (int(about.get(key, "0")) for key in ("sizeX", "sizeY"))
+        kind = about.get("typeIdentifier", "")
+        if kind == "EVTS" and not (0 < width < 1 << 15 and 0 < height < 1 << 15):
+            raise ValueError(f"stream {number} is {width}x{height} pixels")
+        streams[number] = _Stream(number, kind, width, height, about.get("source", "").split("_")[0] or "AEDAT4")
+    return streams
+
+
+def _packets(
+    data: bytes, at: int, end: int, name: str, streams: dict[int, _Stream], skipped: dict[str, int], damaged: Damaged
+) -> dict[int, list[_Packet]]:
+    """Packets of the streams of events by number of the stream; the others are counted."""
+    packets: dict[int, list[_Packet]] = {number: [] for number, stream in streams.items() if stream.kind == "EVTS"}
+    while at < end:
+        number, size = _PACKET.unpack_from(data, at) if at + _PACKET.size <= end else (0, end)
+        if size < 0 or number not in streams:
+            if damaged == "error":
+                raise UserError(f"{name}: the packet at byte {at:,} is of stream {number} and {size:,} bytes: {CURE}")
+            # Where the next packet starts, only this one could say.
+            skipped["damaged bytes"] = end - at
+            break
+        if at + _PACKET.size + size > end:
+            count_incomplete(name, "packet", at, end, skipped, damaged)
+            break
+        body = at + _PACKET.size
+        if number in packets:
+            packets[number].append(_Packet(at, data[body : body + size]))
+        else:
+            kind = _KINDS.get(streams[number].kind, "other packet")
+            skipped[kind] = skipped.get(kind, 0) + 1
+        at = body + size
+    return packets
+
+
+def _event_stream(streams: dict[int, _Stream], filled: set[int], name: str) -> _Stream:
+    found = [stream for stream in streams.values() if stream.kind == "EVTS"]
+    if not found:
+        raise UserError(f"{name} has no stream of events: record one, or take the file away")
+    if len(filled) > 1:
+        listed = ", ".join(map(str, sorted(filled)))
+        raise UserError(f"{name} holds events of several streams ({listed}): write each into a file of its own")
+    return next((stream for stream in found if stream.number in filled), found[0])
+
+
+def _decode(
+    packets: list[_Packet], compression: int, stream: _Stream, name: str, skipped: dict[str, int], damaged: Damaged
+) -> tuple[list[NDArray[Any]], list[int]]:
+    """Events of every packet, and where in the file the packet begins."""
+    decoder = _decoder()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.aedat4"
+        try:
+            parts = _run(decoder, path, packets, compression, stream)
+            return parts, [packet.at for packet in packets]
+        except ValueError:
+            parts, starts = [], []
+        for packet in packets:  # to find out which
+            try:
+                parts += _run(decoder, path, [packet], compression, stream)
+                starts.append(packet.at)
+            except ValueError as error:
+                if damaged == "error":
+                    raise UserError(
+                        f"{name}: the packet at byte {packet.at:,} does not decode ({error}): {CURE}"
+                    ) from None
+                skipped["damaged packet"] = skipped.get("damaged packet", 0) + 1
+    return parts, starts
+
+
+def _decoder() -> Any:
+    try:
+        from aedat import Decoder
+    except ImportError:
+        raise UserError(
+            "AEDAT4 files need the package aedat, which is not installed: run pip install 'sresnet[events]'"
+        ) from None
+    return Decoder
+
+
+def _run(decoder: Any, path: Path, packets: list[_Packet], compression: int, stream: _Stream) -> list[NDArray[Any]]:
+    """Decoded packets; ValueError if one does not decode."""
+    parts = [_made_header(compression, stream)]
+    for packet in packets:
+        parts += [_PACKET.pack(stream.number, len(packet.body)), packet.body]
+    path.write_bytes(b"".join(parts))
+    try:
+        decoded = [packet["events"] for packet in decoder(path)]
+    # A panic of the decoder is no Exception.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        raise ValueError(" ".join(str(error).split())) from None
+    if len(decoded) != len(packets):
+        raise ValueError(f"{len(decoded)} of {len(packets)} packets are there")
+    events = [np.empty(len(part), dtype=_EVENT) for part in decoded]
+    for mine, theirs in zip(events, decoded, strict=True):
+        for key in ("t", "x", "y", "on"):
+            mine[key] = theirs[key]
+    return events
+
+
+def _made_header(compression: int, stream: _Stream) -> bytes:
+    """Header that names one stream of events and whose packets go to the end of the file."""
+    where = f"/mainloop/Recorder/outInfo/{stream.number}/"
+    xml = (
+        '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+        f'<node name="{stream.number}" path="{where}">'
+        f'<attr key="compression" type="string">{_COMPRESSIONS[compression]}</attr>'
+        '<attr key="typeIdentifier" type="string">EVTS</attr>'
+        f'<node name="info" path="{where}info/">'
+        f'<attr key="sizeX" type="int">{stream.width}</attr><attr key="sizeY" type="int">{stream.height}</attr>'
+        "</node></node></node></dv>"
+    ).encode()
+    # Root, identifier, slots of the table (size, size of the table, where its three fields are), the table, the text.
+    table = struct.pack("<I4s6x5HiiIqI", 24, b"IOHE", 10, 20, 4, 12, 8, 10, compression, 12, -1, len(xml)) + xml
+    table += bytes(4 - len(table) % 4)
+    return MAGIC + b"\r\n" + struct.pack("<I", len(table)) + table

@@ -1,0 +1,93 @@
+"""Prophesee's `.dat` files, of which N-CARS consists.
+
+Source: the DAT format as Prophesee documents it for its Metavision SDK; Sironi et al., HATS, CVPR 2018, for N-CARS.
+"""
+
+import re
+
+import numpy as np
+
+from sresnet.data.events.columns import Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+_RECORD = 8
+# 0x00 is what the older software calls the same thing.
+_CHANGE_EVENTS = (0x00, 0x0C)
+# Old files do not say their size: the smallest of these that holds 99 of 100 events is meant.
+_SENSORS = (("N-CARS", 120, 100), ("ATIS", 304, 240), ("Prophesee VGA", 640, 480), ("Prophesee HD", 1280, 720))
+
+
+def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
+    """Header lines `% ...`, a byte for the type of the events and one for their size, then records of 8 bytes.
+
+    A record is two little-endian words: microseconds; and 14 bits of column, 14 of row, 4 of polarity (1: brighter)
+    from the lowest bit on (before version 2: 9, 8 and 1 bits). Column 0 is left and row 0 on top. The clock wraps at
+    2^32 microseconds.
+
+    Raises:
+        UserError: another type or size of events, a last record that is not whole, an address off the sensor, time
+            that falls, or no events.
+    """
+    fields, at = _header(data)
+    if len(data) < at + 2:
+        raise UserError(f"{name} ends inside its header, at byte {len(data):,}: get the file again")
+    kind, size = data[at], data[at + 1]
+    if kind not in _CHANGE_EVENTS or size != _RECORD:
+        raise UserError(
+            f"{name} holds events of type {kind:#04x} and {size} bytes (byte {at:,}): expected type 0x00 or 0x0c and 8 "
+            "bytes, so convert it to contrast events first"
+        )
+    at += 2
+    skipped: dict[str, int] = {}
+    whole = (len(data) - at) // _RECORD
+    if at + whole * _RECORD < len(data):
+        count_incomplete(name, "record", at + whole * _RECORD, len(data), skipped, damaged)
+    words = np.frombuffer(data, dtype="<u4", count=2 * whole, offset=at).reshape(-1, 2)
+    t, address = words[:, 0].astype(np.int64), words[:, 1]
+    x_bits, y_bits = (14, 14) if fields.get("version", 2) >= 2 else (9, 8)
+    x = (address & ((1 << x_bits) - 1)).astype(np.uint16)
+    y = ((address >> x_bits) & ((1 << y_bits) - 1)).astype(np.uint16)
+    on = (address >> (x_bits + y_bits)) & 1 == 1
+    sensor, width, height = _sensor(fields, x, y)
+    return finish(
+        Columns(
+            name=name,
+            t=t,
+            x=x,
+            y=y,
+            on=on,
+            width=width,
+            height=height,
+            sensor=sensor,
+            offset=lambda index: at + _RECORD * index,
+            wraps=(1 << 32,),
+            skipped=skipped,
+        ),
+        damaged,
+    )
+
+
+def _header(data: bytes) -> tuple[dict[str, int], int]:
+    """Whole numbers of the header by name in lower case, and the byte behind it."""
+    fields: dict[str, int] = {}
+    at = 0
+    while data[at : at + 1] == b"%":
+        end = data.find(b"\n", at)
+        if end < 0:
+            return fields, len(data)
+        if match := re.match(rb"%\s*(\w+)\s+(\d{1,9})\s*$", data[at:end]):
+            fields[match[1].decode("ascii", "replace").lower()] = int(match[2])
+        at = end + 1
+    return fields, at
+
+
+def _sensor(fields: dict[str, int], x: np.ndarray, y: np.ndarray) -> tuple[str, int, int]:
+    width, height = fields.get("width", 0), fields.get("height", 0)
+    if width and height:
+        # Addresses have 14 bits at most, whatever the header claims.
+        return "Prophesee", min(width, 1 << 14), min(height, 1 << 14)
+    for sensor in _SENSORS[:-1]:
+        if np.count_nonzero((x < sensor[1]) & (y < sensor[2])) >= 0.99 * len(x):
+            return sensor
+    return _SENSORS[-1]
