@@ -1,6 +1,6 @@
 """Data sets: from files on disk to labelled uint8 images in memory, or clips of event frames on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from sresnet.config import check_types
@@ -8,7 +8,7 @@ from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
 from sresnet.data.events.cache import Watch, prepare
-from sresnet.data.events.sets import EVENT_SETS, EventConfig
+from sresnet.data.events.sets import EVENT_SETS, USUAL, EventConfig
 from sresnet.data.events.splits import event_splits
 from sresnet.data.folder import load_folder
 from sresnet.data.images import ImageSet
@@ -27,6 +27,7 @@ __all__ = [
     "Samples",
     "Splits",
     "open_data",
+    "usual_data",
 ]
 
 DataName = Literal["digits", "cifar10", "cifar100", "folder"]
@@ -85,6 +86,19 @@ class DataConfig:
 
 
 AnyData = DataConfig | EventConfig
+
+
+def usual_data(name: str, like: AnyData | None = None) -> AnyData:
+    """The configuration to start from for the data set called `name`, with the options of `like` where it has them.
+
+    Raises:
+        UserError: no data set of that name.
+    """
+    if name not in DATA_SETS:
+        raise UserError(f"data {name!r} is no data set: choose from {', '.join(DATA_SETS)}")
+    if name in USUAL:
+        return like if isinstance(like, EventConfig) and like.name == name else USUAL[name]
+    return replace(like if isinstance(like, DataConfig) else DataConfig(), name=name)  # type: ignore[arg-type]
 
 
 def open_data(

@@ -38,7 +38,7 @@ class Prepared:
     file: FrameFile
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated} and, where damage was
-    passed over, {skipped: why}."""
+    passed over, {skipped: why}; {left_out: {kind: records}} is what else a file held."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
@@ -151,9 +151,11 @@ def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watc
                     recording, recordings[-1]["content"] = listing.read(source)
                 except UserError as error:
                     if config.damaged == "error":
-                        raise UserError(f"{error}, or pass over it with --data.damaged skip") from None
+                        raise
                     recordings[-1]["skipped"] = str(error)
                     continue
+                if recording.skipped:
+                    recordings[-1]["left_out"] = recording.skipped
                 size = (recording.width, recording.height)
                 if sensor is not None and sensor[1] != size:
                     raise UserError(

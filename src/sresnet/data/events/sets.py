@@ -102,6 +102,16 @@ class EventConfig:
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
 
 
+USUAL: dict[str, EventConfig] = {
+    "dvs-cifar10": EventConfig(),
+    "nmnist": EventConfig(name="nmnist", split="official"),
+    "event-folder": EventConfig(name="event-folder", split="random90", frames=FrameConfig(size=32)),
+    "digits-dvs": EventConfig(name="digits-dvs", split="images", simulation=DVSConfig(size=16, amplitude=2.0)),
+    "cifar10-dvs-sim": EventConfig(name="cifar10-dvs-sim", split="images"),
+}
+"""Where recipes, fine-tuning and `sresnet data prepare` start from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One recording, not read yet."""
