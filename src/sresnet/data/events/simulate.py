@@ -1,0 +1,174 @@
+"""Simulated recordings: an image that moves before an ideal event camera."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.config import check_types
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+SENSOR = "simulated DVS"
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+@dataclass(frozen=True, kw_only=True)
+class DVSConfig:
+    """The camera, and how the image moves before it.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    size: int = 64
+    """Side of the square sensor in pixels; the image is scaled to fill it."""
+    threshold: float = 0.3
+    """Change of the logarithm of intensity that makes an event."""
+    dark: float = 0.1
+    """Added to the intensity, 0 to 1, before the logarithm: what the camera sees of black."""
+    amplitude: float = 3.0
+    """Radius of the circle on which the image moves, in pixels of the sensor."""
+    loops: int = 4
+    """Rounds on the circle."""
+    duration: int = 400_000
+    """Microseconds that all rounds take together."""
+    samples: int = 48
+    """Positions per round at which the intensity is computed; between them its logarithm is taken to change evenly."""
+    threshold_spread: float = 0.0
+    """Standard deviation of the threshold from pixel to pixel, as a fraction of it."""
+    noise_rate: float = 0.0
+    """Events without cause per pixel and second, ON and OFF alike."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("size", "threshold", "dark", "loops", "duration"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{name} {getattr(self, name)} is out of range: give more than 0")
+        for name in ("amplitude", "threshold_spread", "noise_rate"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"{name} {getattr(self, name)} is out of range: give 0 or more")
+        if self.size > 1 << 12:
+            raise UserError(f"size {self.size} is more than a sensor has: give 4096 or less")
+        if self.samples < 8:
+            raise UserError(f"samples {self.samples} make no circle: give 8 or more")
+
+
+def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Recording:
+    """What the camera records of an image [C, H, W] (1 or 3 channels) or [H, W] that goes round in circles.
+
+    DVS-CIFAR10 was recorded from images on a monitor in repeated closed-loop smooth movement (Li, Liu, Ji, Li, Shi:
+    CIFAR10-DVS: An Event-Stream Dataset for Object Classification, Frontiers in Neuroscience 11, 2017); here the path
+    is a circle, at even speed, around where the image fills the sensor. Beyond its edge the image goes on as it is
+    there.
+
+    A pixel sees the logarithm of (intensity + dark), remembers it as it was at the start, and whenever what it sees is
+    a threshold above or below what it remembers, sends an event, ON or OFF, and remembers a threshold more or less.
+    There is no refractory period, no latency, no limit of bandwidth. Colours become luminance; between pixels the
+    image is interpolated bilinearly.
+
+    Args:
+        image: pixels, 0 to 255.
+        config: camera and movement.
+        seed: of the thresholds and the noise, where there are such; the movement is always the same.
+
+    Raises:
+        UserError: an image of another type or shape.
+    """
+    rng = np.random.default_rng(seed)
+    log_intensity = _one_round(_luminance(image), config)
+    threshold = np.full(config.size**2, config.threshold)
+    if config.threshold_spread:
+        factor = 1 + config.threshold_spread * rng.standard_normal(config.size**2)
+        threshold *= np.maximum(factor, 0.1)  # a threshold of 0 would never be done
+    t, pixel, on = _events(log_intensity, threshold, config)
+    if config.noise_rate:
+        count = int(rng.poisson(config.noise_rate * config.duration / 1e6 * config.size**2))
+        t = np.concatenate([t, rng.integers(0, config.duration, count)])
+        pixel = np.concatenate([pixel, rng.integers(0, config.size**2, count)])
+        on = np.concatenate([on, rng.random(count) < 0.5])
+    order = np.argsort(t, kind="stable")
+    row, column = np.divmod(pixel[order], config.size)
+    return Recording(
+        t=t[order],
+        x=column.astype(np.uint16),
+        y=row.astype(np.uint16),
+        on=on[order],
+        width=config.size,
+        height=config.size,
+        sensor=SENSOR,
+    )
+
+
+def _luminance(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Intensity [H, W], 0 to 1."""
+    channels = 1 if image.ndim == 2 else len(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3) or not image.size:
+        raise UserError(
+            f"the image is {image.dtype} {list(image.shape)}: expected uint8 [C, H, W] with 1 or 3 channels, or [H, W]"
+        )
+    if channels == 1:
+        return image.reshape(image.shape[-2:]) / 255.0
+    intensity: NDArray[np.float64] = np.tensordot(_LUMINANCE, image, axes=1) / 255.0
+    return intensity
+
+
+def _one_round(intensity: NDArray[np.float64], config: DVSConfig) -> NDArray[np.float64]:
+    """Logarithm of what every pixel sees at every position of a round, [samples, size * size]."""
+    angle = 2 * np.pi * np.arange(config.samples) / config.samples
+    down = _bilinear(intensity.shape[0], config, config.amplitude * np.sin(angle))
+    right = _bilinear(intensity.shape[1], config, config.amplitude * np.cos(angle))
+    # All pixels are moved alike, so rows and columns can be interpolated one after the other.
+    seen = down @ intensity @ right.transpose(0, 2, 1)
+    return np.log(seen + config.dark).reshape(config.samples, -1)
+
+
+def _bilinear(length: int, config: DVSConfig, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights [samples, size, length] that scale one axis of the image to the sensor and move it by `shift` pixels."""
+    at = (np.arange(config.size) + 0.5 - shift[:, None]) * length / config.size - 0.5
+    at = np.clip(at, 0, length - 1)
+    return np.maximum(0, 1 - np.abs(at[:, :, None] - np.arange(length)))
+
+
+def _events(
+    log_intensity: NDArray[np.float64], threshold: NDArray[np.float64], config: DVSConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Time, pixel and polarity of the events of all rounds, in the order of the samples."""
+    remembered = log_intensity[0].copy()
+    steps, pixels, counts, levels = [], [], [], []
+    for step in range(1, config.loops * config.samples + 1):
+        difference = (log_intensity[step % config.samples] - remembered) / threshold
+        # Rounded towards 0: whole thresholds only.
+        crossed = difference.astype(np.int64)
+        changed = np.flatnonzero(crossed)
+        steps.append(np.full(len(changed), step))
+        pixels.append(changed)
+        counts.append(crossed[changed])
+        levels.append(remembered[changed])
+        remembered[changed] += crossed[changed] * threshold[changed]
+    return _spread_out(*map(np.concatenate, (steps, pixels, counts, levels)), log_intensity, threshold, config)
+
+
+def _spread_out(
+    step: NDArray[np.int64],
+    pixel: NDArray[np.int64],
+    count: NDArray[np.int64],
+    level: NDArray[np.float64],
+    log_intensity: NDArray[np.float64],
+    threshold: NDArray[np.float64],
+    config: DVSConfig,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """`count` events (OFF where negative) of a pixel between two samples, each at the time of its own level."""
+    before = log_intensity[(step - 1) % config.samples, pixel]
+    after = log_intensity[step % config.samples, pixel]
+    number = np.abs(count)
+    # Of each group: 1, 2, ..., number.
+    rank = 1 + np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    signed = np.sign(count) * threshold[pixel]
+    first = (level - before) / (after - before)
+    each = signed / (after - before)
+    fraction = np.clip(np.repeat(first, number) + rank * np.repeat(each, number), 0, 1)
+    microseconds = config.duration / (config.loops * config.samples)
+    t = ((np.repeat(step, number) - 1 + fraction) * microseconds).astype(np.int64)
+    return t, np.repeat(pixel, number), np.repeat(count > 0, number)
