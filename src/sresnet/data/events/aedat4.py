@@ -54,7 +54,7 @@ def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
 
     Raises:
         UserError: the package aedat is not installed, a header that cannot be read, no stream of events or several, a
-            packet that is not whole or does not decode, an address off the sensor, time that falls, or no events.
+            packet that is not whole or does not decode, an impossible time, an address off the sensor, time that falls, or no events.
     """
     compression, end, streams, at = _header(data, name)
     skipped: dict[str, int] = {}
@@ -62,12 +62,19 @@ def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
     stream = _event_stream(streams, {number for number, found in packets.items() if found}, name)
     parts, starts = _decode(packets.get(stream.number, []), compression, stream, name, skipped, damaged)
     events = np.concatenate(parts) if parts else np.empty(0, dtype=_EVENT)
-    firsts = np.cumsum([0, *map(len, parts)])
-
-    def offset(index: int) -> int:
-        # Behind compression an event has no byte of its own: that of its packet.
-        return starts[int(np.searchsorted(firsts, index, side="right")) - 1]
-
+    # Behind compression an event has no byte of its own: that of its packet.
+    places = np.repeat(np.array(starts, dtype=np.int64), [len(part) for part in parts])
+    # 62 bits are 146,000 years, and leave room to subtract two of them.
+    possible = (events["t"] >= 0) & (events["t"] < 1 << 62)
+    if not possible.all():
+        if damaged == "error":
+            index = int(np.argmin(possible))
+            raise UserError(
+                f"{name}: event {index:,}, in the packet at byte {places[index]:,}, is at {events['t'][index]:,} "
+                f"microseconds: {CURE}"
+            )
+        skipped["impossible time"] = int(len(possible) - possible.sum())
+        events, places = events[possible], places[possible]
     return finish(
         Columns(
             name=name,
@@ -78,7 +85,7 @@ def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
             width=stream.width,
             height=stream.height,
             sensor=stream.sensor,
-            offset=offset,
+            offset=lambda index: int(places[index]),
             skipped=skipped,
         ),
         damaged,

@@ -137,37 +137,26 @@ def _events(
     """Time, pixel and polarity of the events of all rounds, in the order of the samples."""
     remembered = log_intensity[0].copy()
     steps, pixels, counts, levels = [], [], [], []
-    for step in range(1, config.loops * config.samples + 1):
-        difference = (log_intensity[step % config.samples] - remembered) / threshold
+    # Which pixels cross how many thresholds at each step, and from which level; their events are made at the end.
+    for now in range(1, config.loops * config.samples + 1):
+        difference = (log_intensity[now % config.samples] - remembered) / threshold
         # Rounded towards 0: whole thresholds only.
         crossed = difference.astype(np.int64)
         changed = np.flatnonzero(crossed)
-        steps.append(np.full(len(changed), step))
+        steps.append(np.full(len(changed), now))
         pixels.append(changed)
         counts.append(crossed[changed])
         levels.append(remembered[changed])
         remembered[changed] += crossed[changed] * threshold[changed]
-    return _spread_out(*map(np.concatenate, (steps, pixels, counts, levels)), log_intensity, threshold, config)
-
-
-def _spread_out(
-    step: NDArray[np.int64],
-    pixel: NDArray[np.int64],
-    count: NDArray[np.int64],
-    level: NDArray[np.float64],
-    log_intensity: NDArray[np.float64],
-    threshold: NDArray[np.float64],
-    config: DVSConfig,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """`count` events (OFF where negative) of a pixel between two samples, each at the time of its own level."""
+    step, pixel, count, level = (np.concatenate(parts) for parts in (steps, pixels, counts, levels))
     before = log_intensity[(step - 1) % config.samples, pixel]
     after = log_intensity[step % config.samples, pixel]
-    number = np.abs(count)
-    # Of each group: 1, 2, ..., number.
-    rank = 1 + np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    signed = np.sign(count) * threshold[pixel]
+    # The part of the way between two samples after which the first threshold is crossed, and from one to the next.
     first = (level - before) / (after - before)
-    each = signed / (after - before)
+    each = np.sign(count) * threshold[pixel] / (after - before)
+    number = np.abs(count)
+    # 1, 2, ..., number for each of them.
+    rank = 1 + np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
     fraction = np.clip(np.repeat(first, number) + rank * np.repeat(each, number), 0, 1)
     microseconds = config.duration / (config.loops * config.samples)
     t = ((np.repeat(step, number) - 1 + fraction) * microseconds).astype(np.int64)

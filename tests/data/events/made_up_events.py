@@ -1,0 +1,114 @@
+"""Small event files of every format, written record by record with struct, as the formats' descriptions say.
+
+Events are lists of (t, x, y, on): microseconds, column from the left, row from the top, brighter.
+"""
+
+import struct
+
+DVS128 = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Timestamps tick is 1 us\r\n"
+DAVIS240 = DVS128 + b"# AEChip: eu.seebetter.ini.chips.davis.DAVIS240C\r\n#End Of ASCII Header\r\n"
+
+
+def events(count=12, width=34, height=34, step=100, start=5):
+    """Some events whose columns, rows and polarities all differ."""
+    return [
+        (start + step * index, (7 * index + 3) % width, (5 * index + 1) % height, index % 3 == 0)
+        for index in range(count)
+    ]
+
+
+def dvs128_word(x, y, on):
+    return (127 - y) << 8 | (127 - x) << 1 | (not on)
+
+
+def davis240_word(x, y, on):
+    return (179 - y) << 22 | (239 - x) << 12 | on << 11
+
+
+def aedat2(listed, header=DVS128, word=dvs128_word):
+    return header + b"".join(struct.pack(">II", word(x, y, on), t & 0xFFFFFFFF) for t, x, y, on in listed)
+
+
+def aedat2_davis(listed):
+    """With samples of a frame and of the inertial sensor, and a synchronisation pulse, after every event."""
+    others = [1 << 31 | 5 << 22 | 1 << 10 | 77, 1 << 31 | 3 << 10 | 9, 1 << 10 | 4]
+    records = []
+    for t, x, y, on in listed:
+        records += [(davis240_word(x, y, on), t), *((word, t) for word in others)]
+    return DAVIS240 + b"".join(struct.pack(">II", word, t) for word, t in records)
+
+
+def aedat3(listed, source=b"DVS128", per_packet=5):
+    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: " + source + b"\r\n#Start-Time: x\r\n#!END-HEADER\r\n"
+    parts = [header, aedat3_packet(0, [b"\x01\x02\x03\x04\x05\x06\x07\x08"])]
+    for at in range(0, len(listed), per_packet):
+        some = listed[at : at + per_packet]
+        for overflow in sorted({t >> 31 for t, *_ in some}):
+            bodies = [aedat3_event(*event) for event in some if event[0] >> 31 == overflow]
+            parts.append(aedat3_packet(1, bodies, overflow))
+        parts.append(aedat3_packet(3, [bytes(36)] * 2))
+    return b"".join(parts)
+
+
+def aedat3_event(t, x, y, on, valid=1):
+    return struct.pack("<II", x << 17 | y << 2 | on << 1 | valid, t & 0x7FFFFFFF)
+
+
+def aedat3_packet(kind, bodies, overflow=0):
+    size, number = len(bodies[0]), len(bodies)
+    return struct.pack("<hhiiiiii", kind, 1, size, 4, overflow, number, number, number) + b"".join(bodies)
+
+
+def aedat4(listed, per_packet=5, width=34, height=34):
+    """Without compression; a packet of the inertial sensor in between."""
+    parts = [aedat4_header(width, height)]
+    for at in range(0, len(listed), per_packet):
+        body = aedat4_events(listed[at : at + per_packet])
+        parts += [struct.pack("<ii", 0, len(body)), body, struct.pack("<ii", 2, 4), b"IMUS"]
+    return b"".join(parts)
+
+
+def aedat4_header(width, height):
+    streams = (("0", "EVTS"), ("2", "IMUS"))
+    xml = '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+    for number, kind in streams:
+        xml += f'<node name="{number}" path="/mainloop/Recorder/outInfo/{number}/">'
+        xml += (
+            f'<attr key="compression" type="string">NONE</attr><attr key="typeIdentifier" type="string">{kind}</attr>'
+        )
+        xml += f'<node name="info" path="/mainloop/Recorder/outInfo/{number}/info/">'
+        xml += f'<attr key="sizeX" type="int">{width}</attr><attr key="sizeY" type="int">{height}</attr>'
+        xml += '<attr key="source" type="string">DVXplorer_DXB00010</attr></node></node>'
+    xml += "</node></dv>"
+    # A flatbuffer: root table, identifier, where its fields are, compression, place of the text, table of packets.
+    table = struct.pack("<I4s6xHHHHHiiIqI", 24, b"IOHE", 10, 20, 4, 12, 8, 10, 0, 12, -1, len(xml)) + xml.encode()
+    table += bytes(4 - len(table) % 4)
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(table)) + table
+
+
+def aedat4_events(listed):
+    table = struct.pack("<I4s2xHHHiI4xI", 16, b"EVTS", 6, 8, 4, 6, 8, len(listed))
+    table += b"".join(struct.pack("<qHH?3x", t, x, y, on) for t, x, y, on in listed)
+    return struct.pack("<I", len(table)) + table
+
+
+def nmnist(listed):
+    return b"".join(
+        struct.pack(">BBI", x, y, on << 23 | t)[:2] + struct.pack(">I", on << 23 | t)[1:] for t, x, y, on in listed
+    )
+
+
+def prophesee(listed, header=b"% Data file containing CD events.\n% Version 2\n% Width 304\n% Height 240\n", kind=12):
+    body = b"".join(struct.pack("<II", t & 0xFFFFFFFF, on << 28 | y << 14 | x) for t, x, y, on in listed)
+    return header + bytes([kind, 8]) + body
+
+
+FILES = {
+    "dvs128.aedat": aedat2,
+    "davis.aedat": aedat2_davis,
+    "three.aedat": aedat3,
+    "four.aedat4": aedat4,
+    "nmnist.bin": nmnist,
+    "prophesee.dat": prophesee,
+}
+"""A writer for every kind of file, by a name that it may have."""

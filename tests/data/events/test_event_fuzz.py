@@ -1,0 +1,105 @@
+"""Damaged event files: the readers give a recording that keeps its promises, or UserError.
+
+SRESNET_FUZZ_CASES is the number of cases of all tests here together, 2,000 if unset.
+"""
+
+import importlib.util
+import os
+import random
+import struct
+import tracemalloc
+
+import made_up_events as made_up
+import numpy as np
+import pytest
+
+from sresnet.data.events.read import parse_recording
+from sresnet.errors import UserError
+
+SEEDS = {name: write(made_up.events(40)) for name, write in made_up.FILES.items()}
+CASES = int(os.environ.get("SRESNET_FUZZ_CASES", "2000")) // len(SEEDS)
+SNIPPETS = [
+    *(struct.pack("<i", number) for number in (-1, -(1 << 31), (1 << 31) - 1, 1 << 28, 0, 1, 7, 1 << 16)),
+    *(struct.pack(">i", number) for number in ((1 << 31) - 1, 1 << 28, 1, 240 << 16)),
+    b"#",
+    b"\r\n",
+    b"\xff",
+    b"% Width 99999999999\n",
+    b"% Width 999999999\n% Height 999999999\n",
+    b"# AEChip: x.DAVIS346\r\n",
+    b"#Source 1: DAVIS640\r\n",
+    b"#!END-HEADER\r\n",
+    b'<!ENTITY a "aaaaaaaa">',
+    b"<attr/>",
+    b'key="sizeX" type="int">99999999999999999999<',
+]
+
+
+def damage(raw, rng):
+    data = bytearray(raw)
+    # Most of what can go wrong is in and just behind the header.
+    near = max(raw.rfind(b"\n"), raw.rfind(b"</dv>"), 0) + 60
+    for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
+        spot = rng.randrange(min(near, len(data)) + 1) if rng.random() < 0.5 else rng.randrange(len(data) + 1)
+        match rng.randrange(6):
+            case 0 if spot < len(data):
+                data[spot] ^= 1 << rng.randrange(8)
+            case 1 if rng.random() < 0.3:
+                data[spot:] = b""
+            case 2:
+                data[spot:spot] = rng.choice(SNIPPETS)
+            case 3:
+                data[spot:spot] = rng.randbytes(rng.randrange(1, 20))
+            case 4:
+                del data[spot : spot + rng.randrange(1, 20)]
+            case _:
+                piece = rng.choice(SNIPPETS)
+                data[spot : spot + len(piece)] = piece
+    return bytes(data) if rng.random() < 0.97 else raw[: near - 60] + rng.randbytes(rng.randrange(200))
+
+
+def check(recording):
+    count = len(recording)
+    assert count > 0
+    assert [len(column) for column in (recording.x, recording.y, recording.on)] == [count] * 3
+    assert [column.dtype.str for column in (recording.t, recording.x, recording.y, recording.on)] == [
+        "<i8",
+        "<u2",
+        "<u2",
+        "|b1",
+    ]
+    assert (np.diff(recording.t) >= 0).all()
+    assert int(recording.x.max()) < recording.width
+    assert int(recording.y.max()) < recording.height
+    assert all(number > 0 for number in recording.skipped.values())
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
+    if name.endswith("4") and not importlib.util.find_spec("aedat"):
+        pytest.skip("no decoder of AEDAT4")
+    rng = random.Random(name)
+    said: list[str] = []
+    accepted = {"error": 0, "skip": 0}
+    tracemalloc.start()
+    try:
+        for _ in range(CASES):
+            raw = damage(SEEDS[name], rng)
+            for damaged in accepted:
+                try:
+                    recording = parse_recording(raw, name, damaged=damaged)
+                except UserError as error:
+                    said.append(str(error))
+                else:
+                    accepted[damaged] += 1
+                    check(recording)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What a header claims is not made room for: the files have about 1,000 bytes.
+    assert most < 4 << 20
+    # Both happen, or the damage is too slight or too great to test anything; and skipping rescues some.
+    assert accepted["error"] >= CASES // 50
+    assert accepted["skip"] > accepted["error"]
+    assert len(said) >= CASES // 50
+    assert not [message for message in said if "\n" in message or "\0" in message]
