@@ -209,7 +209,8 @@ def filler(data):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.stdout.close()
+        process.wait()
 
 
 def wait_for(process, line):
