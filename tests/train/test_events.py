@@ -180,7 +180,7 @@ def test_recipes_of_table_13(size, stem):
         stem, 32, 38, 50,
     )  # fmt: skip
     assert recipe.data == EventConfig(frames=FrameConfig(by="time", size=size))
-    assert not (recipe.data.flip or recipe.data.shift or recipe.data.cutout)
+    assert (recipe.data.flip, recipe.data.shift, recipe.data.cutout) == (False, 0, 0)
     assert recipe.train == TrainConfig(milestones=(0.5, 0.7, 0.9))
     assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.learning_rate) == (70, 21, 0.0268)
 

@@ -48,7 +48,9 @@ def test_official_nmnist_zipped_and_not(tmp_path):
     folders = list_recordings(NMNIST, str(tmp_path / "folders"))
     zips = list_recordings(NMNIST, str(tmp_path / "zips"))
     for listing in (folders, zips):
-        assert [source.class_name for source in listing.sources] == [str(digit) for digit in range(10) for _ in "12"] * 2
+        assert [source.class_name for source in listing.sources] == [
+            str(digit) for digit in range(10) for _ in "12"
+        ] * 2
         assert [source.group for source in listing.sources] == ["train"] * 20 + ["test"] * 20
     assert np.array_equal(folders.read(folders.sources[7])[0].t, zips.read(zips.sources[7])[0].t)
     open_zip.cache_clear()
@@ -228,7 +230,9 @@ def test_every_set_has_a_line_and_a_usual_configuration():
         assert (config.name, config.split) == (name, EVENT_SETS[name][1][0])
 
 
-@pytest.mark.skipif(not (SHARED / "events" / "nmnist-small").is_dir(), reason="the real N-MNIST recordings are not here")
+@pytest.mark.skipif(
+    not (SHARED / "events" / "nmnist-small").is_dir(), reason="the real N-MNIST recordings are not here"
+)
 def test_real_recordings_are_found(tmp_path):
     import subprocess
     import sys

@@ -54,7 +54,8 @@ def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
 
     Raises:
         UserError: the package aedat is not installed, a header that cannot be read, no stream of events or several, a
-            packet that is not whole or does not decode, an impossible time, an address off the sensor, time that falls, or no events.
+            packet that is not whole or does not decode, an impossible time, an address off the sensor, time that falls,
+            or no events.
     """
     compression, end, streams, at = _header(data, name)
     skipped: dict[str, int] = {}
