@@ -63,8 +63,10 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
     is a circle, at even speed, around where the image fills the sensor. Beyond its edge the image goes on as it is
     there.
 
-    A pixel sees the logarithm of (intensity + dark), remembers it as it was at the start, and whenever what it sees is
-    a threshold above or below what it remembers, sends an event, ON or OFF, and remembers a threshold more or less.
+    A pixel sees the logarithm of (intensity + dark), remembers one value of it, and whenever what it sees is a
+    threshold above or below that, sends an event, ON or OFF, and remembers a threshold more or less. Before the first
+    microsecond all pixels have got used to the mean intensity of the image, and then to the image, unrecorded. (If
+    each began by remembering just what it saw, all would come back to that at the very end of a round, in a burst.)
     There is no refractory period, no latency, no limit of bandwidth. Colours become luminance; between pixels the
     image is interpolated bilinearly.
 
@@ -77,12 +79,14 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
         UserError: an image of another type or shape.
     """
     rng = np.random.default_rng(seed)
-    log_intensity = _one_round(_luminance(image), config)
+    intensity = _luminance(image)
+    log_intensity = _one_round(intensity, config)
     threshold = np.full(config.size**2, config.threshold)
     if config.threshold_spread:
         factor = 1 + config.threshold_spread * rng.standard_normal(config.size**2)
         threshold *= np.maximum(factor, 0.1)  # a threshold of 0 would never be done
-    t, pixel, on = _events(log_intensity, threshold, config)
+    grey = float(np.log(intensity.mean() + config.dark))
+    t, pixel, on = _events(log_intensity, grey, threshold, config)
     if config.noise_rate:
         count = int(rng.poisson(config.noise_rate * config.duration / 1e6 * config.size**2))
         t = np.concatenate([t, rng.integers(0, config.duration, count)])
@@ -132,10 +136,10 @@ def _bilinear(length: int, config: DVSConfig, shift: NDArray[np.float64]) -> NDA
 
 
 def _events(
-    log_intensity: NDArray[np.float64], threshold: NDArray[np.float64], config: DVSConfig
+    log_intensity: NDArray[np.float64], grey: float, threshold: NDArray[np.float64], config: DVSConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Time, pixel and polarity of the events of all rounds, in the order of the samples."""
-    remembered = log_intensity[0].copy()
+    remembered = grey + np.trunc((log_intensity[0] - grey) / threshold) * threshold
     steps, pixels, counts, levels = [], [], [], []
     # Which pixels cross how many thresholds at each step, and from which level; their events are made at the end.
     for now in range(1, config.loops * config.samples + 1):

@@ -1,0 +1,172 @@
+"""What recordings hold, in numbers."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sresnet.data.events.columns import Damaged
+from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """One recording."""
+
+    name: str
+    format: str
+    """One of the names in `read.FORMATS`; "" for a recording that was not read from a file."""
+    sensor: str
+    width: int
+    height: int
+    events: int
+    first: int
+    """Time of the first event in microseconds."""
+    last: int
+    """Time of the last one."""
+    on: int
+    """ON events; the others are OFF."""
+    active_pixels: int
+    """Pixels with an event at least."""
+    busiest_pixel: tuple[int, int]
+    """Column and row of the pixel with most events."""
+    busiest_events: int
+    """Its events."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """What else the file held, by kind."""
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first event to the last."""
+        return (self.last - self.first) / 1e6
+
+    @property
+    def rate(self) -> float:
+        """Events per second; infinite for events that are all at one time."""
+        return self.events / self.seconds if self.last > self.first else float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetFacts:
+    """Many recordings."""
+
+    by_class: dict[str, int]
+    """Recordings by class, in the order in which they came."""
+    sensors: dict[str, int]
+    """Recordings by sensor and size, such as {"DVS128, 128x128": 1000}."""
+    events: tuple[int, ...]
+    """Events of each recording, rising."""
+    seconds: tuple[float, ...]
+    """Duration of each recording, rising."""
+    skipped: dict[str, int]
+    """What else the files held, by kind."""
+    unreadable: tuple[str, ...]
+    """Why each file that could not be read could not be read."""
+
+    @property
+    def recordings(self) -> int:
+        """Those that could be read."""
+        return len(self.events)
+
+
+def describe_recording(recording: Recording, name: str = "", form: str = "") -> Facts:
+    """Facts of a recording with an event at least."""
+    pixel = recording.y.astype(np.int64) * recording.width + recording.x
+    counts = np.bincount(pixel)
+    busiest = int(counts.argmax())
+    return Facts(
+        name=name,
+        format=form,
+        sensor=recording.sensor,
+        width=recording.width,
+        height=recording.height,
+        events=len(recording),
+        first=int(recording.t[0]),
+        last=int(recording.t[-1]),
+        on=int(np.count_nonzero(recording.on)),
+        active_pixels=int(np.count_nonzero(counts)),
+        busiest_pixel=(busiest % recording.width, busiest // recording.width),
+        busiest_events=int(counts[busiest]),
+        skipped=recording.skipped,
+    )
+
+
+def describe_file(path: Path, *, damaged: Damaged = "error", chip: str = "") -> Facts:
+    """Facts of a file.
+
+    Raises:
+        UserError: as `read_recording`.
+    """
+    data = read_bytes(path)
+    recording = parse_recording(data, str(path), damaged=damaged, chip=chip)
+    return describe_recording(recording, str(path), format_of(data, str(path)))
+
+
+def find_recordings(folder: Path) -> list[tuple[str, Path]]:
+    """(class, file) of every recording below a folder, by name; the class is the path of the folder it lies in.
+
+    Hidden files and folders are ignored.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        within = path.relative_to(folder)
+        if path.suffix.lower() in EXTENSIONS and path.is_file() and not any(part[0] == "." for part in within.parts):
+            found.append((str(within.parent), path))
+    if not found:
+        raise UserError(f"{folder} holds no recordings ({', '.join(EXTENSIONS)}): give a folder that does")
+    return found
+
+
+def describe_folder(folder: Path, *, damaged: Damaged = "error", chip: str = "") -> SetFacts:
+    """Facts of all recordings below a folder, one in memory at a time; those that cannot be read are named.
+
+    Raises:
+        UserError: there is none.
+    """
+    return describe_set(to_read(find_recordings(folder), damaged=damaged, chip=chip))
+
+
+def to_read(
+    found: Iterable[tuple[str, Path]], *, damaged: Damaged, chip: str = ""
+) -> Iterator[tuple[str, Callable[[], Recording]]]:
+    """(class, function that reads the recording) of each (class, file)."""
+    for label, path in found:
+
+        def read(path: Path = path) -> Recording:
+            return read_recording(path, damaged=damaged, chip=chip)
+
+        yield label, read
+
+
+def describe_set(recordings: Iterable[tuple[str, Callable[[], Recording]]]) -> SetFacts:
+    """Facts of recordings that are read one after the other; those that cannot be read are named."""
+    by_class: Counter[str] = Counter()
+    sensors: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    events, seconds, unreadable = [], [], []
+    for label, read in recordings:
+        try:
+            recording = read()
+        except UserError as error:
+            unreadable.append(str(error))
+            continue
+        by_class[label] += 1
+        sensors[f"{recording.sensor}, {recording.width}x{recording.height}"] += 1
+        skipped.update(recording.skipped)
+        events.append(len(recording))
+        seconds.append(recording.seconds)
+    return SetFacts(
+        by_class=dict(by_class),
+        sensors=dict(sensors),
+        events=tuple(sorted(events)),
+        seconds=tuple(sorted(seconds)),
+        skipped=dict(skipped),
+        unreadable=tuple(unreadable),
+    )

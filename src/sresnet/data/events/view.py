@@ -1,0 +1,231 @@
+"""Pictures of a recording: frames, a raster and the rate of events, drawn with Pillow (extra `images`)."""
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+
+ENDINGS = (".png", ".gif")
+"""What a picture may be: everything on one page, or the frames one after the other."""
+
+# A dark grey that neither a light nor a dark page outshines; orange and blue are told apart by every kind of eye.
+_PAGE, _PANEL, _TEXT, _LINE = (38, 40, 44), (24, 25, 28), (222, 222, 218), (92, 95, 100)
+_ON, _OFF = (255, 170, 60), (80, 165, 255)
+_WIDTH, _LEFT, _RIGHT, _GAP = 1200, 76, 24, 8
+_RASTER, _CURVE, _ROW = 216, 96, 18
+
+
+def save_view(recording: Recording, path: Path, *, frames: int = 8, window: int = 0, title: str = "") -> None:
+    """Draw a recording into a file, `.png` (`draw`) or `.gif` (`animate`).
+
+    Raises:
+        UserError: another ending, frames fewer than 1 or more than 64, Pillow not installed, or a file that cannot
+            be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UserError(f"{path} does not end in {' or '.join(ENDINGS)}: choose one of them")
+    content = io.BytesIO()
+    if ending == ".png":
+        draw(recording, frames=frames, window=window, title=title).save(content, "PNG")
+    else:
+        first, *others = animate(recording, frames=frames, window=window)
+        # Real time, unless that is faster than the eye or slower than patience.
+        milliseconds = round(min(max(1000 * recording.seconds / frames, 60), 500))
+        first.save(content, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    write_whole(path, content.getvalue())
+
+
+def draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str = "") -> Any:
+    """A PIL image: frames in a row, below them every event by time and row, below that the rate of ON and OFF events.
+
+    Args:
+        recording: with an event at least.
+        frames: the recording is cut into so many parts of equal time; each frame shows the beginning of one.
+        window: microseconds that a frame shows; 0: the whole part, or where that would be a blur, so much that there
+            is about one event for every other pixel.
+        title: first line of the picture.
+    """
+    image_module, draw_module, font = _pillow()
+    parts = _windows(recording, frames, window)
+    columns = min(frames, 8)
+    side = (_WIDTH - _LEFT - _RIGHT - _GAP * (columns - 1)) // columns
+    cells = [_fit(picture, side, image_module) for picture in _pictures(recording, parts)]
+    tall = cells[0].height
+    rows = -(-frames // columns)
+    top = 10 + 2 * _ROW
+    raster_top = top + rows * (tall + _ROW + _GAP) + 12
+    curve_top = raster_top + _RASTER + 14
+    page = image_module.new("RGB", (_WIDTH, curve_top + _CURVE + 44), _PAGE)
+    pen = draw_module.Draw(page)
+
+    def write(x: float, y: float, text: str, anchor: str, fill: tuple[int, int, int] = _TEXT) -> None:
+        pen.text((x, y), text, fill=fill, font=font, anchor=anchor)
+
+    write(_LEFT, 10, title or recording.sensor, "la")
+    share = np.count_nonzero(recording.on) / len(recording)
+    write(
+        _LEFT,
+        10 + _ROW,
+        f"{recording.sensor}, {recording.width}x{recording.height}, {len(recording):,} events in "
+        f"{recording.seconds:.3g} s",
+        "la",
+    )
+    write(_WIDTH - _RIGHT, 10 + _ROW, f"OFF {1 - share:.0%}", "ra", _OFF)
+    write(_WIDTH - _RIGHT - 80, 10 + _ROW, f"ON {share:.0%}", "ra", _ON)
+    unit, divisor = ("s", 1e6) if recording.seconds >= 2 else ("ms", 1e3)
+    for index, (cell, (begin, end)) in enumerate(zip(cells, parts, strict=True)):
+        x = _LEFT + index % columns * (side + _GAP) + (side - cell.width) // 2
+        y = top + index // columns * (tall + _ROW + _GAP)
+        page.paste(cell, (x, y))
+        begin, end = ((moment - recording.t[0]) / divisor for moment in (begin, end))
+        write(x + cell.width / 2, y + tall + 3, f"{begin:.3g} to {end:.3g} {unit}", "ma")
+    wide = _WIDTH - _LEFT - _RIGHT
+    page.paste(_raster(recording, wide, image_module), (_LEFT, raster_top))
+    write(_LEFT - 8, raster_top, "0", "ra")
+    write(_LEFT - 8, raster_top + _RASTER / 2, "row", "rm")
+    write(_LEFT - 8, raster_top + _RASTER, f"{recording.height - 1}", "rd")
+    highest = _curve(pen, recording, (_LEFT, curve_top, _LEFT + wide, curve_top + _CURVE))
+    write(_LEFT - 8, curve_top, _short(highest), "ra")
+    write(_LEFT - 8, curve_top + _CURVE / 2, "events/s", "rm")
+    write(_LEFT - 8, curve_top + _CURVE, "0", "rd")
+    length = (recording.t[-1] - recording.t[0]) / divisor
+    for tick in _ticks(float(length)):
+        x = _LEFT + (wide - 1) * tick / length if length else _LEFT
+        pen.line([(x, curve_top + _CURVE), (x, curve_top + _CURVE + 4)], fill=_TEXT)
+        write(x, curve_top + _CURVE + 7, f"{tick:g}", "ma")
+    write(_LEFT + wide / 2, curve_top + _CURVE + 24, f"time ({unit})", "ma")
+    return page
+
+
+def animate(recording: Recording, *, frames: int = 8, window: int = 0) -> list[Any]:
+    """The frames of `draw` as PIL images, each some 256 pixels wide."""
+    image_module, _, _ = _pillow()
+    return [_fit(picture, 256, image_module) for picture in _pictures(recording, _windows(recording, frames, window))]
+
+
+def _pillow() -> tuple[Any, Any, Any]:
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        raise UserError("pictures need Pillow, which is not installed: run pip install 'sresnet[images]'") from None
+    return Image, ImageDraw, ImageFont.load_default(13)
+
+
+def _windows(recording: Recording, frames: int, window: int) -> list[tuple[int, int]]:
+    """First and last microsecond, not included, of what each frame shows."""
+    if not 1 <= frames <= 64:
+        raise UserError(f"frames {frames} is out of range: give 1 to 64")
+    if window < 0:
+        raise UserError(f"window {window} is less than 0: give microseconds, or 0 for a fitting one")
+    first, length = int(recording.t[0]), int(recording.t[-1] - recording.t[0]) + 1
+    edges = [first + length * index // frames for index in range(frames + 1)]
+    part = max(1, length // frames)
+    blur = len(recording) / frames / (recording.width * recording.height / 2)
+    shown = min(part, window) if window else max(1, round(part / max(1, blur)))
+    # A part that only rounding would cut is shown whole.
+    return [(begin, end if shown == part else min(begin + shown, end)) for begin, end in itertools.pairwise(edges)]
+
+
+def _pictures(recording: Recording, parts: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
+    """RGB [height, width, 3] of the events between two times each."""
+    counts = []
+    for begin, end in parts:
+        some = slice(*np.searchsorted(recording.t, (begin, end)))
+        size = (recording.height, recording.width)
+        counts.append(_counts(recording.y[some], recording.x[some], recording.on[some], size))
+    every = np.stack(counts)
+    return list(_colours(every))
+
+
+def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Events [2, rows, columns], OFF first."""
+    index = (on * size[0] + row.astype(np.int64)) * size[1] + column
+    return np.bincount(index, minlength=2 * size[0] * size[1]).reshape(2, *size)
+
+
+def _colours(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """RGB [..., rows, columns, 3] of counts [..., 2, rows, columns]; the brightest is the 98th of 100 busy pixels."""
+    some = counts[counts > 0]
+    most = float(np.percentile(some, 98)) if some.size else 1.0
+    # A square root, so that a single event is not lost beside many.
+    strength = np.sqrt(np.minimum(counts / most, 1))[..., None]
+    off, on = np.moveaxis(strength, -4, 0)
+    ground = np.array(_PANEL, dtype=float)
+    light = ground + off * (np.array(_OFF) - ground) + on * (np.array(_ON) - ground)
+    coloured: NDArray[np.uint8] = np.clip(light, 0, 255).astype(np.uint8)
+    return coloured
+
+
+def _fit(picture: NDArray[np.uint8], side: int, image_module: Any) -> Any:
+    """A picture as a PIL image at most `side` wide: whole pixels of it where it is enlarged, means where reduced."""
+    image = image_module.fromarray(picture)
+    if image.width <= side:
+        times = side // image.width
+        return image.resize((image.width * times, image.height * times), image_module.Resampling.NEAREST)
+    size = (side, max(1, round(image.height * side / image.width)))
+    return image.resize(size, image_module.Resampling.BOX)
+
+
+def _raster(recording: Recording, wide: int, image_module: Any) -> Any:
+    """Every event by time and row; where several fall onto a dot, the brighter it is."""
+    column = _bins(recording, wide)
+    # Small sensors: dots of several pixels, so that they are seen.
+    dot = max(1, _RASTER // recording.height)
+    across = min(dot, 3)
+    high = min(recording.height, _RASTER)
+    row = recording.y.astype(np.int64) * high // recording.height
+    picture = _colours(_counts(row, column // across, recording.on, (high, -(-wide // across))))
+    image = image_module.fromarray(picture)
+    image = image.resize((image.width * across, high * dot), image_module.Resampling.NEAREST)
+    panel = image_module.new("RGB", (wide, _RASTER), _PANEL)
+    panel.paste(image.resize((wide, _RASTER), image_module.Resampling.NEAREST), (0, 0))
+    return panel
+
+
+def _bins(recording: Recording, number: int) -> NDArray[np.int64]:
+    """Which of `number` equal parts of the time each event is in."""
+    length = max(1, int(recording.t[-1] - recording.t[0]))
+    share = (recording.t - recording.t[0]) / length
+    return np.minimum((share * number).astype(np.int64), number - 1)
+
+
+def _curve(pen: Any, recording: Recording, box: tuple[int, int, int, int]) -> float:
+    """Draw the rates of ON and OFF events into a box (left, top, right, bottom); returns the highest."""
+    left, top, right, bottom = box
+    pen.rectangle((left, top, right - 1, bottom - 1), fill=_PANEL)
+    number = 200
+    counts = np.bincount(recording.on * number + _bins(recording, number), minlength=2 * number).reshape(2, number)
+    highest = int(counts.max())
+    for series, colour in zip(counts, (_OFF, _ON), strict=True):
+        points = [
+            (left + (right - 1 - left) * (index + 0.5) / number, bottom - 1 - (bottom - top - 4) * count / highest)
+            for index, count in enumerate(series.tolist())
+        ]
+        pen.line(points, fill=colour, width=2)
+    pen.line([(left, bottom), (right, bottom)], fill=_LINE)
+    return highest * number / max(recording.seconds, 1e-6)
+
+
+def _ticks(length: float) -> list[float]:
+    """Round numbers from 0 to `length`, five to ten of them."""
+    if length <= 0:
+        return [0.0]
+    step = 10.0 ** np.floor(np.log10(length / 5))
+    step *= next(factor for factor in (1, 2, 5, 10) if length / (step * factor) <= 10)
+    return [float(step * index) for index in range(int(length / step) + 1)]
+
+
+def _short(number: float) -> str:
+    """12,345 as 12k."""
+    for least, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= least:
+            return f"{number / least:.3g}{letter}"
+    return f"{number:.3g}"
