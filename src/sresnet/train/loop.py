@@ -187,11 +187,15 @@ class Run:
                 return Outcome(state="stopped", folder=self.folder, step=self.position.step, result={})
         return self.finish()
 
+    def batch(self, indices: Tensor, step: int) -> Tensor:
+        """The network's input for training step `step`: the samples at `indices`, changed at random."""
+        return self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
+
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
         step, config = self.position.step, self.config
         labels = self.train_set.labels[indices]
-        x = self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
+        x = self.batch(indices, step)
         torch.manual_seed(seed_of("step", self.recipe.seed, step))  # for the Poisson encoders
         with precision_context(config.precision, self.device):
             outputs = self.model.forward_steps(x).float()
