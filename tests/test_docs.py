@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.cli import VERBS, EvaluateOptions, ImportOptions, TrainOptions, parse
+from sresnet.cli import DATA_VERBS, VERBS, EvaluateOptions, ImportOptions, PrepareOptions, TrainOptions, parse
 from sresnet.data import DATA_SETS
+from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
 from sresnet.train.recipe import Recipe
@@ -69,6 +70,10 @@ def check_command(line):
                 assert int(flags[at + 1]) > 0
                 flags = flags[:at] + flags[at + 2 :]
             parse(model_config(subject), flags, line, "")
+        case "data":
+            assert subject in DATA_VERBS
+            assert words[1] in USUAL
+            parse(PrepareOptions(data=USUAL[words[1]], num_steps=1), words[2:], line, "")
         case "predict":
             assert len(words) >= 2
         case _:
@@ -119,6 +124,8 @@ def test_readme_shows_every_verb():
         "sresnet info sresnet21",
         "sresnet finetune runs/first --data nothing",
         "sresnet evaluate",
+        "sresnet data prepare nothing",
+        "sresnet data prepare nmnist --data.frames.side 3",
     ],
 )
 def test_an_unknown_command_is_noticed(line):

@@ -157,4 +157,5 @@ def test_skipped_recordings_do_not_move_the_split(tmp_path):
     splits = opened(tmp_path, EventConfig(damaged="skip"))
     assert (len(whole.train), len(splits.train), len(splits.test)) == (180, 179, 20)
     assert splits.about["skipped_recordings"] == 1
+    assert splits.about["recordings"] == {"train": 179, "validation": 0, "test": 20}
     assert torch.equal(splits.test.batch(torch.arange(20)), whole.test.batch(torch.arange(20)))

@@ -15,8 +15,9 @@ from sresnet.errors import UserError
 class FrameFile:
     """An open file of uint8 clips of one shape, one after the other.
 
-    Clips are read by position, not through a memory map: that was as fast here, a file that is cut short is an error
-    and no SIGBUS, and what was read does not count as memory of this process.
+    Clips are read by position, not through a memory map: a file that is cut short is an error then and no SIGBUS, what
+    was read does not count as memory of this process, and a map saves nothing that a training step would notice
+    (`benchmarks/events.py`).
 
     Args:
         path: the file.
