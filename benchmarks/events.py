@@ -102,7 +102,6 @@ def cache_size(folder: Path | None, seconds: float) -> dict[str, Any]:
         by_position = fastest(lambda: file.read(numbers), seconds) / 21
         mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=(CLIPS, 50, 2, 64, 64))
         by_map = fastest(lambda: torch.from_numpy(mapped[numbers]), seconds) / 21
-        del mapped
     return {
         "recordings": list(contents),
         "events_per_recording": mean(events),
