@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.cli import DATA_VERBS, VERBS, EvaluateOptions, ImportOptions, PrepareOptions, TrainOptions, parse
+from sresnet.cli import (
+    DATA_VERBS,
+    VERBS,
+    DataInfoOptions,
+    DataViewOptions,
+    EvaluateOptions,
+    ImportOptions,
+    PrepareOptions,
+    TrainOptions,
+    parse,
+)
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
@@ -72,8 +82,12 @@ def check_command(line):
             parse(model_config(subject), flags, line, "")
         case "data":
             assert subject in DATA_VERBS
-            assert words[1] in USUAL
-            parse(PrepareOptions(data=USUAL[words[1]], num_steps=1), words[2:], line, "")
+            assert not flags[0].startswith("-")
+            if subject == "prepare":
+                options = PrepareOptions(data=USUAL[flags[0]], num_steps=1)
+            else:
+                options = {"info": DataInfoOptions, "view": DataViewOptions}[subject]()
+            parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
         case _:
@@ -126,6 +140,8 @@ def test_readme_shows_every_verb():
         "sresnet evaluate",
         "sresnet data prepare nothing",
         "sresnet data prepare nmnist --data.frames.side 3",
+        "sresnet data infer x.aedat",
+        "sresnet data info x.aedat --demaged skip",
     ],
 )
 def test_an_unknown_command_is_noticed(line):

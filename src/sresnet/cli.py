@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from sresnet.config import closest, to_dict
@@ -32,10 +32,13 @@ from sresnet.data import (
     usual_data,
 )
 from sresnet.data.events.cache import Prepared, Watch, prepare, windows
+from sresnet.data.events.columns import Damaged
+from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
 from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import event_splits
+from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SpikingNetwork, list_models, model_config
@@ -58,9 +61,11 @@ USAGE = """usage: sresnet VERB ...
   evaluate RUN        accuracy of a trained network, also with fewer time steps
   finetune RUN        train a trained network on other data
   predict RUN FILE    classify pictures or event recordings
-  data prepare NAME   make the frames of event recordings beforehand
   import FILE         turn a checkpoint of the paper's released code into a run
   info MODEL|RUN      layers, shapes, parameters and operations of a network
+  data info PATH      what an event recording, or a folder of them, holds
+  data view PATH      draw an event recording
+  data prepare NAME   make the frames of event recordings beforehand
   list                models, recipes, data sets
 
 sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
@@ -651,20 +656,6 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
     print(f"cache: {file.path}")
 
 
-DATA_VERBS: dict[str, Callable[[list[str]], int]] = {"prepare": prepare_verb}
-
-
-def data_verb(words: list[str]) -> int:
-    """`sresnet data VERB`."""
-    if wants_help(words):
-        print("usage: sresnet data prepare NAME --data-dir DIR [--field value ...]")
-        return 0
-    verb = first_word(words, "data verb", f"choose from {', '.join(DATA_VERBS)}")
-    if verb not in DATA_VERBS:
-        raise UserError(f"data verb {verb!r} is unknown: {closest(verb, list(DATA_VERBS))}")
-    return DATA_VERBS[verb](words[1:])
-
-
 def info_verb(words: list[str]) -> int:
     """`sresnet info MODEL|RUN [--field value ...]`."""
     if wants_help(words):
@@ -709,6 +700,119 @@ def info_verb(words: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataInfoOptions:
+    """Flags of `sresnet data info`."""
+
+    damaged: Damaged = "error"
+    """skip: leave out what is damaged in a file, and count it, instead of refusing the file."""
+    chip: str = ""
+    """Camera of AEDAT 2.0 and 3.1 files, such as DAVIS240, where their headers should not decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataViewOptions(DataInfoOptions):
+    """Flags of `sresnet data view`."""
+
+    out: str = ""
+    """Picture to write: .png for frames, raster and rates on one page, .gif for the frames one after the other."""
+    frames: int = 8
+    """Parts of equal time that the recording is cut into."""
+    window_ms: float = 0.0
+    """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
+
+
+def data_verb(words: list[str]) -> int:
+    """`sresnet data VERB PATH`."""
+    if wants_help(words):
+        print("usage: sresnet data VERB ...\n")
+        print("\n".join(f"{line}" for line in USAGE.splitlines() if line.startswith("  data ")))
+        print("\nsresnet data VERB --help explains the options.")
+        return 0
+    name = first_word(words, "what to do with data", f"choose from {', '.join(DATA_VERBS)}")
+    if name not in DATA_VERBS:
+        raise UserError(f"data verb {name!r} is unknown: {closest(name, list(DATA_VERBS))}")
+    return DATA_VERBS[name](words[1:])
+
+
+def data_info_verb(words: list[str]) -> int:
+    """`sresnet data info PATH`: what an event recording, or a folder of them, holds."""
+    path, options = path_and_options(words, DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
+    if not path.is_dir():
+        print_facts(describe_file(path, damaged=options.damaged, chip=options.chip))
+        return 0
+    found = find_recordings(path)
+    shown = track(found, "reading", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    print_set_facts(path, describe_set(to_read(shown, damaged=options.damaged, chip=options.chip)))
+    return 0
+
+
+def data_view_verb(words: list[str]) -> int:
+    """`sresnet data view PATH --out FILE`: draw an event recording, as .png or .gif."""
+    path, options = path_and_options(words, DataViewOptions(), "view", "Draw an event recording.")
+    if not options.out:
+        raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
+    if not 0 <= options.window_ms < float("inf"):
+        raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
+    recording = read_recording(path, damaged=options.damaged, chip=options.chip)
+    window = round(1000 * options.window_ms)
+    save_view(recording, Path(options.out), frames=options.frames, window=window, title=path.name)
+    print(f"{len(recording):,} events of {path} drawn into {options.out}")
+    return 0
+
+
+def path_and_options(words: list[str], options: C, verb: str, description: str) -> tuple[Path, C]:
+    """The path in front of the flags of `sresnet data VERB`, and the flags."""
+    path = "PATH" if wants_help(words) else first_word(words, "path", "give a recording, or a folder of recordings")
+    rest = words if wants_help(words) else words[1:]
+    return Path(path), parse(options, rest, f"sresnet data {verb} {path}", description)
+
+
+def print_facts(facts: Facts) -> None:
+    """A recording, a line for each kind of fact."""
+    column, row = facts.busiest_pixel
+    print(f"file: {facts.name}")
+    print(f"format: {facts.format}")
+    print(f"sensor: {facts.sensor}, {facts.width}x{facts.height}")
+    print(f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON")
+    print(f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds")
+    print(f"rate: {facts.rate:,.0f} events/s")
+    print(f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}")
+    print(f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events")
+    print(f"skipped: {counted(facts.skipped)}")
+
+
+def print_set_facts(folder: Path, facts: SetFacts) -> None:
+    """A folder of recordings: in all, by class, and what could not be read."""
+    print(f"folder: {folder}")
+    print(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
+    for label, count in facts.by_class.items():
+        print(f"  {label:24} {count:,}")
+    if facts.recordings:
+        print(f"sensors: {counted(facts.sensors)}")
+        events, seconds = facts.events, facts.seconds
+        middle = facts.recordings // 2
+        print(f"events: {sum(events):,}; least {events[0]:,}, median {events[middle]:,}, most {events[-1]:,}")
+        least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
+        print(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
+        print(f"skipped: {counted(facts.skipped)}")
+    print(f"unreadable: {len(facts.unreadable):,}")
+    for reason in facts.unreadable:
+        print(f"  {reason}")
+
+
+def counted(kinds: dict[str, int]) -> str:
+    """Names with their numbers."""
+    return "; ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "nothing"
+
+
+DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_verb,
+    "info": data_info_verb,
+    "view": data_view_verb,
+}
+
+
 def list_verb(words: list[str]) -> int:
     """`sresnet list`."""
     if words and not wants_help(words):
@@ -731,7 +835,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "finetune": finetune_verb,
     "predict": predict_verb,
     "import": import_verb,
-    "data": data_verb,
     "info": info_verb,
+    "data": data_verb,
     "list": list_verb,
 }

@@ -4,7 +4,7 @@ Two files for each data set and choice of options: the clips, uint8 [clips, T, 2
 JSON file that says what they are. The second is written last, so where it is, the first is whole.
 
 Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, so 10,000 of them
-4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/event-sets.md.
+4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/events.md.
 """
 
 import contextlib

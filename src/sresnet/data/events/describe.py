@@ -33,7 +33,7 @@ class Facts:
     active_pixels: int
     """Pixels with an event at least."""
     busiest_pixel: tuple[int, int]
-    """Column and row of the pixel with most events."""
+    """Column and row of the pixel with most events, the uppermost if there are several."""
     busiest_events: int
     """Its events."""
     skipped: dict[str, int] = field(default_factory=dict)
