@@ -47,6 +47,12 @@ DVS_CIFAR10 = Recipe(
     train=replace(FEW_STEPS, epochs=70, batch_size=32),
 )
 
+CIFAR10_DVS_SIM = replace(
+    DVS_CIFAR10,
+    model=replace(S_RESNET20, in_channels=2, num_steps=8),
+    data=replace(USUAL["cifar10-dvs-sim"], validation=0.1, flip=True, shift=4, shift_fill="zero"),
+)
+
 EVENT_FOLDER = Recipe(
     model=SResNetConfig(depth=14, base_filters=16, in_channels=2, num_steps=8, surrogate_height=1.0, downsample="max"),
     data=replace(USUAL["event-folder"], flip=True, shift=4, shift_fill="zero"),
@@ -84,6 +90,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "digits-dvs": ("S-ResNet8, T = 5, on simulated recordings of scikit-learn's digits: a minute", DIGITS_DVS),
     "nmnist": ("S-ResNet8, T = 8, 17x17 frames of N-MNIST", NMNIST),
     "dvs-cifar10": ("S-ResNet20, T = 10, 64x64 frames of DVS-CIFAR10, a tenth held out", DVS_CIFAR10),
+    "cifar10-dvs-sim": ("S-ResNet20, T = 8, on simulated recordings of CIFAR-10, a tenth held out", CIFAR10_DVS_SIM),
     "event-folder": ("S-ResNet14, T = 8, 32x32 frames of your own recordings: --data-dir DIR/CLASS/FILE", EVENT_FOLDER),
     "paper-cifar10": (
         "S-ResNet38, 32 filters, boosting, T = 50, 70 epochs: Table 7, 93.77 %",

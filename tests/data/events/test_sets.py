@@ -4,9 +4,12 @@ from pathlib import Path
 import made_up_sets as made_up
 import numpy as np
 import pytest
+import torch
 
-from sresnet.data import DATA_SETS, EventConfig
-from sresnet.data.events.sets import CIFAR10_CLASSES, EVENT_SETS, USUAL, list_recordings, open_zip
+from sresnet.data import DATA_SETS, EventConfig, ImageSet
+from sresnet.data.events import sets
+from sresnet.data.events.sets import CIFAR10_CLASSES, EVENT_SETS, USUAL, list_recordings
+from sresnet.data.events.simulate import simulate
 from sresnet.errors import UserError
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -30,7 +33,6 @@ def test_folders_and_zip_files_of_dvs_cifar10_hold_the_same(tmp_path):
         assert np.array_equal(recording.t, again.t)
         assert np.array_equal(recording.x, again.x)
         assert digest == same
-    open_zip.cache_clear()
 
 
 @pytest.mark.parametrize("place", ["extract", "download", "CIFAR10DVS"])
@@ -53,7 +55,6 @@ def test_official_nmnist_zipped_and_not(tmp_path):
         ] * 2
         assert [source.group for source in listing.sources] == ["train"] * 20 + ["test"] * 20
     assert np.array_equal(folders.read(folders.sources[7])[0].t, zips.read(zips.sources[7])[0].t)
-    open_zip.cache_clear()
 
 
 @pytest.mark.parametrize("below", ["", "NMNISTsmall"])
@@ -111,6 +112,21 @@ def test_simulated_digits_are_the_digits_with_their_split():
     first, again = (listing.read(listing.sources[3]) for _ in range(2))
     assert np.array_equal(first[0].t, again[0].t)
     assert (first[0].width, first[1]) == (16, "")
+
+
+def test_simulated_cifar10(monkeypatch):
+    def part(count, seed):
+        images = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(seed))
+        return ImageSet(images=images.to(torch.uint8), labels=torch.arange(count) % 10, class_names=CIFAR10_CLASSES)
+
+    monkeypatch.setattr(sets, "load_cifar", lambda name, data_dir: (part(20, 0), part(4, 1)))
+    listing = list_recordings(USUAL["cifar10-dvs-sim"], "somewhere")
+    assert [source.group for source in listing.sources] == ["train"] * 20 + ["test"] * 4
+    assert [source.class_name for source in listing.sources[-4:]] == ["airplane", "automobile", "bird", "cat"]
+    recording, _ = listing.read(listing.sources[21])
+    assert recording.width == 32
+    expected = simulate(part(4, 1).images[1].numpy(), USUAL["cifar10-dvs-sim"].simulation, 21)
+    assert np.array_equal(recording.t, expected.t)
 
 
 def write(path):
@@ -180,7 +196,6 @@ def test_what_is_wrong_with_a_folder(tmp_path, make, config, words):
     make(tmp_path)
     with pytest.raises(UserError, match=words):
         list_recordings(config, str(tmp_path))
-    open_zip.cache_clear()
 
 
 def test_without_a_folder():
@@ -203,7 +218,6 @@ def test_a_member_whose_bytes_are_damaged(tmp_path):
     listing = list_recordings(EventConfig(), str(tmp_path / "zips"))
     with pytest.raises(UserError, match="airplane.zip/airplane/cifar10_airplane_0.aedat cannot be read"):
         listing.read(listing.sources[0])
-    open_zip.cache_clear()
 
 
 @pytest.mark.parametrize(

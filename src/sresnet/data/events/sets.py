@@ -6,7 +6,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
@@ -107,7 +106,9 @@ USUAL: dict[str, EventConfig] = {
     "nmnist": EventConfig(name="nmnist", split="official"),
     "event-folder": EventConfig(name="event-folder", split="random90", frames=FrameConfig(size=32)),
     "digits-dvs": EventConfig(name="digits-dvs", split="images", simulation=DVSConfig(size=16, amplitude=2.0)),
-    "cifar10-dvs-sim": EventConfig(name="cifar10-dvs-sim", split="images"),
+    "cifar10-dvs-sim": EventConfig(
+        name="cifar10-dvs-sim", split="images", simulation=DVSConfig(size=32, amplitude=2.0, loops=2, duration=200_000)
+    ),
 }
 """Where recipes, fine-tuning and `sresnet data prepare` start from."""
 
@@ -166,16 +167,23 @@ def list_recordings(config: EventConfig, data_dir: str) -> Listing:
     if len(found) < 2:
         raise UserError(f"{root} has recordings of {len(found)} class: two at least can be told apart")
 
+    opened: dict[Path, zipfile.ZipFile] = {}
+
     def read(source: Source) -> tuple[Recording, str]:
-        content = read_bytes(source)
+        content = read_bytes(source, opened)
         recording = parse_recording(content, source.name, damaged=config.damaged)
         return recording, hashlib.blake2b(content, digest_size=16).hexdigest()
 
     return Listing(sources=sources, class_names=names, read=read)
 
 
-def read_bytes(source: Source) -> bytes:
+def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile]) -> bytes:
     """The bytes of a recording, from its file or zip file.
+
+    Args:
+        source: the recording.
+        opened: the zip file that is open, changed here: members are read one after the other, and the list of a large
+            zip file takes its time.
 
     Raises:
         UserError: it cannot be read, or does not unpack.
@@ -184,7 +192,11 @@ def read_bytes(source: Source) -> bytes:
     try:
         if not source.member:
             return source.path.read_bytes()
-        archive = open_zip(source.path)
+        if source.path not in opened:
+            while opened:
+                opened.popitem()[1].close()
+            opened[source.path] = open_zip(source.path)
+        archive = opened[source.path]
         if archive.getinfo(source.member).file_size > _LARGEST_MEMBER:
             raise UserError(f"{source.name} unpacks to more than 1 GiB: that is no recording of this data set")
         return archive.read(source.member)
@@ -193,9 +205,8 @@ def read_bytes(source: Source) -> bytes:
         raise UserError(f"{source.name} cannot be read ({reason}): replace it or take it away") from None
 
 
-@lru_cache(maxsize=2)
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """An open zip file; the last ones stay open, since members are read one after the other.
+    """A zip file.
 
     Raises:
         UserError: it is no whole zip file.
@@ -327,11 +338,12 @@ def sources_of_folder(root: Path, folder: Path, class_name: str, group: str = ""
 
 def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
     """All recordings in a zip file, by name; the class is `class_name`, or the folder that a member is in."""
-    members = sorted(
-        member
-        for member in open_zip(path).namelist()
-        if is_recording(PurePosixPath(member)) and "__MACOSX" not in PurePosixPath(member).parts
-    )
+    with open_zip(path) as archive:
+        members = sorted(
+            member
+            for member in archive.namelist()
+            if is_recording(PurePosixPath(member)) and "__MACOSX" not in PurePosixPath(member).parts
+        )
     if not members:
         raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
     for member in members:
