@@ -604,9 +604,13 @@ RELEASED_EVENTS = EventConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(Place):
+class PrepareOptions:
     """Flags of `sresnet data prepare`."""
 
+    data_dir: str = ""
+    """Folder of the data set."""
+    cache_dir: str = ""
+    """Where the frames are kept; by default ~/.cache/sresnet/frames."""
     data: EventConfig
     """Data set and frames; split, held-out part and augmentation do not change what is made."""
     num_steps: int
