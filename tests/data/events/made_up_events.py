@@ -30,8 +30,8 @@ def aedat2(listed, header=DVS128, word=dvs128_word):
 
 
 def aedat2_davis(listed):
-    """With samples of a frame and of the inertial sensor, and a synchronisation pulse, after every event."""
-    others = [1 << 31 | 5 << 22 | 1 << 10 | 77, 1 << 31 | 3 << 10 | 9, 1 << 10 | 4]
+    """With two samples of a frame, one of the inertial sensor and a synchronisation pulse after every event."""
+    others = [1 << 31 | 5 << 22 | 77, 1 << 31 | 5 << 22 | 1 << 10 | 77, 1 << 31 | 3 << 10 | 9, 1 << 10 | 4]
     records = []
     for t, x, y, on in listed:
         records += [(davis240_word(x, y, on), t), *((word, t) for word in others)]

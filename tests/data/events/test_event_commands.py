@@ -28,7 +28,7 @@ def test_info_of_a_file(files, capsys):
         "rate: 10,008 events/s",
         "pixels with events: 34 of 43,200",
         "busiest pixel: column 3, row 1, 36 events",
-        "skipped: frame: 1,200; imu: 1,200; trigger: 1,200",
+        "skipped: frame: 2,400; imu: 1,200; trigger: 1,200",
     ]
 
 

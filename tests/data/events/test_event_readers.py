@@ -17,7 +17,7 @@ from sresnet.errors import UserError
 SOME = made_up.events()
 # Other records that the writers put into a file of SOME.
 ALONGSIDE = {
-    "davis.aedat": {"frame": 12, "imu": 12, "trigger": 12},
+    "davis.aedat": {"frame": 24, "imu": 12, "trigger": 12},
     "three.aedat": {"special": 1, "imu": 6},
     "four.aedat4": {"imu packet": 3},
 }
@@ -78,7 +78,7 @@ def test_blocks_join_without_a_seam(count):
     wide = made_up.events(count, width=240, height=180, step=3)
     recording = parse_recording(made_up.aedat2_davis(wide), "x.aedat")
     assert listed(recording) == wide
-    assert recording.skipped == {"frame": count, "imu": count, "trigger": count}
+    assert recording.skipped == {"frame": 2 * count, "imu": count, "trigger": count}
 
 
 def test_corners_of_the_sensor():
@@ -172,6 +172,12 @@ def test_the_smallest_sensor_that_holds_nearly_all():
         assert parse_recording(made_up.prophesee(many, header=old), "x.dat").sensor == sensor
 
 
+def test_an_event_may_begin_like_a_header():
+    """N-Caltech101: column 37 and row 32 are the bytes of "% "."""
+    first = [(5, 37, 32, True), *made_up.events(width=200, height=180)]
+    assert listed(parse_recording(made_up.nmnist(first), "x.bin")) == first
+
+
 def test_prophesee_before_version_2():
     words = b"".join(struct.pack("<II", t, on << 17 | y << 9 | x) for t, x, y, on in SOME)
     assert listed(parse_recording(b"% Version 1\n\x00\x08" + words, "x.dat")) == SOME
@@ -187,7 +193,7 @@ def test_invalid_events_of_aedat3_are_counted():
 # Damage. The byte at which event `index` of a file begins, by kind of file:
 FIRST_BYTE = {
     "dvs128.aedat": lambda index: len(made_up.DVS128) + 8 * index,
-    "davis.aedat": lambda index: len(made_up.DAVIS240) + 32 * index,
+    "davis.aedat": lambda index: len(made_up.DAVIS240) + 40 * index,
     "nmnist.bin": lambda index: 5 * index,
     "prophesee.dat": lambda index: len(made_up.prophesee([])) + 8 * index,
     # Header, a special packet of one event; packets of five events, each followed by two of 36 bytes.
@@ -293,6 +299,12 @@ def test_packets_that_cannot_be():
     recording = parse_recording(bytes(raw), "x.aedat", damaged="skip")
     assert listed(recording) == SOME[:5]
     assert recording.skipped["damaged bytes"] == len(raw) - start
+    for size in (0, -36):  # of a packet that is only counted; going back by so much would never end
+        raw = made_up.aedat3(SOME) + made_up.aedat3_packet(3, [bytes(36)])
+        start = len(raw) - 64
+        raw = raw[: start + 4] + struct.pack("<i", size) + raw[start + 8 :]
+        with pytest.raises(UserError, match=f"the packet at byte {start:,} has 1 events of {size} bytes"):
+            parse_recording(raw, "x.aedat")
     pytest.importorskip("aedat")
     start = FIRST_BYTE["four.aedat4"](5)
     raw = bytearray(made_up.aedat4(SOME))
@@ -366,7 +378,7 @@ def test_no_events(name):
         (b"PK\x03\x04", "x.aedat", "begins with b'PK"),
         (b"\x89PNG", "x.png", "is no event file"),
         (b"% Version 2\n", "x.dat", "ends inside its header"),
-        (b"% Version 2", "x.dat", "ends inside its header"),
+        (b"% Version 2", "x.dat", "events of type 0x25"),
         (b"% Version 2\n\x28\x08", "x.dat", "events of type 0x28 and 8 bytes"),
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "x.aedat", "has no line #!END-HEADER"),
         (b"#!AER-DAT3.1\r\n#Format: Compressed\r\n#!END-HEADER\r\n", "x.aedat", "format 'Compressed'"),

@@ -11,6 +11,9 @@ from sresnet.data.events.columns import Columns, Damaged, count_incomplete, fini
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
+# Text up to the end of the line: an N-MNIST file may begin with the byte of "%" too.
+HEADER_LINE = re.compile(rb"%[\t\x20-\x7e]*\r?\n")
+
 _RECORD = 8
 # 0x00 is what the older software calls the same thing.
 _CHANGE_EVENTS = (0x00, 0x0C)
@@ -72,13 +75,10 @@ def _header(data: bytes) -> tuple[dict[str, int], int]:
     """Whole numbers of the header by name in lower case, and the byte behind it."""
     fields: dict[str, int] = {}
     at = 0
-    while data[at : at + 1] == b"%":
-        end = data.find(b"\n", at)
-        if end < 0:
-            return fields, len(data)
-        if match := re.match(rb"%\s*(\w+)\s+(\d{1,9})\s*$", data[at:end]):
-            fields[match[1].decode("ascii", "replace").lower()] = int(match[2])
-        at = end + 1
+    while line := HEADER_LINE.match(data, at):
+        if match := re.match(rb"%\s*(\w+)\s+(\d{1,9})\s*$", line[0]):
+            fields[match[1].decode("ascii").lower()] = int(match[2])
+        at = line.end()
     return fields, at
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sresnet.data.events import aedat2, aedat3, aedat4
+from sresnet.data.events import aedat2, aedat3, aedat4, prophesee
 from sresnet.data.events.aedat2 import parse_aedat2
 from sresnet.data.events.aedat3 import parse_aedat3
 from sresnet.data.events.aedat4 import parse_aedat4
@@ -79,7 +79,7 @@ def format_of(data: bytes, name: str) -> str:
         version = data[9:12].decode("latin-1")
         raise UserError(f"{name} is AEDAT {version!r}, which is not read: convert it to AEDAT 2.0, 3.1 or 4.0")
     ending = Path(name).suffix.lower()
-    if data.startswith(b"% ") or ending == ".dat":
+    if prophesee.HEADER_LINE.match(data) or ending == ".dat":
         return FORMATS[4]
     if ending in (".bin", ".bs2"):
         return FORMATS[3]
