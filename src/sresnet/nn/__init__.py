@@ -7,7 +7,7 @@ from sresnet.nn.norm import BNTT, NoNorm, NormConfig, TimeAveragedNorm, make_nor
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.signal import LayerRecord, Signal, Trace
-from sresnet.nn.time import over_time
+from sresnet.ops.time import over_time
 
 __all__ = [
     "BNTT",

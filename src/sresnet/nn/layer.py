@@ -1,6 +1,6 @@
 """Convolutions, and the layers that have no residual connection."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, make_neuron
 from sresnet.nn.norm import Norm, NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
-from sresnet.nn.time import over_time
 from sresnet.ops.bntt_lif import bntt_lif
+from sresnet.ops.conv_bntt_lif import conv_bntt_lif
+from sresnet.ops.time import over_time
 
 PoolKind = Literal["max", "avg"]
 
@@ -27,49 +28,74 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
 
 
 def fire(
-    x: Tensor,
+    convolution: nn.Conv2d,
+    x: Signal,
     norm: Norm,
     neuron: Neuron | Rectifier,
     trace: Trace | None = None,
     *,
     charge: Tensor | None = None,
-    added: Tensor | None = None,
+    added: Signal | None = None,
     hand_on: bool = False,
 ) -> Signal:
-    """What lies behind a convolution: norm, residual current, neurons, residual spikes.
+    """One layer: convolution, norm, residual current, neurons, residual spikes.
 
-        current = norm(x) + charge
-        spikes  = neuron(current) + added
+        current = norm(convolution(x.spikes)) + charge
+        spikes  = neuron(current) + added.spikes
 
-    One op does it all, except where somebody wants to see the membranes in between.
+    One op does it all, except where somebody wants to see what is in between.
 
     Args:
-        x: output of the convolution [T, N, C, H, W].
-        norm, neuron: modules of the layer.
+        convolution, norm, neuron: modules of the layer; the convolution has no bias.
+        x: what the layer before sends.
         trace: see `Trace`.
-        charge, added: [T, N, C, H, W]; None is zero.
+        charge: residual current [T, N, C, H, W]; None is zero.
+        added: residual spikes; None is zero.
         hand_on: give the current too; it is None otherwise.
     """
     if isinstance(neuron, Rectifier) or (trace and neuron in trace.wanted):
-        current = norm(x.to(torch.promote_types(x.dtype, torch.float32)), trace)
+        y = over_time(convolution, x.spikes)
+        current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), trace)
         current = current if charge is None else current + charge
         spikes = neuron(current, trace)
         if added is not None:
-            spikes = spikes + added
+            spikes = spikes + added.spikes
             if trace:
                 trace.sends(neuron, spikes)
         return Signal(spikes, current if hand_on else None)
-    output, handed_on, v = bntt_lif(
-        x,
-        **norm.arguments(x.shape[0], trace),
+    arguments = {
+        **norm.arguments(x.spikes.shape[0], trace),
         **neuron.arguments(trace),
-        charge=charge,
-        added=added,
-        need_current=hand_on,
-    )
+        "charge": charge,
+        "added": None if added is None else added.spikes,
+        "need_current": hand_on,
+    }
+    packed = None
+    if is_watched(convolution):
+        output, current, v = bntt_lif(over_time(convolution, x.spikes), **arguments)
+    else:
+        output, current, v, packed = conv_bntt_lif(
+            x.spikes,
+            convolution.weight,
+            **geometry(convolution),
+            packed=x.packed,
+            added_packed=None if added is None else added.packed,
+            **arguments,
+        )
     if trace:
         trace.v[neuron] = v
-    return Signal(output, handed_on)
+    return Signal(output, current, packed)
+
+
+def is_watched(convolution: nn.Conv2d) -> bool:
+    """Somebody's hook waits for the convolution to be called as a module, or it is a module of another kind."""
+    hooks = (convolution._forward_hooks, convolution._forward_pre_hooks, convolution._backward_hooks)
+    return type(convolution) is not nn.Conv2d or any(hooks)
+
+
+def geometry(convolution: nn.Conv2d) -> dict[str, Any]:
+    """What ops need of a convolution besides its weight."""
+    return {"stride": convolution.stride, "padding": convolution.padding}
 
 
 class SpikingLayer(nn.Module):
@@ -102,7 +128,7 @@ class SpikingLayer(nn.Module):
         self.neuron = make_neuron(neuron, shared_leak)
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        return fire(over_time(self.conv, x.spikes), self.norm, self.neuron, trace, hand_on=self.hand_on)
+        return fire(self.conv, x, self.norm, self.neuron, trace, hand_on=self.hand_on)
 
 
 class Pool(nn.Module):

@@ -4,15 +4,16 @@ import math
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sresnet.config import closest
 from sresnet.errors import UserError
-from sresnet.nn.layer import conv, fire
+from sresnet.nn.layer import conv, fire, geometry, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
-from sresnet.nn.norm import NormConfig, make_norm
+from sresnet.nn.norm import NoNorm, NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
-from sresnet.nn.time import over_time
+from sresnet.ops.conv_bntt_lif import conv_batch_norm
+from sresnet.ops.time import over_time
 
 Connection = Literal["s2s", "s2m", "v2v", "none"]
 SkipKind = Literal["plain", "spiking", "tdbn", "learned"]
@@ -57,14 +58,32 @@ class Skip(nn.Module):
         self.neuron = make_neuron(neuron, shared_leak) if kind == "spiking" and changes_shape else None
         self.weight = nn.Parameter(torch.ones(out_channels, 1, 1)) if kind == "learned" else None
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
+        """What the path makes of x.spikes."""
         if self.conv is not None:
-            x = over_time(self.conv, x if self.pick == 1 else x[..., :: self.pick, :: self.pick])
-        if self.norm is not None:
-            x = self.norm(x, trace)
+            x = self.convolved(x, trace)
+        elif self.norm is not None:
+            x = Signal(self.norm(x.spikes, trace), None)
         if self.neuron is not None:
-            x = self.neuron(x, trace)
-        return x if self.weight is None else self.weight * x
+            x = Signal(self.neuron(x.spikes, trace), None)
+        return x if self.weight is None else Signal(self.weight * x.spikes, None)
+
+    def convolved(self, x: Signal, trace: Trace | None) -> Signal:
+        """Convolution and norm."""
+        assert self.conv is not None
+        if self.pick > 1:
+            x = Signal(x.spikes[..., :: self.pick, :: self.pick], None)
+        if self.norm is None or isinstance(self.norm, NoNorm) or is_watched(self.conv):
+            y = over_time(self.conv, x.spikes)
+            return Signal(y if self.norm is None else self.norm(y, trace), None)
+        y = conv_batch_norm(
+            x.spikes,
+            self.conv.weight,
+            **geometry(self.conv),
+            packed=x.packed,
+            **self.norm.arguments(x.spikes.shape[0], trace),
+        )
+        return Signal(y, None)
 
 
 class ResidualBlock(nn.Module):
@@ -120,17 +139,17 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        hidden = fire(over_time(self.conv1, x.spikes), self.norm1, self.neuron1, trace)
-        y = over_time(self.conv2, hidden.spikes)
+        hidden = fire(self.conv1, x, self.norm1, self.neuron1, trace)
+        layer = (self.conv2, hidden, self.norm2, self.neuron2, trace)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
-            return fire(y, self.norm2, self.neuron2, trace, charge=self.threshold * self.skip(x.spikes, trace))
+            return fire(*layer, charge=self.threshold * self.skip(x, trace).spikes)
         if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is handed on
             if x.current is None:
                 raise UserError("v2v passes currents on, and the layer before gives none: build it with hand_on=True")
-            return fire(y, self.norm2, self.neuron2, trace, charge=self.skip(x.current, trace), hand_on=True)
+            return fire(*layer, charge=self.skip(Signal(x.current, None), trace).spikes, hand_on=True)
         if self.connection == "s2s":  # Eqs. 10, 13: skip spikes join the output
-            return fire(y, self.norm2, self.neuron2, trace, added=self.skip(x.spikes, trace))
-        return fire(y, self.norm2, self.neuron2, trace)
+            return fire(*layer, added=self.skip(x, trace))
+        return fire(*layer)
 
     def extra_repr(self) -> str:
         return self.connection

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from sresnet.ops.conv_bntt_lif import Packed
+
 
 class Signal(NamedTuple):
     """What one layer hands to the next."""
@@ -13,6 +15,8 @@ class Signal(NamedTuple):
     """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""
     current: Tensor | None
     """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where nobody asks."""
+    packed: Packed | None = None
+    """The spikes in bits, for layers that keep them for the backward pass; None where that is not possible."""
 
 
 class LayerRecord(NamedTuple):

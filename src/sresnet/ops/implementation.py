@@ -7,7 +7,7 @@ from typing import Literal
 from sresnet.config import closest
 from sresnet.errors import UserError
 
-IMPLEMENTATIONS = ("fastest", "reference")
+IMPLEMENTATIONS = ("fastest", "low-memory", "reference")
 _chosen = "fastest"
 
 
@@ -16,9 +16,16 @@ def reference_chosen() -> bool:
     return _chosen == "reference"
 
 
+def low_memory_chosen() -> bool:
+    """Inside `implementation("low-memory")`."""
+    return _chosen == "low-memory"
+
+
 @contextlib.contextmanager
-def implementation(name: Literal["fastest", "reference"]) -> Iterator[None]:
-    """Ops called inside run `name`: "reference" is the plain PyTorch that defines them. For the whole process.
+def implementation(name: Literal["fastest", "low-memory", "reference"]) -> Iterator[None]:
+    """Ops called inside run `name`, for the whole process.
+
+    "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more.
 
     Raises:
         UserError: another name.

@@ -5,8 +5,9 @@ Inside, tensors are rows [T, N, H, W, C], channels last; seen from outside they 
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from sresnet.ops.surrogate import SURROGATES, Surrogate
 SOURCE = Path(__file__).with_name("kernel.cpp")
 SHAPES = {surrogate: name for name, surrogate in SURROGATES.items()}
 KINDS = [*SURROGATES, "none"]  # the kernel's enum Surrogate; none: no neurons, the output is the current
+NO_NEURONS = ("none", 1.0, 1.0, 1.0)
 
 LIBRARY = torch.library.Library("sresnet", "FRAGMENT")
 LIBRARY.define(
@@ -46,9 +48,11 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
     flag, size, memory, real = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
     shape: list[Any] = [flag, *[size] * 5]
     constants: list[Any] = [flag, ctypes.c_double, real, real, flag]
-    kernel.bntt_lif_forward.argtypes = [*shape, *[memory] * 11, *constants, ctypes.c_int]
+    kernel.bntt_lif_forward.argtypes = [*shape, *[memory] * 12, *constants, ctypes.c_int]
     kernel.bntt_lif_backward.argtypes = [*shape, *[memory] * 16, *constants, flag, ctypes.c_int, real, real, real]
-    kernel.bntt_lif_forward.restype = kernel.bntt_lif_backward.restype = None
+    kernel.spikes_unpack.argtypes = [ctypes.c_int, size, size, ctypes.POINTER(memory), size, memory, memory]
+    kernel.bntt_lif_forward.restype = kernel.bntt_lif_backward.restype = kernel.spikes_unpack.restype = None
+    kernel.packed_size.argtypes, kernel.packed_size.restype = [size], size
     return kernel
 
 
@@ -132,6 +136,95 @@ def forward_outputs(
     )
 
 
+class Constants(NamedTuple):
+    """Numbers of a layer, in the order of the operators' arguments."""
+
+    eps: float
+    leak: float
+    threshold: float
+    surrogate: str
+    height: float
+    width: float
+    center: float
+    fires_at_threshold: bool
+    detach_reset: bool
+
+
+def pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Where they lie; None for what is not there, or empty: not wanted."""
+    return [tensor.data_ptr() if tensor is not None and tensor.numel() else None for tensor in tensors]
+
+
+def in_order(*streams: Tensor | None) -> list[Tensor | None]:
+    """Each as contiguous rows; the caller must hold them while the kernel runs."""
+    return [stream if stream is None else rows(stream) for stream in streams]
+
+
+def run_forward(
+    x: Tensor,
+    norm: Sequence[Tensor | None],
+    charge: Tensor | None,
+    added: Tensor | None,
+    v: Tensor | None,
+    given: Sequence[Tensor | None],
+    num_steps: int,
+    training: bool,
+    constants: Constants,
+    packed: Tensor | None = None,
+) -> None:
+    """Call the kernel.
+
+    Args:
+        x, charge, added, v: as `bntt_lif`.
+        norm: gamma, beta, and mean and variance, which are read in evaluation and written in training.
+        given: memory for output, current and the last v; what is None or empty is not wanted.
+        num_steps, training, constants: see `bntt_lif`.
+        packed: memory for the spikes as bits, see `packed_spikes`.
+    """
+    gamma = norm[0]
+    streams = in_order(x, charge, added, v)
+    numbers = [each if each is None else each.contiguous() for each in norm]
+    code = kernel()
+    assert code is not None
+    x_at, *others = pointers(*streams)
+    code.bntt_lif_forward(
+        x.dtype == torch.float32,
+        *sizes(x, num_steps, gamma),
+        x_at,
+        *pointers(*numbers),
+        *others,
+        *pointers(*given, packed),
+        training,
+        constants.eps,
+        constants.leak,
+        constants.threshold,
+        constants.fires_at_threshold,
+        KINDS.index(constants.surrogate),
+    )
+
+
+def packed_spikes(like: Tensor, num_steps: int, batch: int) -> Tensor:
+    """Memory for the spikes of a layer as bits: uint8 [T, bytes], a bit for each neuron of [N, C, H, W] or a few more.
+
+    The order of the bits is the kernel's affair; `like` has the shape [C, H, W].
+    """
+    code = kernel()
+    assert code is not None
+    return like.new_empty((num_steps, code.packed_size(batch * like.numel())), dtype=torch.uint8)
+
+
+def unpack(planes: Sequence[Tensor], base: Tensor | None, like: Tensor, num_steps: int, batch: int) -> Tensor:
+    """Spikes of several layers, and `base`, added up in this order: [T, N, C, H, W] in the type of `like` [C, H, W]."""
+    output = empty_rows(like, num_steps, batch)
+    held = [*planes, *in_order(base)]
+    addresses = (ctypes.c_void_p * len(planes))(*pointers(*planes))
+    code = kernel()
+    assert code is not None
+    kind = (torch.float32, torch.bfloat16, torch.uint8).index(like.dtype)
+    code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *pointers(held[-1], output))
+    return output
+
+
 def forward(
     x: Tensor,
     gamma: Tensor | None,
@@ -144,44 +237,22 @@ def forward(
     learned_leak: Tensor | None,
     num_steps: int,
     training: bool,
-    eps: float,
-    leak: float,
-    threshold: float,
-    surrogate: str,
-    height: float,
-    width: float,
-    center: float,
-    fires_at_threshold: bool,
-    detach_reset: bool,
-    need_current: bool,
+    *numbers: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, current, the last v, and the mean and variance that were used; nothing is changed in place."""
-    neurons = surrogate != "none"
-    output, current, v_last, mean, var = given = forward_outputs(x, gamma, num_steps, neurons, need_current)
+    constants, need_current = with_leak(Constants(*numbers[:-1]), learned_leak), numbers[-1]
+    given = forward_outputs(x, gamma, num_steps, constants.surrogate != "none", need_current)
+    mean, var = given[3:]
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
         var.copy_(running_var)
-    memory = [rows(x), gamma, beta, mean, var, charge, added, v]
-    for i, each in enumerate(memory):
-        if each is not None:
-            memory[i] = rows(each) if i > 4 else each.contiguous()
-    code = kernel()
-    assert code is not None
-    code.bntt_lif_forward(
-        x.dtype == torch.float32,
-        *sizes(x, num_steps, gamma),
-        *(None if each is None else each.data_ptr() for each in memory),
-        output.data_ptr(),
-        current.data_ptr() if need_current else None,
-        v_last.data_ptr() if neurons else None,
-        training,
-        eps,
-        leak if learned_leak is None else learned_leak.item(),
-        threshold,
-        fires_at_threshold,
-        KINDS.index(surrogate),
-    )
+    run_forward(x, (gamma, beta, mean, var), charge, added, v, given[:3], num_steps, training, constants)
     return given
+
+
+def with_leak(constants: Constants, learned_leak: Tensor | None) -> Constants:
+    """The constants with the value of the learned leak, where there is one."""
+    return constants if learned_leak is None else constants._replace(leak=learned_leak.item())
 
 
 def backward_outputs(
@@ -206,6 +277,49 @@ def backward_outputs(
     )
 
 
+def run_backward(
+    gradients: Sequence[Tensor | None],
+    x: Tensor,
+    norm: Sequence[Tensor | None],
+    charge: Tensor | None,
+    v: Tensor | None,
+    given: Sequence[Tensor | None],
+    num_steps: int,
+    training: bool,
+    constants: Constants,
+) -> None:
+    """Call the kernel's gradient.
+
+    Args:
+        gradients: of output, current and the last v; None is zero.
+        x, norm, charge, v, num_steps, training, constants: as `run_forward`.
+        given: memory for the gradients of x, charge, v, gamma, beta and leak; what is None or empty is not wanted.
+    """
+    streams = in_order(x, charge, v, *gradients)
+    numbers = [each if each is None else each.contiguous() for each in norm]
+    code = kernel()
+    assert code is not None
+    x_at, *others = pointers(*streams)
+    code.bntt_lif_backward(
+        x.dtype == torch.float32,
+        *sizes(x, num_steps, norm[0]),
+        x_at,
+        *pointers(*numbers),
+        *others,
+        *pointers(*given),
+        training,
+        constants.eps,
+        constants.leak,
+        constants.threshold,
+        constants.fires_at_threshold,
+        constants.detach_reset,
+        KINDS.index(constants.surrogate),
+        constants.height,
+        constants.width,
+        constants.center,
+    )
+
+
 def backward(
     grad_output: Tensor | None,
     grad_current: Tensor | None,
@@ -220,42 +334,22 @@ def backward(
     learned_leak: Tensor | None,
     num_steps: int,
     training: bool,
-    eps: float,
-    leak: float,
-    threshold: float,
-    surrogate: str,
-    height: float,
-    width: float,
-    center: float,
-    fires_at_threshold: bool,
-    detach_reset: bool,
-    charge_too: bool,
+    *numbers: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, gamma, beta, charge (with `charge_too`), v and the learned leak."""
+    constants, charge_too = with_leak(Constants(*numbers[:-1]), learned_leak), numbers[-1]
     given = backward_outputs(x, gamma, beta, v, learned_leak, num_steps, charge_too)
-    memory = [rows(x), gamma, beta, mean, var, charge, v, grad_output, grad_current, grad_v_last]
-    for i, each in enumerate(memory):
-        if each is not None:
-            memory[i] = rows(each) if i > 4 else each.contiguous()
-    grad_x, grad_gamma, grad_beta, grad_charge, grad_v, grad_leak = (each if each.numel() else None for each in given)
-    code = kernel()
-    assert code is not None
-    code.bntt_lif_backward(
-        x.dtype == torch.float32,
-        *sizes(x, num_steps, gamma),
-        *(None if each is None else each.data_ptr() for each in memory),
-        *(None if each is None else each.data_ptr() for each in (grad_x, grad_charge, grad_v)),
-        *(None if each is None else each.data_ptr() for each in (grad_gamma, grad_beta, grad_leak)),
+    grad_x, grad_gamma, grad_beta, grad_charge, grad_v, grad_leak = given
+    run_backward(
+        (grad_output, grad_current, grad_v_last),
+        x,
+        (gamma, beta, mean, var),
+        charge,
+        v,
+        (grad_x, grad_charge, grad_v, grad_gamma, grad_beta, grad_leak),
+        num_steps,
         training,
-        eps,
-        leak if learned_leak is None else learned_leak.item(),
-        threshold,
-        fires_at_threshold,
-        detach_reset,
-        KINDS.index(surrogate),
-        height,
-        width,
-        center,
+        constants,
     )
     return given
 
@@ -366,14 +460,21 @@ def bntt_lif_cpu(
         eps,
         1.0 if isinstance(leak, Tensor) else leak,
         threshold,
-        *(("none", 1.0, 1.0, 1.0) if surrogate is None else described(surrogate)),
+        *(NO_NEURONS if surrogate is None else described(surrogate)),
         fires_at_threshold,
         detach_reset,
         need_current,
     )
     if training and running_mean is not None and running_var is not None:
         values = x.shape[1] * x.shape[3] * x.shape[4] * (num_steps if running_mean.ndim == 1 else 1)
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (values / (values - 1)), momentum)
+        update_averages(running_mean, running_var, mean, var, momentum, values)
     return output, current, v_last
+
+
+def update_averages(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, momentum: float, values: int
+) -> None:
+    """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
+    with torch.no_grad():
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (values / (values - 1)), momentum)

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <type_traits>
 #include <vector>
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -46,14 +47,21 @@ typedef uint16_t Half __attribute__((vector_size(2 * L)));
 #if defined(__AVX512F__) && !defined(LANES)
 inline Bits widen(Half h) { return (Bits)_mm512_cvtepu16_epi32((__m256i)h); }
 inline Half narrow(Bits b) { return (Half)_mm512_cvtepi32_epi16((__m512i)b); }
+inline uint16_t bits(Mask m) { return _mm512_cmplt_epi32_mask((__m512i)m, _mm512_setzero_si512()); }
 #elif defined(__AVX2__) && !defined(LANES)
 inline Bits widen(Half h) { return (Bits)_mm256_cvtepu16_epi32((__m128i)h); }
 inline Half narrow(Bits b) {
   return (Half)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)b), _mm256_extracti128_si256((__m256i)b, 1));
 }
+inline uint8_t bits(Mask m) { return _mm256_movemask_ps((__m256)m); }
 #else
 inline Bits widen(Half h) { return __builtin_convertvector(h, Bits); }
 inline Half narrow(Bits b) { return __builtin_convertvector(b, Half); }
+inline std::conditional_t<L == 16, uint16_t, uint8_t> bits(Mask m) {
+  int all = 0;
+  for (int64_t i = 0; i < L; i++) all |= (m[i] & 1) << i;
+  return all;
+}
 #endif
 
 struct Vec { V v; };  // a vector as an element of std::vector
@@ -84,6 +92,20 @@ inline void store(bf16* p, V v) {  // to the nearest, ties to even; the low bits
 #endif
 }
 inline void store_exact(float* p, V v) { store(p, v); }
+inline void store(uint8_t* p, V v) {
+  for (int64_t i = 0; i < L; i++) p[i] = uint8_t(v[i]);
+}
+inline void store_exact(uint8_t* p, V v) { store(p, v); }
+inline V load(const uint8_t* p) {
+  V v;
+  for (int64_t i = 0; i < L; i++) v[i] = p[i];
+  return v;
+}
+inline V rounded(V v) {
+  bf16 h[L];
+  store(h, v);
+  return load(h);
+}
 
 // The last vector of a step may be partly filled: `left` values are. Lanes beyond read 0 and are not written.
 template <bool whole, class S> inline V get(const S* p, int64_t left) {
@@ -97,6 +119,16 @@ template <bool whole, bool exact = false, class S> inline void put(S* p, V v, in
   S lanes[L];
   store(lanes, v);
   std::memcpy(p, lanes, left * sizeof(S));
+}
+
+// Spikes are kept as bits, `packed` bytes a vector; those of a step are Q vectors.
+using Packed = decltype(bits(Mask{}));
+static_assert(L <= 8 * sizeof(Packed));
+
+inline Mask unpack(Packed bits) {
+  Mask one;
+  for (int64_t i = 0; i < L; i++) one[i] = 1 << i;
+  return ((Mask{} + int32_t(bits)) & one) != 0;
 }
 
 struct Shape {
@@ -239,6 +271,7 @@ template <class S> struct Streams {
   const float* v;
   S *output, *current;
   float* v_last;
+  Packed* packed;
 };
 
 template <bool neurons, bool whole, class S>
@@ -267,6 +300,7 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
         const V spikes = where(fired, same(1));
         if (io.added) put<whole>(io.output + at, spikes + get<whole>(io.added + at, left), left);
         else put<whole, true>(io.output + at, spikes, left);
+        if (io.packed) io.packed[t * z.Q + first + j] = bits(fired);
       }
     }
   }
@@ -442,20 +476,45 @@ void backward(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT int lanes() { return L; }
+// Bytes that the packed spikes of a step of so many neurons take.
+EXPORT int64_t packed_size(int64_t neurons) { return (neurons + L - 1) / L * sizeof(Packed); }
+
+// output[i] = base[i] + the spikes of all planes, added one after the other as the layers did: T steps of `size`.
+// Storage is float (0), bf16 (1) or bytes (2); base, of that type, may be null.
+EXPORT void spikes_unpack(int storage, int64_t T, int64_t size, const void* const* planes, int64_t number,
+                          const void* base, void* output) {
+  const auto go = [&](auto kind) {
+    using S = decltype(kind);
+    const int64_t Q = (size + L - 1) / L;
+    at::parallel_for(0, T * Q, 2048, [&](int64_t begin, int64_t end) {
+      for (int64_t q = begin; q < end; q++) {
+        const int64_t i = q / Q * size + q % Q * L, left = size - q % Q * L;
+        V sum = base ? get<false>((const S*)base + i, left) : V{};
+        for (int64_t k = 0; k < number; k++) {
+          sum += where(unpack(((const Packed*)planes[k])[q]), same(1));
+          if constexpr (sizeof(S) == 2) sum = rounded(sum);
+        }
+        put<false>((S*)output + i, sum, left);
+      }
+    });
+  };
+  storage == 0 ? go(float()) : storage == 1 ? go(bf16()) : go(uint8_t());
+}
 
 // Storage is float where `wide`, else bf16. A null pointer: there is no such input, or no such output is wanted.
 // mean and var are read, and in training of a network with a norm written.
 EXPORT void bntt_lif_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
                              const float* gamma, const float* beta, float* mean, float* var, const void* charge,
                              const void* added, const float* v, void* output, void* current, float* v_last,
-                             bool training, double eps, float leak, float threshold, bool fires_at, int surrogate) {
+                             void* packed, bool training, double eps, float leak, float threshold, bool fires_at,
+                             int surrogate) {
   const Shape z(T, X, M, C, G);
   const Neuron neuron(leak, threshold, 1, 1, 1, fires_at, true);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
-    forward(z, Streams<S>{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last}, gamma,
-            beta, mean, var, training, eps, neuron, surrogate != none);
+    const Streams<S> io{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last,
+                        (Packed*)packed};
+    forward(z, io, gamma, beta, mean, var, training, eps, neuron, surrogate != none);
   };
   wide ? go(float()) : go(bf16());
 }
@@ -470,7 +529,7 @@ EXPORT void bntt_lif_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_
   const Neuron neuron(leak, threshold, height, width, center, fires_at, detach_reset);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
-    const Streams<S> io{(const S*)x, (const S*)charge, nullptr, v, nullptr, nullptr, nullptr};
+    const Streams<S> io{(const S*)x, (const S*)charge, nullptr, v, nullptr, nullptr, nullptr, nullptr};
     const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)dcharge, dv, dleak != nullptr};
     const auto by = surrogate == triangle    ? backward<S, triangle>
                     : surrogate == rectangle ? backward<S, rectangle>

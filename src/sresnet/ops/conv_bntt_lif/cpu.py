@@ -1,0 +1,227 @@
+"""The layer on a CPU: a convolution, the kernel of `ops.bntt_lif` behind it, and the gradient of both.
+
+For the backward pass it keeps
+
+    fastest       the convolution's output, and its input: one bit for every neuron and step that sent it spikes
+    low-memory    the input alone: the convolution is done again, a few time steps at a time, as is all the rest
+
+Between those few steps and the next, only potentials are handed on: with a norm per step they have nothing else in
+common. With one norm over time all steps go together.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sresnet.ops.bntt_lif.cpu import (
+    Constants,
+    as_rows,
+    empty_rows,
+    packed_spikes,
+    run_backward,
+    run_forward,
+    unpack,
+)
+
+PART_BYTES = 4 * 2**20
+"""Of a convolution's output: what is computed at a time where memory is to be saved."""
+BLOCK_BYTES = 2**20
+"""Of images: what is converted at a time to the type that convolutions are computed in."""
+
+
+class Call(NamedTuple):
+    """A call of a layer, but for its differentiable inputs."""
+
+    num_steps: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    training: bool
+    constants: Constants
+    storage: torch.dtype
+    """float32 or bfloat16: of what is kept and given."""
+    planes: tuple[Tensor, ...]
+    """Spikes of the layers that x is the sum of, as bits; empty where x itself is to be kept."""
+    base: Tensor | None
+    """What x is besides them; None is nothing."""
+    need_current: bool
+    need_packed: bool
+    recompute: bool
+    """Keep no convolution for the backward pass."""
+
+
+def arithmetic(storage: torch.dtype) -> torch.dtype:
+    """What convolutions are computed in: where a processor has no bfloat16, float32 is many times faster."""
+    return storage if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def convolve(x: Tensor, weight: Tensor, call: Call) -> Tensor:
+    """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory."""
+    dtype = arithmetic(call.storage)
+    images, weight = x.flatten(0, 1), weight.to(dtype)
+    if dtype == x.dtype:
+        y = F.conv2d(images, weight, None, call.stride, call.padding)
+        return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
+    y = empty_rows(output_like(x, weight, call.stride, call.padding), len(images))
+    for some in blocks(images):
+        y[some] = F.conv2d(images[some].to(dtype), weight, None, call.stride, call.padding)
+    return y.unflatten(0, x.shape[:2])
+
+
+def convolve_back(
+    dy: Tensor, x: Tensor, weight: Tensor, call: Call, need_x: bool, need_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of x, in the storage type, and of weight."""
+    dtype = arithmetic(call.storage)
+    steps_and_batch, weight = x.shape[:2], weight.to(dtype)
+    dy, x = dy.flatten(0, 1), x.flatten(0, 1)
+    wanted = [need_x, need_weight, False]
+    constants: list[Any] = [None, call.stride, call.padding, (1, 1), False, (0, 0), 1]
+    if dtype == x.dtype:
+        dx, dweight, _ = torch.ops.aten.convolution_backward(dy, x, weight, *constants, wanted)
+        return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
+    dx = torch.empty_like(x) if need_x else None
+    dweight = torch.zeros_like(weight) if need_weight else None
+    for some in blocks(x):
+        some_dx, some_dweight, _ = torch.ops.aten.convolution_backward(
+            dy[some].to(dtype), x[some].to(dtype), weight, *constants, wanted
+        )
+        if dx is not None:
+            dx[some] = some_dx
+        if dweight is not None:
+            dweight += some_dweight
+    return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
+
+
+def blocks(images: Tensor) -> list[slice]:
+    """Images of about BLOCK_BYTES together."""
+    length = max(1, BLOCK_BYTES // (images[0].numel() * images.element_size()))
+    return [slice(first, first + length) for first in range(0, len(images), length)]
+
+
+def parts(num_steps: int, step_bytes: int, *, whole: bool) -> list[slice]:
+    """Consecutive time steps of at most PART_BYTES, but at least one step, the lengths as even as can be."""
+    number = 1 if whole else math.ceil(num_steps / max(1, PART_BYTES // step_bytes))
+    edges = [num_steps * i // number for i in range(number + 1)]
+    return [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def of(part: slice, tensor: Tensor | None) -> Tensor | None:
+    """The time steps of it; None of None or of nothing."""
+    return tensor[part] if tensor is not None and tensor.numel() else None
+
+
+def of_norm(part: slice, *rows: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The same of a norm's [T, C]; all of [C], which every step shares."""
+    return tuple(row[part] if row is not None and row.ndim == 2 else row for row in rows)
+
+
+def output_like(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """Something without memory, with the type of x and the shape [C, H, W] of its convolution."""
+    sizes = zip(x.shape[-2:], padding, weight.shape[-2:], stride, strict=True)
+    height, width = ((size + 2 * pad - kernel) // step + 1 for size, pad, kernel, step in sizes)
+    return x.new_empty(1).expand(weight.shape[0], height, width)
+
+
+def restored(source: list[Tensor], base: Tensor | None, shape: torch.Size | None, part: slice, call: Call) -> Tensor:
+    """The layer's input at some time steps, from what was kept of it: bits of this `shape`, or without one, itself."""
+    if shape is None:
+        (x,) = source
+        return x if len(x) < call.num_steps else x[part]
+    like = source[0].new_empty(1, dtype=call.storage).expand(shape[2:])
+    planes = [plane[part] for plane in source]
+    return unpack(planes, of(part, base), like, part.stop - part.start, shape[1])
+
+
+class Layer(torch.autograd.Function):
+    """(x, weight, gamma, beta, mean, var, charge, added, v, leak, call) -> (output, current, v, packed spikes).
+
+    `mean` and `var` are the statistics used: written in training, given in evaluation. What is not wanted is empty.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, weight, gamma, beta, mean, var, charge, added, v, leak, call = inputs
+        x = as_rows(x, call.storage)
+        call = call if leak is None else call._replace(constants=call.constants._replace(leak=leak.item()))
+        like, steps, batch = output_like(x, weight, call.stride, call.padding), call.num_steps, x.shape[1]
+        output = empty_rows(like, steps, batch)
+        current = empty_rows(like, steps, batch) if call.need_current else x.new_empty(0)
+        packed = packed_spikes(like, steps, batch) if call.need_packed else x.new_empty(0)
+        neurons = call.constants.surrogate != "none"
+        one_step = x.shape[0] < steps
+        whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
+        division = parts(steps, batch * like.numel() * like.element_size(), whole=whole)
+        starts, kept = [], []
+        for part in division:
+            y = convolve(x if one_step else x[part], weight, call)
+            v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
+            run_forward(
+                y,
+                of_norm(part, gamma, beta, mean, var),
+                of(part, charge),
+                of(part, added),
+                v,
+                (of(part, output), of(part, current), v_last),
+                part.stop - part.start,
+                call.training,
+                call.constants,
+                of(part, packed),
+            )
+            starts.append(v)
+            kept.append(None if call.recompute else y)
+            v = v_last if neurons else None
+        ctx.mark_non_differentiable(packed)
+        ctx.set_materialize_grads(False)
+        planes, base = call.planes, call.base
+        source = planes if planes else (x,)
+        ctx.save_for_backward(base, weight, gamma, beta, mean, var, charge, *starts, *kept, *source)
+        ctx.call, ctx.division, ctx.x = call._replace(planes=(), base=None), division, x.shape if planes else None
+        return output, current, v_last, packed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
+        base, weight, gamma, beta, mean, var, charge, *others = ctx.saved_tensors
+        call, division, wanted, n = ctx.call, ctx.division, ctx.needs_input_grad, len(ctx.division)
+        starts, kept, source = others[:n], others[n : 2 * n], others[2 * n :]
+        if d_output is None and d_current is None and d_v is None:
+            return (None,) * len(wanted)
+        d_x = d_weight = None
+        d_gamma = None if gamma is None else torch.empty_like(gamma)
+        d_beta = None if beta is None else torch.empty_like(beta)
+        d_charge = torch.empty_like(charge, dtype=call.storage) if wanted[6] else None
+        d_leak = None
+        for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
+            x = restored(source, base, ctx.x, part, call)
+            y = convolve(x, weight, call) if y is None else y
+            d_y = torch.empty_like(y)
+            d_start = None if start is None else torch.empty_like(start)
+            d_part_leak = torch.empty(()) if wanted[9] else None
+            run_backward(
+                (of(part, d_output), of(part, d_current), d_v),
+                y,
+                of_norm(part, gamma, beta, mean, var),
+                of(part, charge),
+                start,
+                (d_y, of(part, d_charge), d_start, *of_norm(part, d_gamma, d_beta), d_part_leak),
+                part.stop - part.start,
+                call.training,
+                call.constants,
+            )
+            d_part, d_part_weight = convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
+            if d_part_weight is not None:
+                d_weight = d_part_weight if d_weight is None else d_weight + d_part_weight
+            if d_part is None or len(division) == 1:
+                d_x = d_part
+            else:
+                d_x = empty_rows(d_part, call.num_steps, d_part.shape[1]) if d_x is None else d_x
+                d_x[part] = d_part
+            d_leak = d_part_leak if d_leak is None or d_part_leak is None else d_leak + d_part_leak
+            d_v = d_start
+        gradients = (d_x, d_weight, d_gamma, d_beta, None, None, d_charge, d_output, d_v, d_leak, None)
+        return tuple(each if need else None for each, need in zip(gradients, wanted, strict=True))
