@@ -129,7 +129,7 @@ def test_fine_tuning_from_images_to_events(tmp_path, splits):
 
 
 def test_frames_of_a_clip_are_changed_alike():
-    clip = torch.randint(0, 50, (1, 1, 2, 8, 8), dtype=torch.uint8)
+    clip = torch.randint(1, 50, (1, 1, 2, 8, 8), dtype=torch.uint8)
     clips = clip.expand(20, 5, 2, 8, 8)
     for fields in ({"flip": True}, {"shift": 3}, {"shift": 3, "shift_fill": "zero"}, {"cutout": 1.0}):
         config = EventConfig(**fields)
