@@ -1,5 +1,6 @@
 import dataclasses
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
+from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+
+SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "events"
 
 
 def made_up(count, *, width=128, height=128, seed=0, duration=100_000, start=0, sensor="DVS128"):
@@ -122,6 +126,19 @@ def test_orientation_of_spikingjelly():
     assert not np.array_equal(to_frames(ours, FrameConfig(), 1)[0][0], theirs)
     with pytest.raises(UserError, match="that of a DVS128, and this ATIS has 34x34 pixels: choose 'sensor'"):
         to_frames(made_up(5, width=34, height=34, sensor="ATIS"), FrameConfig(orientation="spikingjelly"), 1)
+
+
+@pytest.mark.skipif(not (SHARED / "mnist-dvs").is_dir(), reason="the real recordings are not here")
+@pytest.mark.parametrize("by", ["time", "count"])
+@pytest.mark.parametrize("size", [0, 32, 64, 100])
+def test_no_event_of_a_real_recording_is_lost(by, size):
+    paths = sorted((SHARED / "mnist-dvs").glob("*.aedat"))
+    assert paths
+    for path in paths:
+        recording = read_recording(path)
+        frames, saturated = to_frames(recording, FrameConfig(by=by, size=size), 50)
+        assert int(frames.sum(dtype=np.int64)) + saturated == len(recording)
+        assert frames.any((1, 2, 3)).all()  # events in every step
 
 
 def test_mean_is_the_sum_scaled():
