@@ -169,7 +169,7 @@ def test_tdbn_skip_weighs_identities_too():
     assert weighed.norm2.scale == pytest.approx(2.0 / 2**0.5)
     # Two branches of variance theta^2 / 2 each: their sum has the threshold for its deviation.
     signal = Signal(random_spikes(), None)
-    branches = weighed.norm2(torch.randn(NUM_STEPS, 2, 4, 6, 6)), 2.0 * weighed.skip(signal.spikes)
+    branches = weighed.norm2(torch.randn(NUM_STEPS, 2, 4, 6, 6)), 2.0 * weighed.skip(Signal(signal.spikes, None)).spikes
     assert 1.3 < branches[0].std() < 1.5
     assert 2.6 < branches[1].std() < 3.0  # the skip's share is multiplied by the threshold once more
 

@@ -10,7 +10,6 @@ common. With one norm over time all steps go together.
 """
 
 import itertools
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +27,8 @@ from sresnet.ops.bntt_lif.cpu import (
     unpack,
 )
 
-PART_BYTES = 4 * 2**20
-"""Of a convolution's output: what is computed at a time where memory is to be saved."""
+PART_STEPS = 16
+"""Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
 
@@ -103,9 +102,9 @@ def blocks(images: Tensor) -> list[slice]:
     return [slice(first, first + length) for first in range(0, len(images), length)]
 
 
-def parts(num_steps: int, step_bytes: int, *, whole: bool) -> list[slice]:
-    """Consecutive time steps of at most PART_BYTES, but at least one step, the lengths as even as can be."""
-    number = 1 if whole else math.ceil(num_steps / max(1, PART_BYTES // step_bytes))
+def parts(num_steps: int) -> list[slice]:
+    """Consecutive time steps, at least PART_STEPS, the lengths as even as can be."""
+    number = max(1, num_steps // PART_STEPS)
     edges = [num_steps * i // number for i in range(number + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -155,7 +154,7 @@ class Layer(torch.autograd.Function):
         neurons = call.constants.surrogate != "none"
         one_step = x.shape[0] < steps
         whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
-        division = parts(steps, batch * like.numel() * like.element_size(), whole=whole)
+        division = [slice(0, steps)] if whole else parts(steps)
         starts, kept = [], []
         for part in division:
             y = convolve(x if one_step else x[part], weight, call)
