@@ -8,6 +8,8 @@ core, the fastest of many runs is given; training steps on `--threads` cores. Wr
 versions, and prints a table.
 """
 
+import sresnet  # noqa: F401, I001 - before torch, so that threads that wait sleep
+
 import argparse
 import json
 import tempfile
