@@ -17,10 +17,12 @@ from sresnet.cli import (
     DataViewOptions,
     EvaluateOptions,
     ImportOptions,
+    PrepareOptions,
     TrainOptions,
     parse,
 )
 from sresnet.data import DATA_SETS
+from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
 from sresnet.train.recipe import Recipe
@@ -81,7 +83,11 @@ def check_command(line):
         case "data":
             assert subject in DATA_VERBS
             assert not flags[0].startswith("-")
-            parse({"info": DataInfoOptions, "view": DataViewOptions}[subject](), flags[1:], line, "")
+            if subject == "prepare":
+                options = PrepareOptions(data=USUAL[flags[0]], num_steps=1)
+            else:
+                options = {"info": DataInfoOptions, "view": DataViewOptions}[subject]()
+            parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
         case _:
@@ -132,6 +138,8 @@ def test_readme_shows_every_verb():
         "sresnet info sresnet21",
         "sresnet finetune runs/first --data nothing",
         "sresnet evaluate",
+        "sresnet data prepare nothing",
+        "sresnet data prepare nmnist --data.frames.side 3",
         "sresnet data infer x.aedat",
         "sresnet data info x.aedat --demaged skip",
     ],

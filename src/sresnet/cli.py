@@ -15,14 +15,29 @@ from typing import Any, Literal, TypeVar
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from sresnet.config import closest, to_dict
-from sresnet.data import CLASSES, DATA_SETS, DataConfig, Splits, open_data
+from sresnet.data import (
+    CLASSES,
+    DATA_SETS,
+    EVENT_SETS,
+    AnyData,
+    DataConfig,
+    EventConfig,
+    Samples,
+    Splits,
+    open_data,
+    usual_data,
+)
+from sresnet.data.events.cache import Prepared, Watch, prepare, windows
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
+from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
 from sresnet.data.events.read import read_recording
+from sresnet.data.events.sets import CIFAR10_CLASSES
+from sresnet.data.events.splits import event_splits
 from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
@@ -33,7 +48,7 @@ from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
 from sresnet.ops.implementation import implementation
 from sresnet.train import record
-from sresnet.train.batches import CIFAR10_STATISTICS, Pixels, pixels_from_plain, seed_of
+from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
 from sresnet.train.display import display
 from sresnet.train.evaluate import evaluate, seeded
 from sresnet.train.loop import Outcome, train
@@ -47,11 +62,12 @@ USAGE = """usage: sresnet VERB ...
   train RECIPE        train a network; the same command again goes on where it stopped
   evaluate RUN        accuracy of a trained network, also with fewer time steps
   finetune RUN        train a trained network on other data
-  predict RUN IMAGE   classify pictures
+  predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
+  data prepare NAME   make the frames of event recordings beforehand
   list                models, recipes, data sets
 
 sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
@@ -156,6 +172,8 @@ class Place:
     engine: Literal["fastest", "low-memory", "reference"] = "fastest"
     """How layers are computed; numbers change by rounding only. low-memory keeps nothing but bits of the spikes for the
     backward pass and convolves again; reference is the plain PyTorch that the others are tested against."""
+    cache_dir: str = ""
+    """Where frames of event recordings are kept; by default ~/.cache/sresnet/frames."""
 
     def torch_device(self) -> torch.device:
         """The device meant.
@@ -171,6 +189,19 @@ class Place:
         except (RuntimeError, AssertionError):
             raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
         return device
+
+    def open(self, data: AnyData, seed: int, num_steps: int, remembered: str = "") -> Splits:
+        """The data set, with a bar while frames of event recordings are made; errors as `open_data`."""
+        with filling() as watch:
+            return open_data(
+                data,
+                self.data_dir or remembered,
+                seed=seed,
+                num_steps=num_steps,
+                download=self.download,
+                cache_dir=self.cache_dir,
+                watch=watch,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,11 +262,13 @@ def finetune_verb(words: list[str]) -> int:
     if name not in DATA_SETS:
         fault = f"{name!r} is no data set" if name else "is missing"
         raise UserError(f"--data {fault}: choose from {', '.join(DATA_SETS)}")
-    classes, channels = CLASSES.get(name, (recipe.model.num_classes, recipe.model.in_channels))
+    classes, channels = CLASSES.get(
+        name, (recipe.model.num_classes, 2 if name in EVENT_SETS else recipe.model.in_channels)
+    )
     recipe = replace(
         recipe,
         pretrained=source,
-        data=replace(recipe.data, name=name),  # type: ignore[arg-type]
+        data=usual_data(name, recipe.data),
         model=replace(recipe.model, num_classes=classes, in_channels=channels),
     )
     options = parse(
@@ -261,13 +294,15 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     """Train as `options` say, show how it goes and what came out."""
     recipe = options.recipe()
     device = options.torch_device()
-    splits = open_data(recipe.data, options.data_dir, seed=recipe.seed, download=options.download)
-    if recipe.data.name == "folder":  # how many classes somebody's pictures have, only they tell
+    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
+    if recipe.data.name in ("folder", "event-folder"):  # how many classes somebody's pictures have, only they tell
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         print("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
-    print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training images, run folder {folder}")
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
+    print_split(recipe.data, splits)
     with (
         implementation(options.engine),
         stop_asked(options.max_minutes) as asked,
@@ -290,6 +325,59 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     return 0
 
 
+def print_split(data: AnyData, splits: Splits) -> None:
+    """What a result on event recordings must say beside its number."""
+    if not isinstance(data, EventConfig):
+        return
+    about = splits.about
+    simulated = ", SIMULATED recordings" if about["simulated"] else ""
+    group = f" (tested on {about['test_group']})" if "test_group" in about else ""
+    recordings = ", ".join(f"{count:,} {part}" for part, count in about["recordings"].items() if count)
+    samples = ", ".join(
+        f"{len(samples):,} {part}"
+        for part, samples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+        if samples is not None
+    )
+    print(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {samples}")
+    if about["classes_left_out"]:
+        names = ", ".join(about["classes_left_out"])
+        count = sum(about["classes_left_out"].values())
+        print(f"note: {count} test recordings of classes that are not trained on are left out: {names}")
+    if about["skipped_recordings"]:
+        print(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
+    if about["saturated_events"]:
+        print(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[Watch]:
+    """A function that shows how far the making of frames is: a bar on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True)
+    last = time.monotonic()
+
+    def lines(done: int, total: int, name: str) -> None:
+        nonlocal last
+        if name == "another process":
+            print("another process makes these frames: waiting for it", file=sys.stderr, flush=True)
+        elif time.monotonic() - last > 30:
+            print(f"frames of {done:,} of {total:,} recordings", file=sys.stderr, flush=True)
+            last = time.monotonic()
+
+    if not console.is_terminal:
+        yield lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as screen:
+        task = screen.add_task("frames", total=None, visible=False)
+
+        def watch(done: int, total: int, name: str) -> None:
+            waiting = name == "another process"
+            description = "waiting for another process" if waiting else "frames of recordings"
+            screen.update(task, completed=done, total=total, description=description, visible=True)
+
+        yield watch
+
+
 def describe(config: ModelConfig) -> str:
     """A network in a few words."""
     fields = to_dict(config)
@@ -302,7 +390,8 @@ def describe(config: ModelConfig) -> str:
 def report(outcome: Outcome) -> None:
     """The last lines of a finished run."""
     result = outcome.result
-    print(f"test accuracy: {result['test_top1']:.2f} %")
+    simulated = " on simulated recordings" if result["split"].get("simulated") else ""
+    print(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
     if "best_test_epoch_top1" in result:
         print(
             f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "
@@ -349,10 +438,10 @@ def read_run(folder: str) -> Recipe:
     return record.read_recipe(Path(folder))
 
 
-def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Pixels, dict[str, Any]]:
-    """Network of a run, scaling of its pixels, and what else its data.json says."""
+def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
+    """Network of a run, scaling of its input, and what else its data.json says."""
     about = record.read_json(Path(folder) / record.DATA)
-    return load(folder).to(device), pixels_from_plain(about), about
+    return load(folder).to(device), scaling_from_plain(about), about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,17 +468,16 @@ def evaluate_verb(words: list[str]) -> int:
         raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
     device = options.torch_device()
     remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
-    data_dir = options.data_dir or remembered
-    splits = open_data(recipe.data, data_dir, seed=recipe.seed, download=options.download)
-    images = part_of(splits, options.part)
-    model, pixels, _ = trained(source, device)
+    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps, remembered)
+    samples = part_of(splits, options.part)
+    model, scaling, _ = trained(source, device)
     model = to_int8(model) if options.precision == "int8" else model
     started = time.monotonic()
     with implementation(options.engine):
         result = evaluate(
             model,
-            images,
-            pixels,
+            samples,
+            scaling,
             num_steps=options.num_steps or None,
             batch_size=options.batch_size,
             precision="bf16" if options.precision == "int8" else options.precision,
@@ -397,36 +485,41 @@ def evaluate_verb(words: list[str]) -> int:
         )
     seconds = time.monotonic() - started
     steps = options.num_steps or recipe.model.num_steps
-    print(f"{options.part} accuracy: {result.top1:.2f} %")
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
+    print(f"{options.part} accuracy{simulated}: {result.top1:.2f} %")
     print(
-        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} images, {steps} of "
-        f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} images/s"
+        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, {steps} of "
+        f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} {kind}/s"
     )
+    print_split(recipe.data, splits)
     return 0
 
 
-def part_of(splits: Splits, part: str) -> Any:
-    """The images called `part`."""
-    images = getattr(splits, part) if part in ("train", "validation", "test") else None
-    if images is None:
+def part_of(splits: Splits, part: str) -> Samples:
+    """The images or clips called `part`."""
+    samples: Samples | None = getattr(splits, part) if part in ("train", "validation", "test") else None
+    if samples is None:
         raise UserError(f"part {part!r} is not there: choose test or train, or validation where some is held out")
-    return images
+    return samples
 
 
 def predict_verb(words: list[str]) -> int:
-    """`sresnet predict RUN IMAGE ...`."""
+    """`sresnet predict RUN FILE ...`."""
     if wants_help(words) or len(words) < 2:
-        print("usage: sresnet predict RUN IMAGE [IMAGE ...]\n\nThe three most likely classes of each picture.")
+        print("usage: sresnet predict RUN FILE [FILE ...]\n\nThe three most likely classes of each picture, or, for a")
+        print("run on event recordings, of each recording; where it is cut into windows, their mean probabilities.")
         return 0 if wants_help(words) else 2
-    read_run(words[0])
-    model, pixels, about = trained(words[0], torch.device("cpu"))
+    data = read_run(words[0]).data
+    model, scaling, about = trained(words[0], torch.device("cpu"))
     names = about["class_names"]
     for path in words[1:]:
-        image = read_image(Path(path), about["image_size"][0])
-        if model.config.in_channels == 1:
-            image = image.float().mean(0, keepdim=True).round().to(torch.uint8)
+        if isinstance(data, EventConfig):
+            x = clips_of_file(Path(path), data, model.config.num_steps, about)
+        else:
+            x = scaling(image_of_file(Path(path), model.config.in_channels, about)[None])
         with torch.inference_mode(), seeded(0, torch.device("cpu")):
-            probabilities = model(pixels(image[None])).softmax(1)[0]
+            probabilities = torch.cat([model(one[None]) for one in x]).softmax(1).mean(0)
         best = probabilities.topk(min(3, len(names)))
         guesses = ", ".join(
             f"{names[index]} {100 * p:.1f} %"
@@ -436,12 +529,35 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
+def image_of_file(path: Path, channels: int, about: dict[str, Any]) -> torch.Tensor:
+    """A picture as a run takes it, uint8 [C, H, W]; errors as `read_image`."""
+    image = read_image(path, about["image_size"][0])
+    return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
+
+
+def clips_of_file(path: Path, data: EventConfig, num_steps: int, about: dict[str, Any]) -> torch.Tensor:
+    """A recording as a run takes it, float32 [windows, T, 2, H, W].
+
+    Raises:
+        UserError: it cannot be read, or its frames are of another size than those of training.
+    """
+    recording = read_recording(path, damaged=data.damaged)
+    spans = windows(recording, data.window_seconds)
+    frames = torch.stack([torch.from_numpy(to_frames(recording, data.frames, num_steps, span=s)[0]) for s in spans])
+    if list(frames.shape[-2:]) != list(about["image_size"]):
+        raise UserError(
+            f"{path} gives frames of {list(frames.shape[-2:])} pixels, the run was trained on {about['image_size']}: "
+            "give a recording of the same camera"
+        )
+    return Counts(input_scale(recording.width, recording.height, data.frames))(frames)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
     """Flags of `sresnet import`."""
 
     data: str = "cifar10"
-    """Data set that it was trained on: cifar10 or cifar100."""
+    """Data set that it was trained on: cifar10, cifar100 or dvs-cifar10; event networks are known by their input."""
     boosting: bool = False
     """Whether it was trained with a boosting layer."""
     leak: float = 0.8744
@@ -455,15 +571,17 @@ def import_verb(words: list[str]) -> int:
     path = "FILE" if wants_help(words) else first_word(words, "file", "give a checkpoint of the released code")
     rest = words if wants_help(words) else words[1:]
     options = parse(ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
-    if options.data not in ("cifar10", "cifar100"):
-        raise UserError(f"data {options.data!r} is unknown: choose cifar10 or cifar100")
+    if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
+        raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")
     classes = CLASSES[options.data][0]
     model = load_released(path, num_classes=classes, boosting=options.boosting, leak=options.leak)
-    if model.config.in_channels != 3:
-        raise UserError(f"{path} holds a network for event frames: use it from Python with sresnet.load_released")
+    events = model.config.in_channels == 2
+    if options.data == "dvs-cifar10" and not events:
+        raise UserError(f"{path} holds a network for images: choose --data cifar10 or cifar100")
+    name = "dvs-cifar10" if events else options.data
     recipe = Recipe(
         model=model.config,  # type: ignore[arg-type]
-        data=DataConfig(name=options.data),  # type: ignore[arg-type]
+        data=RELEASED_EVENTS if events else DataConfig(name=name),  # type: ignore[arg-type]
         train=TrainConfig(protocol="released-code"),
     )
     folder = Path(options.out or f"runs/{Path(path).name.split('.')[0]}")
@@ -472,13 +590,83 @@ def import_verb(words: list[str]) -> int:
     folder.mkdir(parents=True)
     record.write_json(folder / record.CONFIG, to_dict(recipe))
     record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
-    mean, std = map(torch.tensor, CIFAR10_STATISTICS)
-    names = tuple(f"class {index}" for index in range(classes))
-    record.write_json(folder / record.DATA, {"class_names": names, "image_size": (32, 32), **Pixels(mean, std).plain()})
+    names = CIFAR10_CLASSES if events else tuple(f"class {index}" for index in range(classes))
+    scaling = (
+        Counts(input_scale(128, 128, RELEASED_EVENTS.frames))
+        if events
+        else Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
+    )
+    size = (64, 64) if events else (32, 32)
+    record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
     save_model(model, folder / WEIGHTS)
-    print(f"{describe(recipe.model)}, trained on {options.data}")
+    print(f"{describe(recipe.model)}, trained on {name}")
     print(f"run folder: {folder}")
     return 0
+
+
+RELEASED_EVENTS = EventConfig(
+    name="dvs-cifar10",
+    split="first900-by-name",
+    frames=FrameConfig(by="count", size=64, resize="mean", orientation="spikingjelly"),
+)
+"""What the released code's event networks were trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Flags of `sresnet data prepare`."""
+
+    data_dir: str = ""
+    """Folder of the data set."""
+    cache_dir: str = ""
+    """Where the frames are kept; by default ~/.cache/sresnet/frames."""
+    data: EventConfig
+    """Data set and frames; split, held-out part and augmentation do not change what is made."""
+    num_steps: int
+    """Frames of a clip."""
+
+
+def prepare_verb(words: list[str]) -> int:
+    """`sresnet data prepare NAME`."""
+    known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
+    choices = list(dict.fromkeys([*known, *EVENT_SETS]))
+    if wants_help(words):
+        print(
+            "usage: sresnet data prepare NAME --data-dir DIR [--field value ...]\n\nMakes the frames of all recordings"
+        )
+        print("once, as sresnet train NAME would, and keeps them in the cache.\n\nNAME: " + ", ".join(choices))
+        print("\nsresnet data prepare NAME --help explains every field.")
+        return 0
+    name = first_word(words, "name", f"choose from {', '.join(choices)}")
+    if name not in choices:
+        raise UserError(f"name {name!r} is unknown: {closest(name, choices)}")
+    data = known[name].data if name in known else usual_data(name)
+    assert isinstance(data, EventConfig)
+    options = parse(
+        PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10),
+        words[1:],
+        f"sresnet data prepare {name}",
+        "Make the frames of event recordings and keep them.",
+    )
+    started = time.monotonic()
+    with filling() as watch:
+        prepared = prepare(options.data, options.data_dir, options.num_steps, cache_dir=options.cache_dir, watch=watch)
+    print_prepared(prepared, time.monotonic() - started)
+    print_split(options.data, event_splits(options.data, prepared, seed=0))
+    return 0
+
+
+def print_prepared(prepared: Prepared, seconds: float) -> None:
+    """What is in the cache."""
+    file = prepared.file
+    events = sum(each["events"] for each in prepared.recordings)
+    how = f"made in {seconds:.1f} s" if prepared.made_now else "were there already"
+    steps, _, height, width = file.shape
+    print(
+        f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
+        f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}"
+    )
+    print(f"cache: {file.path}")
 
 
 def info_verb(words: list[str]) -> int:
@@ -632,6 +820,7 @@ def counted(kinds: dict[str, int]) -> str:
 
 
 DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_verb,
     "info": data_info_verb,
     "view": data_view_verb,
 }

@@ -43,10 +43,12 @@ def describe_type(annotation: Any) -> str:
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
 
-    A class attribute `family`, which tells the members of a union of dataclasses apart, is written too.
+    A class attribute `family`, which tells the members of a union of dataclasses apart, is written too, but for the
+    member whose class attribute `implicit` is true.
     """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    family = {"family": type(config).family} if hasattr(type(config), "family") else {}
+    named = hasattr(type(config), "family") and not getattr(type(config), "implicit", False)
+    family = {"family": type(config).family} if named else {}
     return family | {key: to_dict(v) if dataclasses.is_dataclass(v) else v for key, v in values.items()}
 
 
@@ -86,8 +88,10 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
 
 
 def member_of(union: Any, family: Any, where: str) -> Any:
-    """The dataclass among `union` (or `union` itself) whose `family` it is."""
+    """The dataclass among `union` (or `union` itself) whose `family` it is; without one, the implicit member."""
     members = {member.family: member for member in get_args(union) or (union,)}
+    if family is None:
+        family = next((name for name, member in members.items() if getattr(member, "implicit", False)), None)
     if not isinstance(family, str) or family not in members:
         raise UserError(f"{where}.family is {family!r}: choose from {', '.join(members)}")
     return members[family]

@@ -9,6 +9,7 @@ from sresnet.data.augment import (
     random_crop,
     random_erase,
     random_flip,
+    random_roll,
 )
 
 
@@ -29,7 +30,11 @@ def the_crop(x, generator):
     return random_crop(x, 2, generator)
 
 
-random_functions = pytest.mark.parametrize("change", [random_flip, the_crop, the_erase])
+def the_roll(x, generator):
+    return random_roll(x, 2, generator)
+
+
+random_functions = pytest.mark.parametrize("change", [random_flip, the_crop, the_erase, the_roll])
 
 
 @random_functions
@@ -173,3 +178,24 @@ def test_normalised_by_its_own_statistics_has_mean_0_and_std_1(images):
 def test_a_constant_channel_normalises_to_0():
     images = torch.full((4, 1, 2, 2), 200, dtype=torch.uint8)
     assert normalise(images, *channel_statistics(images)).abs().max() < 1e-6
+
+
+def test_each_roll_is_one_of_torch():
+    x = torch.randint(0, 256, (200, 2, 5, 7), generator=generator(1))
+    rolled = random_roll(x, 1, generator())
+    seen = set()
+    for before, after in zip(x, rolled, strict=True):
+        shifts = [s for s in torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).tolist()
+                  if torch.equal(before.roll(s, (1, 2)), after)]  # fmt: skip
+        assert len(shifts) == 1
+        seen.add(tuple(shifts[0]))
+    assert len(seen) == 9
+
+
+def test_erasing_with_zero_is_erasing_where_the_mean_goes():
+    x = torch.randint(1, 256, (64, 3, 12, 10), dtype=torch.uint8, generator=generator(7))
+    emptied = random_erase(x, 0.5, generator(), fill="zero")
+    filled = random_erase(x.float(), 0.5, generator())
+    assert torch.equal(emptied == 0, (filled != x.float()) | (emptied == 0))
+    assert (emptied[emptied != 0] == x[emptied != 0]).all()
+    assert 20 < int((emptied == 0).flatten(1).any(1).sum()) < 44

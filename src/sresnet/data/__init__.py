@@ -1,18 +1,34 @@
-"""Data sets: from files on disk to labelled uint8 images in memory."""
+"""Data sets: from files on disk to labelled uint8 images in memory, or clips of event frames on disk."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from sresnet.config import check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
+from sresnet.data.events.cache import Watch, prepare
+from sresnet.data.events.sets import EVENT_SETS, USUAL, EventConfig
+from sresnet.data.events.splits import event_splits
 from sresnet.data.folder import load_folder
 from sresnet.data.images import ImageSet
+from sresnet.data.samples import Samples, Splits
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
 
-__all__ = ["CLASSES", "DATA_SETS", "DataConfig", "ImageSet", "Splits", "open_data"]
+__all__ = [
+    "CLASSES",
+    "DATA_SETS",
+    "EVENT_SETS",
+    "AnyData",
+    "DataConfig",
+    "EventConfig",
+    "ImageSet",
+    "Samples",
+    "Splits",
+    "open_data",
+    "usual_data",
+]
 
 DataName = Literal["digits", "cifar10", "cifar100", "folder"]
 
@@ -21,19 +37,28 @@ DATA_SETS: dict[str, str] = {
     "cifar10": "60,000 colour images of 32x32 pixels, 10 classes",
     "cifar100": "60,000 colour images of 32x32 pixels, 100 classes",
     "folder": "your own pictures, one folder per class",
+    **{name: line for name, (line, _) in EVENT_SETS.items()},
 }
 
-CLASSES: dict[str, tuple[int, int]] = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}
+CLASSES: dict[str, tuple[int, int]] = {
+    "digits": (10, 1),
+    "cifar10": (10, 3),
+    "cifar100": (100, 3),
+    **{name: (10, 2) for name in EVENT_SETS if name != "event-folder"},
+}
 """Classes and channels of the data sets that always have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to train on, and how images are changed on the way.
+    """What images to train on, and how they are changed on the way.
 
     Raises:
         UserError: a field of the wrong type or out of range.
     """
+
+    family: ClassVar[str] = "images"
+    implicit: ClassVar[bool] = True
 
     name: DataName = "cifar10"
     """Data set: digits, cifar10, cifar100, folder."""
@@ -60,27 +85,51 @@ class DataConfig:
             raise UserError("crop_padding and image_size count pixels: give numbers that are not negative")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """The images of a data set by what they may be used for."""
-
-    train: ImageSet
-    validation: ImageSet | None
-    test: ImageSet
+AnyData = DataConfig | EventConfig
 
 
-def open_data(config: DataConfig, data_dir: str, *, seed: int, download: bool = False) -> Splits:
-    """The images that `config` names.
+def usual_data(name: str, like: AnyData | None = None) -> AnyData:
+    """The configuration to start from for the data set called `name`, with the options of `like` where it has them.
+
+    Raises:
+        UserError: no data set of that name.
+    """
+    if name not in DATA_SETS:
+        raise UserError(f"data {name!r} is no data set: choose from {', '.join(DATA_SETS)}")
+    if name in USUAL:
+        return like if isinstance(like, EventConfig) and like.name == name else USUAL[name]
+    return replace(like if isinstance(like, DataConfig) else DataConfig(), name=name)  # type: ignore[arg-type]
+
+
+def open_data(
+    config: AnyData,
+    data_dir: str,
+    *,
+    seed: int,
+    num_steps: int = 0,
+    download: bool = False,
+    cache_dir: str = "",
+    watch: Watch = lambda done, total, name: None,
+) -> Splits:
+    """The images or clips that `config` names.
 
     Args:
         config: what to open.
-        data_dir: folder that holds it; "digits" needs none.
+        data_dir: folder that holds it; "digits" and "digits-dvs" need none.
         seed: of the held-out part.
+        num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
+        cache_dir: where frames are kept; "": in the user's cache folder.
+        watch: told how far the making of frames is, where they are not in the cache yet.
 
     Raises:
         UserError: no data_dir, or whatever the reader of the data set finds wrong.
     """
+    if isinstance(config, EventConfig):
+        if download and config.name == "cifar10-dvs-sim":
+            fetch_cifar("cifar10", data_dir)
+        prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch)
+        return event_splits(config, prepared, seed)
     train, test = read(config, data_dir, download)
     if not config.validation:
         return Splits(train=train, validation=None, test=test)

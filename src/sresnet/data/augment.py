@@ -4,6 +4,8 @@ The usual recipe for CIFAR is `random_flip`, `random_crop` with padding 4, then 
 its own random numbers, in one vectorised draw; the same generator state gives the same result on every device.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,18 +28,33 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
         padding: width of the border in pixels, 0 or more.
         generator: source of the two offsets of each image.
     """
-    count, channels, height, width = x.shape
+    count, _, height, width = x.shape
     top = _integers(count, 2 * padding + 1, generator, x)
     left = _integers(count, 2 * padding + 1, generator, x)
-    padded = functional.pad(x, (padding,) * 4)
-    # One gather from the flattened planes: the index of each pixel of the window, the same for every channel.
     rows = top[:, None] + torch.arange(height, device=x.device)
     columns = left[:, None] + torch.arange(width, device=x.device)
-    index = (rows[:, :, None] * padded.shape[-1] + columns[:, None, :]).view(count, 1, height * width)
-    return padded.flatten(2).gather(2, index.expand(-1, channels, -1)).view_as(x)
+    return _gathered(functional.pad(x, (padding,) * 4), rows, columns)
 
 
-def random_erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to `shift` pixels each way, what goes out at one edge coming in at the other.
+
+    Args:
+        x: images [N, C, H, W], uint8 or float.
+        shift: in pixels, 0 or more.
+        generator: source of the two offsets of each image, drawn as `random_crop` does.
+    """
+    count, _, height, width = x.shape
+    down = _integers(count, 2 * shift + 1, generator, x) - shift
+    right = _integers(count, 2 * shift + 1, generator, x) - shift
+    rows = (torch.arange(height, device=x.device) + down[:, None]) % height
+    columns = (torch.arange(width, device=x.device) + right[:, None]) % width
+    return _gathered(x, rows, columns)
+
+
+def random_erase(
+    x: Tensor, probability: float, generator: torch.Generator, fill: Literal["mean", "zero"] = "mean"
+) -> Tensor:
     """Cover a square of half the shorter side with the image's own mean: [N, C, H, W] -> the same shape and type.
 
     Cutout (DeVries and Taylor 2017): the centre is anywhere in the image, so the square may hang over the edge. The
@@ -48,6 +65,7 @@ def random_erase(x: Tensor, probability: float, generator: torch.Generator) -> T
         x: images, uint8 or float.
         probability: of erasing, for each image.
         generator: source of the choice and the centre of each image.
+        fill: "zero" for event frames, where nothing happens there.
     """
     count, _, height, width = x.shape
     side = min(height, width) // 2
@@ -59,9 +77,10 @@ def random_erase(x: Tensor, probability: float, generator: torch.Generator) -> T
     inside_rows = (rows >= 0) & (rows < side) & chosen[:, None]
     inside_columns = (columns >= 0) & (columns < side)
     inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    if fill == "zero":
+        return x.masked_fill(inside, 0)
     mean = x.mean((2, 3), keepdim=True, dtype=None if x.is_floating_point() else torch.float32)
-    fill = mean if x.is_floating_point() else mean.round().to(x.dtype)
-    return torch.where(inside, fill, x)
+    return torch.where(inside, mean if x.is_floating_point() else mean.round().to(x.dtype), x)
 
 
 def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -98,6 +117,13 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         constant = int((counts > 0).sum()) == 1
         stds.append(torch.ones_like(mean) if constant else (share * (values - mean) ** 2).sum().sqrt())
     return torch.stack(means).float(), torch.stack(stds).float()
+
+
+def _gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    # One gather from the flattened planes: the index of each pixel of the window, the same for every channel.
+    channels, width = planes.shape[1], planes.shape[3]
+    index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1).unsqueeze(1)
+    return planes.flatten(2).gather(2, index.expand(-1, channels, -1)).unflatten(2, (rows.shape[1], columns.shape[1]))
 
 
 def _uniform(count: int, generator: torch.Generator, like: Tensor) -> Tensor:

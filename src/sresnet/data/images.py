@@ -43,6 +43,19 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: (C, H, W)."""
+        return tuple(self.images.shape[1:])
+
     def subset(self, indices: Tensor) -> "ImageSet":
         """The images at `indices`, int64 [M], in that order."""
         return ImageSet(images=self.images[indices], labels=self.labels[indices], class_names=self.class_names)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Images at `indices`, int64 [M]: uint8 [M, C, H, W], on the device where all are."""
+        return self.images[indices]
+
+    def to(self, device: torch.device) -> "ImageSet":
+        """The same images, all of them on `device`."""
+        return ImageSet(images=self.images.to(device), labels=self.labels.to(device), class_names=self.class_names)

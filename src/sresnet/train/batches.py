@@ -4,20 +4,39 @@ Nothing random is carried from one step to the next, so a run that was stopped a
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from sresnet.data import DataConfig, ImageSet
-from sresnet.data.augment import channel_statistics, intensity, normalise, random_crop, random_erase, random_flip
+from sresnet.data import AnyData, DataConfig, EventConfig, ImageSet, Samples
+from sresnet.data.augment import (
+    channel_statistics,
+    intensity,
+    normalise,
+    random_crop,
+    random_erase,
+    random_flip,
+    random_roll,
+)
+from sresnet.data.events.clips import FrameSet
 
 
 def seed_of(*parts: int | str) -> int:
     """A seed for one purpose at one moment, such as ("augment", recipe seed, step): 63 bits, none like another."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+class Scaling(Protocol):
+    """uint8 samples -> the network's input, float32: `Pixels` and `Counts`."""
+
+    def __call__(self, samples: Tensor, /) -> Tensor: ...
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; `scaling_from_plain` is the inverse."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +53,32 @@ class Pixels:
         return normalise(images, self.mean, self.std)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it; `pixels_from_plain` is the inverse."""
+        """As JSON holds it; `scaling_from_plain` is the inverse."""
         if self.mean is None or self.std is None:
             return {"mean": None, "std": None}
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
 
-def pixels_from_plain(values: dict[str, Any]) -> Pixels:
-    """The inverse of `Pixels.plain`."""
+@dataclass(frozen=True)
+class Counts:
+    """uint8 event frames -> the network's input, float32: the counts themselves (Section 3.4), times a constant."""
+
+    scale: float = 1.0
+    """1, or 1 / area where a frame's pixel shows the mean of an area, see `sresnet.data.events.frames.input_scale`."""
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        x = frames.to(torch.float32)
+        return x if self.scale == 1 else x * self.scale
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; `scaling_from_plain` is the inverse."""
+        return {"scale": self.scale}
+
+
+def scaling_from_plain(values: dict[str, Any]) -> Scaling:
+    """The inverse of `Pixels.plain` and `Counts.plain`."""
+    if "scale" in values:
+        return Counts(values["scale"])
     if values["mean"] is None:
         return Pixels()
     return Pixels(torch.tensor(values["mean"]), torch.tensor(values["std"]))
@@ -51,8 +88,17 @@ CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 """Mean and deviation per channel that the released code uses for CIFAR-10, and by mistake for CIFAR-100."""
 
 
+def make_scaling(config: AnyData, train: Samples, *, released_code: bool = False) -> Scaling:
+    """The scaling for a data set: from the statistics of its training images (Section 3.4), or counts as they are."""
+    if isinstance(config, EventConfig):
+        assert isinstance(train, FrameSet)
+        return Counts(train.scale)
+    assert isinstance(train, ImageSet)
+    return make_pixels(config, train, released_code=released_code)
+
+
 def make_pixels(config: DataConfig, train: ImageSet, *, released_code: bool = False) -> Pixels:
-    """The scaling for a data set, from the statistics of its training images (Section 3.4)."""
+    """The scaling of images, from the statistics of those to train on (Section 3.4)."""
     if config.pixels == "intensity":
         return Pixels()
     if released_code and config.name in ("cifar10", "cifar100"):
@@ -66,9 +112,32 @@ def order(images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(images, generator=torch.Generator().manual_seed(seed_of("order", seed, epoch)))
 
 
-def augmented(images: Tensor, config: DataConfig, seed: int, step: int) -> Tensor:
-    """The uint8 batch of training step `step`, changed at random as `config` says."""
+def augmented(samples: Tensor, config: AnyData, seed: int, step: int) -> Tensor:
+    """The uint8 batch of training step `step`, changed at random as `config` says.
+
+    All frames of a clip [N, T, 2, H, W] are changed alike, as if they were the channels of one image.
+    """
     generator = torch.Generator().manual_seed(seed_of("augment", seed, step))
+    if isinstance(config, EventConfig):
+        return augmented_clips(samples.flatten(1, 2), config, generator).view_as(samples)
+    return augmented_images(samples, config, generator)
+
+
+def augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generator) -> Tensor:
+    """Clips [N, T * 2, H, W] changed at random."""
+    if config.flip:
+        clips = random_flip(clips, generator)
+    if config.shift:
+        move: Callable[[Tensor, int, torch.Generator], Tensor]
+        move = random_roll if config.shift_fill == "roll" else random_crop
+        clips = move(clips, config.shift, generator)
+    if config.cutout:
+        clips = random_erase(clips, config.cutout, generator, fill="zero")
+    return clips
+
+
+def augmented_images(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
+    """Images [N, C, H, W] changed at random."""
     if config.flip:
         images = random_flip(images, generator)
     if config.crop_padding:

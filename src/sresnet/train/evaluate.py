@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sresnet.data import ImageSet
+from sresnet.data import Samples
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.batches import Pixels
+from sresnet.train.batches import Scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Evaluation:
     loss: float
     """Mean cross-entropy."""
     images: int
+    """Or clips of event frames."""
     batch_mean_top1: float
     """What the released code calls accuracy: the mean of each batch's percentage, the last partial batch left out."""
 
@@ -45,18 +46,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def evaluate(
     model: SpikingNetwork,
-    images: ImageSet,
-    pixels: Pixels,
+    samples: Samples,
+    scaling: Scaling,
     *,
     num_steps: int | None = None,
     batch_size: int = 250,
     precision: str = "fp32",
     seed: int = 0,
 ) -> Evaluation:
-    """Classify every image once, in evaluation mode; the model's mode is put back after.
+    """Classify every image or clip once, in evaluation mode; the model's mode is put back after.
 
     Args:
-        model, images, pixels: network, uint8 images on any device, and how they are scaled.
+        model, samples, scaling: network, uint8 images or event frames on any device, and how they are scaled.
         num_steps: time steps, the first of those trained (Table 16); None: all.
         batch_size: images at a time; the result does not depend on it, `batch_mean_top1` apart.
         precision: fp32 or bf16.
@@ -71,22 +72,24 @@ def evaluate(
     hits, top5_hits, loss = 0, 0, 0.0
     batch_hits = []
     with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
-        for start in range(0, len(images), batch_size):
-            labels = images.labels[start : start + batch_size].to(device)
-            scores = model(pixels(images.images[start : start + batch_size].to(device)), num_steps=num_steps).float()
+        for start in range(0, len(samples), batch_size):
+            chosen = torch.arange(start, min(start + batch_size, len(samples)))
+            labels = samples.labels[chosen].to(device)
+            scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
             ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
             loss += float(F.cross_entropy(scores, labels, reduction="sum"))
             batch_hits.append(int(ranked[:, 0].sum()))
             top5_hits += int(ranked.sum())
     model.train(was_training)
     hits = sum(batch_hits)
-    whole = batch_hits[: len(images) // batch_size] or batch_hits
+    count = len(samples)
+    whole = batch_hits[: count // batch_size] or batch_hits
     return Evaluation(
-        top1=100 * hits / len(images),
-        top5=100 * top5_hits / len(images),
-        loss=loss / len(images),
-        images=len(images),
-        batch_mean_top1=100 * sum(whole) / len(whole) / min(batch_size, len(images)),
+        top1=100 * hits / count,
+        top5=100 * top5_hits / count,
+        loss=loss / count,
+        images=count,
+        batch_mean_top1=100 * sum(whole) / len(whole) / min(batch_size, count),
     )
 
 

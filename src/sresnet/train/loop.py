@@ -21,7 +21,7 @@ from sresnet.models.saved import WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.nn import Neuron
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
-from sresnet.train.batches import Pixels, augmented, make_pixels, order, seed_of
+from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
 from sresnet.train.checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint
 from sresnet.train.evaluate import Evaluation, evaluate, precision_context, spike_rates
 from sresnet.train.finetune import load_pretrained
@@ -80,7 +80,7 @@ def train(
 
     Args:
         recipe: what to run.
-        splits: the images.
+        splits: the images or clips.
         folder: run folder, made if need be; see `train.record` for what is in it.
         device: where to train.
         watch: called after every step and epoch.
@@ -107,13 +107,16 @@ def train(
 
 def check_fit(recipe: Recipe, splits: Splits) -> None:
     """Raise UserError where the network does not fit the images."""
-    classes, channels = len(splits.train.class_names), splits.train.images.shape[1]
+    classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
         raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
     if recipe.model.in_channels != channels:
         raise UserError(f"in_channels {recipe.model.in_channels}: {recipe.data.name} images have {channels}")
     if not len(splits.train) or not len(splits.test):
         raise UserError(f"{recipe.data.name} leaves no images to train or to test on: choose a smaller validation part")
+    frames = splits.train.shape[0]
+    if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
+        raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")
 
 
 class Run:
@@ -125,18 +128,17 @@ class Run:
         self.folder = folder
         self.device = device
         released = self.config.protocol == "released-code"
-        self.pixels: Pixels = make_pixels(recipe.data, splits.train, released_code=released)
+        self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released)
         record.write_json(
             folder / record.DATA,
             {
                 "class_names": splits.train.class_names,
-                "image_size": splits.train.images.shape[2:],
-                **self.pixels.plain(),
+                "image_size": splits.train.shape[-2:],
+                **self.scaling.plain(),
             },
         )
         self.splits = splits
-        self.train_images = splits.train.images.to(device)
-        self.train_labels = splits.train.labels.to(device)
+        self.train_set = splits.train.to(device)
         # The last images of an epoch that fill no batch wait for the next epoch's order, as in the released code.
         self.batch_size = min(self.config.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
@@ -165,7 +167,7 @@ class Run:
         while self.position.step < self.steps:
             epoch, batch = divmod(self.position.step, self.steps_per_epoch)
             if epoch != indices_epoch:
-                indices, indices_epoch = order(len(self.train_labels), self.recipe.seed, epoch).to(self.device), epoch
+                indices, indices_epoch = order(len(self.train_set), self.recipe.seed, epoch).to(self.device), epoch
                 epoch_started, epoch_first = time.monotonic(), self.position.step
             self.step(indices[batch * self.batch_size : (batch + 1) * self.batch_size])
 
@@ -185,11 +187,15 @@ class Run:
                 return Outcome(state="stopped", folder=self.folder, step=self.position.step, result={})
         return self.finish()
 
+    def batch(self, indices: Tensor, step: int) -> Tensor:
+        """The network's input for training step `step`: the samples at `indices`, changed at random."""
+        return self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
+
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
         step, config = self.position.step, self.config
-        labels = self.train_labels[indices]
-        x = self.pixels(augmented(self.train_images[indices], self.recipe.data, self.recipe.seed, step))
+        labels = self.train_set.labels[indices]
+        x = self.batch(indices, step)
         torch.manual_seed(seed_of("step", self.recipe.seed, step))  # for the Poisson encoders
         with precision_context(config.precision, self.device):
             outputs = self.model.forward_steps(x).float()
@@ -235,8 +241,8 @@ class Run:
             if shown > position.best_test.get("top1", -1.0):
                 position.best_test = {"top1": shown, "epoch": epoch + 1}
         # Rates are looked at on the same images every epoch, without augmentation.
-        few = self.train_images[: min(64, len(self.train_images))]
-        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, self.pixels(few)).items()}
+        few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
+        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, few).items()}
         leaks = {
             name: round(module.leak_value(), 6)
             for name, module in model.named_neurons()
@@ -264,6 +270,7 @@ class Run:
             "train": len(self.splits.train),
             "validation": len(self.splits.validation) if self.splits.validation else 0,
             "test": len(self.splits.test),
+            **self.splits.about,
         }
         record.write_json(self.folder / record.RESULT, result)
         return Outcome(state="finished", folder=self.folder, step=self.position.step, result=result)
@@ -281,7 +288,7 @@ class Run:
         return evaluate(
             model,
             getattr(self.splits, part),
-            self.pixels,
+            self.scaling,
             batch_size=2 * self.batch_size,
             precision=self.config.precision,
             seed=seed_of("evaluate", self.recipe.seed),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sresnet.config import check_types, to_dict
-from sresnet.data import DataConfig
+from sresnet.data import AnyData, DataConfig, EventConfig
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SResNetConfig, compat_fields
 
@@ -71,7 +71,7 @@ class Recipe:
     """Network, data, training and seed: two runs of equal recipes on one machine end with equal weights."""
 
     model: ModelConfig = field(default_factory=SResNetConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    data: AnyData = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     """Of the initial weights, the order of the images, their augmentation, Poisson spikes and the held-out split."""
@@ -81,7 +81,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
-        if self.model.encoder == "poisson" and self.data.pixels != "intensity":
+        if isinstance(self.data, EventConfig):
+            if self.model.encoder != "direct":
+                raise UserError(f"encoder {self.model.encoder!r} makes spikes of images, not of events: use 'direct'")
+        elif self.model.encoder == "poisson" and self.data.pixels != "intensity":
             raise UserError("encoder 'poisson' takes intensities, not normalised pixels: add --data.pixels intensity")
 
     def fingerprint(self) -> str:

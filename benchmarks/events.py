@@ -1,0 +1,211 @@
+"""What reading, framing and loading event recordings costs.
+
+    python benchmarks/events.py [RECORDINGS] [--out results/events.json] [--seconds 3] [--threads 2]
+
+RECORDINGS is a folder of AEDAT 2.0 files of a DVS128, such as MNIST-DVS or DVS-CIFAR10, from which the size of the
+cache is computed; without it, made-up recordings in the same byte format. Parsing, framing and loading run on one
+core, the fastest of many runs is given; training steps on `--threads` cores. Writes a JSON record with machine and
+versions, and prints a table.
+"""
+
+import sresnet  # noqa: F401, I001 - before torch, so that threads that wait sleep
+
+import argparse
+import json
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import torch
+
+from sresnet.data import EventConfig, Splits
+from sresnet.data.events.clips import FrameFile, FrameSet
+from sresnet.data.events.frames import FrameConfig, to_frames
+from sresnet.data.events.read import parse_recording
+from sresnet.ops.memory import keep_freed_memory
+from sresnet.train import record
+from sresnet.train.loop import Run
+from sresnet.train.recipes import RECIPES
+
+TARGETS = {"parsing": 50e6, "framing": 100e6, "cache": 5e9}
+"""Events per second, events per second, bytes for 10,000 recordings at 64x64, T = 50."""
+
+CLIPS = 200
+"""In the made-up cache that loading is measured on."""
+
+
+def aedat2(events: int, seed: int = 0) -> bytes:
+    """A made-up DVS128 recording of 1.3 s."""
+    draw = np.random.default_rng(seed)
+    address = draw.integers(0, 128, events) << 1 | draw.integers(0, 128, events) << 8 | draw.integers(0, 2, events)
+    t = np.sort(draw.integers(0, 1_300_000, events))
+    return b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n" + np.stack([address, t], 1).astype(">u4").tobytes()
+
+
+def fastest(call: Callable[[], object], seconds: float) -> float:
+    """Seconds of the fastest of the calls that fit into `seconds`, five at least."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def parsing(seconds: float) -> dict[str, float]:
+    """Events per second of the AEDAT 2.0 reader, for recordings of this many events."""
+    rates = {}
+    for events in (20_000, 200_000, 2_000_000):
+        content = aedat2(events)
+        rates[f"{events:,}"] = events / fastest(lambda content=content: parse_recording(content, "a.aedat"), seconds)
+    return rates
+
+
+def framing(seconds: float) -> dict[str, float]:
+    """Events per second of a recording of 200,000 events, about as many as DVS-CIFAR10's have."""
+    recording = parse_recording(aedat2(200_000), "a.aedat")
+    rates = {}
+    for size, num_steps in ((32, 50), (64, 50), (128, 50), (64, 10)):
+        config = FrameConfig(size=size)
+        took = fastest(lambda config=config, num_steps=num_steps: to_frames(recording, config, num_steps), seconds)
+        rates[f"{size}x{size}, T = {num_steps}"] = len(recording) / took
+    return rates
+
+
+def cache_size(folder: Path | None, seconds: float) -> dict[str, Any]:
+    """Bytes of one clip at 64x64, T = 50, as it is and compressed, and what reading it costs either way."""
+    if folder is None:
+        contents = {f"made-up {seed}": aedat2(200_000, seed) for seed in range(4)}
+    else:
+        contents = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.aedat"))}
+    if not contents:
+        raise SystemExit(f"{folder} has no .aedat files: give a folder of recordings")
+    raw, packed, unpack, events = [], [], [], []
+    for name, content in contents.items():
+        recording = parse_recording(content, name)
+        clip = to_frames(recording, FrameConfig(size=64), 50)[0].tobytes()
+        small = zlib.compress(clip, 1)
+        raw.append(len(clip))
+        packed.append(len(small))
+        events.append(len(recording))
+        unpack.append(fastest(lambda small=small: zlib.decompress(small), seconds / len(contents)))
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "clips"
+        path.write_bytes(clip * CLIPS)
+        file = FrameFile(path, CLIPS, (50, 2, 64, 64))
+        numbers = np.random.default_rng(0).permutation(CLIPS)[:21].tolist()
+        by_position = fastest(lambda: file.read(numbers), seconds) / 21
+        mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=(CLIPS, 50, 2, 64, 64))
+        by_map = fastest(lambda: torch.from_numpy(mapped[numbers]), seconds) / 21
+    return {
+        "recordings": list(contents),
+        "events_per_recording": mean(events),
+        "bytes_per_clip": mean(raw),
+        "bytes_of_10000": 10_000 * mean(raw),
+        "bytes_per_clip_zlib_1": mean(packed),
+        "ms_per_clip_by_position": 1e3 * by_position,
+        "ms_per_clip_by_memory_map": 1e3 * by_map,
+        "ms_per_clip_unpacking_alone": 1e3 * mean(unpack),
+    }
+
+
+def loading(threads: int, steps: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of a batch, augmented and made float, and of the training step that it is for."""
+    results = {}
+    for name, shape in (
+        ("digits-dvs", (5, 2, 16, 16)),
+        ("nmnist", (8, 2, 17, 17)),
+        ("dvs-cifar10", (10, 2, 64, 64)),
+    ):
+        with tempfile.TemporaryDirectory() as place:
+            recipe = replace(RECIPES[name][1], train=replace(RECIPES[name][1].train, epochs=10))
+            assert isinstance(recipe.data, EventConfig)
+            draw = np.random.default_rng(0)
+            path = Path(place) / "clips"
+            path.write_bytes(draw.poisson(0.4, (CLIPS, *shape)).astype(np.uint8).tobytes())
+            clips = FrameSet(
+                file=FrameFile(path, CLIPS, shape),
+                numbers=torch.arange(CLIPS),
+                labels=torch.arange(CLIPS) % 10,
+                class_names=tuple("0123456789"),
+            )
+            (Path(place) / "run").mkdir()
+            splits = Splits(train=clips, validation=None, test=clips)
+            torch.set_num_threads(threads)
+            run = Run(recipe, splits, Path(place) / "run", torch.device("cpu"))
+            run.model.train()
+            times = []
+            for step in range(steps + 1):
+                chosen = torch.arange(step * run.batch_size, (step + 1) * run.batch_size) % CLIPS
+                start = time.perf_counter()
+                run.step(chosen)
+                times.append(time.perf_counter() - start)
+            torch.set_num_threads(1)
+            took = fastest(lambda run=run, chosen=chosen: run.batch(chosen, 0), 0.5)
+            results[name] = {
+                "batch_size": run.batch_size,
+                "ms_per_batch": 1e3 * took,
+                "ms_per_step": 1e3 * median(times[1:]),
+            }
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """The record for people."""
+    lines = [f"{results['environment']['device']}, torch {results['environment']['torch']}", ""]
+    lines += [
+        f"parsing AEDAT 2.0, {events} events: {rate / 1e6:,.0f} million events/s"
+        for events, rate in results["parsing"].items()
+    ]
+    lines += [
+        f"framing 200,000 events, {what}: {rate / 1e6:,.0f} million events/s"
+        for what, rate in results["framing"].items()
+    ]
+    size = results["cache"]
+    lines += [
+        f"cache, 64x64, T = 50, from {len(size['recordings'])} recordings: {size['bytes_per_clip']:,.0f} bytes a clip, "
+        f"{size['bytes_of_10000'] / 1e9:.2f} GB for 10,000; zlib level 1 {size['bytes_per_clip_zlib_1']:,.0f} bytes",
+        f"a clip: read by position {size['ms_per_clip_by_position']:.3f} ms, by memory map "
+        f"{size['ms_per_clip_by_memory_map']:.3f} ms, unpacking alone {size['ms_per_clip_unpacking_alone']:.3f} ms",
+    ]
+    lines += [
+        f"{name}, batch of {each['batch_size']}: loaded and augmented in {each['ms_per_batch']:.1f} ms, "
+        f"step {each['ms_per_step']:,.0f} ms"
+        for name, each in results["loading"].items()
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recordings", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, default=Path("results/events.json"))
+    parser.add_argument("--seconds", type=float, default=3.0, help="for a number")
+    parser.add_argument("--steps", type=int, default=5, help="of training, for the median")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {
+        "environment": record.environment(torch.device("cpu")) | {"threads": options.threads},
+        "targets": TARGETS,
+        "parsing": parsing(options.seconds),
+        "framing": framing(options.seconds),
+        "cache": cache_size(options.recordings, options.seconds),
+        "loading": loading(options.threads, options.steps),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

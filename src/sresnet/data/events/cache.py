@@ -1,0 +1,230 @@
+"""Frames of a whole data set, made once and kept in a folder of the user's.
+
+Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] with nothing around them, and a
+JSON file that says what they are. The second is written last, so where it is, the first is whole.
+
+Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, so 10,000 of them
+4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/events.md.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sresnet.config import to_dict
+from sresnet.data.events.clips import FrameFile
+from sresnet.data.events.frames import input_scale, to_frames
+from sresnet.data.events.recording import Recording
+from sresnet.data.events.sets import SIMULATED, EventConfig, Listing, Source, list_recordings
+from sresnet.errors import UserError
+from sresnet.files import one_at_a_time, write_whole
+
+VERSION = 1
+"""Of what is written here; to be raised with every change of what the same options give."""
+
+Watch = Callable[[int, int, str], None]
+"""Called with (recordings done, recordings, name of the one that comes next or of what is waited for)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The frames of a data set, on disk."""
+
+    file: FrameFile
+    recordings: tuple[dict[str, Any], ...]
+    """In the order of the clips, each {name, class, group, content, clips, events, saturated} and, where damage was
+    passed over, {skipped: why}; {left_out: {kind: records}} is what else a file held."""
+    class_names: tuple[str, ...]
+    """Known beforehand; empty: the classes found."""
+    scale: float
+    """What counts are multiplied by before a network sees them."""
+    made_now: bool
+    """False where they had been made before."""
+
+
+def prepare(
+    config: EventConfig,
+    data_dir: str,
+    num_steps: int,
+    *,
+    cache_dir: str = "",
+    watch: Watch = lambda done, total, name: None,
+) -> Prepared:
+    """The frames of a data set from the cache folder, made first if they are not there.
+
+    Of two processes, the second waits for the first and takes what it made. A process that is killed leaves nothing
+    that another takes for whole.
+
+    Args:
+        config: data set and options; split, held-out part and augmentation change nothing here.
+        data_dir: folder that holds the data set.
+        num_steps: time steps T of each clip.
+        cache_dir: where to keep frames; "": `cache_folder()`.
+        watch: told how far it is.
+
+    Raises:
+        UserError: whatever the reader of the data set finds wrong, recordings of different sensors, or a disk that is
+            full.
+    """
+    if num_steps < 1:
+        raise UserError(f"num_steps {num_steps} is less than 1: a clip has at least one frame")
+    listing = list_recordings(config, data_dir)
+    folder = Path(cache_dir) if cache_dir else cache_folder()
+    path = folder / f"{config.name}-{key(config, listing, num_steps)}.frames"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
+            if (found := load(path)) is not None:
+                return found
+            fill(path, config, listing, num_steps, watch)
+            done = load(path, made_now=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
+    assert done is not None
+    return done
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/sresnet/frames, by default ~/.cache/sresnet/frames."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sresnet" / "frames"
+
+
+def key(config: EventConfig, listing: Listing, num_steps: int) -> str:
+    """Sixteen hexadecimal digits that change with everything that the clips depend on, contents of files by their size
+    and time of change."""
+    files = {}
+    for source in listing.sources:
+        if source.path is not None and str(source.path) not in files:
+            status = source.path.stat()
+            files[str(source.path.resolve())] = [status.st_size, status.st_mtime_ns]
+    options = {
+        "version": VERSION,
+        "name": config.name,
+        "frames": to_dict(config.frames),
+        "num_steps": num_steps,
+        "window_seconds": config.window_seconds,
+        "damaged": config.damaged,
+        "simulation": to_dict(config.simulation) if config.name in SIMULATED else None,
+        "contents": listing.contents,
+        "sources": [[source.name, source.class_name, source.group] for source in listing.sources],
+        "files": files,
+    }
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(path: Path, *, made_now: bool = False) -> Prepared | None:
+    """What an earlier `fill` has finished, or None: no such file, or not as it should be."""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text())
+        file = FrameFile(path, about["clips"], about["shape"])
+    except (FileNotFoundError, json.JSONDecodeError, UserError):
+        return None
+    return Prepared(
+        file=file,
+        recordings=tuple(about["recordings"]),
+        class_names=tuple(about["class_names"]),
+        scale=about["scale"],
+        made_now=made_now,
+    )
+
+
+def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watch: Watch) -> None:
+    """Make the frames of every recording and write them; errors as `prepare`."""
+    part = path.with_suffix(".part")
+    sensor: tuple[str, tuple[int, int]] | None = None
+    shape: tuple[int, ...] = ()
+    recordings: list[dict[str, Any]] = []
+    try:
+        with part.open("wb") as file:
+            for done, source in enumerate(listing.sources):
+                watch(done, len(listing.sources), source.name)
+                entry = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
+                recordings.append(entry | {"clips": 0, "events": 0, "saturated": 0})
+                try:
+                    recording, recordings[-1]["content"] = listing.read(source)
+                except UserError as error:
+                    if config.damaged == "error":
+                        raise
+                    recordings[-1]["skipped"] = str(error)
+                    continue
+                if recording.skipped:
+                    recordings[-1]["left_out"] = recording.skipped
+                size = (recording.width, recording.height)
+                if sensor is not None and sensor[1] != size:
+                    raise UserError(
+                        f"{source.name} is of {size[0]}x{size[1]} pixels and {sensor[0]} of "
+                        f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
+                    )
+                sensor = sensor or (source.name, size)
+                shape = write_clips(file, recording, config, num_steps, recordings[-1], source) or shape
+            file.flush()
+            os.fsync(file.fileno())
+        clips = sum(recording["clips"] for recording in recordings)
+        if sensor is None or not clips:
+            fault = f"the first, {first_fault(recordings)}"
+            raise UserError(f"none of the {len(recordings)} recordings can be used: {fault}")
+        part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror}): make room, or choose another --cache-dir, and run the "
+            "same command again"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    about = {
+        "clips": clips,
+        "shape": shape,
+        "scale": input_scale(*sensor[1], config.frames),
+        "class_names": listing.class_names,
+        "recordings": recordings,
+    }
+    write_whole(path.with_suffix(".json"), (json.dumps(about) + "\n").encode())
+    watch(len(recordings), len(recordings), "")
+
+
+def write_clips(
+    file: BinaryIO, recording: Recording, config: EventConfig, num_steps: int, entry: dict[str, Any], source: Source
+) -> tuple[int, ...]:
+    """Append the clips of one recording and count them in `entry`; returns their shape, () where there is none."""
+    shape: tuple[int, ...] = ()
+    for span in windows(recording, config.window_seconds):
+        try:
+            frames, saturated = to_frames(recording, config.frames, num_steps, span=span)
+        except UserError as error:
+            raise UserError(f"{source.name}: {error}") from None
+        file.write(frames.data)
+        shape = frames.shape
+        entry["clips"] += 1
+        entry["events"] += int(frames.sum(dtype="int64")) + saturated
+        entry["saturated"] += saturated
+    return shape
+
+
+def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | None]:
+    """(first, end) in microseconds of each window of a recording that has events; None is the whole of it.
+
+    Windows follow each other from the first event on. What is left behind the last whole one is not used, unless the
+    recording is shorter than a window: then it is one.
+    """
+    if not seconds:
+        yield None
+        return
+    length, first = max(1, round(1e6 * seconds)), int(recording.t[0])
+    whole = max(1, (int(recording.t[-1]) + 1 - first) // length)
+    bounds = recording.t.searchsorted([first + number * length for number in range(whole + 1)]).tolist()
+    for number in range(whole):
+        if bounds[number] < bounds[number + 1]:
+            yield (first + number * length, first + (number + 1) * length)
+
+
+def first_fault(recordings: list[dict[str, Any]]) -> str:
+    """Name of the first recording and what is wrong with it."""
+    return f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"

@@ -1,0 +1,105 @@
+"""Clips of event frames that stay on disk and are read by the batch."""
+
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+
+class FrameFile:
+    """An open file of uint8 clips of one shape, one after the other.
+
+    Clips are read by position, not through a memory map: a file that is cut short is an error then and no SIGBUS, what
+    was read does not count as memory of this process, and a map saves nothing that a training step would notice
+    (`benchmarks/events.py`).
+
+    Args:
+        path: the file.
+        count: clips in it.
+        shape: of one clip, (T, 2, H, W).
+
+    Raises:
+        UserError: it is not there, or has another size.
+    """
+
+    def __init__(self, path: Path, count: int, shape: Sequence[int]) -> None:
+        self.path, self.count, self.shape = path, count, tuple(shape)
+        self.clip_bytes = torch.Size(self.shape).numel()
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}): run the same command again") from None
+        weakref.finalize(self, os.close, self.descriptor)
+        if os.fstat(self.descriptor).st_size != count * self.clip_bytes:
+            raise UserError(f"{path} has not the {count} clips it should: delete it and run the same command again")
+
+    def read(self, numbers: Sequence[int]) -> Tensor:
+        """Clips by their numbers in the file: uint8 [len(numbers), T, 2, H, W].
+
+        Raises:
+            UserError: the file became shorter meanwhile, or the disk fails.
+        """
+        clips = torch.empty(len(numbers), *self.shape, dtype=torch.uint8)
+        memory = clips.view(-1).numpy().data
+        for place, number in enumerate(numbers):
+            part = memory[place * self.clip_bytes : (place + 1) * self.clip_bytes]
+            try:
+                got = os.preadv(self.descriptor, [part], number * self.clip_bytes)
+            except OSError as error:
+                raise UserError(f"{self.path} cannot be read ({error.strerror}): is the disk still there?") from None
+            if got != self.clip_bytes:
+                raise UserError(f"{self.path} was cut short at clip {number}: delete it and run the same command again")
+        return clips
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameSet:
+    """Labelled clips of event frames, on disk: the `Samples` of event data sets.
+
+    Raises:
+        UserError: another number of labels than clips, or a label that has no class name.
+    """
+
+    file: FrameFile
+    numbers: Tensor
+    """Number of each clip in the file, int64 [N]."""
+    labels: Tensor
+    """Class of each clip, int64 [N]."""
+    class_names: tuple[str, ...]
+    """Name of class 0, 1, ..."""
+    scale: float = 1.0
+    """What counts are multiplied by before a network sees them, see `input_scale`."""
+    device: torch.device = torch.device("cpu")
+    """Where batches are put."""
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.numbers.shape:
+            raise UserError(f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64, one per clip")
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
+            raise UserError(f"a label is outside 0 to {len(self.class_names) - 1}, the indices of the class names")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one clip: (T, 2, H, W)."""
+        return self.file.shape
+
+    def subset(self, indices: Tensor) -> "FrameSet":
+        """The clips at `indices`, int64 [M], in that order."""
+        return replace(self, numbers=self.numbers[indices.cpu()], labels=self.labels[indices.to(self.labels.device)])
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Clips at `indices`, int64 [M]: uint8 [M, T, 2, H, W], read now; errors as `FrameFile.read`."""
+        return self.file.read(self.numbers[indices.cpu()].tolist()).to(self.device)
+
+    def to(self, device: torch.device) -> "FrameSet":
+        """The same clips, whose batches and labels lie on `device`."""
+        return replace(self, device=device, labels=self.labels.to(device))

@@ -1,0 +1,159 @@
+"""Events -> frames `[T, 2, H, W]`, what a network sees of a recording (Section 3.4)."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sresnet.config import check_types
+from sresnet.data.events.recording import Recording
+from sresnet.errors import UserError
+
+_CHUNK = 65_536
+"""Events whose addresses are computed at a time: they stay in the cache of a core until they are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameConfig:
+    """How the events of a recording are counted into frames.
+
+    Raises:
+        UserError: a field of the wrong type or out of range.
+    """
+
+    by: Literal["time", "count"] = "time"
+    """time: time windows of equal length (Section 3.4); count: equal numbers of events (released code)."""
+    size: int = 0
+    """Side of the square frames in pixels; the whole sensor goes onto it. 0: the sensor's own width and height."""
+    resize: Literal["sum", "mean"] = "sum"
+    """What a pixel of a smaller frame shows of the sensor's pixels in it: sum of their counts, or mean (released)."""
+    orientation: Literal["sensor", "spikingjelly"] = "sensor"
+    """sensor: as the camera's viewer shows the scene; spikingjelly: rows and columns exchanged (DVS128 only)."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.size < 0:
+            raise UserError(f"size {self.size} is less than 0: it counts pixels, 0 keeps the sensor's own size")
+
+
+def to_frames(
+    recording: Recording,
+    config: FrameConfig,
+    num_steps: int,
+    *,
+    span: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+) -> tuple[NDArray[Any], int]:
+    """Count the events of a recording into frames.
+
+    Channel 0 is OFF (darker), channel 1 is ON (brighter). By time, step k holds the events with
+    k * D <= (t - first) * T < (k + 1) * D, where D is the time from the first event to the last, both included, in
+    microseconds. By count, each of the T steps has n // T events and the last also the rest, as in SpikingJelly's
+    `split_by="number"`. Row y of the sensor goes to row y * size // height, columns likewise, so that every event is
+    in exactly one pixel. `resize="mean"` gives the same sums: the mean is them times `input_scale`.
+
+    "spikingjelly" is how SpikingJelly orients DVS-CIFAR10: x = 127 - y_raw, y = 127 - x_raw, p = 1 - p_raw of the raw
+    address. A DVS128 shows its viewer x = 127 - x_raw, row 127 - y_raw and ON = 1 - p_raw, so theirs is the transpose
+    of ours with the same channels.
+
+    Args:
+        recording: the events.
+        config: how to count.
+        num_steps: time steps T.
+        span: (first, end) in the recording's microseconds, end excluded: only these events, D = end - first; None:
+            all events.
+        dtype: np.uint8 or np.uint16.
+
+    Returns:
+        (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, which is what their pixels hold).
+
+    Raises:
+        UserError: no events, frames larger than the sensor, or SpikingJelly's orientation for another sensor.
+    """
+    rows, columns = frame_shape(recording, config)
+    bounds = step_bounds(recording, config, num_steps, span)
+    x, y, width, height = recording.x, recording.y, recording.width, recording.height
+    if config.orientation == "spikingjelly":
+        x, y, width, height = y, x, height, width
+    bins, limit = 2 * rows * columns, np.iinfo(dtype).max
+    frames = np.empty((num_steps, bins), dtype=dtype)
+    saturated = 0
+    step = 0
+    while step < num_steps:
+        end = step + 1
+        while end < num_steps and bounds[end + 1] - bounds[step] <= _CHUNK:
+            end += 1
+        first, part = bounds[step], slice(bounds[step], bounds[end])
+        address = binned(y[part], height, rows)
+        address *= columns
+        address += binned(x[part], width, columns)
+        address += recording.on[part].view(np.uint8) * np.int32(rows * columns)
+        for each in range(step, end):
+            counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
+            if counts.max() > limit:
+                saturated += int((counts - limit).clip(0).sum())
+                np.minimum(counts, limit, out=counts)
+            frames[each] = counts
+        step = end
+    return frames.reshape(num_steps, 2, rows, columns), saturated
+
+
+def frame_shape(recording: Recording, config: FrameConfig) -> tuple[int, int]:
+    """Rows and columns of the frames of a recording; errors as `to_frames`."""
+    width, height = recording.width, recording.height
+    if config.orientation == "spikingjelly":
+        if (width, height) != (128, 128):
+            raise UserError(
+                f"orientation 'spikingjelly' is that of a DVS128, and this {recording.sensor} has {width}x{height} "
+                "pixels: choose 'sensor'"
+            )
+        width, height = height, width
+    size = config.size
+    if size > min(width, height):
+        raise UserError(
+            f"frames of {size}x{size} pixels are larger than the sensor, {width}x{height}: choose a size of at most "
+            f"{min(width, height)}, or 0"
+        )
+    if config.resize == "mean" and size and (width % size or height % size):
+        raise UserError(
+            f"resize 'mean' from {width}x{height} to {size}x{size} pixels would mean over unequal areas: choose a size "
+            "that divides both, or 'sum'"
+        )
+    return (size, size) if size else (height, width)
+
+
+def input_scale(width: int, height: int, config: FrameConfig) -> float:
+    """What the counts are multiplied by before a network sees them: 1, or 1 / area for the mean over an area."""
+    if config.resize == "sum" or not config.size:
+        return 1.0
+    return config.size**2 / (width * height)
+
+
+def step_bounds(
+    recording: Recording, config: FrameConfig, num_steps: int, span: tuple[int, int] | None = None
+) -> list[int]:
+    """Indices [T + 1]: step k holds the events from bounds[k] up to bounds[k + 1], excluded; errors as `to_frames`."""
+    t = recording.t
+    low, high = (0, len(t)) if span is None else np.searchsorted(t, span).tolist()
+    if low == high:
+        where = "" if span is None else f" from {span[0]} to {span[1]} us"
+        raise UserError(f"the recording has no events{where}: there is nothing to make frames of")
+    if config.by == "count":
+        share = (high - low) // num_steps
+        return [low + step * share for step in range(num_steps)] + [high]
+    first, end = (int(t[0]), int(t[-1]) + 1) if span is None else span
+    # The first whole microsecond that belongs to a step: k * D / T, rounded up.
+    edges = [first - (first - end) * step // num_steps for step in range(num_steps + 1)]
+    return [*(low + np.searchsorted(t[low:high], edges[:-1])).tolist(), high]
+
+
+def binned(coordinate: NDArray[np.uint16], size: int, bins: int) -> NDArray[np.int32]:
+    """Coordinate * bins // size of every event, int32; a shift where that is a power of two, for speed."""
+    ratio, rest = divmod(size, bins)
+    if not rest and ratio & (ratio - 1) == 0:
+        return (coordinate >> (ratio.bit_length() - 1)).astype(np.int32)
+    scaled = coordinate.astype(np.int32)
+    scaled *= bins
+    scaled //= size
+    return scaled

@@ -1,0 +1,407 @@
+"""Event data sets: which recordings there are, of which class and group, and how one is read."""
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+import torch
+
+from sresnet.config import check_types
+from sresnet.data.cifar import load_cifar
+from sresnet.data.digits import load_digits
+from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.read import EXTENSIONS, parse_recording
+from sresnet.data.events.recording import Recording
+from sresnet.data.events.simulate import DVSConfig, simulate
+from sresnet.errors import UserError
+
+EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
+SplitName = Literal["official", "first900-by-name", "first900-by-number", "random90", "by-group", "images"]
+
+EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dvs-cifar10": (
+        "10,000 recordings of CIFAR-10 images by a DVS128, 10 classes",
+        ("first900-by-name", "first900-by-number", "random90"),
+    ),
+    "nmnist": ("N-MNIST, handwritten digits before an ATIS camera, 34x34 pixels", ("official",)),
+    "event-folder": (
+        "your own event recordings, one folder per class",
+        ("random90", "official", "by-group", "first900-by-name", "first900-by-number"),
+    ),
+    "digits-dvs": ("scikit-learn's digits before a simulated event camera; no download", ("images",)),
+    "cifar10-dvs-sim": ("CIFAR-10 before a simulated event camera", ("images",)),
+}
+"""name -> (one line, the splits that it can be used with, the usual one first)."""
+
+SIMULATED = ("digits-dvs", "cifar10-dvs-sim")
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+_LARGEST_MEMBER = 1 << 30
+"""Bytes that a member of a zip file may unpack to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventConfig:
+    """Event recordings to train on, how they become frames, and how clips are changed on the way.
+
+    Raises:
+        UserError: a field of the wrong type or out of range, or a split that the data set does not have.
+    """
+
+    family: ClassVar[str] = "events"
+
+    name: EventName = "dvs-cifar10"
+    """Data set: dvs-cifar10, nmnist, event-folder, digits-dvs, cifar10-dvs-sim."""
+    split: SplitName = "first900-by-name"
+    """official: train/ and test/; first900-by-name: SpikingJelly's, in order _0, _1, _10; first900-by-number: _0, _1,
+    _2; random90: drawn, stratified; by-group: test_group is tested on; images: as the images they are simulated of."""
+    split_seed: int = 0
+    """Of random90."""
+    test_group: str = ""
+    """Group, such as a session, whose recordings are the test set; with split by-group."""
+    validation: float = 0.0
+    """Part of the training recordings held out, stratified and seeded."""
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    """How events are counted into frames."""
+    window_seconds: float = 0.0
+    """Recordings are cut into windows of this length, each a sample; 0: a recording is a sample."""
+    damaged: Literal["error", "skip"] = "error"
+    """A recording that cannot be read, or damage within one: stop there, or leave it out and count it."""
+    flip: bool = False
+    """Mirror every other training clip at random."""
+    shift: int = 0
+    """Shift training clips at random by up to this many pixels."""
+    shift_fill: Literal["roll", "zero"] = "roll"
+    """What comes in at the edge: what went out at the other, or nothing."""
+    cutout: float = 0.0
+    """Probability that a square of a training clip is emptied."""
+    simulation: DVSConfig = field(default_factory=DVSConfig)
+    """The simulated camera, for digits-dvs and cifar10-dvs-sim."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        splits = EVENT_SETS[self.name][1]
+        if self.split not in splits:
+            raise UserError(f"split {self.split!r} is none of {self.name}'s: choose from {', '.join(splits)}")
+        if not 0 <= self.validation < 1:
+            raise UserError(f"validation {self.validation} is outside [0, 1): it is a part of the training recordings")
+        if not 0 <= self.cutout <= 1:
+            raise UserError(f"cutout {self.cutout} is outside [0, 1]: it is a probability")
+        if self.shift < 0:
+            raise UserError(f"shift {self.shift} is less than 0: it counts pixels")
+        if not 0 <= self.window_seconds < 1e6:
+            raise UserError(f"window_seconds {self.window_seconds} is no length of time: try 0.5, or 0 for no windows")
+        if self.test_group and self.split != "by-group":
+            raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
+
+
+USUAL: dict[str, EventConfig] = {
+    "dvs-cifar10": EventConfig(),
+    "nmnist": EventConfig(name="nmnist", split="official"),
+    "event-folder": EventConfig(name="event-folder", split="random90", frames=FrameConfig(size=32)),
+    "digits-dvs": EventConfig(name="digits-dvs", split="images", simulation=DVSConfig(size=16, amplitude=2.0)),
+    "cifar10-dvs-sim": EventConfig(
+        name="cifar10-dvs-sim", split="images", simulation=DVSConfig(size=32, amplitude=2.0, loops=2, duration=200_000)
+    ),
+}
+"""Where recipes, fine-tuning and `sresnet data prepare` start from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One recording, not read yet."""
+
+    name: str
+    """Path below the data folder; a member of a zip file behind that file's name."""
+    class_name: str
+    group: str = ""
+    """What must not be divided by a split by group, such as a session; "train" or "test" in an official split."""
+    path: Path | None = None
+    """The file, or the zip file; None where it is simulated."""
+    member: str = ""
+    """Name within the zip file."""
+    image: int = -1
+    """Number of the image that it is simulated of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """All recordings of a data set in a fixed order, and the way to read one."""
+
+    sources: tuple[Source, ...]
+    class_names: tuple[str, ...]
+    """Known beforehand; empty: the classes found."""
+    read: Callable[[Source], tuple[Recording, str]]
+    """The recording, and a digest of the bytes that it was read from ("" where it is simulated)."""
+    contents: str = ""
+    """Digest of the images of a simulated set."""
+
+
+def list_recordings(config: EventConfig, data_dir: str) -> Listing:
+    """What `config` names in `data_dir`; nothing is read but names, and the images of a simulated set.
+
+    Raises:
+        UserError: no data folder, nothing found in it, a class without recordings, or a zip file that cannot be read.
+    """
+    if config.name in SIMULATED:
+        return simulated(config, data_dir)
+    if not data_dir:
+        raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
+    root = Path(data_dir)
+    if not root.is_dir():
+        kind = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"data folder {root} {kind}: give the folder that holds {config.name}")
+    find = {"dvs-cifar10": dvs_cifar10, "nmnist": nmnist, "event-folder": event_folder}[config.name]
+    sources = tuple(find(root, config.split))
+    known = {"dvs-cifar10": CIFAR10_CLASSES, "nmnist": tuple("0123456789")}
+    names = known.get(config.name, ())
+    found = {source.class_name for source in sources}
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"{root} has no recordings of {config.name}'s class {missing[0]!r}: add them, ten are needed")
+    if len(found) < 2:
+        raise UserError(f"{root} has recordings of {len(found)} class: two at least can be told apart")
+
+    opened: dict[Path, zipfile.ZipFile] = {}
+
+    def read(source: Source) -> tuple[Recording, str]:
+        content = read_bytes(source, opened)
+        recording = parse_recording(content, source.name, damaged=config.damaged)
+        return recording, hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    return Listing(sources=sources, class_names=names, read=read)
+
+
+def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile]) -> bytes:
+    """The bytes of a recording, from its file or zip file.
+
+    Args:
+        source: the recording.
+        opened: the zip file that is open, changed here: members are read one after the other, and the list of a large
+            zip file takes its time.
+
+    Raises:
+        UserError: it cannot be read, or does not unpack.
+    """
+    assert source.path is not None
+    try:
+        if not source.member:
+            return source.path.read_bytes()
+        if source.path not in opened:
+            while opened:
+                opened.popitem()[1].close()
+            opened[source.path] = open_zip(source.path)
+        archive = opened[source.path]
+        if archive.getinfo(source.member).file_size > _LARGEST_MEMBER:
+            raise UserError(f"{source.name} unpacks to more than 1 GiB: that is no recording of this data set")
+        return archive.read(source.member)
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{source.name} cannot be read ({reason}): replace it or take it away") from None
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip file.
+
+    Raises:
+        UserError: it is no whole zip file.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no whole zip file ({error}): download it again") from None
+
+
+def dvs_cifar10(root: Path, split: str) -> Iterator[Source]:
+    """Ten folders or zip files named after the classes of CIFAR-10, in `root` or where SpikingJelly and tonic put them.
+
+    Source: Li et al. 2017, CIFAR10-DVS, doi.org/10.3389/fnins.2017.00309; a zip file per class on figshare.
+    """
+    places = [root, *(root / name for name in ("extract", "download", "CIFAR10DVS"))]
+    home = next((place for place in places if any(holds_class(place, name) for name in CIFAR10_CLASSES)), None)
+    if home is None:
+        raise UserError(
+            f"{root} has neither class folders nor zip files of DVS-CIFAR10, such as airplane/ or airplane.zip: give "
+            "the folder that holds them"
+        )
+    for name in CIFAR10_CLASSES:
+        if (home / name).is_dir():
+            yield from sources_of_folder(root, home / name, name)
+        elif (home / f"{name}.zip").is_file():
+            yield from sources_of_zip(root, home / f"{name}.zip", name)
+
+
+def holds_class(place: Path, name: str) -> bool:
+    """Whether there is a folder or a zip file of a class."""
+    return (place / name).is_dir() or (place / f"{name}.zip").is_file()
+
+
+def nmnist(root: Path, split: str) -> Iterator[Source]:
+    """Train.zip and Test.zip, or these unpacked, `Train/5/00001.bin`; or the small set with train1K.txt, test100.txt.
+
+    Source: Orchard et al. 2015, doi.org/10.3389/fnins.2015.00437. The small set (N-MNIST small, by the authors of
+    SLAYER) has the same records in files `1.bs2`, and the class of each in two lists.
+    """
+    for place in (root, root / "NMNISTsmall"):
+        if (place / "train1K.txt").is_file():
+            yield from small_nmnist(root, place)
+            return
+    for part, group in (("Train", "train"), ("Test", "test")):
+        if (root / part).is_dir():
+            for digit in "0123456789":
+                yield from sources_of_folder(root, root / part / digit, digit, group)
+        elif (root / f"{part}.zip").is_file():
+            yield from sources_of_zip(root, root / f"{part}.zip", group=group)
+        else:
+            raise UserError(
+                f"{root} has neither {part}/ nor {part}.zip, nor the small set's train1K.txt: give the folder that "
+                "holds N-MNIST"
+            )
+
+
+def small_nmnist(root: Path, place: Path) -> Iterator[Source]:
+    """The recordings that the two lists of the small set name: a number and a class in each line."""
+    for group, name in (("train", "train1K.txt"), ("test", "test100.txt")):
+        path = place / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing: the small set of N-MNIST has train1K.txt and test100.txt")
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            words = line.split()
+            if len(words) != 2 or not words[0].isdecimal() or words[1] not in tuple("0123456789"):
+                raise UserError(f"{path}, line {number}, is {line[:40]!r}: expected a number and a class, such as 1 5")
+            file = place / f"{words[0]}.bs2"
+            if not file.is_file():
+                raise UserError(f"{file} is missing, though line {number} of {path} names it: unpack the set again")
+            yield Source(name=relative(root, file), class_name=words[1], group=group, path=file)
+
+
+def event_folder(root: Path, split: str) -> Iterator[Source]:
+    """Anybody's recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
+
+    A group, or any of the others, may also have files `CLASS.ext` or `CLASS_1.ext` instead of folders.
+
+    Raises:
+        UserError: a class or group without recordings, or recordings beside class folders.
+    """
+    if split == "official":
+        second = "test" if (root / "test").is_dir() else "val"
+        for group, part in (("train", "train"), ("test", second)):
+            if not (root / part).is_dir():
+                raise UserError(f"{root} has no {part}/: split 'official' needs train/ and test/ with class folders")
+            yield from sources_of_group(root, root / part, group)
+    elif split == "by-group":
+        groups = folders_in(root)
+        if len(groups) < 2:
+            raise UserError(
+                f"{root} has {len(groups)} folders: split 'by-group' needs one for each of two groups or more"
+            )
+        for folder in groups:
+            yield from sources_of_group(root, folder, folder.name)
+    else:
+        yield from sources_of_group(root, root, "")
+
+
+def sources_of_group(root: Path, folder: Path, group: str) -> Iterator[Source]:
+    """The recordings of one group: class folders, or files that are named after their class.
+
+    `Cup.aedat` and `Cup_1.aedat` are two recordings of the class Cup.
+    """
+    folders, files = folders_in(folder), files_in(folder)
+    if folders and files:
+        raise UserError(f"{files[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
+    if not folders and not files:
+        raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away")
+    for class_folder in folders:
+        yield from sources_of_folder(root, class_folder, class_folder.name, group)
+    for file in files:
+        class_name = re.sub(r"_\d+$", "", file.stem)
+        yield Source(name=relative(root, file), class_name=class_name, group=group, path=file)
+
+
+def sources_of_folder(root: Path, folder: Path, class_name: str, group: str = "") -> Iterator[Source]:
+    """All recordings in a class folder, those in folders inside too, by name."""
+    files = list(files_in(folder, deep=True))
+    if not files:
+        raise UserError(
+            f"class folder {folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away"
+        )
+    for file in files:
+        yield Source(name=relative(root, file), class_name=class_name, group=group, path=file)
+
+
+def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
+    """All recordings in a zip file, by name; the class is `class_name`, or the folder that a member is in."""
+    with open_zip(path) as archive:
+        members = sorted(
+            member
+            for member in archive.namelist()
+            if is_recording(PurePosixPath(member)) and "__MACOSX" not in PurePosixPath(member).parts
+        )
+    if not members:
+        raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
+    for member in members:
+        yield Source(
+            name=f"{relative(root, path)}/{member}",
+            class_name=class_name or PurePosixPath(member).parent.name,
+            group=group,
+            path=path,
+            member=member,
+        )
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders that are not hidden, by name."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def files_in(folder: Path, *, deep: bool = False) -> list[Path]:
+    """Recordings in a folder that are not hidden, by name."""
+    if not folder.is_dir():
+        return []
+    paths: Iterable[Path] = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(path for path in paths if is_recording(path.relative_to(folder)) and path.is_file())
+
+
+def is_recording(path: Path | PurePosixPath) -> bool:
+    """Whether a path ends as recordings do, and is not hidden."""
+    return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
+
+
+def relative(root: Path, path: Path) -> str:
+    """Name of a file below the data folder, with slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def simulated(config: EventConfig, data_dir: str) -> Listing:
+    """A recording for each image, made when it is read, split as the images are; errors as the images' reader."""
+    if config.name == "digits-dvs":
+        train, test = load_digits()
+    elif data_dir:
+        train, test = load_cifar("cifar10", data_dir)
+    else:
+        raise UserError("cifar10-dvs-sim is made of CIFAR-10: add --data-dir DIR, the folder that holds it")
+    images = torch.cat([train.images, test.images])
+    labels = torch.cat([train.labels, test.labels]).tolist()
+    sources = tuple(
+        Source(
+            name=f"image {index}",
+            class_name=train.class_names[label],
+            group="train" if index < len(train) else "test",
+            image=index,
+        )
+        for index, label in enumerate(labels)
+    )
+
+    def read(source: Source) -> tuple[Recording, str]:
+        # The number of the image is the seed: no recording depends on which others are made.
+        return simulate(images[source.image].numpy(), config.simulation, source.image), ""
+
+    contents = hashlib.blake2b(images.numpy().tobytes(), digest_size=16).hexdigest()
+    return Listing(sources=sources, class_names=train.class_names, read=read, contents=contents)

@@ -1,0 +1,190 @@
+"""Which recordings are for training, which for testing: named splits, never dividing a recording."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+
+from sresnet.data.events.cache import Prepared
+from sresnet.data.events.clips import FrameSet
+from sresnet.data.events.sets import SIMULATED, EventConfig
+from sresnet.data.samples import Splits
+from sresnet.data.split import stratified_split
+from sresnet.errors import UserError
+
+TRAIN_SHARE, TEST_SHARE = 0.9, 0.1
+"""Of each class, where a split is by place in the list or drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a split looks at."""
+
+    name: str
+    class_name: str
+    group: str
+    content: str = ""
+    """Digest of the bytes; "" where none were read."""
+
+
+def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int]]:
+    """Indices of the training and of the test recordings, ascending.
+
+    official, images: the test recordings are those of the group "test". by-group: those of `config.test_group`. Of each
+    class, first900-by-name trains on the first 90 % (rounded up: 900 of 1,000) in the order of the file names, in which
+    _10 comes before _2, as SpikingJelly lists them; first900-by-number in the order of the last number in the name;
+    random90 on 90 % drawn with `config.split_seed`.
+
+    Raises:
+        UserError: no such group, a class with too few recordings, or the same content on both sides.
+    """
+    if config.split in ("official", "images", "by-group"):
+        test_group = config.test_group if config.split == "by-group" else "test"
+        check_group(test_group, recordings)
+        test = [index for index, each in enumerate(recordings) if each.group == test_group]
+    elif config.split == "random90":
+        test = drawn(recordings, config.split_seed)
+    else:
+        key = by_number if config.split == "first900-by-number" else by_name
+        test = last_of_each_class(recordings, key)
+    chosen = set(test)
+    train = [index for index in range(len(recordings)) if index not in chosen]
+    check_leak(recordings, train, test)
+    return train, test
+
+
+def check_group(test_group: str, recordings: Sequence[Listed]) -> None:
+    """Raise UserError where there is no such group, or no other."""
+    groups = sorted({each.group for each in recordings})
+    if test_group not in groups:
+        fault = f"test_group {test_group!r} is not there" if test_group else "the group to test on is missing"
+        raise UserError(f"{fault}: add --data.test-group NAME, one of {', '.join(groups)}")
+    if len(groups) < 2:
+        raise UserError(f"{test_group!r} is the only group: there is nothing to train on")
+
+
+def by_name(each: Listed) -> tuple[Any, ...]:
+    """Sorts like the file names."""
+    return (PurePosixPath(each.name).name, each.name)
+
+
+def by_number(each: Listed) -> tuple[Any, ...]:
+    """Sorts like the last number in the file name."""
+    numbers = re.findall(r"\d+", PurePosixPath(each.name).stem)
+    return (int(numbers[-1]) if numbers else -1, each.name)
+
+
+def last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tuple[Any, ...]]) -> list[int]:
+    """Indices of the last tenth of each class in the order of `key`, ascending."""
+    test: list[int] = []
+    for class_name in dict.fromkeys(each.class_name for each in recordings):
+        members = [index for index, each in enumerate(recordings) if each.class_name == class_name]
+        members.sort(key=lambda index: key(recordings[index]))
+        kept = math.ceil(len(members) * TRAIN_SHARE)  # as SpikingJelly, rounding errors included
+        if kept == len(members):
+            raise too_few(class_name, len(members))
+        test += members[kept:]
+    return sorted(test)
+
+
+def drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
+    """Indices of a tenth of each class, drawn, ascending."""
+    names = list(dict.fromkeys(each.class_name for each in recordings))
+    labels = torch.tensor([names.index(each.class_name) for each in recordings])
+    test = stratified_split(labels, TEST_SHARE, seed)[1]
+    held_out = labels[test].bincount(minlength=len(names)).tolist()
+    for name, count, total in zip(names, held_out, labels.bincount().tolist(), strict=True):
+        if not count:
+            raise too_few(name, total)
+    return test.tolist()
+
+
+def too_few(class_name: str, count: int) -> UserError:
+    """A class that a tenth cannot be taken of."""
+    return UserError(
+        f"class {class_name!r} has {count} recordings, too few to test on a tenth of them: add some, or divide them "
+        "yourself into train/ and test/ with --data.split official, or into groups"
+    )
+
+
+def check_leak(recordings: Sequence[Listed], train: list[int], test: list[int]) -> None:
+    """Raise UserError where a recording, known by its bytes, is on both sides."""
+    trained = {recordings[index].content: recordings[index].name for index in train if recordings[index].content}
+    for index in test:
+        if (twin := trained.get(recordings[index].content)) is not None:
+            raise UserError(
+                f"{recordings[index].name}, to be tested on, has the same bytes as {twin}, to be trained on: take one "
+                "of the two away"
+            )
+
+
+def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
+    """The clips of a data set by what they may be used for; all clips of a recording are on one side.
+
+    Classes are numbered in the order of their names. Of the test recordings, those of a class that is not trained on
+    are left out, and said to be.
+
+    Args:
+        config: the split, and the part held out for validation.
+        prepared: the clips.
+        seed: of the held-out part.
+
+    Raises:
+        UserError: as `divide`, or a part without clips.
+    """
+    entries = prepared.recordings
+    listed = [
+        Listed(name=each["name"], class_name=each["class"], group=each["group"], content=each["content"])
+        for each in entries
+    ]
+    train, test = divide(config, listed)
+    train = [index for index in train if entries[index]["clips"]]
+    class_names = prepared.class_names or tuple(sorted({listed[index].class_name for index in train}))
+    unknown = Counter(listed[index].class_name for index in test if listed[index].class_name not in class_names)
+    test = [index for index in test if entries[index]["clips"] and listed[index].class_name in class_names]
+    labels = [class_names.index(listed[index].class_name) for index in train]
+    rest, held_out = stratified_split(torch.tensor(labels, dtype=torch.int64), config.validation, seed)
+    parts = {
+        "train": [train[index] for index in rest.tolist()],
+        "validation": [train[index] for index in held_out.tolist()],
+        "test": test,
+    }
+    for part in ("train", "test", *(["validation"] if config.validation else [])):
+        if not parts[part]:
+            cure = "choose a larger --data.validation, or 0" if part == "validation" else "add recordings"
+            raise UserError(f"{config.name}, split {config.split}, leaves no recording for {part}: {cure}")
+    starts = [0, *accumulate(each["clips"] for each in entries)]
+
+    def clips_of(part: str) -> FrameSet:
+        numbers = [number for index in parts[part] for number in range(starts[index], starts[index + 1])]
+        labels = [class_names.index(listed[i].class_name) for i in parts[part] for _ in range(entries[i]["clips"])]
+        return FrameSet(
+            file=prepared.file,
+            numbers=torch.tensor(numbers),
+            labels=torch.tensor(labels),
+            class_names=class_names,
+            scale=prepared.scale,
+        )
+
+    about = {
+        "name": config.split,
+        "simulated": config.name in SIMULATED,
+        "recordings": {part: len(indices) for part, indices in parts.items()},
+        "skipped_recordings": sum("skipped" in each for each in entries),
+        "saturated_events": sum(each["saturated"] for each in entries),
+        "classes_left_out": dict(unknown),
+    }
+    if config.test_group:
+        about["test_group"] = config.test_group
+    return Splits(
+        train=clips_of("train"),
+        validation=clips_of("validation") if config.validation else None,
+        test=clips_of("test"),
+        about=about,
+    )

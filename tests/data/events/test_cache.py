@@ -1,0 +1,313 @@
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import made_up_sets as made_up
+import numpy as np
+import pytest
+import torch
+
+from sresnet.data import EventConfig
+from sresnet.data.events import cache
+from sresnet.data.events.cache import prepare, windows
+from sresnet.data.events.clips import FrameFile, FrameSet
+from sresnet.data.events.frames import FrameConfig, to_frames
+from sresnet.data.events.read import parse_recording
+from sresnet.data.events.sets import USUAL
+from sresnet.errors import UserError
+
+NMNIST = USUAL["nmnist"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return made_up.small_nmnist(tmp_path / "data")
+
+
+def prepared(data, config=NMNIST, num_steps=3, **options):
+    return prepare(config, str(data), num_steps, cache_dir=str(data.parent / "cache"), **options)
+
+
+def files(data):
+    return {path.name: path.read_bytes() for path in (data.parent / "cache").iterdir() if path.suffix != ".lock"}
+
+
+def test_clips_are_the_frames_of_the_recordings_in_order(data):
+    found = prepared(data)
+    assert found.made_now
+    assert [each["name"] for each in found.recordings[:2]] == ["1.bs2", "2.bs2"]
+    clips = found.file.read(range(30))
+    assert clips.shape == (30, 3, 2, 34, 34)
+    for clip, each in zip(clips, found.recordings, strict=True):
+        recording = parse_recording((data / each["name"]).read_bytes(), each["name"])
+        assert np.array_equal(clip.numpy(), to_frames(recording, FrameConfig(), 3)[0])
+        assert each["events"] == int(clip.sum()) == len(recording)
+
+
+def test_made_once(data):
+    assert prepared(data).made_now
+    before = files(data)
+    again = prepared(data, watch=lambda *progress: pytest.fail("nothing is to be done"))
+    assert not again.made_now
+    assert files(data) == before
+    changed = dataclasses.replace(NMNIST, validation=0.1, flip=True, shift=2, cutout=0.5)
+    assert not prepared(data, changed).made_now  # how clips are used changes none of them
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_steps"),
+    [
+        ({"frames": FrameConfig(size=17)}, 3),
+        ({"frames": FrameConfig(by="count")}, 3),
+        ({"window_seconds": 0.1}, 3),
+        ({"damaged": "skip"}, 3),
+        ({}, 4),
+    ],
+)
+def test_other_options_are_other_files(data, fields, num_steps):
+    first = prepared(data)
+    second = prepared(data, dataclasses.replace(NMNIST, **fields), num_steps)
+    assert second.made_now
+    assert second.file.path != first.file.path
+    assert not prepared(data).made_now
+
+
+def test_a_changed_recording_is_noticed(data):
+    first = prepared(data)
+    made_up.put(data / "7.bs2", made_up.nmnist(seed=999))
+    os.utime(data / "7.bs2", ns=(1, 1))
+    second = prepared(data)
+    assert second.made_now
+    assert not torch.equal(first.file.read([6]), second.file.read([6]))
+    (data / "test100.txt").write_text("60001 3\n")
+    assert prepared(data).file.count == 21
+
+
+def test_a_file_that_was_cut_short_is_made_again(data):
+    path = prepared(data).file.path
+    path.write_bytes(path.read_bytes()[:-1])
+    assert prepared(data).made_now
+    path.with_suffix(".json").write_text("{")
+    assert prepared(data).made_now
+
+
+def test_progress_names_what_comes_next(data):
+    seen = []
+    prepared(data, watch=lambda *progress: seen.append(progress))
+    assert seen[0] == (0, 30, "1.bs2")
+    assert [done for done, _, _ in seen] == list(range(31))
+
+
+def test_full_disk(data, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(UserError, match="could not be written .No space left on device.: make room, or choose"):
+            prepared(data)
+    assert files(data) == {}  # nothing is left behind
+    assert prepared(data).made_now
+
+
+def test_a_cache_folder_that_is_a_file(data):
+    (data.parent / "cache").write_text("")
+    with pytest.raises(UserError, match="cache folder .*cache cannot be used .*: choose another --cache-dir"):
+        prepared(data)
+
+
+def test_default_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / "sresnet" / "frames"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.cache_folder() == Path.home() / ".cache" / "sresnet" / "frames"
+
+
+def test_damage(data):
+    made_up.put(data / "5.bs2", made_up.nmnist() + b"\0")
+    with pytest.raises(UserError, match="5.bs2 ends at byte 201, inside the record that starts at byte 200"):
+        prepared(data)
+    assert files(data) == {}
+    made_up.put(data / "6.bs2", b"")
+    found = prepared(data, dataclasses.replace(NMNIST, damaged="skip"))
+    assert found.file.count == 29
+    assert found.recordings[4]["left_out"] == {"incomplete record": 1}
+    assert "6.bs2 is empty" in found.recordings[5]["skipped"]
+    for path in data.glob("*.bs2"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 30 recordings can be used: the first, 1.bs2: 1.bs2 is empty"):
+        prepared(data, dataclasses.replace(NMNIST, damaged="skip"))
+
+
+def test_recordings_of_different_sensors(data):
+    draw = np.random.default_rng(0)
+    wide = np.stack([draw.integers(100, 200, 40), draw.integers(0, 100, 40), *np.zeros((3, 40), dtype=int)], 1)
+    made_up.put(data / "9.bs2", wide.astype(np.uint8).tobytes())
+    with pytest.raises(UserError, match="9.bs2 is of 304x240 pixels and 1.bs2 of 34x34: keep recordings of different"):
+        prepared(data)
+
+
+def test_frames_that_cannot_be_made_name_the_recording(data):
+    with pytest.raises(UserError, match="1.bs2: frames of 64x64 pixels are larger than the sensor, 34x34"):
+        prepared(data, dataclasses.replace(NMNIST, frames=FrameConfig(size=64)))
+    with pytest.raises(UserError, match="num_steps 0 is less than 1"):
+        prepared(data, num_steps=0)
+
+
+def test_windows():
+    recording = parse_recording(made_up.aedat2(count=2000, duration=1_000_000), "a.aedat")
+    first, last = int(recording.t[0]), int(recording.t[-1])
+    spans = list(windows(recording, 0.3))
+    assert spans == [(first + n * 300_000, first + (n + 1) * 300_000) for n in range(3)]
+    assert list(windows(recording, 5.0)) == [(first, first + 5_000_000)]  # shorter than a window: one
+    assert list(windows(recording, 0)) == [None]
+    assert last < first + 1_000_000
+    gap = dataclasses.replace(recording, t=np.where(recording.t < 500_000, 0, 999_999))
+    assert list(windows(gap, 0.25)) == [(0, 250_000), (750_000, 1_000_000)]  # none without events
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+PAUSED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from sresnet.data.events import cache
+real = cache.write_clips
+def paused(file, *arguments):
+    shape = real(file, *arguments)
+    file.flush()
+    print("clip", flush=True)
+    while file.tell() > 50_000 and not Path(sys.argv[4]).exists():
+        time.sleep(0.01)
+    return shape
+cache.write_clips = paused
+from test_cache import NMNIST
+found = cache.prepare(NMNIST, sys.argv[1], 3, cache_dir=sys.argv[2], watch=lambda d, t, n: print(n, flush=True))
+print("made", found.made_now, flush=True)
+"""
+
+
+@pytest.fixture
+def filler(data):
+    """Starts a process that fills the cache, but for the last clips, and goes on when the file `go` is there."""
+    started = []
+
+    def start():
+        here = Path(__file__).parent
+        command = [sys.executable, "-c", PAUSED, *map(str, (data, data.parent / "cache", here, data.parent / "go"))]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def wait_for(process, line):
+    for seen in process.stdout:
+        if seen.strip() == line:
+            return
+    pytest.fail(f"the process ended without {line!r}")
+
+
+def test_killed_while_writing(data, filler):
+    process = filler()
+    for _ in range(8):
+        wait_for(process, "clip")
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert [name.rpartition(".")[2] for name in files(data)] == ["part"]  # it was really writing
+    found = prepared(data)
+    assert found.made_now
+    assert found.file.count == 30
+    assert sorted(Path(name).suffix for name in files(data)) == [".frames", ".json"]
+
+
+def test_the_second_process_waits_and_takes_what_the_first_made(data, filler):
+    first = filler()
+    wait_for(first, "clip")
+    second = filler()
+    wait_for(second, "another process")
+    assert first.poll() is None
+    (data.parent / "go").touch()
+    assert second.communicate()[0].splitlines() == ["made False"]
+    assert first.communicate()[0].splitlines()[-1] == "made True"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_subsets_and_batches(data):
+    found = prepared(data)
+    clips = FrameSet(
+        file=found.file, numbers=torch.arange(30), labels=torch.arange(30) % 10, class_names=tuple("0123456789")
+    )
+    part = clips.subset(torch.tensor([7, 3, 3]))
+    assert (len(part), part.shape, part.labels.tolist()) == (3, (3, 2, 34, 34), [7, 3, 3])
+    assert torch.equal(part.batch(torch.tensor([2, 0])), found.file.read([3, 7]))
+    assert part.to(torch.device("cpu")).labels.tolist() == [7, 3, 3]
+    assert torch.equal(part.subset(torch.tensor([1])).batch(torch.tensor([0])), found.file.read([3]))
+    with pytest.raises(UserError, match="one per clip"):
+        dataclasses.replace(clips, labels=torch.arange(5))
+    with pytest.raises(UserError, match="a label is outside 0 to 2"):
+        dataclasses.replace(clips, class_names=("a", "b", "c"))
+
+
+def test_a_file_that_shrinks_while_it_is_read(data):
+    file = prepared(data).file
+    os.truncate(file.path, 100)
+    with pytest.raises(UserError, match="was cut short at clip 4: delete it"):
+        file.read([4])
+    with pytest.raises(UserError, match="has not the 30 clips it should"):
+        FrameFile(file.path, 30, file.shape)
+    with pytest.raises(UserError, match="cannot be read"):
+        FrameFile(file.path.with_suffix(".nothing"), 30, file.shape)
+
+
+def memory_of_reading(path, count, shape, queue):
+    """Peak of this process's memory, in bytes, grown by reading every clip in batches of ten."""
+    file = FrameFile(path, count, shape)
+    file.read(range(10))
+    before = peak()
+    for start in range(0, count, 10):
+        file.read(range(start, start + 10))
+    queue.put(peak() - before)
+
+
+def peak():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_memory_does_not_grow_with_the_set(tmp_path):
+    shape, count = (10, 2, 64, 64), 1000  # 82 MB
+    path = tmp_path / "big.frames"
+    with path.open("wb") as file:
+        file.truncate(count * 10 * 2 * 64 * 64)
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=memory_of_reading, args=(path, count, shape, queue))
+    process.start()
+    assert queue.get(timeout=60) < 10e6
+    process.join()
+
+
+def test_ten_thousand_recordings_of_dvs_cifar10_take_less_than_5_gb(tmp_path):
+    """Nothing but the frames: T * 2 * H * W bytes each."""
+    made_up.dvs_cifar10(tmp_path / "data", per_class=1)
+    config = EventConfig(frames=FrameConfig(size=64))
+    found = prepare(config, str(tmp_path / "data"), 50, cache_dir=str(tmp_path / "cache"))
+    assert found.file.path.stat().st_size == 10 * 409_600
+    about = len(json.dumps(found.recordings)) / 10
+    assert 10_000 * (409_600 + about) < 4.2e9

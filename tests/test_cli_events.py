@@ -1,0 +1,184 @@
+"""The command line on event recordings, from files to classes."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sresnet
+from sresnet.cli import main
+from sresnet.data.events.read import read_recording
+from tests.golden.reduce import read
+from tests.models.test_golden import SMALL, released_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent / "data" / "events"))
+import made_up_sets as made_up
+
+TINY = "--model.base-filters 2 --model.num-steps 2 --model.depth 8 --train.epochs 1".split()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    """Two groups of three classes, one more class in the second."""
+    for seed, name in enumerate(("a/cup", "a/pen", "a/box", "b/cup", "b/pen", "b/box", "b/cube")):
+        content = made_up.aedat2(count=2000, seed=seed, duration=1_000_000)
+        made_up.put(tmp_path / "sessions" / f"{name}.aedat", content)
+    return tmp_path / "sessions"
+
+
+BY_GROUP = "--data.split by-group --data.test-group b --data.window-seconds 0.2".split()
+
+
+def test_train_evaluate_and_predict_a_folder_of_recordings(sessions, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    command = ["train", "event-folder", *TINY, *BY_GROUP, "--data-dir", str(sessions), "--out", run]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "12 training clips" in out
+    assert "event-folder, split by-group (tested on b): recordings 3 train, 3 test; clips 12 train, 12 test" in out
+    assert "note: 1 test recordings of classes that are not trained on are left out: cube" in out
+    accuracy = re.search(r"^test accuracy: (\d+\.\d\d) %$", out, re.M)[0]
+    split = json.loads((tmp_path / "run" / "result.json").read_text())["split"]
+    assert (split["name"], split["test_group"], split["classes_left_out"]) == ("by-group", "b", {"cube": 1})
+    assert main(["evaluate", run]) == 0  # remembers where the recordings are
+    out = capsys.readouterr().out
+    assert accuracy in out
+    assert "12 clips, 2 of 2 time steps" in out
+    assert main(["evaluate", run, "--num-steps", "1", "--part", "train"]) == 0
+    assert "1 of 2 time steps" in capsys.readouterr().out
+    files = [str(sessions / "b" / f"{name}.aedat") for name in ("cup", "cube")]
+    assert main(["predict", run, *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(re.search(r"\.aedat: (\w+ \d+\.\d %(, )?){3}$", line) for line in lines)
+
+
+def test_simulated_recordings_are_called_simulated(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    run = str(tmp_path / "run")
+    assert main(["train", "digits-dvs", *TINY, "--data.simulation.loops", "1", "--out", run]) == 0
+    captured = capsys.readouterr()
+    assert "digits-dvs, SIMULATED recordings, split images: recordings 1,438 train, 359 test" in captured.out
+    assert re.search(r"^test accuracy on simulated recordings: \d+\.\d\d %$", captured.out, re.M)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["split"]["simulated"]
+    assert main(["evaluate", run]) == 0
+    assert "test accuracy on simulated recordings" in capsys.readouterr().out
+    assert main(["predict", run, str(made_up.put(tmp_path / "other.bin", made_up.nmnist()))]) == 2
+    complaint = "gives frames of [34, 34] pixels, the run was trained on [16, 16]: give a recording of the same camera"
+    assert complaint in capsys.readouterr().err
+
+
+def test_finetune_from_images(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    data = made_up.small_nmnist(tmp_path / "data")
+    assert main(["train", "digits", *TINY, "--out", str(tmp_path / "source")]) == 0
+    command = ["finetune", str(tmp_path / "source"), "--data", "nmnist", "--data-dir", str(data)]
+    assert main([*command, "--train.batch-size", "8", "--data.shift", "1", "--out", str(tmp_path / "tuned")]) == 0
+    assert "nmnist, split official: recordings 20 train, 10 test" in capsys.readouterr().out
+    config = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert config["pretrained"] == str(tmp_path / "source")
+    assert (config["model"]["in_channels"], config["model"]["num_steps"], config["model"]["num_classes"]) == (2, 2, 10)
+    assert (config["data"]["family"], config["data"]["name"], config["data"]["shift"]) == ("events", "nmnist", 1)
+    back = ["finetune", str(tmp_path / "tuned"), "--data", "digits", "--model.in-channels", "1"]
+    assert main([*back, "--out", str(tmp_path / "back")]) == 0
+    assert "family" not in json.loads((tmp_path / "back" / "config.json").read_text())["data"]
+
+
+def test_import_a_released_event_network(tmp_path, capsys, monkeypatch):
+    path = released_checkpoint(read(SMALL / "event.safetensors.xz"), tmp_path / "events.pth.tar")
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", str(path), "--leak", "0.874"]) == 0
+    out = capsys.readouterr().out
+    assert "trained on dvs-cifar10" in out
+    assert "run folder: runs/events" in out
+    config = json.loads((tmp_path / "runs" / "events" / "config.json").read_text())["data"]
+    assert (config["name"], config["split"]) == ("dvs-cifar10", "first900-by-name")
+    assert config["frames"] == {"by": "count", "size": 64, "resize": "mean", "orientation": "spikingjelly"}
+    made_up.dvs_cifar10(tmp_path / "data", per_class=10, count=3000)
+    assert main(["evaluate", "runs/events", "--data-dir", "data"]) == 0
+    assert "split first900-by-name: recordings 90 train, 10 test" in capsys.readouterr().out
+    assert main(["predict", "runs/events", "data/cat/cifar10_cat_0.aedat"]) == 0
+    shown = dict(re.findall(r"(\w+) (\d+\.\d) %", capsys.readouterr().out))
+    # What the released code feeds the same network: SpikingJelly's frames, then the mean over 2x2 pixels.
+    model = sresnet.load(tmp_path / "runs" / "events")
+    steps = model.config.num_steps
+    ours = read_recording(tmp_path / "data" / "cat" / "cifar10_cat_0.aedat")
+    frames = np.zeros((steps, 2, 128, 128), dtype=np.float32)
+    step = np.minimum(np.arange(len(ours)) // (len(ours) // steps), steps - 1)
+    np.add.at(frames, (step, ours.on.astype(int), ours.x.astype(int), ours.y.astype(int)), 1)  # rows are x
+    x = torch.nn.functional.avg_pool2d(torch.from_numpy(frames), 2)
+    with torch.inference_mode():
+        probabilities = 100 * model(x[None]).softmax(1)[0]
+    names = json.loads((tmp_path / "runs" / "events" / "data.json").read_text())["class_names"]
+    assert len(shown) == 3
+    for name, percent in shown.items():
+        assert float(percent) == pytest.approx(float(probabilities[names.index(name)]), abs=0.051)
+
+
+def test_an_image_network_is_not_imported_as_one_for_events(tmp_path, capsys):
+    path = released_checkpoint(read(SMALL / "plain.safetensors.xz"), tmp_path / "best.pth.tar")
+    assert main(["import", str(path), "--data", "dvs-cifar10", "--leak", "0.874"]) == 2
+    assert "holds a network for images: choose --data cifar10 or cifar100" in capsys.readouterr().err
+
+
+def test_data_prepare(tmp_path, capsys):
+    data = made_up.small_nmnist(tmp_path / "data")
+    command = ["data", "prepare", "nmnist", "--data-dir", str(data), "--cache-dir", str(tmp_path / "cache")]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^30 clips of 8 frames, 17x17 pixels, of 30 recordings, 1,200 events: 0.1 MB, made in", out, re.M)
+    assert "nmnist, split official: recordings 20 train, 10 test" in out
+    (path,) = re.findall(r"^cache: (.+)$", out, re.M)
+    assert Path(path).stat().st_size == 30 * 8 * 2 * 17 * 17
+    assert main(command) == 0
+    assert "were there already" in capsys.readouterr().out
+    assert main([*command, "--num-steps", "4", "--data.frames.size", "34"]) == 0
+    assert "30 clips of 4 frames, 34x34 pixels" in capsys.readouterr().out
+
+
+def test_prepared_frames_are_those_that_training_uses(tmp_path, capsys):
+    data = made_up.small_nmnist(tmp_path / "data")
+    place = ["--data-dir", str(data), "--cache-dir", str(tmp_path / "cache")]
+    assert main(["data", "prepare", "nmnist", *place]) == 0
+    small = ["--model.base-filters", "2", "--train.epochs", "1"]
+    assert main(["train", "nmnist", *small, *place, "--out", str(tmp_path / "run")]) == 0
+    assert len(list((tmp_path / "cache").glob("*.frames"))) == 1
+
+
+def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    data = made_up.small_nmnist(tmp_path / "data")
+    assert main(["data", "prepare", "nmnist", "--data-dir", str(data)]) == 0
+    assert "frames of recordings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("data prepare", "name is missing: choose from digits-dvs"),
+        ("data prepare nmist", "name 'nmist' is unknown: did you mean 'nmnist'?"),
+        ("data prepare nmnist", "add --data-dir DIR"),
+        ("data prepare nmnist --num-steps 0 --data-dir .", "num_steps 0"),
+        ("data prepare nmnist --data.split random90", "split 'random90' is none of nmnist's"),
+        ("train nmnist --data-dir nowhere", "nowhere does not exist: give the folder that holds nmnist"),
+        ("train dvs-cifar10 --data-dir .", "neither class folders nor zip files of DVS-CIFAR10"),
+        ("train nmnist --model.encoder poisson", "encoder 'poisson' makes spikes of images"),
+        ("train event-folder --data-dir . --data.split by-group", "has 0 folders"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_2(words, complaint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
