@@ -144,27 +144,30 @@ class Cost:
         return Energy(synapses=synapses / 1e6, updates=updates / 1e6, twin=twin / 1e6)
 
 
-def outputs_along(conv: nn.Conv2d, axis: int, size: int) -> int:
+def outputs_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """How many outputs a convolution has along one axis of an image of `size` pixels."""
-    assert not isinstance(conv.padding, str)
-    covered = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
-    return (size + 2 * conv.padding[axis] - covered) // conv.stride[axis] + 1
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def reached(conv: nn.Conv2d, height: int, width: int) -> Tensor:
-    """How many outputs of one channel an input pixel reaches, [height, width], float64.
+def reached_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """How many outputs along one axis each of `size` pixels reaches, int64 [size].
 
-    Along one axis, output o sees the inputs o * stride - padding + (0 ... kernel - 1) * dilation, those inside the
-    image; a pixel's count is the product of both axes'.
+    Output o sees the pixels o * stride - padding + (0 ... kernel - 1) * dilation, those inside the image.
     """
-    axes = []
-    for axis, size in enumerate((height, width)):
-        assert not isinstance(conv.padding, str)
-        start = torch.arange(outputs_along(conv, axis, size)) * conv.stride[axis] - conv.padding[axis]
-        seen = start[:, None] + torch.arange(conv.kernel_size[axis]) * conv.dilation[axis]
-        inside = seen[(seen >= 0) & (seen < size)]
-        axes.append(torch.bincount(inside, minlength=size).double())
-    return axes[0][:, None] * axes[1]
+    outputs = outputs_along(size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    seen = (torch.arange(outputs) * stride - padding)[:, None] + torch.arange(kernel) * dilation
+    return torch.bincount(seen[(seen >= 0) & (seen < size)], minlength=size)
+
+
+def geometry(conv: nn.Conv2d) -> dict[str, int]:
+    """Kernel, stride, padding and dilation of a convolution that has the same along both axes."""
+    assert not isinstance(conv.padding, str)
+    return {
+        "kernel": conv.kernel_size[0],
+        "stride": conv.stride[0],
+        "padding": conv.padding[0],
+        "dilation": conv.dilation[0],
+    }
 
 
 class LayerCounter:
@@ -178,12 +181,11 @@ class LayerCounter:
         self.real = False
         self.sums: list[Tensor] = []  # per step: events, graded events, spikes, operations per event and per spike
         if isinstance(module, nn.Conv2d):
-            self.outputs: tuple[int, ...] = (
-                module.out_channels,
-                outputs_along(module, 0, height),
-                outputs_along(module, 1, width),
-            )
-            self.fan_out = (reached(module, height, width) * module.out_channels).to(values.device)
+            shape = geometry(module)
+            sizes = (outputs_along(height, **shape), outputs_along(width, **shape))
+            self.outputs: tuple[int, ...] = (module.out_channels, *sizes)
+            pixels = reached_along(height, **shape)[:, None] * reached_along(width, **shape)
+            self.fan_out = (pixels.double() * module.out_channels).to(values.device)
             self.dense = float(self.fan_out.sum()) * channels
         elif isinstance(module, nn.Linear):
             self.outputs = (module.out_features,)

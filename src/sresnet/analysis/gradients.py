@@ -47,7 +47,9 @@ def gradient_norms(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: in
         x, labels: one batch; images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N].
         seed: of the Poisson encoders.
     """
-    model = copy.deepcopy(model).train()
+    model = copy.deepcopy(model)
+    model.freeze_backbone(False)
+    model.train()
     signals: dict[str, Signal] = {}
 
     def keep(name: str) -> Any:
