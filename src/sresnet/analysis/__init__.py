@@ -6,7 +6,7 @@ from sresnet.analysis.gradients import BlockGradient, gradient_norms, gradients_
 from sresnet.analysis.hardware import HardwareNetwork, HardwareView, hardware_network, hardware_view
 from sresnet.analysis.report import Analysis, analyse
 from sresnet.analysis.steps import StepAccuracy, StepCounter, accuracy_by_step
-from sresnet.analysis.walk import Batches, Observation, batches_of, walk
+from sresnet.analysis.walk import Batches, Observation, batches_of, spread, walk
 
 __all__ = [
     "ARITHMETIC",
@@ -34,5 +34,6 @@ __all__ = [
     "gradients_by_connection",
     "hardware_network",
     "hardware_view",
+    "spread",
     "walk",
 ]

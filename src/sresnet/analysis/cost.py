@@ -170,6 +170,12 @@ def geometry(conv: nn.Conv2d) -> dict[str, int]:
     }
 
 
+def neuron_behind(conv: str) -> str:
+    """Name of the layer of neurons that a convolution charges, if there is one: conv1 -> neuron1."""
+    parent, _, own = conv.rpartition(".")
+    return f"{parent}.{own.replace('conv', 'neuron')}"
+
+
 class LayerCounter:
     """Running counts of one convolution, readout or join."""
 
@@ -301,8 +307,7 @@ class CostCounter:
         if norm is not None and not isinstance(norm, NoNorm):
             multiplications += values if isinstance(norm, BNTT) else 0
             additions += values
-        parent, _, own = name.rpartition(".")
-        neuron = f"{parent}.{own.replace('conv', 'neuron')}"
+        neuron = neuron_behind(name)
         leak = leak_of(self.modules[neuron]) if neuron in self.fired else None
         if leak is not None:
             multiplications += values if leak != 1 else 0

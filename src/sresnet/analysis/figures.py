@@ -4,13 +4,14 @@ matplotlib is imported here alone, when a figure is drawn: the extra `report`. F
 nothing is kept between calls and no display is needed.
 """
 
+import functools
 import importlib.util
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sresnet.analysis.activity import Activity, LayerActivity
 from sresnet.analysis.cost import Cost
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito: told apart by people who see colours differently, and in grey by their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NAMED_LAYERS = 24
 """Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -45,36 +49,40 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def new_figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> "tuple[Figure, Any]":
-    """An empty figure of `width` x `height` inches with its axes [rows, columns].
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """`draw` with our style, which is put back after; UserError where matplotlib is not installed."""
 
-    Raises:
-        UserError: matplotlib is not installed.
-    """
-    if not available():
-        raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
-    from matplotlib import rc_context
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not available():
+            raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
+        from matplotlib import rc_context
+
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> "tuple[Figure, Any]":
+    """An empty figure of `width` x `height` inches with its axes [rows, columns]."""
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+@styled
 def save(figure: "Figure", path: Path) -> list[Path]:
     """Write a figure as PNG and SVG beside each other: `path` without ending; returns both paths.
 
     Raises:
         UserError: the disk is full or refuses.
     """
-    from matplotlib import rc_context
-
     paths = []
     for ending, metadata in (("png", {}), ("svg", {"Date": None})):
         content = io.BytesIO()
-        with rc_context(STYLE):
-            figure.savefig(content, format=ending, dpi=200, metadata=metadata)
+        figure.savefig(content, format=ending, dpi=200, metadata=metadata)
         paths.append(path.with_name(f"{path.name}.{ending}"))
         write_whole(paths[-1], content.getvalue())
     return paths
@@ -83,15 +91,16 @@ def save(figure: "Figure", path: Path) -> list[Path]:
 def short(name: str) -> str:
     """A layer's name as an axis has room for: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
     if match := re.fullmatch(r"stage(\d+)_block(\d+)(?:\.(.+))?", name):
-        words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: "block"}
+        words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: ""}
         part = words.get(match[3], str(match[3]).replace("skip.conv", "1x1 skip").replace("skip.neuron", "skip"))
-        return f"{match[1]}.{match[2]} {part}"
+        return f"{match[1]}.{match[2]} {part}".rstrip()
     return name.removesuffix(".neuron").removesuffix(".conv").removesuffix(".linear")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@styled
 def activity_maps(activities: Mapping[str, Activity]) -> "Figure":
     """Fig. 3: percent of neurons that fire, layers down and steps across, and mean gamma beneath; a column each.
 
@@ -153,6 +162,7 @@ def draw_map(
     return image
 
 
+@styled
 def cost_bars(activity: Activity, cost: Cost) -> "Figure":
     """Spikes per image of each layer of neurons, and the synaptic operations that each convolution spends."""
     height = 1.2 + 0.17 * max(len(activity.layers), len(cost.layers))
@@ -202,6 +212,7 @@ def label_bars(axes: "Axes", names: Sequence[str], quantity: str) -> None:
     axes.set_axisbelow(True)
 
 
+@styled
 def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> "Figure":
     """Accuracy after every step, over steps and over the synaptic operations spent until then; a line per run."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -216,10 +227,11 @@ def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> "Figure":
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, 1].set(xlabel="synaptic operations per image, cumulative")
     axes[0, 1].xaxis.set_major_formatter(EngFormatter(sep=" "))
-    finish_lines(axes[0], runs)
+    finish_lines(figure, axes[0], runs)
     return figure
 
 
+@styled
 def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> "Figure":
     """Norm of the loss's gradient in what each block hands on, from the first layer to the last; a line per network."""
     figure, axes = new_figure(1, 1, width=6.0, height=3.4)
@@ -229,11 +241,11 @@ def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> "Figure"
         axis.plot(range(len(norms)), norms, label=title, **line_style(index, len(norms)))
     names = [block.name for block in next(iter(networks.values()))]
     axis.set_yscale("log")
-    axis.set_ylabel("norm of the gradient dL/do")
-    every = max(1, len(names) // 12)
-    axis.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], rotation=45, ha="right")
-    axis.set_xlabel("output of the layer or block (stage.block)")
-    finish_lines(axes[0], networks)
+    axis.set_ylabel("norm of the loss's gradient")
+    every = max(1, len(names) // 19)
+    axis.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], fontsize=7)
+    axis.set_xlabel("in the output of: stem, stage.block")
+    finish_lines(figure, axes[0], networks)
     return figure
 
 
@@ -248,10 +260,10 @@ def line_style(index: int, points: int) -> dict[str, Any]:
     }
 
 
-def finish_lines(axes: "Sequence[Axes]", titles: Mapping[str, Any]) -> None:
-    """A grid behind the lines, and a legend where there is something to tell apart."""
+def finish_lines(figure: "Figure", axes: "Sequence[Axes]", titles: Mapping[str, Any]) -> None:
+    """A grid behind the lines, and a legend above them where there is something to tell apart."""
     for axis in axes:
         axis.grid(color="0.88", linewidth=0.6)
         axis.set_axisbelow(True)
     if any(titles):
-        axes[0].legend(frameon=False, fontsize=8)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)

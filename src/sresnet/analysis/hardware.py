@@ -35,7 +35,7 @@ from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.neuron import Neuron, Rectifier
-from sresnet.nn.norm import BNTT, Norm, NoNorm, TimeAveragedNorm
+from sresnet.nn.norm import BNTT, NoNorm, Norm, TimeAveragedNorm
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.ops.lif import lif
 
@@ -105,10 +105,10 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
         scale = None if inner.kernel is None else inner.kernel
         kernel = outer.kernel
         if scale is not None:
-            kernel = scale if kernel is None else kernel * (scale[:, None, :, None, None] if kernel.ndim == 5 else scale)
-        return Synapses(
-            source=inner.source, kernel=kernel, dilation=outer.dilation, padding=outer.padding, **far
-        )
+            kernel = (
+                scale if kernel is None else kernel * (scale[:, None, :, None, None] if kernel.ndim == 5 else scale)
+            )
+        return Synapses(source=inner.source, kernel=kernel, dilation=outer.dilation, padding=outer.padding, **far)
     if not outer.is_convolution:
         kernel = inner.kernel if outer.kernel is None else inner.kernel * outer.kernel[:, :, None, None, None]  # type: ignore[operator]
         return Synapses(source=inner.source, kernel=kernel, dilation=inner.dilation, padding=inner.padding, **far)
@@ -202,7 +202,9 @@ class HardwareNetwork:
 
 def charged(population: Population, messages: dict[str, Tensor], step: int) -> Tensor:
     """What reaches a population at one step, [N, C, h, w]."""
-    total = sum((synapses.arriving(messages[synapses.source], step) for synapses in population.incoming), torch.zeros(()))
+    total = sum(
+        (synapses.arriving(messages[synapses.source], step) for synapses in population.incoming), torch.zeros(())
+    )
     if population.gain is not None:
         total = total * at_step(population.gain, step)[:, None, None]
     return total if population.bias is None else total + at_step(population.bias, step)
@@ -268,12 +270,10 @@ class Builder:
         weight = self.model.readout.linear.weight[None, :, :, None, None]
         scores = self.convolved(x.spikes, Synapses(source="", kernel=weight))
         self.add("readout", "readout", scores, bias=scores.bias)
-        return HardwareNetwork(
-            model=self.model, form=self.form, input_shape=shape, populations=tuple(self.populations)
-        )
+        return HardwareNetwork(model=self.model, form=self.form, input_shape=shape, populations=tuple(self.populations))
 
     def stem(self, name: str, layer: SpikingLayer, x: Signals) -> Signals:
-        """convolution -> norm -> neurons."""
+        """Convolution -> norm -> neurons."""
         charge = self.convolved(x.spikes, synapses_of(layer.conv))
         if not layer.hand_on:
             return Signals(spikes=self.neurons(f"{name}.neuron", charge, layer.norm, layer.neuron))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sresnet.data import ImageSet
+from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
@@ -180,9 +181,20 @@ def pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
 
 
 def batches_of(
-    images: ImageSet, pixels: Callable[[Tensor], Tensor], *, batch_size: int = 50, device: torch.device | str = "cpu"
+    images: ImageSet, pixels: Callable[[Tensor], Tensor], *, batch_size: int = 25, device: torch.device | str = "cpu"
 ) -> Batches:
     """The images of a set in order, scaled by `pixels` as the network wants them, on `device`."""
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         yield pixels(images.images[part].to(device)), images.labels[part].to(device)
+
+
+def spread(total: int, count: int) -> Tensor:
+    """Indices of `count` of `total` images, evenly spread, so that a set sorted by class gives some of each; int64.
+
+    Raises:
+        UserError: fewer than one.
+    """
+    if count < 1:
+        raise UserError(f"images {count} is less than 1: at least one has to be looked at")
+    return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()
