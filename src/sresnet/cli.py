@@ -467,7 +467,7 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     )
     energy = cost.energy()
     print(
-        f"\n{activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps; numbers are per image\n"
+        f"\nper image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps\n"
         f"accuracy: {analysis.steps.top1[-1]:.2f} %\n"
         f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step\n"
         f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "

@@ -19,7 +19,7 @@ class LayerActivity:
     shape: tuple[int, ...]
     """Its neurons, (C, H, W)."""
     active: tuple[float, ...]
-    """Percent of the neurons that fire at each step: the first row of Fig. 3."""
+    """Percent of the neurons that fire at each step, by their own spikes: the first row of Fig. 3, see `Activity`."""
     sending: tuple[float, ...]
     """Percent of the neurons whose output is not 0 at each step, the skip of an S2S block included."""
     sent: tuple[float, ...]
@@ -50,9 +50,13 @@ class LayerActivity:
 class Activity:
     """A network on some data.
 
-    Which of `active` and `sending` Fig. 3 shows is not said: its caption has the "percentage of neurons active". We
-    take the neurons' own spikes, since behind a 1x1 skip an S2S layer sends real numbers, hardly any of them 0, and the
-    map would be solid there. In the non-spiking twin a unit is active where it is above 0.
+    Which of `active` and `sending` Fig. 3 shows is not said: its caption has the "percentage of neurons active", and
+    the released code draws no figure. For S2M, V2V and VGG11 both are the same. For S2S the text fits outputs better
+    (stripes, "multiple spikes"); yet behind a 1x1 skip a layer sends real numbers, hardly any of them 0, so that half
+    the map would be solid. The neurons' own spikes mean the same everywhere; `figures.activity_maps` draws either.
+
+    Fig. 3 counts layers from 0, the stem: the 1x1 skips join at 14 and 26, and the joins have even numbers. In the
+    non-spiking twin a unit is active where it is above 0.
     """
 
     layers: tuple[LayerActivity, ...]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from sresnet.analysis.activity import Activity, LayerActivity
 from sresnet.analysis.cost import Cost
@@ -30,6 +30,7 @@ R = TypeVar("R")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito: told apart by people who see colours differently, and in grey by their markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LABELS = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
 NAMED_LAYERS = 24
 """Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
 STYLE: Any = {
@@ -101,31 +102,32 @@ def short(name: str) -> str:
 
 
 @styled
-def activity_maps(activities: Mapping[str, Activity]) -> "Figure":
+def activity_maps(activities: Mapping[str, Activity], *, shown: Literal["active", "sending"] = "active") -> "Figure":
     """Fig. 3: percent of neurons that fire, layers down and steps across, and mean gamma beneath; a column each.
 
     Colours mean the same in all columns.
 
     Args:
         activities: title -> network. Networks without norms leave the map beneath empty.
+        shown: neurons that fire, or neurons whose output is not 0, skips included; see `Activity`.
     """
     most = max(len(activity.layers) for activity in activities.values())
     height = min(4.2, 1.2 + 0.16 * most)
     figure, axes = new_figure(2, len(activities), width=1.6 + 3.3 * len(activities), height=2 * height)
-    top = max(max(layer.active) for activity in activities.values() for layer in activity.layers)
+    top = max(max(getattr(layer, shown)) for activity in activities.values() for layer in activity.layers)
     gammas = [
         value for activity in activities.values() for layer in activity.layers if layer.gamma for value in layer.gamma
     ]
     last: list[Any] = [None, None]
     for column, (title, activity) in enumerate(activities.items()):
-        rows = [layer.active for layer in activity.layers]
+        rows = [getattr(layer, shown) for layer in activity.layers]
         last[0] = draw_map(axes[0, column], rows, activity.layers, "viridis", (0.0, top or 1.0))
         axes[0, column].set_title(title)
         rows = [layer.gamma or (float("nan"),) * activity.num_steps for layer in activity.layers]
         scale = (min(gammas), max(gammas)) if gammas else (0.0, 1.0)
         last[1] = draw_map(axes[1, column], rows, activity.layers, "cividis", scale)
         axes[1, column].set_xlabel("time step")
-    figure.colorbar(last[0], ax=axes[0, :], label="neurons that fire (%)")
+    figure.colorbar(last[0], ax=axes[0, :], label=LABELS[shown])
     figure.colorbar(last[1], ax=axes[1, :], label="mean gamma of the norm")
     return figure
 

@@ -72,10 +72,12 @@ def walk(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    with torch.inference_mode(), seeded(seed, device), probe(model) as probed:
-        for x, labels in batches:
-            walk_batch(model, x, labels, probed, watchers, num_steps)
-    model.train(was_training)
+    try:
+        with torch.inference_mode(), seeded(seed, device), probe(model) as probed:
+            for x, labels in batches:
+                walk_batch(model, x, labels, probed, watchers, num_steps)
+    finally:
+        model.train(was_training)
 
 
 def walk_batch(
