@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.cli import VERBS, EvaluateOptions, ImportOptions, TrainOptions, parse
+from sresnet.cli import VERBS, AnalyseOptions, EvaluateOptions, ImportOptions, TrainOptions, parse
 from sresnet.data import DATA_SETS
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
@@ -60,6 +60,9 @@ def check_command(line):
         case "evaluate":
             assert subject
             parse(EvaluateOptions(), flags, line, "")
+        case "analyse":
+            assert subject
+            parse(AnalyseOptions(), flags, line, "")
         case "import":
             assert subject
             parse(ImportOptions(), flags, line, "")

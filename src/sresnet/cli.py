@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sresnet.analysis import Analysis, LayerActivity, analyse, batches_of, spread
+from sresnet.analysis import Analysis, Batches, LayerActivity, analyse, batches_of, spread
 from sresnet.analysis.report import claim, save
 from sresnet.config import closest, to_dict
 from sresnet.data import CLASSES, DATA_SETS, DataConfig, Splits, open_data
@@ -436,7 +436,7 @@ def analyse_verb(words: list[str]) -> int:
     claim(folder)
     analysis = analyse(
         model,
-        batches_of(images, pixels, batch_size=options.batch_size, device=device),
+        signs_of_life(batches_of(images, pixels, batch_size=options.batch_size, device=device), len(images)),
         num_steps=options.num_steps or None,
         seed=seed_of("evaluate", recipe.seed),
     )
@@ -446,6 +446,17 @@ def analyse_verb(words: list[str]) -> int:
     if len(paths) == 1:
         print("note: for figures, pip install 'sresnet[report]' and run the same command again")
     return 0
+
+
+def signs_of_life(batches: Batches, total: int) -> Batches:
+    """The same batches, and a line every half minute that says how far they are."""
+    last, done = time.monotonic(), 0
+    for x, labels in batches:
+        yield x, labels
+        done += len(labels)
+        if time.monotonic() - last > 30:
+            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            last = time.monotonic()
 
 
 def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
