@@ -43,8 +43,8 @@ USAGE = """usage: sresnet VERB ...
   evaluate RUN        accuracy of a trained network, also with fewer time steps
   finetune RUN        train a trained network on other data
   predict RUN IMAGE   classify pictures
-  analyse RUN         who fires, what it costs, what hardware it needs
   import FILE         turn a checkpoint of the paper's released code into a run
+  analyse RUN         who fires, what it costs, what hardware it needs
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   list                models, recipes, data sets
 
@@ -489,6 +489,16 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     )
 
 
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows under headings, words to the left and numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("layer", "kernel", "input") else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
 def neuron_cells(layer: LayerActivity) -> list[str]:
     """A layer of neurons in a table."""
     return [f"{100 * layer.rate:.1f}", f"{layer.spikes:,.0f}", f"{layer.dead:.1f}", f"{layer.saturated:.1f}"]
@@ -622,16 +632,6 @@ def info_verb(words: list[str]) -> int:
         "times the mean number of spikes that an input sends"
     )
     return 0
-
-
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under headings, words to the left and numbers to the right."""
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("layer", "kernel", "input") else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if Console().is_terminal else 120).print(table)
 
 
 def list_verb(words: list[str]) -> int:
