@@ -86,10 +86,12 @@ class LayerCounter:
 
     def add(self, step: int, spikes: Tensor, output: Tensor) -> None:
         """Count one step, [N, C, H, W] each."""
-        fires = spikes > 0
-        self.fired |= fires.any(0)
-        self.silent |= ~fires.all(0)
-        numbers = torch.stack([fires.sum(), (output != 0).sum(), output.double().sum()])
+        fires = (spikes > 0).sum(0)  # how many images each neuron fires for
+        self.fired |= fires > 0
+        self.silent |= fires < len(spikes)
+        total = fires.sum()
+        sending = total if output is spikes else (output != 0).sum()
+        numbers = torch.stack([total, sending, output.sum(dtype=torch.float64)])
         if step == len(self.sums):
             self.sums.append(torch.zeros_like(numbers))
         self.sums[step] = self.sums[step] + numbers

@@ -205,16 +205,17 @@ class LayerCounter:
 
     def add(self, step: int, values: Tensor) -> None:
         """Count what arrived at one step, [N, C, H, W]."""
-        size = values.abs().double()
-        event = size > 0
-        whole = size.round()
-        self.real = self.real or bool(((size - whole).abs() > WHOLE).any())
-        graded = event & ((size - 1).abs() > WHOLE)
+        size = values.abs()
+        self.real = self.real or bool(((size - size.round()).abs() > WHOLE).any())
+        # Summed over images and channels first: all inputs of a pixel reach equally many outputs. Whole numbers are
+        # summed exactly; where they are none, nobody asks for the sum.
+        events = (size > 0).sum((0, 1)).double()
+        spikes = size.sum((0, 1)).double().round()
+        graded = (size > 1 + WHOLE).sum()
         # Real numbers are pooled before the readout multiplies them, one number per channel.
-        multiplied = size.sum((-2, -1)) > 0 if isinstance(self.module, nn.Linear) else event
-        per_event = (multiplied * self.fan_out).sum()
-        per_spike = (whole * self.fan_out).sum()
-        numbers = torch.stack([event.sum(), graded.sum(), whole.sum(), per_event, per_spike])
+        multiplied = (size.sum((-2, -1)) > 0).sum().double() if isinstance(self.module, nn.Linear) else events
+        per_event, per_spike = (multiplied * self.fan_out).sum(), (spikes * self.fan_out).sum()
+        numbers = torch.stack([events.sum(), graded, spikes.sum(), per_event, per_spike])
         if step == len(self.sums):
             self.sums.append(torch.zeros_like(numbers))
         self.sums[step] = self.sums[step] + numbers

@@ -101,7 +101,7 @@ def walk_batch(
         observation = Observation(
             step=step,
             constant=constant,
-            records={name: LayerRecord(*(part[0] for part in trace.records[n])) for name, n in neurons.items()},
+            records={name: only_step(trace.records[neuron]) for name, neuron in neurons.items()},
             received=dict(probed.received),
             skipped=dict(probed.skipped),
             scores=potential / (step + 1),
@@ -109,6 +109,13 @@ def walk_batch(
         )
         for watcher in watchers:
             watcher.add(observation)
+
+
+def only_step(record: LayerRecord) -> LayerRecord:
+    """A record of one step without its time axis; where spikes are the output, they still are one tensor."""
+    spikes = record.spikes[0]
+    output = spikes if record.output is record.spikes else record.output[0]
+    return LayerRecord(spikes, record.membrane[0], output)
 
 
 class Probed(NamedTuple):
