@@ -204,6 +204,11 @@ def test_networks_without_a_view(make, words):
         hardware_view(make(), (8, 8))
 
 
+def test_more_steps_than_norms():
+    with pytest.raises(UserError, match="time step 4 has no norm"):
+        hardware_network(trained(), (7, 9)).run(torch.randn(1, 2, 7, 9), num_steps=4)
+
+
 def test_an_unknown_form():
     with pytest.raises(UserError, match="form 'binry' is unknown: did you mean 'binary'"):
         hardware_network(trained(), (8, 8), form="binry")

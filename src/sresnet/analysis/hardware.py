@@ -22,7 +22,7 @@ BNTT the scale is another at every step: such synapses need a set of weights per
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -100,28 +100,31 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
     One of them has to be 1x1 or one to one. Behind a 1x1 of stride s, the outer one walks s times as far from pixel to
     pixel: its stride, dilation and padding are multiplied by s.
     """
-    far = {"stride": outer.stride * inner.stride}
     if not inner.is_convolution:
-        scale = None if inner.kernel is None else inner.kernel
-        kernel = outer.kernel
-        if scale is not None:
-            kernel = (
-                scale if kernel is None else kernel * (scale[:, None, :, None, None] if kernel.ndim == 5 else scale)
-            )
-        return Synapses(source=inner.source, kernel=kernel, dilation=outer.dilation, padding=outer.padding, **far)
-    if not outer.is_convolution:
-        kernel = inner.kernel if outer.kernel is None else inner.kernel * outer.kernel[:, :, None, None, None]  # type: ignore[operator]
-        return Synapses(source=inner.source, kernel=kernel, dilation=inner.dilation, padding=inner.padding, **far)
-    assert outer.kernel is not None
+        return replace(outer, source=inner.source, kernel=with_sources_scaled(outer.kernel, inner.kernel))
     assert inner.kernel is not None
+    if not outer.is_convolution:
+        scale = None if outer.kernel is None else outer.kernel[:, :, None, None, None]
+        return inner if scale is None else replace(inner, kernel=inner.kernel * scale)
+    assert outer.kernel is not None
+    stride = outer.stride * inner.stride
     if inner.kernel.shape[-1] == 1:
-        kernel = torch.einsum("somab,smi->soiab", outer.kernel, inner.kernel[..., 0, 0])
-        padding, dilation = outer.padding * inner.stride, outer.dilation * inner.stride
-    else:
-        assert outer.kernel.shape[-1] == 1
-        kernel = torch.einsum("som,smiab->soiab", outer.kernel[..., 0, 0], inner.kernel)
-        padding, dilation = inner.padding, inner.dilation
-    return Synapses(source=inner.source, kernel=kernel, dilation=dilation, padding=padding, **far)
+        return Synapses(
+            source=inner.source,
+            kernel=torch.einsum("somab,smi->soiab", outer.kernel, inner.kernel[..., 0, 0]),
+            stride=stride,
+            dilation=outer.dilation * inner.stride,
+            padding=outer.padding * inner.stride,
+        )
+    assert outer.kernel.shape[-1] == 1
+    return replace(inner, kernel=torch.einsum("som,smiab->soiab", outer.kernel[..., 0, 0], inner.kernel), stride=stride)
+
+
+def with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    """A kernel whose inputs are multiplied by `scale` [S, C] first; None is 1 in both."""
+    if kernel is None or scale is None:
+        return scale if kernel is None else kernel
+    return kernel * (scale[:, None, :, None, None] if kernel.ndim == 5 else scale)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,6 +181,9 @@ class HardwareNetwork:
     def run(self, x: Tensor, *, num_steps: int | None = None) -> HardwareRun:
         """Scores and messages for images [N, C, H, W] or event frames [N, T, C, H, W]; errors as the model's own."""
         encoded = self.model.encode(x, num_steps)
+        for norm in self.model.modules():
+            if isinstance(norm, BNTT):
+                norm.arguments(len(encoded), None)  # complains of steps that it has no statistics for
         potential: Tensor | float = 0.0
         v: dict[str, Tensor | None] = {}
         sent: dict[str, list[Tensor]] = {population.name: [] for population in self.populations[:-1]}
@@ -335,14 +341,7 @@ class Builder:
         key = (id(outer.kernel), id(inner.kernel))
         if key not in self.known:
             self.known[key] = (outer, inner, composed(outer, inner))  # the first two keep their ids from being reused
-        result = self.known[key][2]
-        return Synapses(
-            source=inner.source,
-            kernel=result.kernel,
-            stride=result.stride,
-            dilation=result.dilation,
-            padding=result.padding,
-        )
+        return replace(self.known[key][2], source=inner.source)
 
     def convolved(self, x: Stream, conv: Synapses) -> "Charge":
         """What a convolution of the stream brings: one set of synapses per term, and what becomes of the offset."""
