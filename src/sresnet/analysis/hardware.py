@@ -272,7 +272,11 @@ class Builder:
         """All populations for inputs of `shape` (C, H, W)."""
         x = Signals(spikes=Stream(terms=(Synapses(source="input", kernel=None),), shape=shape))
         for name, layer in self.model.layers.items():
-            x = self.stem(name, layer, x) if isinstance(layer, SpikingLayer) else self.block(name, layer, x)  # type: ignore[arg-type]
+            if isinstance(layer, SpikingLayer):
+                x = self.stem(name, layer, x)
+            else:
+                assert isinstance(layer, ResidualBlock)
+                x = self.block(name, layer, x)
         weight = self.model.readout.linear.weight[None, :, :, None, None]
         scores = self.convolved(x.spikes, Synapses(source="", kernel=weight))
         self.add("readout", "readout", scores, bias=scores.bias)

@@ -85,7 +85,8 @@ def analyse(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = 
     counters = ActivityCounter(model), CostCounter(model), StepCounter()
     walk(model, chain([first], batches), counters, num_steps=num_steps, seed=seed)
     gradients = first_gradients(model, *first, seed=seed)
-    view, reason = view_of(model, tuple(first[0].shape[-2:]))  # type: ignore[arg-type]
+    height, width = first[0].shape[-2:]
+    view, reason = view_of(model, (height, width))
     return Analysis(
         activity=counters[0].result(),
         cost=counters[1].result(),
