@@ -167,7 +167,7 @@ def test_list(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
-    if verb in ("evaluate", "import"):
+    if verb in ("evaluate", "analyse", "import"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0
