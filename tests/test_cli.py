@@ -167,7 +167,7 @@ def test_list(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
-    if verb in ("evaluate", "import"):
+    if verb in ("evaluate", "analyse", "import"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0
@@ -233,7 +233,8 @@ def test_mistakes_are_one_line_and_exit_with_2(words, complaint, capsys, tmp_pat
         ("evaluate RUN --num-steps 3", "time step 3 has no norm"),
         ("evaluate RUN --num-steps -1", "num_steps -1"),
         ("evaluate RUN --part holdout", "part 'holdout'"),
-        ("evaluate RUN --precision int4", "precision 'int4'"),
+        ("evaluate RUN --precision int4", "'int4' for argument '--precision'"),
+        ("evaluate RUN --engine warp", "'warp' for argument '--engine'"),
         ("predict RUN RUN/config.json", "config.json"),
         ("predict RUN nothing.png", "nothing.png"),
         ("finetune RUN", "--data is missing"),

@@ -13,6 +13,7 @@ import torch
 from sresnet.cli import (
     DATA_VERBS,
     VERBS,
+    AnalyseOptions,
     DataInfoOptions,
     DataViewOptions,
     EvaluateOptions,
@@ -71,6 +72,9 @@ def check_command(line):
         case "evaluate":
             assert subject
             parse(EvaluateOptions(), flags, line, "")
+        case "analyse":
+            assert subject
+            parse(AnalyseOptions(), flags, line, "")
         case "import":
             assert subject
             parse(ImportOptions(), flags, line, "")

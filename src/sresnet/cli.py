@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
+from sresnet.analysis import Analysis, Batches, LayerActivity, analyse, batches_of, spread
+from sresnet.analysis.report import claim, save
 from sresnet.config import closest, to_dict
 from sresnet.data import (
     CLASSES,
@@ -64,6 +66,7 @@ USAGE = """usage: sresnet VERB ...
   finetune RUN        train a trained network on other data
   predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
+  analyse RUN         who fires, what it costs, what hardware it needs
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
@@ -504,6 +507,131 @@ def part_of(splits: Splits, part: str) -> Samples:
     return samples
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnalyseOptions(Place):
+    """Flags of `sresnet analyse`."""
+
+    images: int = 500
+    """How many to look at, evenly spread over the part."""
+    part: str = "test"
+    """test, validation or train."""
+    num_steps: int = 0
+    """Run only this many time steps, the first of those trained; 0: all."""
+    batch_size: int = 25
+    """Images at a time; decides the memory only, and which spikes a Poisson encoder draws."""
+    out: str = ""
+    """Folder for the numbers and figures; by default RUN/analysis."""
+
+
+def analyse_verb(words: list[str]) -> int:
+    """`sresnet analyse RUN`."""
+    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(AnalyseOptions(), rest, f"sresnet analyse {source}", "Activity, cost and needs of a network.")
+    recipe = read_run(source)
+    if options.num_steps < 0:
+        raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
+    if options.batch_size < 1:
+        raise UserError(f"batch_size {options.batch_size} is less than 1: 25 is a good choice")
+    device = options.torch_device()
+    remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
+    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps, remembered)
+    samples = part_of(splits, options.part)
+    samples = samples.subset(spread(len(samples), options.images))
+    model, scaling, _ = trained(source, device)
+    folder = Path(options.out or f"{source}/analysis")
+    claim(folder)
+    analysis = analyse(
+        model,
+        signs_of_life(batches_of(samples, scaling, batch_size=options.batch_size, device=device), len(samples)),
+        num_steps=options.num_steps or None,
+        seed=seed_of("evaluate", recipe.seed),
+    )
+    print_analysis(analysis, options.part, recipe.model.num_steps)
+    paths = save(analysis, folder, {"run": source, "data": recipe.data.name, "part": options.part})
+    print(f"\nwritten to {folder}: {', '.join(path.name for path in paths)}")
+    if len(paths) == 1:
+        print("note: for figures, pip install 'sresnet[report]' and run the same command again")
+    return 0
+
+
+def signs_of_life(batches: Batches, total: int) -> Batches:
+    """The same batches, and a line every half minute that says how far they are."""
+    last, done = time.monotonic(), 0
+    for x, labels in batches:
+        yield x, labels
+        done += len(labels)
+        if time.monotonic() - last > 30:
+            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            last = time.monotonic()
+
+
+def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
+    """What `sresnet analyse` found, a line per layer and the sums."""
+    activity, cost = analysis.activity, analysis.cost
+    print_table(
+        ("layer", "output", "active %", "spikes", "dead %", "saturated %", "input", "additions", "MAC"),
+        [
+            [
+                layer.name,
+                "x".join(map(str, layer.output)),
+                *(["", "", "", ""] if neurons is None else neuron_cells(neurons)),
+                layer.input_kind,
+                f"{layer.additions:,.0f}" if layer.additions else "",
+                f"{layer.multiply_accumulates:,.0f}" if layer.multiply_accumulates else "",
+            ]
+            for layer, neurons in analysis.rows()
+        ],
+    )
+    energy = cost.energy()
+    print(
+        f"\nper image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps\n"
+        f"accuracy: {analysis.steps.top1[-1]:.2f} %\n"
+        f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step\n"
+        f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "
+        f"(MAC); non-spiking twin {cost.twin_multiply_accumulates:,.0f} MAC\n"
+        f"energy of the arithmetic (45 nm, float32): synapses {energy.synapses:.3g} microjoules, neuron updates "
+        f"{energy.updates:.3g}; non-spiking twin {energy.twin:.3g}\n"
+        f"hardware: {describe_hardware(analysis)}"
+    )
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows under headings, words to the left and numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("layer", "kernel", "input") else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def neuron_cells(layer: LayerActivity) -> list[str]:
+    """A layer of neurons in a table."""
+    return [f"{100 * layer.rate:.1f}", f"{layer.spikes:,.0f}", f"{layer.dead:.1f}", f"{layer.saturated:.1f}"]
+
+
+def describe_hardware(analysis: Analysis) -> str:
+    """The hardware view in a few lines."""
+    view = analysis.hardware
+    if view is None:
+        return analysis.no_hardware
+    lines = [f"{view.connection} sends {view.sends}"]
+    if view.extra_connections:
+        lines.append(
+            f"with single spikes: {view.extra_connections} extra connections, {view.extra_synapses:,} extra synapses "
+            f"beside {view.synapses - view.extra_synapses:,}"
+        )
+    if view.needs_graded_spikes:
+        lines.append(
+            f"with graded spikes: {view.intermediate_neurons:,} intermediate neurons, {view.intermediate_synapses:,} "
+            "extra synapses"
+        )
+    if view.weights_per_step:
+        lines.append("BNTT makes weights on these paths change with the time step")
+    return "\n  ".join(lines)
+
+
 def predict_verb(words: list[str]) -> int:
     """`sresnet predict RUN FILE ...`."""
     if wants_help(words) or len(words) < 2:
@@ -684,24 +812,21 @@ def info_verb(words: list[str]) -> int:
     config = record.read_recipe(Path(name)).model if Path(name).is_dir() else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     summary = summarise(config, size)
-    table = Table(box=None, pad_edge=False)
-    for column, justify in zip(
+    print_table(
         ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),
-        ("left", "left", "right", "right", "left", "right", "right"),
-        strict=True,
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for layer in summary.layers:
-        table.add_row(
-            layer.name,
-            layer.kernel,
-            "x".join(map(str, layer.output)),
-            f"{layer.parameters:,}",
-            layer.input_kind,
-            f"{layer.multiply_accumulates:,}" if layer.multiply_accumulates else "",
-            f"{layer.spike_additions:,}" if layer.spike_additions else "",
-        )
-    Console(width=None if Console().is_terminal else 120).print(table)
+        [
+            [
+                layer.name,
+                layer.kernel,
+                "x".join(map(str, layer.output)),
+                f"{layer.parameters:,}",
+                layer.input_kind,
+                f"{layer.multiply_accumulates:,}" if layer.multiply_accumulates else "",
+                f"{layer.spike_additions:,}" if layer.spike_additions else "",
+            ]
+            for layer in summary.layers
+        ],
+    )
     print(
         f"\n{describe(config)}, {config.in_channels}x{size}x{size} images\n"
         f"parameters: {summary.parameters:,}\n"
@@ -847,6 +972,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate_verb,
     "finetune": finetune_verb,
     "predict": predict_verb,
+    "analyse": analyse_verb,
     "import": import_verb,
     "info": info_verb,
     "data": data_verb,

@@ -1,0 +1,39 @@
+"""A trained network looked at: who fires, what it costs, how gradients flow, what hardware it asks for."""
+
+from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity, activity
+from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, Energy, LayerCost, cost
+from sresnet.analysis.gradients import BlockGradient, gradient_norms, gradients_by_connection
+from sresnet.analysis.hardware import HardwareNetwork, HardwareView, hardware_network, hardware_view
+from sresnet.analysis.report import Analysis, analyse
+from sresnet.analysis.steps import StepAccuracy, StepCounter, accuracy_by_step
+from sresnet.analysis.walk import Batches, Observation, batches_of, spread, walk
+
+__all__ = [
+    "ARITHMETIC",
+    "Activity",
+    "ActivityCounter",
+    "Analysis",
+    "Batches",
+    "BlockGradient",
+    "Cost",
+    "CostCounter",
+    "Energy",
+    "HardwareNetwork",
+    "HardwareView",
+    "LayerActivity",
+    "LayerCost",
+    "Observation",
+    "StepAccuracy",
+    "StepCounter",
+    "accuracy_by_step",
+    "activity",
+    "analyse",
+    "batches_of",
+    "cost",
+    "gradient_norms",
+    "gradients_by_connection",
+    "hardware_network",
+    "hardware_view",
+    "spread",
+    "walk",
+]

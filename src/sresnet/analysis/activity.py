@@ -1,0 +1,171 @@
+"""Which neurons fire, where and when (Fig. 3), and which never or always do."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.models.network import SpikingNetwork
+from sresnet.nn.neuron import Neuron, Rectifier
+from sresnet.nn.norm import BNTT, TimeAveragedNorm
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerActivity:
+    """One layer of neurons. Rates are means over neurons and images, one number per time step."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Its neurons, (C, H, W)."""
+    active: tuple[float, ...]
+    """Percent of the neurons that fire at each step, by their own spikes: the first row of Fig. 3, see `Activity`."""
+    sending: tuple[float, ...]
+    """Percent of the neurons whose output is not 0 at each step, the skip of an S2S block included."""
+    sent: tuple[float, ...]
+    """Mean output per neuron: spikes, sums of spikes, or real numbers behind a 1x1 skip."""
+    gamma: tuple[float, ...] | None
+    """Mean of the norm's gamma over channels: the second row of Fig. 3; None without a norm."""
+    leak: float | None
+    """Fraction of the potential kept per step; None for the non-spiking twin."""
+    dead: float
+    """Percent of the neurons that never fired on the data looked at."""
+    saturated: float
+    """Percent of the neurons that fired at every step of every image."""
+    spikes: float
+    """Spikes per image, all neurons and steps."""
+
+    @property
+    def neurons(self) -> int:
+        """How many there are."""
+        return int(torch.Size(self.shape).numel())
+
+    @property
+    def rate(self) -> float:
+        """Spikes per neuron and step."""
+        return self.spikes / self.neurons / len(self.active)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """A network on some data.
+
+    Which of `active` and `sending` Fig. 3 shows is not said: its caption has the "percentage of neurons active", and
+    the released code draws no figure. For S2M, V2V and VGG11 both are the same. For S2S the text fits outputs better
+    (stripes, "multiple spikes"); yet behind a 1x1 skip a layer sends real numbers, hardly any of them 0, so that half
+    the map would be solid. The neurons' own spikes mean the same everywhere; `figures.activity_maps` draws either.
+
+    Fig. 3 counts layers from 0, the stem: the 1x1 skips join at 14 and 26, and the joins have even numbers. In the
+    non-spiking twin a unit is active where it is above 0.
+    """
+
+    layers: tuple[LayerActivity, ...]
+    """In the order they run."""
+    images: int
+    num_steps: int
+
+    @property
+    def spikes(self) -> float:
+        """Spikes per inference."""
+        return sum(layer.spikes for layer in self.layers)
+
+    @property
+    def rate(self) -> float:
+        """Spikes per neuron and step, over the whole network."""
+        return self.spikes / sum(layer.neurons for layer in self.layers) / self.num_steps
+
+
+class LayerCounter:
+    """Running counts of one layer of neurons."""
+
+    def __init__(self, shape: torch.Size, device: torch.device) -> None:
+        self.shape = shape
+        self.fired = torch.zeros(shape, dtype=torch.bool, device=device)
+        self.silent = torch.zeros(shape, dtype=torch.bool, device=device)
+        self.sums: list[Tensor] = []  # per step: neurons that fired, outputs that are not 0, sum of outputs
+
+    def add(self, step: int, spikes: Tensor, output: Tensor) -> None:
+        """Count one step, [N, C, H, W] each."""
+        fires = (spikes > 0).sum(0)  # how many images each neuron fires for
+        self.fired |= fires > 0
+        self.silent |= fires < len(spikes)
+        total = fires.sum()
+        sending = total if output is spikes else (output != 0).sum()
+        numbers = torch.stack([total, sending, output.sum(dtype=torch.float64)])
+        if step == len(self.sums):
+            self.sums.append(torch.zeros_like(numbers))
+        self.sums[step] = self.sums[step] + numbers
+
+
+class ActivityCounter:
+    """Watches a network's neurons. Holds a few numbers per step, and two bits per neuron."""
+
+    def __init__(self, model: SpikingNetwork) -> None:
+        self.model = model
+        self.layers: dict[str, LayerCounter] = {}
+        self.images = 0
+
+    def add(self, observation: Observation) -> None:
+        """Count one step of one batch."""
+        if observation.step == 0:
+            self.images += len(observation.labels)
+        for name, record in observation.records.items():
+            if name not in self.layers:
+                self.layers[name] = LayerCounter(record.spikes.shape[1:], record.spikes.device)
+            self.layers[name].add(observation.step, record.spikes, record.output)
+
+    def result(self) -> Activity:
+        """What was counted."""
+        layers = tuple(self.layer(name, counter) for name, counter in self.layers.items())
+        return Activity(layers=layers, images=self.images, num_steps=len(layers[0].active) if layers else 0)
+
+    def layer(self, name: str, counter: LayerCounter) -> LayerActivity:
+        """The numbers of one layer."""
+        sums = torch.stack(counter.sums).cpu()
+        share = sums / (self.images * counter.shape.numel())
+        fired, sending, sent = share.T.tolist()
+        return LayerActivity(
+            name=name,
+            shape=tuple(counter.shape),
+            active=tuple(100 * value for value in fired),
+            sending=tuple(100 * value for value in sending),
+            sent=tuple(sent),
+            gamma=mean_gamma(self.model, name, len(sums)),
+            leak=leak_of(self.model.layers.get_submodule(name)),
+            dead=100 * float((~counter.fired).double().mean()),
+            saturated=100 * float((~counter.silent).double().mean()),
+            spikes=float(sums[:, 0].sum()) / self.images,
+        )
+
+
+def activity(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0) -> Activity:
+    """Count who fires; arguments and errors as `walk`."""
+    counter = ActivityCounter(model)
+    walk(model, batches, [counter], num_steps=num_steps, seed=seed)
+    return counter.result()
+
+
+def mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[float, ...] | None:
+    """Mean over channels of gamma of the norm in front of a layer of neurons, for each of the first steps.
+
+    A norm with one gamma for all steps gives the same number at every step. The scale of tdBN is part of it.
+    """
+    norm = norm_before(model, neuron)
+    if isinstance(norm, BNTT):
+        return tuple(norm.weight.detach()[:num_steps].double().mean(1).tolist())
+    if isinstance(norm, TimeAveragedNorm):
+        return (norm.scale * float(norm.weight.detach().double().mean()),) * num_steps
+    return None
+
+
+def norm_before(model: SpikingNetwork, neuron: str) -> nn.Module | None:
+    """The norm whose output charges a layer of neurons: our layers name them norm and neuron, norm1 and neuron1, ..."""
+    parent, _, name = neuron.rpartition(".")
+    norm = getattr(model.layers.get_submodule(parent), name.replace("neuron", "norm"), None)
+    return norm if isinstance(norm, nn.Module) else None
+
+
+def leak_of(neurons: nn.Module) -> float | None:
+    """The leak of a layer of neurons; None where it keeps no potential."""
+    assert isinstance(neurons, Neuron | Rectifier)
+    return neurons.leak_value() if isinstance(neurons, Neuron) else None

@@ -1,0 +1,323 @@
+"""Synaptic operations, counted one by one on data, and what they would cost in energy, beside the non-spiking twin's.
+
+What is counted, per image:
+
+    addition               one spike arriving over one synapse: the weight is added to the membrane
+    multiply-accumulate    one real number arriving over one synapse: weight times number, added to the membrane
+
+An input that is 0 costs nothing. A spike costs as many additions as there are outputs that it reaches from its place:
+fewer at the border of an image, where part of the kernel hangs over the edge, and fewer under a stride. A whole number
+k, as S2S sends in stage 1, is k spikes and costs k times that. Real numbers come from the image (direct encoding) and
+from S2S sums behind a 1x1 skip (Eq. 13).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.analysis.activity import leak_of
+from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.summary import InputKind, kernel_of, norm_behind
+from sresnet.nn.norm import BNTT, NoNorm
+
+WHOLE = 1e-3
+"""How far from a whole number a count of spikes may be: sums of float32 round, real inputs are farther off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """Energy of one operation, in picojoules."""
+
+    add: float
+    multiply: float
+
+    @property
+    def multiply_accumulate(self) -> float:
+        """A product and its addition."""
+        return self.multiply + self.add
+
+
+ARITHMETIC: dict[str, Arithmetic] = {
+    "float32": Arithmetic(add=0.9, multiply=3.7),
+    "float16": Arithmetic(add=0.4, multiply=1.1),
+    "int32": Arithmetic(add=0.1, multiply=3.1),
+    "int8": Arithmetic(add=0.03, multiply=0.2),
+}
+"""45 nm at 0.9 V: M. Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014, Fig. 1.1.9.
+
+The arithmetic alone. Fetching a weight costs more (the same figure: 10 pJ for 64 bits from a cache of 8 KB, over 1 nJ
+from DRAM), and how often that happens depends on the machine.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """What one convolution, the readout, or the join of one skip costs. Counts are per image, all steps together."""
+
+    name: str
+    """A module's name; a block's "skip" alone is the addition that joins it."""
+    kernel: str
+    """Such as "3x3", "3x3 /2" (stride 2), "linear"; "join" for a skip."""
+    output: tuple[int, ...]
+    """(C, H, W), or (outputs,)."""
+    input_kind: InputKind
+    """What arrived: spikes, sums of spikes (whole numbers), or real numbers."""
+    events: float
+    """Inputs that are not 0: messages, if every number is sent as one."""
+    graded_events: float
+    """Those among them that are no single spike: they need graded spikes, or several."""
+    spikes: float
+    """Spikes that arrived, a whole number k counted as k; 0 where the input is real."""
+    additions: float
+    multiply_accumulates: float
+    dense: float
+    """The twin's: every input over every synapse, once. Multiply-accumulates; additions for a join."""
+    update_multiplications: float
+    """Of the norm and the neurons behind: a gain that changes with the step, and the leak."""
+    update_additions: float
+    """Likewise: the shift of the norm, the current added to what the leak kept, the reset after a spike."""
+
+    @property
+    def synaptic_operations(self) -> float:
+        """Additions and multiply-accumulates."""
+        return self.additions + self.multiply_accumulates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Microjoules per image, arithmetic alone."""
+
+    synapses: float
+    """Additions and multiply-accumulates of all synapses."""
+    updates: float
+    """Norms, leaks and resets of all neurons, which go on at every step, spikes or not."""
+    twin: float
+    """The non-spiking network of the same topology: all multiply-accumulates, once; norms are part of its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """A network on some data, per image.
+
+    Where every step receives the same image (direct encoding), the first convolution is counted once: it would compute
+    the same again. Hardware that cannot keep its result pays `num_steps` times its multiply-accumulates.
+    """
+
+    layers: tuple[LayerCost, ...]
+    """In the order they run."""
+    by_step: tuple[float, ...]
+    """Synaptic operations at each step; their running sum is the cost of stopping there."""
+    images: int
+    num_steps: int
+
+    @property
+    def additions(self) -> float:
+        """Of all layers."""
+        return sum(layer.additions for layer in self.layers)
+
+    @property
+    def multiply_accumulates(self) -> float:
+        """Of all layers."""
+        return sum(layer.multiply_accumulates for layer in self.layers)
+
+    @property
+    def synaptic_operations(self) -> float:
+        """Of all layers."""
+        return self.additions + self.multiply_accumulates
+
+    @property
+    def twin_multiply_accumulates(self) -> float:
+        """Of the non-spiking twin, once."""
+        return sum(layer.dense for layer in self.layers if layer.kernel != "join")
+
+    def energy(self, arithmetic: Arithmetic = ARITHMETIC["float32"]) -> Energy:
+        """Counts times energy per operation."""
+        joins = sum(layer.dense for layer in self.layers if layer.kernel == "join")
+        twin = self.twin_multiply_accumulates * arithmetic.multiply_accumulate + joins * arithmetic.add
+        synapses = self.additions * arithmetic.add + self.multiply_accumulates * arithmetic.multiply_accumulate
+        updates = sum(
+            layer.update_multiplications * arithmetic.multiply + layer.update_additions * arithmetic.add
+            for layer in self.layers
+        )
+        return Energy(synapses=synapses / 1e6, updates=updates / 1e6, twin=twin / 1e6)
+
+
+def outputs_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """How many outputs a convolution has along one axis of an image of `size` pixels."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def reached_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+    """How many outputs along one axis each of `size` pixels reaches, int64 [size].
+
+    Output o sees the pixels o * stride - padding + (0 ... kernel - 1) * dilation, those inside the image.
+    """
+    outputs = outputs_along(size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    seen = (torch.arange(outputs) * stride - padding)[:, None] + torch.arange(kernel) * dilation
+    return torch.bincount(seen[(seen >= 0) & (seen < size)], minlength=size)
+
+
+def geometry(conv: nn.Conv2d) -> dict[str, int]:
+    """Kernel, stride, padding and dilation of a convolution that has the same along both axes."""
+    assert not isinstance(conv.padding, str)
+    return {
+        "kernel": conv.kernel_size[0],
+        "stride": conv.stride[0],
+        "padding": conv.padding[0],
+        "dilation": conv.dilation[0],
+    }
+
+
+def neuron_behind(conv: str) -> str:
+    """Name of the layer of neurons that a convolution charges, if there is one: conv1 -> neuron1."""
+    parent, _, own = conv.rpartition(".")
+    return f"{parent}.{own.replace('conv', 'neuron')}"
+
+
+class LayerCounter:
+    """Running counts of one convolution, readout or join."""
+
+    def __init__(self, module: nn.Module, values: Tensor) -> None:
+        """For the module that receives (a skip: adds) `values` [N, C, H, W]."""
+        channels, height, width = values.shape[1:]
+        self.module = module
+        self.is_join = False
+        self.real = False
+        self.sums: list[Tensor] = []  # per step: events, graded events, spikes, operations per event and per spike
+        if isinstance(module, nn.Conv2d):
+            shape = geometry(module)
+            sizes = (outputs_along(height, **shape), outputs_along(width, **shape))
+            self.outputs: tuple[int, ...] = (module.out_channels, *sizes)
+            pixels = reached_along(height, **shape)[:, None] * reached_along(width, **shape)
+            self.fan_out = (pixels.double() * module.out_channels).to(values.device)
+            self.dense = float(self.fan_out.sum()) * channels
+        elif isinstance(module, nn.Linear):
+            self.outputs = (module.out_features,)
+            self.fan_out = torch.tensor(float(module.out_features), dtype=torch.float64, device=values.device)
+            self.dense = float(channels * module.out_features)
+        else:
+            self.outputs = (channels, height, width)
+            self.is_join = True
+            self.fan_out = torch.ones((), dtype=torch.float64, device=values.device)
+            self.dense = float(channels * height * width)
+
+    def add(self, step: int, values: Tensor) -> None:
+        """Count what arrived at one step, [N, C, H, W]."""
+        size = values.abs()
+        self.real = self.real or bool(((size - size.round()).abs() > WHOLE).any())
+        # Summed over images and channels first: all inputs of a pixel reach equally many outputs. Whole numbers are
+        # summed exactly; where they are none, nobody asks for the sum.
+        events = (size > 0).sum((0, 1)).double()
+        spikes = size.sum((0, 1)).double().round()
+        graded = (size > 1 + WHOLE).sum()
+        # Real numbers are pooled before the readout multiplies them, one number per channel.
+        multiplied = (size.sum((-2, -1)) > 0).sum().double() if isinstance(self.module, nn.Linear) else events
+        per_event, per_spike = (multiplied * self.fan_out).sum(), (spikes * self.fan_out).sum()
+        numbers = torch.stack([events.sum(), graded, spikes.sum(), per_event, per_spike])
+        if step == len(self.sums):
+            self.sums.append(torch.zeros_like(numbers))
+        self.sums[step] = self.sums[step] + numbers
+
+    def operations(self) -> tuple[Tensor, Tensor]:
+        """Additions and multiply-accumulates at each step, float64 [steps] each."""
+        events, _, _, per_event, per_spike = torch.stack(self.sums).cpu().unbind(1)
+        none = torch.zeros_like(events)
+        if self.is_join:
+            return per_event, none
+        if not self.real:
+            return per_spike, none
+        return (events if isinstance(self.module, nn.Linear) else none), per_event
+
+
+class CostCounter:
+    """Watches what arrives at every synapse of a network. Holds five numbers per layer and step."""
+
+    def __init__(self, model: SpikingNetwork) -> None:
+        self.modules = {name.removeprefix("layers."): module for name, module in model.named_modules()}
+        self.places = {name: place for place, name in enumerate(model.layers)}
+        self.norms = norm_behind(model)
+        self.layers: dict[str, LayerCounter] = {}
+        self.fired = dict.fromkeys(model.neuron_names, 0.0)  # spikes of each layer of neurons, for the resets
+        self.images = 0
+        self.num_steps = 0
+
+    def add(self, observation: Observation) -> None:
+        """Count one step of one batch."""
+        if observation.step == 0:
+            self.images += len(observation.labels)
+        self.num_steps = max(self.num_steps, observation.step + 1)
+        first = next(iter(observation.received))
+        for name, values in (observation.received | observation.skipped).items():
+            if name not in self.layers:
+                self.layers[name] = LayerCounter(self.modules[name], values)
+            if not (observation.constant and observation.step and name == first):
+                self.layers[name].add(observation.step, values)
+        for name, record in observation.records.items():
+            self.fired[name] += float(record.spikes.sum())
+
+    def result(self) -> Cost:
+        """What was counted."""
+        by_step = torch.zeros(self.num_steps, dtype=torch.float64)
+        for counter in self.layers.values():
+            additions, multiply_accumulates = counter.operations()
+            by_step[: len(additions)] += (additions + multiply_accumulates) / self.images
+        # A block's join comes behind its convolutions, the readout last.
+        names = sorted(self.layers, key=lambda name: self.places.get(name.split(".")[0], len(self.places)))
+        return Cost(
+            layers=tuple(self.layer(name) for name in names),
+            by_step=tuple(by_step.tolist()),
+            images=self.images,
+            num_steps=self.num_steps,
+        )
+
+    def layer(self, name: str) -> LayerCost:
+        """The numbers of one layer."""
+        counter = self.layers[name]
+        module = counter.module
+        additions, multiply_accumulates = (float(part.sum()) / self.images for part in counter.operations())
+        events, graded, spikes = (torch.stack(counter.sums).sum(0).cpu() / self.images).tolist()[:3]
+        update_multiplications, update_additions = self.updates(name)
+        return LayerCost(
+            name=name,
+            kernel=kernel_of(module) if isinstance(module, nn.Conv2d | nn.Linear) else "join",
+            output=counter.outputs,
+            input_kind="real" if counter.real else "sums of spikes" if graded else "spikes",
+            events=events,
+            graded_events=events if counter.real else graded,
+            spikes=0.0 if counter.real else spikes,
+            additions=additions,
+            multiply_accumulates=multiply_accumulates,
+            dense=counter.dense,
+            update_multiplications=update_multiplications,
+            update_additions=update_additions,
+        )
+
+    def updates(self, name: str) -> tuple[float, float]:
+        """Multiplications and additions, per image, of the norm and the neurons behind a convolution.
+
+        A gain that is the same at every step is part of the weights; its shift is an addition still.
+        """
+        counter = self.layers[name]
+        if not isinstance(counter.module, nn.Conv2d):
+            return 0.0, 0.0
+        values = float(torch.Size(counter.outputs).numel() * self.num_steps)
+        multiplications = additions = 0.0
+        norm = self.norms.get(counter.module)
+        if norm is not None and not isinstance(norm, NoNorm):
+            multiplications += values if isinstance(norm, BNTT) else 0
+            additions += values
+        neuron = neuron_behind(name)
+        leak = leak_of(self.modules[neuron]) if neuron in self.fired else None
+        if leak is not None:
+            multiplications += values if leak != 1 else 0
+            additions += values + self.fired[neuron] / self.images
+        return multiplications, additions
+
+
+def cost(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0) -> Cost:
+    """Count synaptic operations; arguments and errors as `walk`."""
+    counter = CostCounter(model)
+    walk(model, batches, [counter], num_steps=num_steps, seed=seed)
+    return counter.result()

@@ -1,0 +1,271 @@
+"""Pictures of an analysis: activity and gamma maps (Fig. 3), operations, accuracy over steps, gradients over depth.
+
+matplotlib is imported here alone, when a figure is drawn: the extra `report`. Figures are made without pyplot, so
+nothing is kept between calls and no display is needed.
+"""
+
+import functools
+import importlib.util
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from sresnet.analysis.activity import Activity, LayerActivity
+from sresnet.analysis.cost import Cost
+from sresnet.analysis.gradients import BlockGradient
+from sresnet.analysis.steps import StepAccuracy
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito: told apart by people who see colours differently, and in grey by their markers."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LABELS = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
+NAMED_LAYERS = 24
+"""Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "sresnet",  # the same numbers make the same file
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """`draw` with our style, which is put back after; UserError where matplotlib is not installed."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not available():
+            raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
+        from matplotlib import rc_context
+
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> "tuple[Figure, Any]":
+    """An empty figure of `width` x `height` inches with its axes [rows, columns]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+@styled
+def save(figure: "Figure", path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other: `path` without ending; returns both paths.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    paths = []
+    for ending, metadata in (("png", {}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        figure.savefig(content, format=ending, dpi=200, metadata=metadata)
+        paths.append(path.with_name(f"{path.name}.{ending}"))
+        write_whole(paths[-1], content.getvalue())
+    return paths
+
+
+def short(name: str) -> str:
+    """A layer's name as an axis has room for: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
+    if match := re.fullmatch(r"stage(\d+)_block(\d+)(?:\.(.+))?", name):
+        words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: ""}
+        part = words.get(match[3], str(match[3]).replace("skip.conv", "1x1 skip").replace("skip.neuron", "skip"))
+        return f"{match[1]}.{match[2]} {part}".rstrip()
+    return name.removesuffix(".neuron").removesuffix(".conv").removesuffix(".linear")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def activity_maps(activities: Mapping[str, Activity], *, shown: Literal["active", "sending"] = "active") -> "Figure":
+    """Fig. 3: percent of neurons that fire, layers down and steps across, and mean gamma beneath; a column each.
+
+    Colours mean the same in all columns.
+
+    Args:
+        activities: title -> network. Networks without norms leave the map beneath empty.
+        shown: neurons that fire, or neurons whose output is not 0, skips included; see `Activity`.
+    """
+    most = max(len(activity.layers) for activity in activities.values())
+    height = min(4.2, 1.2 + 0.16 * most)
+    figure, axes = new_figure(2, len(activities), width=1.6 + 3.3 * len(activities), height=2 * height)
+    top = max(max(getattr(layer, shown)) for activity in activities.values() for layer in activity.layers)
+    gammas = [
+        value for activity in activities.values() for layer in activity.layers if layer.gamma for value in layer.gamma
+    ]
+    last: list[Any] = [None, None]
+    for column, (title, activity) in enumerate(activities.items()):
+        rows = [getattr(layer, shown) for layer in activity.layers]
+        last[0] = draw_map(axes[0, column], rows, activity.layers, "viridis", (0.0, top or 1.0))
+        axes[0, column].set_title(title)
+        rows = [layer.gamma or (float("nan"),) * activity.num_steps for layer in activity.layers]
+        scale = (min(gammas), max(gammas)) if gammas else (0.0, 1.0)
+        last[1] = draw_map(axes[1, column], rows, activity.layers, "cividis", scale)
+        axes[1, column].set_xlabel("time step")
+    figure.colorbar(last[0], ax=axes[0, :], label=LABELS[shown])
+    figure.colorbar(last[1], ax=axes[1, :], label="mean gamma of the norm")
+    return figure
+
+
+def draw_map(
+    axes: "Axes",
+    rows: Sequence[Sequence[float]],
+    layers: Sequence[LayerActivity],
+    colours: str,
+    scale: tuple[float, float],
+) -> Any:
+    """One map: a row per layer, a column per step; lines where the image size changes."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps = len(rows[0])
+    image = axes.imshow(
+        rows,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=colours,
+        vmin=scale[0],
+        vmax=scale[1],
+        extent=(0.5, steps + 0.5, len(rows) - 0.5, -0.5),
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylabel("layer")
+    if len(rows) <= NAMED_LAYERS:
+        axes.set_yticks(range(len(rows)), [short(layer.name) for layer in layers], fontsize=7)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    for row in range(1, len(rows)):
+        if layers[row].shape[-2:] != layers[row - 1].shape[-2:]:
+            axes.axhline(row - 0.5, color="white", linewidth=1.2)
+    return image
+
+
+@styled
+def cost_bars(activity: Activity, cost: Cost) -> "Figure":
+    """Spikes per image of each layer of neurons, and the synaptic operations that each convolution spends."""
+    height = 1.2 + 0.17 * max(len(activity.layers), len(cost.layers))
+    figure, axes = new_figure(1, 2, width=8.0, height=min(height, 14.0))
+    spikes, operations = axes[0]
+    names = [short(layer.name) for layer in activity.layers]
+    spikes.barh(range(len(names)), [layer.spikes for layer in activity.layers], color=COLOURS[2])
+    label_bars(spikes, names, "spikes per image")
+    layers = [layer for layer in cost.layers if layer.kernel != "join"]
+    names = [short(layer.name) for layer in layers]
+    additions = [layer.additions for layer in layers]
+    operations.barh(range(len(names)), additions, color=COLOURS[4], label="additions (one per spike and synapse)")
+    operations.barh(
+        range(len(names)),
+        [layer.multiply_accumulates for layer in layers],
+        left=additions,
+        color=COLOURS[1],
+        hatch="///",
+        edgecolor="white",
+        linewidth=0,
+        label="multiply-accumulates (real inputs)",
+    )
+    operations.plot(
+        [layer.dense for layer in layers],
+        range(len(names)),
+        linestyle="none",
+        marker="|",
+        markersize=7,
+        color="black",
+        label="non-spiking twin, one pass",
+    )
+    label_bars(operations, names, "synaptic operations per image")
+    figure.legend(loc="outside lower right", ncols=3, frameon=False, fontsize=7)
+    return figure
+
+
+def label_bars(axes: "Axes", names: Sequence[str], quantity: str) -> None:
+    """Layers down, the first on top."""
+    from matplotlib.ticker import EngFormatter
+
+    axes.set_yticks(range(len(names)), names, fontsize=7 if len(names) <= 45 else 5)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.set_xlabel(quantity)
+    axes.grid(axis="x", color="0.85", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+@styled
+def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> "Figure":
+    """Accuracy after every step, over steps and over the synaptic operations spent until then; a line per run."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    figure, axes = new_figure(1, 2, width=8.0, height=3.2, sharey=True)
+    for index, (title, (steps, cost)) in enumerate(runs.items()):
+        style = line_style(index, len(steps.top1))
+        count = range(1, len(steps.top1) + 1)
+        axes[0, 0].plot(count, steps.top1, label=title, **style)
+        axes[0, 1].plot(list(accumulate(cost.by_step)), steps.top1, label=title, **style)
+    axes[0, 0].set(xlabel="time steps", ylabel="accuracy (%)")
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[0, 1].set(xlabel="synaptic operations per image, cumulative")
+    axes[0, 1].xaxis.set_major_formatter(EngFormatter(sep=" "))
+    finish_lines(figure, axes[0], runs)
+    return figure
+
+
+@styled
+def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> "Figure":
+    """Norm of the loss's gradient in what each block hands on, from the first layer to the last; a line per network."""
+    figure, axes = new_figure(1, 1, width=6.0, height=3.4)
+    axis = axes[0, 0]
+    for index, (title, blocks) in enumerate(networks.items()):
+        norms = [block.norm or float("nan") for block in blocks]  # a logarithm of 0 is left out
+        axis.plot(range(len(norms)), norms, label=title, **line_style(index, len(norms)))
+    names = [block.name for block in next(iter(networks.values()))]
+    axis.set_yscale("log")
+    axis.set_ylabel("norm of the loss's gradient")
+    every = max(1, len(names) // 19)
+    axis.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], fontsize=7)
+    axis.set_xlabel("in the output of: stem, stage.block")
+    finish_lines(figure, axes[0], networks)
+    return figure
+
+
+def line_style(index: int, points: int) -> dict[str, Any]:
+    """Colour and marker of a line; markers only as dense as can be told apart."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4,
+        "markevery": max(1, points // 12),
+        "linewidth": 1.5,
+    }
+
+
+def finish_lines(figure: "Figure", axes: "Sequence[Axes]", titles: Mapping[str, Any]) -> None:
+    """A grid behind the lines, and a legend above them where there is something to tell apart."""
+    for axis in axes:
+        axis.grid(color="0.88", linewidth=0.6)
+        axis.set_axisbelow(True)
+    if any(titles):
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)

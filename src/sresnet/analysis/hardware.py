@@ -1,0 +1,564 @@
+"""What a residual connection asks of neuromorphic hardware (Section 3.2.1): graded spikes, or extra synapses.
+
+A trained network is written out as populations and the synapses between them, in two forms whose outputs equal the
+network's:
+
+    binary   every message between neurons is a spike, 0 or 1. S2S sums are taken apart into one connection per block
+             before (Eqs. 12, 14), V2V currents into one per layer before (Eq. 18).
+    graded   intermediate neurons, without threshold or memory, sum what arrives and send the sum on as a graded spike:
+             spikes for S2S, post-synaptic potentials for V2V.
+
+S2M is the same in both: one more synapse per neuron.
+
+How connections are composed. Behind a 1x1 convolution of stride 2, W'' in Eq. 13, the next layer's 3x3 convolution W
+is one 3x3 convolution of stride 2 and dilation 2 on what went in, of kernel W W'' (Eq. 14), padded by 2 instead of 1;
+behind two of them, of stride and dilation 4. The zeros around the image stay where they were, so borders agree too:
+pixel -1 behind the skip is pixel -2 before it, and the first one past the end is past the end. For V2V it is the other
+way round: a 1x1 convolution behind a 3x3 one of stride 1 is one 3x3 convolution of stride 2.
+
+The norm of a skip scales and shifts. The scale goes into the kernel. The shift is the same everywhere, but the 3x3
+convolution behind it meets zeros outside the image, so it becomes a bias that depends on the position at borders. With
+BNTT the scale is another at every step: such synapses need a set of weights per step, which is flagged.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sresnet.analysis.cost import geometry, outputs_along, reached_along
+from sresnet.config import closest
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.nn.layer import SpikingLayer
+from sresnet.nn.neuron import Neuron, Rectifier
+from sresnet.nn.norm import BNTT, NoNorm, Norm, TimeAveragedNorm
+from sresnet.nn.residual import ResidualBlock, Skip
+from sresnet.ops.lif import lif
+
+Form = Literal["binary", "graded"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Synapses:
+    """All synapses from one population to another: a convolution, or one synapse per neuron."""
+
+    source: str
+    kernel: Tensor | None
+    """[S, out, in, k, k] of a convolution; [S, C], one weight per neuron; None: one per neuron, of weight 1. S is 1, or
+    T where weights change with the step."""
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+
+    @property
+    def is_convolution(self) -> bool:
+        """Not one synapse per neuron."""
+        return self.kernel is not None and self.kernel.ndim == 5
+
+    @property
+    def per_step(self) -> bool:
+        """Weights change with the step."""
+        return self.kernel is not None and self.kernel.shape[0] > 1
+
+    def geometry(self) -> dict[str, int]:
+        """As `outputs_along` wants it."""
+        kernel = self.kernel.shape[-1] if self.kernel is not None and self.is_convolution else 1
+        return {"kernel": kernel, "stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+
+    def __str__(self) -> str:
+        if not self.is_convolution:
+            return "one to one"
+        shape = self.geometry()
+        stride = f" /{self.stride}" if self.stride > 1 else ""
+        dilation = f" dilation {self.dilation}" if self.dilation > 1 and shape["kernel"] > 1 else ""
+        return f"{shape['kernel']}x{shape['kernel']}{stride}{dilation}"
+
+    def count(self, source: tuple[int, int, int]) -> int:
+        """How many synapses, from a source of shape (C, H, W); none hangs over the edge."""
+        if self.kernel is None or not self.is_convolution:
+            return torch.Size(source).numel()
+        height, width = (int(reached_along(pixels, **self.geometry()).sum()) for pixels in source[1:])
+        return height * width * self.kernel.shape[1] * self.kernel.shape[2]
+
+    def arriving(self, messages: Tensor, step: int) -> Tensor:
+        """What the target receives, [N, out, h, w], of the messages [N, in, H, W] of one step."""
+        if self.kernel is None:
+            return messages
+        weight = self.kernel[step if self.per_step else 0]
+        if not self.is_convolution:
+            return messages * weight[:, None, None]
+        return F.conv2d(messages, weight, stride=self.stride, padding=self.padding, dilation=self.dilation)
+
+
+def composed(outer: Synapses, inner: Synapses) -> Synapses:
+    """One set of synapses that does what `inner` and then `outer` do, from the source of `inner`.
+
+    One of them has to be 1x1 or one to one. Behind a 1x1 of stride s, the outer one walks s times as far from pixel to
+    pixel: its stride, dilation and padding are multiplied by s.
+    """
+    if not inner.is_convolution:
+        return replace(outer, source=inner.source, kernel=with_sources_scaled(outer.kernel, inner.kernel))
+    assert inner.kernel is not None
+    if not outer.is_convolution:
+        scale = None if outer.kernel is None else outer.kernel[:, :, None, None, None]
+        return inner if scale is None else replace(inner, kernel=inner.kernel * scale)
+    assert outer.kernel is not None
+    stride = outer.stride * inner.stride
+    if inner.kernel.shape[-1] == 1:
+        return Synapses(
+            source=inner.source,
+            kernel=torch.einsum("somab,smi->soiab", outer.kernel, inner.kernel[..., 0, 0]),
+            stride=stride,
+            dilation=outer.dilation * inner.stride,
+            padding=outer.padding * inner.stride,
+        )
+    assert outer.kernel.shape[-1] == 1
+    return replace(inner, kernel=torch.einsum("som,smiab->soiab", outer.kernel[..., 0, 0], inner.kernel), stride=stride)
+
+
+def with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor | None:
+    """A kernel whose inputs are multiplied by `scale` [S, C] first; None is 1 in both."""
+    if kernel is None or scale is None:
+        return scale if kernel is None else kernel
+    return kernel * (scale[:, None, :, None, None] if kernel.ndim == 5 else scale)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """What travels between blocks: a sum of what several populations send, each over its synapses, and a constant."""
+
+    terms: tuple[Synapses, ...]
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    offset: Tensor | None = None
+    """[S, C], the same at every pixel; None is zero."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Population:
+    """Neurons, and all that reaches them."""
+
+    name: str
+    role: Literal["neurons", "sum", "readout"]
+    """sum: an intermediate neuron, which sends what it receives and keeps nothing."""
+    shape: tuple[int, int, int]
+    incoming: tuple[Synapses, ...]
+    """The first would be there without a residual connection."""
+    gain: Tensor | None = None
+    """[S, C], a factor on all that arrives: a norm in front of the neurons; None is 1."""
+    bias: Tensor | None = None
+    """[S, C, h, w], added after it; None is zero."""
+    neurons: Neuron | None = None
+
+
+class HardwareRun(NamedTuple):
+    """What `HardwareNetwork.run` gives back."""
+
+    scores: Tensor
+    """[N, classes], as the network's own."""
+    messages: dict[str, Tensor]
+    """What each population sent, [T, N, C, H, W]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HardwareNetwork:
+    """Populations in the order they run, and how to run them."""
+
+    model: SpikingNetwork
+    form: Form
+    input_shape: tuple[int, int, int]
+    populations: tuple[Population, ...]
+
+    def synapses(self, population: Population) -> tuple[int, ...]:
+        """How many synapses each of a population's incoming sets has."""
+        shapes = {"input": self.input_shape} | {other.name: other.shape for other in self.populations}
+        return tuple(synapses.count(shapes[synapses.source]) for synapses in population.incoming)
+
+    def run(self, x: Tensor, *, num_steps: int | None = None) -> HardwareRun:
+        """Scores and messages for images [N, C, H, W] or event frames [N, T, C, H, W]; errors as the model's own."""
+        encoded = self.model.encode(x, num_steps)
+        for norm in self.model.modules():
+            if isinstance(norm, BNTT):
+                norm.arguments(len(encoded), None)  # complains of steps that it has no statistics for
+        potential: Tensor | float = 0.0
+        v: dict[str, Tensor | None] = {}
+        sent: dict[str, list[Tensor]] = {population.name: [] for population in self.populations[:-1]}
+        for step, frame in enumerate(encoded):
+            messages = {"input": frame}
+            for population in self.populations:
+                charge = charged(population, messages, step)
+                if population.role == "readout":
+                    potential = potential + charge.mean((-2, -1))
+                    continue
+                if population.neurons is not None:
+                    arguments = population.neurons.arguments(None) | {"v": v.get(population.name)}
+                    spikes, v[population.name] = lif(charge[None], **arguments)
+                    charge = spikes[0]
+                messages[population.name] = charge
+                sent[population.name].append(charge)
+        scores = torch.as_tensor(potential) / len(encoded)
+        votes = self.model.readout.votes
+        scores = scores if votes == 1 else F.avg_pool1d(scores, votes)
+        return HardwareRun(scores, {name: torch.stack(steps) for name, steps in sent.items()})
+
+
+def charged(population: Population, messages: dict[str, Tensor], step: int) -> Tensor:
+    """What reaches a population at one step, [N, C, h, w]."""
+    total = sum(
+        (synapses.arriving(messages[synapses.source], step) for synapses in population.incoming), torch.zeros(())
+    )
+    if population.gain is not None:
+        total = total * at_step(population.gain, step)[:, None, None]
+    return total if population.bias is None else total + at_step(population.bias, step)
+
+
+def at_step(values: Tensor, step: int) -> Tensor:
+    """Row `step` of values [T, ...], or the only row of [1, ...]."""
+    return values[step if values.shape[0] > 1 else 0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form = "binary") -> HardwareNetwork:
+    """`model` in evaluation mode, written out for images of `size` (H, W).
+
+    Args:
+        model: an S-ResNet. Its tensors are read; the kernels are made in its dtype.
+        size: pixels of an image.
+        form: binary or graded, see above.
+
+    Raises:
+        UserError: an unknown form, or a network that has no such form: a non-spiking one, or one with pools between its
+            layers, whose maximum of a sum is no sum of maxima.
+    """
+    if form not in get_args(Form):
+        raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
+    if any(isinstance(module, Rectifier) for module in model.modules()):
+        raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
+    for name, layer in model.layers.items():
+        if not isinstance(layer, SpikingLayer | ResidualBlock):
+            raise UserError(
+                f"{name} is a {type(layer).__name__}: only networks of convolutions and blocks are written out; use "
+                "downsample='stride' and stem c3 or c3s2"
+            )
+    with torch.no_grad():
+        return Builder(model, form).build((model.config.in_channels, *size))
+
+
+@dataclass(kw_only=True, eq=False)
+class Signals:
+    """The two streams that a block receives: its input spikes, and for V2V the current that produced them."""
+
+    spikes: Stream
+    current: Stream | None = None
+
+
+class Builder:
+    """Writes out one network, layer by layer."""
+
+    def __init__(self, model: SpikingNetwork, form: Form) -> None:
+        self.model = model
+        self.form = form
+        self.populations: list[Population] = []
+        # Streams of one stage share their kernels, so do their compositions: one tensor for all blocks of a stage.
+        self.known: dict[tuple[int, int], tuple[Synapses, Synapses, Synapses]] = {}
+
+    def build(self, shape: tuple[int, int, int]) -> HardwareNetwork:
+        """All populations for inputs of `shape` (C, H, W)."""
+        x = Signals(spikes=Stream(terms=(Synapses(source="input", kernel=None),), shape=shape))
+        for name, layer in self.model.layers.items():
+            if isinstance(layer, SpikingLayer):
+                x = self.stem(name, layer, x)
+            else:
+                assert isinstance(layer, ResidualBlock)
+                x = self.block(name, layer, x)
+        weight = self.model.readout.linear.weight[None, :, :, None, None]
+        scores = self.convolved(x.spikes, Synapses(source="", kernel=weight))
+        self.add("readout", "readout", scores, bias=scores.bias)
+        return HardwareNetwork(model=self.model, form=self.form, input_shape=shape, populations=tuple(self.populations))
+
+    def stem(self, name: str, layer: SpikingLayer, x: Signals) -> Signals:
+        """Convolution -> norm -> neurons."""
+        charge = self.convolved(x.spikes, synapses_of(layer.conv))
+        if not layer.hand_on:
+            return Signals(spikes=self.neurons(f"{name}.neuron", charge, layer.norm, layer.neuron))
+        current = self.summed(f"{name}.sum", scaled(charge, layer.norm))
+        return Signals(spikes=self.fired(f"{name}.neuron", current, layer.neuron), current=current)
+
+    def block(self, name: str, layer: ResidualBlock, x: Signals) -> Signals:
+        """Two layers and the skip; the branches are those of `ResidualBlock.forward`."""
+        hidden = self.neurons(
+            f"{name}.neuron1", self.convolved(x.spikes, synapses_of(layer.conv1)), layer.norm1, layer.neuron1
+        )
+        charge = self.convolved(hidden, synapses_of(layer.conv2))
+        neurons = f"{name}.neuron2"
+        if layer.connection == "s2m":
+            skip = self.skipped(f"{name}.skip", layer.skip, x.spikes)
+            threshold = torch.full((1, skip.shape[0]), layer.threshold).to(layer.conv2.weight)
+            skip = self.through(skip, Synapses(source="", kernel=threshold))
+            return Signals(spikes=self.fired(neurons, added(scaled(charge, layer.norm2), skip), layer.neuron2))
+        if layer.connection == "v2v":
+            assert x.current is not None
+            skip = self.skipped(f"{name}.skip", layer.skip, x.current)
+            current = self.summed(f"{name}.sum", added(scaled(charge, layer.norm2), skip))
+            return Signals(spikes=self.fired(neurons, current, layer.neuron2), current=current)
+        spikes = self.neurons(neurons, charge, layer.norm2, layer.neuron2)
+        if layer.connection == "s2s":
+            skip = self.skipped(f"{name}.skip", layer.skip, x.spikes)
+            return Signals(spikes=self.summed(f"{name}.sum", added(spikes, skip)))
+        return Signals(spikes=spikes)
+
+    def skipped(self, name: str, skip: Skip, x: Stream) -> Stream:
+        """The stream behind a skip."""
+        if skip.conv is not None:
+            conv = synapses_of(skip.conv, pick=skip.pick)
+            if skip.neuron is not None:  # Fang et al.: the stream ends here, and new spikes begin
+                assert isinstance(skip.neuron, Neuron)
+                return self.neurons(f"{name}.neuron", self.convolved(x, conv), skip.norm or NoNorm(), skip.neuron)
+            x = self.through(x, conv)
+        if skip.norm is not None and not isinstance(skip.norm, NoNorm):
+            gain, shift = affine(skip.norm)
+            x = self.through(x, Synapses(source="", kernel=gain))
+            x = Stream(terms=x.terms, shape=x.shape, offset=shift if x.offset is None else x.offset + shift)
+        if skip.weight is not None:
+            x = self.through(x, Synapses(source="", kernel=skip.weight[None, :, 0, 0]))
+        return x
+
+    def through(self, x: Stream, outer: Synapses) -> Stream:
+        """The stream behind a 1x1 convolution or a factor per channel: the offset stays the same at every pixel."""
+        offset = x.offset
+        if offset is not None and outer.kernel is not None:
+            is_convolution = outer.is_convolution
+            offset = (
+                torch.einsum("som,sm->so", outer.kernel[..., 0, 0], offset) if is_convolution else outer.kernel * offset
+            )
+        terms = tuple(self.compose(outer, term) for term in x.terms)
+        return Stream(terms=terms, shape=shape_behind(outer, x.shape), offset=offset)
+
+    def compose(self, outer: Synapses, inner: Synapses) -> Synapses:
+        """`composed`, the kernel shared with other terms of the same kernels."""
+        key = (id(outer.kernel), id(inner.kernel))
+        if key not in self.known:
+            self.known[key] = (outer, inner, composed(outer, inner))  # the first two keep their ids from being reused
+        return replace(self.known[key][2], source=inner.source)
+
+    def convolved(self, x: Stream, conv: Synapses) -> "Charge":
+        """What a convolution of the stream brings: one set of synapses per term, and what becomes of the offset."""
+        terms = tuple(self.compose(conv, term) for term in x.terms)
+        shape = shape_behind(conv, x.shape)
+        if x.offset is None:
+            return Charge(terms, shape, None)
+        assert conv.kernel is not None
+        if conv.padding == 0:  # 1x1: nothing hangs over the edge
+            return Charge(terms, shape, F.conv2d(x.offset[:, :, None, None], conv.kernel[0]))
+        everywhere = x.offset[:, :, None, None].expand(-1, -1, *x.shape[1:])
+        bias = F.conv2d(everywhere, conv.kernel[0], stride=conv.stride, padding=conv.padding)
+        return Charge(terms, shape, bias)
+
+    def neurons(self, name: str, charge: "Charge", norm: Norm, neuron: nn.Module) -> Stream:
+        """Neurons behind a norm, which scales all that reaches them: one gain per neuron."""
+        bias = charge.bias
+        gain = None
+        if not isinstance(norm, NoNorm):
+            gain, shift = affine(norm)
+            shift = shift[:, :, None, None]
+            bias = shift if bias is None else gain[:, :, None, None] * bias + shift
+        return self.add(name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
+
+    def fired(self, name: str, current: Stream, neuron: nn.Module) -> Stream:
+        """Neurons whose current is a stream, as it is."""
+        bias = None if current.offset is None else current.offset[:, :, None, None]
+        return self.add(name, "neurons", Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
+
+    def summed(self, name: str, x: Stream) -> Stream:
+        """In the graded form, the stream through an intermediate neuron; in the binary form, the stream."""
+        if self.form == "binary":
+            return x
+        bias = None if x.offset is None else x.offset[:, :, None, None]
+        return self.add(name, "sum", Charge(x.terms, x.shape, None), bias=bias)
+
+    def add(
+        self,
+        name: str,
+        role: Literal["neurons", "sum", "readout"],
+        charge: "Charge",
+        *,
+        gain: Tensor | None = None,
+        bias: Tensor | None = None,
+        neuron: nn.Module | None = None,
+    ) -> Stream:
+        """One more population; returns the stream of what it sends."""
+        assert neuron is None or isinstance(neuron, Neuron)
+        self.populations.append(
+            Population(
+                name=name, role=role, shape=charge.shape, incoming=charge.terms, gain=gain, bias=bias, neurons=neuron
+            )
+        )
+        return Stream(terms=(Synapses(source=name, kernel=None),), shape=charge.shape)
+
+
+class Charge(NamedTuple):
+    """What a convolution brings, before a norm."""
+
+    terms: tuple[Synapses, ...]
+    shape: tuple[int, int, int]
+    bias: Tensor | None
+    """[S, C, h, w]."""
+
+
+def synapses_of(conv: nn.Conv2d, *, pick: int = 1) -> Synapses:
+    """A convolution's weights, of a source that is yet to be named; `pick`: see `Skip`."""
+    shape = geometry(conv)
+    return Synapses(source="", kernel=conv.weight[None], stride=shape["stride"] * pick, padding=shape["padding"])
+
+
+def shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(C, H, W) behind synapses."""
+    channels = outer.kernel.shape[1] if outer.kernel is not None else shape[0]
+    height, width = (outputs_along(pixels, **outer.geometry()) for pixels in shape[1:])
+    return channels, height, width
+
+
+def affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
+    """A norm in evaluation mode as gain and shift, [S, C] each: y = gain * x + shift."""
+    arguments: dict[str, Any] = norm.arguments(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
+    gain = arguments["gamma"] / torch.sqrt(arguments["running_var"] + arguments["eps"])
+    shift = -gain * arguments["running_mean"]
+    shift = shift if arguments["beta"] is None else shift + arguments["beta"]
+    return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
+
+
+def scaled(charge: Charge, norm: Norm) -> Stream:
+    """A charge behind its norm, as a stream to which others are added: the gain is in the weights."""
+    assert charge.bias is None  # `hidden` sends spikes alone
+    if isinstance(norm, NoNorm):
+        return Stream(terms=charge.terms, shape=charge.shape)
+    gain, shift = affine(norm)
+    terms = tuple(composed(Synapses(source="", kernel=gain), term) for term in charge.terms)
+    return Stream(terms=terms, shape=charge.shape, offset=shift)
+
+
+def added(first: Stream, second: Stream) -> Stream:
+    """The sum of two streams."""
+    offsets = [stream.offset for stream in (first, second) if stream.offset is not None]
+    offset = None if not offsets else offsets[0] if len(offsets) == 1 else offsets[0] + offsets[1]
+    return Stream(terms=first.terms + second.terms, shape=first.shape, offset=offset)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareLayer:
+    """What reaches one layer of neurons when all messages are spikes."""
+
+    name: str
+    connections: int
+    """Layers that it receives from."""
+    extra_connections: int
+    """Those beyond the one that it would have without residual connections."""
+    synapses: int
+    extra_synapses: int
+    kernels: tuple[str, ...]
+    """Of the extra connections, such as "3x3 /2 dilation 2"."""
+    weights_per_step: bool
+    """Weights change with the step in a way that no gain per neuron can express."""
+    bias_per_position: bool
+    """Its bias depends on the pixel: a skip's shift met zeros at the border."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareView:
+    """What a network asks of hardware, per image size.
+
+    Counts of the paper and ours. A connection joins two layers. For V2V the paper has (l/n) - 1 extra connections for
+    each r_l (Eq. 18). That is the number of layers whose current is in the sum of Eq. 15 if the input is layer 1 and
+    the stem layer 2, so that block k ends at layer l = 2k + 2: k extra connections. With the stem as layer 0, as Fig. 3
+    counts, Eq. 18 leaves out the stem's current, which Eq. 15 hands on; we count it. For S2S the paper gives no number:
+    the layer behind block k receives from the stem and k blocks, k extra connections. Either way the blocks of a
+    network with B of them have B (B + 1) / 2, which is the "same effect in the information flow" of the text. S2M has
+    one per block.
+    """
+
+    connection: str
+    sends: str
+    """What travels if nothing is taken apart."""
+    needs_graded_spikes: bool
+    """Without extra connections, some messages are no spikes."""
+    layers: tuple[HardwareLayer, ...]
+    """In the binary form."""
+    synapses: int
+    """Of the binary form."""
+    extra_connections: int
+    extra_synapses: int
+    intermediate_neurons: int
+    """Of the graded form."""
+    intermediate_synapses: int
+    """To, between and from them, beyond those that the layers' convolutions have anyway."""
+    gains_per_step: bool
+    """BNTT: every layer's gain is another at every step."""
+    weights_per_step: bool
+    """And some synapses need weights per step, see `HardwareLayer`."""
+    analog_input: bool
+    """The first layer multiplies real numbers: the image."""
+
+
+SENDS = {
+    "s2s": "sums of spikes, and real numbers behind the first 1x1 skip",
+    "s2m": "spikes",
+    "v2v": "spikes, and currents along the skips",
+    "none": "spikes",
+}
+
+
+def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
+    """Count what `model` needs on images of `size` (H, W), without making any weights.
+
+    Raises:
+        UserError: as `hardware_network`.
+    """
+    # On the meta device tensors have shapes and nothing else: composed kernels of all steps would be gigabytes.
+    empty = copy.deepcopy(model).to("meta")
+    binary = hardware_network(empty, size, form="binary")
+    graded = hardware_network(empty, size, form="graded")
+    layers = tuple(layer_of(population, binary) for population in binary.populations)
+    connection = getattr(model.config, "connection", "none")
+    extra = sum(layer.extra_synapses for layer in layers)
+    with_sums = sum(sum(graded.synapses(population)) for population in graded.populations)
+    plain = sum(layer.synapses for layer in layers) - extra
+    sums = [population for population in graded.populations if population.role == "sum"]
+    return HardwareView(
+        connection=connection,
+        sends=SENDS[connection],
+        needs_graded_spikes=bool(sums),
+        layers=layers,
+        synapses=plain + extra,
+        extra_connections=sum(layer.extra_connections for layer in layers),
+        extra_synapses=extra,
+        intermediate_neurons=sum(torch.Size(population.shape).numel() for population in sums),
+        intermediate_synapses=with_sums - plain if sums else 0,
+        gains_per_step=model.config.norm == "bntt",
+        weights_per_step=any(layer.weights_per_step for layer in layers),
+        analog_input=model.config.encoder == "direct",
+    )
+
+
+def layer_of(population: Population, network: HardwareNetwork) -> HardwareLayer:
+    """The counts of one population of the binary form."""
+    counts = network.synapses(population)
+    extra = population.incoming[1:]
+    return HardwareLayer(
+        name=population.name,
+        connections=len(counts),
+        extra_connections=len(extra),
+        synapses=sum(counts),
+        extra_synapses=sum(counts[1:]),
+        kernels=tuple(map(str, extra)),
+        weights_per_step=any(synapses.per_step for synapses in population.incoming),
+        bias_per_position=population.bias is not None and population.bias.shape[-1] * population.bias.shape[-2] > 1,
+    )

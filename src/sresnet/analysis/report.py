@@ -1,0 +1,165 @@
+"""All of the analysis in one pass over the data, and the files that `sresnet analyse` writes."""
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sresnet.analysis import figures
+from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity
+from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, LayerCost, neuron_behind
+from sresnet.analysis.gradients import BlockGradient, gradient_norms
+from sresnet.analysis.hardware import HardwareView, hardware_view
+from sresnet.analysis.steps import StepAccuracy, StepCounter
+from sresnet.analysis.walk import Batches, walk
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.train.record import write_json
+
+ANALYSIS = "analysis.json"
+"""Name of the file with the numbers."""
+KIND = "sresnet analysis"
+"""What the file says it is, so that it is known again."""
+GRADIENT_IMAGES = 8
+"""Images of the first batch whose gradients are looked at: their graph over all steps is in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """A network on some data."""
+
+    activity: Activity
+    cost: Cost
+    steps: StepAccuracy
+    gradients: tuple[BlockGradient, ...]
+    hardware: HardwareView | None
+    """None where the network has no such form; `no_hardware` says why."""
+    no_hardware: str = ""
+
+    def rows(self) -> list[tuple[LayerCost, LayerActivity | None]]:
+        """Each line of the cost with the neurons behind it, where there are any."""
+        neurons = {layer.name: layer for layer in self.activity.layers}
+        return [(layer, neurons.get(neuron_behind(layer.name))) for layer in self.cost.layers]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it, totals and energies beside the numbers of each layer."""
+        cost = self.cost
+        return {
+            "kind": KIND,
+            "images": self.activity.images,
+            "num_steps": self.activity.num_steps,
+            "totals": {
+                "spikes": self.activity.spikes,
+                "spikes_per_neuron_and_step": self.activity.rate,
+                "additions": cost.additions,
+                "multiply_accumulates": cost.multiply_accumulates,
+                "synaptic_operations": cost.synaptic_operations,
+                "twin_multiply_accumulates": cost.twin_multiply_accumulates,
+            },
+            "energy_microjoules": {name: asdict(cost.energy(kind)) for name, kind in ARITHMETIC.items()},
+            "energy_picojoules_per_operation": {name: asdict(kind) for name, kind in ARITHMETIC.items()},
+            "activity": [asdict(layer) for layer in self.activity.layers],
+            "cost": [asdict(layer) for layer in cost.layers],
+            "by_step": {
+                "synaptic_operations": list(cost.by_step),
+                "top1": list(self.steps.top1),
+                "margin": list(self.steps.margin),
+            },
+            "gradients": [asdict(block) | {"norm": block.norm} for block in self.gradients],
+            "hardware": asdict(self.hardware) if self.hardware else {"not_available": self.no_hardware},
+        }
+
+
+def analyse(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0) -> Analysis:
+    """Look at `model` from all sides; arguments and errors as `walk`, and UserError for no batch at all.
+
+    Gradients are those of the first images of the first batch, over all of the network's steps.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        raise UserError("there are no images to look at: give at least one batch")
+    counters = ActivityCounter(model), CostCounter(model), StepCounter()
+    walk(model, chain([first], batches), counters, num_steps=num_steps, seed=seed)
+    gradients = first_gradients(model, *first, seed=seed)
+    height, width = first[0].shape[-2:]
+    view, reason = view_of(model, (height, width))
+    return Analysis(
+        activity=counters[0].result(),
+        cost=counters[1].result(),
+        steps=counters[2].result(),
+        gradients=gradients,
+        hardware=view,
+        no_hardware=reason,
+    )
+
+
+def first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int) -> tuple[BlockGradient, ...]:
+    """Gradient norms for the first images of a batch; none for a single image, which has no batch statistics."""
+    if len(x) < 2:
+        return ()
+    return gradient_norms(model, x[:GRADIENT_IMAGES], labels[:GRADIENT_IMAGES], seed=seed)
+
+
+def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView | None, str]:
+    """The hardware view, or why there is none."""
+    try:
+        return hardware_view(model, size), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def claim(folder: Path) -> None:
+    """Make `folder` for the files of an analysis, or check that it is one already; its own files may be replaced.
+
+    Raises:
+        UserError: the folder holds something and no analysis, or cannot be made.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not is_analysis(folder / ANALYSIS):
+        raise UserError(f"{folder} is not empty and holds no analysis: choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --out") from None
+
+
+def is_analysis(path: Path) -> bool:
+    """Whether a file is one that we wrote."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == KIND
+
+
+def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
+    """Write the numbers, and the figures where matplotlib is there, into a folder that `claim` has made.
+
+    Args:
+        analysis: what to write.
+        folder: where.
+        about: what else the file should say, such as the run and the data.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    write_json(folder / ANALYSIS, {"kind": KIND, **about, **analysis.plain()})
+    paths = [folder / ANALYSIS]
+    if not figures.available():
+        return paths
+    drawn = {
+        "activity": figures.activity_maps({"": analysis.activity}),
+        "cost": figures.cost_bars(analysis.activity, analysis.cost),
+        "accuracy": figures.accuracy_curves({"": (analysis.steps, analysis.cost)}),
+    }
+    if analysis.gradients:
+        drawn["gradients"] = figures.gradient_curves({"": analysis.gradients})
+    for name, figure in drawn.items():
+        paths += figures.save(figure, folder / name)
+    return paths

@@ -1,0 +1,60 @@
+"""Accuracy after every time step, from one pass over the data (Table 16)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.models.network import SpikingNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepAccuracy:
+    """What a network would say if it were stopped after each step."""
+
+    top1: tuple[float, ...]
+    """Percent of images whose class has the highest score after 1, 2, ... T steps."""
+    margin: tuple[float, ...]
+    """Mean score of the right class minus the highest score of the others; negative where the network is wrong."""
+    images: int
+
+
+class StepCounter:
+    """Watches the scores. Holds two numbers per step."""
+
+    def __init__(self) -> None:
+        self.sums: list[Tensor] = []  # per step: images classified rightly, sum of margins
+        self.images = 0
+
+    def add(self, observation: Observation) -> None:
+        """Count one step of one batch."""
+        if observation.step == 0:
+            self.images += len(observation.labels)
+        scores, labels = observation.scores.double(), observation.labels
+        # As in `evaluate`, so that a tie is broken alike.
+        best = observation.scores.topk(min(5, scores.shape[1]), dim=1).indices[:, 0]
+        right = scores.gather(1, labels[:, None])[:, 0]
+        others = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
+        numbers = torch.stack([(best == labels).sum(), (right - others).sum()])
+        if observation.step == len(self.sums):
+            self.sums.append(torch.zeros_like(numbers))
+        self.sums[observation.step] = self.sums[observation.step] + numbers
+
+    def result(self) -> StepAccuracy:
+        """What was counted."""
+        hits, margins = (torch.stack(self.sums).cpu() / self.images).T.tolist()
+        return StepAccuracy(top1=tuple(100 * hit for hit in hits), margin=tuple(margins), images=self.images)
+
+
+def accuracy_by_step(
+    model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0
+) -> StepAccuracy:
+    """Accuracy after every step; `evaluate(num_steps=k)` gives the k-th. Arguments and errors as `walk`.
+
+    The readout neither leaks nor spikes, so its potential after k steps, divided by k, is the mean of its input up to
+    there (Section 3.3): one pass over T steps has the answers of all T early stops.
+    """
+    counter = StepCounter()
+    walk(model, batches, [counter], num_steps=num_steps, seed=seed)
+    return counter.result()

@@ -1,0 +1,209 @@
+"""One time step after the other through a trained network, with what every layer received and sent."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sresnet.data import Samples
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.nn.layer import GlobalAveragePool, Pool
+from sresnet.nn.readout import Readout
+from sresnet.nn.residual import Skip
+from sresnet.nn.signal import LayerRecord, Signal, Trace
+from sresnet.train.batches import Scaling
+from sresnet.train.evaluate import seeded
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""(x, labels): images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N], on the network's device."""
+
+
+class Observation(NamedTuple):
+    """One time step of one batch. What it holds is good until the next one is made."""
+
+    step: int
+    """Index of the time step, from 0."""
+    constant: bool
+    """Every step receives the same input (direct encoding of images), so the first layer computes the same again."""
+    records: dict[str, LayerRecord]
+    """Of every layer of neurons, by its name in `neuron_names`; tensors [N, C, H, W]."""
+    received: dict[str, Tensor]
+    """What every convolution and the readout (before its pool) receive, [N, C, H, W], in spikes, see `walk`."""
+    skipped: dict[str, Tensor]
+    """What every skip adds to spikes or currents, [N, C, H, W]."""
+    scores: Tensor
+    """Class scores after this step, [N, classes]: the mean of the readout's input up to here."""
+    labels: Tensor
+    """int64 [N]."""
+
+
+class Watcher(Protocol):
+    """Somebody who takes from each observation what he counts."""
+
+    def add(self, observation: Observation) -> None:
+        """Count one step of one batch."""
+
+
+def walk(
+    model: SpikingNetwork, batches: Batches, watchers: Iterable[Watcher], *, num_steps: int | None = None, seed: int = 0
+) -> None:
+    """Run `model` in evaluation mode, one time step at a time, and show every step to every watcher.
+
+    Memory is that of one time step of one batch, whatever T is: about 20 bytes per neuron and image. The model is put
+    back as it was.
+
+    Averages that a pool makes are given back as sums (an average of four pixels times four): a pool's factor belongs
+    to the weights behind it, and what travels is spikes.
+
+    Args:
+        model: any network of the package, on any device.
+        batches: see `Batches`.
+        watchers: see `Watcher`.
+        num_steps: time steps, the first of the network's; None: all.
+        seed: of the Poisson encoders.
+
+    Raises:
+        UserError: what `SpikingNetwork.forward` raises about x and num_steps.
+    """
+    watchers = list(watchers)
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    try:
+        with torch.inference_mode(), seeded(seed, device), probe(model) as probed:
+            for x, labels in batches:
+                walk_batch(model, x, labels, probed, watchers, num_steps)
+    finally:
+        model.train(was_training)
+
+
+def walk_batch(
+    model: SpikingNetwork,
+    x: Tensor,
+    labels: Tensor,
+    probed: "Probed",
+    watchers: Iterable[Watcher],
+    num_steps: int | None,
+) -> None:
+    """The steps of one batch; arguments as `walk`."""
+    neurons = dict(model.named_neurons())
+    encoded = model.encode(x, num_steps)
+    constant = encoded.shape[0] > 1 and encoded.stride(0) == 0
+    trace = Trace()
+    potential = torch.zeros((), device=x.device)
+    for step in range(encoded.shape[0]):
+        trace = Trace(first_step=step, v=trace.v, wanted=frozenset(neurons.values()))
+        signal = model.run_layers(encoded[step : step + 1], trace)
+        potential = potential + model.readout(signal.spikes)[0]
+        observation = Observation(
+            step=step,
+            constant=constant,
+            records={name: only_step(trace.records[neuron]) for name, neuron in neurons.items()},
+            received=dict(probed.received),
+            skipped=dict(probed.skipped),
+            scores=potential / (step + 1),
+            labels=labels,
+        )
+        for watcher in watchers:
+            watcher.add(observation)
+
+
+def only_step(record: LayerRecord) -> LayerRecord:
+    """A record of one step without its time axis; where spikes are the output, they still are one tensor."""
+    spikes = record.spikes[0]
+    output = spikes if record.output is record.spikes else record.output[0]
+    return LayerRecord(spikes, record.membrane[0], output)
+
+
+class Probed(NamedTuple):
+    """What the hooks of `probe` saw of the latest step."""
+
+    received: dict[str, Tensor]
+    skipped: dict[str, Tensor]
+
+
+@contextmanager
+def probe(model: SpikingNetwork) -> Iterator[Probed]:
+    """Watch what convolutions and readout receive and what skips add, in the order they run, while inside."""
+    probed = Probed({}, {})
+    windows: dict[str, Tensor] = {}  # "pool": pixels in each window of the average that the next layer receives
+    names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
+    first = {id(conv) for layer in model.layers.values() for conv in fed_by_input(layer)}
+
+    def note_conv(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        pooled = windows.get("pool") if id(module) in first else None
+        probed.received[names[module]] = inputs[0] if pooled is None else inputs[0] * pooled
+
+    def note_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        windows["pool"] = pixels_per_window(module, inputs[0][0][0])
+
+    def forget_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        windows.pop("pool", None)
+
+    def note_readout(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        probed.received[names[model.readout.linear]] = inputs[0][0]
+
+    def note_skip(module: nn.Module, inputs: tuple[Signal, ...], output: Signal) -> None:
+        probed.skipped[names[module]] = output.spikes[0]
+
+    handles = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_pre_hook(note_conv))
+        elif isinstance(module, Readout):
+            handles.append(module.register_forward_pre_hook(note_readout))
+        elif isinstance(module, Skip):
+            handles.append(module.register_forward_hook(note_skip))
+    for layer in model.layers.values():
+        is_pool = isinstance(layer, Pool | GlobalAveragePool)
+        handles.append(layer.register_forward_hook(note_pool if is_pool else forget_pool))
+    try:
+        yield probed
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def fed_by_input(layer: nn.Module) -> Iterable[nn.Module]:
+    """The convolutions of a layer that receive what the layer itself receives."""
+    skip = getattr(layer, "skip", None)
+    for conv in (getattr(layer, "conv", None), getattr(layer, "conv1", None), getattr(skip, "conv", None)):
+        if isinstance(conv, nn.Module):
+            yield conv
+
+
+def pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
+    """By what a pool's output has to be multiplied to be a sum again, [h, w] or a scalar; 1 for a maximum.
+
+    Windows that stick out over an odd edge average fewer pixels.
+    """
+    if isinstance(pool, GlobalAveragePool):
+        return torch.tensor(float(x.shape[-2] * x.shape[-1]), device=x.device)
+    assert isinstance(pool, Pool)
+    if pool.kind == "max":
+        return torch.ones((), device=x.device)
+    ones = torch.ones(1, 1, *x.shape[-2:], device=x.device)
+    return F.avg_pool2d(ones, 2, ceil_mode=True, divisor_override=1)[0, 0]
+
+
+def batches_of(
+    samples: Samples, scaling: Scaling, *, batch_size: int = 25, device: torch.device | str = "cpu"
+) -> Batches:
+    """The images or clips of a set in order, scaled as the network wants them, on `device`."""
+    for some in torch.arange(len(samples)).split(batch_size):
+        yield scaling(samples.batch(some).to(device)), samples.labels[some].to(device)
+
+
+def spread(total: int, count: int) -> Tensor:
+    """Indices of `count` of `total` images, evenly spread, so that a set sorted by class gives some of each; int64.
+
+    Raises:
+        UserError: fewer than one.
+    """
+    if count < 1:
+        raise UserError(f"images {count} is less than 1: at least one has to be looked at")
+    return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()

@@ -1,0 +1,74 @@
+import re
+import struct
+
+import pytest
+
+from sresnet import UserError
+from sresnet.analysis import accuracy_by_step, activity, cost, figures, gradient_norms
+from tests.analysis.networks import batch, trained
+
+matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
+
+
+@pytest.fixture(scope="module")
+def looked_at():
+    model = trained()
+    data = [batch(model)]
+    return activity(model, data), cost(model, data), accuracy_by_step(model, data), gradient_norms(model, *data[0])
+
+
+def texts(figure, folder):
+    """Write a figure; the words in it."""
+    png, svg = figures.save(figure, folder / "figure")
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    assert (width, height) == tuple(round(200 * inches) for inches in figure.get_size_inches())
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
+
+
+def test_activity_maps(looked_at, tmp_path):
+    found = looked_at[0]
+    figure = figures.activity_maps({"S2S": found, "again": found})
+    words = texts(figure, tmp_path)
+    for word in ("S2S", "again", "time step", "layer", "neurons that fire (%)", "mean gamma of the norm", "1.1 first"):
+        assert word in words
+    images = [axes.images[0].get_array() for axes in figure.axes[:4]]
+    assert images[0].tolist() == [list(layer.active) for layer in found.layers]
+    assert images[2].tolist() == [list(layer.gamma) for layer in found.layers]
+    sending = figures.activity_maps({"S2S": found}, shown="sending")
+    assert sending.axes[0].images[0].get_array().tolist() == [list(layer.sending) for layer in found.layers]
+
+
+def test_a_network_without_norms_and_many_layers(tmp_path):
+    model = trained("sresnet26", norm="none")
+    found = activity(model, [batch(model)])
+    words = texts(figures.activity_maps({"": found}), tmp_path)
+    assert "24" in words  # numbers instead of names
+    assert "1.1 first" not in words
+
+
+def test_bars_and_curves(looked_at, tmp_path):
+    found, costs, steps, gradients = looked_at
+    words = texts(figures.cost_bars(found, costs), tmp_path)
+    for word in ("spikes per image", "synaptic operations per image", "2.1 1x1 skip", "readout", "stem"):
+        assert word in words
+    figure = figures.accuracy_curves({"a": (steps, costs), "b": (steps, costs)})
+    assert figure.axes[0].lines[0].get_ydata().tolist() == list(steps.top1)
+    assert figure.axes[1].lines[0].get_xdata()[-1] == pytest.approx(costs.synaptic_operations)
+    assert {"a", "b", "accuracy (%)", "time steps"} <= set(texts(figure, tmp_path))
+    figure = figures.gradient_curves({"s2s": gradients})
+    assert figure.axes[0].get_yscale() == "log"
+    assert {"stem", "1.1", "3.1", "s2s"} <= set(texts(figure, tmp_path))
+
+
+def test_the_same_numbers_make_the_same_files_and_no_style_stays(looked_at, tmp_path):
+    before = dict(matplotlib.rcParams)
+    for name in ("one", "two"):
+        figures.save(figures.activity_maps({"": looked_at[0]}), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_without_matplotlib(looked_at, monkeypatch):
+    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"figures need matplotlib, .*: pip install 'sresnet\[report\]'"):
+        figures.activity_maps({"": looked_at[0]})
