@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check wheel fuzz clean
+.PHONY: demo test lint check wheel fuzz bench bench-peers clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits
@@ -33,6 +33,19 @@ wheel: .venv/.dev
 
 fuzz: .venv/.test
 	@SRESNET_FUZZ_CASES=100000 $(BIN)/python -m pytest --numprocesses 2 -k fuzz
+
+# Time and memory of a training step and of inference; on a quiet machine about ten minutes.
+bench: .venv/.dev
+	@$(BIN)/python benchmarks/bench.py
+
+# Beside other libraries, in an environment of their own: what they ask for would pull in another build of torch.
+bench-peers: constraints.txt
+	@test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps spikingjelly==2.0.0 snntorch==1.0.0
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt loguru scipy
+	@.venv-peers/bin/python benchmarks/bench.py
 
 clean:
 	rm -rf .venv build dist

@@ -485,16 +485,24 @@ EXPORT void spikes_unpack(int storage, int64_t T, int64_t size, const void* cons
                           const void* base, void* output) {
   const auto go = [&](auto kind) {
     using S = decltype(kind);
-    const int64_t Q = (size + L - 1) / L;
-    at::parallel_for(0, T * Q, 2048, [&](int64_t begin, int64_t end) {
-      for (int64_t q = begin; q < end; q++) {
-        const int64_t i = q / Q * size + q % Q * L, left = size - q % Q * L;
-        V sum = base ? get<false>((const S*)base + i, left) : V{};
-        for (int64_t k = 0; k < number; k++) {
-          sum += where(unpack(((const Packed*)planes[k])[q]), same(1));
-          if constexpr (sizeof(S) == 2) sum = rounded(sum);
-        }
-        put<false>((S*)output + i, sum, left);
+    const int64_t Q = (size + L - 1) / L, block = 512, blocks = (Q + block - 1) / block;
+    at::parallel_for(0, T * blocks, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; b++) {
+        const int64_t t = b / blocks, first = b % blocks * block, last = std::min(Q, first + block);
+        const auto go = [&](auto whole, int64_t first, int64_t last) {
+          for (int64_t q = first; q < last; q++) {
+            const int64_t i = t * size + q * L, left = size - q * L;
+            V sum = base ? get<whole>((const S*)base + i, left) : V{};
+            for (int64_t k = 0; k < number; k++) {
+              sum += where(unpack(((const Packed*)planes[k])[t * Q + q]), same(1));
+              if constexpr (sizeof(S) == 2) sum = rounded(sum);
+            }
+            put<whole>((S*)output + i, sum, left);
+          }
+        };
+        const int64_t full = std::min(last, size / L);
+        go(std::true_type(), first, full);
+        go(std::false_type(), std::max(first, full), last);
       }
     });
   };
