@@ -13,7 +13,7 @@ from sresnet.nn.neuron import Neuron, NeuronConfig, NeuronKind, Rectifier, leak_
 from sresnet.nn.norm import NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import LayerRecord, Signal, Trace
-from sresnet.ops.lif import check_constants
+from sresnet.ops.constants import check_constants
 from sresnet.ops.surrogate import make_surrogate
 
 

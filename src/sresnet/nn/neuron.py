@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.signal import LayerRecord, Trace
+from sresnet.ops.implementation import implementation
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.surrogate import Surrogate, Triangle
 
@@ -84,11 +85,14 @@ class Neuron(nn.Module):
 
     def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
         arguments = self.arguments(trace)
-        spikes, v = lif(current, **arguments)
+        if trace and self in trace.wanted:
+            with implementation("reference"):  # so that spikes and membranes are of one rounding
+                spikes, v = lif(current, **arguments)
+                trace.records[self] = LayerRecord(spikes, membrane(current, **arguments), spikes)
+        else:
+            spikes, v = lif(current, **arguments)
         if trace:
             trace.v[self] = v
-            if self in trace.wanted:
-                trace.records[self] = LayerRecord(spikes, membrane(current, **arguments), spikes)
         return spikes
 
     def arguments(self, trace: Trace | None) -> dict[str, Any]:

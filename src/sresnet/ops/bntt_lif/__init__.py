@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import cpu
 from sresnet.ops.bntt_lif.reference import batch_norm_reference, bntt_lif_reference
+from sresnet.ops.constants import PAPER_SURROGATE, check_constants
 from sresnet.ops.implementation import reference_chosen
-from sresnet.ops.lif import PAPER_SURROGATE, check_constants
 from sresnet.ops.surrogate import Surrogate
 
 __all__ = ["BNTTLIFOutput", "batch_norm", "bntt_lif"]

@@ -9,10 +9,10 @@ from torch import Tensor
 from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import OneStep, batch_norm, bntt_lif, check_arguments
 from sresnet.ops.bntt_lif import cpu as kernel
+from sresnet.ops.constants import PAPER_SURROGATE
 from sresnet.ops.conv_bntt_lif import cpu
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight
 from sresnet.ops.implementation import low_memory_chosen, reference_chosen
-from sresnet.ops.lif import PAPER_SURROGATE
 from sresnet.ops.surrogate import Surrogate
 from sresnet.ops.time import over_time
 
@@ -231,6 +231,7 @@ def run_layer(
         base=packed.base if packed else None,
         need_current=need_current,
         need_packed=(learns or int8 is not None) and constants.surrogate != "none",
+        learns=learns,
         recompute=low_memory_chosen(),
         int8=None if learns else int8,
     )

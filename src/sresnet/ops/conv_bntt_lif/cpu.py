@@ -31,6 +31,8 @@ from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, convolve_int8
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
+CACHE_BYTES = 2 * 2**20
+"""Of a convolution's output: what inference computes at a time."""
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
 
@@ -51,6 +53,8 @@ class Call(NamedTuple):
     """What x is besides them; None is nothing."""
     need_current: bool
     need_packed: bool
+    learns: bool
+    """There may be a backward pass."""
     recompute: bool
     """Keep no convolution for the backward pass."""
     int8: Int8Weight | None
@@ -115,9 +119,16 @@ def blocks(images: Tensor) -> list[slice]:
     return [slice(first, first + length) for first in range(0, len(images), length)]
 
 
-def parts(num_steps: int) -> list[slice]:
-    """Consecutive time steps, at least PART_STEPS, the lengths as even as can be."""
-    number = max(1, num_steps // PART_STEPS)
+def steps_at_a_time(call: Call, num_steps: int, step_bytes: int) -> int:
+    """For inference, as many as stay in the cache between convolution and kernel; for training, all or PART_STEPS."""
+    if call.learns:
+        return PART_STEPS if call.recompute else num_steps
+    return max(1, CACHE_BYTES // step_bytes)
+
+
+def parts(num_steps: int, length: int) -> list[slice]:
+    """Consecutive time steps, at least `length` together, as even as can be."""
+    number = max(1, num_steps // length)
     edges = [num_steps * i // number for i in range(number + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -164,8 +175,10 @@ class Layer(torch.autograd.Function):
         packed = packed_spikes(like, steps, batch) if call.need_packed else x.new_empty(0)
         neurons = call.constants.surrogate != "none"
         one_step = x.shape[0] < steps
-        whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
-        division = [slice(0, steps)] if whole else parts(steps)
+        one_norm = gamma is not None and gamma.ndim == 1
+        shared = one_step or (one_norm and (call.training or call.learns))
+        step_bytes = batch * like.numel() * like.element_size()
+        division = parts(steps, steps if shared else steps_at_a_time(call, steps, step_bytes))
         starts, kept = [], []
         for part in division:
             if call.int8 is not None and call.planes and call.base is None:
@@ -186,7 +199,7 @@ class Layer(torch.autograd.Function):
                 of(part, packed),
             )
             starts.append(v)
-            kept.append(None if call.recompute else y)
+            kept.append(y if call.learns and not call.recompute else None)
             v = v_last if neurons else None
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)

@@ -1,17 +1,18 @@
 """Leaky integrate-and-fire neurons over T steps: one checked function, whatever computes it."""
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from sresnet.errors import UserError
+from sresnet.ops.bntt_lif import cpu
+from sresnet.ops.constants import PAPER_SURROGATE, check_constants
+from sresnet.ops.implementation import reference_chosen
 from sresnet.ops.lif.reference import lif_reference, membrane_reference
-from sresnet.ops.surrogate import Surrogate, Triangle
+from sresnet.ops.surrogate import Surrogate
 
-__all__ = ["LIFOutput", "check_constants", "lif", "membrane"]
-
-PAPER_SURROGATE = Triangle()
+__all__ = ["LIFOutput", "lif", "membrane"]
 
 
 class LIFOutput(NamedTuple):
@@ -20,7 +21,7 @@ class LIFOutput(NamedTuple):
     spikes: Tensor
     """o, [T, ...], 0 or 1 in the dtype of the current."""
     v: Tensor
-    """Membrane potential after the last step, [...]: give it to the next call to continue the sequence."""
+    """Membrane potential after the last step, [...], float32 or wider: give it to the next call to continue."""
 
 
 def lif(
@@ -52,17 +53,46 @@ def lif(
     Source: paper Section 3.1, Eqs. 3-6, 23, 24.
     """
     check_arguments(current, leak, threshold, v)
-    return LIFOutput(
-        *lif_reference(
-            current,
-            leak=leak,
-            threshold=threshold,
-            surrogate=surrogate,
-            fires_at_threshold=fires_at_threshold,
-            detach_reset=detach_reset,
-            v=v,
-        )
+    neuron: dict[str, Any] = {
+        "leak": leak,
+        "threshold": threshold,
+        "surrogate": surrogate,
+        "fires_at_threshold": fires_at_threshold,
+        "detach_reset": detach_reset,
+    }
+    if reference_chosen() or not cpu.runs(current, None, None, None, None, leak, v):
+        spikes, v_last = lif_reference(current.to(torch.promote_types(current.dtype, torch.float32)), v=v, **neuron)
+        return LIFOutput(spikes.to(current.dtype), v_last)
+    return LIFOutput(*lif_cpu(current, v, neuron))
+
+
+def lif_cpu(current: Tensor, v: Tensor | None, neuron: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The kernel of `bntt_lif` without a norm, on neurons in a row: [T, ...] as [T, 1, 1, 1, neurons].
+
+    Maps with channels last in memory are taken as they are.
+    """
+    steps, shape = current.shape[0], current.shape[1:]
+    if current.ndim == 5 and cpu.is_rows(current):
+        x, start = current, v
+    else:
+        x, start = current.reshape(steps, 1, 1, 1, -1), None if v is None else v.reshape(1, 1, 1, -1)
+    spikes, _, v_last = cpu.bntt_lif_cpu(
+        x,
+        None,
+        None,
+        None,
+        None,
+        num_steps=steps,
+        training=False,
+        momentum=0.0,
+        eps=0.0,
+        charge=None,
+        added=None,
+        v=start,
+        need_current=False,
+        **neuron,
     )
+    return spikes.reshape(current.shape), v_last.reshape(shape)
 
 
 def membrane(
@@ -100,14 +130,4 @@ def check_arguments(current: Tensor, leak: float | Tensor, threshold: float, v: 
         raise UserError(
             f"v has shape {tuple(v.shape)}, one step of the current {tuple(current.shape[1:])}: "
             "pass the v that the previous call returned for the same batch"
-        )
-
-
-def check_constants(leak: float | Tensor, threshold: float) -> None:
-    """Raise UserError for a threshold that is not positive or a fixed leak outside (0, 1]."""
-    if not 0 < threshold < math.inf:
-        raise UserError(f"threshold {threshold} is not positive: neurons would fire at rest; the paper uses 1")
-    if not isinstance(leak, Tensor) and not 0 < leak <= 1:
-        raise UserError(
-            f"leak {leak} is outside (0, 1]: it is the fraction of the potential kept per step, 0.874 in the paper"
         )
