@@ -253,23 +253,9 @@ def test_goes_on_from_v_in_parts(monkeypatch):
 
 @pytest.mark.parametrize("T", [1, 15, 16, 50, 64])
 def test_parts_are_all_steps_in_order(T):
-    for length in (1, 3, 16, 100):
-        division = cpu.parts(T, length)
-        assert [t for part in division for t in range(part.start, part.stop)] == list(range(T))
-        assert all(part.stop - part.start >= min(T, length) for part in division)
-
-
-@pytest.mark.parametrize("norm", ["per step", "over time", "none"])
-@pytest.mark.parametrize("training", [True, False])
-def test_inference_in_parts_gives_the_same(norm, training, monkeypatch):
-    inputs, _ = made((7, 2, 4, 5, 3), 5, 3, 0, norm=norm, beta=True, charge=True, added=True, v=True)
-    averages = {k: inputs[k].clone() for k in ("running_mean", "running_var") if k in inputs}
-    whole = conv_bntt_lif(**inputs, training=training, need_current=True)
-    monkeypatch.setattr(cpu, "CACHE_BYTES", 1)
-    with torch.inference_mode():
-        parts = conv_bntt_lif(**inputs | averages, training=training, need_current=True)
-    for ours, expected in zip(parts[:3], whole[:3], strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+    division = cpu.parts(T)
+    assert [t for part in division for t in range(part.start, part.stop)] == list(range(T))
+    assert all(part.stop - part.start >= min(T, cpu.PART_STEPS) for part in division)
 
 
 def test_second_derivatives_are_refused():

@@ -101,15 +101,6 @@ inline V load(const uint8_t* p) {
   for (int64_t i = 0; i < L; i++) v[i] = p[i];
   return v;
 }
-// Past the cache: for what is too large to be found there again, so that its old content is not fetched first.
-template <class S> inline void stream(S* p, V v) {
-#if defined(__AVX512F__) && !defined(LANES)
-  if constexpr (sizeof(S) == 4) return _mm512_stream_ps(p, (__m512)v);
-#elif defined(__AVX2__) && !defined(LANES)
-  if constexpr (sizeof(S) == 4) return _mm256_stream_ps(p, (__m256)v);
-#endif
-  store(p, v);
-}
 inline V rounded(V v) {
   bf16 h[L];
   store(h, v);
@@ -123,8 +114,7 @@ template <bool whole, class S> inline V get(const S* p, int64_t left) {
   std::memcpy(lanes, p, left * sizeof(S));
   return load(lanes);
 }
-template <bool whole, bool exact = false, class S> inline void put(S* p, V v, int64_t left, bool past_cache = false) {
-  if (past_cache && (whole || left >= L)) return stream(p, v);
+template <bool whole, bool exact = false, class S> inline void put(S* p, V v, int64_t left) {
   if (whole || left >= L) return exact ? store_exact(p, v) : store(p, v);
   S lanes[L];
   store(lanes, v);
@@ -154,10 +144,6 @@ struct Shape {
     B = std::min(slab, fits < P ? fits : fits / P * P);
   }
   int64_t row(int64_t t) const { return G > 1 ? t : 0; }
-  // A stream of all steps, at p, does not fit the cache, and every vector of it is aligned.
-  template <class S> bool past_cache(const S* p) const {
-    return T * size * int64_t(sizeof(S)) > 32 << 20 && size % L == 0 && uintptr_t(p) % sizeof(V) == 0;
-  }
 };
 
 // task(slab, first vector, end) for all slabs, in parallel.
@@ -294,7 +280,6 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
     const int64_t i = (first + j) * L;
     v[j] = io.v ? get<whole>(io.v + i, z.size - i) : V{};
   }
-  const bool past = z.past_cache(io.output);
   for (int64_t t = 0; t < z.T; t++) {
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
@@ -313,8 +298,8 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
         const Mask fired = n.fires(u);
         v[j] = u - where(fired, same(n.threshold));
         const V spikes = where(fired, same(1));
-        if (io.added) put<whole>(io.output + at, spikes + get<whole>(io.added + at, left), left, past);
-        else put<whole, true>(io.output + at, spikes, left, past);
+        if (io.added) put<whole>(io.output + at, spikes + get<whole>(io.added + at, left), left);
+        else put<whole, true>(io.output + at, spikes, left);
         if (io.packed) io.packed[t * z.Q + first + j] = bits(fired);
       }
     }
@@ -374,7 +359,6 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
     dx[j] = V{};
   }
   S* const dy = d.y(z.X, z.T);
-  const bool past = dy && z.past_cache(dy);
   V leak_sum = {};
   for (int64_t t = z.T - 1; t >= 0; t--) {
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
@@ -396,7 +380,7 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
         const V dcurrent = d.current ? du + get<whole>(d.current + at, left) : du;
         sum += dcurrent;
         product += dcurrent * (get<whole>(x + i, left) - center);
-        if (dy) put<whole>(dy + at, dcurrent, left, past);
+        if (dy) put<whole>(dy + at, dcurrent, left);
         if (z.X < z.T) dx[j] += scale * dcurrent;
       }
       sums[p * 2].v += sum;
@@ -414,7 +398,6 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
 // Gradient of x through the norm: dx = scale * dy + slope * (x - mean) + offset, all [X, ...].
 template <bool whole, class S>
 void norm_back(const Shape& z, const S* x, const S* dy, S* dx, const Tile* tile, int64_t first, int64_t end) {
-  const bool past = z.past_cache(dx);
   for (int64_t t = 0; t < z.X; t++)
     for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
       const int64_t p = (z.X > 1 ? z.row(t) : 0) * z.P + q0 % z.P;
@@ -422,7 +405,7 @@ void norm_back(const Shape& z, const S* x, const S* dy, S* dx, const Tile* tile,
       for (int64_t q = q0; q < end; q += z.P) {
         const int64_t i = t * z.size + q * L, left = z.size - q * L;
         const V xc = get<whole>(x + i, left) - mean;
-        put<whole>(dx + i, scale * get<whole>(dy + i, left) + (slope * xc + offset), left, past);
+        put<whole>(dx + i, scale * get<whole>(dy + i, left) + (slope * xc + offset), left);
       }
     }
 }

@@ -31,8 +31,6 @@ from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, convolve_int8
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
-CACHE_BYTES = 2 * 2**20
-"""Of a convolution's output: what inference computes at a time."""
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
 
@@ -119,16 +117,9 @@ def blocks(images: Tensor) -> list[slice]:
     return [slice(first, first + length) for first in range(0, len(images), length)]
 
 
-def steps_at_a_time(call: Call, num_steps: int, step_bytes: int) -> int:
-    """For inference, as many as stay in the cache between convolution and kernel; for training, all or PART_STEPS."""
-    if call.learns:
-        return PART_STEPS if call.recompute else num_steps
-    return max(1, CACHE_BYTES // step_bytes)
-
-
-def parts(num_steps: int, length: int) -> list[slice]:
-    """Consecutive time steps, at least `length` together, as even as can be."""
-    number = max(1, num_steps // length)
+def parts(num_steps: int) -> list[slice]:
+    """Consecutive time steps, at least PART_STEPS together, as even as can be."""
+    number = max(1, num_steps // PART_STEPS)
     edges = [num_steps * i // number for i in range(number + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -175,10 +166,8 @@ class Layer(torch.autograd.Function):
         packed = packed_spikes(like, steps, batch) if call.need_packed else x.new_empty(0)
         neurons = call.constants.surrogate != "none"
         one_step = x.shape[0] < steps
-        one_norm = gamma is not None and gamma.ndim == 1
-        shared = one_step or (one_norm and (call.training or call.learns))
-        step_bytes = batch * like.numel() * like.element_size()
-        division = parts(steps, steps if shared else steps_at_a_time(call, steps, step_bytes))
+        whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
+        division = [slice(0, steps)] if whole else parts(steps)
         starts, kept = [], []
         for part in division:
             if call.int8 is not None and call.planes and call.base is None:
