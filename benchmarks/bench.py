@@ -139,17 +139,19 @@ def floor(model: SpikingNetwork, x: Tensor, precision: str, *, training: bool) -
 
 
 def is_emulated(precision: str) -> bool:
-    """The processor has no convolutions of that type; torch computes them in a plain loop."""
+    """The processor has no convolutions of that type: ours are computed in float32, and so is the floor.
+
+    Those of the other contenders would take torch's plain loop, about ten times as long; they are left out.
+    """
     return precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def contenders(name: str, precision: str, *, training: bool) -> dict[str, Callable[[], None]]:
+def compared(name: str, precision: str, *, training: bool) -> dict[str, Callable[[], None]]:
     """Everything that is compared at one setting."""
     model, x, labels = network(SETTINGS[name])
-    given: dict[str, Callable[[], None]] = {"floor": floor(model, x, precision, training=training)}
-    peers = PEERS
-    if is_emulated(precision):  # many times slower; the floor says so, and the others would say the same at length
-        peers = {}
+    computed_in = "fp32" if is_emulated(precision) else precision
+    given: dict[str, Callable[[], None]] = {"floor": floor(model, x, computed_in, training=training)}
+    peers = {} if is_emulated(precision) else PEERS
     if training:
         model.train()
         for engine in ENGINES[:2] if is_emulated(precision) else ENGINES:
@@ -211,7 +213,7 @@ def measure_memory(name: str, precision: str, contender: str) -> int | None:
 
 def measure(name: str, precision: str, *, training: bool, rounds: int, seconds: float) -> dict[str, Any]:
     """Times of one setting, with what they were measured on."""
-    samples, disturbed = in_turn(contenders(name, precision, training=training), rounds=rounds, at_most_seconds=seconds)
+    samples, disturbed = in_turn(compared(name, precision, training=training), rounds=rounds, at_most_seconds=seconds)
     batch = SETTINGS[name][3]
     rows = summary(samples, "floor")
     for row in rows.values():
@@ -246,6 +248,40 @@ def machine() -> dict[str, Any]:
         "peers": {name: importlib.metadata.version(name) for name in PEERS},
         "date": datetime.date.today().isoformat(),
     }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The numbers as a page."""
+    about = found["machine"]
+    lines = [
+        f"# {about['processor']}, {about['instructions']}",
+        "",
+        f"torch {about['torch']}, {about['threads']} threads, {about['date']}, revision {about['revision'][:7]}. Made "
+        "by `make bench-peers`; the settings are in `benchmarks/bench.py`. Seconds are medians; ratios are those to the "
+        "convolutions alone (floor) in the same round, with the middle half of the rounds.",
+        "",
+        "| setting | contender | s / step | over floor | middle half | images/s | rounds (disturbed) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for key, entry in found["times"].items():
+        for name, row in entry["contenders"].items():
+            seconds, ratio = row["seconds"]["median"], row["over floor"]
+            half = f"{ratio['low']:.2f} to {ratio['high']:.2f}"
+            rounds = f"{entry['rounds']} ({entry['disturbed']})"
+            speed = f"{row['images/s']['median']:,.0f}"
+            lines.append(f"| {key} | {name} | {seconds:.3f} | {ratio['median']:.2f} | {half} | {speed} | {rounds} |")
+    lines += ["", "Memory at the height of a training step, above the model, in bytes per neuron-step:", ""]
+    names = list(dict.fromkeys(name for row in found["memory"].values() for name in row))
+    lines += [f"| setting | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    for key, row in found["memory"].items():
+        cells = [f"{row[name]:.2f}" if row.get(name) else "" for name in names]
+        lines.append(f"| {key} | {' | '.join(cells)} |")
+    for what, words in (("T", "over T, S-ResNet8, batch 16"), ("depth", "over depth, T = 4, batch 16")):
+        row = found["growth"].get(what, {})
+        lines += ["", f"Least seconds of a training step {words}, fastest, fp32:", ""]
+        lines += ["| " + " | ".join(row) + " |", "|" + " --- |" * len(row)]
+        lines += ["| " + " | ".join(f"{value:.3f}" for value in row.values()) + " |"]
+    return "\n".join(lines) + "\n"
 
 
 def print_tables(found: dict[str, Any]) -> None:
@@ -300,7 +336,7 @@ def main() -> None:
                             name,
                             precision,
                             training=kind == "training",
-                            rounds=3 if is_emulated(precision) else options.rounds,
+                            rounds=options.rounds,
                             seconds=options.seconds,
                         )
                         save(path, found)
@@ -308,7 +344,8 @@ def main() -> None:
                     neuron_steps = (
                         summarise(network(SETTINGS[name])[0].config).neurons * SETTINGS[name][2] * SETTINGS[name][3]
                     )
-                    sizes = {each: measure_memory(name, precision, each) for each in (*ENGINES, *PEERS)}
+                    contenders = ENGINES[:2] if is_emulated(precision) else (*ENGINES, *PEERS)
+                    sizes = {each: measure_memory(name, precision, each) for each in contenders}
                     found["memory"][f"{name} {precision}"] = {k: v and v / neuron_steps for k, v in sizes.items()}
                     save(path, found)
         if "growth" in options.parts:
@@ -322,6 +359,7 @@ def save(path: Path, found: dict[str, Any]) -> None:
     """Write what was found so far."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(found))
 
 
 if __name__ == "__main__":
