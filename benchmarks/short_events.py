@@ -10,7 +10,7 @@ a table beside it. Where other programs run beside it, set OMP_WAIT_POLICY=PASSI
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from nearest_neighbour import largest_class, nearest_neighbour
@@ -83,7 +83,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         config, split, compare = (group[0][part] for part in ("config", "result", "compare"))
         split = split["split"]
         speed = median(line["images_per_second"] for row in group for line in row["metrics"])
-        seconds = mean(sum(line["seconds"] for line in row["metrics"]) for row in group)
+        seconds = config["train"]["epochs"] * median(line["seconds"] for row in group for line in row["metrics"])
         cells = [
             name,
             "**simulated**" if split["simulated"] else "real",
@@ -108,8 +108,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "Accuracies are mean and standard deviation over the seeds. The nearest neighbour is that of",
         "`benchmarks/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
         "largest class is what always naming it would give on the test clips. Clips/s is the median over epochs, and a",
-        "run takes the sum of its epochs, without the frames, which are made once, and without the test clips; other",
-        "programs ran beside it, so the times say little.",
+        "run takes as many epochs of median length, without the frames, which are made once, and the test clips.",
         "",
         f"{machine(rows)}.",
     ]
