@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sresnet.cli import TrainOptions, parse, recipe_fields
-from sresnet.data import Samples, open_data
+from sresnet.data import Samples, Splits, open_data
 from sresnet.train.recipes import RECIPES
 
 
@@ -24,6 +24,18 @@ def vectors(samples: Samples) -> Tensor:
         for start in range(0, len(samples), 100)
     ]
     return torch.nn.functional.normalize(torch.cat(parts))
+
+
+def nearest_neighbour(splits: Splits) -> float:
+    """Percent of the test clips that have the class of the nearest training clip."""
+    nearest = (vectors(splits.test) @ vectors(splits.train).T).argmax(1)
+    hits = splits.train.labels[nearest] == splits.test.labels
+    return 100 * hits.float().mean().item()
+
+
+def largest_class(samples: Samples) -> float:
+    """Percent of the clips that have the most frequent class."""
+    return 100 * samples.labels.bincount().max().item() / len(samples)
 
 
 def main() -> None:
@@ -39,12 +51,9 @@ def main() -> None:
         num_steps=options.model.num_steps,
         cache_dir=options.cache_dir,
     )
-    nearest = (vectors(splits.test) @ vectors(splits.train).T).argmax(1)
-    hits = splits.train.labels[nearest] == splits.test.labels
-    chance = splits.test.labels.bincount().max() / len(splits.test)
     print(
         f"{name}, split {splits.about['name']}: {len(splits.train):,} training clips, {len(splits.test):,} test clips, "
-        f"largest class {100 * chance:.2f} %, nearest neighbour {100 * hits.float().mean():.2f} %"
+        f"largest class {largest_class(splits.test):.2f} %, nearest neighbour {nearest_neighbour(splits):.2f} %"
     )
 
 

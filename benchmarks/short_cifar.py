@@ -5,22 +5,16 @@ writes results/short-cifar.json with configuration, environment, metrics and res
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+from typing import Any
 
-import torch
+from record_runs import accuracy, by_row, machine, run, save
 
-from sresnet.config import to_dict
 from sresnet.data import open_data
-from sresnet.train import record
-from sresnet.train.display import display
-from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
-
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 def small(*, epochs: int, depth: int = 8, classes: int = 10, seed: int = 0, pretrained: str = "") -> Recipe:
@@ -54,33 +48,18 @@ def main() -> None:
     parser.add_argument("data_dir")
     parser.add_argument("--runs", type=Path, default=Path("runs/short"))
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
     for name, recipes in runs(options.runs).items():
         for recipe in recipes:
-            folder = options.runs / name / str(recipe.seed)
-            print(f"{name}, seed {recipe.seed}", flush=True)
             splits = open_data(recipe.data, options.data_dir, seed=recipe.seed)
-            with display(folder, tensorboard=False) as watch:
-                outcome = train(recipe, splits, folder, device=device, watch=watch)
-            environment = record.read_json(folder / record.ENVIRONMENT)
-            del environment["data_dir"]
-            rows.append(
-                {
-                    "row": name,
-                    "config": to_dict(replace(recipe, pretrained=recipe.pretrained and "the row before")),
-                    "environment": environment,
-                    "metrics": record.read_metrics(folder),
-                    "result": outcome.result,
-                }
-            )
-            write(rows)
+            row = run(name, recipe, splits, options.runs)
+            row["config"]["pretrained"] = recipe.pretrained and "the row before"
+            rows.append(row)
+    save("short-cifar", rows, table(rows))
 
 
-def write(rows: list[dict]) -> None:
-    """The record and its table, as far as the runs have come."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "short-cifar.json").write_text(json.dumps(rows, indent=1) + "\n")
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The lines of results/short-cifar.md."""
     lines = [
         "# Short CIFAR runs",
         "",
@@ -91,21 +70,12 @@ def write(rows: list[dict]) -> None:
         "| network | seeds | validation accuracy after each epoch, % | test accuracy, % | images/s |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name in dict.fromkeys(row["row"] for row in rows):
-        group = [row for row in rows if row["row"] == name]
+    for name, group in by_row(rows).items():
         curves = zip(*[[line["validation_top1"] for line in row["metrics"]] for row in group], strict=True)
         curve = " ".join(f"{mean(values):.1f}" for values in curves)
-        tests = [row["result"]["test_top1"] for row in group]
-        spread = f" ± {stdev(tests):.2f}" if len(tests) > 1 else ""
         speed = mean(line["images_per_second"] for row in group for line in row["metrics"])
-        lines.append(f"| {name} | {len(group)} | {curve} | {mean(tests):.2f}{spread} | {speed:,.0f} |")
-    environment = rows[-1]["environment"]
-    lines += [
-        "",
-        f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}. Where there are "
-        "several seeds, mean and standard deviation.",
-    ]
-    (RESULTS / "short-cifar.md").write_text("\n".join(lines) + "\n")
+        lines.append(f"| {name} | {len(group)} | {curve} | {accuracy(group)} | {speed:,.0f} |")
+    return [*lines, "", f"{machine(rows)}. Where there are several seeds, mean and standard deviation."]
 
 
 if __name__ == "__main__":

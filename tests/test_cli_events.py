@@ -1,6 +1,7 @@
 """The command line on event recordings, from files to classes."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -152,6 +153,39 @@ def test_prepared_frames_are_those_that_training_uses(tmp_path, capsys):
     small = ["--model.base-filters", "2", "--train.epochs", "1"]
     assert main(["train", "nmnist", *small, *place, "--out", str(tmp_path / "run")]) == 0
     assert len(list((tmp_path / "cache").glob("*.frames"))) == 1
+
+
+def test_a_run_remembers_where_its_frames_are(tmp_path, capsys):
+    data = made_up.small_nmnist(tmp_path / "data")
+    cache, run = tmp_path / "cache", str(tmp_path / "run")
+    small = ["--model.base-filters", "2", "--train.epochs", "1", "--data-dir", str(data), "--out", run]
+    assert main(["train", "nmnist", *small, "--cache-dir", str(cache)]) == 0
+    for path in data.glob("*.bs2"):  # frames made anew would need them; names, sizes and times of change stay
+        status = path.stat()
+        path.write_bytes(b"\xff" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for verb in ("evaluate", "analyse"):
+        assert main([verb, run]) == 0
+    elsewhere = ["--cache-dir", str(tmp_path / "elsewhere")]
+    assert main(["evaluate", run, *elsewhere]) == 2  # what is said goes before what is remembered
+    assert "1.bs2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["data prepare event-folder", "train event-folder"])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--data.split by-group", "the group to test on is missing: add --data.test-group NAME, one of a, b"),
+        ("--data.split by-group --data.test-group c", "test_group 'c' is not there"),
+        ("--data.split random90", "class 'a' has 3 recordings, too few to test on a tenth of them"),
+    ],
+)
+def test_a_split_that_cannot_be_is_said_before_frames_are_made(sessions, tmp_path, capsys, command, words, complaint):
+    cache = tmp_path / "cache"
+    place = ["--data-dir", str(sessions), "--cache-dir", str(cache)]
+    assert main([*command.split(), *words.split(), *place]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not cache.exists()
 
 
 def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -39,7 +40,7 @@ from sresnet.data.events.describe import Facts, SetFacts, describe_file, describ
 from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import CIFAR10_CLASSES
-from sresnet.data.events.splits import event_splits
+from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
@@ -193,18 +194,28 @@ class Place:
             raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
         return device
 
-    def open(self, data: AnyData, seed: int, num_steps: int, remembered: str = "") -> Splits:
+    def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
         """The data set, with a bar while frames of event recordings are made; errors as `open_data`."""
         with filling() as watch:
             return open_data(
                 data,
-                self.data_dir or remembered,
+                self.data_dir,
                 seed=seed,
                 num_steps=num_steps,
                 download=self.download,
                 cache_dir=self.cache_dir,
                 watch=watch,
             )
+
+    def open_again(self, recipe: Recipe, run: str) -> Splits:
+        """The data set of a run, found and cached where `sresnet train` did where nothing else is said."""
+        environment = record.read_json(Path(run) / record.ENVIRONMENT)
+        place = replace(
+            self,
+            data_dir=self.data_dir or environment.get("data_dir", ""),
+            cache_dir=self.cache_dir or environment.get("cache_dir", ""),
+        )
+        return place.open(recipe.data, recipe.seed, recipe.model.num_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +331,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
             should_stop=lambda: bool(asked()),
             checkpoint_seconds=options.checkpoint_seconds,
             data_dir=options.data_dir,
+            cache_dir=options.cache_dir,
         )
     if outcome.state == "stopped":
         print(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
@@ -470,8 +482,7 @@ def evaluate_verb(words: list[str]) -> int:
     if options.num_steps < 0:
         raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
     device = options.torch_device()
-    remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
-    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps, remembered)
+    splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
     model, scaling, _ = trained(source, device)
     model = to_int8(model) if options.precision == "int8" else model
@@ -534,8 +545,7 @@ def analyse_verb(words: list[str]) -> int:
     if options.batch_size < 1:
         raise UserError(f"batch_size {options.batch_size} is less than 1: 25 is a good choice")
     device = options.torch_device()
-    remembered = record.read_json(Path(source) / record.ENVIRONMENT).get("data_dir", "")
-    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps, remembered)
+    splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images))
     model, scaling, _ = trained(source, device)
@@ -778,7 +788,14 @@ def prepare_verb(words: list[str]) -> int:
     )
     started = time.monotonic()
     with filling() as watch:
-        prepared = prepare(options.data, options.data_dir, options.num_steps, cache_dir=options.cache_dir, watch=watch)
+        prepared = prepare(
+            options.data,
+            options.data_dir,
+            options.num_steps,
+            cache_dir=options.cache_dir,
+            watch=watch,
+            check=partial(check_split, options.data),
+        )
     print_prepared(prepared, time.monotonic() - started)
     print_split(options.data, event_splits(options.data, prepared, seed=0))
     return 0

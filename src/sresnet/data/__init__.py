@@ -1,6 +1,7 @@
 """Data sets: from files on disk to labelled uint8 images in memory, or clips of event frames on disk."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from sresnet.config import check_types
@@ -9,7 +10,7 @@ from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
 from sresnet.data.events.cache import Watch, prepare
 from sresnet.data.events.sets import EVENT_SETS, USUAL, EventConfig
-from sresnet.data.events.splits import event_splits
+from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import load_folder
 from sresnet.data.images import ImageSet
 from sresnet.data.samples import Samples, Splits
@@ -128,7 +129,8 @@ def open_data(
     if isinstance(config, EventConfig):
         if download and config.name == "cifar10-dvs-sim":
             fetch_cifar("cifar10", data_dir)
-        prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch)
+        check = partial(check_split, config)
+        prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch, check=check)
         return event_splits(config, prepared, seed)
     train, test = read(config, data_dir, download)
     if not config.validation:

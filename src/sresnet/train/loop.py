@@ -72,6 +72,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 60.0,
     data_dir: str = "",
+    cache_dir: str = "",
 ) -> Outcome:
     """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
 
@@ -87,6 +88,7 @@ def train(
         should_stop: asked after every step.
         checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
+        cache_dir: where frames of event recordings are kept, noted likewise.
 
     Raises:
         UserError: the folder holds another run or is in use, network and images do not fit, the disk is full, or the
@@ -101,7 +103,8 @@ def train(
             return Outcome(state="finished", folder=folder, step=result["steps"], result=result)
         if device.type == "cpu":
             keep_freed_memory()
-        record.write_json(folder / record.ENVIRONMENT, record.environment(device) | {"data_dir": data_dir})
+        places = {"data_dir": data_dir, "cache_dir": cache_dir}
+        record.write_json(folder / record.ENVIRONMENT, record.environment(device) | places)
         return Run(recipe, splits, folder, device).go(watch, should_stop, checkpoint_seconds)
 
 

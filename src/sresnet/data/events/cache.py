@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,6 +54,7 @@ def prepare(
     *,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
+    check: Callable[[Sequence[Source]], None] = lambda sources: None,
 ) -> Prepared:
     """The frames of a data set from the cache folder, made first if they are not there.
 
@@ -66,6 +67,7 @@ def prepare(
         num_steps: time steps T of each clip.
         cache_dir: where to keep frames; "": `cache_folder()`.
         watch: told how far it is.
+        check: told which recordings there are, before a frame is made of any; what it raises is passed on.
 
     Raises:
         UserError: whatever the reader of the data set finds wrong, recordings of different sensors, or a disk that is
@@ -74,6 +76,7 @@ def prepare(
     if num_steps < 1:
         raise UserError(f"num_steps {num_steps} is less than 1: a clip has at least one frame")
     listing = list_recordings(config, data_dir)
+    check(listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
     path = folder / f"{config.name}-{key(config, listing, num_steps)}.frames"
     try:

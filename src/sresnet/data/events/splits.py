@@ -13,7 +13,7 @@ import torch
 
 from sresnet.data.events.cache import Prepared
 from sresnet.data.events.clips import FrameSet
-from sresnet.data.events.sets import SIMULATED, EventConfig
+from sresnet.data.events.sets import SIMULATED, EventConfig, Source
 from sresnet.data.samples import Splits
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
@@ -57,6 +57,11 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     train = [index for index in range(len(recordings)) if index not in chosen]
     check_leak(recordings, train, test)
     return train, test
+
+
+def check_split(config: EventConfig, sources: Sequence[Source]) -> None:
+    """Raise UserError where `divide` will not divide these recordings, as far as names and classes tell."""
+    divide(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
 
 
 def check_group(test_group: str, recordings: Sequence[Listed]) -> None:

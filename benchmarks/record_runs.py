@@ -1,0 +1,66 @@
+"""Trains a recipe that a benchmark lists, and keeps what came out in results/."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from sresnet.config import to_dict
+from sresnet.data import Splits
+from sresnet.train import record
+from sresnet.train.display import display
+from sresnet.train.loop import train
+from sresnet.train.recipe import Recipe
+
+RESULTS = Path(__file__).parents[1] / "results"
+PLACES = ("data_dir", "cache_dir")
+"""What environment.json says of the machine's folders, which nobody else has."""
+
+
+def run(row: str, recipe: Recipe, splits: Splits, runs: Path) -> dict[str, Any]:
+    """Train `recipe` in the run folder `runs`/`row`/SEED, and return configuration, environment, metrics and result.
+
+    A run that was stopped goes on, a finished one is not repeated.
+    """
+    print(f"{row}, seed {recipe.seed}", flush=True)
+    folder = runs / row / str(recipe.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with display(folder, tensorboard=False) as watch:
+        outcome = train(recipe, splits, folder, device=device, watch=watch)
+    environment = record.read_json(folder / record.ENVIRONMENT)
+    return {
+        "row": row,
+        "config": to_dict(recipe),
+        "environment": {name: value for name, value in environment.items() if name not in PLACES},
+        "metrics": record.read_metrics(folder),
+        "result": outcome.result,
+    }
+
+
+def save(name: str, rows: list[dict[str, Any]], lines: list[str]) -> None:
+    """Write results/NAME.json and NAME.md.
+
+    Once, after the last run: a file of results that is changed is a change of the tree, which a run's revision names.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def by_row(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Row -> its runs, one for each seed."""
+    return {name: [row for row in rows if row["row"] == name] for name in dict.fromkeys(row["row"] for row in rows)}
+
+
+def accuracy(group: list[dict[str, Any]]) -> str:
+    """Mean over the seeds and, where there are several, the standard deviation."""
+    tests = [row["result"]["test_top1"] for row in group]
+    return f"{mean(tests):.2f}" + (f" ± {stdev(tests):.2f}" if len(tests) > 1 else "")
+
+
+def machine(rows: list[dict[str, Any]]) -> str:
+    """What the last run ran on."""
+    environment = rows[-1]["environment"]
+    return f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}"

@@ -1,0 +1,131 @@
+"""Trainings on event recordings: python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR [--runs runs/events].
+
+NMNIST_DIR holds the small set of N-MNIST (NMNISTsmall/, or what is in it), BIOLAB_DIR the sessions of the BioLab
+recordings and no other folders: session_A_DataSet2/ to train on and session_B_100/ to test on. Trains what `RUNS`
+lists with each of `SEEDS`, one after the other (a run that was stopped goes on, a finished one is not repeated), then
+writes results/short-events.json with configuration, environment, metrics, result and what to compare with of each, and
+a table beside it. Where other programs run beside it, set OMP_WAIT_POLICY=PASSIVE (docs/log.md says why).
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nearest_neighbour import largest_class, nearest_neighbour
+from record_runs import accuracy, by_row, machine, run, save
+
+from sresnet.data import EventConfig, open_data
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import RECIPES
+
+SEEDS = (0, 1, 2)
+
+
+def biolab() -> Recipe:
+    """The recipe "event-folder" on half seconds of the BioLab recordings, tested on another session."""
+    recipe = RECIPES["event-folder"][1]
+    assert isinstance(recipe.data, EventConfig)
+    data = replace(recipe.data, split="by-group", test_group="session_B_100", window_seconds=0.5)
+    return replace(recipe, data=data)
+
+
+RUNS = {
+    "digits-dvs": RECIPES["digits-dvs"][1],
+    "N-MNIST, small set": RECIPES["nmnist"][1],
+    "BioLab, session A to B": biolab(),
+}
+"""Row -> recipe."""
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("nmnist_dir")
+    parser.add_argument("biolab_dir")
+    parser.add_argument("--runs", type=Path, default=Path("runs/events"))
+    parser.add_argument("--cache-dir", default="", help="where frames are kept; by default ~/.cache/sresnet/frames")
+    options = parser.parse_args()
+    folders = {"digits-dvs": "", "nmnist": options.nmnist_dir, "event-folder": options.biolab_dir}
+    rows = []
+    for name, recipe in RUNS.items():
+        splits = open_data(
+            recipe.data,
+            folders[recipe.data.name],
+            seed=0,  # of the held-out part, and there is none
+            num_steps=recipe.model.num_steps,
+            cache_dir=options.cache_dir,
+        )
+        model = replace(recipe.model, num_classes=len(splits.train.class_names))
+        compare = {"nearest_neighbour": nearest_neighbour(splits), "largest_class": largest_class(splits.test)}
+        for seed in SEEDS:
+            seeded = replace(recipe, model=model, seed=seed)
+            rows.append(run(name, seeded, splits, options.runs) | {"compare": compare})
+    save("short-events", rows, table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The lines of results/short-events.md."""
+    lines = [
+        "# Trainings on event recordings",
+        "",
+        "Made by `python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR` from `short-events.json`, which has the",
+        "configuration, the versions, the machine and the curves of every run. No recording is held out for",
+        "validation; the test clips are read once, after the last epoch.",
+        "",
+        "| set | recordings are | split | recordings, train / test | clips, train / test | seeds | test accuracy, % "
+        "| nearest neighbour, % | largest class, % | epochs | clips/s | a run takes, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    networks = []
+    for name, group in by_row(rows).items():
+        config, split, compare = (group[0][part] for part in ("config", "result", "compare"))
+        split = split["split"]
+        speed = median(line["images_per_second"] for row in group for line in row["metrics"])
+        seconds = config["train"]["epochs"] * median(line["seconds"] for row in group for line in row["metrics"])
+        cells = [
+            name,
+            "**simulated**" if split["simulated"] else "real",
+            split["name"] + (f", tested on {split['test_group']}" if "test_group" in split else ""),
+            f"{split['recordings']['train']:,} / {split['recordings']['test']:,}",
+            f"{split['train']:,} / {split['test']:,}",
+            str(len(group)),
+            accuracy(group),
+            f"{compare['nearest_neighbour']:.2f}",
+            f"{compare['largest_class']:.2f}",
+            str(config["train"]["epochs"]),
+            f"{speed:,.0f}",
+            f"{seconds:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+        networks.append(describe(name, config, split))
+    return [
+        *lines,
+        "",
+        *networks,
+        "",
+        "Accuracies are mean and standard deviation over the seeds. The nearest neighbour is that of",
+        "`benchmarks/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
+        "largest class is what always naming it would give on the test clips. Clips/s is the median over epochs, and a",
+        "run takes as many epochs of median length, without the frames, which are made once, and the test clips.",
+        "",
+        f"{machine(rows)}.",
+    ]
+
+
+def describe(name: str, config: dict[str, Any], split: dict[str, Any]) -> str:
+    """Network and frames of a row, and what of its recordings is not used."""
+    model, data = config["model"], config["data"]
+    size = data["frames"]["size"] or data["simulation"]["size"]
+    window = f", windows of {data['window_seconds']:g} s" if data["window_seconds"] else ""
+    left_out = sum(split["classes_left_out"].values())
+    note = f"; {left_out} test recording of a class that is not trained on is left out" if left_out else ""
+    return (
+        f"- {name}: S-ResNet{model['depth']}, {model['base_filters']} filters, T = {model['num_steps']}, frames of "
+        f"{size}x{size}{window}{note}"
+    )
+
+
+if __name__ == "__main__":
+    main()
