@@ -257,7 +257,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"# {about['processor']}, {about['instructions']}",
         "",
         f"torch {about['torch']}, {about['threads']} threads, {about['date']}, revision {about['revision'][:7]}. Made "
-        "by `make bench-peers`; the settings are in `benchmarks/bench.py`. Seconds are medians; ratios are those to the "
+        "by `make bench-peers`; settings are in `benchmarks/bench.py`. Seconds are medians; ratios are those to the "
         "convolutions alone (floor) in the same round, with the middle half of the rounds.",
         "",
         "| setting | contender | s / step | over floor | middle half | images/s | rounds (disturbed) |",

@@ -42,8 +42,8 @@ def main() -> None:
     lines = [
         "# CIFAR-10 with the engine on and off",
         "",
-        "Made by `python benchmarks/engine_cifar.py DATA_DIR`: S-ResNet8, 16 filters, T = 4, one epoch of 25,000 images,",
-        "float32; test accuracy on all 10,000 test images, mean and standard deviation over the seeds.",
+        "Made by `python benchmarks/engine_cifar.py DATA_DIR`: S-ResNet8, 16 filters, T = 4, one epoch of 25,000",
+        "images in float32; test accuracy on all 10,000 test images, mean and standard deviation over the seeds.",
         "",
         "| engine | seeds | test accuracy, % | images/s |",
         "| --- | --- | --- | --- |",

@@ -63,6 +63,21 @@ def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):
     assert "images/s" in out
 
 
+def test_engines_agree(run, capsys):
+    printed = set()
+    for words in ([], ["--engine", "low-memory"], ["--engine", "reference"]):
+        assert main(["evaluate", str(run), *words]) == 0
+        printed.add(capsys.readouterr().out.splitlines()[0])
+    assert len(printed) <= 2  # a spike that rounding decides may decide an image
+
+
+def test_evaluate_with_weights_of_eight_bits(run, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    exact = float(capsys.readouterr().out.split()[2])
+    assert main(["evaluate", str(run), "--precision", "int8"]) == 0
+    assert float(capsys.readouterr().out.split()[2]) == pytest.approx(exact, abs=5)
+
+
 def test_evaluate(run, capsys):
     result = json.loads((run / "result.json").read_text())
     assert main(["evaluate", str(run)]) == 0
