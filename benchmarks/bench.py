@@ -46,6 +46,7 @@ SETTINGS: dict[str, tuple[int, int, int, int]] = {
     "D": (20, 16, 4, 64),
 }
 """name -> depth, filters, T, batch; 32x32 images, S2S, BNTT, the paper's neurons."""
+PARTS = ("training", "inference", "memory", "profile", "growth")
 ENGINES = ("fastest", "low-memory", "reference")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -232,6 +233,31 @@ def growth(seconds: float) -> dict[str, Any]:
     return given
 
 
+GROUPS = {
+    "aten::mkldnn_convolution": "convolution, forward",
+    "aten::convolution_backward": "convolution, backward",
+    "Layer": "kernel, forward",
+    "LayerBackward": "kernel, backward, and bits read back",
+    "aten::add": "sums of gradients",
+    "aten::add_": "sums of gradients",
+}
+
+
+def profile_of(name: str) -> dict[str, float]:
+    """Where a training step of `fastest` in fp32 spends its time, percent."""
+    model, x, labels = network(SETTINGS[name])
+    step = train_step(model.train(), x, labels, "fp32")
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        step()
+    shares = dict.fromkeys([*GROUPS.values(), "everything else"], 0.0)
+    rows = profiler.key_averages()
+    total = sum(row.self_cpu_time_total for row in rows)
+    for row in rows:
+        shares[GROUPS.get(row.key, "everything else")] += 100 * row.self_cpu_time_total / total
+    return shares
+
+
 def machine() -> dict[str, Any]:
     """What the numbers hold for."""
     capability = torch.backends.cpu.get_cpu_capability()
@@ -276,6 +302,11 @@ def markdown(found: dict[str, Any]) -> str:
     for key, row in found["memory"].items():
         cells = [f"{row[name]:.2f}" if row.get(name) else "" for name in names]
         lines.append(f"| {key} | {' | '.join(cells)} |")
+    lines += ["", "Where a training step of `fastest` in fp32 spends its time, percent:", ""]
+    groups = list(dict.fromkeys(GROUPS.values())) + ["everything else"]
+    lines += [f"| setting | {' | '.join(groups)} |", "| --- |" + " --- |" * len(groups)]
+    for key, row in found["profile"].items():
+        lines.append(f"| {key} | {' | '.join(f'{row[group]:.1f}' for group in groups)} |")
     for what, words in (("T", "over T, S-ResNet8, batch 16"), ("depth", "over depth, T = 4, batch 16")):
         row = found["growth"].get(what, {})
         lines += ["", f"Least seconds of a training step {words}, fastest, fp32:", ""]
@@ -313,7 +344,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=list(PRECISIONS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=90.0, help="at most, for each row of the table")
-    parser.add_argument("--parts", nargs="+", default=["training", "inference", "memory", "growth"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--out", type=Path, help="by default benchmarks/data/MACHINE.json, added to what is there")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -324,7 +355,7 @@ def main() -> None:
     words = f"{about['processor']} {about['instructions']}".lower().replace(",", "").split()
     path = options.out or DATA / f"{'-'.join(words)}.json"
     keep_freed_memory()
-    found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "growth": {}}
+    found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "profile": {}, "growth": {}}
     if path.exists():
         found |= json.loads(path.read_text()) | {"machine": about}
     with only_benchmark():
@@ -348,6 +379,9 @@ def main() -> None:
                     sizes = {each: measure_memory(name, precision, each) for each in contenders}
                     found["memory"][f"{name} {precision}"] = {k: v and v / neuron_steps for k, v in sizes.items()}
                     save(path, found)
+            if "profile" in options.parts:
+                found["profile"][name] = profile_of(name)
+                save(path, found)
         if "growth" in options.parts:
             found["growth"] = growth(options.seconds)
             save(path, found)

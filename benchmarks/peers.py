@@ -30,10 +30,12 @@ def layers_of(model: SpikingNetwork) -> Iterable[tuple[str, Any, Any]]:
                 yield f"{name}_skip", block.skip.conv, block.skip.norm
 
 
-def like(convolution: nn.Conv2d) -> dict[str, Any]:
-    """Arguments of a convolution like this one."""
+def copied(convolution: nn.Conv2d, make: Callable[..., Any], **more: Any) -> Any:
+    """A convolution made by `make` with this one's geometry and weight, channels last."""
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
-    return {name: getattr(convolution, name) for name in names} | {"bias": False}
+    made = make(**{name: getattr(convolution, name) for name in names}, bias=False, **more)
+    made.weight.data.copy_(convolution.weight.data)
+    return made.to(memory_format=torch.channels_last)
 
 
 def blocks_of(model: SpikingNetwork) -> list[str]:
@@ -52,11 +54,9 @@ def spikingjelly(ours: SpikingNetwork) -> nn.Module:
             super().__init__()
             self.convs, self.norms, self.neurons = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
             for name, convolution, norm in layers_of(ours):
-                conv = layer.Conv2d(**like(convolution), step_mode="m")
-                conv.weight.data.copy_(convolution.weight.data)
-                self.convs[name] = conv.to(memory_format=torch.channels_last)
+                self.convs[name] = copied(convolution, layer.Conv2d, step_mode="m")
                 through_time = layer.BatchNormThroughTime2d(
-                    config.num_steps, conv.out_channels, eps=1e-4, step_mode="m"
+                    config.num_steps, convolution.out_channels, eps=1e-4, step_mode="m"
                 )
                 for t, bn in enumerate(through_time.bn_list):
                     bn.weight.data.copy_(norm.weight.data[t])
@@ -103,10 +103,8 @@ def snntorch(ours: SpikingNetwork) -> nn.Module:
             super().__init__()
             self.convs, self.norms, self.neurons = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
             for name, convolution, norm in layers_of(ours):
-                conv = nn.Conv2d(**like(convolution))
-                conv.weight.data.copy_(convolution.weight.data)
-                self.convs[name] = conv.to(memory_format=torch.channels_last)
-                self.norms[name] = snn.BatchNormTT2d(conv.out_channels, config.num_steps, eps=1e-4)
+                self.convs[name] = copied(convolution, nn.Conv2d)
+                self.norms[name] = snn.BatchNormTT2d(convolution.out_channels, config.num_steps, eps=1e-4)
                 for t, bn in enumerate(self.norms[name]):
                     bn.weight.data.copy_(norm.weight.data[t])
                 if not name.endswith("skip"):
