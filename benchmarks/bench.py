@@ -303,7 +303,7 @@ def markdown(found: dict[str, Any]) -> str:
         cells = [f"{row[name]:.2f}" if row.get(name) else "" for name in names]
         lines.append(f"| {key} | {' | '.join(cells)} |")
     lines += ["", "Where a training step of `fastest` in fp32 spends its time, percent:", ""]
-    groups = list(dict.fromkeys(GROUPS.values())) + ["everything else"]
+    groups = [*dict.fromkeys(GROUPS.values()), "everything else"]
     lines += [f"| setting | {' | '.join(groups)} |", "| --- |" + " --- |" * len(groups)]
     for key, row in found["profile"].items():
         lines.append(f"| {key} | {' | '.join(f'{row[group]:.1f}' for group in groups)} |")
