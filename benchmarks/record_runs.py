@@ -39,6 +39,11 @@ def run(row: str, recipe: Recipe, splits: Splits, runs: Path) -> dict[str, Any]:
     }
 
 
+def finished(row: str, seed: int, runs: Path) -> bool:
+    """Whether the run of a row and seed has come to its end."""
+    return (runs / row / str(seed) / record.RESULT).exists()
+
+
 def save(name: str, rows: list[dict[str, Any]], lines: list[str]) -> None:
     """Write results/NAME.json and NAME.md.
 

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from nearest_neighbour import largest_class, nearest_neighbour
-from record_runs import accuracy, by_row, machine, run, save
+from record_runs import accuracy, by_row, finished, machine, run, save
 
 from sresnet.data import EventConfig, open_data
 from sresnet.train.recipe import Recipe
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("biolab_dir")
     parser.add_argument("--runs", type=Path, default=Path("runs/events"))
     parser.add_argument("--cache-dir", default="", help="where frames are kept; by default ~/.cache/sresnet/frames")
+    parser.add_argument("--finished", action="store_true", help="train nothing, write what is finished")
     options = parser.parse_args()
     folders = {"digits-dvs": "", "nmnist": options.nmnist_dir, "event-folder": options.biolab_dir}
     rows = []
@@ -61,6 +62,8 @@ def main() -> None:
         compare = {"nearest_neighbour": nearest_neighbour(splits), "largest_class": largest_class(splits.test)}
         for seed in SEEDS:
             seeded = replace(recipe, model=model, seed=seed)
+            if options.finished and not finished(name, seed, options.runs):
+                continue
             rows.append(run(name, seeded, splits, options.runs) | {"compare": compare})
     save("short-events", rows, table(rows))
 
@@ -109,9 +112,18 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "`benchmarks/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
         "largest class is what always naming it would give on the test clips. Clips/s is the median over epochs, and a",
         "run takes as many epochs of median length, without the frames, which are made once, and the test clips.",
+        *missing(rows),
         "",
         f"{machine(rows)}.",
     ]
+
+
+def missing(rows: list[dict[str, Any]]) -> list[str]:
+    """Says which runs were not finished; nothing where all were."""
+    done = by_row(rows)
+    open_runs = {name: len(SEEDS) - len(done.get(name, [])) for name in RUNS}
+    names = "; ".join(f"{name}, {count} of {len(SEEDS)}" for name, count in open_runs.items() if count)
+    return ["", f"Runs that are not finished and not in this record: {names}."] if names else []
 
 
 def describe(name: str, config: dict[str, Any], split: dict[str, Any]) -> str:
