@@ -1,0 +1,140 @@
+"""What a study is: numbers that are read off trained networks and set beside the paper's."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sresnet.config import to_dict
+from sresnet.train.recipe import Recipe
+
+Quantity = Literal["last-epoch", "best-test-epoch", "leak", "parameters"]
+"""last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF learned, or what a
+search found; parameters: trainable numbers, which need no training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network that has to be trained, once for every seed, however many cells look at it."""
+
+    recipe: Recipe
+    """With seed 0 and no `pretrained`; `with_seed` sets the seed here and in what it starts from."""
+    start: "Training | None" = None
+    """What it is fine-tuned from (Tables 11 to 13)."""
+
+    def with_seed(self, seed: int) -> "Training":
+        """The same with another seed all the way down."""
+        start = self.start.with_seed(seed) if self.start else None
+        return Training(recipe=replace(self.recipe, seed=seed), start=start)
+
+    def key(self) -> str:
+        """Twelve hexadecimal digits that differ wherever recipe or start do; the name of its run folder."""
+        parts = []
+        training: Training | None = self
+        while training is not None:
+            parts.append(to_dict(training.recipe))
+            training = training.start
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number of a table."""
+
+    row: str
+    """As the paper calls it."""
+    column: str
+    """Likewise."""
+    training: Training
+    """What is trained for it."""
+    paper: float | None
+    """What the paper reports; None for rows of ours."""
+    quantity: Quantity = "last-epoch"
+    """What is read off."""
+    num_steps: int | None = None
+    """Time steps at inference where they are fewer than in training (Tables 16, 17)."""
+    note: str = ""
+    """What a reader of this number must know: a contradiction in the paper, a choice, simulated data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A table or figure: cells, and how many seeds each needs."""
+
+    name: str
+    """Such as table2; what `sresnet study` is given."""
+    title: str
+    """One line."""
+    cells: tuple[Cell, ...]
+    """In the paper's order."""
+    seeds: int = 1
+    """Seeds 0 to seeds - 1."""
+    note: str = ""
+    """What holds for all of it."""
+
+    def trainings(self) -> tuple[Training, ...]:
+        """Each different training once, for every seed, whatever it starts from before it; in an order to run them."""
+        found: dict[str, Training] = {}
+
+        def add(training: Training) -> None:
+            if training.start:
+                add(training.start)
+            found.setdefault(training.key(), training)
+
+        for seed in range(self.seeds):
+            for cell in self.cells:
+                if cell.quantity != "parameters":
+                    add(cell.training.with_seed(seed))
+        return tuple(found.values())
+
+
+def values(cell: Cell, seeds: int, results: Mapping[str, "Result"]) -> list[float]:
+    """The cell's number for each seed that was run, in order of seeds.
+
+    Args:
+        cell: what to read.
+        seeds: how many seeds there should be.
+        results: key of a training -> its result, as `studies.results.read` gives them.
+    """
+    found = []
+    for seed in range(seeds):
+        result = results.get(cell.training.with_seed(seed).key())
+        value = result.value(cell.quantity, cell.num_steps) if result else None
+        if value is not None:
+            found.append(value)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What is kept of a finished training, in results/studies/SCALE.json."""
+
+    key: str
+    """Of the training."""
+    config: dict[str, object]
+    """The whole recipe."""
+    environment: dict[str, object]
+    """Versions, revision, machine."""
+    metrics: Sequence[dict[str, object]]
+    """A line per epoch."""
+    result: dict[str, object]
+    """As the run folder's result.json."""
+    by_steps: tuple[float, ...] = ()
+    """Test accuracy after 1, 2, ... T steps, of the weights of the last epoch."""
+    best_by_steps: tuple[float, ...] = ()
+    """The same of the best test epoch's weights, where that protocol is used."""
+    activity: dict[str, object] | None = None
+    """Per layer: name, shape, active by step, gamma by step, spikes; and spikes and operations per image in all."""
+
+    def value(self, quantity: Quantity, num_steps: int | None = None) -> float | None:
+        """The number meant, or None where it was not measured."""
+        if quantity == "leak":
+            leaks = self.metrics[-1].get("leak") if self.metrics else None
+            return float(next(iter(leaks.values()))) if isinstance(leaks, dict) and leaks else None
+        if num_steps is not None:
+            curve = self.best_by_steps if quantity == "best-test-epoch" else self.by_steps
+            return curve[num_steps - 1] if num_steps <= len(curve) else None
+        name = "best_test_epoch_top1" if quantity == "best-test-epoch" else "test_top1"
+        value = self.result.get(name)
+        return float(value) if isinstance(value, int | float) else None
