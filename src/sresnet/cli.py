@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from sresnet.analysis import Analysis, Batches, LayerActivity, analyse, batches_of, spread
-from sresnet.analysis.report import claim, save
+from sresnet.analysis import Analysis, Batches, EarlyExit, LayerActivity, analyse, batches_of, early_exit, spread
+from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
+from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
 from sresnet.config import closest, to_dict
 from sresnet.data import (
     CLASSES,
@@ -471,6 +472,13 @@ class EvaluateOptions(Place):
     """Images at a time; only Poisson encoders draw other spikes for another number."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """bf16: convolutions in bfloat16; int8: their weights in eight bits where spikes come in, otherwise as bf16."""
+    exit_confidence: float = 0.0
+    """Stop an image as soon as the network is this sure of it, such as 0.95, and show what other values give; 0: no
+    image stops before the last step."""
+    calibrate: Literal["validation", "train", "none"] = "validation"
+    """Images that exit-confidence is calibrated on; train: those the network has learned, of which it is too sure."""
+    out: str = ""
+    """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
 
 
 def evaluate_verb(words: list[str]) -> int:
@@ -486,6 +494,10 @@ def evaluate_verb(words: list[str]) -> int:
     samples = part_of(splits, options.part)
     model, scaling, _ = trained(source, device)
     model = to_int8(model) if options.precision == "int8" else model
+    if options.exit_confidence:
+        return evaluate_with_exit(options, source, recipe, splits, model, scaling)
+    if options.out:
+        raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
     started = time.monotonic()
     with implementation(options.engine):
         result = evaluate(
@@ -508,6 +520,99 @@ def evaluate_verb(words: list[str]) -> int:
     )
     print_split(recipe.data, splits)
     return 0
+
+
+CALIBRATION_IMAGES = 5000
+"""So many are enough for a number per step."""
+
+
+def evaluate_with_exit(
+    options: EvaluateOptions,
+    source: str,
+    recipe: Recipe,
+    splits: Splits,
+    model: SpikingNetwork,
+    scaling: Scaling,
+) -> int:
+    """`sresnet evaluate RUN --exit-confidence 0.95`: the curve over confidences, and what this one really gives."""
+    threshold = check_threshold(options.exit_confidence)
+    folder = Path(options.out) if options.out else None
+    if folder:
+        claim(folder, EARLY_EXIT, EARLY_EXIT_KIND)
+    samples, held_out = part_of(splits, options.part), calibration_of(options, splits)
+    some = partial(batches_of, scaling=scaling, batch_size=options.batch_size, device=options.torch_device())
+    settings: dict[str, Any] = {
+        "precision": "bf16" if options.precision == "int8" else options.precision,
+        "seed": seed_of("evaluate", recipe.seed),
+    }
+    with implementation(options.engine):
+        found = early_exit(
+            model,
+            some(samples),
+            calibration=some(held_out) if held_out is not None else None,
+            thresholds=sorted({*THRESHOLDS, threshold}),
+            num_steps=options.num_steps or None,
+            **settings,
+        )
+        started = time.monotonic()
+        exited = evaluate_until_sure(
+            model, some(samples), threshold=threshold, temperatures=found.temperatures, **settings
+        )
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
+    steps, speed = len(found.top1_by_step), exited.images / (time.monotonic() - started)
+    left = ", ".join(f"{count:,} after {step}" for step, count in enumerate(exited.left_after, 1))
+    print(f"{options.part} accuracy{simulated} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
+    print(
+        f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
+        f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
+    )
+    print_calibration(options, found, kind)
+    print_split(recipe.data, splits)
+    print_table(
+        ("confidence", "mean steps", "accuracy %"),
+        [[f"{point.threshold:g}", f"{point.mean_steps:.3f}", f"{point.top1:.2f}"] for point in found.points],
+    )
+    if folder:
+        about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
+        about |= {} if found.calibration_images else {"calibrated_on": "none"}
+        paths = save_early_exit(found, exited, threshold, folder, about)
+        print(f"written to {folder}: {', '.join(path.name for path in paths)}")
+        if len(paths) == 1:
+            print("note: for the figure, pip install 'sresnet[report]' and run the same command again")
+    return 0
+
+
+def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
+    """The images or clips that confidences are calibrated on; None where there are none, or none are asked for."""
+    if options.calibrate == options.part:
+        raise UserError(
+            f"--calibrate {options.calibrate} and --part {options.part} are the same images, so the confidences would "
+            "look better than they are: choose another part, or --calibrate none"
+        )
+    if options.calibrate == "none" or getattr(splits, options.calibrate) is None:
+        return None
+    samples = part_of(splits, options.calibrate)
+    return samples.subset(spread(len(samples), CALIBRATION_IMAGES))
+
+
+def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> None:
+    """What the confidences rest on."""
+    if not found.calibration_images:
+        print("confidence: as the network claims it, not calibrated")
+        if options.calibrate == "validation":
+            print(
+                f"note: this run held no training {kind} out to calibrate on; train with --data.validation 0.1, or use "
+                f"--calibrate train, whose {kind} the network has learned and is too sure of"
+            )
+        return
+    temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
+    print(
+        f"confidence: calibrated on {found.calibration_images:,} {options.calibrate} {kind}, temperature by step "
+        f"{temperatures}"
+    )
+    if options.calibrate == "train":
+        print(f"warning: the network has learned these {kind} and is surer of them than it is right about others")
 
 
 def part_of(splits: Splits, part: str) -> Samples:

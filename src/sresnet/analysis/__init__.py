@@ -2,6 +2,7 @@
 
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity, activity
 from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, Energy, LayerCost, cost
+from sresnet.analysis.early_exit import EarlyExit, ExitPoint, early_exit
 from sresnet.analysis.gradients import BlockGradient, gradient_norms, gradients_by_connection
 from sresnet.analysis.hardware import HardwareNetwork, HardwareView, hardware_network, hardware_view
 from sresnet.analysis.report import Analysis, analyse
@@ -17,7 +18,9 @@ __all__ = [
     "BlockGradient",
     "Cost",
     "CostCounter",
+    "EarlyExit",
     "Energy",
+    "ExitPoint",
     "HardwareNetwork",
     "HardwareView",
     "LayerActivity",
@@ -30,6 +33,7 @@ __all__ = [
     "analyse",
     "batches_of",
     "cost",
+    "early_exit",
     "gradient_norms",
     "gradients_by_connection",
     "hardware_network",

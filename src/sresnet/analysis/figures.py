@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from sresnet.analysis.activity import Activity, LayerActivity
 from sresnet.analysis.cost import Cost
+from sresnet.analysis.early_exit import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.steps import StepAccuracy
 from sresnet.errors import UserError
@@ -230,6 +231,47 @@ def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> "Figure":
     axes[0, 1].set(xlabel="synaptic operations per image, cumulative")
     axes[0, 1].xaxis.set_major_formatter(EngFormatter(sep=" "))
     finish_lines(figure, axes[0], runs)
+    return figure
+
+
+@styled
+def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = None) -> "Figure":
+    """Accuracy over mean time steps: images that leave when the network is sure, beside all leaving after k steps.
+
+    Args:
+        networks: title -> its curve.
+        chosen: a threshold to mark, of the first network.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = new_figure(1, 1, width=6.0, height=3.6)
+    axis = axes[0, 0]
+    for index, (title, found) in enumerate(networks.items()):
+        style = line_style(index, 1)
+        before = f"{title}: " if title else ""
+        points = found.points
+        axis.plot(
+            [point.mean_steps for point in points],
+            [point.top1 for point in points],
+            label=f"{before}leaves when it is sure",
+            **style,
+        )
+        steps = range(1, len(found.top1_by_step) + 1)
+        style |= {"linestyle": "--", "markerfacecolor": "white"}
+        axis.plot(steps, found.top1_by_step, label=f"{before}all after the same step", **style)
+    if chosen is not None:
+        axis.annotate(
+            f"confidence {chosen.threshold:g}",
+            (chosen.mean_steps, chosen.top1),
+            xytext=(-16, 14),  # a curve that rises ever more slowly leaves this corner free
+            textcoords="offset points",
+            ha="right",
+            arrowprops={"arrowstyle": "-", "color": "0.3", "shrinkB": 3},
+        )
+    axis.set(xlabel="time steps per image, mean", ylabel="accuracy (%)")
+    axis.margins(x=0.15, y=0.12)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    finish_lines(figure, axes[0], {"both lines need a name": None})
     return figure
 
 

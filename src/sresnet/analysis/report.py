@@ -11,6 +11,7 @@ from torch import Tensor
 from sresnet.analysis import figures
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity
 from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, LayerCost, neuron_behind
+from sresnet.analysis.early_exit import EarlyExit, Exited, ExitPoint
 from sresnet.analysis.gradients import BlockGradient, gradient_norms
 from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.steps import StepAccuracy, StepCounter
@@ -112,27 +113,62 @@ def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView 
         return None, str(error)
 
 
-def claim(folder: Path) -> None:
+def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND) -> None:
     """Make `folder` for the files of an analysis, or check that it is one already; its own files may be replaced.
 
+    Args:
+        folder: where.
+        file, kind: name of the file with the numbers, and what it says it is.
+
     Raises:
-        UserError: the folder holds something and no analysis, or cannot be made.
+        UserError: the folder holds something and no such file, or cannot be made.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not is_analysis(folder / ANALYSIS):
-        raise UserError(f"{folder} is not empty and holds no analysis: choose another --out")
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / file, kind):
+        raise UserError(f"{folder} is not empty and holds no {kind.removeprefix('sresnet ')}: choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --out") from None
 
 
-def is_analysis(path: Path) -> bool:
-    """Whether a file is one that we wrote."""
+def is_ours(path: Path, kind: str) -> bool:
+    """Whether a file is one that we wrote, of this kind."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("kind") == KIND
+    return isinstance(content, dict) and content.get("kind") == kind
+
+
+EARLY_EXIT, EARLY_EXIT_KIND = "early-exit.json", "sresnet early exit"
+"""Name of the file with the numbers of `save_early_exit`, and what it says it is."""
+
+
+def save_early_exit(
+    found: EarlyExit, exited: Exited, threshold: float, folder: Path, about: dict[str, Any]
+) -> list[Path]:
+    """Write a curve of accuracy against mean steps, and its figure where matplotlib is there; `folder` is claimed.
+
+    Args:
+        found: the curve.
+        exited: what the threshold asked for gave when it was run.
+        threshold: that threshold.
+        folder: where.
+        about: what else the file should say, such as the run and the data.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    ran = {"threshold": threshold, **asdict(exited)}
+    write_json(folder / EARLY_EXIT, {"kind": EARLY_EXIT_KIND, **about, **asdict(found), "ran": ran})
+    paths = [folder / EARLY_EXIT]
+    if figures.available():
+        point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
+        paths += figures.save(figures.exit_curves({"": found}, chosen=point), folder / "early-exit")
+    return paths
 
 
 def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:

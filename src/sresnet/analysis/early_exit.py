@@ -1,0 +1,301 @@
+"""Anytime inference: an image is done as soon as the network is sure of it.
+
+The readout has no leak and sends no spikes, so after every step t it has an answer, the mean of its input so far:
+
+    z[t] = (r[1] + ... + r[t]) / t                     class scores after t steps, `mean_scores`
+    p[t] = softmax(z[t] / temperature[t])              class probabilities
+    confidence[t] = the largest of p[t]
+    an image leaves after the first step with confidence[t] >= threshold, after the last step T at the latest
+
+and what it is classified as is the class of the highest score at the step where it leaves. One pass over all T steps
+says what every threshold would have given (`exit_steps`, `exit_curve`). `run_until_sure` computes no step that is not
+needed: images that have left are taken out of the batch before the next step.
+
+Networks are surer than they are right. `calibrate` finds, for every step, the temperature at which the probabilities
+fit labelled images best (least cross-entropy; temperature scaling of Guo et al. 2017, one temperature per step because
+the scores of few steps are spread otherwise than those of many). The images have to be others than those the network
+learned from, which it is surer of, and others than those the curve is drawn for. Thresholds are for one class of images
+as much as for another: the mean number of steps depends on the mixture of images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.analysis.walk import Batches
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork, StreamState
+from sresnet.train.evaluate import precision_context, seeded
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
+"""Where a curve is drawn if nothing else is said."""
+COLDEST, HOTTEST = 0.01, 100.0
+"""Temperatures are looked for between these; a network that is right about every image would want 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitPoint:
+    """What one threshold gives."""
+
+    threshold: float
+    """Confidence at which an image leaves, in (0, 1]."""
+    mean_steps: float
+    """Time steps per image."""
+    top1: float
+    """Percent of images whose class has the highest score when they leave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyExit:
+    """Accuracy against mean steps, of one network on one set of images."""
+
+    points: tuple[ExitPoint, ...]
+    """By threshold, lowest first."""
+    top1_by_step: tuple[float, ...]
+    """Percent, if all images left after 1, 2, ... T steps (Table 16)."""
+    temperatures: tuple[float, ...]
+    """Of each step; all 1 where nothing was calibrated."""
+    images: int
+    calibration_images: int
+    """How many the temperatures were fitted to; 0: not calibrated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exited:
+    """What a network really did that let images leave."""
+
+    top1: float
+    """Percent."""
+    mean_steps: float
+    images: int
+    left_after: tuple[int, ...]
+    """Images that left after 1, 2, ... T steps."""
+
+
+def mean_scores(outputs: Tensor) -> Tensor:
+    """Class scores after every step from the readout's input r, both [T, N, classes]: the mean of all steps so far."""
+    steps = torch.arange(1, len(outputs) + 1, device=outputs.device)
+    return outputs.float().cumsum(0) / steps[:, None, None]
+
+
+def confidence(scores: Tensor, temperatures: Tensor) -> Tensor:
+    """Largest class probability, [T, N] in float64, from scores [T, N, classes] and one temperature per step [T]."""
+    return (scores.double() / temperatures.to(scores.device, torch.float64)[:, None, None]).softmax(2).amax(2)
+
+
+def exit_steps(confidences: Tensor, threshold: float) -> Tensor:
+    """Steps after which images leave, 1 to T, int64 [N]: the first with at least `threshold`, else the last.
+
+    Args:
+        confidences: [T, N].
+        threshold: in (0, 1].
+    """
+    sure = confidences >= threshold
+    sure[-1] = True
+    return sure.int().argmax(0) + 1
+
+
+def exit_curve(
+    scores: Tensor, labels: Tensor, temperatures: Tensor, thresholds: Sequence[float]
+) -> tuple[ExitPoint, ...]:
+    """Accuracy and mean steps at every threshold, lowest first.
+
+    Args:
+        scores: [T, N, classes], see `mean_scores`.
+        labels: int64 [N].
+        temperatures: [T].
+        thresholds: each in (0, 1].
+
+    Raises:
+        UserError: a threshold out of range.
+    """
+    confidences, right = confidence(scores, temperatures), best_class(scores) == labels
+    points = []
+    for threshold in sorted(map(check_threshold, thresholds)):
+        steps = exit_steps(confidences, threshold)
+        hits = right.gather(0, steps[None] - 1)
+        points.append(
+            ExitPoint(
+                threshold=threshold,
+                mean_steps=float(steps.double().mean()),
+                top1=100 * float(hits.double().mean()),
+            )
+        )
+    return tuple(points)
+
+
+def best_class(scores: Tensor) -> Tensor:
+    """Class of the highest score, [..., classes] -> int64 [...]; ties are broken as in `train.evaluate`."""
+    return scores.topk(min(5, scores.shape[-1]), dim=-1).indices[..., 0]
+
+
+def check_threshold(threshold: float) -> float:
+    """The threshold itself; UserError where it is no probability above 0."""
+    if not 0 < threshold <= 1:
+        raise UserError(f"exit confidence {threshold:g} is outside (0, 1]: it is a probability, such as 0.95")
+    return threshold
+
+
+def calibrate(scores: Tensor, labels: Tensor) -> Tensor:
+    """The temperature of each step at which the mean cross-entropy is least, float64 [T].
+
+    With b = 1 / temperature, the cross-entropy of softmax(b z) is convex in b, and its derivative, the mean over images
+    of (sum of p z) - z of the right class, grows with b: its zero is found by halving an interval of log b, until the
+    temperature is known to 1e-9 of itself.
+
+    Args:
+        scores: [T, N, classes], see `mean_scores`.
+        labels: int64 [N].
+    """
+    z = scores.double()
+    right = z.gather(2, labels.expand(len(z), -1)[:, :, None])[:, :, 0].mean(1)
+    low = torch.full((len(z),), 1 / HOTTEST, dtype=torch.float64, device=z.device).log()
+    high = torch.full_like(low, 1 / COLDEST).log()
+    for _ in range(40):
+        middle = (low + high) / 2
+        p = (z * middle.exp()[:, None, None]).softmax(2)
+        too_sure = (p * z).sum(2).mean(1) > right
+        low, high = torch.where(too_sure, low, middle), torch.where(too_sure, middle, high)
+    return (-(low + high) / 2).exp()
+
+
+def step_scores(
+    model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, precision: str = "fp32", seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Scores after every step [T, N, classes] and labels [N] of all images, on the CPU, in evaluation mode.
+
+    Args:
+        model: any network of the package; put back as it was.
+        batches: see `sresnet.analysis.Batches`.
+        num_steps: time steps, the first of the network's; None: all.
+        precision: fp32 or bf16.
+        seed: of the Poisson encoders.
+
+    Raises:
+        UserError: no images, or what `SpikingNetwork.forward` raises about them and num_steps.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    scores, labels = [], []
+    try:
+        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
+            for x, some in batches:
+                scores.append(mean_scores(model.forward_steps(x, num_steps=num_steps)).cpu())
+                labels.append(some.cpu())
+    finally:
+        model.train(was_training)
+    if not scores:
+        raise UserError("there are no images to look at: give at least one batch")
+    return torch.cat(scores, 1), torch.cat(labels)
+
+
+def early_exit(
+    model: SpikingNetwork,
+    batches: Batches,
+    *,
+    calibration: Batches | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    num_steps: int | None = None,
+    precision: str = "fp32",
+    seed: int = 0,
+) -> EarlyExit:
+    """Accuracy against mean steps over `thresholds`, from one pass; the definition is at the top of this file.
+
+    Args:
+        model, batches, num_steps, precision, seed: as `step_scores`.
+        calibration: labelled images to fit the temperatures to: held out, neither trained on nor in `batches`.
+            None: the temperatures are 1, and confidences those that the network claims.
+        thresholds: each in (0, 1].
+
+    Raises:
+        UserError: a threshold out of range, or as `step_scores`.
+    """
+    thresholds = [check_threshold(threshold) for threshold in thresholds]
+    temperatures, calibration_images = None, 0
+    if calibration is not None:
+        held_out, labels = step_scores(model, calibration, num_steps=num_steps, precision=precision, seed=seed)
+        temperatures, calibration_images = calibrate(held_out, labels), len(labels)
+    scores, labels = step_scores(model, batches, num_steps=num_steps, precision=precision, seed=seed)
+    if temperatures is None:
+        temperatures = torch.ones(len(scores), dtype=torch.float64)
+    return EarlyExit(
+        points=exit_curve(scores, labels, temperatures, thresholds),
+        top1_by_step=tuple((100 * (best_class(scores) == labels).double().mean(1)).tolist()),
+        temperatures=tuple(temperatures.tolist()),
+        images=len(labels),
+        calibration_images=calibration_images,
+    )
+
+
+def run_until_sure(
+    model: SpikingNetwork, x: Tensor, *, threshold: float, temperatures: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Run `model` as it is on one batch and drop every image as soon as it is sure of it.
+
+    After each step the images that leave are taken out of the batch and out of the network's state, so the next step
+    is computed for the others only. Results are those of `exit_steps` on a pass over all steps, but for rounding (and
+    for the spikes that a Poisson encoder draws).
+
+    Args:
+        model: any network of the package, in evaluation mode.
+        x: images [N, C, H, W] or event frames [N, T, C, H, W].
+        threshold: in (0, 1].
+        temperatures: one for every step that may be run.
+
+    Returns:
+        Scores at the step where each image left, [N, classes], and that step, int64 [N], 1 to T.
+
+    Raises:
+        UserError: a threshold out of range, x of the wrong shape, or more steps than the network has norms for.
+    """
+    check_threshold(threshold)
+    heat = torch.tensor(temperatures, dtype=torch.float64)
+    steps = torch.full((len(x),), len(heat), dtype=torch.int64, device=x.device)
+    found = torch.zeros(len(x), model.config.num_classes, device=x.device)
+    inside = torch.arange(len(x), device=x.device)  # which images are still computed
+    state: StreamState | None = None
+    for step in range(len(heat)):
+        scores, state = model.step(x if x.ndim == 4 else x[:, step], state)
+        scores = scores.float()
+        stays = confidence(scores[None], heat[step : step + 1])[0] < threshold
+        if step + 1 == len(heat):
+            stays = torch.zeros_like(stays)
+        found[inside[~stays]], steps[inside[~stays]] = scores[~stays], step + 1
+        if not stays.any():
+            break
+        if not stays.all():
+            inside, x = inside[stays], x[stays]
+            state = StreamState(state.steps, tuple(v[stays] for v in state.v), state.potential[stays])
+    return found, steps
+
+
+def evaluate_until_sure(
+    model: SpikingNetwork,
+    batches: Batches,
+    *,
+    threshold: float,
+    temperatures: Sequence[float],
+    precision: str = "fp32",
+    seed: int = 0,
+) -> Exited:
+    """Classify all images with `run_until_sure`; arguments and errors as there and in `step_scores`."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    hits, counts = 0, torch.zeros(len(temperatures), dtype=torch.int64)
+    try:
+        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
+            for x, labels in batches:
+                scores, steps = run_until_sure(model, x, threshold=threshold, temperatures=temperatures)
+                hits += int((best_class(scores) == labels).sum())
+                counts += torch.bincount(steps.cpu() - 1, minlength=len(counts))
+    finally:
+        model.train(was_training)
+    images = int(counts.sum())
+    if not images:
+        raise UserError("there are no images to look at: give at least one batch")
+    image_steps = int((counts * torch.arange(1, len(counts) + 1)).sum())
+    return Exited(
+        top1=100 * hits / images, mean_steps=image_steps / images, images=images, left_after=tuple(counts.tolist())
+    )
