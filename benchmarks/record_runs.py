@@ -1,6 +1,7 @@
 """Trains a recipe that a benchmark lists, and keeps what came out in results/."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -19,16 +20,19 @@ PLACES = ("data_dir", "cache_dir")
 """What environment.json says of the machine's folders, which nobody else has."""
 
 
-def run(row: str, recipe: Recipe, splits: Splits, runs: Path) -> dict[str, Any]:
+def run(
+    row: str, recipe: Recipe, splits: Splits, runs: Path, should_stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
     """Train `recipe` in the run folder `runs`/`row`/SEED, and return configuration, environment, metrics and result.
 
-    A run that was stopped goes on, a finished one is not repeated.
+    A run that was stopped goes on, a finished one is not repeated. The result is empty where `should_stop`, asked after
+    every step, said so.
     """
     print(f"{row}, seed {recipe.seed}", flush=True)
     folder = runs / row / str(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with display(folder, tensorboard=False) as watch:
-        outcome = train(recipe, splits, folder, device=device, watch=watch)
+        outcome = train(recipe, splits, folder, device=device, watch=watch, should_stop=should_stop)
     environment = record.read_json(folder / record.ENVIRONMENT)
     return {
         "row": row,

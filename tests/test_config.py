@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sresnet.config import check_types, closest, from_dict, to_dict
+from sresnet.config import added_later, check_types, closest, from_dict, to_dict
 from sresnet.errors import UserError
 
 
@@ -98,3 +98,16 @@ def test_errors(values, words):
 def test_closest():
     assert closest("lek", ["leak", "norm"]) == "did you mean 'leak'?"
     assert closest("zzz", ["norm", "leak"]) == "choose from leak, norm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    name: str
+    extra: int = added_later(3)
+
+
+def test_a_field_that_was_added_later_is_written_where_it_says_something():
+    assert to_dict(Grown(name="a")) == {"name": "a"}
+    assert to_dict(Grown(name="a", extra=4)) == {"name": "a", "extra": 4}
+    assert from_dict(Grown, {"name": "a"}) == Grown(name="a", extra=3)
+    assert from_dict(Grown, {"name": "a", "extra": 4}) == Grown(name="a", extra=4)

@@ -40,13 +40,25 @@ def describe_type(annotation: Any) -> str:
     return text
 
 
+def added_later(default: Any) -> Any:
+    """The default of a field that older runs do not have: `to_dict` leaves it out where it has this value.
+
+    So a run made before the field was there and the same run made today have one configuration and one fingerprint.
+    """
+    return dataclasses.field(default=default, metadata={"added later": True})
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
 
-    A class attribute `family`, which tells the members of a union of dataclasses apart, is written too, but for the
-    member whose class attribute `implicit` is true.
+    A field made by `added_later` is left out where it has its default. A class attribute `family`, which tells the
+    members of a union of dataclasses apart, is written too, but for the member whose attribute `implicit` is true.
     """
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if not ("added later" in field.metadata and getattr(config, field.name) == field.default)
+    }
     named = hasattr(type(config), "family") and not getattr(type(config), "implicit", False)
     family = {"family": type(config).family} if named else {}
     return family | {key: to_dict(v) if dataclasses.is_dataclass(v) else v for key, v in values.items()}

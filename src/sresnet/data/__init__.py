@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
 
-from sresnet.config import check_types
+from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
@@ -71,6 +71,8 @@ class DataConfig:
     """Shift training images at random by up to this many pixels."""
     erase: float = 0.0
     """Probability that a square of a training image is blanked out."""
+    policy: Literal["none", "trivial"] = added_later("none")
+    """trivial: one more random change of each training image, see `data.trivial_augment`."""
     pixels: Literal["normalised", "intensity"] = "normalised"
     """normalised: to mean 0 and deviation 1 per channel; intensity: in [0, 1], what the poisson encoder needs."""
     image_size: int = 32

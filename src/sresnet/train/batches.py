@@ -22,6 +22,7 @@ from sresnet.data.augment import (
     random_roll,
 )
 from sresnet.data.events.clips import FrameSet
+from sresnet.data.trivial_augment import trivial_augment
 
 
 def seed_of(*parts: int | str) -> int:
@@ -142,6 +143,8 @@ def augmented_images(images: Tensor, config: DataConfig, generator: torch.Genera
         images = random_flip(images, generator)
     if config.crop_padding:
         images = random_crop(images, config.crop_padding, generator)
+    if config.policy == "trivial":
+        images = trivial_augment(images, generator)
     if config.erase:
         images = random_erase(images, config.erase, generator)
     return images

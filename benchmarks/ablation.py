@@ -1,0 +1,154 @@
+"""What each part of the fast recipes brings: python benchmarks/ablation.py DATA_DIR [--runs runs/ablation].
+
+Trains a small network on a part of CIFAR-10's training images, plain and with one addition at a time, `SEEDS` times
+each, and classifies held-out training images after the last epoch; no test image is read. One run after the other; a
+run that was stopped goes on, a finished one is not repeated. Writes results/ablation-fast.json with configuration,
+environment, metrics and result of each run, and a table beside it. `--finished` trains nothing and writes what there
+is; `--tiny` is for trying the script.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from record_runs import by_row, finished, machine, run, save
+
+from sresnet.data import DataConfig, ImageSet, Splits, open_data
+from sresnet.data.split import stratified_split
+from sresnet.models import SResNetConfig
+from sresnet.train.recipe import Recipe, TrainConfig
+
+SEEDS = (0, 1, 2)
+HELD_OUT = 0.1
+"""Part of the 50,000 training images that is classified at the end."""
+TRAINED_ON = 10_000
+"""Images of the others."""
+PLAIN = "plain"
+
+BASE = Recipe(
+    model=SResNetConfig(depth=8, base_filters=8, num_steps=4, surrogate_height=1.0),
+    data=DataConfig(name="cifar10", validation=HELD_OUT),
+    train=TrainConfig(epochs=6, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=1),
+)
+
+ADDITIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "2x2 max-pool instead of stride 2": {"model": {"downsample": "max"}},
+    "learning rate 0.3": {"train": {"learning_rate": 0.3}},
+    "loss of every step": {"train": {"loss": "per-step"}},
+    "label smoothing 0.1": {"train": {"label_smoothing": 0.1}},
+    "weight average, 0.99 a step": {"train": {"ema": 0.99}},
+    "TrivialAugment": {"data": {"policy": "trivial"}},
+    "erasing half of the images": {"data": {"erase": 0.5}},
+    "leak learned per layer": {"model": {"neuron": "plif"}},
+}
+"""Row -> fields of the recipe's parts."""
+
+
+def with_fields(recipe: Recipe, fields: dict[str, dict[str, Any]]) -> Recipe:
+    """The recipe with some fields of its parts changed."""
+    return replace(recipe, **{part: replace(getattr(recipe, part), **values) for part, values in fields.items()})
+
+
+def rows(base: Recipe) -> dict[str, Recipe]:
+    """Row -> recipe with seed 0: plain, each addition alone, and all of them."""
+    recipes = {PLAIN: base} | {name: with_fields(base, fields) for name, fields in ADDITIONS.items()}
+    everything = base
+    for fields in ADDITIONS.values():
+        everything = with_fields(everything, fields)
+    return recipes | {"all of them": everything}
+
+
+def split(data_dir: str, count: int = TRAINED_ON) -> Splits:
+    """`count` training images to train on, and held-out training images in the place of the test images.
+
+    The same images for every row and seed, so that a seed's runs differ by the addition alone.
+    """
+    splits = open_data(BASE.data, data_dir, seed=0)
+    assert isinstance(splits.train, ImageSet)
+    assert splits.validation is not None
+    _, some = stratified_split(splits.train.labels, count / len(splits.train), seed=0)
+    return Splits(
+        train=splits.train.subset(some),
+        validation=None,
+        test=splits.validation,
+        about={"name": "held-out training images in the place of the test images"},
+    )
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--finished", action="store_true", help="train nothing, write what is finished")
+    parser.add_argument("--tiny", action="store_true", help="200 images, one epoch, one seed; prints, writes nothing")
+    options = parser.parse_args()
+    base = with_fields(BASE, {"train": {"epochs": 1}}) if options.tiny else BASE
+    splits = split(options.data_dir, 200 if options.tiny else TRAINED_ON)
+    found = []
+    for seed in SEEDS[:1] if options.tiny else SEEDS:
+        for name, recipe in rows(base).items():
+            if not options.finished or finished(name, seed, options.runs):
+                found.append(held_out(run(name, replace(recipe, seed=seed), splits, options.runs)))
+    if options.tiny:
+        print("\n".join(table(found)))
+    else:
+        save("ablation-fast", found, table(found))
+
+
+def held_out(row: dict[str, Any]) -> dict[str, Any]:
+    """A run's row whose results are named after the images they are of."""
+    result = {name.replace("test_", "held_out_"): value for name, value in row["result"].items() if name != "split"}
+    counts = {"train": row["result"]["split"]["train"], "held_out": row["result"]["split"]["test"]}
+    return row | {"result": result | {"split": counts}}
+
+
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """The lines of results/ablation-fast.md, from runs of at least the plain row."""
+    groups = by_row(found)
+    plain = {row["config"]["seed"]: row["result"]["held_out_top1"] for row in groups[PLAIN]}
+    counts, config = found[0]["result"]["split"], found[0]["config"]
+    model, training = config["model"], config["train"]
+    lines = [
+        "# What each part of the fast recipes brings",
+        "",
+        "Made by `python benchmarks/ablation.py DATA_DIR` from `ablation-fast.json`, which has the configuration, the",
+        "versions, the machine and the curves of every run.",
+        f"S-ResNet{model['depth']}, {model['base_filters']} filters, T = {model['num_steps']}, "
+        f"{counts['train']:,} training images of CIFAR-10, epochs: {training['epochs']}.",
+        f"Accuracy on {counts['held_out']:,} training images that were held out, after the last epoch; no test image",
+        "was read. The difference is that to the plain run of the same seed. Mean and standard deviation over seeds.",
+        "",
+        "| addition | seeds | held-out accuracy, % | difference | training accuracy of the last epoch, % |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, group in groups.items():
+        top1 = [row["result"]["held_out_top1"] for row in group]
+        pairs = [
+            row["result"]["held_out_top1"] - plain[row["config"]["seed"]]
+            for row in group
+            if row["config"]["seed"] in plain
+        ]
+        difference = "" if name == PLAIN or not pairs else spread(pairs, "+.2f")
+        training_top1 = mean(row["metrics"][-1]["train_top1"] for row in group)
+        lines.append(f"| {name} | {len(group)} | {spread(top1, '.2f')} | {difference} | {training_top1:.2f} |")
+    return [
+        *lines,
+        "",
+        "A short training of a small network on few images: what changes little here may matter in a long one, and",
+        "stronger augmentation and smoothing cost accuracy before they bring any. A difference within its deviation is",
+        "undecided.",
+        "",
+        f"{machine(found)}.",
+    ]
+
+
+def spread(values: list[float], form: str) -> str:
+    """Mean and, where there are several values, standard deviation."""
+    return f"{mean(values):{form}}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

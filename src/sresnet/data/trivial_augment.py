@@ -1,0 +1,215 @@
+"""TrivialAugment (Müller and Hutter 2021, the wide ranges): one change per image, drawn anew, with nothing to tune.
+
+Each image gets one of fourteen changes, each as likely as another, at one of 31 strengths from 0 to the largest, with a
+random sign where the change has one:
+
+    identity
+    shear_x, shear_y            up to 0.99 pixels per pixel
+    translate_x, translate_y    up to 32 pixels
+    rotate                      up to 135 degrees
+    brightness, contrast, colour, sharpness    a factor from 1 - 0.99 to 1 + 0.99
+    posterise                   from 8 down to 2 bits
+    solarise                    pixels from a threshold on are inverted: from 256, which no pixel reaches, down to 0
+    auto_contrast, equalise     have no strength
+
+What comes into the image from outside is 0. Every change is a function of a batch uint8 [N, C, H, W] and `amount`,
+float [N] from -1 to 1, the strength as a part of the largest; amount 0 changes nothing.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STRENGTHS = 31
+"""Levels of strength, 0 to 30."""
+GREY = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (ITU-R BT.601)."""
+
+
+def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
+    """One random change for each image: uint8 [N, C, H, W] -> the same shape and type; see the top of this file.
+
+    Args:
+        x: images.
+        generator: source of change, strength and sign of each image, three draws of N numbers.
+    """
+
+    def integers(end: int) -> Tensor:
+        # Drawn where the generator lives, so that a CPU generator gives the same images on any device.
+        return torch.randint(end, (len(x),), generator=generator, device=generator.device).to(x.device)
+
+    change, strength, sign = integers(len(CHANGES)), integers(STRENGTHS), integers(2)
+    amount = strength / (STRENGTHS - 1) * (1 - 2 * sign)
+    out = x.clone()
+    for number, function in enumerate(CHANGES.values()):
+        chosen = (change == number).nonzero().squeeze(1)
+        if len(chosen):
+            out[chosen] = function(x[chosen], amount[chosen])
+    return out
+
+
+def identity(x: Tensor, amount: Tensor) -> Tensor:
+    """The images as they are."""
+    return x
+
+
+# Moves
+
+
+def shear_x(x: Tensor, amount: Tensor) -> Tensor:
+    """Rows slide sideways, by up to 0.99 pixels per row away from the middle."""
+    return moved(x, [[1.0, 0.99 * amount], [0.0, 1.0]])
+
+
+def shear_y(x: Tensor, amount: Tensor) -> Tensor:
+    """Columns slide up and down, by up to 0.99 pixels per column away from the middle."""
+    return moved(x, [[1.0, 0.0], [0.99 * amount, 1.0]])
+
+
+def translate_x(x: Tensor, amount: Tensor) -> Tensor:
+    """The image moves sideways by up to 32 pixels."""
+    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(32 * amount, 0.0))
+
+
+def translate_y(x: Tensor, amount: Tensor) -> Tensor:
+    """The image moves up or down by up to 32 pixels."""
+    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(0.0, 32 * amount))
+
+
+def rotate(x: Tensor, amount: Tensor) -> Tensor:
+    """The image turns about its middle, by up to 135 degrees."""
+    angle = amount.double() * math.radians(135)
+    return moved(x, [[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+
+
+def moved(
+    x: Tensor, matrix: list[list[Tensor | float]], shift: tuple[Tensor | float, Tensor | float] = (0, 0)
+) -> Tensor:
+    """The pixel at p from the middle is the old one nearest to matrix p + shift, or 0 where that is outside.
+
+    Args:
+        x: uint8 [N, C, H, W].
+        matrix: 2x2, of numbers or one tensor [N]; rows and columns are x and y in pixels.
+        shift: x and y in pixels, likewise.
+    """
+    count, _, height, width = x.shape
+
+    def column(value: Tensor | float) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=x.device).expand(count)[:, None, None]
+
+    across = torch.arange(width, dtype=torch.float64, device=x.device) - (width - 1) / 2
+    down = torch.arange(height, dtype=torch.float64, device=x.device)[:, None] - (height - 1) / 2
+    (a, b), (c, d) = matrix
+    columns = (column(a) * across + column(b) * down + column(shift[0]) + (width - 1) / 2).round().long()
+    rows = (column(c) * across + column(d) * down + column(shift[1]) + (height - 1) / 2).round().long()
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    index = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1)[:, None]
+    found = x.flatten(2).gather(2, index.expand(-1, x.shape[1], -1)).view_as(x)
+    return found * inside[:, None]
+
+
+# Colours
+
+
+def brightness(x: Tensor, amount: Tensor) -> Tensor:
+    """Towards black, or away from it."""
+    return blended(x, torch.zeros_like(x, dtype=torch.float32), amount)
+
+
+def contrast(x: Tensor, amount: Tensor) -> Tensor:
+    """Towards the mean grey of the image, or away from it."""
+    return blended(x, grey(x).mean((2, 3), keepdim=True).round(), amount)
+
+
+def colour(x: Tensor, amount: Tensor) -> Tensor:
+    """Towards shades of grey, or away from them; an image without colours stays."""
+    return blended(x, grey(x), amount) if x.shape[1] == len(GREY) else x
+
+
+def sharpness(x: Tensor, amount: Tensor) -> Tensor:
+    """Towards the mean of 3x3 pixels, the middle one five times, or away from it; the border stays."""
+    kernel = torch.ones(3, 3, device=x.device)
+    kernel[1, 1] = 5
+    smooth = x.float()
+    if min(x.shape[-2:]) > 2:
+        weight = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
+        smooth[..., 1:-1, 1:-1] = F.conv2d(x.float(), weight, groups=x.shape[1])
+    return blended(x, smooth.round(), amount)
+
+
+def grey(x: Tensor) -> Tensor:
+    """How bright each pixel is, float32 [N, 1, H, W]."""
+    if x.shape[1] != len(GREY):
+        return x.float().mean(1, keepdim=True)
+    weights = torch.tensor(GREY, device=x.device)[:, None, None]
+    return (x.float() * weights).sum(1, keepdim=True).round()
+
+
+def blended(x: Tensor, other: Tensor, amount: Tensor) -> Tensor:
+    """The sum other + factor (x - other), with factor = 1 + 0.99 amount, rounded and kept in 0 to 255."""
+    factor = (1 + 0.99 * amount.to(x.device, torch.float32))[:, None, None, None]
+    return (other + factor * (x.float() - other)).round().clamp(0, 255).to(torch.uint8)
+
+
+# Values
+
+
+def posterise(x: Tensor, amount: Tensor) -> Tensor:
+    """Only the highest bits of each pixel, 8 down to 2."""
+    dropped = (6 * amount.abs()).round().to(torch.int32)
+    step = (2**dropped).to(x.device)[:, None, None, None]
+    return (x.to(torch.int32) // step * step).to(torch.uint8)
+
+
+def solarise(x: Tensor, amount: Tensor) -> Tensor:
+    """Pixels that are at least as bright as a threshold are inverted; it falls from 256 to 0."""
+    threshold = (256 * (1 - amount.abs())).to(x.device)[:, None, None, None]
+    return torch.where(x >= threshold, 255 - x, x)
+
+
+def auto_contrast(x: Tensor, amount: Tensor) -> Tensor:
+    """Each channel is stretched so that its darkest pixel is 0 and its brightest 255; a constant channel stays."""
+    low, high = x.amin((2, 3), keepdim=True).float(), x.amax((2, 3), keepdim=True).float()
+    stretched = ((x.float() - low) * (255 / (high - low).clamp(min=1))).round().to(torch.uint8)
+    return torch.where(high > low, stretched, x)
+
+
+def equalise(x: Tensor, amount: Tensor) -> Tensor:
+    """Each channel's values are spread so that each part of 0 to 255 has as many pixels; a constant channel stays.
+
+    A value becomes 255 (pixels below it) / (pixels below the brightest value), rounded, so that the darkest becomes 0
+    and the brightest 255.
+    """
+    planes = x.flatten(0, 1).flatten(1).long()
+    counts = torch.zeros(len(planes), 256, dtype=torch.long, device=x.device)
+    counts.scatter_add_(1, planes, torch.ones_like(planes))
+    below = counts.cumsum(1) - counts
+    brightest = planes.amax(1, keepdim=True)
+    total = below.gather(1, brightest)
+    table = (255 * below / total.clamp(min=1)).round().clamp(max=255)
+    return torch.where(total > 0, table.gather(1, planes), planes).to(torch.uint8).view_as(x)
+
+
+CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    function.__name__: function
+    for function in (
+        identity,
+        shear_x,
+        shear_y,
+        translate_x,
+        translate_y,
+        rotate,
+        brightness,
+        contrast,
+        colour,
+        sharpness,
+        posterise,
+        solarise,
+        auto_contrast,
+        equalise,
+    )
+}
+"""Name -> change, in the order they are drawn from."""

@@ -1,0 +1,84 @@
+from sresnet.config import to_dict
+from tests.benchmarks.scripts import script
+
+ablation = script("ablation")
+
+
+def made_up(name, seed, top1, train=50.0):
+    return {
+        "row": name,
+        "config": to_dict(ablation.BASE) | {"seed": seed},
+        "environment": {"device": "abacus, 2 cores", "threads": 2, "torch": "2.0"},
+        "metrics": [{"train_top1": 1.0}, {"train_top1": train}],
+        "result": {
+            "test_top1": top1,
+            "test_loss": 1.0,
+            "steps": 3,
+            "split": {"train": 10000, "test": 5000, "name": "x"},
+        },
+    }
+
+
+def test_table_of_made_up_runs():
+    runs = [made_up("plain", seed, top1) for seed, top1 in enumerate((40.0, 42.0, 44.0))]
+    runs += [made_up("TrivialAugment", seed, top1, 30.0) for seed, top1 in enumerate((41.0, 44.0, 47.0))]
+    runs += [made_up("all of them", 1, 41.5)]
+    lines = ablation.table([ablation.held_out(row) for row in runs])
+    assert "| plain | 3 | 42.00 ± 2.00 |  | 50.00 |" in lines
+    assert "| TrivialAugment | 3 | 44.00 ± 3.00 | +2.00 ± 1.00 | 30.00 |" in lines
+    assert "| all of them | 1 | 41.50 | -0.50 | 50.00 |" in lines  # with the plain run of seed 1
+    assert "S-ResNet8, 8 filters, T = 4, 10,000 training images of CIFAR-10, epochs: 6." in lines
+    assert lines[-1] == "abacus, 2 cores, 2 threads, torch 2.0."
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_row_does_not_call_held_out_images_test_images():
+    row = ablation.held_out(made_up("plain", 0, 40.0))
+    assert row["result"] == {
+        "held_out_top1": 40.0,
+        "held_out_loss": 1.0,
+        "steps": 3,
+        "split": {"train": 10000, "held_out": 5000},
+    }
+
+
+def test_each_addition_stands_alone_and_all_together_in_the_last():
+    recipes = ablation.rows(ablation.BASE)
+    assert list(recipes) == ["plain", *ablation.ADDITIONS, "all of them"]
+    plain = to_dict(recipes["plain"])
+
+    def changed(name):
+        values = to_dict(recipes[name])
+        return {
+            (part, key)
+            for part in ("model", "data", "train")
+            for key in values[part]
+            if values[part][key] != plain[part].get(key)
+        }
+
+    alone = [changed(name) for name in ablation.ADDITIONS]
+    assert all(len(each) == 1 for each in alone)
+    assert changed("all of them") == set.union(*alone)
+    assert len({recipe.fingerprint() for recipe in recipes.values()}) == len(recipes)
+
+
+def test_no_test_image_is_used(monkeypatch):
+    import torch
+
+    from sresnet.data import ImageSet, Splits
+
+    def images(value, count):
+        return ImageSet(
+            images=torch.full((count, 3, 2, 2), value, dtype=torch.uint8),
+            labels=torch.arange(count) % 10,
+            class_names=tuple("abcdefghij"),
+        )
+
+    whole = Splits(train=images(1, 450), validation=images(2, 50), test=images(3, 100))
+    monkeypatch.setattr(ablation, "open_data", lambda *arguments, **options: whole)
+    found = ablation.split("", 100)
+    assert (len(found.train), len(found.test)) == (100, 50)
+    assert found.train.labels.bincount().tolist() == [10] * 10
+    assert found.train.images.unique().tolist() == [1]
+    assert found.test.images.unique().tolist() == [2]
+    assert found.validation is None
