@@ -23,14 +23,14 @@ from sresnet.train.recipe import Recipe, TrainConfig
 SEEDS = (0, 1, 2)
 HELD_OUT = 0.1
 """Part of the 50,000 training images that is classified at the end."""
-TRAINED_ON = 10_000
+TRAINED_ON = 8_000
 """Images of the others."""
 PLAIN = "plain"
 
 BASE = Recipe(
     model=SResNetConfig(depth=8, base_filters=8, num_steps=4, surrogate_height=1.0),
     data=DataConfig(name="cifar10", validation=HELD_OUT),
-    train=TrainConfig(epochs=6, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=1),
+    train=TrainConfig(epochs=5, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=1),
 )
 
 ADDITIONS: dict[str, dict[str, dict[str, Any]]] = {

@@ -19,10 +19,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
-from sresnet.analysis import Analysis, Batches, EarlyExit, LayerActivity, analyse, batches_of, early_exit, spread
+from sresnet.analysis import (
+    Analysis,
+    Batches,
+    EarlyExit,
+    LayerActivity,
+    analyse,
+    batches_of,
+    early_exit,
+    figures,
+    spread,
+)
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
+from sresnet.analysis.prediction import Prediction, probabilities_by_step
 from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
-from sresnet.config import closest, to_dict
+from sresnet.config import closest, from_dict, to_dict
 from sresnet.data import (
     CLASSES,
     DATA_SETS,
@@ -47,6 +58,7 @@ from sresnet.data.folder import read_image
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
+from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
@@ -54,7 +66,7 @@ from sresnet.ops.implementation import implementation
 from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
 from sresnet.train.display import display
-from sresnet.train.evaluate import evaluate, seeded
+from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, train
 from sresnet.train.recipe import Recipe, TrainConfig, with_compat
 from sresnet.train.recipes import RECIPES
@@ -73,7 +85,9 @@ USAGE = """usage: sresnet VERB ...
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
   data prepare NAME   make the frames of event recordings beforehand
-  list                models, recipes, data sets
+  list                models, recipes, data sets, pretrained networks
+
+RUN may be the name of a pretrained network too.
 
 sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
 or --compat released-code sets every field on which the paper and its released code differ (docs/paper-and-code.md)."""
@@ -210,7 +224,7 @@ class Place:
 
     def open_again(self, recipe: Recipe, run: str) -> Splits:
         """The data set of a run, found and cached where `sresnet train` did where nothing else is said."""
-        environment = record.read_json(Path(run) / record.ENVIRONMENT)
+        environment = {} if is_shipped(run) else record.read_json(Path(run) / record.ENVIRONMENT)
         place = replace(
             self,
             data_dir=self.data_dir or environment.get("data_dir", ""),
@@ -445,17 +459,31 @@ def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def is_shipped(source: str) -> bool:
+    """Whether a network that comes with the package is meant, and not a folder or file of that name."""
+    return not Path(source).exists() and source in shipped()
+
+
 def read_run(folder: str) -> Recipe:
-    """The recipe of a run that has saved its network."""
+    """The recipe of a run that has saved its network, or of a network that comes with the package."""
+    if is_shipped(folder):
+        return from_dict(Recipe, card_of(folder).recipe, f"recipe of {folder}")
     if not Path(folder).is_dir():
-        raise UserError(f"run {folder!r} does not exist: give the folder that sresnet train printed")
+        raise UserError(
+            f"run {folder!r} does not exist: give the folder that sresnet train printed, or a network that sresnet "
+            "list calls pretrained"
+        )
     if not (Path(folder) / WEIGHTS).exists():
         raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
     return record.read_recipe(Path(folder))
 
 
 def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
-    """Network of a run, scaling of its input, and what else its data.json says."""
+    """Network of a run or of the package, scaling of its input, and what else its data.json or card says."""
+    if is_shipped(folder):
+        card = card_of(folder)
+        about = {"class_names": card.class_names, "image_size": card.image_size}
+        return load_shipped(folder).to(device), scaling_from_plain(card.scaling), about
     about = record.read_json(Path(folder) / record.DATA)
     return load(folder).to(device), scaling_from_plain(about), about
 
@@ -636,7 +664,7 @@ class AnalyseOptions(Place):
     batch_size: int = 25
     """Images at a time; decides the memory only, and which spikes a Poisson encoder draws."""
     out: str = ""
-    """Folder for the numbers and figures; by default RUN/analysis."""
+    """Folder for the numbers and figures; by default RUN/analysis, or analysis-NAME for a shipped network."""
 
 
 def analyse_verb(words: list[str]) -> int:
@@ -654,7 +682,7 @@ def analyse_verb(words: list[str]) -> int:
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images))
     model, scaling, _ = trained(source, device)
-    folder = Path(options.out or f"{source}/analysis")
+    folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
     claim(folder)
     analysis = analyse(
         model,
@@ -748,28 +776,53 @@ def describe_hardware(analysis: Analysis) -> str:
 
 
 def predict_verb(words: list[str]) -> int:
-    """`sresnet predict RUN FILE ...`."""
-    if wants_help(words) or len(words) < 2:
-        print("usage: sresnet predict RUN FILE [FILE ...]\n\nThe three most likely classes of each picture, or, for a")
-        print("run on event recordings, of each recording; where it is cut into windows, their mean probabilities.")
+    """`sresnet predict RUN FILE ...`, or with `--model NAME` in the place of RUN."""
+    out, rest = take_option(words, "--out")
+    source, rest = take_option(rest, "--model")
+    if wants_help(words) or len(rest) < (1 if source else 2):
+        print("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
+        print("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]\n")
+        print("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
+        print("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
+        print("--out draws what was classified and how the probabilities came about, step by step (.png or .svg).")
         return 0 if wants_help(words) else 2
-    data = read_run(words[0]).data
-    model, scaling, about = trained(words[0], torch.device("cpu"))
-    names = about["class_names"]
-    for path in words[1:]:
+    source, paths = (source, rest) if source else (rest[0], rest[1:])
+    for path in paths:
+        if path.startswith("--"):
+            raise UserError(f"option {path!r} is unknown: predict takes --model and --out")
+    picture = picture_to_write(out) if out else None
+    data = read_run(source).data
+    model, scaling, about = trained(source, torch.device("cpu"))
+    names = tuple(about["class_names"])
+    predictions = []
+    for path in paths:
         if isinstance(data, EventConfig):
             x = clips_of_file(Path(path), data, model.config.num_steps, about)
+            shown = x.sum(0)
         else:
-            x = scaling(image_of_file(Path(path), model.config.in_channels, about)[None])
-        with torch.inference_mode(), seeded(0, torch.device("cpu")):
-            probabilities = torch.cat([model(one[None]) for one in x]).softmax(1).mean(0)
-        best = probabilities.topk(min(3, len(names)))
-        guesses = ", ".join(
-            f"{names[index]} {100 * p:.1f} %"
-            for p, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
+            shown = image_of_file(Path(path), model.config.in_channels, about)
+            x = scaling(shown[None])
+        by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
+        found = Prediction(title=Path(path).name, picture=shown, class_names=names, by_step=by_step)
+        guesses = ", ".join(f"{name} {100 * by_step[-1][index]:.1f} %" for name, index in found.best(3))
         print(f"{path}: {guesses}")
+        predictions.append(found)
+    if picture:
+        figures.save_as(figures.predictions(predictions), picture)
+        print(f"drawn into {picture}")
     return 0
+
+
+def picture_to_write(out: str) -> Path:
+    """The path itself; UserError where it names no kind of picture, or something that is there."""
+    path = Path(out)
+    if path.suffix.lower() not in figures.ENDINGS:
+        raise UserError(f"--out {out} does not end in {' or '.join(figures.ENDINGS)}: choose one of them")
+    if path.exists():
+        raise UserError(f"--out {out} exists: choose another name")
+    if not figures.available():
+        raise UserError("--out needs matplotlib, which is not installed: pip install 'sresnet[report]'")
+    return path
 
 
 def image_of_file(path: Path, channels: int, about: dict[str, Any]) -> torch.Tensor:
@@ -931,7 +984,8 @@ def info_verb(words: list[str]) -> int:
     size = int(text) if text.isdigit() else 0 if text else 32
     if size < 1:
         raise UserError(f"image-size {text!r} is not a number of pixels: try 32")
-    config = record.read_recipe(Path(name)).model if Path(name).is_dir() else model_config(name, compat=compat or None)
+    of_run = record.read_recipe(Path(name)) if Path(name).is_dir() else read_run(name) if is_shipped(name) else None
+    config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     summary = summarise(config, size)
     print_table(
@@ -1073,6 +1127,13 @@ DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
+def describe_card(card: Card) -> str:
+    """A shipped network in a line."""
+    model = describe(from_dict(Recipe, card.recipe).model)
+    simulated = ", simulated recordings" if card.simulated else ""
+    return f"{model}, trained on {card.data}{simulated}: {card.test_top1:.2f} % of {card.test_images:,} test images"
+
+
 def list_verb(words: list[str]) -> int:
     """`sresnet list`."""
     if words and not wants_help(words):
@@ -1081,6 +1142,7 @@ def list_verb(words: list[str]) -> int:
         "models": list_models(),
         "recipes": {name: line for name, (line, _) in RECIPES.items()},
         "data sets": DATA_SETS,
+        "pretrained": {name: describe_card(card) for name, card in shipped().items()},
     }
     for group, entries in groups.items():
         print(f"{group}:")

@@ -27,7 +27,7 @@ def test_table_of_made_up_runs():
     assert "| plain | 3 | 42.00 ± 2.00 |  | 50.00 |" in lines
     assert "| TrivialAugment | 3 | 44.00 ± 3.00 | +2.00 ± 1.00 | 30.00 |" in lines
     assert "| all of them | 1 | 41.50 | -0.50 | 50.00 |" in lines  # with the plain run of seed 1
-    assert "S-ResNet8, 8 filters, T = 4, 10,000 training images of CIFAR-10, epochs: 6." in lines
+    assert "S-ResNet8, 8 filters, T = 4, 10,000 training images of CIFAR-10, epochs: 5." in lines
     assert lines[-1] == "abacus, 2 cores, 2 threads, torch 2.0."
     assert max(map(len, lines)) <= 120
 

@@ -17,6 +17,7 @@ from sresnet.analysis.activity import Activity, LayerActivity
 from sresnet.analysis.cost import Cost
 from sresnet.analysis.early_exit import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
+from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
 from sresnet.errors import UserError
 from sresnet.files import write_whole
@@ -30,6 +31,8 @@ R = TypeVar("R")
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito: told apart by people who see colours differently, and in grey by their markers."""
+ENDINGS = (".png", ".svg")
+"""Kinds of files that figures are written as."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LABELS = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
 NAMED_LAYERS = 24
@@ -81,13 +84,19 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     Raises:
         UserError: the disk is full or refuses.
     """
-    paths = []
-    for ending, metadata in (("png", {}), ("svg", {"Date": None})):
-        content = io.BytesIO()
-        figure.savefig(content, format=ending, dpi=200, metadata=metadata)
-        paths.append(path.with_name(f"{path.name}.{ending}"))
-        write_whole(paths[-1], content.getvalue())
+    paths = [path.with_name(f"{path.name}{ending}") for ending in ENDINGS]
+    for each in paths:
+        save_as(figure, each)
     return paths
+
+
+@styled
+def save_as(figure: "Figure", path: Path) -> None:
+    """Write a figure to `path`, which ends in one of `ENDINGS`; errors as `save`."""
+    content = io.BytesIO()
+    ending = path.suffix.lower()
+    figure.savefig(content, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else {})
+    write_whole(path, content.getvalue())
 
 
 def short(name: str) -> str:
@@ -273,6 +282,52 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     finish_lines(figure, axes[0], {"both lines need a name": None})
     return figure
+
+
+@styled
+def predictions(found: Sequence[Prediction], classes: int = 5) -> "Figure":
+    """What was classified and, beside it, the probabilities of the likeliest classes after every step; a row for each.
+
+    Event frames are shown summed over time, ON less OFF events.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = new_figure(
+        len(found), 2, width=7.2, height=0.5 + 2.1 * len(found), gridspec_kw={"width_ratios": (1, 2.2)}
+    )
+    for (picture, curves), each in zip(axes, found, strict=True):
+        show_input(picture, each)
+        picture.set_title(shortened(each.title))
+        steps = len(each.by_step)
+        for index, (name, column) in enumerate(each.best(classes)):
+            values = [100 * step[column] for step in each.by_step]
+            label = f"{shortened(name)}, {values[-1]:.1f} %"
+            curves.plot(range(1, steps + 1), values, label=label, **line_style(index, steps))
+        curves.set(ylabel="probability so far (%)", ylim=(-3, 103))
+        curves.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        curves.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        finish_lines(figure, [curves], {})
+    axes[-1, 1].set_xlabel("time steps")
+    return figure
+
+
+def show_input(axes: "Axes", prediction: Prediction) -> None:
+    """The picture or the event frames of a prediction."""
+    picture = prediction.picture.cpu()
+    axes.set_axis_off()
+    if picture.ndim == 4:
+        on, off = picture.float().sum(0)
+        most = float((on - off).abs().max()) or 1.0
+        axes.imshow((on - off).numpy(), cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest")
+    elif len(picture) == 3:
+        axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+    else:
+        axes.imshow(picture.float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def shortened(text: str, most: int = 26) -> str:
+    """A text that has room beside a picture."""
+    return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
 @styled

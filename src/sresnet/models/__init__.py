@@ -101,16 +101,44 @@ def build(config: ModelConfig) -> SpikingNetwork:
     return build_sresnet(config) if isinstance(config, SResNetConfig) else build_vgg(config)
 
 
-def create_model(name: str, *, compat: str | None = None, **fields: Any) -> SpikingNetwork:
-    """The network called `name`, freshly initialised from torch's random generator.
+def create_model(
+    name: str, *, compat: str | None = None, pretrained: str | None = None, **fields: Any
+) -> SpikingNetwork:
+    """The network called `name`, freshly initialised from torch's random generator, or trained.
 
     Args:
         name: see `list_models`.
+        pretrained: a network that comes with the package, see `sresnet list`; it is given in evaluation mode. Its
+            fields are what it was trained with; another num_classes gives it a fresh readout, to be trained.
         compat: None: what reproduces the paper's numbers; "paper": the text to the letter; "released-code": the
             authors' code to the letter. Sets every field on which they differ; `fields` go before it.
         fields: of `SResNetConfig` or `VGGConfig`: num_classes, base_filters, num_steps, connection, norm, leak, ...
 
     Raises:
-        UserError: an unknown name or field, or a value that its configuration refuses.
+        UserError: an unknown name or field, a value that its configuration refuses, or one that the pretrained network
+            does not have.
     """
+    if pretrained is not None:
+        return trained_model(name, pretrained, dict(fields) if compat is None else compat_fields(compat) | fields)
     return build(model_config(name, compat=compat, **fields))
+
+
+def trained_model(name: str, pretrained: str, fields: dict[str, Any]) -> SpikingNetwork:
+    """A shipped network that is a `name` with these fields; see `create_model`."""
+    from sresnet.models.pretrained import card_of, load_shipped  # they build on what is above
+
+    card, model = card_of(pretrained), load_shipped(pretrained)
+    if card.model != name:
+        raise UserError(f"{pretrained} is a {card.model}, not a {name}: create that")
+    num_classes = fields.pop("num_classes", model.config.num_classes)
+    known = {field.name for field in dataclasses.fields(model.config)}
+    for key, value in fields.items():
+        if key not in known:
+            raise UserError(f"{name} has no field {key!r}: {closest(key, sorted(known))}")
+        if getattr(model.config, key) != value:
+            raise UserError(
+                f"{key} {value!r}: {pretrained} was trained with {getattr(model.config, key)!r}; leave it out"
+            )
+    if num_classes != model.config.num_classes:
+        model.reset_classifier(num_classes, boosting=model.config.boosting)
+    return model

@@ -1,9 +1,12 @@
 """Fine-tuning: start from a network trained elsewhere (Tables 11, 12)."""
 
+from pathlib import Path
+
 import torch
 
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.pretrained import load_shipped, shipped
 from sresnet.models.saved import load, tensors_of
 
 STEM_CONVOLUTION = ("layers.stem.conv.", "layers.conv1.conv.")
@@ -15,10 +18,14 @@ def load_pretrained(model: SpikingNetwork, path: str) -> None:
     As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything goes on
     training at the same rate. A network of fewer time steps takes the norms of the first ones.
 
+    Args:
+        model: freshly built.
+        path: a run folder, a weights file, or where there is none the name of a network that comes with the package.
+
     Raises:
         UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.
     """
-    source = tensors_of(load(path))
+    source = tensors_of(load_shipped(path) if path in shipped() and not Path(path).exists() else load(path))
     with torch.no_grad():
         for name, target in tensors_of(model).items():
             if name.startswith((*STEM_CONVOLUTION, "readout.")):

@@ -76,7 +76,8 @@ class Recipe:
     seed: int = 0
     """Of the initial weights, the order of the images, their augmentation, Poisson spikes and the held-out split."""
     pretrained: str = ""
-    """Run folder or weights file to start from; stem convolution and readout start anew (Tables 11, 12)."""
+    """Run folder, weights file or pretrained network of sresnet list to start from; stem convolution and readout start
+    anew (Tables 11, 12)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:

@@ -1,0 +1,171 @@
+"""Makes a finished run a network that comes with the package: python benchmarks/publish.py RUN NAME.
+
+Copies the run's weights as they are and writes a card beside them, all of it from the run's own records: nothing is
+evaluated again. `sresnet analyse RUN` before it puts operations and energy on the card. A name that is there already is
+refused.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from record_runs import PLACES
+
+from sresnet.analysis.report import ANALYSIS
+from sresnet.config import to_dict
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+from sresnet.models import SResNetConfig
+from sresnet.models.pretrained import Card
+from sresnet.models.saved import WEIGHTS, load
+from sresnet.train import record
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import command
+
+SHIPPED = Path(__file__).parents[1] / "src" / "sresnet" / "models" / "pretrained"
+LICENCE = "Apache-2.0, as the package"
+DATA_LICENCES = {
+    "digits": "Optical Recognition of Handwritten Digits (UCI repository, CC BY 4.0), through scikit-learn",
+    "cifar10": "CIFAR-10 (Krizhevsky 2009), no formal licence",
+    "cifar100": "CIFAR-100 (Krizhevsky 2009), no formal licence",
+    "digits-dvs": "simulated from Optical Recognition of Handwritten Digits (UCI repository, CC BY 4.0)",
+    "cifar10-dvs-sim": "simulated from CIFAR-10 (Krizhevsky 2009), no formal licence",
+    "nmnist": "N-MNIST (Orchard et al. 2015), CC BY-SA 4.0",
+}
+
+
+def publish(run: Path, name: str, folder: Path = SHIPPED) -> list[Path]:
+    """Write weights and card of `run` into `folder`; returns the files.
+
+    Raises:
+        UserError: the run is not finished or has no test accuracy, its weights are of another network than its
+            configuration, its data may not be named a licence for, or there is a network of that name.
+    """
+    paths = [folder / f"{name}.{ending}" for ending in ("safetensors", "json", "md")]
+    for path in paths:
+        if path.exists():
+            raise UserError(f"{path} exists: choose another name")
+    card, content = card_of_run(run, name)
+    write_whole(paths[0], content)
+    record.write_json(paths[1], to_dict(card))
+    write_whole(paths[2], ("\n".join(card_lines(card)) + "\n").encode())
+    return paths
+
+
+def card_of_run(run: Path, name: str) -> tuple[Card, bytes]:
+    """The card of a finished run, and its weights; errors as `publish`."""
+    if not (run / record.RESULT).exists():
+        raise UserError(f"{run} has no {record.RESULT}: train it to the end first")
+    recipe, result = record.read_recipe(run), record.read_json(run / record.RESULT)
+    if "test_top1" not in result:
+        raise UserError(f"{run / record.RESULT} has no test accuracy: only a run that has one is published")
+    model = load(run)
+    if model.config != recipe.model:
+        raise UserError(f"{run / WEIGHTS} is of another network than {record.CONFIG}: publish the folder as it was")
+    if recipe.data.name not in DATA_LICENCES:
+        raise UserError(f"{recipe.data.name} is nobody's data set in particular: only runs on known data are published")
+    content = (run / WEIGHTS).read_bytes()
+    about, environment = record.read_json(run / record.DATA), record.read_json(run / record.ENVIRONMENT)
+    card = Card(
+        name=name,
+        model=model_name(recipe),
+        data=recipe.data.name,
+        command=command(recipe) + ("" if recipe.data.name in ("digits", "digits-dvs") else " --data-dir DIR"),
+        recipe=json.loads(json.dumps(to_dict(recipe))),
+        seed=recipe.seed,
+        test_top1=result["test_top1"],
+        test_images=result["test_images"],
+        protocol=recipe.train.protocol,
+        simulated=bool(result["split"].get("simulated")),
+        energy=energy_of(run),
+        class_names=tuple(about.pop("class_names")),
+        image_size=tuple(about.pop("image_size")),
+        scaling=about,
+        licence=LICENCE,
+        data_licence=DATA_LICENCES[recipe.data.name],
+        environment={key: value for key, value in environment.items() if key not in PLACES},
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    return card, content
+
+
+def model_name(recipe: Recipe) -> str:
+    """What `create_model` calls the network."""
+    if not isinstance(recipe.model, SResNetConfig):
+        return "vgg11"
+    return f"{'resnet' if recipe.model.neuron == 'relu' else 'sresnet'}{recipe.model.depth}"
+
+
+def energy_of(run: Path) -> dict[str, Any] | None:
+    """Operations and energy per image, where `sresnet analyse` has counted them for all time steps."""
+    path = run / "analysis" / ANALYSIS
+    found = record.read_json(path) if path.exists() else None
+    if found is None or found["num_steps"] != record.read_recipe(run).model.num_steps:
+        return None
+    totals = found["totals"]
+    return {
+        "images": found["images"],
+        "part": found["part"],
+        "spikes": totals["spikes"],
+        "additions": totals["additions"],
+        "multiply_accumulates": totals["multiply_accumulates"],
+        "twin_multiply_accumulates": totals["twin_multiply_accumulates"],
+        "microjoules_float32_45nm": found["energy_microjoules"]["float32"],
+    }
+
+
+def card_lines(card: Card) -> list[str]:
+    """The card for people."""
+    energy = "not counted"
+    if card.energy:
+        joules = card.energy["microjoules_float32_45nm"]
+        energy = (
+            f"{card.energy['additions']:,.0f} additions and {card.energy['multiply_accumulates']:,.0f} "
+            f"multiply-accumulates per image (mean of {card.energy['images']:,} {card.energy['part']} images); their "
+            f"arithmetic in float32 at 45 nm: {joules['synapses']:.3g} microjoules, and {joules['updates']:.3g} for "
+            f"the neurons; the non-spiking twin {joules['twin']:.3g}"
+        )
+    simulated = " (SIMULATED recordings)" if card.simulated else ""
+    rows = {
+        "data": f"{card.data}{simulated}, {len(card.class_names)} classes",
+        "network": f"{card.model}, T = {card.recipe['model']['num_steps']}",
+        "command": f"`{card.command}`",
+        "test accuracy": f"{card.test_top1:.2f} % of {card.test_images:,} images, one run, seed {card.seed}, protocol "
+        f"{card.protocol}",
+        "operations, energy": energy,
+        "trained with": f"sresnet {card.environment['sresnet']}, revision {card.environment['revision'] or 'unknown'}, "
+        f"torch {card.environment['torch']}, {card.environment['device']}",
+        "licence": card.licence,
+        "learned from": card.data_licence,
+        "file": f"{card.bytes:,} bytes, sha256 `{card.sha256}`",
+    }
+    return [
+        f"# {card.name}",
+        "",
+        f"Made by `python benchmarks/publish.py RUN {card.name}` from the records of the run, all of which are in",
+        f"`{card.name}.json`. One run says nothing about the spread over seeds.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+    ]
+
+
+def main() -> None:
+    """Publish."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    options = parser.parse_args()
+    try:
+        for path in publish(options.run, options.name):
+            print(path)
+    except UserError as error:
+        raise SystemExit(f"publish: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Trained networks that come with the package: weights in one file each, and a card that says where they are from.
+
+NAME.safetensors   weights and configuration, as `save_model` writes them
+NAME.json          the card, see `Card`
+NAME.md            the card for people, generated from it
+
+`benchmarks/publish.py` makes all three from the records of a finished run.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from sresnet.config import check_types, closest, from_dict
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import load
+
+SHIPPED: Traversable = files("sresnet.models.pretrained")
+"""Where they lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known of a shipped network. Every number is from the records of its run.
+
+    Raises:
+        UserError: a field of the wrong type.
+    """
+
+    name: str
+    """What `pretrained=` and `sresnet predict --model` take."""
+    model: str
+    """Name of the model, such as sresnet8."""
+    data: str
+    """Data set it was trained on."""
+    command: str
+    """What trains it again."""
+    recipe: dict[str, Any]
+    """The whole configuration of that run."""
+    seed: int
+    """Of the one run that it is; nothing is said about other seeds."""
+    test_top1: float
+    """Percent of the test images, read once, after the last epoch unless `protocol` says otherwise."""
+    test_images: int
+    protocol: str
+    """How the epoch was chosen, see `train.recipe.TrainConfig.protocol`."""
+    simulated: bool
+    """Whether the data are simulated."""
+    energy: dict[str, Any] | None
+    """Operations and microjoules per image, from `sresnet analyse` on the run; None: not counted."""
+    class_names: tuple[str, ...]
+    image_size: tuple[int, ...]
+    """Height and width of an input."""
+    scaling: dict[str, Any]
+    """How pixels or counts become the network's input, see `train.batches.scaling_from_plain`."""
+    licence: str
+    """Of the weights."""
+    data_licence: str
+    """Of the images they were learned from."""
+    environment: dict[str, Any]
+    """Versions, revision of the source and machine of the run."""
+    bytes: int
+    """Size of the weights file."""
+    sha256: str
+    """Its checksum."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+def shipped() -> dict[str, Card]:
+    """Name -> card of every network that comes with the package.
+
+    Raises:
+        UserError: a card that is damaged.
+    """
+    cards = {}
+    for file in sorted(SHIPPED.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".json"):
+            try:
+                card = from_dict(Card, json.loads(file.read_text()), file.name)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{file.name} of the package is damaged ({error}): install sresnet again") from None
+            cards[card.name] = card
+    return cards
+
+
+def card_of(name: str) -> Card:
+    """The card of a shipped network.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    cards = shipped()
+    if name not in cards:
+        raise UserError(f"pretrained {name!r} is not shipped: {closest(name, list(cards)) if cards else 'none is'}")
+    return cards[name]
+
+
+def load_shipped(name: str) -> SpikingNetwork:
+    """A shipped network on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: there is none of that name, or its file is not the one that the card was written for.
+    """
+    card = card_of(name)
+    with as_file(SHIPPED / f"{name}.safetensors") as path:
+        if not path.exists():
+            raise UserError(f"the weights of {name} are not in the package: install sresnet again")
+        content = path.read_bytes()
+        if len(content) != card.bytes or hashlib.sha256(content).hexdigest() != card.sha256:
+            raise UserError(
+                f"the weights of {name} are {len(content):,} bytes, not the {card.bytes:,} that its card was written "
+                "for, or others: install sresnet again"
+            )
+        return load(path)

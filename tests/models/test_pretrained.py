@@ -1,0 +1,245 @@
+"""Networks that come with the package: a tiny one in a registry of the test's own, and those really shipped."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sresnet
+from sresnet import UserError
+from sresnet.cli import main
+from sresnet.config import from_dict
+from sresnet.data.digits import load_digits
+from sresnet.models import pretrained
+from sresnet.models.pretrained import card_of, load_shipped, shipped
+from sresnet.train.batches import scaling_from_plain
+from sresnet.train.evaluate import evaluate
+from sresnet.train.recipe import Recipe
+from tests.benchmarks.scripts import script
+
+publish = script("publish")
+REALLY_SHIPPED = shipped()
+CIFAR = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run that has been analysed."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    fields = "--model.base-filters 4 --model.num-steps 2 --train.epochs 3".split()
+    assert main(["train", "digits", *fields, "--out", str(folder)]) == 0
+    assert main(["analyse", str(folder), "--images", "50"]) == 0
+    return folder
+
+
+@pytest.fixture
+def registry(run, tmp_path, monkeypatch):
+    """A folder that stands for the package's own, with the run published as tiny-t2."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    publish.publish(run, "tiny-t2", folder)
+    monkeypatch.setattr(pretrained, "SHIPPED", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_the_card_is_what_the_run_recorded(run, registry):
+    card = card_of("tiny-t2")
+    result = json.loads((run / "result.json").read_text())
+    assert (card.test_top1, card.test_images) == (result["test_top1"], 359)
+    assert (card.model, card.data, card.seed, card.protocol) == ("sresnet8", "digits", 0, "last-epoch")
+    assert card.command == "sresnet train digits --model.num-steps 2 --model.base-filters 4 --train.epochs 3"
+    assert from_dict(Recipe, card.recipe) == from_dict(Recipe, json.loads((run / "config.json").read_text()))
+    analysis = json.loads((run / "analysis" / "analysis.json").read_text())
+    assert card.energy["additions"] == analysis["totals"]["additions"]
+    assert card.energy["microjoules_float32_45nm"] == analysis["energy_microjoules"]["float32"]
+    assert "data_dir" not in card.environment
+    words = (registry / "tiny-t2.md").read_text()
+    assert f"{result['test_top1']:.2f} % of 359 images" in words
+    assert card.command in words
+    assert card.sha256 in words
+
+
+def test_the_weights_are_those_of_the_run(run, registry):
+    model, theirs = load_shipped("tiny-t2"), sresnet.load(run)
+    assert not model.training
+    assert model.config == theirs.config
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+
+
+def test_create_model(run, registry):
+    model = sresnet.create_model("sresnet8", pretrained="tiny-t2")
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(model(x), sresnet.load(run)(x))
+    assert not model.training
+    same = sresnet.create_model("sresnet8", pretrained="tiny-t2", num_steps=2, num_classes=10)
+    assert torch.equal(same(x), model(x))
+    other = sresnet.create_model("sresnet8", pretrained="tiny-t2", num_classes=3)
+    assert other(x).shape == (3, 3)
+    assert torch.equal(other.forward_features(x), model.forward_features(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "words"),
+    [
+        ("sresnet20", {}, "tiny-t2 is a sresnet8, not a sresnet20"),
+        ("sresnet8", {"num_steps": 4}, "num_steps 4: tiny-t2 was trained with 2"),
+        ("sresnet8", {"leek": 4}, "no field 'leek': did you mean 'leak'"),
+        ("sresnet8", {"compat": "released-code"}, "was trained with"),
+        ("sresnet8", {"pretrained": "tiny-t3"}, "pretrained 'tiny-t3' is not shipped: did you mean 'tiny-t2'"),
+    ],
+)
+def test_what_cannot_be_created(registry, name, fields, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        sresnet.create_model(name, **({"pretrained": "tiny-t2"} | fields))
+
+
+def test_damaged_files_are_noticed(registry):
+    weights, card = registry / "tiny-t2.safetensors", registry / "tiny-t2.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match="or others: install sresnet again"):
+        load_shipped("tiny-t2")
+    weights.write_bytes(whole[:-4])
+    with pytest.raises(UserError, match=f"are {len(whole) - 4:,} bytes, not the {len(whole):,}"):
+        load_shipped("tiny-t2")
+    weights.unlink()
+    with pytest.raises(UserError, match="are not in the package"):
+        load_shipped("tiny-t2")
+    card.write_text("{")
+    with pytest.raises(UserError, match=r"tiny-t2.json of the package is damaged"):
+        shipped()
+
+
+def test_commands_take_its_name_like_a_run(run, registry, capsys):
+    for words in (["evaluate", "NAME"], ["evaluate", "NAME", "--exit-confidence", "0.5"], ["info", "NAME"]):
+        said = []
+        for name in ("tiny-t2", str(run)):
+            assert main([name if word == "NAME" else word for word in words]) == 0
+            said.append(re.sub(r"[\d,]+ images/s", "", capsys.readouterr().out))
+        assert said[0] == said[1]
+    assert main(["list"]) == 0
+    top1 = card_of("tiny-t2").test_top1
+    assert (
+        f"  tiny-t2                  sresnet8, 4 filters, T = 2, trained on digits: {top1:.2f} % of 359 test images"
+        in capsys.readouterr().out
+    )
+    assert main(["analyse", "tiny-t2", "--images", "10"]) == 0
+    assert Path("analysis-tiny-t2/analysis.json").exists()
+
+
+def test_finetuning_from_it_is_one_flag(run, registry, tmp_path, capsys):
+    fields = "--model.base-filters 4 --model.num-steps 2 --train.epochs 1".split()
+    found = {}
+    for name in ("tiny-t2", str(run)):
+        out = tmp_path / f"from-{Path(name).name}"
+        assert main(["train", "digits", *fields, "--pretrained", name, "--out", str(out)]) == 0
+        found[name] = sresnet.load(out).state_dict()
+        assert json.loads((out / "config.json").read_text())["pretrained"] == name
+    for name, tensor in found["tiny-t2"].items():
+        assert torch.equal(tensor, found[str(run)][name])
+    command = ["finetune", "tiny-t2", "--data", "digits", "--train.epochs", "1", "--out", str(tmp_path / "tuned")]
+    assert main(command) == 0
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["model"]["base_filters"] == 4
+    capsys.readouterr()
+    assert main(["train", "digits", *fields, "--pretrained", "tiny-t9", "--out", str(tmp_path / "none")]) == 2
+    assert "tiny-t9 does not exist" in capsys.readouterr().err
+
+
+def test_a_folder_of_that_name_goes_before(run, registry, capsys):
+    Path("tiny-t2").mkdir()
+    assert main(["evaluate", "tiny-t2"]) == 2
+    assert "has no weights.safetensors" in capsys.readouterr().err
+
+
+def test_what_is_not_published(run, registry, tmp_path):
+    with pytest.raises(UserError, match="exists: choose another name"):
+        publish.publish(run, "tiny-t2", registry)
+
+    def copy(name, **files):
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in run.glob("*.*"):
+            if path.is_file():
+                (folder / path.name).write_bytes(path.read_bytes())
+        for file, change in files.items():
+            path = folder / f"{file}.json"
+            path.write_text(json.dumps(change(json.loads(path.read_text()))))
+        return folder
+
+    unfinished = copy("unfinished")
+    (unfinished / "result.json").unlink()
+    with pytest.raises(UserError, match="has no result.json: train it to the end"):
+        publish.publish(unfinished, "new", registry)
+    blind = copy("blind", result=lambda r: {k: v for k, v in r.items() if k != "test_top1"})
+    with pytest.raises(UserError, match="has no test accuracy"):
+        publish.publish(blind, "new", registry)
+    other = copy("other", config=lambda c: c | {"model": c["model"] | {"leak": 0.5}})
+    with pytest.raises(UserError, match="is of another network"):
+        publish.publish(other, "new", registry)
+    own = copy("own", config=lambda c: c | {"data": c["data"] | {"name": "folder"}})
+    with pytest.raises(UserError, match="only runs on known data"):
+        publish.publish(own, "new", registry)
+    assert [path.name for path in registry.glob("new*")] == []
+    plain = publish.publish(copy("not analysed"), "new", registry)
+    assert "| operations, energy | not counted |" in plain[2].read_text()
+
+
+# Those that are shipped
+
+
+def test_they_are_small():
+    assert sum(card.bytes for card in REALLY_SHIPPED.values()) < 5e6
+    folder = Path(pretrained.__file__).parent
+    names = {f"{name}.{ending}" for name in REALLY_SHIPPED for ending in ("json", "md", "safetensors")}
+    assert {path.name for path in folder.iterdir()} - {"__init__.py", "__pycache__"} == names
+
+
+@pytest.mark.parametrize("name", REALLY_SHIPPED)
+def test_cards_for_people_are_those_for_programs(name):
+    card = REALLY_SHIPPED[name]
+    assert (Path(pretrained.__file__).parent / f"{name}.md").read_text().splitlines() == publish.card_lines(card)
+    assert publish.command(from_dict(Recipe, card.recipe)) in card.command
+    assert card.environment["revision"]
+    assert "+changes" not in card.environment["revision"]
+
+
+@pytest.mark.parametrize("name", REALLY_SHIPPED)
+def test_each_runs_on_pictures_drawn_here(name):
+    card, model = REALLY_SHIPPED[name], sresnet.create_model(REALLY_SHIPPED[name].model, pretrained=name)
+    pictures = torch.randint(0, 256, (4, model.config.in_channels, *card.image_size), dtype=torch.uint8)
+    with torch.inference_mode():
+        scores = model(scaling_from_plain(card.scaling)(pictures))
+    assert scores.shape == (4, len(card.class_names))
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", REALLY_SHIPPED)
+def test_each_is_as_accurate_as_its_card_says(name, tmp_path):
+    """On the first 1,000 test images, all where there are fewer: within four deviations of a sample of that size."""
+    card, model = REALLY_SHIPPED[name], load_shipped(name)
+    images = images_of(card, tmp_path)
+    found = evaluate(model, images, scaling_from_plain(card.scaling)).top1
+    if len(images) == card.test_images:
+        assert found == pytest.approx(card.test_top1, abs=100 / card.test_images)  # rounding may decide one image
+    else:
+        share = card.test_top1 / 100
+        assert abs(found - card.test_top1) < 400 * (share * (1 - share) / len(images)) ** 0.5
+
+
+def images_of(card, folder):
+    if card.data == "digits":
+        return load_digits()[1]
+    if not (CIFAR / "unpack.py").exists():
+        pytest.skip("the images are not here")
+    import subprocess
+
+    from sresnet.data.cifar import load_cifar
+
+    subprocess.run([sys.executable, str(CIFAR / "unpack.py"), str(folder), card.data], check=True, capture_output=True)
+    return load_cifar(card.data, str(folder))[1].subset(torch.arange(1000))
