@@ -28,6 +28,7 @@ wheel: .venv/.dev
 	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	@build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build/wheel/*.whl
 	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/sresnet info sresnet8 | tail -4
+	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/sresnet info digits-t4 | tail -4
 	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/python -W error -c \
 	  'import torch, sresnet; m = sresnet.create_model("sresnet8", num_steps=2); m(torch.rand(2, 3, 32, 32)).sum().backward()'
 

@@ -61,6 +61,11 @@ def test_train_evaluate_and_predict_a_folder_of_recordings(sessions, tmp_path, c
     assert main(["predict", run, *files]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(re.search(r"\.aedat: (\w+ \d+\.\d %(, )?){3}$", line) for line in lines)
+    pytest.importorskip("matplotlib")
+    assert main(["predict", run, *files, "--out", str(tmp_path / "drawn.svg")]) == 0
+    assert "drawn into" in capsys.readouterr().out
+    drawn = (tmp_path / "drawn.svg").read_text()
+    assert all(word in drawn for word in ("cup.aedat", "cube.aedat", "probability so far"))
 
 
 def test_simulated_recordings_are_called_simulated(tmp_path, capsys):

@@ -28,14 +28,14 @@ def test_probabilities_are_those_of_stopping_there():
 MADE_UP = Prediction(
     title="a-picture-with-a-very-long-name-indeed.png",
     picture=torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8),
-    class_names=("cat", "dog", "ship"),
-    by_step=((0.5, 0.25, 0.25), (0.2, 0.7, 0.1)),
+    class_names=("cat", "dog", "ship", "never"),
+    by_step=((0.5, 0.25, 0.25, 0.0), (0.2, 0.7, 0.1, 0.0)),
 )
 
 
 def test_best_classes_are_those_of_the_last_step():
     assert MADE_UP.best(2) == [("dog", 1), ("cat", 0)]
-    assert len(MADE_UP.best(9)) == 3
+    assert len(MADE_UP.best(9)) == 4
 
 
 def test_figure(tmp_path):

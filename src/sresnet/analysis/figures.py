@@ -288,7 +288,7 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
 def predictions(found: Sequence[Prediction], classes: int = 5) -> "Figure":
     """What was classified and, beside it, the probabilities of the likeliest classes after every step; a row for each.
 
-    Event frames are shown summed over time, ON less OFF events.
+    Classes that never come to 1 % are left out. Event frames are shown summed over time, ON less OFF events.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -301,6 +301,8 @@ def predictions(found: Sequence[Prediction], classes: int = 5) -> "Figure":
         steps = len(each.by_step)
         for index, (name, column) in enumerate(each.best(classes)):
             values = [100 * step[column] for step in each.by_step]
+            if index and max(values) < 1:
+                continue
             label = f"{shortened(name)}, {values[-1]:.1f} %"
             curves.plot(range(1, steps + 1), values, label=label, **line_style(index, steps))
         curves.set(ylabel="probability so far (%)", ylim=(-3, 103))
