@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check wheel fuzz bench bench-peers clean
+.PHONY: demo test lint check wheel fuzz bench bench-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits
@@ -47,6 +47,11 @@ bench-peers: constraints.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps spikingjelly==2.0.0 snntorch==1.0.0
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt loguru scipy
 	@.venv-peers/bin/python benchmarks/bench.py
+
+# The next unfinished training of results/campaign.toml: make campaign DATA_DIR=DIR
+CAMPAIGN_MINUTES ?= 90
+campaign: .venv/.dev
+	@$(BIN)/python benchmarks/campaign.py --minutes $(CAMPAIGN_MINUTES) $(DATA_DIR)
 
 clean:
 	rm -rf .venv build dist

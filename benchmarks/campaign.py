@@ -1,0 +1,304 @@
+"""The trainings that are to be done, a slice at a time: make campaign DATA_DIR=DIR [CAMPAIGN_MINUTES=90].
+
+results/campaign.toml lists them. This trains the next unfinished one, and the one after it, until the minutes are over
+or it is told to stop (Ctrl-C, SIGTERM), and stops cleanly at a step; the same command goes on there. Seed 0 of every
+item goes before seed 1. A finished training is written to results/campaign/NAME-seedSEED.json with configuration,
+environment, curve and result, and the tables in results/campaign.md and README.md are made again from these files.
+Commit them before the next slice: a run's revision says whether the tree was changed.
+
+On a CPU, items that are estimated at more than --longest hours are left to other machines.
+
+Hours are computed, not measured, for two AVX2 cores and float32: of the settings that benchmarks/data/ has the speed
+of, the one whose operations per time step are nearest in proportion gives the time of an operation; times operations
+per step, time steps, training images and epochs. Evaluation after the epochs is not counted.
+"""
+
+import argparse
+import json
+import math
+import signal
+import time
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from record_runs import run
+
+from sresnet.config import closest, from_dict, to_dict
+from sresnet.data import DataConfig, Splits, open_data
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+from sresnet.models import ModelConfig, SResNetConfig
+from sresnet.models.summary import summarise
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import RECIPES, command
+
+ROOT = Path(__file__).parents[1]
+SPEEDS = ROOT / "benchmarks" / "data" / "amd-epyc-2-cores-avx2.json"
+SETTINGS = {"A": (38, 16, 10), "B": (38, 32, 10), "C": (8, 16, 50), "D": (20, 16, 4)}
+"""Depth, filters and time steps of the settings in it, as in bench.py."""
+CIFAR_IMAGES = 50_000
+BEGIN, END = "<!-- made by benchmarks/campaign.py -->", "<!-- end of what it made -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A training, once per seed."""
+
+    name: str
+    purpose: str
+    recipe: Recipe
+    """With seed 0."""
+    seeds: tuple[int, ...]
+    hours: float
+    """Estimated for one seed, see the top of this file."""
+
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe with a seed."""
+        return replace(self.recipe, seed=seed)
+
+
+def read_items(path: Path) -> list[Item]:
+    """The items of a campaign.
+
+    Raises:
+        UserError: a file that is no such list, an unknown recipe or field, or two items of one name.
+    """
+    try:
+        listed = tomllib.loads(path.read_text())["item"]
+        items = [read_item(values) for values in listed]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no list of items ({type(error).__name__}: {error})") from None
+    names = [item.name for item in items]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path} has two items called {name!r}: give each a name of its own")
+    return items
+
+
+def read_item(values: dict[str, Any]) -> Item:
+    """One table of the file; errors as `read_items`."""
+    values = dict(values)
+    name = values.pop("recipe")
+    if name not in RECIPES:
+        raise UserError(f"recipe {name!r} is unknown: {closest(name, list(RECIPES))}")
+    recipe = to_dict(RECIPES[name][1])
+    for field, value in values.pop("overrides", {}).items():
+        *parts, last = field.split(".")
+        inner = recipe
+        for part in parts:
+            inner = inner[part]
+        inner[last] = value
+    item = Item(
+        name=values.pop("name"),
+        purpose=values.pop("for"),
+        recipe=from_dict(Recipe, recipe),
+        seeds=tuple(values.pop("seeds")),
+        hours=values.pop("hours"),
+    )
+    if values:
+        raise UserError(f"item {item.name!r} has no field {next(iter(values))!r}: name, for, recipe, overrides, seeds")
+    return item
+
+
+# Hours
+
+
+def operations(model: ModelConfig) -> int:
+    """Multiply-accumulates and additions of one time step of one 32x32 image, all neurons firing."""
+    return sum(layer.multiply_accumulates + layer.spike_additions for layer in summarise(model).layers)
+
+
+def estimated_hours(recipe: Recipe) -> float:
+    """Hours of training, two significant digits; see the top of this file."""
+    times = json.loads(SPEEDS.read_text())["times"]
+    wanted = operations(recipe.model)
+    costs = {}  # how far a setting is -> seconds per operation
+    for name, (depth, filters, steps) in SETTINGS.items():
+        theirs = operations(SResNetConfig(depth=depth, base_filters=filters, num_steps=steps))
+        speed = times[f"{name} training fp32"]["contenders"]["fastest"]["images/s"]["median"]
+        costs[abs(math.log(wanted / theirs))] = 1 / (speed * steps * theirs)
+    assert isinstance(recipe.data, DataConfig)
+    images = CIFAR_IMAGES * (1 - recipe.data.validation) * recipe.train.epochs
+    hours = images * recipe.model.num_steps * wanted * costs[min(costs)] / 3600
+    return float(f"{hours:.2g}")
+
+
+# Results
+
+
+def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
+    """Seed -> what was recorded of the finished training.
+
+    Raises:
+        UserError: a record of another configuration than the item's.
+    """
+    found = {}
+    for seed in item.seeds:
+        path = folder / f"{item.name}-seed{seed}.json"
+        if path.exists():
+            row = json.loads(path.read_text())
+            if row["config"] != json.loads(json.dumps(to_dict(item.seeded(seed)))):
+                raise UserError(
+                    f"{path} is of another configuration than {item.name}: give the changed item a new name"
+                )
+            found[seed] = row
+    return found
+
+
+def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item, int] | None:
+    """The item and seed to train next: the lowest seed that is open, of the first item; None: nothing is left."""
+    open_ones = [
+        (seed, number)
+        for number, item in enumerate(items)
+        if item.hours <= longest
+        for seed in item.seeds
+        if seed not in results_of(item, folder)
+    ]
+    return (items[min(open_ones)[1]], min(open_ones)[0]) if open_ones else None
+
+
+def table(items: list[Item], folder: Path) -> list[str]:
+    """The table of results."""
+    lines = [
+        "| what for | command | hours a run, estimated | finished | test accuracy, % |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for item in items:
+        rows = results_of(item, folder)
+        top1 = [row["result"]["test_top1"] for row in rows.values()]
+        shown = f"{mean(top1):.2f}" + (f" ± {stdev(top1):.2f}" if len(top1) > 1 else "") if top1 else ""
+        counts = f"{len(rows)} of {len(item.seeds)}"
+        lines.append(f"| {item.purpose} | `{command(item.recipe)}` | {item.hours:g} | {counts} | {shown} |")
+    return lines
+
+
+def page(items: list[Item], folder: Path) -> list[str]:
+    """The lines of results/campaign.md."""
+    lines = [
+        "# The campaign",
+        "",
+        "Made by `python benchmarks/campaign.py` from `campaign.toml`, which lists the trainings, and `campaign/`,",
+        "which has configuration, environment, curve and result of each that is finished. `make campaign DATA_DIR=DIR` runs the",
+        "next one. Hours are computed from a measured speed ([benchmarks/data](../benchmarks/data)) for two AVX2",
+        "cores and float32, as the script says; nothing is claimed of trainings that are not finished. Test images are",
+        "read once, after the last epoch. Mean and standard deviation where several seeds are finished.",
+        "",
+        *table(items, folder),
+    ]
+    curves = []
+    for item in items:
+        for seed, row in results_of(item, folder).items():
+            values = [line.get("validation_top1") for line in row["metrics"]]
+            if None not in values:
+                curve = " ".join(f"{value:.1f}" for value in values)
+                curves.append(f"| {item.name} | {seed} | {curve} |")
+    if curves:
+        lines += [
+            "",
+            "Accuracy on held-out training images after each epoch, %:",
+            "",
+            "| item | seed | by epoch |",
+            "| --- | --- | --- |",
+            *curves,
+        ]
+    return lines
+
+
+def with_table(readme: str, lines: list[str]) -> str:
+    """README.md with the lines between its two markers.
+
+    Raises:
+        UserError: it has not both, once each.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise UserError(f"README.md needs {BEGIN} and {END}, once each")
+    before, _, rest = readme.partition(BEGIN)
+    return "\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{rest.partition(END)[2]}"])
+
+
+def write_tables(items: list[Item], root: Path = ROOT) -> None:
+    """results/campaign.md and the table in README.md, from what is recorded."""
+    folder = root / "results" / "campaign"
+    write_whole(root / "results" / "campaign.md", ("\n".join(page(items, folder)) + "\n").encode())
+    readme = root / "README.md"
+    write_whole(readme, with_table(readme.read_text(), table(items, folder)).encode())
+
+
+# Running
+
+
+def go(items: list[Item], data_dir: str, runs: Path, folder: Path, *, minutes: float, longest: float) -> int:
+    """Train one item after the other until the time is over; returns how many were finished."""
+    end = time.monotonic() + 60 * minutes
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        return bool(asked) or time.monotonic() >= end
+
+    before = {
+        number: signal.signal(number, lambda received, frame: asked.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    done = 0
+    try:
+        while (chosen := next_training(items, folder, longest)) and (done == 0 or not should_stop()):
+            item, seed = chosen
+            row = run(item.name, item.seeded(seed), images_for(item.seeded(seed), data_dir), runs, should_stop)
+            if not row["result"]:
+                print(f"{item.name}, seed {seed}: stopped; the same command goes on")
+                break
+            content = json.dumps(row, indent=1) + "\n"
+            write_whole(folder / f"{item.name}-seed{seed}.json", content.encode())
+            print(f"{item.name}, seed {seed}: test accuracy {row['result']['test_top1']:.2f} %")
+            done += 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return done
+
+
+def images_for(recipe: Recipe, data_dir: str) -> Splits:
+    """The data of a recipe.
+
+    Raises:
+        UserError: no folder to read them from, or as `open_data`.
+    """
+    if not data_dir and recipe.data.name != "digits":
+        raise UserError(f"{recipe.data.name} is read from a folder of yours: make campaign DATA_DIR=DIR")
+    return open_data(recipe.data, data_dir, seed=recipe.seed)
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir", nargs="?", default="", help="folder of CIFAR-10 and CIFAR-100")
+    parser.add_argument("--minutes", type=float, default=90.0, help="stop after so long")
+    parser.add_argument("--longest", type=float, default=24.0, help="hours; longer items are left out on a CPU")
+    parser.add_argument("--runs", type=Path, default=Path("runs/campaign"))
+    parser.add_argument("--tables", action="store_true", help="train nothing, write the tables")
+    parser.add_argument("--hours", action="store_true", help="train nothing, print the estimated hours")
+    options = parser.parse_args()
+    folder = ROOT / "results" / "campaign"
+    try:
+        items = read_items(ROOT / "results" / "campaign.toml")
+        if options.hours:
+            for item in items:
+                print(f"{item.name:24} {estimated_hours(item.recipe):g}")
+            return
+        if not options.tables:
+            longest = math.inf if torch.cuda.is_available() else options.longest
+            if next_training(items, folder, longest) is None:
+                print("nothing is left to do" + ("" if longest == math.inf else f" in {longest:g} hours on a CPU"))
+            go(items, options.data_dir, options.runs, folder, minutes=options.minutes, longest=longest)
+        write_tables(items)
+    except UserError as error:
+        raise SystemExit(f"campaign: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

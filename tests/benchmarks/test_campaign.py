@@ -1,0 +1,168 @@
+"""The list of trainings, and the tables made from what is finished."""
+
+import json
+import re
+import signal
+
+import pytest
+import torch
+
+from sresnet import UserError
+from sresnet.config import to_dict
+from sresnet.models import SResNetConfig
+from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.recipes import RECIPES
+from tests.benchmarks.scripts import script
+
+campaign = script("campaign")
+RESULTS = campaign.ROOT / "results"
+ITEMS = campaign.read_items(RESULTS / "campaign.toml")
+
+TINY = """
+[[item]]
+name = "first"
+for = "a try"
+recipe = "digits"
+seeds = [0, 1]
+hours = 0.1
+overrides = { "model.base_filters" = 2, "model.num_steps" = 2, "train.epochs" = 1, "data.validation" = 0.1 }
+
+[[item]]
+name = "second"
+for = "another"
+recipe = "digits"
+seeds = [0]
+hours = 0.1
+overrides = { "model.base_filters" = 3, "model.num_steps" = 2, "train.epochs" = 1 }
+
+[[item]]
+name = "long"
+for = "too long"
+recipe = "digits"
+seeds = [0]
+hours = 100
+"""
+
+
+@pytest.fixture
+def items(tmp_path):
+    (tmp_path / "campaign.toml").write_text(TINY)
+    return campaign.read_items(tmp_path / "campaign.toml")
+
+
+def test_tables_are_up_to_date():
+    assert (RESULTS / "campaign.md").read_text().splitlines() == campaign.page(ITEMS, RESULTS / "campaign")
+    readme = (campaign.ROOT / "README.md").read_text()
+    assert campaign.with_table(readme, campaign.table(ITEMS, RESULTS / "campaign")) == readme
+
+
+def test_hours_are_those_computed():
+    for item in ITEMS:
+        assert item.hours == campaign.estimated_hours(item.recipe), item.name
+    said = {name: re.search(r"estimated ([\d.]+) h on two AVX2 cores", line) for name, (line, _) in RECIPES.items()}
+    fast = {name: float(match[1]) for name, match in said.items() if match}
+    assert set(fast) == {"fast-cifar10", "fast-cifar10-small", "fast-cifar10-wide", "fast-cifar100"}
+    for name, hours in fast.items():
+        assert hours == campaign.estimated_hours(RECIPES[name][1]), name
+
+
+def test_hours_of_a_setting_that_was_measured():
+    speeds = json.loads(campaign.SPEEDS.read_text())["times"]
+    images_per_second = speeds["D training fp32"]["contenders"]["fastest"]["images/s"]["median"]
+    recipe = Recipe(model=SResNetConfig(depth=20, num_steps=4), train=TrainConfig(epochs=3))
+    assert campaign.estimated_hours(recipe) == pytest.approx(3 * 50000 / images_per_second / 3600, rel=0.05)
+    longer = Recipe(model=SResNetConfig(depth=20, num_steps=8), train=TrainConfig(epochs=30))
+    assert campaign.estimated_hours(longer) == pytest.approx(20 * campaign.estimated_hours(recipe), rel=0.1)
+
+
+def test_it_holds_what_no_small_machine_can_finish():
+    wanted = {
+        ("cifar10", 16, "s2s"),
+        ("cifar100", 16, "s2s"),
+        ("cifar10", 32, "s2s"),
+        ("cifar10", 32, "s2m"),
+        ("cifar10", 32, "v2v"),
+        ("cifar100", 32, "s2s"),
+    }
+    found = {
+        (item.recipe.data.name, item.recipe.model.base_filters, item.recipe.model.connection)
+        for item in ITEMS
+        if (item.recipe.model.depth, item.recipe.model.num_steps) == (38, 50)
+    }
+    assert found == wanted
+
+
+def test_slices_of_a_campaign(items, tmp_path, capsys):
+    torch.set_num_threads(1)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    folder = tmp_path / "results" / "campaign"
+
+    def go(minutes, longest=24.0):
+        return campaign.go(items, "", tmp_path / "runs", folder, minutes=minutes, longest=longest)
+
+    assert go(0) == 0
+    assert "first, seed 0: stopped; the same command goes on" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "first" / "0" / "checkpoint.safetensors").exists()
+    assert list(folder.iterdir()) == []
+    assert go(10) == 3
+    said = capsys.readouterr().out
+    order = [said.index(f"{name}: test accuracy") for name in ("first, seed 0", "second, seed 0", "first, seed 1")]
+    assert order == sorted(order)
+    assert {path.name for path in folder.iterdir()} == {"first-seed0.json", "first-seed1.json", "second-seed0.json"}
+    assert campaign.next_training(items, folder, 24.0) is None
+    assert campaign.next_training(items, folder, 200.0)[0].name == "long"
+    assert go(10) == 0
+    row = json.loads((folder / "first-seed1.json").read_text())
+    assert row["config"] == json.loads(json.dumps(to_dict(items[0].seeded(1))))
+    assert row["result"]["test_images"] == 359
+    assert "data_dir" not in row["environment"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+    (tmp_path / "README.md").write_text(f"before\n{campaign.BEGIN}\nold\n{campaign.END}\nafter\n")
+    campaign.write_tables(items, tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert "old" not in readme
+    top1 = [json.loads((folder / f"first-seed{seed}.json").read_text())["result"]["test_top1"] for seed in (0, 1)]
+    deviation = abs(top1[0] - top1[1]) / 2**0.5
+    command = "sresnet train digits --model.num-steps 2 --model.base-filters 2 --data.validation 0.1 --train.epochs 1"
+    assert f"| a try | `{command}` | 0.1 | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |" in readme
+    page = (tmp_path / "results" / "campaign.md").read_text()
+    held_out = row["metrics"][0]["validation_top1"]
+    assert f"| first | 1 | {held_out:.1f} |" in page
+    assert "| second | 0 |" not in page  # it held nothing out
+    campaign.write_tables(items, tmp_path)
+    assert (tmp_path / "README.md").read_text() == readme
+
+
+def test_a_record_of_another_configuration_is_refused(items, tmp_path):
+    (tmp_path / "first-seed0.json").write_text(json.dumps({"config": {}, "result": {"test_top1": 99.0}}))
+    with pytest.raises(UserError, match="is of another configuration than first: give the changed item a new name"):
+        campaign.table(items, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('recipe = "digits"', 'recipe = "digit"', "recipe 'digit' is unknown: did you mean 'digits'"),
+        ('"model.num_steps"', '"model.num_stepz"', "num_stepz"),
+        ('name = "second"', 'name = "first"', "two items called 'first'"),
+        ("hours = 0.1", "hours = 0.1\nhuors = 1", "has no field 'huors'"),
+        ('for = "a try"', "", "is no list of items"),
+        ("[[item]]", "[[itme]]", "is no list of items"),
+        ('for = "a try"', "for = ", "is no list of items"),
+    ],
+)
+def test_mistakes_in_the_list(old, new, words, tmp_path):
+    text = TINY.replace(old, new) if old == "[[item]]" else TINY.replace(old, new, 1)
+    (tmp_path / "campaign.toml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        campaign.read_items(tmp_path / "campaign.toml")
+
+
+def test_no_folder_and_no_markers(tmp_path):
+    with pytest.raises(UserError, match="make campaign DATA_DIR=DIR"):
+        campaign.images_for(ITEMS[0].recipe, "")
+    with pytest.raises(UserError, match="README.md needs"):
+        campaign.with_table("no markers", [])
