@@ -181,11 +181,12 @@ def page(items: list[Item], folder: Path) -> list[str]:
     lines = [
         "# The campaign",
         "",
-        "Made by `python benchmarks/campaign.py` from `campaign.toml`, which lists the trainings, and `campaign/`,",
-        "which has configuration, environment, curve and result of each that is finished. `make campaign",
-        "DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed ([benchmarks/data](../benchmarks/data)) for",
-        "two AVX2 cores and float32, as the script says; nothing is claimed of trainings that are not finished. Test images are",
-        "read once, after the last epoch. Mean and standard deviation where several seeds are finished.",
+        "Made by `python benchmarks/campaign.py` from `campaign.toml`, which lists the trainings, and",
+        "`campaign/`, which has configuration, environment, curve and result of each that is finished. `make",
+        "campaign DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed",
+        "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; nothing is",
+        "claimed of trainings that are not finished. Test images are read once, after the last epoch. Mean and",
+        "standard deviation where several seeds are finished.",
         "",
         *table(items, folder),
     ]
