@@ -14,7 +14,7 @@ from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import load_folder
 from sresnet.data.images import ImageSet
 from sresnet.data.samples import Samples, Splits
-from sresnet.data.split import stratified_split
+from sresnet.data.split import some_of_each_class, stratified_split
 from sresnet.errors import UserError
 
 __all__ = [
@@ -77,6 +77,8 @@ class DataConfig:
     """normalised: to mean 0 and deviation 1 per channel; intensity: in [0, 1], what the poisson encoder needs."""
     image_size: int = 32
     """Side to which the pictures of a folder are brought."""
+    train_images: int = added_later(0)
+    """Use only so many of the training images, each class alike, always the same ones; 0: all."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -86,6 +88,8 @@ class DataConfig:
             raise UserError(f"erase {self.erase} is outside [0, 1]: it is a probability")
         if self.crop_padding < 0 or self.image_size < 1:
             raise UserError("crop_padding and image_size count pixels: give numbers that are not negative")
+        if self.train_images < 0:
+            raise UserError(f"train_images {self.train_images} is less than 0: it counts images, 0 takes all")
 
 
 AnyData = DataConfig | EventConfig
@@ -135,6 +139,8 @@ def open_data(
         prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch, check=check)
         return event_splits(config, prepared, seed)
     train, test = read(config, data_dir, download)
+    if config.train_images:
+        train = train.subset(some_of_each_class(train.labels, config.train_images))
     if not config.validation:
         return Splits(train=train, validation=None, test=test)
     rest, held_out = stratified_split(train.labels, config.validation, seed)

@@ -34,3 +34,33 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         count = int(len(members) * fraction + 0.5)
         held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+
+
+def some_of_each_class(labels: Tensor, count: int) -> Tensor:
+    """Choose `count` images, of every class as many as of the others, or one more.
+
+    The choice depends on nothing but the labels and `count`, so that two trainings with different seeds see the same
+    images.
+
+    Args:
+        labels: class of each image, int64 [N].
+        count: how many, 1 to N. Where a class has too few, the others give more.
+
+    Returns:
+        Indices into `labels`, int64, ascending.
+
+    Raises:
+        UserError: more than there are.
+    """
+    if not 0 < count <= len(labels):
+        raise UserError(f"{count:,} images cannot be chosen from {len(labels):,}: give 1 to {len(labels):,}")
+    generator = torch.Generator().manual_seed(0)
+    labels = labels.cpu()
+    shuffled = torch.randperm(len(labels), generator=generator)
+    # Place of each image among those of its class; the first places of all classes are taken first.
+    place = torch.empty_like(labels)
+    for label in torch.unique(labels).tolist():
+        members = shuffled[labels[shuffled] == label]
+        place[members] = torch.arange(len(members))
+    ranked = shuffled[place[shuffled].argsort(stable=True)]
+    return ranked[:count].sort().values

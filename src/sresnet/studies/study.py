@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sresnet.config import to_dict
+from sresnet.models import build
+from sresnet.models.network import num_parameters
 from sresnet.train.recipe import Recipe
 
-Quantity = Literal["last-epoch", "best-test-epoch", "leak", "parameters"]
-"""last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF learned, or what a
-search found; parameters: trainable numbers, which need no training."""
+Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-leak", "parameters"]
+"""last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF learned; best-leak:
+the leak of the candidate with the best validation accuracy; parameters: trainable numbers, which need no training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,10 @@ class Training:
             training = training.start
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
+    def chain(self) -> "tuple[Training, ...]":
+        """What has to be trained for it, in that order: what it starts from, and itself."""
+        return (*(self.start.chain() if self.start else ()), self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -50,12 +56,22 @@ class Cell:
     """What is trained for it."""
     paper: float | None
     """What the paper reports; None for rows of ours."""
+    target: float | None = None
+    """Where the paper reports two numbers for one network: the one that a run at its scale should reach."""
     quantity: Quantity = "last-epoch"
     """What is read off."""
     num_steps: int | None = None
     """Time steps at inference where they are fewer than in training (Tables 16, 17)."""
+    candidates: tuple[Training, ...] = ()
+    """For best-leak: what is trained to choose from, `training` among them."""
     note: str = ""
     """What a reader of this number must know: a contradiction in the paper, a choice, simulated data."""
+
+    def trainings(self) -> tuple[Training, ...]:
+        """What has to be trained for it."""
+        if self.quantity == "parameters":
+            return ()
+        return self.candidates or (self.training,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +92,11 @@ class Study:
     def trainings(self) -> tuple[Training, ...]:
         """Each different training once, for every seed, whatever it starts from before it; in an order to run them."""
         found: dict[str, Training] = {}
-
-        def add(training: Training) -> None:
-            if training.start:
-                add(training.start)
-            found.setdefault(training.key(), training)
-
         for seed in range(self.seeds):
             for cell in self.cells:
-                if cell.quantity != "parameters":
-                    add(cell.training.with_seed(seed))
+                for training in cell.trainings():
+                    for each in training.with_seed(seed).chain():
+                        found.setdefault(each.key(), each)
         return tuple(found.values())
 
 
@@ -97,23 +108,45 @@ def values(cell: Cell, seeds: int, results: Mapping[str, "Result"]) -> list[floa
         seeds: how many seeds there should be.
         results: key of a training -> its result, as `studies.results.read` gives them.
     """
+    if cell.quantity == "parameters":
+        return [float(num_parameters(build(cell.training.recipe.model)))]
     found = []
     for seed in range(seeds):
-        result = results.get(cell.training.with_seed(seed).key())
-        value = result.value(cell.quantity, cell.num_steps) if result else None
+        value = best_leak(cell, seed, results) if cell.quantity == "best-leak" else measured(cell, seed, results)
         if value is not None:
             found.append(value)
     return found
 
 
+def measured(cell: Cell, seed: int, results: Mapping[str, "Result"]) -> float | None:
+    """What the training of one seed gave, or None where it was not run."""
+    result = results.get(cell.training.with_seed(seed).key())
+    return result.value(cell.quantity, cell.num_steps) if result else None
+
+
+def best_leak(cell: Cell, seed: int, results: Mapping[str, "Result"]) -> float | None:
+    """The leak of the candidate that is best on held-out training images; None unless all were run.
+
+    Of equally good ones the first.
+    """
+    scored = []
+    for candidate in cell.candidates:
+        result = results.get(candidate.with_seed(seed).key())
+        score = result.result.get("validation_top1") if result else None
+        if not isinstance(score, int | float):
+            return None
+        scored.append((float(score), candidate.recipe.model.leak))
+    return max(scored, key=lambda pair: pair[0])[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What is kept of a finished training, in results/studies/SCALE.json."""
+    """What is kept of a finished training, in the file KEY.json of a folder of results."""
 
     key: str
     """Of the training."""
     config: dict[str, object]
-    """The whole recipe."""
+    """The whole recipe; what it started from by its key, as `pretrained`."""
     environment: dict[str, object]
     """Versions, revision, machine."""
     metrics: Sequence[dict[str, object]]
@@ -125,7 +158,8 @@ class Result:
     best_by_steps: tuple[float, ...] = ()
     """The same of the best test epoch's weights, where that protocol is used."""
     activity: dict[str, object] | None = None
-    """Per layer: name, shape, active by step, gamma by step, spikes; and spikes and operations per image in all."""
+    """What `studies.run.activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
+    and operations per image in all."""
 
     def value(self, quantity: Quantity, num_steps: int | None = None) -> float | None:
         """The number meant, or None where it was not measured."""

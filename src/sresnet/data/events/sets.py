@@ -11,13 +11,14 @@ from typing import ClassVar, Literal
 
 import torch
 
-from sresnet.config import check_types
+from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate
+from sresnet.data.split import some_of_each_class
 from sresnet.errors import UserError
 
 EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
@@ -83,6 +84,10 @@ class EventConfig:
     """Probability that a square of a training clip is emptied."""
     simulation: DVSConfig = field(default_factory=DVSConfig)
     """The simulated camera, for digits-dvs and cifar10-dvs-sim."""
+    train_images: int = added_later(0)
+    """Simulate recordings of only so many training images, each class alike; 0: of all."""
+    test_images: int = added_later(0)
+    """Likewise of the test images."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -97,6 +102,10 @@ class EventConfig:
             raise UserError(f"shift {self.shift} is less than 0: it counts pixels")
         if not 0 <= self.window_seconds < 1e6:
             raise UserError(f"window_seconds {self.window_seconds} is no length of time: try 0.5, or 0 for no windows")
+        for name in ("train_images", "test_images"):
+            count = getattr(self, name)
+            if count < 0 or (count and self.name not in SIMULATED):
+                raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
         if self.test_group and self.split != "by-group":
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
 
@@ -387,16 +396,20 @@ def simulated(config: EventConfig, data_dir: str) -> Listing:
         train, test = load_cifar("cifar10", data_dir)
     else:
         raise UserError("cifar10-dvs-sim is made of CIFAR-10: add --data-dir DIR, the folder that holds it")
+    chosen_train, chosen_test = (
+        some_of_each_class(images.labels, count) if count else torch.arange(len(images))
+        for images, count in ((train, config.train_images), (test, config.test_images))
+    )
     images = torch.cat([train.images, test.images])
     labels = torch.cat([train.labels, test.labels]).tolist()
     sources = tuple(
         Source(
             name=f"image {index}",
-            class_name=train.class_names[label],
+            class_name=train.class_names[labels[index]],
             group="train" if index < len(train) else "test",
             image=index,
         )
-        for index, label in enumerate(labels)
+        for index in [*chosen_train.tolist(), *(len(train) + chosen_test).tolist()]
     )
 
     def read(source: Source) -> tuple[Recording, str]:

@@ -1,0 +1,196 @@
+"""A study at another size: the same comparison with shallower networks, fewer steps, images and epochs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from sresnet.config import closest
+from sresnet.data import AnyData, DataConfig, EventConfig
+from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.simulate import DVSConfig
+from sresnet.errors import UserError
+from sresnet.models import ModelConfig, SResNetConfig
+from sresnet.studies.study import Cell, Study, Training
+from sresnet.train.recipe import Recipe
+
+ScaleName = Literal["paper", "small", "tiny"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What a scale changes. Leaks, norms, connections, encoders, boosting and augmentation of images stay."""
+
+    about: str
+    """For people, one or two sentences."""
+    filters: int
+    """Base filters are divided by this."""
+    vgg: Mapping[str, Any]
+    """Fields of a VGG11."""
+    stem: Literal["c3", "c3s2"]
+    """Stem for images; c3s2 halves the side of all feature maps."""
+    epochs: float
+    """Epochs on images are divided by this."""
+    event_epochs: float
+    """Likewise on events, where there are fewer recordings."""
+    batch_size: int
+    """Images per step."""
+    data: DataConfig | None
+    """In the place of both CIFARs; None: themselves."""
+    train_images: int
+    """Training images."""
+    events: EventConfig
+    """In the place of DVS-CIFAR10."""
+    frame: int
+    """The side of event frames is divided by this."""
+    seeds: Mapping[str, int]
+    """Seeds of a study; 1 for those that are not named."""
+
+
+SCALES: dict[str, Scale] = {
+    "small": Scale(
+        about="Depth 20, 38, 44 became 8, 14, 20, filters and image sides were halved (a stem of stride 2), T was "
+        "divided by 10, 70, 100, 200 epochs became 2, 3, 6 over 10,000 training images, always the same, each class "
+        "alike; surrogate height 1, batch of 64, learning rate 0.1 with a warm-up and a cosine. All test images. "
+        "In the place of DVS-CIFAR10: simulated recordings of 4,000 training and 2,000 test images of CIFAR-10, 64x64 "
+        "pixels, 5 epochs.",
+        filters=2,
+        vgg={"width": 0.125, "hidden": 256},
+        stem="c3s2",
+        epochs=35,
+        event_epochs=14,
+        batch_size=64,
+        data=None,
+        train_images=10_000,
+        events=EventConfig(
+            name="cifar10-dvs-sim",
+            split="images",
+            simulation=DVSConfig(size=64, amplitude=4.0, loops=2, duration=200_000),
+            train_images=4_000,
+            test_images=2_000,
+        ),
+        frame=2,
+        seeds={"table2": 3, "table3": 3, "table5": 3, "table15": 3, "table16": 3},
+    ),
+    "tiny": Scale(
+        about="Depth 20, 38, 44 became 8, 14, 20, 16 and 32 filters 2 and 4, T was divided by 10, one epoch over 300 "
+        "of scikit-learn's digits in the place of both CIFARs, which are therefore the same; surrogate height 1, batch "
+        "of 32, learning rate 0.1 with a warm-up and a cosine. In the place of DVS-CIFAR10: simulated recordings of "
+        "120 training and 60 test digits. It shows that a study runs, and nothing about networks.",
+        filters=8,
+        vgg={"width": 0.0625, "hidden": 32},
+        stem="c3",
+        epochs=200,
+        event_epochs=200,
+        batch_size=32,
+        data=DataConfig(name="digits", flip=False, crop_padding=1),
+        train_images=300,
+        events=EventConfig(
+            name="digits-dvs",
+            split="images",
+            simulation=DVSConfig(size=32, amplitude=2.0, loops=1, duration=100_000, samples=12),
+            train_images=120,
+            test_images=60,
+        ),
+        frame=4,
+        seeds={},
+    ),
+}
+
+STEPS = 10
+"""By which time steps are divided."""
+WARMUP_EPOCHS = 0.25
+
+
+def scaled(study: Study, scale: str) -> Study:
+    """The study at a scale: a function of its recipes alone, so that equal trainings stay equal.
+
+    Args:
+        study: at the paper's scale.
+        scale: paper (as it is), small or tiny, see `SCALES`.
+
+    Raises:
+        UserError: no such scale.
+    """
+    if scale == "paper":
+        return study
+    if scale not in SCALES:
+        raise UserError(f"scale {scale!r} is unknown: {closest(scale, list(get_args(ScaleName)))}")
+    how = SCALES[scale]
+    return replace(
+        study,
+        cells=tuple(scaled_cell(cell, how) for cell in study.cells),
+        seeds=how.seeds.get(study.name, 1),
+        note=" ".join(part for part in (study.note, f"Scale {scale}: {how.about}") if part),
+    )
+
+
+def scaled_cell(cell: Cell, how: Scale) -> Cell:
+    """A cell of smaller trainings, with a note where its name no longer says what it is."""
+    steps = fewer(cell.num_steps) if cell.num_steps else None
+    trained_steps = fewer(cell.training.recipe.model.num_steps)
+    notes = [cell.note] if cell.note else []
+    if steps:
+        notes.append(f"here {steps} of {trained_steps} steps")
+    if isinstance(cell.training.recipe.data, EventConfig):
+        notes.append(f"here on SIMULATED recordings ({how.events.name})")
+    return replace(
+        cell,
+        training=scaled_training(cell.training, how),
+        candidates=tuple(scaled_training(candidate, how) for candidate in cell.candidates),
+        num_steps=steps,
+        note="; ".join(notes),
+    )
+
+
+def scaled_training(training: Training, how: Scale) -> Training:
+    """A smaller network, and what it starts from likewise."""
+    start = scaled_training(training.start, how) if training.start else None
+    return Training(recipe=scaled_recipe(training.recipe, how), start=start)
+
+
+def scaled_recipe(recipe: Recipe, how: Scale) -> Recipe:
+    """A smaller recipe of the same kind."""
+    on_events = isinstance(recipe.data, EventConfig)
+    epochs = max(1, round(recipe.train.epochs / (how.event_epochs if on_events else how.epochs)))
+    train = replace(
+        recipe.train,
+        epochs=epochs,
+        batch_size=how.batch_size,
+        learning_rate=0.1,
+        schedule="cosine",
+        warmup_epochs=WARMUP_EPOCHS,
+    )
+    return replace(recipe, model=scaled_model(recipe, how), data=scaled_data(recipe.data, how), train=train)
+
+
+def fewer(num_steps: int) -> int:
+    """Time steps at a smaller scale: a tenth, at least one."""
+    return max(1, num_steps // STEPS)
+
+
+def scaled_model(recipe: Recipe, how: Scale) -> ModelConfig:
+    """A smaller network for the same kind of data."""
+    model, on_events = recipe.model, isinstance(recipe.data, EventConfig)
+    fields: dict[str, Any] = {"num_steps": fewer(model.num_steps), "surrogate_height": 1.0}
+    if how.data is not None:  # digits: ten classes, grey
+        fields |= {"num_classes": 10, "in_channels": 2 if on_events else 1}
+    if not isinstance(model, SResNetConfig):
+        return replace(model, **fields, **how.vgg)
+    blocks = (model.depth - 2) // 6
+    fields["depth"] = 6 * -(-blocks // 3) + 2  # a third of the blocks, rounded up
+    fields["base_filters"] = max(1, model.base_filters // how.filters)
+    if not on_events:
+        fields["stem"] = how.stem
+    return replace(model, **fields)
+
+
+def scaled_data(data: AnyData, how: Scale) -> AnyData:
+    """Fewer or smaller images, or simulated recordings; what is held out and how pixels are scaled stays."""
+    if isinstance(data, EventConfig):
+        frames = FrameConfig(by=data.frames.by, size=data.frames.size // how.frame)
+        return replace(
+            how.events, frames=frames, validation=data.validation, flip=data.flip, shift=data.shift, cutout=data.cutout
+        )
+    if how.data is not None:
+        data = replace(how.data, validation=data.validation, pixels=data.pixels)
+    return replace(data, train_images=how.train_images)
