@@ -79,7 +79,7 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
     if name.endswith("4") and not importlib.util.find_spec("aedat"):
         pytest.skip("no decoder of AEDAT4")
     rng = random.Random(name)
-    said: list[str] = []
+    refused = 0
     accepted = {"error": 0, "skip": 0}
     tracemalloc.start()
     try:
@@ -89,7 +89,9 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
                 try:
                     recording = parse_recording(raw, name, damaged=damaged)
                 except UserError as error:
-                    said.append(str(error))
+                    refused += 1
+                    assert "\n" not in str(error)
+                    assert "\0" not in str(error)
                 else:
                     accepted[damaged] += 1
                     check(recording)
@@ -101,5 +103,4 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
     # Both happen, or the damage is too slight or too great to test anything; and skipping rescues some.
     assert accepted["error"] >= CASES // 50
     assert accepted["skip"] > accepted["error"]
-    assert len(said) >= CASES // 50
-    assert not [message for message in said if "\n" in message or "\0" in message]
+    assert refused >= CASES // 50
