@@ -79,7 +79,7 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
     if name.endswith("4") and not importlib.util.find_spec("aedat"):
         pytest.skip("no decoder of AEDAT4")
     rng = random.Random(name)
-    refused = 0
+    refused = unclear = 0
     accepted = {"error": 0, "skip": 0}
     tracemalloc.start()
     try:
@@ -90,8 +90,8 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
                     recording = parse_recording(raw, name, damaged=damaged)
                 except UserError as error:
                     refused += 1
-                    assert "\n" not in str(error)
-                    assert "\0" not in str(error)
+                    # Counted, not kept: messages of many cases would be the memory that is measured.
+                    unclear += any(character in str(error) for character in "\n\0")
                 else:
                     accepted[damaged] += 1
                     check(recording)
@@ -100,6 +100,7 @@ def test_fuzz_readers_give_a_recording_or_user_error(name, capfd):
         tracemalloc.stop()
     # What a header claims is not made room for: the files have about 1,000 bytes.
     assert most < 4 << 20
+    assert unclear == 0
     # Both happen, or the damage is too slight or too great to test anything; and skipping rescues some.
     assert accepted["error"] >= CASES // 50
     assert accepted["skip"] > accepted["error"]
