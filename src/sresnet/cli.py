@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import multiprocessing
 import re
 import signal
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -63,11 +65,18 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
 from sresnet.ops.implementation import implementation
+from sresnet.studies.paper import STUDIES
+from sresnet.studies.results import failures, forget_failures
+from sresnet.studies.results import read as read_results
+from sresnet.studies.run import to_train, work
+from sresnet.studies.scale import ScaleName, scaled
+from sresnet.studies.study import Study, values
 from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
-from sresnet.train.display import display
+from sresnet.train.display import display, line_of
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, train
+from sresnet.train.loop import Progress as Stand
 from sresnet.train.recipe import Recipe, TrainConfig, with_compat
 from sresnet.train.recipes import RECIPES
 
@@ -85,6 +94,7 @@ USAGE = """usage: sresnet VERB ...
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
   data prepare NAME   make the frames of event recordings beforehand
+  study NAME...       train what tables and figures of the paper need, and set the numbers beside the paper's
   list                models, recipes, data sets, pretrained networks
 
 RUN may be the name of a pretrained network too.
@@ -1127,6 +1137,194 @@ DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(Place):
+    """Flags of `sresnet study`."""
+
+    scale: ScaleName = "tiny"
+    """paper: the paper's networks and epochs, days on a GPU for each row; small: an hour or so on two cores for a
+    table; tiny: a minute, on digits, to see that it runs."""
+    runs: str = ""
+    """Folder of run folders; by default runs/studies/SCALE."""
+    results: str = ""
+    """Folder of results, small files worth keeping; by default results/studies/SCALE."""
+    events_dir: str = ""
+    """Folder of DVS-CIFAR10, for scale paper."""
+    workers: int = 1
+    """Processes that train beside each other, each on its share of the cores, or on a GPU of its own."""
+    seeds: int = 0
+    """Seeds 0 to seeds - 1 of every row; 0: as many as the scale has."""
+    max_minutes: float = float("inf")
+    """Stop cleanly after this long; the same command goes on."""
+    show: bool = False
+    """Train nothing, show what there is."""
+
+    def folders(self) -> tuple[Path, Path]:
+        """Run folders and results."""
+        runs, kept = self.runs or f"runs/studies/{self.scale}", self.results or f"results/studies/{self.scale}"
+        return Path(runs), Path(kept)
+
+    def place_of(self, data: AnyData) -> Place:
+        """Where a data set is."""
+        return replace(self, data_dir=self.events_dir) if data.name == "dvs-cifar10" else self
+
+
+def study_verb(words: list[str]) -> int:
+    """`sresnet study list`, `sresnet study NAME...`."""
+    if wants_help(words):
+        print("usage: sresnet study list | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]\n")
+        print("NAME: all, or any of those that sresnet study list shows. sresnet study NAME --help explains the flags.")
+        return 0
+    first_word(words, "study", "sresnet study list shows them")
+    at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+    names = list(dict.fromkeys(words[:at]))
+    if names == ["list"]:
+        for study in STUDIES.values():
+            print(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
+        return 0
+    options = parse(
+        StudyOptions(), words[at:], f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
+    )
+    studies = chosen_studies(names, options)
+    if not options.show:
+        stopped = run_studies(studies, options)
+        if stopped:
+            print(f"stopped ({stopped}): run the same command again to go on")
+            return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
+    return show_studies(studies, options.folders()[1])
+
+
+def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
+    """The studies of these names at the scale and with the seeds asked for.
+
+    Raises:
+        UserError: no such study, or fewer than one worker or than no seeds.
+    """
+    for number, least, flag in ((options.workers, 1, "workers"), (options.seeds, 0, "seeds")):
+        if number < least:
+            raise UserError(f"{flag} {number} is less than {least}: leave --{flag} out, or give more")
+    for name in names:
+        if name not in STUDIES and name != "all":
+            raise UserError(f"study {name!r} is unknown: {closest(name, [*STUDIES, 'all'])}")
+    wanted = list(STUDIES) if "all" in names else names
+    studies = [scaled(STUDIES[name], options.scale) for name in wanted]
+    return [replace(study, seeds=options.seeds or study.seeds) for study in studies]
+
+
+def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
+    """Train what they need and is not there yet; returns why it stopped before the end, or ""."""
+    runs, kept = options.folders()
+    left = to_train(studies, runs, kept)
+    if not left:
+        return ""
+    check_data((training.recipe for _, training in left.values()), options)
+    forget_failures(kept, left)
+    print(f"{len(left)} trainings, run folders in {runs}, results in {kept}", flush=True)
+    names = [study.name for study in studies]
+    with stop_asked(options.max_minutes) as asked:
+        if options.workers == 1:
+            study_worker(names, options, None, asked)
+        else:
+            watch_workers(names, options, asked)
+        return asked() if to_train(studies, runs, kept) else ""
+
+
+def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
+    """Open each data set of images once, so that a folder that is missing is said before anything is trained.
+
+    Raises:
+        UserError: as `open_data`.
+    """
+    for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
+        place = options.place_of(recipe.data)
+        if isinstance(recipe.data, DataConfig):
+            place.open(recipe.data, recipe.seed, recipe.model.num_steps)
+        elif name != "digits-dvs" and not place.data_dir:
+            flag = "--events-dir" if name == "dvs-cifar10" else "--data-dir"
+            raise UserError(f"{name} is read from a folder of yours: add {flag} DIR, the folder that holds it")
+
+
+def watch_workers(names: list[str], options: StudyOptions, asked: Callable[[], str]) -> None:
+    """Start processes that train beside each other, and wait for them; when asked to stop, pass it on."""
+    start = multiprocessing.get_context("spawn")
+    workers = [
+        start.Process(target=study_worker, args=(names, options, index), daemon=True)
+        for index in range(options.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    told = False
+    while any(worker.is_alive() for worker in workers):
+        if asked() and not told:
+            for worker in workers:
+                worker.terminate()  # SIGTERM: each stops after its step, with a checkpoint
+            told = True
+        for worker in workers:
+            worker.join(0.2)
+    if any(worker.exitcode not in (0, -signal.SIGTERM) for worker in workers):
+        raise RuntimeError("a worker ended with an error, see above")
+
+
+def study_worker(
+    names: list[str], options: StudyOptions, index: int | None, asked: Callable[[], str] | None = None
+) -> None:
+    """Train what studies need, by itself, or beside other processes as number `index`."""
+    if asked is None:
+        with stop_asked(float("inf")) as asked:
+            return study_worker(names, options, index, asked)
+    studies = chosen_studies(names, options)
+    runs, kept = options.folders()
+    device = options.torch_device()
+    if index is not None and device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", index % torch.cuda.device_count())
+    if index is not None and device.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
+
+    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
+        return options.place_of(data).open(data, seed, num_steps)
+
+    last: dict[str, float] = {}
+
+    def tell(name: str, what: Stand | str) -> None:
+        if isinstance(what, str):
+            print(f"{name}: {what}", flush=True)
+        elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
+            print(f"{name}: {line_of(what)}", flush=True)
+            last[name] = time.monotonic()
+
+    left = to_train(studies, runs, kept)
+    with implementation(options.engine):
+        work(left, runs, kept, open_, device=device, tell=tell, should_stop=lambda: bool(asked()))
+    return None
+
+
+def show_studies(studies: Sequence[Study], kept: Path) -> int:
+    """Print what the studies gave."""
+    found, failed = read_results(kept), failures(kept)
+    for study in studies:
+        print(f"\n{study.name}: {study.title}\n{study.note}" if study.note else f"\n{study.name}: {study.title}")
+        rows = []
+        for cell in study.cells:
+            numbers = values(cell, study.seeds, found)
+            rows.append(
+                [
+                    cell.row,
+                    cell.column,
+                    "" if cell.paper is None else f"{cell.paper:g}",
+                    f"{mean(numbers):.2f}" + (f" ± {stdev(numbers):.2f}" if len(numbers) > 1 else "")
+                    if numbers
+                    else "-",
+                    str(len(numbers)),
+                ]
+            )
+        print_table(("row", "column", "paper", "measured", "seeds"), rows)
+    if failed:
+        print(f"\n{len(failed)} trainings failed:")
+        for key, reason in failed.items():
+            print(f"  {key}: {reason}")
+    return 1 if failed else 0
+
+
 def describe_card(card: Card) -> str:
     """A shipped network in a line."""
     model = describe(from_dict(Recipe, card.recipe).model)
@@ -1160,5 +1358,6 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "import": import_verb,
     "info": info_verb,
     "data": data_verb,
+    "study": study_verb,
     "list": list_verb,
 }

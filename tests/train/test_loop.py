@@ -12,7 +12,8 @@ from sresnet.data import DataConfig, ImageSet, Splits
 from sresnet.files import only_writer
 from sresnet.models import SResNetConfig, build
 from sresnet.train import record
-from sresnet.train.batches import augmented, make_pixels, order
+from sresnet.train.batches import augmented, make_pixels, order, scaling_from_plain
+from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -196,6 +197,9 @@ def test_best_test_epoch_is_reported_under_its_own_name(tmp_path):
     assert outcome.result["best_test_epoch_top1"] == max(epochs)
     assert outcome.result["test_top1"] == epochs[-1]
     assert outcome.result["best_test_epoch"] == 1 + epochs.index(max(epochs))
+    scaling = scaling_from_plain(record.read_json(tmp_path / record.DATA))
+    best = evaluate(sresnet.load(tmp_path / "weights-best-test-epoch.safetensors"), SPLITS.test, scaling)
+    assert best.top1 == max(epochs)
 
 
 def test_released_code_protocol(tmp_path):

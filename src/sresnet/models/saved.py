@@ -16,6 +16,8 @@ from sresnet.models.network import SpikingNetwork
 
 WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
+BEST_WEIGHTS = "weights-best-test-epoch.safetensors"
+"""The same of the epoch that was best on the test images, where the protocol looks at them after every epoch."""
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:

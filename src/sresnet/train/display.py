@@ -59,15 +59,15 @@ def log_lines() -> Callable[[Progress], None]:
     def watch(progress: Progress) -> None:
         nonlocal last
         if progress.metrics or time.monotonic() - last > 30:
-            line = (
-                epoch_line(progress)
-                if progress.metrics
-                else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
-            )
-            print(line, flush=True)
+            print(line_of(progress), flush=True)
             last = time.monotonic()
 
     return watch
+
+
+def line_of(progress: Progress) -> str:
+    """Where a run stands, in a line: after an epoch what came out, within one what matters then."""
+    return epoch_line(progress) if progress.metrics else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
 
 
 def numbers(progress: Progress) -> str:

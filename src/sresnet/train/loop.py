@@ -17,7 +17,7 @@ from sresnet.errors import UserError
 from sresnet.files import only_writer
 from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.saved import WEIGHTS, load_tensors, save_model, tensors_of
+from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.nn import Neuron
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
@@ -243,6 +243,7 @@ class Run:
             metrics["test_top1_of_this_epoch"] = shown
             if shown > position.best_test.get("top1", -1.0):
                 position.best_test = {"top1": shown, "epoch": epoch + 1}
+                save_model(model, self.folder / BEST_WEIGHTS)
         # Rates are looked at on the same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
         metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, few).items()}

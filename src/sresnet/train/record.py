@@ -6,6 +6,7 @@ data.json            class names, and how pixels were scaled
 metrics.jsonl        one line per epoch
 checkpoint.safetensors   to go on from
 weights.safetensors  the trained network, for `sresnet.load`
+weights-best-test-epoch.safetensors   the same of the best test epoch, where the protocol picks one
 result.json          there when the run is finished
 tensorboard/         events, if asked for
 .lock                held by the process that writes

@@ -1,0 +1,279 @@
+"""Trains what studies need, each training once, by any number of processes that share two folders.
+
+There is no coordinator. Every worker goes through the list, takes the first training that is open and that nobody
+holds, and trains it in its run folder, RUNS/KEY. What is finished is written to RESULTS/KEY.json. A worker that is
+stopped or killed leaves a checkpoint, and whoever comes next goes on there. So more workers are more processes with the
+same two folders, on one machine or on several that share a disk.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sresnet.analysis import analyse, batches_of, early_exit, spread
+from sresnet.config import to_dict
+from sresnet.data import AnyData, Samples, Splits
+from sresnet.errors import UserError
+from sresnet.files import only_writer
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
+from sresnet.studies import results
+from sresnet.studies.study import Result, Study, Training
+from sresnet.train import record
+from sresnet.train.batches import Scaling, scaling_from_plain, seed_of
+from sresnet.train.loop import Progress, train
+from sresnet.train.recipe import Recipe
+
+ACTIVITY_IMAGES = 1000
+"""Test images that activity and operations are counted on, evenly spread."""
+PLACES = ("data_dir", "cache_dir")
+"""What environment.json says of the machine's folders, which nobody else has."""
+WAIT_SECONDS = 2.0
+"""Between two looks, where all that is left waits for what another worker trains."""
+
+Open = Callable[[AnyData, int, int], Splits]
+"""(data, seed, num_steps) -> images or clips."""
+
+
+Tell = Callable[[str, Progress | str], None]
+"""(name of the training, how far it is or what has become of it)."""
+
+
+def nothing(name: str, what: Progress | str) -> None:
+    """A `Tell` that keeps quiet."""
+
+
+def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tuple[str, Training]]:
+    """Key -> (name for people, training) of all that is left to do, in an order to do it.
+
+    Studies come in the order given, and within each first seed 0 of all rows. What a network is fine-tuned from is
+    trained again where only its result was kept and not its weights.
+
+    Args:
+        studies: what is wanted.
+        runs: folder of run folders.
+        kept: folder of results.
+    """
+    left: dict[str, tuple[str, Training]] = {}
+    for study in studies:
+        names, trainings = names_of(study), study.trainings()
+        unfinished = [training for training in trainings if not done(training, runs, kept)]
+        starts = {start.key() for training in unfinished for start in training.chain()[:-1]}
+        for training in trainings:
+            key = training.key()
+            if not done(training, runs, kept, weights=key in starts):
+                left.setdefault(key, (names[key], training))
+    return left
+
+
+def names_of(study: Study) -> dict[str, str]:
+    """Key of a training -> table, row, column and seed, of the first cell that looks at it."""
+    names: dict[str, str] = {}
+    for seed in range(study.seeds):
+        for cell in study.cells:
+            name = f"{study.name}, {cell.row}, {cell.column}, seed {seed}"
+            for training in cell.trainings():
+                own = training.with_seed(seed)
+                detail = f" (leak {own.recipe.model.leak:g})" if len(cell.trainings()) > 1 else ""
+                names.setdefault(own.key(), name + detail)
+                for start in own.chain()[:-1]:
+                    names.setdefault(start.key(), f"{name}: what it starts from")
+    return names
+
+
+def work(
+    left: Mapping[str, tuple[str, Training]],
+    runs: Path,
+    kept: Path,
+    open_: Open,
+    *,
+    device: torch.device,
+    tell: Tell = nothing,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 60.0,
+) -> None:
+    """Train what is left until nothing is, or until `should_stop`; a training that fails does not stop the others.
+
+    Args:
+        left: as `to_train` gives it.
+        runs: folder of run folders.
+        kept: folder of results.
+        open_: how data are opened.
+        device: where to train.
+        tell: told what happens.
+        should_stop: asked after every step of training.
+        checkpoint_seconds: as in `train`.
+
+    Raises:
+        UserError: a folder that cannot be written.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    starts = {start.key() for _, training in left.values() for start in training.chain()[:-1]}
+    while not should_stop():
+        failed = results.failures(kept)
+        undone = [
+            (name, training)
+            for key, (name, training) in left.items()
+            if key not in failed and not done(training, runs, kept, weights=key in starts)
+        ]
+        for name, training in undone:
+            lost = next((start.key() for start in training.chain()[:-1] if start.key() in failed), None)
+            if lost:
+                results.write_failure(kept, training.key(), name, f"what it starts from failed: {failed[lost]}")
+                break
+            if ready(training, runs, kept) and attempt(
+                name, training, runs, kept, open_, device, tell, should_stop, checkpoint_seconds
+            ):
+                break
+        else:
+            if all(ready(training, runs, kept) for _, training in undone):
+                return  # nothing is left, or other workers hold it
+            time.sleep(WAIT_SECONDS)
+
+
+def ready(training: Training, runs: Path, kept: Path) -> bool:
+    """Whether what a training starts from is there."""
+    return training.start is None or done(training.start, runs, kept, weights=True)
+
+
+def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> bool:
+    """Whether a training is finished and its result kept; with `weights`, whether its network is there as well."""
+    key = training.key()
+    return results.path_of(kept, key).exists() and (not weights or (runs / key / WEIGHTS).exists())
+
+
+def attempt(
+    name: str,
+    training: Training,
+    runs: Path,
+    kept: Path,
+    open_: Open,
+    device: torch.device,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+    checkpoint_seconds: float,
+) -> bool:
+    """Train one and keep what came out; False where another worker holds it. Arguments as `work`."""
+    key = training.key()
+    with ExitStack() as stack:
+        claim = runs / ".held" / key
+        claim.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(only_writer(claim))
+        except UserError:
+            return False
+        tell(name, f"begins, {key}")
+        try:
+            result = run_one(
+                training,
+                runs,
+                open_,
+                device=device,
+                watch=partial(tell, name),
+                should_stop=should_stop,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+        except Exception as error:
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            results.write_failure(kept, key, name, " ".join(reason.split()))
+            tell(name, f"failed: {reason}")
+            return True
+        if result is None:
+            tell(name, "stopped: the same command goes on")
+            return True
+        if not results.path_of(kept, key).exists():  # trained again for its weights
+            results.write(kept, result)
+        tell(name, f"finished: {result.result['test_top1']:.2f} %")
+    return True
+
+
+def run_one(
+    training: Training,
+    runs: Path,
+    open_: Open,
+    *,
+    device: torch.device,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 60.0,
+) -> Result | None:
+    """Train in `runs`/KEY and look at what came out; None where it was stopped. Arguments and errors as `train`."""
+    key, recipe = training.key(), training.recipe
+    splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
+    placed = replace(recipe, pretrained=str(runs / training.start.key()) if training.start else "")
+    folder = runs / key
+    outcome = train(
+        placed,
+        splits,
+        folder,
+        device=device,
+        watch=watch,
+        should_stop=should_stop,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    if outcome.state == "stopped":
+        return None
+    scaling = scaling_from_plain(record.read_json(folder / record.DATA))
+    environment = record.read_json(folder / record.ENVIRONMENT)
+    model = load(folder).to(device)
+    best = folder / BEST_WEIGHTS
+    reads_best = recipe.train.protocol == "best-test-epoch"
+    return Result(
+        key=key,
+        config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else ""},
+        environment={name: value for name, value in environment.items() if name not in PLACES},
+        metrics=record.read_metrics(folder),
+        result=outcome.result,
+        by_steps=accuracy_by_steps(model, splits.test, scaling, recipe),
+        best_by_steps=accuracy_by_steps(load(best).to(device), splits.test, scaling, recipe) if reads_best else (),
+        activity=activity_of(model, splits.test, scaling, recipe),
+    )
+
+
+def accuracy_by_steps(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> tuple[float, ...]:
+    """Percent of test images classified rightly after 1, 2, ... T steps, from one pass."""
+    device = next(model.parameters()).device
+    batches = batches_of(test, scaling, batch_size=2 * recipe.train.batch_size, device=device)
+    return early_exit(model, batches, seed=seed_of("evaluate", recipe.seed)).top1_by_step
+
+
+def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> dict[str, Any]:
+    """Who fires and what it costs, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
+
+    images, spikes, synaptic_operations, multiply_accumulates (the last three per image); layers: name, shape, active
+    and gamma by step, leak, spikes; gradients: block and norm, in network order.
+    """
+    device = next(model.parameters()).device
+    some = test.subset(spread(len(test), ACTIVITY_IMAGES))
+    found = analyse(
+        model, batches_of(some, scaling, batch_size=50, device=device), seed=seed_of("evaluate", recipe.seed)
+    )
+    return {
+        "images": found.activity.images,
+        "spikes": found.activity.spikes,
+        "synaptic_operations": found.cost.synaptic_operations,
+        "multiply_accumulates": found.cost.multiply_accumulates,
+        "layers": [
+            {
+                "name": layer.name,
+                "shape": list(layer.shape),
+                "active": rounded(layer.active),
+                "gamma": rounded(layer.gamma) if layer.gamma else None,
+                "leak": layer.leak,
+                "spikes": layer.spikes,
+            }
+            for layer in found.activity.layers
+        ],
+        "gradients": [{"block": block.name, "norm": block.norm} for block in found.gradients],
+    }
+
+
+def rounded(numbers: Sequence[float]) -> list[float]:
+    """Six significant digits: enough for a map."""
+    return [float(f"{number:.6g}") for number in numbers]
