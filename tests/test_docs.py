@@ -19,6 +19,7 @@ from sresnet.cli import (
     EvaluateOptions,
     ImportOptions,
     PrepareOptions,
+    StudyOptions,
     TrainOptions,
     parse,
 )
@@ -26,6 +27,7 @@ from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
+from sresnet.studies.paper import STUDIES
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 from tests.golden.reduce import read
@@ -94,6 +96,10 @@ def check_command(line):
             parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
+        case "study":
+            at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+            assert words[:at] == ["list"] or set(words[:at]) <= {*STUDIES, "all"}
+            parse(StudyOptions(), words[at:], line, "")
         case _:
             pytest.fail(f"{line}: teach check_command the verb {verb}")
 

@@ -1319,7 +1319,7 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
             )
         print_table(("row", "column", "paper", "measured", "seeds"), rows)
     if failed:
-        print(f"\n{len(failed)} trainings failed:")
+        print("\nfailed trainings:")
         for key, reason in failed.items():
             print(f"  {key}: {reason}")
     return 1 if failed else 0
