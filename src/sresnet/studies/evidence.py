@@ -1,0 +1,232 @@
+"""Numbers of trained networks with their noise, and whether two of them differ.
+
+Noise. What one training may be off by is the largest of three standard deviations: that of its own seeds, that of all
+trainings with several seeds pooled (those on the same data, if there are any), and for accuracies the binomial one of
+the test images. Divided by the square root of the number of seeds it is the standard error of a network's mean. A
+difference is decided where it exceeds two standard errors of the difference. So a single seed is never taken at its
+word: it borrows the spread of others.
+"""
+
+import functools
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from statistics import fmean, stdev, variance
+from typing import Any, Literal
+
+from sresnet.studies.study import Cell, Result, Study
+
+Verdict = Literal["holds", "fails", "within noise", "not tested at this scale"]
+"""within noise: the difference is smaller than its noise, so that neither is shown."""
+
+STANDARD_ERRORS = 2.0
+"""Of a difference, from which on it counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the results say about something, and the numbers that say it, in one line."""
+
+    verdict: Verdict
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number to read off a result, and how little of it can be noise."""
+
+    read: Callable[[Result, Cell], float | None]
+    """None where it was not measured."""
+    least: Callable[[Result, float], float]
+    """Result and number -> the smallest standard deviation that is believed."""
+    unit: str = ""
+    digits: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A cell of a study, and what the evidence calls it."""
+
+    label: str
+    study: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One number for each seed of a network."""
+
+    label: str
+    values: tuple[float, ...]
+    deviation: float
+    """Standard deviation of one training, see the top of this file."""
+    digits: int = 2
+    unit: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return fmean(self.values)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.deviation / math.sqrt(len(self.values))
+
+    def __str__(self) -> str:
+        return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({seeds(len(self.values))})"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and, where there are several values, their own standard deviation."""
+    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def seeds(number: int) -> str:
+    """A number of seeds, for people."""
+    return f"{number} seed{'s' if number > 1 else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All results of a scale, and the studies that say what they are of."""
+
+    scale: str
+    studies: Mapping[str, Study]
+    """name -> study at that scale."""
+    results: Mapping[str, Result]
+    """Key of a training -> its result."""
+
+    def cell(self, pick: Pick) -> Cell:
+        """The cell meant; KeyError where there is none, which is a fault of the claim."""
+        for cell in self.studies[pick.study].cells:
+            if (cell.row, cell.column) == (pick.row, pick.column):
+                return cell
+        raise KeyError(f"{pick.study} has no cell {pick.row!r}, {pick.column!r}")
+
+    def of(self, pick: Pick) -> list[Result]:
+        """The results of a cell's training, a seed each."""
+        return results_of(self.cell(pick), self.studies[pick.study].seeds, self.results)
+
+    def sample(self, pick: Pick, measure: Measure) -> Sample | None:
+        """A measure of every seed of a cell; None where no seed has it."""
+        cell = self.cell(pick)
+        read = [(result, value) for result in self.of(pick) if (value := measure.read(result, cell)) is not None]
+        if not read:
+            return None
+        values = tuple(value for _, value in read)
+        least = max(measure.least(result, value) for result, value in read)
+        own = stdev(values) if len(values) > 1 else 0.0
+        deviation = max(own, self.pooled(cell, measure, data_of(read[0][0])), least)
+        return Sample(label=pick.label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
+
+    def pooled(self, cell: Cell, measure: Measure, data: str) -> float:
+        """Standard deviation over seeds of all trainings with several, on this data or, failing that, on any; or 0."""
+        found: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
+        for group in self.repeated:
+            values = [value for result in group if (value := measure.read(result, cell)) is not None]
+            if len(values) > 1:
+                found[data_of(group[0]) == data].append((len(values) - 1, variance(values)))
+        groups = found[True] or found[False]
+        freedom = sum(degrees for degrees, _ in groups)
+        return math.sqrt(sum(degrees * each for degrees, each in groups) / freedom) if groups else 0.0
+
+    @functools.cached_property
+    def repeated(self) -> list[list[Result]]:
+        """Results that differ by the seed alone, two or more together."""
+        groups = defaultdict(list)
+        for result in self.results.values():
+            config = {name: value for name, value in result.config.items() if name not in ("seed", "pretrained")}
+            groups[json.dumps([config, bool(result.config.get("pretrained"))], sort_keys=True)].append(result)
+        return [group for group in groups.values() if len(group) > 1]
+
+
+def results_of(cell: Cell, at_least: int, results: Mapping[str, Result]) -> list[Result]:
+    """The results of a cell's training: of seeds 0 to `at_least` - 1, and of those after them that were run too.
+
+    Another study may ask for more seeds of the same training.
+    """
+    found = []
+    for seed in count():
+        result = results.get(cell.training.with_seed(seed).key())
+        if result is not None:
+            found.append(result)
+        elif seed >= at_least:
+            return found
+    raise AssertionError("count() ends nowhere")
+
+
+def data_of(result: Result) -> str:
+    """Name of the data set that a result is of."""
+    data: Any = result.config.get("data", {})
+    return str(data.get("name"))
+
+
+# What is read -------------------------------------------------------------------------------------------------------
+
+
+def images_of(result: Result, part: str) -> int:
+    """Images of the training or test part; of both CIFARs' test part where a result does not say."""
+    split: Any = result.result.get("split", {})
+    return int(split.get(part) or 10_000)
+
+
+def binomial(percent: float, images: int) -> float:
+    """Standard deviation of an accuracy in percent, counted on so many images."""
+    share = min(max(percent / 100, 0.0), 1.0)
+    return 100 * math.sqrt(share * (1 - share) / images)
+
+
+ACCURACY = Measure(
+    read=lambda result, cell: result.value(cell.quantity, cell.num_steps),
+    least=lambda result, value: binomial(value, images_of(result, "test")),
+    unit=" %",
+)
+"""Test accuracy by the cell's protocol."""
+
+
+# What is concluded --------------------------------------------------------------------------------------------------
+
+
+def decided(difference: float, noise: float) -> Verdict:
+    """Whether a difference is positive (holds) or negative (fails), each beyond its noise."""
+    return "holds" if difference > noise else "fails" if difference < -noise else "within noise"
+
+
+def noise_of(a: Sample, b: Sample) -> float:
+    """Of the difference of two means."""
+    return STANDARD_ERRORS * math.hypot(a.error, b.error)
+
+
+def against(a: Sample, b: Sample, difference: float, noise: float) -> str:
+    """Two samples and their difference, for people."""
+    return f"{a} against {b}: {difference:+.{a.digits}f}, noise {noise:.{a.digits}f}"
+
+
+def versus(a: Sample, b: Sample, margin: float = 0.0) -> Finding:
+    """Whether the first is the greater, or less than `margin` smaller."""
+    difference, noise = a.mean - b.mean, noise_of(a, b)
+    return Finding(verdict=decided(difference + margin, noise), evidence=against(a, b, difference, noise))
+
+
+def near(a: Sample, b: Sample, margin: float) -> Finding:
+    """Whether the two differ by less than `margin`, either way."""
+    difference, noise = a.mean - b.mean, noise_of(a, b)
+    return Finding(verdict=decided(margin - abs(difference), noise), evidence=against(a, b, difference, noise))
+
+
+def all_of(findings: Sequence[Finding]) -> Finding:
+    """Several findings that a claim needs together: one that fails is enough, then one that is missing."""
+    order: tuple[Verdict, ...] = ("fails", "not tested at this scale", "within noise", "holds")
+    verdicts = {finding.verdict for finding in findings}
+    verdict = next(each for each in order if each in verdicts)
+    return Finding(verdict=verdict, evidence="; ".join(finding.evidence for finding in findings))
+
+
+def missing(*labels: str) -> Finding:
+    """Nothing to conclude from."""
+    return Finding(verdict="not tested at this scale", evidence=f"not run: {', '.join(labels)}")
