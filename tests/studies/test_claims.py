@@ -7,7 +7,7 @@ import pytest
 
 from sresnet.config import to_dict
 from sresnet.studies.claims import CLAIMS, correlation, evenness, judge, jumps_of
-from sresnet.studies.evidence import ACCURACY, Evidence, Pick, binomial
+from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Pick, Sample, all_of, binomial, near, versus
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
 from tests.studies.made_up import result_of, results_of, studies_at
@@ -158,6 +158,23 @@ class TestNoise:
 
         assert found("s2s-beats-v2v", top1, seeds=1).verdict == "within noise"
         assert found("s2s-beats-v2v", top1, seeds=6).verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("difference", "near_verdict", "versus_verdict"),
+    [(3.0, "fails", "holds"), (-3.0, "fails", "fails"), (0.1, "holds", "holds"), (1.1, "within noise", "holds")],
+)
+def test_a_margin_is_for_both_sides_or_for_one(difference, near_verdict, versus_verdict):
+    a, b = (Sample(label="", values=(value,), deviation=0.1) for value in (50.0 + difference, 50.0))
+    assert near(a, b, 1.0).verdict == near_verdict
+    assert versus(a, b, 1.0).verdict == versus_verdict
+
+
+def test_what_a_claim_needs_together():
+    kinds = ("holds", "within noise", "not tested at this scale", "fails")
+    findings = {verdict: Finding(verdict=verdict, evidence=verdict) for verdict in kinds}
+    for number in range(1, 5):  # each outweighs those before it
+        assert all_of([findings[verdict] for verdict in kinds[:number]]).verdict == kinds[number - 1]
 
 
 def test_the_papers_own_numbers_do_not_refute_the_paper():
