@@ -90,7 +90,7 @@ def result_of(training, top1=50.0):
     )
 
 
-def results_of(studies, top1=lambda training: 50.0, seeds=None):
+def all_results(studies, top1=lambda training: 50.0, seeds=None):
     """Key -> result of every training of these studies, `top1(training)` each."""
     found = {}
     for study in studies:

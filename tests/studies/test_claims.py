@@ -10,7 +10,7 @@ from sresnet.studies.claims import CLAIMS, correlation, evenness, judge, jumps_o
 from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Pick, Sample, all_of, binomial, near, versus
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
-from tests.studies.made_up import result_of, results_of, studies_at
+from tests.studies.made_up import all_results, result_of, studies_at
 
 SMALL = studies_at("small")
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -44,7 +44,7 @@ def test_nothing_is_claimed_of_nothing(scale):
 @pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
 def test_every_claim_finds_what_it_needs_where_all_is_run(scale):
     studies = studies_at(scale)
-    for claim, finding in judge(scale, studies, results_of(studies.values())):
+    for claim, finding in judge(scale, studies, all_results(studies.values())):
         silent = claim.name.startswith("first-on") and scale != "paper"
         assert (finding.verdict == "not tested at this scale") == silent, claim.name
         assert "\n" not in finding.evidence
@@ -53,13 +53,13 @@ def test_every_claim_finds_what_it_needs_where_all_is_run(scale):
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 def test_the_studies_named_are_enough(claim):
     studies = studies_at("paper")
-    results = results_of([studies[name] for name in claim.studies])
+    results = all_results([studies[name] for name in claim.studies])
     finding = claim.check(Evidence(scale="paper", studies=studies, results=results))
     assert finding.verdict != "not tested at this scale", finding.evidence
 
 
 def test_equal_accuracies_decide_nothing_about_which_is_better():
-    verdicts = {claim.name: finding.verdict for claim, finding in judge("small", SMALL, results_of(SMALL.values()))}
+    verdicts = {claim.name: finding.verdict for claim, finding in judge("small", SMALL, all_results(SMALL.values()))}
     for name in ("s2s-beats-v2v", "depth-helps", "wider", "boosting-helps-cifar10", "lif-beats-plif", "events-64"):
         assert verdicts[name] == "within noise", name
     for name in ("v2v-close-to-s2s", "depth-saturates", "near-the-twin"):  # where a point is more than the noise
@@ -110,13 +110,13 @@ def test_one_data_set_is_not_enough():
 
     finding = found("s2s-beats-s2m", top1)
     assert finding.verdict == "within noise"
-    assert "CIFAR-10, 60.00 % (1 seed) against" in finding.evidence
+    assert "(CIFAR-10) 60.00 % (1 seed) against" in finding.evidence
     half = [cell for cell in SMALL["table2"].cells if cell.column == C10]
-    results = results_of([dataclasses.replace(SMALL["table2"], cells=tuple(half))], top1)
+    results = all_results([dataclasses.replace(SMALL["table2"], cells=tuple(half))], top1)
     finding = BY_NAME["s2s-beats-s2m"].check(Evidence(scale="small", studies=SMALL, results=results))
     assert finding.verdict == "not tested at this scale"
     assert "+10.00" in finding.evidence  # what there is is said
-    assert "not run: S-ResNet38 S2S, CIFAR-100, (table2)" in finding.evidence
+    assert "not run: S-ResNet38 S2S (CIFAR-100) of table2" in finding.evidence
 
 
 class TestNoise:
@@ -143,7 +143,7 @@ class TestNoise:
         assert sample.deviation == pytest.approx(0.5)
 
     def test_one_seed_borrows_the_spread_of_others_on_the_same_data(self):
-        others = results_of([SMALL["table2"]], lambda training: 40.0 + 3 * training.recipe.seed)
+        others = all_results([SMALL["table2"]], lambda training: 40.0 + 3 * training.recipe.seed)
         own = self.evidence(50.0).results
         sample = Evidence(scale="small", studies=SMALL, results=others | own).sample(self.PICK, ACCURACY)
         # Three of table2's networks are on CIFAR-100; the one of table5 is among them, with a seed 0 of 50.
@@ -255,7 +255,7 @@ class TestLeaks:
         assert self.found(0.999, unclear).verdict == "holds"
 
     def test_not_without_every_candidate(self):
-        results = results_of([SMALL["table9"]])
+        results = all_results([SMALL["table9"]])
         results.pop(SMALL["table9"].cells[0].candidates[1].key())
         finding = BY_NAME["learned-leak-is-slower"].check(Evidence(scale="small", studies=SMALL, results=results))
         assert finding.verdict == "not tested at this scale"

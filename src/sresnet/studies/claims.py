@@ -96,7 +96,7 @@ def close(*pairs: tuple[Pick, Pick], margin: float) -> Check:
 
 def missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
     """Which of these were not measured."""
-    return missing(*(f"{pick.label} ({pick.study})" for pick, sample in found if sample is None))
+    return missing(*(f"{pick.label} of {pick.study}" for pick, sample in found if sample is None))
 
 
 # Activity, Fig. 3 -----------------------------------------------------------------------------------------------------
@@ -428,17 +428,10 @@ def fewest_parameters(evidence: Evidence) -> Finding:
 # The claims -----------------------------------------------------------------------------------------------------------
 
 
-def on(study: str, column: str, **labels: str) -> dict[str, Pick]:
-    """Cells of one column, by short names: label -> row."""
-    return {
-        name: Pick(
-            label=f"{row}, {column.removesuffix(' Accuracy').removesuffix(' Acc')},",
-            study=study,
-            row=row,
-            column=column,
-        )
-        for name, row in labels.items()
-    }
+def on(study: str, column: str, **rows: str) -> dict[str, Pick]:
+    """Cells of one column, by short names: name -> row."""
+    short = column.removesuffix(" Accuracy").removesuffix(" Acc")
+    return {name: Pick(label=f"{row} ({short})", study=study, row=row, column=column) for name, row in rows.items()}
 
 
 CONNECTIONS = {name: f"S-ResNet38 {name.upper()}" for name in ("s2m", "s2s", "v2v")}

@@ -1,0 +1,355 @@
+"""Results as tables and as a page: numbers beside the paper's, what they say about its claims, and what they cost.
+
+Everything is a function of the results alone, so that the same results always make the same page.
+"""
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from textwrap import wrap
+from typing import Any, get_args
+
+from sresnet.files import write_whole
+from sresnet.studies.claims import judge
+from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
+from sresnet.studies.published import REFERENCES, TABLE_14
+from sresnet.studies.scale import SCALES
+from sresnet.studies.study import Cell, Result, Study, values
+
+HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
+CSV_HEADER = (
+    *("study", "row", "column", "paper", "target", "mean", "standard_deviation", "seeds", "seeds_wanted"),
+    *("difference", "protocol", "num_steps", "values", "failures", "note"),
+)
+PROTOCOLS = {
+    "last-epoch": "last epoch",
+    "best-test-epoch": "best test epoch",
+    "leak": "learned leak",
+    "best-leak": "best leak on held-out images",
+    "parameters": "count",
+}
+"""How a number was read, for people."""
+DIGITS = {"parameters": 0, "leak": 3, "best-leak": 3}
+"""After the decimal point; 2 elsewhere."""
+MARK = "<!-- made by sresnet, scale: {scale} -->"
+"""First line of a page, by which it is known again."""
+
+
+def numbers(cell: Cell, study: Study, results: Mapping[str, Result]) -> list[float]:
+    """The cell's number for each seed that was run, seeds that only another study asks for included."""
+    run = len(results_of(cell, study.seeds, results))
+    return values(cell, max(study.seeds, run), results)
+
+
+def failures_of(cell: Cell, study: Study, failures: Mapping[str, str]) -> list[str]:
+    """Why seeds of a cell failed, what they start from included."""
+    found = []
+    for seed in range(study.seeds):
+        for training in cell.trainings():
+            reasons = [failures[each.key()] for each in training.with_seed(seed).chain() if each.key() in failures]
+            found += [f"seed {seed} failed: {reason}" for reason in reasons[:1]]
+    return list(dict.fromkeys(found))
+
+
+def cells_of(
+    study: Study, results: Mapping[str, Result], failures: Mapping[str, str]
+) -> list[tuple[Cell, list[float], list[str]]]:
+    """Each cell with its numbers and its failures."""
+    return [(cell, numbers(cell, study, results), failures_of(cell, study, failures)) for cell in study.cells]
+
+
+def shown(value: float | None, digits: int) -> str:
+    """A number of the paper, or nothing."""
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def protocol_of(cell: Cell) -> str:
+    """How the cell's number was read."""
+    steps = f", {cell.num_steps} step{'s' if cell.num_steps > 1 else ''}" if cell.num_steps else ""
+    return PROTOCOLS[cell.quantity] + steps
+
+
+def table_markdown(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> str:
+    """A study as a table in Markdown, a line per cell; ends with a line break.
+
+    Args:
+        study: at the scale of the results.
+        results: key of a training -> result.
+        failures: key of a training -> why it failed.
+    """
+    rows = []
+    for cell, found, failed in cells_of(study, results, failures or {}):
+        digits = DIGITS.get(cell.quantity, 2)
+        target = cell.paper if cell.target is None else cell.target
+        if found:
+            measured = f"{found[0]:,.0f}" if cell.quantity == "parameters" else spread(found, digits)
+        else:
+            measured = "failed" if failed else "not run"
+        wanted = study.seeds if cell.trainings() else 0
+        rows.append(
+            (
+                cell.row,
+                cell.column,
+                shown(cell.paper, digits),
+                shown(cell.target, digits),
+                measured,
+                f"{len(found)}" + (f" of {wanted}" if len(found) < wanted else "") if wanted else "",
+                f"{fmean(found) - target:+,.{digits}f}" if found and target is not None else "",
+                protocol_of(cell),
+                "; ".join([*failed, *([cell.note] if cell.note else [])]),
+            )
+        )
+    return markdown(HEADER, rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of a table; a bar or a line break in a cell does not end it."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(
+        f"| {' | '.join(' '.join(each.split()).replace('|', '&#124;') for each in line)} |\n" for line in lines
+    )
+
+
+def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> str:
+    """A study as comma-separated values, a line per cell; arguments as `table_markdown`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for cell, found, failed in cells_of(study, results, failures or {}):
+        target = cell.paper if cell.target is None else cell.target
+        writer.writerow(
+            (
+                study.name,
+                cell.row,
+                cell.column,
+                "" if cell.paper is None else cell.paper,
+                "" if target is None else target,
+                round(fmean(found), 6) if found else "",
+                round(stdev(found), 6) if len(found) > 1 else "",
+                len(found) if cell.trainings() else "",
+                study.seeds if cell.trainings() else "",
+                round(fmean(found) - target, 6) if found and target is not None else "",
+                cell.quantity,
+                cell.num_steps or "",
+                " ".join(map(str, found)),
+                "; ".join(failed),
+                cell.note,
+            )
+        )
+    return text.getvalue()
+
+
+# The page -------------------------------------------------------------------------------------------------------------
+
+
+def page(
+    scale: str,
+    studies: Mapping[str, Study],
+    results: Mapping[str, Result],
+    failures: Mapping[str, str],
+    assets: str = "",
+) -> str:
+    """The page of one scale's results, in Markdown.
+
+    Args:
+        scale: its name.
+        studies: name -> study at that scale, all of them.
+        results: key of a training -> result.
+        failures: key of a training -> why it failed.
+        assets: where tables and figures lie, as seen from the page; ../results/studies/SCALE by default.
+    """
+    assets = assets or f"../results/studies/{scale}"
+    results = dict(sorted(results.items()))
+    parts = [
+        MARK.format(scale=scale),
+        f"# The paper's tables at scale `{scale}`",
+        *opening(scale, studies, results, failures),
+        "## What the paper says, and what these networks say",
+        *claims(scale, studies, results),
+        "## Tables",
+        "Measured: mean and, of several seeds, standard deviation. Target: where the paper has two numbers for one "
+        "network, the one that counts. Difference: measured less target, or less the paper's number. Last epoch: test "
+        "images were read once, after it; best test epoch: the best of all epochs on the test images."
+        + ("" if scale == "paper" else " Rows have the paper's names, whatever the depth and the steps here."),
+    ]
+    for study in studies.values():
+        parts += section(scale, study, results, failures, assets)
+    parts += ["## What it cost", *costs(results), "## Commands", *commands(scale)]
+    return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
+
+
+def folded(text: str) -> str:
+    """Prose in lines of at most 116 characters; headings, comments and pictures stay as they are."""
+    if text.startswith(("#", "<", "![")):
+        return text
+    return "\n".join(wrap(text, 116, break_long_words=False, break_on_hyphens=False))
+
+
+def trainings_of(studies: Mapping[str, Study]) -> set[str]:
+    """Keys of all that these studies want trained."""
+    return {training.key() for study in studies.values() for training in study.trainings()}
+
+
+def opening(
+    scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], failures: Mapping[str, str]
+) -> list[str]:
+    """Which networks these are, and how many of them are there."""
+    wanted = trainings_of(studies)
+    done, failed = len(wanted & results.keys()), len((wanted & failures.keys()) - results.keys())
+    extra = len(results.keys() - wanted)
+    state = (
+        f"{done} of {len(wanted)} trainings are finished"
+        + (f", {failed} failed" if failed else "")
+        + (f"; {extra} more, of other seeds or earlier settings, are kept" if extra else "")
+        + "."
+    )
+    if scale == "paper":
+        return [f"The paper's own networks, data and epochs. {state}"]
+    how = SCALES[scale]
+    return [
+        "**These are not the paper's networks, and their accuracies are not the paper's.** "
+        f"Scale `{scale}`: {how.about}",
+        "Differences to the paper's numbers are therefore large and say nothing. What may be compared is rows with "
+        "each other: whether one is better than another here as it is there. Even that can come out otherwise in "
+        "networks so much smaller and trained so briefly, and neither outcome proves anything about the paper's "
+        "networks.",
+        state,
+    ]
+
+
+def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result]) -> list[str]:
+    """How a verdict comes about, and the table of verdicts."""
+    found = judge(scale, studies, results)
+    count = Counter(finding.verdict for _, finding in found)
+    summary = ", ".join(f"{verdict} {count[verdict]}" for verdict in get_args(Verdict))
+    return [
+        f"Of {len(found)} claims: {summary}.",
+        f"Of two networks, one is better where their means differ by more than {STANDARD_ERRORS:g} standard errors of "
+        "the difference. One training may be off by the largest of three standard deviations: that of its own seeds, "
+        "that of all trainings with several seeds pooled, and that of counting on so many test images; so a single "
+        "seed borrows the spread of others. *Within noise*: the difference is smaller, and nothing is decided. "
+        "*Fails*: the contrary was measured, beyond noise. A claim of several parts holds where all do and fails where "
+        "one does. Among so many claims, one or two are likely to be decided by chance.",
+        markdown(
+            ("claim", "where", "verdict", "evidence"),
+            [(claim.says, claim.where, f"**{finding.verdict}**", finding.evidence) for claim, finding in found],
+        ).rstrip("\n"),
+    ]
+
+
+def section(
+    scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str], assets: str
+) -> list[str]:
+    """A study's heading, note and table."""
+    note = study.note
+    if scale in SCALES:  # said once, at the top
+        note = note.replace(f"Scale {scale}: {SCALES[scale].about}", "").strip()
+    parts = [f"### {heading(study)}", *([note] if note else [])]
+    parts += [
+        table_markdown(study, results, failures).rstrip("\n"),
+        f"[{study.name}.csv]({assets}/tables/{study.name}.csv)",
+    ]
+    return [*parts, *others()] if study.name == "table14" else parts
+
+
+def heading(study: Study) -> str:
+    """Such as: Table 2. Residual connections S2M, S2S and V2V."""
+    number = study.name.removeprefix("table")
+    return f"Table {number}. {study.title}" if number.isdigit() else f"{study.title} (`{study.name}`)"
+
+
+def others() -> list[str]:
+    """Table 14's other rows: published numbers, not measured here."""
+    rows = [
+        (
+            entry.network,
+            entry.method,
+            entry.data,
+            f"{entry.accuracy:.2f}",
+            f"{entry.topology.parameters:,}" if entry.topology else "",
+            entry.topology.checked if entry.topology else "",
+            REFERENCES[entry.reference],
+        )
+        for entry in TABLE_14
+        if entry.reference is not None
+    ]
+    header = ("network", "method", "data", "accuracy as published", "parameters, counted", "counted from", "source")
+    return [
+        "The table's other rows, as the paper quotes them; none of these was run here.",
+        markdown(header, rows).rstrip("\n"),
+    ]
+
+
+def costs(results: Mapping[str, Result]) -> list[str]:
+    """Hours of training by machine and versions, and the revisions of the source."""
+    if not results:
+        return ["Nothing is trained yet."]
+    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    names = ("device", "threads", "python", "torch", "numpy", "sresnet")
+    for result in results.values():
+        groups[tuple(str(result.environment.get(name, "")) for name in names)].append(result)
+    rows = [(*about, str(len(group)), f"{sum(map(hours, group)):.1f}") for about, group in sorted(groups.items())]
+    revisions = Counter(str(result.environment.get("revision", "")) or "unknown" for result in results.values())
+    total = sum(map(hours, results.values()))
+    return [
+        f"{total:.1f} hours of training in all, each training's own time added up, evaluation and looking at the "
+        "trained networks not counted.",
+        markdown(("machine", "threads", "Python", "torch", "numpy", "sresnet", "trainings", "hours"), rows).rstrip(
+            "\n"
+        ),
+        "Revisions of the source: "
+        + ", ".join(f"`{revision}` ({number})" for revision, number in sorted(revisions.items()))
+        + ".",
+    ]
+
+
+def hours(result: Result) -> float:
+    """Spent in the epochs of a training."""
+    seconds: list[Any] = [line.get("seconds", 0.0) for line in result.metrics]
+    return float(sum(seconds)) / 3600
+
+
+def commands(scale: str) -> list[str]:
+    """How to make all this again."""
+    data = "" if scale == "tiny" else " --data-dir DIR" + (" --events-dir DIR" if scale == "paper" else "")
+    return [
+        f"```console\nsresnet study all --scale {scale}{data}\nsresnet study all --scale {scale} --show\n```",
+        "The first trains what is missing, the second shows the tables and trains nothing. "
+        "[Studies](studies.md) has more.",
+    ]
+
+
+def write_page(
+    scale: str,
+    studies: Mapping[str, Study],
+    results: Mapping[str, Result],
+    failures: Mapping[str, str],
+    path: Path,
+    assets: Path,
+) -> list[Path]:
+    """Write the page and, beside the results, its tables as CSV.
+
+    Args:
+        scale, studies, results, failures: as `page`.
+        path: the page; its folder is made if need be.
+        assets: folder for `tables/`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    for folder in (path.parent, assets / "tables"):
+        folder.mkdir(parents=True, exist_ok=True)
+    link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
+    contents = {path: page(scale, studies, results, failures, link)}
+    for study in studies.values():
+        contents[assets / "tables" / f"{study.name}.csv"] = table_csv(study, results, failures)
+    for each, text in contents.items():
+        write_whole(each, text.encode())
+    return list(contents)
