@@ -98,7 +98,7 @@ def check_command(line):
             assert len(words) >= 2
         case "study":
             at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
-            assert words[:at] == ["list"] or set(words[:at]) <= {*STUDIES, "all"}
+            assert words[:at] in (["list"], ["page"]) or set(words[:at]) <= {*STUDIES, "all"}
             parse(StudyOptions(), words[at:], line, "")
         case _:
             pytest.fail(f"{line}: teach check_command the verb {verb}")

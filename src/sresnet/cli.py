@@ -65,6 +65,7 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import summarise
 from sresnet.ops.implementation import implementation
+from sresnet.studies.page import write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
@@ -1158,6 +1159,8 @@ class StudyOptions(Place):
     """Stop cleanly after this long; the same command goes on."""
     show: bool = False
     """Train nothing, show what there is."""
+    out: str = "docs/results.md"
+    """Page that `sresnet study page` writes."""
 
     def folders(self) -> tuple[Path, Path]:
         """Run folders and results."""
@@ -1172,8 +1175,9 @@ class StudyOptions(Place):
 def study_verb(words: list[str]) -> int:
     """`sresnet study list`, `sresnet study NAME...`."""
     if wants_help(words):
-        print("usage: sresnet study list | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]\n")
-        print("NAME: all, or any of those that sresnet study list shows. sresnet study NAME --help explains the flags.")
+        print("usage: sresnet study list | page | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]\n")
+        print("NAME: all, or any of those that sresnet study list shows. page: all tables, and what they say of the")
+        print("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
         return 0
     first_word(words, "study", "sresnet study list shows them")
     at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
@@ -1185,6 +1189,8 @@ def study_verb(words: list[str]) -> int:
     options = parse(
         StudyOptions(), words[at:], f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
     )
+    if names == ["page"]:
+        return write_study_page(options)
     studies = chosen_studies(names, options)
     if not options.show:
         stopped = run_studies(studies, options)
@@ -1192,6 +1198,18 @@ def study_verb(words: list[str]) -> int:
             print(f"stopped ({stopped}): run the same command again to go on")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
     return show_studies(studies, options.folders()[1])
+
+
+def write_study_page(options: StudyOptions) -> int:
+    """`sresnet study page`."""
+    _, kept = options.folders()
+    found = read_results(kept)
+    if not found:
+        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
+    studies = {name: scaled(study, options.scale) for name, study in STUDIES.items()}
+    for path in write_page(options.scale, studies, found, failures(kept), Path(options.out), kept):
+        print(path)
+    return 0
 
 
 def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:

@@ -46,6 +46,12 @@ def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
     assert out.endswith(again)
     assert main(["study", *names, "--show"]) == 0
     assert capfd.readouterr().out == again
+    # And a page with all tables.
+    assert main(["study", "page", "--out", "page.md"]) == 0
+    assert capfd.readouterr().out.splitlines()[0] == "page.md"
+    page = (tmp_path / "page.md").read_text()
+    assert all(f"{number:.2f}" in page for number in values(studies[0].cells[0], 1, found))
+    assert (tmp_path / "results/studies/tiny/tables/table5.csv").read_text().startswith("study,row,column,paper")
 
 
 def test_show_of_what_was_not_run(tmp_path, capsys):
@@ -108,6 +114,7 @@ def test_stopped_by_sigterm_it_goes_on(tmp_path, workers):
         (["table2", "--scale", "small"], "cifar10 is read from a folder of yours: add --data-dir DIR"),
         (["table13", "--scale", "small", "--data-dir", "nowhere"], "nowhere"),
         (["table2", "--workers", "0"], "workers 0 is less than 1: leave --workers out, or give more"),
+        (["page"], "results/studies/tiny holds no results of scale tiny: run sresnet study all first"),
         (["table2", "--seeds", "-1"], "seeds -1 is less than 0"),
         (["table2", "--device", "quantum"], "device 'quantum' is not to be had here"),
     ],
