@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint check wheel fuzz bench bench-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz bench bench-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits
@@ -16,6 +16,10 @@ lint: .venv/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The slow tests alone, every study at its smallest scale among them: ten minutes or so.
+test-slow: .venv/.test
+	@$(BIN)/python -m pytest --numprocesses 2 --slow -m slow
 
 check: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --slow
