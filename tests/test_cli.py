@@ -183,7 +183,7 @@ def test_list(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
-    if verb in ("evaluate", "analyse", "import"):
+    if verb in ("evaluate", "analyse", "report", "import"):
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0

@@ -19,6 +19,7 @@ from sresnet.cli import (
     EvaluateOptions,
     ImportOptions,
     PrepareOptions,
+    ReportOptions,
     StudyOptions,
     TrainOptions,
     parse,
@@ -77,6 +78,9 @@ def check_command(line):
         case "analyse":
             assert subject
             parse(AnalyseOptions(), flags, line, "")
+        case "report":
+            assert subject
+            parse(ReportOptions(), flags, line, "")
         case "import":
             assert subject
             parse(ImportOptions(), flags, line, "")

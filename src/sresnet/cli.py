@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -58,13 +58,18 @@ from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
-from sresnet.models import ModelConfig, SpikingNetwork, list_models, model_config
+from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
-from sresnet.models.summary import summarise
+from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
+from sresnet.report.look import Looked, look
+from sresnet.report.page import page
+from sresnet.report.records import Records, records_of, records_of_card
+from sresnet.report.run import run_sections
+from sresnet.report.write import check_free, save_page
 from sresnet.studies.page import write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
@@ -91,6 +96,7 @@ USAGE = """usage: sresnet VERB ...
   predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
   analyse RUN         who fires, what it costs, what hardware it needs
+  report RUN          all of that and more as one HTML page
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
@@ -417,15 +423,6 @@ def filling() -> Iterator[Watch]:
             screen.update(task, completed=done, total=total, description=description, visible=True)
 
         yield watch
-
-
-def describe(config: ModelConfig) -> str:
-    """A network in a few words."""
-    fields = to_dict(config)
-    name = f"{fields['family']}{fields.get('depth', 11)}"
-    name = name.removeprefix("s") if config.neuron == "relu" else name
-    width = f", {fields['base_filters']} filters" if "base_filters" in fields else ""
-    return f"{name}{width}, T = {config.num_steps}"
 
 
 def report(outcome: Outcome) -> None:
@@ -784,6 +781,72 @@ def describe_hardware(analysis: Analysis) -> str:
     if view.weights_per_step:
         lines.append("BNTT makes weights on these paths change with the time step")
     return "\n  ".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Place):
+    """Flags of `sresnet report`."""
+
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"])] = ""
+    """Page to write; by default RUN/report.html, or report-NAME.html for a shipped network."""
+    images: int = 0
+    """How many test images or clips to look at, evenly spread; 0: all."""
+
+
+def report_verb(words: list[str]) -> int:
+    """`sresnet report RUN`."""
+    run = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a run")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(ReportOptions(), rest, f"sresnet report {run}", "A run as one HTML page that needs nothing else.")
+    if options.images < 0:
+        raise UserError(f"images {options.images} is less than 0: 0 looks at all of them")
+    path = Path(options.out or (f"report-{run}.html" if is_shipped(run) else f"{run}/report.html"))
+    records = records_of_run(run)
+    check_free(path)
+    write_report(path, records, looked_at(run, records, options, options.images))
+    return 0
+
+
+def records_of_run(run: str) -> Records:
+    """What is known of a run, finished or not, or of a network that comes with the package."""
+    if is_shipped(run):
+        return records_of_card(card_of(run))
+    if not Path(run).is_dir():
+        raise UserError(
+            f"run {run!r} does not exist: give the folder that sresnet train printed, or a network that sresnet list "
+            "calls pretrained"
+        )
+    return records_of(Path(run))
+
+
+def looked_at(run: str, records: Records, place: Place, images: int, splits: Splits | None = None) -> Looked | str:
+    """What a pass over the test data of a run shows, or why there was none; `splits` where they are open already."""
+    if not is_shipped(run) and not (Path(run) / WEIGHTS).exists():
+        return f"the run has no {WEIGHTS} yet"
+    device = place.torch_device()
+    try:
+        samples = (splits or place.open_again(records.recipe, run)).test
+    except UserError as error:
+        return f"data not at hand: {error}"
+    model, scaling, _ = trained(run, device)
+    total = min(images, len(samples)) if images else len(samples)
+    return look(
+        model,
+        samples,
+        scaling,
+        seed=records.recipe.seed,
+        images=images,
+        watch=lambda batches: signs_of_life(batches, total),
+    )
+
+
+def write_report(path: Path, records: Records, looked: Looked | str) -> None:
+    """Write the page about one run, and say where it is."""
+    title = f"{describe(records.recipe.model).partition(',')[0]} on {records.recipe.data.name}"
+    save_page(path, page(title, run_sections(records, looked, "")))
+    if isinstance(looked, str):
+        print(f"note: {looked}; what needs a pass over the test data is left out")
+    print(f"report: {path}")
 
 
 def predict_verb(words: list[str]) -> int:
@@ -1373,6 +1436,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "finetune": finetune_verb,
     "predict": predict_verb,
     "analyse": analyse_verb,
+    "report": report_verb,
     "import": import_verb,
     "info": info_verb,
     "data": data_verb,

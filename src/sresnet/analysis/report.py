@@ -1,6 +1,7 @@
 """All of the analysis in one pass over the data, and the files that `sresnet analyse` writes."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ from sresnet.analysis.early_exit import EarlyExit, Exited, ExitPoint
 from sresnet.analysis.gradients import BlockGradient, gradient_norms
 from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.steps import StepAccuracy, StepCounter
-from sresnet.analysis.walk import Batches, walk
+from sresnet.analysis.walk import Batches, Watcher, walk
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.train.record import write_json
@@ -74,17 +75,25 @@ class Analysis:
         }
 
 
-def analyse(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0) -> Analysis:
+def analyse(
+    model: SpikingNetwork,
+    batches: Batches,
+    *,
+    num_steps: int | None = None,
+    seed: int = 0,
+    watchers: Iterable[Watcher] = (),
+) -> Analysis:
     """Look at `model` from all sides; arguments and errors as `walk`, and UserError for no batch at all.
 
-    Gradients are those of the first images of the first batch, over all of the network's steps.
+    Gradients are those of the first images of the first batch, over all of the network's steps. `watchers` are others
+    who want to see the same pass.
     """
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
         raise UserError("there are no images to look at: give at least one batch")
     counters = ActivityCounter(model), CostCounter(model), StepCounter()
-    walk(model, chain([first], batches), counters, num_steps=num_steps, seed=seed)
+    walk(model, chain([first], batches), [*counters, *watchers], num_steps=num_steps, seed=seed)
     gradients = first_gradients(model, *first, seed=seed)
     height, width = first[0].shape[-2:]
     view, reason = view_of(model, (height, width))

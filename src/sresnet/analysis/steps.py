@@ -20,6 +20,11 @@ class StepAccuracy:
     images: int
 
 
+def highest(scores: Tensor) -> Tensor:
+    """The class of the highest score, int64 [N]; found as in `evaluate`, so that a tie is broken alike."""
+    return scores.topk(min(5, scores.shape[1]), dim=1).indices[:, 0]
+
+
 class StepCounter:
     """Watches the scores. Holds two numbers per step."""
 
@@ -32,8 +37,7 @@ class StepCounter:
         if observation.step == 0:
             self.images += len(observation.labels)
         scores, labels = observation.scores.double(), observation.labels
-        # As in `evaluate`, so that a tie is broken alike.
-        best = observation.scores.topk(min(5, scores.shape[1]), dim=1).indices[:, 0]
+        best = highest(observation.scores)
         right = scores.gather(1, labels[:, None])[:, 0]
         others = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
         numbers = torch.stack([(best == labels).sum(), (right - others).sum()])

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sresnet.config import to_dict
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import num_parameters
 from sresnet.nn.neuron import Neuron
@@ -50,6 +51,15 @@ class Summary:
     """As the paper counts them (Tables 6, 7): convolutions, norms of all steps, readout, learned leaks."""
     neurons: int
     """Spiking neurons, per image."""
+
+
+def describe(config: ModelConfig) -> str:
+    """A network in a few words."""
+    fields = to_dict(config)
+    name = f"{fields['family']}{fields.get('depth', 11)}"
+    name = name.removeprefix("s") if config.neuron == "relu" else name
+    width = f", {fields['base_filters']} filters" if "base_filters" in fields else ""
+    return f"{name}{width}, T = {config.num_steps}"
 
 
 def summarise(config: ModelConfig, image_size: int = 32) -> Summary:

@@ -1,0 +1,1 @@
+"""Runs as a page to read: one HTML file that needs nothing else."""

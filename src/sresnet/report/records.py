@@ -1,0 +1,104 @@
+"""What a run has written about itself, read back."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sresnet.config import from_dict
+from sresnet.data import EventConfig
+from sresnet.data.events.sets import SIMULATED
+from sresnet.errors import UserError
+from sresnet.models.pretrained import Card
+from sresnet.train import record
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What a run has written about itself."""
+
+    name: str
+    recipe: Recipe
+    command: str
+    """What trains it again; "" where no recipe of ours does."""
+    environment: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    metrics: tuple[Mapping[str, Any], ...]
+    """A line per epoch; none for networks that were not trained here."""
+    result: Mapping[str, Any]
+    """As result.json; empty while the run is not finished."""
+
+    @property
+    def kind(self) -> str:
+        """What the data are called."""
+        return "clips" if isinstance(self.recipe.data, EventConfig) else "images"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data are simulated."""
+        return bool(self.result.get("split", {}).get("simulated")) or (
+            isinstance(self.recipe.data, EventConfig) and self.recipe.data.name in SIMULATED
+        )
+
+
+def records_of(folder: Path) -> Records:
+    """The records of a run folder, finished or not.
+
+    Raises:
+        UserError: it is no run folder, or its files are damaged.
+    """
+    recipe = record.read_recipe(folder)
+    environment = read_if_there(folder / record.ENVIRONMENT)
+    about = read_if_there(folder / record.DATA)
+    try:
+        metrics = record.read_metrics(folder)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{folder / record.METRICS} cannot be read ({error}): it is damaged, or no file of a run"
+        ) from None
+    return Records(
+        name=folder.resolve().name,
+        recipe=recipe,
+        command=made_by(recipe, environment),
+        environment=environment,
+        class_names=tuple(about.get("class_names", ())),
+        metrics=tuple(metrics),
+        result=read_if_there(folder / record.RESULT),
+    )
+
+
+def records_of_card(card: Card) -> Records:
+    """What is known of a network that comes with the package."""
+    return Records(
+        name=card.name,
+        recipe=from_dict(Recipe, card.recipe, f"recipe of {card.name}"),
+        command=card.command,
+        environment=card.environment,
+        class_names=card.class_names,
+        metrics=(),
+        result={"test_top1": card.test_top1, "test_images": card.test_images, "split": {"simulated": card.simulated}},
+    )
+
+
+def read_if_there(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; {} where there is no file. Errors as `record.read_json`."""
+    content = record.read_json(path) if path.exists() else {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no object: it is damaged, or no file of a run")
+    return content
+
+
+def made_by(recipe: Recipe, environment: Mapping[str, Any]) -> str:
+    """The command that makes a run: of the nearest recipe with the fields that differ, and where its data lie."""
+    if "imported_from" in environment:
+        return ""
+    try:
+        line = command(recipe)
+    except UserError:
+        return ""
+    folder = environment.get("data_dir")
+    return f"{line} {shlex.join(['--data-dir', folder])}" if folder else line

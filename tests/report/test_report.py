@@ -1,0 +1,264 @@
+"""`sresnet report`: what is on the page, and what it refuses."""
+
+import json
+import re
+import shlex
+import shutil
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sresnet.analysis import walk
+from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
+from sresnet.cli import TrainOptions, main, parse, recipe_fields
+from sresnet.data import open_data
+from sresnet.models.pretrained import card_of
+from sresnet.models.saved import load
+from sresnet.report.page import Section, Table, page
+from sresnet.report.records import records_of
+from sresnet.report.run import run_sections
+from sresnet.report.write import is_report
+from sresnet.train import record
+from sresnet.train.batches import scaling_from_plain
+from sresnet.train.recipes import RECIPES
+from tests.analysis.networks import batch, trained
+from tests.report.runs import read_page, train_tiny
+
+FIGURES = {
+    *("loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"),
+    *("accuracy-over-steps", "accuracy-over-operations", "confusion", "activity", "gamma", "spikes", "operations"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    return train_tiny(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def written(run):
+    path = run / "report.html"
+    assert main(["report", str(run)]) == 0
+    return path
+
+
+def figures_of(elements):
+    return {values["id"].removeprefix("figure-") for tag, values in elements if tag == "figure"}
+
+
+def test_what_is_on_the_page(run, written):
+    text, elements = read_page(written)
+    result = json.loads((run / "result.json").read_text())
+    assert f"{result['test_top1']:.2f} %" in text
+    assert "of 359 test images recognised, after the last epoch" in text
+    assert f"{result['validation_top1']:.2f} %" in text
+    assert "SIMULATED" not in text
+    assert figures_of(elements) == FIGURES
+    environment = json.loads((run / "environment.json").read_text())
+    for key in ("sresnet", "torch", "device", "revision"):
+        assert environment[key] in text
+    assert "180 to train on, 20 held out, 359 to test on" in text
+    assert "The pass for this page found" not in text  # the same images, machine and precision give the same number
+
+
+def test_nothing_comes_from_elsewhere(written):
+    _, elements = read_page(written)
+    for _, values in elements:
+        assert re.match(r"#|data:image/png;base64,", values.get("src") or values.get("href") or "#")
+    html = written.read_text()
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_every_figure_says_what_it_is(written):
+    html = written.read_text()
+    charts = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
+    assert len(charts) > len(FIGURES)  # the examples have charts too
+    for chart in charts:
+        root = ET.fromstring(chart)
+        title, description = root[0], root[1]
+        assert (title.tag, description.tag) == ("title", "desc")
+        assert title.text
+        assert description.text
+        assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+    names = re.findall(r' id="([^"]+)"', html)
+    assert len(names) == len(set(names))
+
+
+def test_the_command_makes_the_same_run(run, written):
+    text, _ = read_page(written)
+    line = re.search(r"Trained by (sresnet train .*?) sresnet 0", text)[1]
+    _, _, name, *flags = shlex.split(line)
+    again = parse(TrainOptions(**recipe_fields(RECIPES[name][1])), flags, "", "").recipe()
+    assert again == record.read_recipe(run)
+
+
+def test_differences_from_the_paper(written):
+    text, _ = read_page(written)
+    assert "time steps 2 paper 50" in text
+    assert "depth 8 paper 38" in text
+    assert "data digits paper cifar10" in text
+    assert "seed" not in text.partition("What differs")[2].partition("Training")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "expected"),
+    [
+        ("paper-cifar10-s2m", 89.0, "89.27 % in the paper (Table 2); here -0.27 points"),
+        ("paper-cifar10-s2s", 95.0, "94.01 % in the paper (Table 2); here +0.99 points"),
+    ],
+)
+def test_the_papers_number_where_the_recipe_is_the_papers(tmp_path, name, measured, expected):
+    recipe = replace(RECIPES[name][1], seed=3)
+    record.claim(tmp_path, recipe)
+    record.write_json(tmp_path / record.RESULT, {"test_top1": measured, "test_images": 10_000, "split": {}})
+    html = page("", run_sections(records_of(tmp_path), "no data", ""))
+    (tmp_path / "page.html").write_text(html)
+    text, _ = read_page(tmp_path / "page.html")
+    assert expected in text
+    assert "This recipe is the paper's" in text
+    other = replace(recipe, model=replace(recipe.model, num_steps=49))
+    record.write_json(tmp_path / record.CONFIG, record.to_dict(other))
+    html = page("", run_sections(records_of(tmp_path), "no data", ""))
+    assert "in the paper (" not in html
+    assert "paper 50" in html
+
+
+def test_confusion_is_that_of_the_model(run, written):
+    """Counted again by the model itself, all steps and images at once."""
+    recipe = record.read_recipe(run)
+    test = open_data(recipe.data, "", seed=recipe.seed).test
+    scaling = scaling_from_plain(record.read_json(run / record.DATA))
+    with torch.no_grad():
+        guesses = load(run)(scaling(test.images)).argmax(1)
+    expected = {
+        f"{label}, taken for {guess}: {count} of {int((test.labels == label).sum())}"
+        for label in range(10)
+        for guess in range(10)
+        if (count := int(((test.labels == label) & (guesses == guess)).sum()))
+    }
+    assert set(re.findall(r"\d, taken for \d: \d+ of \d+", written.read_text())) == expected
+
+
+def test_confusions_and_examples_of_made_up_batches():
+    model = trained()
+    batches = [batch(model, images) for images in (4, 1, 5)]
+    confusion, examples = ConfusionCounter(5, 3), ExampleCounter(3, 2)
+    walk(model, batches, [confusion, examples])
+    images, labels = torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
+    with torch.no_grad():
+        by_step = torch.stack([model(images, num_steps=step).softmax(1) for step in (1, 2, 3)])
+    guesses = by_step[-1].argmax(1)
+    found = confusion.result()
+    assert found.images == 10
+    assert found.top1 == pytest.approx(100 * float((guesses == labels).float().mean()))
+    for label, guess, count in found.pairs():
+        assert label != guess
+        assert count == int(((labels == label) & (guesses == guess)).sum())
+    chosen = examples.result()
+    for right in (True, False):
+        classes = list(dict.fromkeys(labels[(guesses == labels) == right].tolist()))[:2]
+        assert [each.label for each in chosen if each.right == right] == classes
+    for each in chosen:
+        assert labels[each.index] == each.label
+        assert guesses[each.index] == each.guess
+        torch.testing.assert_close(torch.tensor(each.by_step), by_step[:, each.index].float(), atol=1e-5, rtol=1e-4)
+
+
+HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\x00\'"'
+
+
+def test_hostile_class_names_are_only_text(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    about = record.read_json(copy / record.DATA)
+    about["class_names"][3] = HOSTILE
+    record.write_json(copy / record.DATA, about)
+    assert main(["report", str(copy), "--out", str(tmp_path / "page.html")]) == 0
+    text, elements = read_page(tmp_path / "page.html")
+    assert HOSTILE.replace("\x00", "\ufffd") in text
+    assert [tag for tag, _ in elements].count("script") == 1
+    assert not any(key.startswith("on") for _, values in elements for key in values)
+    assert [values for tag, values in elements if tag == "img" and not values["src"].startswith("data:")] == []
+
+
+def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
+    out = tmp_path / "new" / "page.html"
+    assert main(["report", str(run), "-o", str(out), "--images", "20"]) == 0
+    assert is_report(out)
+    text, _ = read_page(out)
+    assert "Looked at: 20 of 359 test images, evenly spread." in text
+    assert main(["report", str(run), "-o", str(out), "--images", "30"]) == 0
+    assert "Looked at: 30 of 359" in out.read_text()
+    out.write_text("my own notes, not made by sresnet report")
+    capsys.readouterr()
+    assert main(["report", str(run), "-o", str(out)]) == 2
+    assert "exists and is no report of sresnet's: choose another name" in capsys.readouterr().err
+    assert out.read_text() == "my own notes, not made by sresnet report"
+    assert main(["report", str(run), "-o", str(tmp_path)]) == 2
+    assert "is a folder: name a file" in capsys.readouterr().err
+
+
+def test_without_data(run, tmp_path, capsys):
+    """A run on CIFAR-10 whose files are gone: its records are shown all the same."""
+    recipe = record.read_recipe(run)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    cifar = replace(recipe, data=replace(recipe.data, name="cifar10"))
+    record.write_json(copy / record.CONFIG, record.to_dict(cifar))
+    record.write_json(copy / record.ENVIRONMENT, {"data_dir": "/gone & lost", "sresnet": "0.1.0"})
+    assert main(["report", str(copy), "-o", str(tmp_path / "page.html")]) == 0
+    assert "note: data not at hand: " in capsys.readouterr().out
+    text, elements = read_page(tmp_path / "page.html")
+    assert re.search(r"Data not at hand: [^:]*/gone & lost", text)
+    assert figures_of(elements) == {"loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"}
+    assert "--data-dir '/gone & lost'" in text
+
+
+def test_an_unfinished_run(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for name in ("result.json", "weights.safetensors", "report.html"):
+        (copy / name).unlink(missing_ok=True)
+    assert main(["report", str(copy)]) == 0
+    text, elements = read_page(copy / "report.html")
+    assert "This run is not finished" in text
+    assert "loss" in figures_of(elements)
+    assert "confusion" not in figures_of(elements)
+
+
+def test_a_network_of_the_package(tmp_path):
+    assert main(["report", "digits-t4", "-o", str(tmp_path / "page.html"), "--images", "20"]) == 0
+    text, elements = read_page(tmp_path / "page.html")
+    assert f"{card_of('digits-t4').test_top1:.2f} %" in text
+    assert "confusion" in figures_of(elements)
+    assert "loss" not in figures_of(elements)
+
+
+def test_something_that_is_no_run(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert "holds no config.json" in capsys.readouterr().err
+    assert main(["report", "digits-t4", "--images", "-1"]) == 2
+    assert "is less than 0" in capsys.readouterr().err
+
+
+def test_numbers_of_tables_keep_their_value_beside_their_text(tmp_path):
+    table = Table(
+        name="t",
+        title="T",
+        columns=(("name", ""), ("number", ",.1f")),
+        rows=(("a", 1234.56), ("b", None), ("<b>", 7)),
+    )
+    (tmp_path / "page.html").write_text(page("T", [Section(title="S", content=(table,))]))
+    text, elements = read_page(tmp_path / "page.html")
+    assert [values["data-value"] for tag, values in elements if tag == "td" and "data-value" in values] == [
+        "1234.56",
+        "7.0",
+    ]
+    assert "1,234.6" in text
+    assert "<b>" in text
