@@ -1,0 +1,166 @@
+"""Pages in a real browser: headless Chromium, driven by selenium, where both are installed."""
+
+import shutil
+
+import pytest
+import torch
+
+from sresnet.cli import main
+from sresnet.report.page import Section, Table, page
+from tests.report.runs import train_tiny
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed: apt-get install chromium-driver"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless; with paths given, selenium downloads nothing. Without a sandbox, which needs rights of its own."""
+    options = Options()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs")
+    run = train_tiny(folder / "tiny")
+    assert main(["report", str(run), "-o", str(folder / "page.html")]) == 0
+    return folder / "page.html"
+
+
+def look_at(browser, path, *, width=1280, scheme="light", media="screen"):
+    """Open a page as a screen of `width` pixels; what it complained about so far is forgotten."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+
+
+def brightness(browser, what="backgroundColor"):
+    """Mean of red, green and blue, 0 to 255, of the page's background or text."""
+    colour = browser.execute_script(f"return getComputedStyle(document.body).{what}")
+    channels = [float(word) for word in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    return sum(channels) / 3
+
+
+def column(table, index):
+    return [
+        row.find_elements(By.TAG_NAME, "td")[index].text for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")
+    ]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_nothing_complains(browser, report, width, scheme):
+    look_at(browser, report, width=width, scheme=scheme)
+    for details in browser.find_elements(By.TAG_NAME, "summary"):
+        details.click()
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    # What is wider than the page scrolls in a box of its own, so every box ends within the page.
+    ends = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll, figure, pre, .card, .example')]"
+        ".map((box) => box.getBoundingClientRect().right)"
+    )
+    assert len(ends) > 20
+    assert max(ends) <= width
+
+
+def test_figures_are_drawn(browser, report):
+    look_at(browser, report)
+    charts = browser.find_elements(By.CSS_SELECTOR, "figure svg, .example svg")
+    assert len(charts) >= 12
+    for chart in charts:
+        assert chart.aria_role in ("img", "image")
+        assert chart.accessible_name
+        assert chart.size["width"] > 150
+        assert chart.size["height"] > 60
+    widths = browser.execute_script("return [...document.images].map((image) => image.naturalWidth)")
+    assert set(widths) == {8}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_text_of_charts_is_large_enough_and_inside(browser, report, width):
+    """No label is smaller than 7 pixels or leaves its chart to the left or right."""
+    look_at(browser, report, width=width)
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('svg text')].map((text) => {"
+        "const own = text.getBoundingClientRect(), all = text.ownerSVGElement.getBoundingClientRect();"
+        "const matrix = text.getScreenCTM();"
+        "const size = parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.c, matrix.d);"
+        "return [text.textContent, size, own.left - all.left, all.right - own.right]})"
+    )
+    assert len(found) > 100
+    assert [(text, size) for text, size, _, _ in found if size < 7] == []
+    assert [(text, left, right) for text, _, left, right in found if left < -1 or right < -1] == []
+
+
+def test_dark_is_dark_and_paper_is_white(browser, report):
+    look_at(browser, report, scheme="light")
+    assert brightness(browser) > 230
+    assert brightness(browser, "color") < 60
+    look_at(browser, report, scheme="dark")
+    assert brightness(browser) < 50
+    assert brightness(browser, "color") > 200
+    line = browser.execute_script("return getComputedStyle(document.querySelector('svg polyline')).stroke")
+    assert line == "rgb(86, 180, 233)"
+    look_at(browser, report, scheme="dark", media="print")
+    assert brightness(browser) > 230
+    assert len(browser.print_page()) > 10_000
+
+
+def test_tables_are_sorted_with_the_keyboard(browser, tmp_path):
+    rows = (("b 10", 2.5), ("b 9", None), ("a", 1000.0), ("c", -3))
+    table = Table(name="t", title="T", columns=(("name", ""), ("number", ",.1f")), rows=rows)
+    (tmp_path / "page.html").write_text(page("T", [Section(title="S", content=(table,))]))
+    look_at(browser, tmp_path / "page.html")
+    shown = browser.find_element(By.TAG_NAME, "table")
+    first, second = shown.find_elements(By.TAG_NAME, "th")
+    body = browser.find_element(By.TAG_NAME, "body")
+
+    def focused():
+        return browser.switch_to.active_element
+
+    for _ in range(2):  # the box that scrolls, and the first heading in it
+        (body if focused().tag_name == "body" else focused()).send_keys(Keys.TAB)
+    assert focused() == first.find_element(By.TAG_NAME, "button")
+    focused().send_keys(Keys.ENTER)
+    assert (first.get_attribute("aria-sort"), second.get_attribute("aria-sort")) == ("ascending", "none")
+    assert column(shown, 0) == ["a", "b 9", "b 10", "c"]
+    focused().send_keys(Keys.TAB)
+    focused().send_keys(Keys.SPACE)
+    assert (first.get_attribute("aria-sort"), second.get_attribute("aria-sort")) == ("none", "ascending")
+    assert column(shown, 1) == ["-3.0", "2.5", "1,000.0", ""]
+    focused().send_keys(Keys.SPACE)
+    assert second.get_attribute("aria-sort") == "descending"
+    assert column(shown, 1) == ["1,000.0", "2.5", "-3.0", ""]
+    first.find_element(By.TAG_NAME, "button").click()
+    assert column(shown, 0) == ["a", "b 9", "b 10", "c"]
+    assert browser.get_log("browser") == []
+
+
+def test_a_complaint_is_noticed(browser, tmp_path):
+    """That the log is empty elsewhere means something: a script that the page should not have is reported here."""
+    html = page("T", [Section(title="S")]).replace("</body>", "<img src='https://example.invalid/x.png'></body>")
+    (tmp_path / "page.html").write_text(html)
+    look_at(browser, tmp_path / "page.html")
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
