@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test test-slow lint check wheel fuzz bench bench-peers campaign clean
 
 demo: .venv/.demo
-	@$(BIN)/sresnet train digits
+	@$(BIN)/sresnet train digits --report
 
 test: .venv/.test
 	@$(BIN)/python -m pytest --numprocesses 2

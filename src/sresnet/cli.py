@@ -69,7 +69,7 @@ from sresnet.report.look import Looked, look
 from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.run import run_sections
-from sresnet.report.write import check_free, save_page
+from sresnet.report.write import REPORT, check_free, save_page
 from sresnet.studies.page import write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
@@ -262,6 +262,8 @@ class TrainOptions(Recipe, Place):
     """Time between checkpoints within an epoch."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
+    report: bool = False
+    """At the end, also write the page of sresnet report into the run folder."""
 
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
@@ -346,6 +348,8 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         print("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
+    if options.report:
+        check_free(folder / REPORT)
     kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
     print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
     print_split(recipe.data, splits)
@@ -369,6 +373,9 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         print(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     report(outcome)
+    if options.report:
+        records = records_of(folder)
+        write_report(folder / REPORT, records, looked_at(str(folder), records, options, 0, splits))
     return 0
 
 
@@ -800,7 +807,7 @@ def report_verb(words: list[str]) -> int:
     options = parse(ReportOptions(), rest, f"sresnet report {run}", "A run as one HTML page that needs nothing else.")
     if options.images < 0:
         raise UserError(f"images {options.images} is less than 0: 0 looks at all of them")
-    path = Path(options.out or (f"report-{run}.html" if is_shipped(run) else f"{run}/report.html"))
+    path = Path(options.out or (f"report-{run}.html" if is_shipped(run) else f"{run}/{REPORT}"))
     records = records_of_run(run)
     check_free(path)
     write_report(path, records, looked_at(run, records, options, options.images))

@@ -24,7 +24,7 @@ from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
 from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained
-from tests.report.runs import read_page, train_tiny
+from tests.report.runs import TINY, read_page, train_tiny
 
 FIGURES = {
     *("loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"),
@@ -196,7 +196,7 @@ def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
     out.write_text("my own notes, not made by sresnet report")
     capsys.readouterr()
     assert main(["report", str(run), "-o", str(out)]) == 2
-    assert "exists and is no report of sresnet's: choose another name" in capsys.readouterr().err
+    assert "exists and is no report of sresnet's: choose another --out" in capsys.readouterr().err
     assert out.read_text() == "my own notes, not made by sresnet report"
     assert main(["report", str(run), "-o", str(tmp_path)]) == 2
     assert "is a folder: name a file" in capsys.readouterr().err
@@ -216,6 +216,18 @@ def test_without_data(run, tmp_path, capsys):
     assert re.search(r"Data not at hand: [^:]*/gone & lost", text)
     assert figures_of(elements) == {"loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"}
     assert "--data-dir '/gone & lost'" in text
+
+
+def test_train_writes_it_at_the_end(tmp_path, capsys):
+    run = train_tiny(tmp_path / "run", "--report")
+    assert f"report: {run / 'report.html'}" in capsys.readouterr().out.splitlines()
+    text, elements = read_page(run / "report.html")
+    assert f"{record.read_json(run / record.RESULT)['test_top1']:.2f} %" in text
+    assert figures_of(elements) == FIGURES
+    (run / "report.html").write_text("mine")
+    train_tiny(run)  # the run is finished, and no page is asked for
+    assert main(["train", "digits", *TINY, "--out", str(run), "--report"]) == 2
+    assert (run / "report.html").read_text() == "mine"
 
 
 def test_an_unfinished_run(run, tmp_path):

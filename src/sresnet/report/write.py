@@ -6,6 +6,9 @@ from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.report.page import GENERATOR
 
+REPORT = "report.html"
+"""Name of the page in a run folder."""
+
 
 def is_report(path: Path) -> bool:
     """Whether a file is a page that we wrote."""
@@ -20,9 +23,9 @@ def is_report(path: Path) -> bool:
 def check_free(path: Path) -> None:
     """Raise UserError where `path` is something that is no report of ours, or a folder."""
     if path.is_dir():
-        raise UserError(f"--out {path} is a folder: name a file, such as {path / 'report.html'}")
+        raise UserError(f"{path} is a folder: name a file, such as {path / REPORT}")
     if path.exists() and not is_report(path):
-        raise UserError(f"--out {path} exists and is no report of sresnet's: choose another name")
+        raise UserError(f"{path} exists and is no report of sresnet's: choose another --out")
 
 
 def save_page(path: Path, html: str) -> None:
