@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
-from sresnet.analysis.activity import Activity, LayerActivity
+from sresnet.analysis.activity import Activity
 from sresnet.analysis.cost import Cost
 from sresnet.analysis.early_exit import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
@@ -111,8 +111,36 @@ def short(name: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class MappedLayer(Protocol):
+    """What a map needs of a layer, beside what it shows: `LayerActivity` has it."""
+
+    @property
+    def name(self) -> str:
+        """Of its neurons."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+
+    @property
+    def gamma(self) -> tuple[float, ...] | None:
+        """Mean over channels at each step."""
+
+
+class Mapped(Protocol):
+    """A network to be mapped: `Activity`, or something else that has the same numbers."""
+
+    @property
+    def layers(self) -> Sequence[MappedLayer]:
+        """In the order they run."""
+
+    @property
+    def num_steps(self) -> int:
+        """Time steps."""
+
+
 @styled
-def activity_maps(activities: Mapping[str, Activity], *, shown: Literal["active", "sending"] = "active") -> "Figure":
+def activity_maps(activities: Mapping[str, Mapped], *, shown: Literal["active", "sending"] = "active") -> "Figure":
     """Fig. 3: percent of neurons that fire, layers down and steps across, and mean gamma beneath; a column each.
 
     Colours mean the same in all columns.
@@ -145,7 +173,7 @@ def activity_maps(activities: Mapping[str, Activity], *, shown: Literal["active"
 def draw_map(
     axes: "Axes",
     rows: Sequence[Sequence[float]],
-    layers: Sequence[LayerActivity],
+    layers: Sequence[MappedLayer],
     colours: str,
     scale: tuple[float, float],
 ) -> Any:

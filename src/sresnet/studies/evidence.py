@@ -17,6 +17,7 @@ from itertools import count
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
+from sresnet.studies.cells import Pick
 from sresnet.studies.study import Cell, Result, Study
 
 Verdict = Literal["holds", "fails", "within noise", "not tested at this scale"]
@@ -44,16 +45,6 @@ class Measure:
     """Result and number -> the smallest standard deviation that is believed."""
     unit: str = ""
     digits: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pick:
-    """A cell of a study, and what the evidence calls it."""
-
-    label: str
-    study: str
-    row: str
-    column: str
 
 
 @dataclass(frozen=True, kw_only=True)
