@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sresnet import UserError
 from sresnet.studies.page import MARK, markdown, page, table_csv, table_markdown, write_page
 from sresnet.studies.results import failures as read_failures
 from sresnet.studies.results import read
@@ -150,15 +151,33 @@ class TestPage:
         for line in self.text(all_results([SMALL["table2"]])).splitlines():
             assert line.startswith("|") or len(line) <= 120
 
+    def test_figures_are_shown_where_there_are_results_for_them(self):
+        shown = re.findall(r"^!\[.*\]\(.*/(.*)\.png\)$", self.text(all_results([SMALL["table7"]])), re.MULTILINE)
+        assert shown == ["figure4", "steps", "operations"]
+        assert "## Figures\n\nNone yet." in self.text({})
+
     def test_written_links_lead_to_what_was_written(self, tmp_path):
-        results = all_results([SMALL["figure3"]])
+        pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
+        results = all_results([SMALL["table3"]])
         paths = write_page("small", SMALL, results, {}, tmp_path / "docs" / "results.md", tmp_path / "kept" / "small")
         text = paths[0].read_text()
-        targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if target != "studies.md"]
-        assert targets
+        targets = re.findall(r"\]\(([^)]+)\)", text)
+        assert len(targets) > len(SMALL)
         for target in targets:
             assert (tmp_path / "docs" / target).exists(), target
         assert text == page("small", SMALL, results, {}, "../kept/small")
+
+
+def test_a_file_of_the_user_is_not_written_over(tmp_path):
+    path = tmp_path / "results.md"
+    path.write_text("mine")
+    with pytest.raises(UserError, match="results.md is not a page of results, and is not written over"):
+        write_page("small", SMALL, {}, {}, path, tmp_path / "kept")
+    assert [each.name for each in tmp_path.iterdir()] == ["results.md"]
+    path.unlink()
+    write_page("small", SMALL, {}, {}, path, tmp_path / "kept")
+    write_page("tiny", studies_at("tiny"), {}, {}, path, tmp_path / "kept")  # a page of ours is
+    assert path.read_text().startswith(MARK.format(scale="tiny"))
 
 
 def test_the_committed_page_is_made_of_the_committed_results():

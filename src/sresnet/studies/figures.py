@@ -168,8 +168,8 @@ SIZES: dict[str, dict[str, Pick]] = {
         "32 filters, boosting": T6["wide_boosted"],
     },
     "DVS-CIFAR10": {
-        "16 filters": T11["tuned"],
-        "32 filters, boosting": T11["wide_tuned"],
+        "16 filters, 32x32": T11["tuned"],
+        "32 filters, boosting, 32x32": T11["wide_tuned"],
         "32 filters, 32x32": T13["s32"],
         "32 filters, 64x64": T13["s64"],
         "32 filters, 128x128": T13["s128"],
@@ -200,7 +200,8 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         title=f"Fig. {FIGURES[data]}: accuracy over parameters, {data}",
         caption="Left, hollow: accuracies as published, by the best test epoch; parameters counted from the authors' "
         "code or, where a dagger stands, from others' descriptions. None of them was run here. Right, filled: measured "
-        f"here, {here}, after the last epoch, one standard deviation to both sides where there are several seeds."
+        f"here, {here}, after the last epoch."
+        + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
         + ("" if evidence.scale == "paper" else " The axes differ: the two sides are not to be compared."),
         draw=lambda: draw_over_parameters(others, ours, sizes, here, evidence.scale == "paper"),
     )
@@ -215,8 +216,6 @@ def draw_over_parameters(
     same_axes: bool,
 ) -> "Figure":
     """Published and measured accuracies over parameters, side by side."""
-    from matplotlib.ticker import EngFormatter
-
     figure, axes = new_figure(1, 2, width=8.4, height=3.9, sharex=same_axes, sharey=same_axes)
     left, right = axes[0]
     for index, entry in enumerate(others):
@@ -234,33 +233,35 @@ def draw_over_parameters(
             label=f"{entry.network}{dagger}" + (" (the paper)" if own else ""),
         )
     for index, (label, values) in enumerate(ours.items()):
-        right.errorbar(
-            [sizes[label]],
-            [fmean(values)],
-            yerr=[stdev(values)] if len(values) > 1 else None,
-            linestyle="none",
-            marker=MARKERS[index % len(MARKERS)],
-            markersize=7,
-            color=COLOURS[index % len(COLOURS)],
-            capsize=3,
-            label=f"{label} ({len(values)})",
-        )
+        point(right, [sizes[label]] * len(values), values, index, f"{label} ({len(values)})")
     left.set_title("published")
     right.set_title(f"measured here, {here}")
     for axis in (left, right):
-        axis.set(xlabel="parameters", ylabel="accuracy (%)", xscale="log")
+        axis.set(xlabel="parameters", ylabel="accuracy (%)")
         axis.margins(x=0.2, y=0.15)
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.xaxis.set_minor_formatter(EngFormatter(sep="") if narrow(axis) else "")
+        logarithmic(axis)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=7)
     finish_lines(figure, (left, right), {})
     return figure
 
 
-def narrow(axis: "Axes") -> bool:
-    """Whether a logarithmic axis spans less than a decade, so that it needs more than powers of ten."""
-    low, high = axis.get_xlim()
-    return bool(high / low < 10)
+def point(axis: "Axes", x: Sequence[float], y: Sequence[float], index: int, label: str) -> None:
+    """A network: the mean over its seeds, and one standard deviation to all sides where there are several."""
+    style = line_style(index, 1)
+    if len(y) > 1:
+        ends = {"xerr": stdev(x), "yerr": stdev(y), "ecolor": style["color"]}
+        axis.errorbar([fmean(x)], [fmean(y)], fmt="none", capsize=3, linewidth=1, **ends)
+    axis.plot([fmean(x)], [fmean(y)], label=label, **{**style, "linestyle": "none", "markersize": 7})
+
+
+def logarithmic(axis: "Axes") -> None:
+    """A logarithmic x axis with round numbers, 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 # Time steps and operations, Section 5.2 -------------------------------------------------------------------------------
@@ -380,27 +381,17 @@ def over_operations(evidence: Evidence) -> Drawing | None:
 @styled
 def draw_over_operations(found: Mapping[str, Mapping[str, Points]]) -> "Figure":
     """A panel for each data set, a point for each network."""
-    from matplotlib.ticker import EngFormatter
-
     figure, axes = new_figure(1, len(found), width=1.2 + 3.8 * len(found), height=4.1)
     for axis, (data, groups) in zip(axes[0], found.items(), strict=True):
         for label, points in groups.items():
             index = list(OPERATIONS[data]).index(label)
-            style = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 6, "capsize": 3}
-            axis.errorbar(
-                [fmean(x) for x, _ in points],
-                [fmean(y) for _, y in points],
-                xerr=[stdev(x) if len(x) > 1 else 0 for x, _ in points],
-                yerr=[stdev(y) if len(y) > 1 else 0 for _, y in points],
-                linestyle=":" if len(points) > 1 else "none",
-                linewidth=1,
-                label=label,
-                **style,
-            )
-        axis.set(title=data, xlabel="synaptic operations per image", ylabel="accuracy (%)", xscale="log")
+            for place, (x, y) in enumerate(points):
+                point(axis, x, y, index, "" if place else label)
+            x, y = [fmean(x) for x, _ in points], [fmean(y) for _, y in points]
+            axis.plot(x, y, ":", color=COLOURS[index], linewidth=1)
+        axis.set(title=data, xlabel="synaptic operations per image", ylabel="accuracy (%)")
         axis.margins(x=0.1, y=0.12)
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.xaxis.set_minor_formatter(EngFormatter(sep="") if narrow(axis) else "")
+        logarithmic(axis)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1, frameon=False, fontsize=7)
     finish_lines(figure, axes[0], {})
     return figure

@@ -13,11 +13,14 @@ from statistics import fmean, stdev
 from textwrap import wrap
 from typing import Any, get_args
 
+from sresnet.analysis.figures import save
+from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.studies.claims import judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
+from sresnet.studies.figures import drawings
 from sresnet.studies.published import REFERENCES, TABLE_14
-from sresnet.studies.scale import SCALES
+from sresnet.studies.scale import SCALES, ScaleName
 from sresnet.studies.study import Cell, Result, Study, values
 
 HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
@@ -178,6 +181,7 @@ def page(
     ]
     for study in studies.values():
         parts += section(scale, study, results, failures, assets)
+    parts += ["## Figures", *pictures(scale, studies, results, assets)]
     parts += ["## What it cost", *costs(results), "## Commands", *commands(scale)]
     return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
 
@@ -284,6 +288,22 @@ def others() -> list[str]:
     ]
 
 
+def pictures(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], assets: str) -> list[str]:
+    """Every figure that there are results for, with its caption."""
+    parts = []
+    for drawing in drawings(scale, studies, results):
+        place = f"{assets}/figures/{drawing.name}"
+        parts += [
+            f"### {drawing.title}",
+            f"![{drawing.title}]({place}.png)",
+            f"{drawing.caption} [SVG]({place}.svg)",
+        ]
+    if not parts:
+        return ["None yet."]
+    seeds = "Numbers of seeds are in brackets; of several, the mean is shown with one standard deviation to both sides."
+    return [seeds, *parts]
+
+
 def costs(results: Mapping[str, Result]) -> list[str]:
     """Hours of training by machine and versions, and the revisions of the source."""
     if not results:
@@ -317,9 +337,8 @@ def commands(scale: str) -> list[str]:
     """How to make all this again."""
     data = "" if scale == "tiny" else " --data-dir DIR" + (" --events-dir DIR" if scale == "paper" else "")
     return [
-        f"```console\nsresnet study all --scale {scale}{data}\nsresnet study all --scale {scale} --show\n```",
-        "The first trains what is missing, the second shows the tables and trains nothing. "
-        "[Studies](studies.md) has more.",
+        f"```console\nsresnet study all --scale {scale}{data}\nsresnet study page --scale {scale}\n```",
+        "The first trains what is missing, the second makes this page, its tables and figures from the results.",
     ]
 
 
@@ -331,20 +350,23 @@ def write_page(
     path: Path,
     assets: Path,
 ) -> list[Path]:
-    """Write the page and, beside the results, its tables as CSV.
+    """Write the page and, beside the results, its tables as CSV and its figures as PNG and SVG.
 
     Args:
         scale, studies, results, failures: as `page`.
         path: the page; its folder is made if need be.
-        assets: folder for `tables/`.
+        assets: folder for `tables/` and `figures/`.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: the disk is full or refuses.
+        UserError: `path` is a file of another kind, matplotlib is not installed, or the disk is full or refuses.
     """
-    for folder in (path.parent, assets / "tables"):
+    if path.exists() and not is_page(path):
+        raise UserError(f"{path} is not a page of results, and is not written over: choose another --out")
+    figures = {drawing.name: drawing.draw() for drawing in drawings(scale, studies, results)}
+    for folder in (path.parent, assets / "tables", assets / "figures"):
         folder.mkdir(parents=True, exist_ok=True)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
     contents = {path: page(scale, studies, results, failures, link)}
@@ -352,4 +374,16 @@ def write_page(
         contents[assets / "tables" / f"{study.name}.csv"] = table_csv(study, results, failures)
     for each, text in contents.items():
         write_whole(each, text.encode())
-    return list(contents)
+    written = list(contents)
+    for name, figure in figures.items():
+        written += save(figure, assets / "figures" / name)
+    return written
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that we wrote."""
+    try:
+        first = path.read_text().partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(first == MARK.format(scale=scale) for scale in get_args(ScaleName))

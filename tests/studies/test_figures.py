@@ -1,0 +1,146 @@
+"""Figures of results: each is drawn where there is something for it, and shows the numbers that there are."""
+
+import re
+from dataclasses import replace
+from statistics import stdev
+
+import pytest
+
+from sresnet.analysis import figures as analysis_figures
+from sresnet.studies.figures import drawings
+from tests.studies.made_up import all_results, studies_at
+
+colors = pytest.importorskip("matplotlib.colors", reason="needs matplotlib, the extra 'report'")
+
+SMALL = studies_at("small")
+ALL = all_results(SMALL.values(), lambda training: 50.0 + training.recipe.seed)
+PAPER = all_results(studies_at("paper").values())
+NAMES = [
+    *("figure3", "figure4", "figure5", "figure6"),
+    *("steps", "operations", "spikes", "gradients", "learning-curves"),
+]
+
+
+def drawn(name, results=ALL, scale="small"):
+    (found,) = [drawing for drawing in drawings(scale, studies_at(scale), results) if drawing.name == name]
+    return found.draw()
+
+
+def names(*studies):
+    return [drawing.name for drawing in drawings("small", SMALL, all_results([SMALL[name] for name in studies]))]
+
+
+def test_each_is_drawn_only_where_there_is_something_for_it():
+    assert drawings("small", SMALL, {}) == []
+    assert [drawing.name for drawing in drawings("small", SMALL, ALL)] == NAMES
+    assert names("figure3") == ["figure3", "figure5", "operations", "spikes", "gradients"]
+    assert names("table12") == ["figure4", "figure5", "learning-curves", "steps"] or "learning-curves" in names(
+        "table12"
+    )
+    assert "learning-curves" not in names("table7")  # from scratch alone
+    assert names("table11")[0] == "figure5"  # what they start from
+    assert "figure6" in names("table11")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_can_be_written_at_the_papers_scale(name, tmp_path):
+    png, svg = analysis_figures.save(drawn(name, PAPER, "paper"), tmp_path / name)
+    assert png.stat().st_size > 5_000
+    assert len(re.findall(r"<text[^>]*>([^<]+)</text>", svg.read_text())) > 5
+
+
+def test_maps_are_means_over_seeds():
+    cell = next(cell for cell in SMALL["figure3"].cells if cell.row == "S-ResNet38 S2S")
+    keys = [cell.training.with_seed(seed).key() for seed in range(3)]
+    layer = dict(ALL[keys[0]].activity["layers"][2])
+    brighter = [dict(each) for each in ALL[keys[0]].activity["layers"]]
+    brighter[2] = layer | {"active": [value + 3 for value in layer["active"]]}
+    changed = replace(ALL[keys[0]], activity=ALL[keys[0]].activity | {"layers": brighter})
+    figure = drawn("figure3", ALL | {keys[0]: changed})
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["VGG11", "S2M", "S2S", "V2V"]
+    shown = figure.axes[2].images[0].get_array().tolist()
+    assert shown[2] == pytest.approx([value + 1 for value in layer["active"]])  # three more in one of three seeds
+    assert shown[1] == pytest.approx(ALL[keys[0]].activity["layers"][1]["active"])
+    gamma = figure.axes[6].images[0].get_array().tolist()
+    assert gamma[2] == pytest.approx(layer["gamma"])
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_published_and_measured_are_told_apart(scale):
+    figure = drawn("figure4", ALL if scale == "small" else PAPER, scale)
+    left, right = figure.axes
+    assert left.get_title() == "published"
+    assert right.get_title() == f"measured here, scale {scale}"
+    published = {line.get_label(): line for line in left.lines}
+    assert published["Kim S-VGG9"].get_xdata()[0] == 5_993_280
+    assert published["S-ResNet38 (the paper)"].get_ydata()[0] == 94.14
+    assert "Zheng S-ResNet'19†" in published
+    assert {line.get_markerfacecolor() for line in left.lines} == {"white"}
+    measured = {line.get_label(): line for line in right.lines if not line.get_label().startswith("_")}
+    number = 3 if scale == "small" else 1
+    line = measured[f"32 filters ({number})"]
+    assert line.get_ydata()[0] == (51.0 if number == 3 else 50.0)
+    assert line.get_markerfacecolor() != "white"
+    assert (left.get_ylim() == right.get_ylim()) == (scale == "paper")
+
+
+def test_simulated_recordings_are_named():
+    assert drawn("figure6").axes[1].get_title() == "measured here, scale small, simulated recordings"
+    assert drawn("figure6", PAPER, "paper").axes[1].get_title() == "measured here, scale paper"
+
+
+def test_curves_over_steps():
+    figure = drawn("steps")
+    assert [axis.get_title() for axis in figure.axes] == ["CIFAR-100", "CIFAR-10"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert set(lines) == {"trained with 5 steps (3)", "trained with 2 steps (3)"}
+    long = lines["trained with 5 steps (3)"]
+    assert long.get_xdata().tolist() == [1, 2, 3, 4, 5]
+    assert long.get_ydata()[-1] == 51.0
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.max(), band[-2]) == (pytest.approx(51 + stdev([50, 51, 52])), pytest.approx(46 * 51 / 50, abs=2))
+
+
+def test_points_over_operations():
+    figure = drawn("operations")
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    cell = next(cell for cell in SMALL["table2"].cells if cell.row == "S-ResNet38 S2M")
+    result = ALL[cell.training.key()]
+    assert lines["S2M"].get_xdata()[0] == pytest.approx(result.activity["synaptic_operations"])
+    assert lines["S2M"].get_ydata()[0] == pytest.approx(51.0)
+
+
+def test_a_connection_looks_the_same_in_every_figure():
+    spikes = drawn("spikes").axes[0]
+    bars = dict(zip([text.get_text() for text in spikes.get_yticklabels()], spikes.patches, strict=True))
+    lines = {line.get_label().split(" ")[0]: line for line in drawn("gradients").axes[0].lines}
+    points = {line.get_label(): line for line in drawn("operations").axes[1].lines}
+    for name in ("S2S", "S2M", "V2V"):
+        assert colors.to_rgba(bars[name].get_facecolor()) == colors.to_rgba(lines[name].get_color())
+        assert lines[name].get_color() == points[name].get_color()
+        assert lines[name].get_marker() == points[name].get_marker()
+    assert colors.to_rgba(bars["VGG11"].get_facecolor()) == colors.to_rgba(points["VGG11"].get_color())
+
+
+def test_spikes_are_the_totals():
+    axis = drawn("spikes").axes[0]
+    totals = [ALL[cell.training.key()].activity["spikes"] for cell in SMALL["figure3"].cells]
+    assert [patch.get_width() for patch in axis.patches] == pytest.approx(totals)
+
+
+def test_gradients_of_the_connections():
+    axis = drawn("gradients").axes[0]
+    assert axis.get_yscale() == "log"
+    lines = {line.get_label(): line.get_ydata() for line in axis.lines}
+    assert set(lines) == {"S2M (3)", "S2S (3)", "V2V (3)"}
+    assert lines["S2M (3)"][0] == pytest.approx(0.1 * 0.5**6)
+
+
+def test_learning_curves():
+    figure = drawn("learning-curves")
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[0] == "DVS-CIFAR10, 16 filters"
+    lines = {line.get_label(): line for line in figure.axes[2].lines}
+    assert lines["from scratch (1)"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    assert lines["from CIFAR-100 (1)"].get_xdata().tolist() == [1, 2, 3]
+    assert lines["from CIFAR-100 (1)"].get_ydata().tolist() == pytest.approx([25.0, 37.5, 50 * (1 - 0.5 / 3)])
