@@ -7,7 +7,7 @@ import pytest
 
 from sresnet.config import to_dict
 from sresnet.studies.cells import Pick
-from sresnet.studies.claims import CLAIMS, correlation, evenness, judge, jumps_of
+from sresnet.studies.claims import CLAIMS, correlation, evenness, judge, jumps_of, sent_in_stage1, stripes_of
 from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Sample, all_of, binomial, near, versus
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
@@ -300,7 +300,8 @@ class TestActivity:
     """The made-up networks of `made_up` are as the paper says in all but one respect; each test takes one away."""
 
     def test_as_the_paper_has_it(self):
-        for name in ("gamma-localises", "stripes", "jumps", "spikes-s2s", "gradient-s2s", "gradient-v2v"):
+        names = ("gamma-localises", "stripes", "jumps", "spikes-s2s", "own-spikes-s2s", "gradient-s2s", "gradient-v2v")
+        for name in names:
             finding = found(name)
             assert finding.verdict == "holds", (name, finding.evidence)
         assert found("deeper-layers-active").verdict == "fails"  # only the made-up VGG11 does not thin out
@@ -315,7 +316,7 @@ class TestActivity:
         assert finding.verdict == "fails"
         assert "-1.00 ± 0.00 (9 layers, all seeds)" in finding.evidence
 
-    def test_no_stripes(self):
+    def test_no_stripes_in_s2m_and_v2v(self):
         def swapped(index, layer):
             other = {"neuron1": "neuron2", "neuron2": "neuron1"}
             head, _, tail = layer["name"].rpartition(".")
@@ -323,6 +324,32 @@ class TestActivity:
 
         finding = found("stripes", change=lambda training, result: with_layers(result, swapped))
         assert finding.verdict == "fails"
+        assert "S-ResNet38 S2M (CIFAR-100) -" in finding.evidence
+
+    def test_a_sum_of_spikes_is_sent_as_several(self):
+        """Stem 10, then blocks of 3 and 4, 5 and 6: S2S sends 10, 3, 14, 5, 20; S2M and V2V their own."""
+        own = {"stem": 10.0, "1_block1.neuron1": 3.0, "1_block1.neuron2": 4.0, "1_block2.neuron1": 5.0}
+
+        def numbered(index, layer):
+            spikes = [value for name, value in own.items() if name in layer["name"]]
+            return layer | {"spikes": spikes[0] if spikes else 6.0}
+
+        sums = {}
+        for cell in SMALL["figure3"].cells:
+            result = with_layers(result_of(cell.training), numbered)
+            sums[cell.row] = [spikes for _, _, spikes in sent_in_stage1(result)]
+        assert sums["S-ResNet38 S2S"] == [10.0, 3.0, 14.0, 5.0, 20.0]
+        assert sums["S-ResNet38 V2V"] == sums["S-ResNet38 S2M"] == [10.0, 3.0, 4.0, 5.0, 6.0]
+        assert sums["VGG11"] == []
+
+    def test_stripes_of_sums(self):
+        s2s, s2m = (result_of(SMALL["table2"].cells[index].training) for index in (2, 0))
+        neurons, steps = 8 * 32 * 32, 5
+        first, second = stripes_of(s2s)  # of stage 1 alone
+        spikes = [layer["spikes"] for layer in s2s.activity["layers"]]
+        assert first == pytest.approx(100 * (spikes[0] + spikes[2] - spikes[1]) / neurons / steps)
+        assert second == pytest.approx(100 * (spikes[0] + spikes[2] + spikes[4] - spikes[3]) / neurons / steps)
+        assert len(stripes_of(s2m)) == 6
 
     def test_jumps_are_where_the_size_changes(self):
         result = result_of(SMALL["table2"].cells[2].training)

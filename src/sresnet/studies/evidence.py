@@ -74,7 +74,7 @@ class Sample:
 
 def spread(values: Sequence[float], digits: int) -> str:
     """Mean and, where there are several values, their own standard deviation."""
-    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+    return f"{fmean(values):,.{digits}f}" + (f" ± {stdev(values):,.{digits}f}" if len(values) > 1 else "")
 
 
 def seeds(number: int) -> str:
@@ -195,7 +195,7 @@ def noise_of(a: Sample, b: Sample) -> float:
 
 def against(a: Sample, b: Sample, difference: float, noise: float) -> str:
     """Two samples and their difference, for people."""
-    return f"{a} against {b}: {difference:+.{a.digits}f}, noise {noise:.{a.digits}f}"
+    return f"{a} against {b}: {difference:+,.{a.digits}f}, noise {noise:,.{a.digits}f}"
 
 
 def versus(a: Sample, b: Sample, margin: float = 0.0) -> Finding:

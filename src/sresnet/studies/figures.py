@@ -255,11 +255,12 @@ def point(axis: "Axes", x: Sequence[float], y: Sequence[float], index: int, labe
 
 
 def logarithmic(axis: "Axes") -> None:
-    """A logarithmic x axis with round numbers, 1, 2 and 5 of each decade."""
+    """A logarithmic x axis with round numbers, more of them where it spans less than a decade; after drawing."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
