@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 import math
 import re
 import shlex
@@ -80,7 +81,8 @@ def check_command(line):
             parse(AnalyseOptions(), flags, line, "")
         case "report":
             assert subject
-            parse(ReportOptions(), flags, line, "")
+            runs = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+            parse(ReportOptions(), words[len(runs) :], line, "")
         case "import":
             assert subject
             parse(ImportOptions(), flags, line, "")

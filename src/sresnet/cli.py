@@ -65,10 +65,11 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
+from sresnet.report.files import check_folder, save_files
 from sresnet.report.look import Looked, look
 from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
-from sresnet.report.run import run_sections
+from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.write import REPORT, check_free, save_page
 from sresnet.studies.page import write_page
 from sresnet.studies.paper import STUDIES
@@ -96,7 +97,7 @@ USAGE = """usage: sresnet VERB ...
   predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
   analyse RUN         who fires, what it costs, what hardware it needs
-  report RUN          all of that and more as one HTML page
+  report RUN ...      all of that and more as one HTML page
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
@@ -375,7 +376,8 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     report(outcome)
     if options.report:
         records = records_of(folder)
-        write_report(folder / REPORT, records, looked_at(str(folder), records, options, 0, splits))
+        looked = looked_at(str(folder), records, options, 0, splits)
+        write_report(folder / REPORT, [Shown(records, looked)])
     return 0
 
 
@@ -798,19 +800,33 @@ class ReportOptions(Place):
     """Page to write; by default RUN/report.html, or report-NAME.html for a shipped network."""
     images: int = 0
     """How many test images or clips to look at, evenly spread; 0: all."""
+    files: str = ""
+    """Folder for figures (SVG, some as PNG with matplotlib) and tables (CSV, Markdown) as files of their own."""
 
 
 def report_verb(words: list[str]) -> int:
-    """`sresnet report RUN`."""
-    run = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a run")
-    rest = words if wants_help(words) else words[1:]
-    options = parse(ReportOptions(), rest, f"sresnet report {run}", "A run as one HTML page that needs nothing else.")
+    """`sresnet report RUN [RUN ...]`."""
+    if not wants_help(words):
+        first_word(words, "run", "give the folder of a run")
+    count = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+    runs = list(dict.fromkeys(words[:count]))
+    prog = f"sresnet report {' '.join(runs) or 'RUN [RUN ...]'}"
+    options = parse(ReportOptions(), words[count:], prog, "Runs as one HTML page that needs nothing else.")
     if options.images < 0:
         raise UserError(f"images {options.images} is less than 0: 0 looks at all of them")
-    path = Path(options.out or (f"report-{run}.html" if is_shipped(run) else f"{run}/{REPORT}"))
-    records = records_of_run(run)
+    if len(runs) > 1 and not options.out:
+        raise UserError("--out is missing: name the page about these runs, such as -o report.html")
+    path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
+    records = [records_of_run(run) for run in runs]
+    if len({each.name for each in records}) < len(records):  # folders of one name in several places
+        records = [replace(each, name=run) for each, run in zip(records, runs, strict=True)]
     check_free(path)
-    write_report(path, records, looked_at(run, records, options, options.images))
+    if options.files:
+        check_folder(Path(options.files))
+    shown = [
+        Shown(each, looked_at(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
+    ]
+    write_report(path, shown, Path(options.files) if options.files else None)
     return 0
 
 
@@ -847,13 +863,17 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
     )
 
 
-def write_report(path: Path, records: Records, looked: Looked | str) -> None:
-    """Write the page about one run, and say where it is."""
-    title = f"{describe(records.recipe.model).partition(',')[0]} on {records.recipe.data.name}"
-    save_page(path, page(title, run_sections(records, looked, "")))
-    if isinstance(looked, str):
-        print(f"note: {looked}; what needs a pass over the test data is left out")
+def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None) -> None:
+    """Write the page about runs, and its figures and tables if asked for; say where they are."""
+    sections = sections_of(runs)
+    save_page(path, page(title_of(runs), sections))
+    for records, looked in runs:
+        if isinstance(looked, str):
+            name = f"{records.name}: " if len(runs) > 1 else ""
+            print(f"note: {name}{looked}; what needs a pass over the test data is left out")
     print(f"report: {path}")
+    if files:
+        print(f"files: {len(save_files(files, sections, runs))} in {files}")
 
 
 def predict_verb(words: list[str]) -> int:

@@ -93,10 +93,15 @@ def save(figure: "Figure", path: Path) -> list[Path]:
 @styled
 def save_as(figure: "Figure", path: Path) -> None:
     """Write a figure to `path`, which ends in one of `ENDINGS`; errors as `save`."""
+    write_whole(path, drawn(figure, path.suffix.lower()))
+
+
+@styled
+def drawn(figure: "Figure", ending: str) -> bytes:
+    """A figure as the content of a file, of one of `ENDINGS`."""
     content = io.BytesIO()
-    ending = path.suffix.lower()
     figure.savefig(content, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else {})
-    write_whole(path, content.getvalue())
+    return content.getvalue()
 
 
 def short(name: str) -> str:

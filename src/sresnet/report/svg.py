@@ -122,6 +122,8 @@ class Line:
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    style: int | None = None
+    """Number of its colour and marker, where charts beside each other show the same; by default its place."""
 
 
 def line_chart(
@@ -149,6 +151,7 @@ def line_chart(
         logarithmic: y in powers of ten; values that are not positive are left out.
     """
     curves = [(line, finite_points(line, logarithmic)) for line in lines]
+    styles = [index if line.style is None else line.style for index, line in enumerate(lines)]
     xs = [x for _, points in curves for x, _ in points]
     ys = [y for _, points in curves for _, y in points]
     low, high = y_range or padded(min(ys), max(ys))
@@ -157,7 +160,7 @@ def line_chart(
     y_names = [f"1e{tick:.0f}" if logarithmic else readable(tick) for tick in y_ticks]
     whole = all(float(x).is_integer() for x in xs)
     left = 8 + max(width_of(text) for text in y_names)
-    legend, legend_height = legend_of([line.name for line in lines], 4, 28, width)
+    legend, legend_height = legend_of([line.name for line in lines], styles, 4, 28, width)
     top, right = 22 + legend_height, width - 12.0
 
     def across(x: float) -> float:
@@ -177,11 +180,11 @@ def line_chart(
             label(min(across(tick), width - width_of(text) / 2), top + height + 16, text, anchor="middle", soft=True)
         )
     parts.append(label((left + right) / 2, top + height + 32, x_label, anchor="middle", soft=True))
-    for index, (line, points) in enumerate(curves):
+    for style, (line, points) in zip(styles, curves, strict=True):
         placed = [(across(x), down(y)) for x, y in points]
-        parts.append(curve(index, placed))
+        parts.append(curve(style, placed))
         every = max(1, len(placed) // 10)
-        parts += [marker(index, x, y) for x, y in placed[::every]]
+        parts += [marker(style, x, y) for x, y in placed[::every]]
         parts += [
             hover(
                 x,
@@ -234,8 +237,8 @@ def curve(index: int, placed: Sequence[tuple[float, float]]) -> Markup:
 
 
 def marker(index: int, x: float, y: float) -> Markup:
-    """What tells lines apart without their colour."""
-    colour, kind = series(index), MARKERS[index % len(MARKERS)]
+    """What tells lines apart without their colour; colour and form together differ for 36 lines."""
+    colour, kind = series(index), MARKERS[(index + index // SERIES) % len(MARKERS)]
     if kind == "circle":
         return element("circle", cx=x, cy=y, r=3.0, fill=colour)
     corners = {
@@ -253,17 +256,19 @@ def hover(x: float, y: float, content: str) -> Markup:
     return element("circle", element("title", content), cx=x, cy=y, r=7.0, fill_opacity=0)
 
 
-def legend_of(names: Sequence[str], left: float, top: float, width: float) -> tuple[Markup, float]:
+def legend_of(
+    names: Sequence[str], styles: Sequence[int], left: float, top: float, width: float
+) -> tuple[Markup, float]:
     """Names with their markers, in as many rows as they need, and how high that is; nothing for one nameless line."""
     if not any(names):
         return Markup(""), 0.0
     parts, x, y = [], left, top
-    for index, full in enumerate(names):
+    for style, full in zip(styles, names, strict=True):
         text = shortened(full, int((width - left - 16) / (CHARACTER * TEXT)))
         needed = 16 + width_of(text) + 12
         if x > left and x + needed > width + 12:
             x, y = left, y + 16
-        parts.append(join(marker(index, x + 4, y - 4), label(x + 13, y, text)))
+        parts.append(join(marker(style, x + 4, y - 4), label(x + 13, y, text)))
         x += needed
     return join(*parts), y - top + 18
 
