@@ -350,6 +350,16 @@ class TestActivity:
         assert first == pytest.approx(100 * (spikes[0] + spikes[2] - spikes[1]) / neurons / steps)
         assert second == pytest.approx(100 * (spikes[0] + spikes[2] + spikes[4] - spikes[3]) / neurons / steps)
         assert len(stripes_of(s2m)) == 6
+        means = [fmean(layer["active"]) for layer in s2s.activity["layers"]]
+        assert stripes_of(s2s, own=True) == pytest.approx([means[k + 1] - means[k] for k in range(1, 13, 2)])
+
+    def test_own_stripes_of_s2s(self):
+        assert found("own-stripes-s2s").verdict == "holds"
+
+        def flat(training, result):
+            return with_layers(result, lambda index, layer: layer | {"active": [20.0 - index] * 5})
+
+        assert found("own-stripes-s2s", change=flat).verdict == "fails"
 
     def test_jumps_are_where_the_size_changes(self):
         result = result_of(SMALL["table2"].cells[2].training)

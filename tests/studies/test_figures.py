@@ -123,9 +123,13 @@ def test_a_connection_looks_the_same_in_every_figure():
 
 
 def test_spikes_are_the_totals():
-    axis = drawn("spikes").axes[0]
+    own, sent = drawn("spikes").axes
     totals = [ALL[cell.training.key()].activity["spikes"] for cell in SMALL["figure3"].cells]
-    assert [patch.get_width() for patch in axis.patches] == pytest.approx(totals)
+    assert [patch.get_width() for patch in own.patches] == pytest.approx(totals)
+    assert [text.get_text() for text in sent.get_yticklabels()] == ["S2M", "S2S", "V2V"]
+    s2s = [layer["spikes"] for layer in ALL[SMALL["figure3"].cells[2].training.key()].activity["layers"]]
+    again = 2 * s2s[0] + s2s[2]  # in the sums of both blocks: the stem's spikes; in the second's: the first's
+    assert sent.patches[1].get_width() == pytest.approx(sum(s2s[:5]) + again)
 
 
 def test_gradients_of_the_connections():

@@ -2,6 +2,8 @@
 
 A claim is the paper's, in our words and no wider than there; where the paper gives no measure ("very close", "more
 layers active") the one taken here is part of the claim. How noise is treated is in `sresnet.studies.evidence`.
+
+`AFTERWARDS` names the measures that were chosen after results had been looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -228,13 +230,14 @@ def gamma_localises(*picks: Pick) -> Check:
     return check
 
 
-def stripes_of(result: Result) -> list[float]:
+def stripes_of(result: Result, own: bool = False) -> list[float]:
     """How much more a block's join sends than its first layer, in percent of spikes per neuron and step.
 
-    Of all blocks, but in S2S of those in stage 1: see `sent_in_stage1`.
+    Of all blocks, by the neurons' own spikes; in S2S of those in stage 1 with sums counted, if not `own`: see
+    `sent_in_stage1`. There a join sends all that the joins before it sent, so that it is hard for it to send less.
     """
     model: Any = result.config.get("model", {})
-    if model.get("connection") == "s2s":
+    if model.get("connection") == "s2s" and not own:
         sent = {name: 100 * spikes / neurons / model["num_steps"] for name, neurons, spikes in sent_in_stage1(result)}
     else:
         sent = {str(layer["name"]): fmean(layer["active"]) for layer in layers_of(result)}
@@ -242,13 +245,13 @@ def stripes_of(result: Result) -> list[float]:
     return [sent[join] - sent[first] for first, join in joins.items() if join in sent]
 
 
-def striped(*picks: Pick) -> Check:
+def striped(*picks: Pick, own: bool = False) -> Check:
     """In every network, the joins send more than the layers between them."""
 
     def check(evidence: Evidence) -> Finding:
         findings = []
         for pick in picks:
-            rows = [row for result in evidence.of(pick) if (row := stripes_of(result))]
+            rows = [row for result in evidence.of(pick) if (row := stripes_of(result, own))]
             values = mean_over_seeds(rows) if rows else []
             findings.append(above_zero(pick.label, values, "blocks", " points") if values else missing(pick.label))
         return all_of(findings)
@@ -488,6 +491,14 @@ CLOSE = 1.0
 KEPT = 0.9
 """Part of the accuracy that "most of it" stands for here; by the paper's numbers 0.98 and 0.99 stay after 30 steps."""
 
+AFTERWARDS = (
+    "Measures were chosen before there were results, with one exception: that S2S counts sums of spikes, in stage 1, "
+    "and that jumps leave S2S out, was decided when the first small networks had been looked at. By the measure chosen "
+    "before, the neurons' own spikes, the claim of spikes failed and that of stripes was undecided for S2S; both "
+    "readings are in the table."
+)
+"""For the reader of a page."""
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="s2s-beats-s2m",
@@ -570,6 +581,13 @@ CLAIMS: tuple[Claim, ...] = (
         where="Section 4, Fig. 3",
         studies=("figure3",),
         check=striped(*RESIDUAL),
+    ),
+    Claim(
+        name="own-stripes-s2s",
+        says="The same of S2S, if it is meant of the neurons' own spikes (here: all blocks, no sum counted)",
+        where="Section 4, Fig. 3",
+        studies=("figure3",),
+        check=striped(F3["s2s"], own=True),
     ),
     Claim(
         name="jumps",

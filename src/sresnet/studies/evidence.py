@@ -215,7 +215,7 @@ def all_of(findings: Sequence[Finding]) -> Finding:
     order: tuple[Verdict, ...] = ("fails", "not tested at this scale", "within noise", "holds")
     verdicts = {finding.verdict for finding in findings}
     verdict = next(each for each in order if each in verdicts)
-    return Finding(verdict=verdict, evidence="; ".join(finding.evidence for finding in findings))
+    return Finding(verdict=verdict, evidence="; ".join(dict.fromkeys(finding.evidence for finding in findings)))
 
 
 def missing(*labels: str) -> Finding:

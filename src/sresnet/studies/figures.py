@@ -41,7 +41,7 @@ from sresnet.studies.cells import (
     T16_100,
     Pick,
 )
-from sresnet.studies.claims import layers_of, mean_over_seeds, training_accuracies
+from sresnet.studies.claims import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.published import TABLE_14, Published
 from sresnet.studies.study import Result, Study
@@ -403,40 +403,44 @@ def draw_over_operations(found: Mapping[str, Mapping[str, Points]]) -> "Figure":
 
 def spikes(evidence: Evidence) -> Drawing | None:
     """Spikes per inference."""
-    found: dict[str, list[float]] = {}
-    for name, pick in FIG3.items():
-        totals = [(result.activity or {}).get("spikes") for result in evidence.of(pick)]
-        numbers = [float(total) for total in totals if isinstance(total, int | float)]
-        if numbers:
-            found[name] = numbers
-    if not found:
+    panels: dict[str, dict[str, list[float]]] = {}
+    for title, read in (("own spikes, all layers", spikes_of), ("sent by stem and stage 1", stage1_spikes)):
+        for name, pick in FIG3.items():
+            cell = evidence.cell(pick)
+            numbers = [value for result in evidence.of(pick) if (value := read(result, cell)) is not None]
+            if numbers:
+                panels.setdefault(title, {})[name] = numbers
+    if not panels:
         return None
     return Drawing(
         name="spikes",
         title="Spikes per inference",
-        caption="Neurons' own spikes per CIFAR-100 test image, all layers and steps: in S2S, a sum is not counted "
-        "twice. Bars: mean; lines: one standard deviation to both sides; rings: seeds. The VGG11 has other layers and "
-        "another number of neurons.",
-        draw=lambda: draw_spikes(found),
+        caption="Per CIFAR-100 test image, all steps. Left: neurons' own spikes, in S2S no sum counted. Right: what "
+        "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
+        "standard deviation to both sides; rings: seeds. The VGG11 has other layers, another number of neurons and no "
+        "stages.",
+        draw=lambda: draw_spikes(panels),
     )
 
 
 @styled
-def draw_spikes(found: Mapping[str, Sequence[float]]) -> "Figure":
+def draw_spikes(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> "Figure":
     """A bar for each network."""
-    figure, axes = new_figure(1, 1, width=6.0, height=0.9 + 0.5 * len(found))
-    axis = axes[0, 0]
-    for place, (name, numbers) in enumerate(found.items()):
-        axis.barh(
-            [place],
-            [fmean(numbers)],
-            xerr=[stdev(numbers)] if len(numbers) > 1 else None,
-            height=0.6,
-            color=COLOURS[ORDER[name]],
-            capsize=3,
-        )
-        axis.plot(numbers, [place] * len(numbers), "o", color="black", markerfacecolor="white", markersize=4)
-    label_bars(axis, list(found), "spikes per image")
+    rows = max(map(len, panels.values()))
+    figure, axes = new_figure(1, len(panels), width=0.6 + 3.7 * len(panels), height=1.1 + 0.45 * rows)
+    for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
+        for place, (name, numbers) in enumerate(found.items()):
+            axis.barh(
+                [place],
+                [fmean(numbers)],
+                xerr=[stdev(numbers)] if len(numbers) > 1 else None,
+                height=0.6,
+                color=COLOURS[ORDER[name]],
+                capsize=3,
+            )
+            axis.plot(numbers, [place] * len(numbers), "o", color="black", markerfacecolor="white", markersize=4)
+        label_bars(axis, list(found), "spikes per image")
+        axis.set_title(title)
     return figure
 
 

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from sresnet.analysis.figures import save
 from sresnet.errors import UserError
 from sresnet.files import write_whole
-from sresnet.studies.claims import judge
+from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
 from sresnet.studies.figures import drawings
 from sresnet.studies.published import REFERENCES, TABLE_14
@@ -238,6 +238,7 @@ def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Resul
         "seed borrows the spread of others. *Within noise*: the difference is smaller, and nothing is decided. "
         "*Fails*: the contrary was measured, beyond noise. A claim of several parts holds where all do and fails where "
         "one does. Among so many claims, one or two are likely to be decided by chance.",
+        AFTERWARDS,
         markdown(
             ("claim", "where", "verdict", "evidence"),
             [(claim.says, claim.where, f"**{finding.verdict}**", finding.evidence) for claim, finding in found],
