@@ -545,7 +545,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         name="gamma-localises",
-        says="BNTT's gamma localises a layer's activity in time (here: over the steps, activity follows gamma)",
+        says="BNTT's gamma localises a layer's activity in time (here: over the steps, activity follows gamma; the "
+        "first step, where membranes are empty, is among them)",
         where="Section 4, Fig. 3",
         studies=("figure3",),
         check=gamma_localises(F3["vgg"], *RESIDUAL),

@@ -255,12 +255,13 @@ def point(axis: "Axes", x: Sequence[float], y: Sequence[float], index: int, labe
 
 
 def logarithmic(axis: "Axes") -> None:
-    """A logarithmic x axis with round numbers, more of them where it spans less than a decade; after drawing."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+    """A logarithmic x axis with round numbers, also where it spans less than a decade; called after drawing."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    decades = high > 10 * low
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if decades else MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
