@@ -25,6 +25,8 @@ CLASSES_SHOWN = 4
 """Classes whose probabilities are drawn for an image."""
 PAIRS_SHOWN = 8
 """Confusions in the table."""
+LONG = 20
+"""Tables of more classes or layers than this are folded."""
 
 
 def run_sections(records: Records, looked: Looked | str, prefix: str) -> tuple[Section, ...]:
@@ -411,6 +413,7 @@ def confusions(records: Records, found: Confusion, prefix: str) -> Section:
             (name, total, row[index], 100 * row[index] / total if total else None)
             for index, (name, total, row) in enumerate(zip(names, totals, found.counts, strict=True))
         ),
+        folded=len(names) > LONG,
     )
     pairs = found.pairs()
     worst = Table(
@@ -563,6 +566,7 @@ def cost(analysis: Analysis, prefix: str) -> Section:
             )
             for layer, n in analysis.rows()
         ),
+        folded=len(counts.layers) > LONG,
     )
     energies = [(name, spent.energy(kind)) for name, kind in ARITHMETIC.items()]
     energy = Table(
