@@ -135,8 +135,9 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
     if isinstance(looked, Looked):
         counts, spent = looked.analysis.activity, looked.analysis.cost
         energy = spent.energy()
+        sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
         found += [
-            card(svg.readable(counts.spikes), f"spikes per inference, {counts.rate:.3f} per neuron and step"),
+            card(svg.readable(counts.spikes), f"{sent} per inference, {counts.rate:.3f} per neuron and step"),
             card(
                 svg.readable(spent.synaptic_operations),
                 f"synaptic operations; the non-spiking twin: {svg.readable(spent.twin_multiply_accumulates)} "
