@@ -70,6 +70,7 @@ from sresnet.report.look import Looked, look
 from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
+from sresnet.report.studies import study_sections
 from sresnet.report.write import REPORT, check_free, save_page
 from sresnet.studies.page import write_page
 from sresnet.studies.paper import STUDIES
@@ -802,16 +803,22 @@ class ReportOptions(Place):
     """How many test images or clips to look at, evenly spread; 0: all."""
     files: str = ""
     """Folder for figures (SVG, some as PNG with matplotlib) and tables (CSV, Markdown) as files of their own."""
+    scale: ScaleName = "tiny"
+    """Scale of studies."""
+    results: str = ""
+    """Folder of results of studies; by default results/studies/SCALE."""
 
 
 def report_verb(words: list[str]) -> int:
-    """`sresnet report RUN [RUN ...]`."""
+    """`sresnet report RUN [RUN ...]`, `sresnet report STUDY [STUDY ...]`."""
     if not wants_help(words):
         first_word(words, "run", "give the folder of a run")
     count = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
     runs = list(dict.fromkeys(words[:count]))
-    prog = f"sresnet report {' '.join(runs) or 'RUN [RUN ...]'}"
-    options = parse(ReportOptions(), words[count:], prog, "Runs as one HTML page that needs nothing else.")
+    prog = f"sresnet report {' '.join(runs) or 'RUN|STUDY ...'}"
+    options = parse(ReportOptions(), words[count:], prog, "Runs or studies as one HTML page that needs nothing else.")
+    if any(is_study(name) for name in runs):
+        return report_studies(runs, options)
     if options.images < 0:
         raise UserError(f"images {options.images} is less than 0: 0 looks at all of them")
     if len(runs) > 1 and not options.out:
@@ -827,6 +834,34 @@ def report_verb(words: list[str]) -> int:
         Shown(each, looked_at(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
     ]
     write_report(path, shown, Path(options.files) if options.files else None)
+    return 0
+
+
+def is_study(name: str) -> bool:
+    """Whether a study is meant, and not a folder of that name."""
+    return name in (*STUDIES, "all") and not Path(name).exists()
+
+
+def report_studies(names: list[str], options: ReportOptions) -> int:
+    """`sresnet report STUDY [STUDY ...]`: from the results that are there; nothing is trained."""
+    if others := [name for name in names if not is_study(name)]:
+        raise UserError(f"{others[0]!r} is no study: give studies or runs, a page for each kind")
+    if not options.out:
+        raise UserError("--out is missing: name the page about these studies, such as -o report.html")
+    path = Path(options.out)
+    check_free(path)
+    every = {name: scaled(study, options.scale) for name, study in STUDIES.items()}
+    wanted = list(every.values()) if "all" in names else [every[name] for name in names]
+    kept = Path(options.results or f"results/studies/{options.scale}")
+    found = read_results(kept)
+    if not found:
+        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study first")
+    sections = study_sections(options.scale, wanted, every, found, failures(kept))
+    title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
+    save_page(path, page(f"{title}, scale {options.scale}", sections))
+    print(f"report: {path}")
+    if options.files:
+        print(f"files: {len(save_files(Path(options.files), sections, ()))} in {options.files}")
     return 0
 
 

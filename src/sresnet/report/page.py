@@ -52,6 +52,8 @@ class Section:
     """From top to bottom; figures that follow each other stand side by side where there is room."""
     parts: "tuple[Section, ...]" = ()
     """Sections below it."""
+    short: str = ""
+    """What links to it say; by default the title."""
 
     def walk(self) -> Iterator[Markup | Figure | Table]:
         """All content, that of the parts too."""
@@ -76,7 +78,10 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
         lead: what stands in front of them.
     """
     anchors = [f"section{number}" for number in range(1, len(sections) + 1)]
-    links = [element("a", section.title, href=f"#{anchor}") for section, anchor in zip(sections, anchors, strict=True)]
+    links = [
+        element("a", section.short or section.title, href=f"#{anchor}")
+        for section, anchor in zip(sections, anchors, strict=True)
+    ]
     body = [
         element("header", element("h1", title), lead),
         element("nav", *links, aria_label="sections") if len(links) > 1 else Markup(""),
@@ -125,12 +130,15 @@ def rendered(section: Section, level: int, anchor: str | None = None) -> Markup:
 def is_narrow(content: Markup | Figure | Table) -> bool:
     """Whether it stands beside others where there is room: figures, and tables of few columns."""
     if isinstance(content, Table):
-        return not content.folded and len(content.columns) <= NARROW
+        prose = any(isinstance(value, str) and len(value) > PROSE for row in content.rows for value in row)
+        return not content.folded and not prose and len(content.columns) <= NARROW
     return isinstance(content, Figure)
 
 
 NARROW = 4
 """Columns that a table may have to stand beside figures."""
+PROSE = 60
+"""Characters from which on the text of a cell is wrapped."""
 
 
 def block(content: Markup | Figure | Table) -> Markup:
@@ -181,7 +189,8 @@ def table(shown: Table) -> Markup:
 def cell(value: Value, text: str, is_number: bool) -> Markup:
     """A cell; a number is kept beside its text, for sorting."""
     number = repr(float(value)) if isinstance(value, int | float) else None
-    return element("td", text, class_="number" if is_number else None, data_value=number)
+    kind = "number" if is_number else "prose" if len(text) > PROSE else None
+    return element("td", text, class_=kind, data_value=number)
 
 
 def paragraph(*content: str, class_: str | None = None) -> Markup:

@@ -1,4 +1,5 @@
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import made_up_sets as made_up
@@ -8,6 +9,8 @@ import torch
 
 from sresnet.data import DATA_SETS, EventConfig, ImageSet
 from sresnet.data.events import sets
+from sresnet.data.events.cache import prepare
+from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.sets import CIFAR10_CLASSES, EVENT_SETS, USUAL, list_recordings
 from sresnet.data.events.simulate import simulate
 from sresnet.errors import UserError
@@ -127,6 +130,20 @@ def test_simulated_cifar10(monkeypatch):
     assert recording.width == 32
     expected = simulate(part(4, 1).images[1].numpy(), USUAL["cifar10-dvs-sim"].simulation, 21)
     assert np.array_equal(recording.t, expected.t)
+
+
+def test_an_image_before_which_the_camera_sees_nothing_is_left_out_and_counted(monkeypatch, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (10, 3, 32, 32), generator=generator).to(torch.uint8)
+    images[3] = 120
+    grey = ImageSet(images=images, labels=torch.arange(10), class_names=CIFAR10_CLASSES)
+    monkeypatch.setattr(sets, "load_cifar", lambda name, data_dir: (grey, grey))
+    usual = replace(USUAL["cifar10-dvs-sim"], frames=FrameConfig(size=16))
+    prepared = prepare(usual, "somewhere", 2, cache_dir=str(tmp_path))
+    assert prepared.file.count == 18
+    assert [entry["name"] for entry in prepared.recordings if "skipped" in entry] == ["image 3", "image 13"]
+    with pytest.raises(UserError, match="image 3 has too little contrast, the simulated camera sees no events"):
+        prepare(replace(usual, damaged="error"), "somewhere", 2, cache_dir=str(tmp_path))
 
 
 def write(path):

@@ -1,0 +1,201 @@
+"""Studies on a page: the paper's numbers beside the measured ones, what they say of its claims, and curves."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+
+from sresnet.report import svg
+from sresnet.report.markup import Markup, element
+from sresnet.report.page import Figure, Section, Table, facts, paragraph
+from sresnet.studies.claims import judge
+from sresnet.studies.page import DIGITS, failures_of, hours, numbers, protocol_of
+from sresnet.studies.scale import SCALES
+from sresnet.studies.study import Cell, Result, Study
+
+
+def study_sections(
+    scale: str,
+    wanted: Sequence[Study],
+    every: Mapping[str, Study],
+    results: Mapping[str, Result],
+    failures: Mapping[str, str],
+) -> tuple[Section, ...]:
+    """What stands in front, the claims, a section for each study, and how it was made.
+
+    Args:
+        scale: its name.
+        wanted: the studies to show, at that scale.
+        every: name -> study at that scale, all of them, for the claims.
+        results: key of a training -> result.
+        failures: key of a training -> why it failed.
+    """
+    names = {study.name for study in wanted}
+    return (
+        summary(scale, wanted, results, failures),
+        claims(scale, names, every, results),
+        *(study_section(scale, study, results, failures) for study in wanted),
+        making(scale, wanted, results),
+    )
+
+
+def trained_for(studies: Sequence[Study], results: Mapping[str, Result]) -> tuple[list[Result], int]:
+    """The results that studies look at, each once, and how many there would be."""
+    keys = dict.fromkeys(training.key() for study in studies for training in study.trainings())
+    return [results[key] for key in keys if key in results], len(keys)
+
+
+def summary(
+    scale: str, studies: Sequence[Study], results: Mapping[str, Result], failures: Mapping[str, str]
+) -> Section:
+    """How much of it is there, and what must be known of it."""
+    found, total = trained_for(studies, results)
+    failed = sum(bool(failures_of(cell, study, failures)) for study in studies for cell in study.cells)
+    content: list[Markup | Figure | Table] = [
+        paragraph(
+            f"{len(found)} of {total} trainings are finished"
+            + (f"; {failed} rows have seeds that failed" if failed else "")
+            + "."
+        )
+    ]
+    if scale in SCALES:
+        about = SCALES[scale].about
+        content.insert(
+            0,
+            paragraph(
+                element("strong", "These are not the paper's networks, and their accuracies are not the paper's. "),
+                f"Scale {scale}: {about} Rows may be compared with each other, not with the paper's numbers.",
+            ),
+        )
+    return Section(title="Summary", content=tuple(content))
+
+
+def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Mapping[str, Result]) -> Section:
+    """What the paper says that these studies are about, and whether it holds here."""
+    rows = [
+        (finding.verdict, claim.says, finding.evidence, claim.where)
+        for claim, finding in judge(scale, every, results)
+        if names.intersection(claim.studies)
+    ]
+    columns = (("verdict", ""), ("claim", ""), ("evidence", ""), ("where", ""))
+    table = Table(name="claims", title="The paper's claims about these rows", columns=columns, rows=tuple(rows))
+    note = paragraph(
+        "A difference counts where it exceeds two standard errors; a single training borrows the spread of others. "
+        "fails: the contrary was measured."
+    )
+    return Section(title="Claims", content=(note, table) if rows else (paragraph("None is about these studies."),))
+
+
+def study_section(scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:
+    """A study's table and curves."""
+    note = study.note
+    if scale in SCALES:  # said once, in the summary
+        note = note.replace(f"Scale {scale}: {SCALES[scale].about}", "").strip()
+    content: list[Markup | Figure | Table] = [paragraph(note)] if note else []
+    content.append(table(study, results, failures))
+    content += curves(study, results)
+    number = study.name.removeprefix("table")
+    if not number.isdigit():
+        return Section(title=study.title, content=tuple(content), short=study.name)
+    return Section(title=f"Table {number}. {study.title}", content=tuple(content), short=f"Table {number}")
+
+
+def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Table:
+    """A row for each cell."""
+    rows = []
+    for cell in study.cells:
+        found = numbers(cell, study, results)
+        target = cell.paper if cell.target is None else cell.target
+        failed = failures_of(cell, study, failures)
+        digits = DIGITS.get(cell.quantity, 2)
+        rows.append(
+            (
+                cell.row,
+                cell.column,
+                cell.paper,
+                round(fmean(found), digits) if found else ("failed" if failed else "not run"),
+                round(stdev(found), digits) if len(found) > 1 else None,
+                len(found) if cell.trainings() else None,
+                round(fmean(found) - target, digits) if found and target is not None else None,
+                protocol_of(cell),
+                "; ".join([*failed, *([cell.note] if cell.note else [])]),
+            )
+        )
+    columns = (
+        *(("row", ""), ("column", ""), ("paper", ",.10g"), ("measured", ",.10g"), ("±", ".10g"), ("seeds", "d")),
+        *(("difference", "+,.10g"), ("protocol", ""), ("note", "")),
+    )
+    return Table(name=study.name, title="The paper's numbers and the measured ones", columns=columns, rows=tuple(rows))
+
+
+def curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
+    """Accuracy on training images by epoch, and on test images by time step, of seed 0 of every row."""
+    by_epoch, by_step = [], []
+    for style, (name, result) in enumerate(first_results(study, results).items()):
+        metrics = [line for line in result.metrics if isinstance(line.get("train_top1"), int | float)]
+        if len(metrics) > 1:
+            epochs = [number_of(line, "epoch") for line in metrics]
+            accuracy = [number_of(line, "train_top1") for line in metrics]
+            by_epoch.append(svg.Line(name=name, x=epochs, y=accuracy, style=style))
+        if len(result.by_steps) > 1:
+            steps = list(range(1, len(result.by_steps) + 1))
+            by_step.append(svg.Line(name=name, x=steps, y=result.by_steps, style=style))
+    figures = []
+    for key, title, x_label, lines in (
+        ("training", "Accuracy on training images, seed 0", "epoch", by_epoch),
+        ("steps", "Test accuracy if stopped early, seed 0", "time steps", by_step),
+    ):
+        if lines:
+            name = f"{study.name}-{key}"
+            drawn = svg.line_chart(name, title, lines, x_label=x_label, y_label="accuracy, %")
+            figures.append(Figure(name=name, title=title, svg=drawn))
+    return figures
+
+
+def number_of(line: Mapping[str, object], key: str) -> float:
+    """A number of an epoch; not a number where there is none."""
+    value = line.get(key)
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def first_results(study: Study, results: Mapping[str, Result]) -> dict[str, Result]:
+    """Name -> result of seed 0, each training once; at most as many as a chart can tell apart."""
+    found: dict[str, Result] = {}
+    seen = set()
+    for cell in study.cells:
+        for training in cell.trainings():
+            key = training.with_seed(0).key()
+            if key in results and key not in seen:
+                seen.add(key)
+                found[name_of(cell, study, training.recipe.model.leak)] = results[key]
+    return dict(list(found.items())[:MOST_LINES])
+
+
+MOST_LINES = 6
+"""Lines of a chart that have colour and mark of their own."""
+
+
+def name_of(cell: Cell, study: Study, leak: float) -> str:
+    """What a line is called: the row, and the column where there are several."""
+    columns = {each.column for each in study.cells if each.trainings()}
+    leaks = f", leak {leak:g}" if len(cell.trainings()) > 1 else ""
+    short = cell.column.removesuffix(" Accuracy").removesuffix(" Acc")
+    return cell.row + (f", {short}" if len(columns) > 1 else "") + leaks
+
+
+def making(scale: str, studies: Sequence[Study], results: Mapping[str, Result]) -> Section:
+    """Commands, machine, versions, hours."""
+    found, _ = trained_for(studies, results)
+    names = " ".join(study.name for study in studies)
+    data = "" if scale == "tiny" else " --data-dir DIR"
+
+    def all_of(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(result.environment.get(key, "")) for result in found))
+
+    pairs = [("command", f"sresnet study {names} --scale {scale}{data}")]
+    if found:
+        pairs += [
+            ("machine", all_of("device")),
+            ("versions", f"sresnet {all_of('sresnet')}, torch {all_of('torch')}, Python {all_of('python')}"),
+            ("revision", all_of("revision") or "not known"),
+            ("training", f"{sum(map(hours, found)):.2f} hours, each training's own time added up"),
+        ]
+    return Section(title="How it was made", content=(facts(pairs),))

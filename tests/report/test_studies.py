@@ -1,0 +1,84 @@
+"""Studies as a page, from results alone."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from sresnet.cli import main
+from sresnet.studies import results
+from sresnet.studies.study import values
+from tests.report.runs import read_page
+from tests.studies.made_up import all_results, studies_at
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A folder with made-up results of every training at the smallest scale."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results/studies/tiny"
+    for result in all_results("tiny").values():
+        results.write(folder, result)
+    return folder
+
+
+def test_all_studies(kept, tmp_path, capsys):
+    assert main(["report", "all", "-o", "page.html", "--files", "files"]) == 0
+    assert capsys.readouterr().out.startswith("report: page.html\nfiles: ")
+    text, _ = read_page(tmp_path / "page.html")
+    found = results.read(kept)
+    assert "These are not the paper's networks" in text
+    for study in studies_at("tiny").values():
+        with (tmp_path / f"files/{study.name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == len(study.cells)
+        for row, cell in zip(rows, study.cells, strict=True):
+            (number,) = values(cell, 1, found)
+            assert float(row["measured"]) == pytest.approx(number, abs=0.0051)
+            if cell.paper is not None:
+                target = cell.paper if cell.target is None else cell.target
+                assert float(row["difference"]) == pytest.approx(number - target, abs=0.0051)
+        assert study.title in text
+    with (tmp_path / "files/claims.csv").open(newline="") as file:
+        verdicts = {row["verdict"] for row in csv.DictReader(file)}
+    assert verdicts <= {"holds", "fails", "within noise", "not tested at this scale"}
+    assert len(verdicts) > 1
+
+
+def test_one_study_with_a_row_that_failed_and_one_that_was_not_run(kept, tmp_path):
+    study = studies_at("tiny")["table3"]
+    failed, missing, there = (cell.training.key() for cell in study.cells)
+    results.path_of(kept, failed).unlink()
+    results.path_of(kept, missing).unlink()
+    results.write_failure(kept, failed, "row", "loss is <nan>")
+    assert main(["report", "table3", "-o", "page.html"]) == 0
+    text, _ = read_page(tmp_path / "page.html")
+    assert "1 of 3 trainings are finished; 1 rows have seeds that failed." in text
+    assert "seed 0 failed: loss is <nan>" in text
+    html = (tmp_path / "page.html").read_text()
+    assert "loss is <nan>" not in html
+    cells = re.findall("<td.*?</td>", html[html.index("measured ones") :])
+    assert [any(word in cell for cell in cells) for word in (">failed<", ">not run<")] == [True, True]
+    lines = re.findall("<polyline", html[html.index('id="figure-table3-steps"') :])
+    assert len(lines) <= 1, "a curve for the training that is there"
+    assert json.loads(results.path_of(kept, there).read_text())["key"] == there
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["table3"], "--out is missing: name the page about these studies, such as -o report.html"),
+        (["table3", "runs/first", "-o", "x.html"], "'runs/first' is no study"),
+        (["table3", "--scale", "small", "-o", "x.html"], "holds no results of scale small: run sresnet study first"),
+        (["table3", "-o", "mine.txt"], "mine.txt exists and is no report of sresnet's"),
+    ],
+)
+def test_mistakes(kept, tmp_path, words, complaint, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["report", *words]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "x.html").exists()
