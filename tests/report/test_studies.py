@@ -18,7 +18,7 @@ def kept(tmp_path, monkeypatch):
     """A folder with made-up results of every training at the smallest scale."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results/studies/tiny"
-    for result in all_results("tiny").values():
+    for result in all_results(studies_at("tiny").values()).values():
         results.write(folder, result)
     return folder
 
