@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
@@ -72,7 +71,8 @@ from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
 from sresnet.report.write import REPORT, check_free, save_page
-from sresnet.studies.page import write_page
+from sresnet.studies.evidence import spread as spread_of
+from sresnet.studies.page import DIGITS, write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
@@ -98,7 +98,7 @@ USAGE = """usage: sresnet VERB ...
   predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
   analyse RUN         who fires, what it costs, what hardware it needs
-  report RUN ...      all of that and more as one HTML page
+  report RUN|STUDY... all of that and more as one HTML page
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
@@ -1448,16 +1448,14 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
         print(f"\n{study.name}: {study.title}\n{study.note}" if study.note else f"\n{study.name}: {study.title}")
         rows = []
         for cell in study.cells:
-            numbers = values(cell, study.seeds, found)
+            numbers, digits = values(cell, study.seeds, found), DIGITS.get(cell.quantity, 2)
             rows.append(
                 [
                     cell.row,
                     cell.column,
-                    "" if cell.paper is None else f"{cell.paper:g}",
-                    f"{mean(numbers):.2f}" + (f" ± {stdev(numbers):.2f}" if len(numbers) > 1 else "")
-                    if numbers
-                    else "-",
-                    str(len(numbers)),
+                    "" if cell.paper is None else f"{cell.paper:,.{digits}f}",
+                    spread_of(numbers, digits) if numbers else "-",
+                    str(len(numbers)) if cell.trainings() else "",
                 ]
             )
         print_table(("row", "column", "paper", "measured", "seeds"), rows)
