@@ -127,8 +127,9 @@ def work(
             if lost:
                 results.write_failure(kept, training.key(), name, f"what it starts from failed: {failed[lost]}")
                 break
+            weights = training.key() in starts
             if ready(training, runs, kept) and attempt(
-                name, training, runs, kept, open_, device, tell, should_stop, checkpoint_seconds
+                name, training, weights, runs, kept, open_, device, tell, should_stop, checkpoint_seconds
             ):
                 break
         else:
@@ -151,6 +152,7 @@ def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> b
 def attempt(
     name: str,
     training: Training,
+    weights: bool,
     runs: Path,
     kept: Path,
     open_: Open,
@@ -159,7 +161,13 @@ def attempt(
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
 ) -> bool:
-    """Train one and keep what came out; False where another worker holds it. Arguments as `work`."""
+    """Train one and keep what came out; False where another worker holds it.
+
+    Args:
+        name, training: which.
+        weights: whether its network is wanted, and not only its result.
+        runs, kept, open_, device, tell, should_stop, checkpoint_seconds: as `work`.
+    """
     key = training.key()
     with ExitStack() as stack:
         claim = runs / ".held" / key
@@ -168,6 +176,8 @@ def attempt(
             stack.enter_context(only_writer(claim))
         except UserError:
             return False
+        if done(training, runs, kept, weights):  # another worker has just finished it
+            return True
         tell(name, f"begins, {key}")
         try:
             result = run_one(
