@@ -8,7 +8,9 @@ import torch
 from sresnet.cli import main
 from sresnet.report import svg
 from sresnet.report.page import Figure, Section, Table, page
+from sresnet.studies import results
 from tests.report.runs import train_tiny
+from tests.studies.made_up import all_results, studies_at
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.options import Options  # noqa: E402
@@ -43,6 +45,16 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     run = train_tiny(folder / "tiny")
     assert main(["report", str(run), "-o", str(folder / "page.html")]) == 0
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The page of all studies, of made-up results."""
+    folder = tmp_path_factory.mktemp("studies")
+    for result in all_results(studies_at("tiny").values()).values():
+        results.write(folder / "kept", result)
+    assert main(["report", "all", "--results", str(folder / "kept"), "-o", str(folder / "page.html")]) == 0
     return folder / "page.html"
 
 
@@ -84,6 +96,20 @@ def test_it_fits_and_nothing_complains(browser, report, width, scheme):
     )
     assert len(ends) > 20
     assert max(ends) <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_of_studies_fits_too(browser, tables, width):
+    look_at(browser, tables, width=width)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll, figure')].map((box) => box.getBoundingClientRect().right)"
+    )
+    assert len(boxes) > 30
+    assert max(boxes) <= width
+    drawn = browser.find_elements(By.CSS_SELECTOR, "figure svg")
+    assert all(svg_.size["height"] > 50 for svg_ in drawn)
 
 
 def test_figures_are_drawn(browser, report):
