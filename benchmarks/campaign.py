@@ -21,7 +21,6 @@ import time
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
+from sresnet.studies.evidence import spread
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES, command
 
@@ -170,7 +170,7 @@ def table(items: list[Item], folder: Path) -> list[str]:
     for item in items:
         rows = results_of(item, folder)
         top1 = [row["result"]["test_top1"] for row in rows.values()]
-        shown = f"{mean(top1):.2f}" + (f" ± {stdev(top1):.2f}" if len(top1) > 1 else "") if top1 else ""
+        shown = spread(top1, 2) if top1 else ""
         counts = f"{len(rows)} of {len(item.seeds)}"
         lines.append(f"| {item.purpose} | `{command(item.recipe)}` | {item.hours:g} | {counts} | {shown} |")
     return lines

@@ -11,8 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from record_runs import PLACES
-
 from sresnet.analysis.report import ANALYSIS
 from sresnet.config import to_dict
 from sresnet.errors import UserError
@@ -85,7 +83,7 @@ def card_of_run(run: Path, name: str) -> tuple[Card, bytes]:
         scaling=about,
         licence=LICENCE,
         data_licence=DATA_LICENCES[recipe.data.name],
-        environment={key: value for key, value in environment.items() if key not in PLACES},
+        environment=record.without_places(environment),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )

@@ -3,21 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 
 from sresnet.config import to_dict
 from sresnet.data import Splits
+from sresnet.studies.evidence import spread
 from sresnet.train import record
 from sresnet.train.display import display
 from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe
 
 RESULTS = Path(__file__).parents[1] / "results"
-PLACES = ("data_dir", "cache_dir")
-"""What environment.json says of the machine's folders, which nobody else has."""
 
 
 def run(
@@ -33,11 +31,10 @@ def run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with display(folder, tensorboard=False) as watch:
         outcome = train(recipe, splits, folder, device=device, watch=watch, should_stop=should_stop)
-    environment = record.read_json(folder / record.ENVIRONMENT)
     return {
         "row": row,
         "config": to_dict(recipe),
-        "environment": {name: value for name, value in environment.items() if name not in PLACES},
+        "environment": record.without_places(record.read_json(folder / record.ENVIRONMENT)),
         "metrics": record.read_metrics(folder),
         "result": outcome.result,
     }
@@ -65,8 +62,7 @@ def by_row(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def accuracy(group: list[dict[str, Any]]) -> str:
     """Mean over the seeds and, where there are several, the standard deviation."""
-    tests = [row["result"]["test_top1"] for row in group]
-    return f"{mean(tests):.2f}" + (f" ± {stdev(tests):.2f}" if len(tests) > 1 else "")
+    return spread([row["result"]["test_top1"] for row in group], 2)
 
 
 def machine(rows: list[dict[str, Any]]) -> str:

@@ -189,6 +189,12 @@ def first_word(words: list[str], what: str, choices: str) -> str:
     return words[0]
 
 
+def names_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words in front of the flags, each once, and the flags."""
+    at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+    return list(dict.fromkeys(words[:at])), words[at:]
+
+
 def wants_help(words: list[str]) -> bool:
     """Whether the first word asks for help instead of naming something."""
     return bool(words) and words[0] in ("-h", "--help")
@@ -813,10 +819,9 @@ def report_verb(words: list[str]) -> int:
     """`sresnet report RUN [RUN ...]`, `sresnet report STUDY [STUDY ...]`."""
     if not wants_help(words):
         first_word(words, "run", "give the folder of a run")
-    count = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
-    runs = list(dict.fromkeys(words[:count]))
+    runs, flags = names_and_flags(words)
     prog = f"sresnet report {' '.join(runs) or 'RUN|STUDY ...'}"
-    options = parse(ReportOptions(), words[count:], prog, "Runs or studies as one HTML page that needs nothing else.")
+    options = parse(ReportOptions(), flags, prog, "Runs or studies as one HTML page that needs nothing else.")
     if any(is_study(name) for name in runs):
         return report_studies(runs, options)
     if options.images < 0:
@@ -837,6 +842,16 @@ def report_verb(words: list[str]) -> int:
     return 0
 
 
+def results_folder(folder: str, scale: str) -> Path:
+    """Where results of studies at a scale are, if nothing else is said."""
+    return Path(folder or f"results/studies/{scale}")
+
+
+def studies_at(scale: str) -> dict[str, Study]:
+    """Name -> study at a scale, all of them."""
+    return {name: scaled(study, scale) for name, study in STUDIES.items()}
+
+
 def is_study(name: str) -> bool:
     """Whether a study is meant, and not a folder of that name."""
     return name in (*STUDIES, "all") and not Path(name).exists()
@@ -850,9 +865,9 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
     path = Path(options.out)
     check_free(path)
-    every = {name: scaled(study, options.scale) for name, study in STUDIES.items()}
+    every = studies_at(options.scale)
     wanted = list(every.values()) if "all" in names else [every[name] for name in names]
-    kept = Path(options.results or f"results/studies/{options.scale}")
+    kept = results_folder(options.results, options.scale)
     found = read_results(kept)
     if not found:
         raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study first")
@@ -1289,8 +1304,7 @@ class StudyOptions(Place):
 
     def folders(self) -> tuple[Path, Path]:
         """Run folders and results."""
-        runs, kept = self.runs or f"runs/studies/{self.scale}", self.results or f"results/studies/{self.scale}"
-        return Path(runs), Path(kept)
+        return Path(self.runs or f"runs/studies/{self.scale}"), results_folder(self.results, self.scale)
 
     def place_of(self, data: AnyData) -> Place:
         """Where a data set is."""
@@ -1305,14 +1319,13 @@ def study_verb(words: list[str]) -> int:
         print("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
         return 0
     first_word(words, "study", "sresnet study list shows them")
-    at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
-    names = list(dict.fromkeys(words[:at]))
+    names, flags = names_and_flags(words)
     if names == ["list"]:
         for study in STUDIES.values():
             print(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
         return 0
     options = parse(
-        StudyOptions(), words[at:], f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
+        StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
     )
     if names == ["page"]:
         return write_study_page(options)
@@ -1331,8 +1344,7 @@ def write_study_page(options: StudyOptions) -> int:
     found = read_results(kept)
     if not found:
         raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
-    studies = {name: scaled(study, options.scale) for name, study in STUDIES.items()}
-    for path in write_page(options.scale, studies, found, failures(kept), Path(options.out), kept):
+    for path in write_page(options.scale, studies_at(options.scale), found, failures(kept), Path(options.out), kept):
         print(path)
     return 0
 
@@ -1366,7 +1378,7 @@ def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
     names = [study.name for study in studies]
     with stop_asked(options.max_minutes) as asked:
         if options.workers == 1:
-            study_worker(names, options, None, asked)
+            study_worker(names, options, asked)
         else:
             watch_workers(names, options, asked)
         return asked() if to_train(studies, runs, kept) else ""
@@ -1391,7 +1403,7 @@ def watch_workers(names: list[str], options: StudyOptions, asked: Callable[[], s
     """Start processes that train beside each other, and wait for them; when asked to stop, pass it on."""
     start = multiprocessing.get_context("spawn")
     workers = [
-        start.Process(target=study_worker, args=(names, options, index), daemon=True)
+        start.Process(target=study_process, args=(names, options, index), daemon=True)
         for index in range(options.workers)
     ]
     for worker in workers:
@@ -1408,13 +1420,14 @@ def watch_workers(names: list[str], options: StudyOptions, asked: Callable[[], s
         raise RuntimeError("a worker ended with an error, see above")
 
 
-def study_worker(
-    names: list[str], options: StudyOptions, index: int | None, asked: Callable[[], str] | None = None
-) -> None:
-    """Train what studies need, by itself, or beside other processes as number `index`."""
-    if asked is None:
-        with stop_asked(float("inf")) as asked:
-            return study_worker(names, options, index, asked)
+def study_process(names: list[str], options: StudyOptions, index: int) -> None:
+    """Process number `index` of several; their parent tells it when to stop."""
+    with stop_asked(float("inf")) as asked:
+        study_worker(names, options, asked, index)
+
+
+def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
+    """Train what studies need, by itself, or beside other processes as number `index`, until `asked` to stop."""
     studies = chosen_studies(names, options)
     runs, kept = options.folders()
     device = options.torch_device()
@@ -1438,7 +1451,6 @@ def study_worker(
     left = to_train(studies, runs, kept)
     with implementation(options.engine):
         work(left, runs, kept, open_, device=device, tell=tell, should_stop=lambda: bool(asked()))
-    return None
 
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sresnet.analysis.steps import highest
+from sresnet.analysis.early_exit import best_class
 from sresnet.analysis.walk import Observation
 
 
@@ -47,7 +47,7 @@ class ConfusionCounter:
     def add(self, observation: Observation) -> None:
         """Count one batch, at its last step."""
         if observation.step == self.num_steps - 1:
-            pairs = observation.labels * self.num_classes + highest(observation.scores)
+            pairs = observation.labels * self.num_classes + best_class(observation.scores)
             self.counts += pairs.bincount(minlength=self.num_classes**2).cpu()
 
     def result(self) -> Confusion:
@@ -94,7 +94,7 @@ class ExampleCounter:
         self.scores.append(observation.scores)
         if observation.step < self.num_steps - 1:
             return
-        guesses, labels = highest(observation.scores).tolist(), observation.labels.tolist()
+        guesses, labels = best_class(observation.scores).tolist(), observation.labels.tolist()
         for place, (guess, label) in enumerate(zip(guesses, labels, strict=True)):
             chosen = self.found[guess == label]
             if label in chosen or len(chosen) == self.count:

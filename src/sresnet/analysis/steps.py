@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sresnet.analysis.early_exit import best_class
 from sresnet.analysis.walk import Batches, Observation, walk
 from sresnet.models.network import SpikingNetwork
 
@@ -20,11 +21,6 @@ class StepAccuracy:
     images: int
 
 
-def highest(scores: Tensor) -> Tensor:
-    """The class of the highest score, int64 [N]; found as in `evaluate`, so that a tie is broken alike."""
-    return scores.topk(min(5, scores.shape[1]), dim=1).indices[:, 0]
-
-
 class StepCounter:
     """Watches the scores. Holds two numbers per step."""
 
@@ -37,7 +33,7 @@ class StepCounter:
         if observation.step == 0:
             self.images += len(observation.labels)
         scores, labels = observation.scores.double(), observation.labels
-        best = highest(observation.scores)
+        best = best_class(observation.scores)
         right = scores.gather(1, labels[:, None])[:, 0]
         others = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
         numbers = torch.stack([(best == labels).sum(), (right - others).sum()])

@@ -70,7 +70,7 @@ def compare(recipe: Recipe) -> Comparison | None:
     _, study, cell = best
     return Comparison(
         values=tuple(dict.fromkeys(values)),
-        nearest=f"{table_name(study)}, {cell.row}",
+        nearest=f"{study.table or study.title}, {cell.row}",
         differences=differences(ours, fields_of(cell.training.recipe)),
     )
 
@@ -104,15 +104,9 @@ def paper_value(study: Study, cell: Cell) -> PaperValue | None:
     if cell.paper is None or cell.num_steps or cell.quantity not in ("last-epoch", "best-test-epoch"):
         return None
     return PaperValue(
-        table=table_name(study),
+        table=study.table or study.title,
         row=cell.row,
         value=cell.paper,
         best_epoch=cell.quantity == "best-test-epoch",
         note=cell.note,
     )
-
-
-def table_name(study: Study) -> str:
-    """As the paper numbers it: table2 -> Table 2; a study of ours by its title."""
-    number = study.name.removeprefix("table")
-    return f"Table {number}" if number.isdigit() else study.title

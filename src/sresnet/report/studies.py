@@ -8,7 +8,7 @@ from sresnet.report.markup import Markup, element
 from sresnet.report.page import Figure, Section, Table, facts, paragraph
 from sresnet.studies.claims import judge
 from sresnet.studies.page import DIGITS, failures_of, hours, numbers, protocol_of
-from sresnet.studies.scale import SCALES
+from sresnet.studies.scale import SCALES, about, own_note
 from sresnet.studies.study import Cell, Result, Study
 
 
@@ -57,12 +57,11 @@ def summary(
         )
     ]
     if scale in SCALES:
-        about = SCALES[scale].about
         content.insert(
             0,
             paragraph(
                 element("strong", "These are not the paper's networks, and their accuracies are not the paper's. "),
-                f"Scale {scale}: {about} Rows may be compared with each other, not with the paper's numbers.",
+                f"{about(scale)} Rows may be compared with each other, not with the paper's numbers.",
             ),
         )
     return Section(title="Summary", content=tuple(content))
@@ -86,16 +85,12 @@ def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Map
 
 def study_section(scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:
     """A study's table and curves."""
-    note = study.note
-    if scale in SCALES:  # said once, in the summary
-        note = note.replace(f"Scale {scale}: {SCALES[scale].about}", "").strip()
+    note = own_note(study, scale)
     content: list[Markup | Figure | Table] = [paragraph(note)] if note else []
     content.append(table(study, results, failures))
     content += curves(study, results)
-    number = study.name.removeprefix("table")
-    if not number.isdigit():
-        return Section(title=study.title, content=tuple(content), short=study.name)
-    return Section(title=f"Table {number}. {study.title}", content=tuple(content), short=f"Table {number}")
+    title = f"{study.table}. {study.title}" if study.table else study.title
+    return Section(title=title, content=tuple(content), short=study.table or study.name)
 
 
 def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Table:
@@ -103,7 +98,6 @@ def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, st
     rows = []
     for cell in study.cells:
         found = numbers(cell, study, results)
-        target = cell.paper if cell.target is None else cell.target
         failed = failures_of(cell, study, failures)
         digits = DIGITS.get(cell.quantity, 2)
         rows.append(
@@ -114,7 +108,7 @@ def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, st
                 round(fmean(found), digits) if found else ("failed" if failed else "not run"),
                 round(stdev(found), digits) if len(found) > 1 else None,
                 len(found) if cell.trainings() else None,
-                round(fmean(found) - target, digits) if found and target is not None else None,
+                round(fmean(found) - cell.goal, digits) if found and cell.goal is not None else None,
                 protocol_of(cell),
                 "; ".join([*failed, *([cell.note] if cell.note else [])]),
             )

@@ -20,7 +20,7 @@ from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
 from sresnet.studies.figures import drawings
 from sresnet.studies.published import REFERENCES, TABLE_14
-from sresnet.studies.scale import SCALES, ScaleName
+from sresnet.studies.scale import SCALES, ScaleName, own_note
 from sresnet.studies.study import Cell, Result, Study, values
 
 HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
@@ -87,7 +87,7 @@ def table_markdown(study: Study, results: Mapping[str, Result], failures: Mappin
     rows = []
     for cell, found, failed in cells_of(study, results, failures or {}):
         digits = DIGITS.get(cell.quantity, 2)
-        target = cell.paper if cell.target is None else cell.target
+        target = cell.goal
         if found:
             measured = f"{found[0]:,.0f}" if cell.quantity == "parameters" else spread(found, digits)
         else:
@@ -123,7 +123,7 @@ def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for cell, found, failed in cells_of(study, results, failures or {}):
-        target = cell.paper if cell.target is None else cell.target
+        target = cell.goal
         writer.writerow(
             (
                 study.name,
@@ -251,9 +251,7 @@ def section(
     scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str], assets: str
 ) -> list[str]:
     """A study's heading, note and table."""
-    note = study.note
-    if scale in SCALES:  # said once, at the top
-        note = note.replace(f"Scale {scale}: {SCALES[scale].about}", "").strip()
+    note = own_note(study, scale)
     parts = [f"### {heading(study)}", *([note] if note else [])]
     parts += [
         table_markdown(study, results, failures).rstrip("\n"),
@@ -264,8 +262,7 @@ def section(
 
 def heading(study: Study) -> str:
     """Such as: Table 2. Residual connections S2M, S2S and V2V."""
-    number = study.name.removeprefix("table")
-    return f"Table {number}. {study.title}" if number.isdigit() else f"{study.title} (`{study.name}`)"
+    return f"{study.table}. {study.title}" if study.table else f"{study.title} (`{study.name}`)"
 
 
 def others() -> list[str]:

@@ -32,8 +32,6 @@ from sresnet.train.recipe import Recipe
 
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""
-PLACES = ("data_dir", "cache_dir")
-"""What environment.json says of the machine's folders, which nobody else has."""
 WAIT_SECONDS = 2.0
 """Between two looks, where all that is left waits for what another worker trains."""
 
@@ -230,14 +228,13 @@ def run_one(
     if outcome.state == "stopped":
         return None
     scaling = scaling_from_plain(record.read_json(folder / record.DATA))
-    environment = record.read_json(folder / record.ENVIRONMENT)
     model = load(folder).to(device)
     best = folder / BEST_WEIGHTS
     reads_best = recipe.train.protocol == "best-test-epoch"
     return Result(
         key=key,
         config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else ""},
-        environment={name: value for name, value in environment.items() if name not in PLACES},
+        environment=record.without_places(record.read_json(folder / record.ENVIRONMENT)),
         metrics=record.read_metrics(folder),
         result=outcome.result,
         by_steps=accuracy_by_steps(model, splits.test, scaling, recipe),

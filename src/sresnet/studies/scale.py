@@ -121,8 +121,18 @@ def scaled(study: Study, scale: str) -> Study:
         study,
         cells=tuple(scaled_cell(cell, how) for cell in study.cells),
         seeds=how.seeds.get(study.name, 1),
-        note=" ".join(part for part in (study.note, f"Scale {scale}: {how.about}") if part),
+        note=" ".join(part for part in (study.note, about(scale)) if part),
     )
+
+
+def own_note(study: Study, scale: str) -> str:
+    """The note of a study at a scale, without what `scaled` says in all of them."""
+    return study.note.replace(about(scale), "").strip()
+
+
+def about(scale: str) -> str:
+    """What `scaled` adds to every note; nothing at the paper's scale."""
+    return f"Scale {scale}: {SCALES[scale].about}" if scale in SCALES else ""
 
 
 def scaled_cell(cell: Cell, how: Scale) -> Cell:

@@ -67,6 +67,11 @@ class Cell:
     note: str = ""
     """What a reader of this number must know: a contradiction in the paper, a choice, simulated data."""
 
+    @property
+    def goal(self) -> float | None:
+        """The number that a run is set beside: the target, or else what the paper reports."""
+        return self.paper if self.target is None else self.target
+
     def trainings(self) -> tuple[Training, ...]:
         """What has to be trained for it."""
         if self.quantity == "parameters":
@@ -88,6 +93,12 @@ class Study:
     """Seeds 0 to seeds - 1."""
     note: str = ""
     """What holds for all of it."""
+
+    @property
+    def table(self) -> str:
+        """As the paper numbers it, such as Table 2; "" for a study of ours."""
+        number = self.name.removeprefix("table")
+        return f"Table {number}" if number.isdigit() else ""
 
     def trainings(self) -> tuple[Training, ...]:
         """Each different training once, for every seed, whatever it starts from before it; in an order to run them."""

@@ -128,6 +128,15 @@ def revision() -> str:
         return ""
 
 
+PLACES = ("data_dir", "cache_dir")
+"""What environment.json says of the machine's folders, which nobody else has."""
+
+
+def without_places(environment: dict[str, Any]) -> dict[str, Any]:
+    """The content of environment.json for others to read."""
+    return {name: value for name, value in environment.items() if name not in PLACES}
+
+
 def append_metrics(folder: Path, line: dict[str, Any]) -> int:
     """Add one line to metrics.jsonl; returns the length of the file after it, in bytes.
 
