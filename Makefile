@@ -17,7 +17,7 @@ lint: .venv/.dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-# The slow tests alone, every study at its smallest scale among them: ten minutes or so.
+# The slow tests alone, every study at its smallest scale among them.
 test-slow: .venv/.test
 	@$(BIN)/python -m pytest --numprocesses 2 --slow -m slow
 

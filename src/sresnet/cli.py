@@ -1283,8 +1283,8 @@ class StudyOptions(Place):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
-    """paper: the paper's networks and epochs, days on a GPU for each row; small: an hour or so on two cores for a
-    table; tiny: a minute, on digits, to see that it runs."""
+    """paper: the paper's networks and epochs, far more than a CPU can do; small: all tables in about two hours on
+    two cores; tiny: a minute a table, on digits, to see that it runs."""
     runs: str = ""
     """Folder of run folders; by default runs/studies/SCALE."""
     results: str = ""

@@ -8,6 +8,7 @@ import pytest
 
 from sresnet.cli import main
 from sresnet.studies import results
+from sresnet.studies.claims import AFTERWARDS
 from sresnet.studies.study import values
 from tests.report.runs import read_page
 from tests.studies.made_up import all_results, studies_at
@@ -29,6 +30,7 @@ def test_all_studies(kept, tmp_path, capsys):
     text, _ = read_page(tmp_path / "page.html")
     found = results.read(kept)
     assert "These are not the paper's networks" in text
+    assert AFTERWARDS in text
     for study in studies_at("tiny").values():
         with (tmp_path / f"files/{study.name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

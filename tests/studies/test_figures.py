@@ -140,10 +140,24 @@ def test_gradients_of_the_connections():
     assert lines["S2M (3)"][0] == pytest.approx(0.1 * 0.5**6)
 
 
+def only(name, scale, results):
+    """Those results that a study looks at."""
+    return {training.key(): results[training.key()] for training in studies_at(scale)[name].trainings()}
+
+
 def test_learning_curves():
     figure = drawn("learning-curves")
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == "DVS-CIFAR10, 16 filters"
+    captions = {
+        (scale, study): drawing.caption
+        for scale, results in (("small", ALL), ("paper", PAPER))
+        for study in ("table11", "table12")
+        for drawing in drawings(scale, studies_at(scale), only(study, scale, results))
+        if drawing.name == "learning-curves"
+    }
+    assert [key for key, caption in captions.items() if "SIMULATED" in caption] == [("small", "table11")]
+    assert len(captions) == 4
     lines = {line.get_label(): line for line in figure.axes[2].lines}
     assert lines["from scratch (1)"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
     assert lines["from CIFAR-100 (1)"].get_xdata().tolist() == [1, 2, 3]

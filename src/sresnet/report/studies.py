@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from sresnet.report import svg
 from sresnet.report.markup import Markup, element
 from sresnet.report.page import Figure, Section, Table, facts, paragraph
-from sresnet.studies.claims import judge
+from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.page import DIGITS, failures_of, hours, numbers, protocol_of
 from sresnet.studies.scale import SCALES, about, own_note
 from sresnet.studies.study import Cell, Result, Study
@@ -80,7 +80,8 @@ def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Map
         "A difference counts where it exceeds two standard errors; a single training borrows the spread of others. "
         "fails: the contrary was measured."
     )
-    return Section(title="Claims", content=(note, table) if rows else (paragraph("None is about these studies."),))
+    content = (note, paragraph(AFTERWARDS), table)
+    return Section(title="Claims", content=content if rows else (paragraph("None is about these studies."),))
 
 
 def study_section(scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:

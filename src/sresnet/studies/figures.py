@@ -505,11 +505,13 @@ def learning_curves(evidence: Evidence) -> Drawing | None:
             found[title] = scratch, tuned
     if not found:
         return None
+    simulated = any("SIMULATED" in evidence.cell(STARTS[title][0]).note for title in found)
     return Drawing(
         name="learning-curves",
         title="Training from scratch and from CIFAR-100 (Tables 11 and 12)",
         caption="Accuracy on the augmented training images of each epoch, the curve that every training has. The names "
-        "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned.",
+        "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned."
+        + (" DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""),
         draw=lambda: draw_learning_curves(found),
     )
 
