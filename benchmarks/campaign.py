@@ -21,6 +21,7 @@ import time
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -127,6 +128,17 @@ def estimated_hours(recipe: Recipe) -> float:
     return float(f"{hours:.2g}")
 
 
+def core_hours(row: dict[str, Any]) -> float:
+    """Hours of training times threads, as measured, of a finished run; evaluation is left out, as in the estimate."""
+    lines = row["metrics"]
+    batches = [
+        line["step"] - before for line, before in zip(lines, [0, *(line["step"] for line in lines)], strict=False)
+    ]
+    images = [row["config"]["train"]["batch_size"] * count for count in batches]
+    seconds = sum(count / line["images_per_second"] for count, line in zip(images, lines, strict=True))
+    return seconds * row["environment"]["threads"] / 3600
+
+
 # Results
 
 
@@ -149,6 +161,18 @@ def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+def only(items: list[Item], names: list[str]) -> list[Item]:
+    """The items of these names; all where there are none.
+
+    Raises:
+        UserError: a name that no item has.
+    """
+    for name in names:
+        if name not in [item.name for item in items]:
+            raise UserError(f"item {name!r} is unknown: {closest(name, [item.name for item in items])}")
+    return [item for item in items if not names or item.name in names]
+
+
 def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item, int] | None:
     """The item and seed to train next: the lowest seed that is open, of the first item; None: nothing is left."""
     open_ones = [
@@ -164,15 +188,16 @@ def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item
 def table(items: list[Item], folder: Path) -> list[str]:
     """The table of results."""
     lines = [
-        "| what for | command | hours a run, estimated | finished | test accuracy, % |",
-        "| --- | --- | --- | --- | --- |",
+        "| what for | command | hours a run, estimated | core-hours, measured | finished | test accuracy, % |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for item in items:
         rows = results_of(item, folder)
         top1 = [row["result"]["test_top1"] for row in rows.values()]
         shown = spread(top1, 2) if top1 else ""
+        cost = f"{mean(core_hours(row) for row in rows.values()):.2g}" if rows else ""
         counts = f"{len(rows)} of {len(item.seeds)}"
-        lines.append(f"| {item.purpose} | `{command(item.recipe)}` | {item.hours:g} | {counts} | {shown} |")
+        lines.append(f"| {item.purpose} | `{command(item.recipe)}` | {item.hours:g} | {cost} | {counts} | {shown} |")
     return lines
 
 
@@ -184,9 +209,10 @@ def page(items: list[Item], folder: Path) -> list[str]:
         "Made by `python benchmarks/campaign.py` from `campaign.toml`, which lists the trainings, and",
         "`campaign/`, which has configuration, environment, curve and result of each that is finished. `make",
         "campaign DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed",
-        "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; nothing is",
-        "claimed of trainings that are not finished. Test images are read once, after the last epoch. Mean and",
-        "standard deviation where several seeds are finished.",
+        "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; core-hours are",
+        "those of the training steps on the machine that the records name, in the precision that the command names.",
+        "Nothing is claimed of trainings that are not finished. Test images are read once, after the last epoch. Mean",
+        "and standard deviation where several seeds are finished.",
         "",
         *table(items, folder),
     ]
@@ -279,6 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir", nargs="?", default="", help="folder of CIFAR-10 and CIFAR-100")
     parser.add_argument("--minutes", type=float, default=90.0, help="stop after so long")
+    parser.add_argument("--only", nargs="+", default=[], help="names of items; two processes need different ones")
     parser.add_argument("--longest", type=float, default=24.0, help="hours; longer items are left out on a CPU")
     parser.add_argument("--runs", type=Path, default=Path("runs/campaign"))
     parser.add_argument("--tables", action="store_true", help="train nothing, write the tables")
@@ -293,9 +320,10 @@ def main() -> None:
             return
         if not options.tables:
             longest = math.inf if torch.cuda.is_available() else options.longest
-            if next_training(items, folder, longest) is None:
+            chosen = only(items, options.only)
+            if next_training(chosen, folder, longest) is None:
                 print("nothing is left to do" + ("" if longest == math.inf else f" in {longest:g} hours on a CPU"))
-            go(items, options.data_dir, options.runs, folder, minutes=options.minutes, longest=longest)
+            go(chosen, options.data_dir, options.runs, folder, minutes=options.minutes, longest=longest)
         write_tables(items)
     except UserError as error:
         raise SystemExit(f"campaign: {error}") from None

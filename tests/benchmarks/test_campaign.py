@@ -75,6 +75,20 @@ def test_hours_of_a_setting_that_was_measured():
     assert campaign.estimated_hours(longer) == pytest.approx(20 * campaign.estimated_hours(recipe), rel=0.1)
 
 
+def test_core_hours():
+    """Two epochs of 10 and 20 batches of 5 images, at 1 and 2 images/s, on two threads."""
+    lines = [{"step": 10, "images_per_second": 1.0}, {"step": 30, "images_per_second": 2.0}]
+    row = {"metrics": lines, "config": {"train": {"batch_size": 5}}, "environment": {"threads": 2}}
+    assert campaign.core_hours(row) == pytest.approx((50 + 50) * 2 / 3600)
+
+
+def test_only_some_items(items):
+    assert campaign.only(items, []) == items
+    assert [item.name for item in campaign.only(items, ["second"])] == ["second"]
+    with pytest.raises(UserError, match="item 'secnd' is unknown: did you mean 'second'"):
+        campaign.only(items, ["secnd"])
+
+
 def test_it_holds_what_no_small_machine_can_finish():
     wanted = {
         ("cifar10", 16, "s2s"),
@@ -127,7 +141,10 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     top1 = [json.loads((folder / f"first-seed{seed}.json").read_text())["result"]["test_top1"] for seed in (0, 1)]
     deviation = abs(top1[0] - top1[1]) / 2**0.5
     command = "sresnet train digits --model.num-steps 2 --model.base-filters 2 --data.validation 0.1 --train.epochs 1"
-    assert f"| a try | `{command}` | 0.1 | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |" in readme
+    rows = [json.loads((folder / f"first-seed{seed}.json").read_text()) for seed in (0, 1)]
+    cost = sum(campaign.core_hours(row) for row in rows) / 2
+    line = f"| a try | `{command}` | 0.1 | {cost:.2g} | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |"
+    assert line in readme
     page = (tmp_path / "results" / "campaign.md").read_text()
     held_out = row["metrics"][0]["validation_top1"]
     assert f"| first | 1 | {held_out:.1f} |" in page
