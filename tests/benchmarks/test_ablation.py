@@ -1,7 +1,9 @@
 from sresnet.config import to_dict
+from sresnet.train.recipes import RECIPES
 from tests.benchmarks.scripts import script
 
 ablation = script("ablation")
+FAST = "the first five, those of the fast recipes"
 
 
 def made_up(name, seed, top1, train=50.0):
@@ -44,7 +46,7 @@ def test_a_row_does_not_call_held_out_images_test_images():
 
 def test_each_addition_stands_alone_and_all_together_in_the_last():
     recipes = ablation.rows(ablation.BASE)
-    assert list(recipes) == ["plain", *ablation.ADDITIONS, "all of them"]
+    assert list(recipes) == ["plain", *ablation.ADDITIONS, "all of them", FAST, *ablation.OTHERS]
     plain = to_dict(recipes["plain"])
 
     def changed(name):
@@ -56,9 +58,14 @@ def test_each_addition_stands_alone_and_all_together_in_the_last():
             if values[part][key] != plain[part].get(key)
         }
 
-    alone = [changed(name) for name in ablation.ADDITIONS]
+    alone = [changed(name) for name in (*ablation.ADDITIONS, *ablation.OTHERS)]
     assert all(len(each) == 1 for each in alone)
-    assert changed("all of them") == set.union(*alone)
+    assert changed("all of them") == set.union(*map(changed, ablation.ADDITIONS))
+    assert changed(FAST) == set.union(*map(changed, ablation.FAST))
+    fast = to_dict(RECIPES["fast-cifar10"][1])
+    others = {"learning_rate", "ema"}  # for other batches and other lengths
+    for part, key in changed(FAST):
+        assert key in others or fast[part][key] == to_dict(recipes[FAST])[part][key]
     assert len({recipe.fingerprint() for recipe in recipes.values()}) == len(recipes)
 
 
