@@ -190,6 +190,26 @@ def test_what_is_not_published(run, registry, tmp_path):
     assert "| operations, energy | not counted |" in plain[2].read_text()
 
 
+def test_weights_in_half_precision(run, registry, tmp_path):
+    with pytest.raises(UserError, match="held no images out"):
+        publish.publish(run, "half", registry, half="none needed")
+    folder = tmp_path / "held-out"
+    fields = "--model.base-filters 4 --model.num-steps 2 --train.epochs 1 --data.validation 0.2".split()
+    assert main(["train", "digits", *fields, "--out", str(folder)]) == 0
+    _, _, page = publish.publish(folder, "half", registry, half="none needed")
+    card, model, before = card_of("half"), load_shipped("half"), sresnet.load(folder)
+    assert card.bytes < (folder / "weights.safetensors").stat().st_size * 0.8
+    theirs = dict(before.named_parameters())
+    for name, weights in model.named_parameters():
+        assert weights.dtype == torch.float32
+        halved = name.endswith("weight") and "norm" not in name
+        assert torch.equal(weights, theirs[name].half().float() if halved else theirs[name]), name
+    result = json.loads((folder / "result.json").read_text())
+    assert card.rounding["held_out_top1_before"] == pytest.approx(result["validation_top1"])
+    assert card.rounding["held_out_images"] == result["validation_images"]
+    assert "are stored in float16; the test accuracy is of the weights before" in page.read_text()
+
+
 # Those that are shipped
 
 

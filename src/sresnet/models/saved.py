@@ -31,9 +31,13 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
+    write_whole(Path(path), model_bytes(model))
+
+
+def model_bytes(model: SpikingNetwork) -> bytes:
+    """What `save_model` writes, each tensor in its own precision; `load` gives all of them in float32."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
-    content = safetensors.torch.save(tensors, metadata={"model": json.dumps(to_dict(model.config))})
-    write_whole(Path(path), content)
+    return safetensors.torch.save(tensors, metadata={"model": json.dumps(to_dict(model.config))})
 
 
 def load(path: str | Path) -> SpikingNetwork:

@@ -14,7 +14,7 @@ from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from sresnet.config import check_types, closest, from_dict
+from sresnet.config import added_later, check_types, closest, from_dict
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import load
@@ -67,6 +67,9 @@ class Card:
     """Size of the weights file."""
     sha256: str
     """Its checksum."""
+    rounding: dict[str, Any] | None = added_later(None)
+    """Where weights are stored in less than float32: how, and accuracy on held-out images before and after. The test
+    accuracy is of the weights before."""
 
     def __post_init__(self) -> None:
         check_types(self)
