@@ -59,10 +59,13 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
 kernel = functools.cache(library)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
     """The kernel is there; compiles it at the first call."""
     return kernel() is not None
+
+
+# What torch.compiler.assume_constant_result sets; calling it imports the compiler, a second of every start of sresnet.
+available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def runs(
