@@ -1454,8 +1454,10 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:
-    """Print what the studies gave."""
-    found, failed = read_results(kept), failures(kept)
+    """Print what the studies gave; 1 where a training that they need failed."""
+    needed = {training.key() for study in studies for training in study.trainings()}
+    found = read_results(kept)
+    failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     for study in studies:
         print(f"\n{study.name}: {study.title}\n{study.note}" if study.note else f"\n{study.name}: {study.title}")
         rows = []

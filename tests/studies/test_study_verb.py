@@ -88,6 +88,10 @@ def test_seeds_and_rows_that_fail(tmp_path, capsys, monkeypatch):
     assert out.count("RuntimeError: the lights went out") == 2  # as it happened, and in the end
     rows = [line.split() for line in out.splitlines() if "100 Accuracy  " in line]
     assert [row[-4:] for row in rows] == [["41.00", "±", "1.41", "2"], ["41.00", "±", "1.00", "3"]]
+    assert main(["study", "table12", "--seeds", "3", "--show"]) == 0  # which does not need what failed
+    assert "failed trainings:" not in capsys.readouterr().out
+    assert main(["study", "table5", "--seeds", "1", "--show"]) == 0
+    assert main(["study", "table5", "--seeds", "3", "--show"]) == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
