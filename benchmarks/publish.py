@@ -111,7 +111,7 @@ def rounded(run: Path, data_dir: str) -> tuple[bytes, dict[str, Any]]:
     held_out = open_data(recipe.data, data_dir, seed=recipe.seed, num_steps=recipe.model.num_steps).validation
     if held_out is None:
         raise UserError(f"{run} held no images out: what rounding changes must not be measured on test images")
-    model, scaling = load(run), scaling_from_plain(scaling_of(record.read_json(run / record.DATA)))
+    model, scaling = load(run), scaling_from_plain(record.read_json(run / record.DATA))
     before = evaluate(model, held_out, scaling)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -120,11 +120,6 @@ def rounded(run: Path, data_dir: str) -> tuple[bytes, dict[str, Any]]:
     after = evaluate(model.float(), held_out, scaling)
     found = {"held_out_images": before.images, "held_out_top1_before": before.top1, "held_out_top1": after.top1}
     return content, {"stored": "float16"} | found
-
-
-def scaling_of(about: dict[str, Any]) -> dict[str, Any]:
-    """What data.json says of the scaling alone."""
-    return {key: value for key, value in about.items() if key not in ("class_names", "image_size")}
 
 
 def model_name(recipe: Recipe) -> str:

@@ -15,6 +15,7 @@ def made_up(name, seed, top1, train=50.0):
         "result": {
             "test_top1": top1,
             "test_loss": 1.0,
+            "held_out_top1_first_step": 20.0,
             "steps": 3,
             "split": {"train": 10000, "test": 5000, "name": "x"},
         },
@@ -26,9 +27,9 @@ def test_table_of_made_up_runs():
     runs += [made_up("TrivialAugment", seed, top1, 30.0) for seed, top1 in enumerate((41.0, 44.0, 47.0))]
     runs += [made_up("all of them", 1, 41.5)]
     lines = ablation.table([ablation.held_out(row) for row in runs])
-    assert "| plain | 3 | 42.00 ± 2.00 |  | 50.00 |" in lines
-    assert "| TrivialAugment | 3 | 44.00 ± 3.00 | +2.00 ± 1.00 | 30.00 |" in lines
-    assert "| all of them | 1 | 41.50 | -0.50 | 50.00 |" in lines  # with the plain run of seed 1
+    assert "| plain | 3 | 42.00 ± 2.00 |  | 20.00 ± 0.00 | 50.00 |" in lines
+    assert "| TrivialAugment | 3 | 44.00 ± 3.00 | +2.00 ± 1.00 | 20.00 ± 0.00 | 30.00 |" in lines
+    assert "| all of them | 1 | 41.50 | -0.50 | 20.00 | 50.00 |" in lines  # with the plain run of seed 1
     assert "S-ResNet8, 8 filters, T = 4, 10,000 training images of CIFAR-10, epochs: 5." in lines
     assert lines[-1] == "abacus, 2 cores, 2 threads, torch 2.0."
     assert max(map(len, lines)) <= 120
@@ -39,6 +40,7 @@ def test_a_row_does_not_call_held_out_images_test_images():
     assert row["result"] == {
         "held_out_top1": 40.0,
         "held_out_loss": 1.0,
+        "held_out_top1_first_step": 20.0,
         "steps": 3,
         "split": {"train": 10000, "held_out": 5000},
     }
