@@ -66,6 +66,15 @@ def test_hours_are_those_computed():
         assert hours == campaign.estimated_hours(RECIPES[name][1]), name
 
 
+def test_recipes_say_what_was_measured_of_them():
+    for item in ITEMS:
+        if item.name not in RECIPES or "estimated" not in RECIPES[item.name][0]:
+            continue
+        top1 = [row["result"]["test_top1"] for row in campaign.results_of(item, RESULTS / "campaign").values()]
+        said = f": {campaign.spread(top1, 2)} %" if top1 else ": not measured yet"
+        assert said in RECIPES[item.name][0], item.name
+
+
 def test_hours_of_a_setting_that_was_measured():
     speeds = json.loads(campaign.SPEEDS.read_text())["times"]
     images_per_second = speeds["D training fp32"]["contenders"]["fastest"]["images/s"]["median"]
