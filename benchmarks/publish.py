@@ -159,12 +159,14 @@ def card_lines(card: Card) -> list[str]:
             f"the neurons; the non-spiking twin {joules['twin']:.3g}"
         )
     simulated = " (SIMULATED recordings)" if card.simulated else ""
+    bf16 = card.recipe["train"]["precision"] == "bf16"
+    in_precision = ", trained and evaluated with convolutions in bfloat16" if bf16 else ""
     rows = {
         "data": f"{card.data}{simulated}, {len(card.class_names)} classes",
         "network": f"{card.model}, T = {card.recipe['model']['num_steps']}",
         "command": f"`{card.command}`",
         "test accuracy": f"{card.test_top1:.2f} % of {card.test_images:,} images, one run, seed {card.seed}, protocol "
-        f"{card.protocol}",
+        f"{card.protocol}{in_precision}",
         "operations, energy": energy,
         "trained with": f"sresnet {card.environment['sresnet']}, revision {card.environment['revision'] or 'unknown'}, "
         f"torch {card.environment['torch']}, {card.environment['device']}",
