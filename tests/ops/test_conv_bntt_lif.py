@@ -176,8 +176,10 @@ def test_low_memory_gives_the_same(dtype):
     out, gradients = chain(x, "fastest", dtype=dtype)
     low, others = chain(x, "low-memory", dtype=dtype)
     assert torch.equal(out.output, low.output)
+    # Where the processor computes in bfloat16, each part's gradient of the weight is rounded to eight bits.
+    near = 1e-4 if cpu.arithmetic(dtype) == torch.float32 else 2**-7
     for gradient, other in zip(gradients, others, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-4 * gradient.abs().max().item())
+        torch.testing.assert_close(gradient, other, rtol=near, atol=near * gradient.abs().max().item())
 
 
 @pytest.mark.parametrize("neurons", [1, 7, 8, 40, 123])

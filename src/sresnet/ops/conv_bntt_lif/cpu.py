@@ -232,6 +232,7 @@ class Layer(torch.autograd.Function):
             )
             d_part, d_part_weight = convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
             if d_part_weight is not None:
+                d_part_weight = d_part_weight.float()  # so that the sum of the parts is not rounded again and again
                 d_weight = d_part_weight if d_weight is None else d_weight + d_part_weight
             if d_part is None or len(division) == 1:
                 d_x = d_part
