@@ -182,7 +182,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         FAST_CIFAR10,
     ),
     "fast-cifar10-small": (
-        "S-ResNet8, 32 filters, T = 2, 6 epochs: not measured yet; estimated 0.41 h on two AVX2 cores",
+        "S-ResNet8, 32 filters, T = 2, 6 epochs: 76.69 %; estimated 0.41 h on two AVX2 cores",
         FAST_CIFAR10_SMALL,
     ),
     "fast-cifar10-wide": (
