@@ -130,12 +130,10 @@ def estimated_hours(recipe: Recipe) -> float:
 
 def core_hours(row: dict[str, Any]) -> float:
     """Hours of training times threads, as measured, of a finished run; evaluation is left out, as in the estimate."""
-    lines = row["metrics"]
-    batches = [
-        line["step"] - before for line, before in zip(lines, [0, *(line["step"] for line in lines)], strict=False)
-    ]
-    images = [row["config"]["train"]["batch_size"] * count for count in batches]
-    seconds = sum(count / line["images_per_second"] for count, line in zip(images, lines, strict=True))
+    seconds, before = 0.0, 0
+    for line in row["metrics"]:
+        images = (line["step"] - before) * row["config"]["train"]["batch_size"]
+        seconds, before = seconds + images / line["images_per_second"], line["step"]
     return seconds * row["environment"]["threads"] / 3600
 
 

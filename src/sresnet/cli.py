@@ -72,7 +72,7 @@ from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
 from sresnet.report.write import REPORT, check_free, save_page
 from sresnet.studies.evidence import spread as spread_of
-from sresnet.studies.page import DIGITS, write_page
+from sresnet.studies.page import DIGITS, trainings_of, write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
@@ -1455,8 +1455,7 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:
     """Print what the studies gave; 1 where a training that they need failed."""
-    needed = {training.key() for study in studies for training in study.trainings()}
-    found = read_results(kept)
+    needed, found = trainings_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     for study in studies:
         print(f"\n{study.name}: {study.title}\n{study.note}" if study.note else f"\n{study.name}: {study.title}")

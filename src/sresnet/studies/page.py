@@ -7,7 +7,7 @@ import csv
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from textwrap import wrap
@@ -192,16 +192,16 @@ def folded(text: str) -> str:
     return "\n".join(wrap(text, 116, break_long_words=False, break_on_hyphens=False))
 
 
-def trainings_of(studies: Mapping[str, Study]) -> set[str]:
+def trainings_of(studies: Iterable[Study]) -> set[str]:
     """Keys of all that these studies want trained."""
-    return {training.key() for study in studies.values() for training in study.trainings()}
+    return {training.key() for study in studies for training in study.trainings()}
 
 
 def opening(
     scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], failures: Mapping[str, str]
 ) -> list[str]:
     """Which networks these are, and how many of them are there."""
-    wanted = trainings_of(studies)
+    wanted = trainings_of(studies.values())
     done, failed = len(wanted & results.keys()), len((wanted & failures.keys()) - results.keys())
     extra = len(results.keys() - wanted)
     state = (
