@@ -3,7 +3,7 @@ from sresnet.train.recipes import RECIPES
 from tests.benchmarks.scripts import script
 
 ablation = script("ablation")
-FAST = "the first five, those of the fast recipes"
+FAST = "the first six, those of the fast recipes"
 
 
 def made_up(name, seed, top1, train=50.0):

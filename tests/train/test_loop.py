@@ -86,9 +86,10 @@ def final(folder):
 TIMES = ("seconds", "images_per_second")
 
 
-@pytest.mark.parametrize("encoder", ["direct", "poisson-signed"])
-def test_stopped_anywhere_ends_the_same(tmp_path, encoder):
-    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, encoder=encoder))
+@pytest.mark.parametrize(("encoder", "filter_rate"), [("direct", 0.0), ("poisson-signed", 0.0), ("direct", 0.05)])
+def test_stopped_anywhere_ends_the_same(tmp_path, encoder, filter_rate):
+    recipe = changed(filter_rate=filter_rate)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, encoder=encoder))
     train(recipe, SPLITS, tmp_path / "whole", device=CPU)
     outcome = None
     stops = 0

@@ -210,7 +210,7 @@ class Run:
                 f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
             )
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, step, self.steps_per_epoch)
+            group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
         self.optimiser.zero_grad()
         loss.backward()
         if config.clip_norm:

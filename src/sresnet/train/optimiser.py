@@ -1,6 +1,8 @@
-"""SGD, its learning rate over training, and the average of the weights."""
+"""SGD, orthogonal steps for filters, the learning rate over training, and the average of the weights."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +12,91 @@ from sresnet.train.recipe import TrainConfig
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum and weight decay on everything that is trained."""
-    return torch.optim.SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
+    """SGD with momentum and weight decay on everything that is trained; with `filter_rate`, `OrthogonalSGD`.
+
+    A group's "peak" is its full rate, see `learning_rate`.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    filters = [parameter for parameter in trained if parameter.ndim == 4] if config.filter_rate else []
+    others = [parameter for parameter in trained if not any(parameter is one for one in filters)]
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+    }
+    if not filters:
+        return torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings)
+    return OrthogonalSGD(
+        [
+            {"params": filters, "peak": config.filter_rate, "weight_decay": 0.0, "orthogonal": True},
+            {"params": others, "peak": config.learning_rate, "orthogonal": False},
+        ],
+        **settings,
     )
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of training step `step`, counted from 0 over all epochs.
+class OrthogonalSGD(torch.optim.SGD):
+    """SGD with Nesterov's momentum whose steps for filters are orthogonal matrices (Muon; Jordan et al. 2024).
+
+    A group with "orthogonal" holds filters w [out, in, k, k], read as matrices [out, in * k * k]. With the gradient g,
+    momentum mu and rate lr:
+
+        m <- mu * m + g
+        s = orthogonal(g + mu * m)
+        w <- w - lr * |w| * s / |s|, then scaled to the length that w had
+
+    A norm follows every such convolution and takes out the length of its filters, so only their direction counts: lr
+    is how far one step turns them. Under plain SGD it shrinks with the square of the length, hence with how they were
+    initialised.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of every group; `closure` is not called."""
+        for group in self.param_groups:
+            if not group["orthogonal"]:
+                continue
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                state = self.state[w]
+                m = state.setdefault("momentum_buffer", torch.zeros_like(w))
+                m.mul_(group["momentum"]).add_(w.grad)
+                s = orthogonal(w.grad.add(m, alpha=group["momentum"]).flatten(1)).view_as(w)
+                length = w.norm()
+                w.sub_(s * (group["lr"] * length / s.norm().clamp(min=1e-12)))
+                w.mul_(length / w.norm().clamp(min=1e-12))
+                w.grad = None  # so that plain SGD leaves it alone
+        return super().step(closure)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The matrix with its singular values moved near 1, by five Newton-Schulz steps (Jordan et al. 2024).
+
+    X <- a X + b (X X^T) X + c (X X^T)^2 X with a, b, c = 3.4445, -4.7750, 2.0315: singular values from about 0.003 to 1
+    end between 0.7 and 1.2. A matrix of zeros stays as it is.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-12)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (2.0315 * gram @ gram - 4.7750 * gram) @ x
+    return x.T if tall else x
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak: float | None = None) -> float:
+    """Rate of training step `step`, counted from 0 over all epochs; `peak`: the full rate, `config.learning_rate`.
 
     Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The
     released code drops one epoch later, and not at all where m * epochs is no whole number.
     """
     total = config.epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch
-    rate = config.learning_rate
+    rate = config.learning_rate if peak is None else peak
     if step < warmup:
         return rate * (step + 1) / (warmup + 1)
     if config.schedule == "cosine":

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sresnet.config import check_types, to_dict
+from sresnet.config import added_later, check_types, to_dict
 from sresnet.data import AnyData, DataConfig, EventConfig
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SResNetConfig, compat_fields
@@ -30,6 +30,8 @@ class TrainConfig:
     """Of SGD."""
     weight_decay: float = 1e-4
     """L2 penalty on every parameter, norms and leaks included (released code)."""
+    filter_rate: float = added_later(0.0)
+    """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon); 0: plain SGD."""
     schedule: Literal["milestones", "cosine"] = "milestones"
     """milestones: a tenth of the rate from each on; cosine: half a cosine down to zero."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
@@ -59,7 +61,7 @@ class TrainConfig:
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is outside [0, 1)")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs", "clip_norm"):
+        for name in ("learning_rate", "weight_decay", "filter_rate", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
         if not all(0 < milestone <= 1 for milestone in self.milestones):
@@ -82,6 +84,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        if self.train.filter_rate and (self.model.norm == "none" or not getattr(self.model, "skip_norm", True)):
+            raise UserError(
+                "filter_rate keeps the length of filters, which needs a norm after every convolution: use 0"
+            )
         if isinstance(self.data, EventConfig):
             if self.model.encoder != "direct":
                 raise UserError(f"encoder {self.model.encoder!r} makes spikes of images, not of events: use 'direct'")
