@@ -10,7 +10,7 @@ is; `--tiny` is for trying the script.
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from record_runs import by_row, finished, machine, run, save
@@ -19,6 +19,7 @@ from sresnet.data import DataConfig, ImageSet, Splits, open_data
 from sresnet.data.split import stratified_split
 from sresnet.models import SResNetConfig
 from sresnet.models.saved import load
+from sresnet.studies.evidence import spread
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
@@ -160,12 +161,10 @@ def table(found: list[dict[str, Any]]) -> list[str]:
             for row in group
             if row["config"]["seed"] in plain
         ]
-        difference = "" if name == PLAIN or not pairs else spread(pairs, "+.2f")
+        difference = "" if name == PLAIN or not pairs else spread(pairs, 2, signed=True)
         training_top1 = mean(row["metrics"][-1]["train_top1"] for row in group)
-        early = spread([row["result"]["held_out_top1_first_step"] for row in group], ".2f")
-        lines.append(
-            f"| {name} | {len(group)} | {spread(top1, '.2f')} | {difference} | {early} | {training_top1:.2f} |"
-        )
+        early = spread([row["result"]["held_out_top1_first_step"] for row in group], 2)
+        lines.append(f"| {name} | {len(group)} | {spread(top1, 2)} | {difference} | {early} | {training_top1:.2f} |")
     return [
         *lines,
         "",
@@ -175,11 +174,6 @@ def table(found: list[dict[str, Any]]) -> list[str]:
         "",
         f"{machine(found)}.",
     ]
-
-
-def spread(values: list[float], form: str) -> str:
-    """Mean and, where there are several values, standard deviation."""
-    return f"{mean(values):{form}}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

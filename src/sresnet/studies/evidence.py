@@ -72,9 +72,11 @@ class Sample:
         return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({seeds(len(self.values))})"
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean and, where there are several values, their own standard deviation."""
-    return f"{fmean(values):,.{digits}f}" + (f" ± {stdev(values):,.{digits}f}" if len(values) > 1 else "")
+def spread(values: Sequence[float], digits: int, *, signed: bool = False) -> str:
+    """Mean, `signed` with its sign where positive too, and where there are several values their standard deviation."""
+    return f"{fmean(values):{'+' if signed else ''},.{digits}f}" + (
+        f" ± {stdev(values):,.{digits}f}" if len(values) > 1 else ""
+    )
 
 
 def seeds(number: int) -> str:
