@@ -190,7 +190,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         FAST_CIFAR10_SMALL,
     ),
     "fast-cifar10-wide": (
-        "S-ResNet8, 64 filters, T = 2, 8 epochs: not measured yet; estimated 1.8 h on two AVX2 cores",
+        "S-ResNet8, 64 filters, T = 2, 8 epochs: 88.89 %; estimated 1.8 h on two AVX2 cores",
         FAST_CIFAR10_WIDE,
     ),
     "fast-cifar100": (
