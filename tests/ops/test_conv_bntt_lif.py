@@ -178,8 +178,9 @@ def test_low_memory_gives_the_same(dtype):
     assert torch.equal(out.output, low.output)
     # Where the processor computes in bfloat16, each part's gradient of the weight is rounded to eight bits.
     near = 1e-4 if cpu.arithmetic(dtype) == torch.float32 else 2**-7
-    for gradient, other in zip(gradients, others, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=near, atol=near * gradient.abs().max().item())
+    for each, (gradient, other) in enumerate(zip(gradients, others, strict=True)):
+        bound = 1e-4 if each == 0 else near  # the first is that of x, which is not summed over parts
+        torch.testing.assert_close(gradient, other, rtol=bound, atol=bound * gradient.abs().max().item())
 
 
 @pytest.mark.parametrize("neurons", [1, 7, 8, 40, 123])

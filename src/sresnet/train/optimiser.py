@@ -1,7 +1,6 @@
 """SGD, orthogonal steps for filters, the learning rate over training, and the average of the weights."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,8 +16,8 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     A group's "peak" is its full rate, see `learning_rate`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    filters = [parameter for parameter in trained if parameter.ndim == 4] if config.filter_rate else []
-    others = [parameter for parameter in trained if not any(parameter is one for one in filters)]
+    filters = [parameter for parameter in trained if config.filter_rate and parameter.ndim == 4]
+    others = [parameter for parameter in trained if not config.filter_rate or parameter.ndim != 4]
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
         "momentum": config.momentum,
@@ -54,8 +53,8 @@ class OrthogonalSGD(torch.optim.SGD):
         super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of every group; `closure` is not called."""
+    def step(self) -> None:  # type: ignore[override]
+        """One step of every group; the gradients of filters are used up."""
         for group in self.param_groups:
             if not group["orthogonal"]:
                 continue
@@ -63,14 +62,16 @@ class OrthogonalSGD(torch.optim.SGD):
                 if w.grad is None:
                     continue
                 state = self.state[w]
-                m = state.setdefault("momentum_buffer", torch.zeros_like(w))
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(w)
+                m = state["momentum_buffer"]
                 m.mul_(group["momentum"]).add_(w.grad)
                 s = orthogonal(w.grad.add(m, alpha=group["momentum"]).flatten(1)).view_as(w)
                 length = w.norm()
                 w.sub_(s * (group["lr"] * length / s.norm().clamp(min=1e-12)))
                 w.mul_(length / w.norm().clamp(min=1e-12))
                 w.grad = None  # so that plain SGD leaves it alone
-        return super().step(closure)
+        super().step()
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

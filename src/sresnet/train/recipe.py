@@ -29,9 +29,11 @@ class TrainConfig:
     momentum: float = 0.9
     """Of SGD."""
     weight_decay: float = 1e-4
-    """L2 penalty on every parameter, norms and leaks included (released code)."""
+    """L2 penalty on every parameter, norms and leaks included (released code); not on filters that `filter_rate` turns,
+    whose length is kept."""
     filter_rate: float = added_later(0.0)
-    """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon); 0: plain SGD."""
+    """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon), while `learning_rate` is
+    of the other parameters and momentum is Nesterov's; 0: plain SGD for all."""
     schedule: Literal["milestones", "cosine"] = "milestones"
     """milestones: a tenth of the rate from each on; cosine: half a cosine down to zero."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
@@ -86,7 +88,8 @@ class Recipe:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
         if self.train.filter_rate and (self.model.norm == "none" or not getattr(self.model, "skip_norm", True)):
             raise UserError(
-                "filter_rate keeps the length of filters, which needs a norm after every convolution: use 0"
+                f"filter_rate {self.train.filter_rate} keeps the length of filters, which needs a norm after every "
+                "convolution: use 0"
             )
         if isinstance(self.data, EventConfig):
             if self.model.encoder != "direct":

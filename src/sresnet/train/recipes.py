@@ -36,7 +36,7 @@ SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_S
 # was chosen by its accuracy on test images; results/ablation-fast.md has each alone on held-out images, three seeds.
 #   2x2 average instead of stride 2       +4.4 points; the paper's VGG shrinks so too
 #   orthogonal steps for the filters      +9.0; Jordan et al. 2024
-#   leak 0.5 instead of 0.874             undecided; +0.7 in a trial with two steps
+#   leak 0.5 instead of 0.874             undecided; +0.7 in a single trial of two steps
 #   loss of every step                    nothing after all steps, +6.5 after the first; Deng et al. 2022
 #   label smoothing                       undecided; Szegedy et al. 2016
 #   average of the weights                undecided; Polyak and Juditsky 1992

@@ -213,7 +213,8 @@ def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile]) -> bytes:
         if archive.getinfo(source.member).file_size > _LARGEST_MEMBER:
             raise UserError(f"{source.name} unpacks to more than 1 GiB: that is no recording of this data set")
         return archive.read(source.member)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    # A RuntimeError says that a member is encrypted, or packed in a way that zipfile cannot unpack.
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{source.name} cannot be read ({reason}): replace it or take it away") from None
 
