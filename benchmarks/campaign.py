@@ -123,8 +123,9 @@ def estimated_hours(recipe: Recipe) -> float:
         speed = times[f"{name} training fp32"]["contenders"]["fastest"]["images/s"]["median"]
         costs[abs(math.log(wanted / theirs))] = 1 / (speed * steps * theirs)
     assert isinstance(recipe.data, DataConfig)
-    images = CIFAR_IMAGES * (1 - recipe.data.validation) * recipe.train.epochs
-    hours = images * recipe.model.num_steps * wanted * costs[min(costs)] / 3600
+    images = CIFAR_IMAGES * (1 - recipe.data.validation)
+    steps = sum(recipe.num_steps_in(epoch) for epoch in range(recipe.train.epochs))
+    hours = images * steps * wanted * costs[min(costs)] / 3600
     return float(f"{hours:.2g}")
 
 

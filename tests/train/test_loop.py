@@ -12,9 +12,9 @@ from sresnet.data import DataConfig, ImageSet, Splits
 from sresnet.files import only_writer
 from sresnet.models import SResNetConfig, build
 from sresnet.train import record
-from sresnet.train.batches import augmented, make_pixels, order, scaling_from_plain
+from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
 from sresnet.train.evaluate import evaluate
-from sresnet.train.loop import loss_of, train
+from sresnet.train.loop import Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
@@ -86,9 +86,12 @@ def final(folder):
 TIMES = ("seconds", "images_per_second")
 
 
-@pytest.mark.parametrize(("encoder", "filter_rate"), [("direct", 0.0), ("poisson-signed", 0.0), ("direct", 0.05)])
-def test_stopped_anywhere_ends_the_same(tmp_path, encoder, filter_rate):
-    recipe = changed(filter_rate=filter_rate)
+@pytest.mark.parametrize(
+    ("encoder", "fields"),
+    [("direct", {}), ("poisson-signed", {}), ("direct", {"filter_rate": 0.05}), ("direct", {"short_epochs": (1,)})],
+)
+def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
+    recipe = changed(**fields)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, encoder=encoder))
     train(recipe, SPLITS, tmp_path / "whole", device=CPU)
     outcome = None
@@ -107,6 +110,56 @@ def test_stopped_anywhere_ends_the_same(tmp_path, encoder, filter_rate):
         stops += 1
     assert stops == 8
     assert final(tmp_path / "whole") == final(tmp_path / "pieces")
+
+
+def test_short_epochs_run_the_first_time_steps(tmp_path):
+    three_steps = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, num_steps=3))
+    recipe = changed(three_steps, epochs=4, short_epochs=(1, 2))
+    seen = []
+
+    class Watched(Run):
+        def step(self, indices):
+            super().step(indices)
+            norm = self.model.layers["stem"].norm
+            seen.append((norm.weight.detach().clone(), norm.running_mean.clone(), self.progress(0, 1.0, 0, None)))
+
+    result = Watched(recipe, SPLITS, tmp_path, CPU).go(lambda progress: None, lambda: False, 60.0).result
+    assert [line["num_steps"] for line in record.read_metrics(tmp_path)] == [1, 2, 2, 3]
+    # An epoch has five training steps. What has not run has not been trained but by weight decay.
+    for step, ran in ((4, 1), (9, 2), (14, 2)):
+        weight, mean, _ = seen[step]
+        assert torch.equal(weight[ran:], weight[-1].expand_as(weight[ran:]))
+        assert not torch.equal(weight[ran - 1], weight[-1])
+        assert (mean[:ran] != 0).all()
+    assert (seen[4][1][1:] == 0).all()
+    # One step of batch norm moves the mean by a tenth, so that the new rows are near the last old one, not near zero.
+    torch.testing.assert_close(seen[5][1][1], seen[4][1][0], rtol=0.2, atol=0.02)
+    torch.testing.assert_close(seen[15][0][2], seen[14][0][1], rtol=0, atol=0.2)
+    # 5 + 10 + 10 + 15 time steps of batches in all; after the first step of a second, 39 are left.
+    assert seen[0][2].seconds_left == 39
+    assert seen[-1][2].seconds_left == 0
+    again = evaluate(sresnet.load(tmp_path), SPLITS.test, make_scaling(recipe.data, SPLITS.train), batch_size=32)
+    assert result["test_loss"] == again.loss
+
+
+def test_norms_of_new_time_steps_start_as_the_last(tmp_path):
+    recipe = changed(short_epochs=(1,))
+    run = Run(dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, num_steps=4)), SPLITS, tmp_path, CPU)
+    before = {}
+    for place, tensors in (("model", dict(run.model.state_dict())), ("average", run.average)):
+        for tensor in tensors.values():
+            tensor.copy_(torch.rand(tensor.shape))
+        before[place] = {name: tensor.clone() for name, tensor in tensors.items()}
+    run.start_norms(2, 4)
+    for place, tensors in (("model", dict(run.model.state_dict())), ("average", run.average)):
+        moved = set()
+        for name, tensor in tensors.items():
+            if not torch.equal(tensor, before[place][name]):
+                moved.add(name.rpartition(".")[2])
+                assert torch.equal(tensor[:2], before[place][name][:2])
+                assert torch.equal(tensor[2:], tensor[1].expand(2, -1))
+        assert moved == {"weight", "running_mean", "running_var"}
+    run.start_norms(4, 4)
 
 
 def test_seed_decides(tmp_path):
@@ -326,6 +379,9 @@ def test_recipes_go_through_json(name):
         (lambda: DataConfig(validation=1.0), "validation 1.0"),
         (lambda: DataConfig(erase=2.0), "erase 2.0"),
         (lambda: DataConfig(name="mnist"), "name is 'mnist'"),
+        (lambda: TrainConfig(short_epochs=(-1,)), "below 0"),
+        (lambda: TrainConfig(epochs=5, short_epochs=(3, 2)), "none of 5 epochs"),
+        (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(short_epochs=(1, 1, 1))), "has 4"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),
     ],

@@ -93,11 +93,12 @@ def evaluate(
     )
 
 
-def spike_rates(model: SpikingNetwork, x: Tensor) -> dict[str, float]:
-    """Mean output per neuron and step of every layer of neurons, for the batch `x`, in evaluation mode."""
+def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> dict[str, float]:
+    """Mean output per neuron and step of every layer of neurons, for the batch `x`, in evaluation mode; `num_steps` as
+    in `evaluate`."""
     was_training = model.training
     model.eval()
     with torch.inference_mode(), seeded(0, x.device):
-        _, records = model(x, record=model.neuron_names)
+        _, records = model(x, num_steps=num_steps, record=model.neuron_names)
     model.train(was_training)
     return {name: float(record.output.float().mean()) for name, record in records.items()}

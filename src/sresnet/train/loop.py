@@ -18,7 +18,7 @@ from sresnet.files import only_writer
 from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
-from sresnet.nn import Neuron
+from sresnet.nn import BNTT, Neuron
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
@@ -197,16 +197,20 @@ class Run:
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
         step, config = self.position.step, self.config
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        num_steps = self.recipe.num_steps_in(epoch)
+        if epoch and not batch:
+            self.start_norms(self.recipe.num_steps_in(epoch - 1), num_steps)
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
         torch.manual_seed(seed_of("step", self.recipe.seed, step))  # for the Poisson encoders
         with precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(x).float()
+            outputs = self.model.forward_steps(x, num_steps=num_steps).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
             raise UserError(
-                f"loss is {loss_value} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
+                f"loss is {loss_value} at step {step + 1} (epoch {epoch + 1}): try a lower "
                 f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
             )
         for group in self.optimiser.param_groups:
@@ -223,6 +227,16 @@ class Run:
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
         self.position.images += len(labels)
 
+    def start_norms(self, before: int, num_steps: int) -> None:
+        """Where training goes from `before` time steps to more, the norms of the new ones start as that of the last."""
+        if num_steps == before:
+            return
+        norms = [name for name, module in self.model.named_modules() if isinstance(module, BNTT)]
+        for tensors in (tensors_of(self.model), self.average):
+            for name, tensor in tensors.items():
+                if name.rpartition(".")[0] in norms:
+                    tensor.detach()[before:] = tensor.detach()[before - 1]
+
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
         """Evaluate what the protocol allows, and write the epoch's line of metrics.jsonl."""
         position = self.position
@@ -235,10 +249,13 @@ class Run:
             "train_top1": 100 * position.hits / position.images,
         }
         model = self.evaluated_model()
+        num_steps = self.recipe.num_steps_in(epoch)
+        if self.config.short_epochs:
+            metrics["num_steps"] = num_steps
         if self.splits.validation:
-            metrics |= named("validation", self.evaluate(model, "validation"))
+            metrics |= named("validation", self.evaluate(model, "validation", num_steps))
         if self.config.protocol != "last-epoch":
-            test = self.evaluate(model, "test")
+            test = self.evaluate(model, "test", num_steps)
             shown = test.batch_mean_top1 if self.config.protocol == "released-code" else test.top1
             metrics["test_top1_of_this_epoch"] = shown
             if shown > position.best_test.get("top1", -1.0):
@@ -246,7 +263,8 @@ class Run:
                 save_model(model, self.folder / BEST_WEIGHTS)
         # Rates are looked at on the same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
-        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in spike_rates(model, few).items()}
+        rates = spike_rates(model, few, num_steps)
+        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in rates.items()}
         leaks = {
             name: round(module.leak_value(), 6)
             for name, module in model.named_neurons()
@@ -264,7 +282,7 @@ class Run:
         model = self.evaluated_model()
         save_model(model, self.folder / WEIGHTS)
         result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
-        result |= named("test", self.evaluate(model, "test"))
+        result |= named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
         last = record.read_metrics(self.folder)[-1]  # the same network has just been validated
         result |= {name: value for name, value in last.items() if name.startswith("validation_")}
         if self.position.best_test:
@@ -287,21 +305,29 @@ class Run:
         load_tensors(model, self.average, where="weight average")
         return model
 
-    def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"]) -> Evaluation:
+    def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"], num_steps: int) -> Evaluation:
         """Accuracy on one part of the data."""
         return evaluate(
             model,
             getattr(self.splits, part),
             self.scaling,
+            num_steps=num_steps,
             batch_size=2 * self.batch_size,
             precision=self.config.precision,
             seed=seed_of("evaluate", self.recipe.seed),
         )
 
+    def work(self, step: int) -> int:
+        """Time steps of all batches before training step `step`, which take about equally long."""
+        epoch, batches = divmod(step, self.steps_per_epoch)
+        whole = sum(self.recipe.num_steps_in(earlier) for earlier in range(epoch))
+        return whole * self.steps_per_epoch + batches * self.recipe.num_steps_in(epoch)
+
     def progress(self, epoch: int, seconds: float, first_step: int, metrics: dict[str, Any] | None) -> Progress:
         """For `watch`."""
         position = self.position
         done = position.step - first_step
+        so_far = self.work(position.step)
         return Progress(
             epoch=epoch + 1,
             epochs=self.config.epochs,
@@ -310,7 +336,7 @@ class Run:
             loss=position.loss_sum / position.images,
             accuracy=100 * position.hits / position.images,
             images_per_second=done * self.batch_size / seconds,
-            seconds_left=(self.steps - position.step) * seconds / done,
+            seconds_left=(self.work(self.steps) - so_far) * seconds / (so_far - self.work(first_step)),
             metrics=metrics,
         )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -34,6 +35,9 @@ class TrainConfig:
     filter_rate: float = added_later(0.0)
     """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon), while `learning_rate` is
     of the other parameters and momentum is Nesterov's; 0: plain SGD for all."""
+    short_epochs: tuple[int, ...] = added_later(())
+    """Epochs at the start that run the first 1, then 2, 4, 8, ... time steps only: (10, 4) is ten epochs of one step,
+    four of two, the others of all."""
     schedule: Literal["milestones", "cosine"] = "milestones"
     """milestones: a tenth of the rate from each on; cosine: half a cosine down to zero."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
@@ -66,6 +70,12 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay", "filter_rate", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
+        if min(self.short_epochs, default=0) < 0:
+            raise UserError(f"short_epochs {self.short_epochs} has a number below 0")
+        if sum(self.short_epochs) >= self.epochs:
+            raise UserError(
+                f"short_epochs {self.short_epochs} leave none of {self.epochs} epochs to all time steps: train for more"
+            )
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
 
@@ -86,6 +96,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        short = 2 ** (len(self.train.short_epochs) - 1)
+        if short >= self.model.num_steps:
+            raise UserError(
+                f"short_epochs {self.train.short_epochs} ends with {short} time steps, and the network has "
+                f"{self.model.num_steps}: give fewer numbers"
+            )
         if self.train.filter_rate and (self.model.norm == "none" or not getattr(self.model, "skip_norm", True)):
             raise UserError(
                 f"filter_rate {self.train.filter_rate} keeps the length of filters, which needs a norm after every "
@@ -96,6 +112,11 @@ class Recipe:
                 raise UserError(f"encoder {self.model.encoder!r} makes spikes of images, not of events: use 'direct'")
         elif self.model.encoder == "poisson" and self.data.pixels != "intensity":
             raise UserError("encoder 'poisson' takes intensities, not normalised pixels: add --data.pixels intensity")
+
+    def num_steps_in(self, epoch: int) -> int:
+        """Time steps that training runs in `epoch`, counted from 0."""
+        ends = itertools.accumulate(self.train.short_epochs)
+        return next((2**doublings for doublings, end in enumerate(ends) if epoch < end), self.model.num_steps)
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ wherever any field does."""
