@@ -381,6 +381,7 @@ def test_recipes_go_through_json(name):
         (lambda: DataConfig(name="mnist"), "name is 'mnist'"),
         (lambda: TrainConfig(short_epochs=(-1,)), "below 0"),
         (lambda: TrainConfig(epochs=5, short_epochs=(3, 2)), "none of 5 epochs"),
+        (lambda: TrainConfig(short_epochs=(3,), protocol="best-test-epoch"), "use 'last-epoch'"),
         (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(short_epochs=(1, 1, 1))), "has 4"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),

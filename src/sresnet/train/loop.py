@@ -227,6 +227,7 @@ class Run:
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
         self.position.images += len(labels)
 
+    @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:
         """Where training goes from `before` time steps to more, the norms of the new ones start as that of the last."""
         if num_steps == before:
@@ -235,7 +236,7 @@ class Run:
         for tensors in (tensors_of(self.model), self.average):
             for name, tensor in tensors.items():
                 if name.rpartition(".")[0] in norms:
-                    tensor.detach()[before:] = tensor.detach()[before - 1]
+                    tensor[before:] = tensor[before - 1]
 
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
         """Evaluate what the protocol allows, and write the epoch's line of metrics.jsonl."""

@@ -76,6 +76,10 @@ class TrainConfig:
             raise UserError(
                 f"short_epochs {self.short_epochs} leave none of {self.epochs} epochs to all time steps: train for more"
             )
+        if self.short_epochs and self.protocol != "last-epoch":
+            raise UserError(
+                f"protocol {self.protocol!r} could choose one of short_epochs {self.short_epochs}: use 'last-epoch'"
+            )
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
 
