@@ -65,7 +65,7 @@ def test_each_addition_stands_alone_and_all_together_in_the_last():
     assert changed("all of them") == set.union(*map(changed, ablation.ADDITIONS))
     assert changed(FAST) == set.union(*map(changed, ablation.FAST))
     fast = to_dict(RECIPES["fast-cifar10"][1])
-    others = {"learning_rate", "ema", "epochs", "short_epochs"}  # for other batches and other lengths
+    others = {"learning_rate", "filter_rate", "ema", "epochs", "short_epochs"}  # for other batches and other lengths
     for part, key in changed(FAST):
         assert key in others or fast[part][key] == to_dict(recipes[FAST])[part][key]
     assert sum(map(recipes[FAST].num_steps_in, range(recipes[FAST].train.epochs))) == 4 * recipes["plain"].train.epochs
