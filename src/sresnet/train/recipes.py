@@ -36,7 +36,7 @@ SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_S
 # was chosen by its accuracy on test images; results/ablation-fast.md has each alone on held-out images, three seeds.
 #   2x2 average instead of stride 2       +4.4 points; the paper's VGG shrinks so too
 #   orthogonal steps for the filters      +9.0; Jordan et al. 2024
-#   one time step in most epochs          +3.3, for the same time; docs/log.md
+#   one time step in most epochs          +3.3, for about the same time; docs/log.md
 #   leak 0.5 instead of 0.874             undecided; +0.7 in a single trial of two steps
 #   loss of every step                    nothing after all steps, +6.5 after the first; Deng et al. 2022
 #   label smoothing                       undecided; Szegedy et al. 2016
@@ -57,7 +57,7 @@ FAST = TrainConfig(
     ema=0.999,
 )
 
-SHORT = replace(FAST, learning_rate=0.2, filter_rate=0.03)
+FAST_SHALLOW = replace(FAST, learning_rate=0.2, filter_rate=0.03)
 """For a few thousand steps. Of these lengths, twenty layers and 14,000 steps learn little after the third epoch."""
 
 FAST_S_RESNET20 = replace(S_RESNET20, downsample="avg", leak=0.5)
@@ -67,13 +67,13 @@ FAST_CIFAR10 = replace(CIFAR10, model=FAST_S_RESNET20, train=FAST)
 FAST_CIFAR10_SMALL = replace(
     FAST_CIFAR10,
     model=replace(FAST_S_RESNET20, depth=8, base_filters=32, num_steps=2),
-    train=replace(SHORT, epochs=10, short_epochs=(8,), ema=0.995),
+    train=replace(FAST_SHALLOW, epochs=10, short_epochs=(8,), ema=0.995),
 )
 
 FAST_CIFAR10_WIDE = replace(
     FAST_CIFAR10,
     model=replace(FAST_S_RESNET20, depth=8, base_filters=64, num_steps=2),
-    train=replace(SHORT, epochs=14, short_epochs=(12,), ema=0.998),
+    train=replace(FAST_SHALLOW, epochs=14, short_epochs=(12,), ema=0.998),
 )
 
 FAST_CIFAR100 = replace(
