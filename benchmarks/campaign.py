@@ -124,7 +124,7 @@ def estimated_hours(recipe: Recipe) -> float:
         costs[abs(math.log(wanted / theirs))] = 1 / (speed * steps * theirs)
     assert isinstance(recipe.data, DataConfig)
     images = CIFAR_IMAGES * (1 - recipe.data.validation)
-    steps = sum(recipe.num_steps_in(epoch) for epoch in range(recipe.train.epochs))
+    steps = sum(map(recipe.work_in, range(recipe.train.epochs)))
     hours = images * steps * wanted * costs[min(costs)] / 3600
     return float(f"{hours:.2g}")
 

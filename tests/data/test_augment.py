@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from sresnet.data.augment import (
@@ -10,6 +12,7 @@ from sresnet.data.augment import (
     random_erase,
     random_flip,
     random_roll,
+    shrunk,
 )
 
 
@@ -142,6 +145,18 @@ def test_erasing_means_the_same_before_and_after_normalising(images):
     after = random_erase(normalise(images, mean, std), 1.0, generator())
     # uint8 rounds the mean to the nearest of 256 values.
     assert (before - after).abs().max() <= 0.51 / 255 / float(std.min())
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (12, 10), (17, 9), (2, 1)])
+def test_shrunk_is_what_pillow_makes_of_it(height, width):
+    x = torch.rand(2, 3, height, width, generator=generator())
+    small = shrunk(x)
+    size = {32: 24, 12: 9, 10: 8, 17: 13, 9: 7, 2: 2, 1: 1}
+    assert small.shape == (2, 3, size[height], size[width])
+    for image, one in zip(x.flatten(0, 1), small.flatten(0, 1), strict=True):
+        picture = Image.fromarray(image.numpy())
+        by_pillow = picture.resize((size[width], size[height]), Image.Resampling.BILINEAR)
+        torch.testing.assert_close(one, torch.from_numpy(np.array(by_pillow)), rtol=0, atol=1e-5)
 
 
 def test_normalise_is_its_formula(images):

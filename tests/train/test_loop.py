@@ -8,13 +8,15 @@ import torch
 import sresnet
 from sresnet import UserError
 from sresnet.config import from_dict, to_dict
-from sresnet.data import DataConfig, ImageSet, Splits
+from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
+from sresnet.data.augment import shrunk
 from sresnet.files import only_writer
 from sresnet.models import SResNetConfig, build
 from sresnet.train import record
 from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
+from sresnet.train.display import epoch_line
 from sresnet.train.evaluate import evaluate
-from sresnet.train.loop import Run, loss_of, train
+from sresnet.train.loop import Progress, Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
@@ -88,7 +90,13 @@ TIMES = ("seconds", "images_per_second")
 
 @pytest.mark.parametrize(
     ("encoder", "fields"),
-    [("direct", {}), ("poisson-signed", {}), ("direct", {"filter_rate": 0.05}), ("direct", {"short_epochs": (1,)})],
+    [
+        ("direct", {}),
+        ("poisson-signed", {}),
+        ("direct", {"filter_rate": 0.05}),
+        ("direct", {"short_epochs": (1,)}),
+        ("direct", {"small_epochs": 2}),
+    ],
 )
 def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
     recipe = changed(**fields)
@@ -140,6 +148,41 @@ def test_short_epochs_run_the_first_time_steps(tmp_path):
     assert seen[-1][2].seconds_left == 0
     again = evaluate(sresnet.load(tmp_path), SPLITS.test, make_scaling(recipe.data, SPLITS.train), batch_size=32)
     assert result["test_loss"] == again.loss
+
+
+def test_small_epochs_show_smaller_images(tmp_path):
+    recipe = changed(epochs=4, small_epochs=3, short_epochs=(1,))
+    (tmp_path / "whole").mkdir()
+    whole = Run(changed(epochs=4), SPLITS, tmp_path / "whole", CPU)
+    seen = []
+
+    class Watched(Run):
+        def batch(self, indices, step):
+            x = super().batch(indices, step)
+            full = whole.batch(indices, step)
+            assert torch.equal(x, shrunk(full) if step < 15 else full)
+            seen.append(x.shape)
+            return x
+
+        def step(self, indices):
+            super().step(indices)
+            seen[-1] = (seen[-1], self.progress(0, 1.0, 0, None).seconds_left)
+
+    result = Watched(recipe, SPLITS, tmp_path, CPU).go(lambda progress: None, lambda: False, 60.0).result
+    assert [shape for shape, _ in seen] == [(16, 1, 6, 6)] * 15 + [(16, 1, 8, 8)] * 5
+    lines = record.read_metrics(tmp_path)
+    assert [line["small_images"] for line in lines] == [True, True, True, False]
+    # Five training steps an epoch: 9/16 + 9/8 + 9/8 + 2 of full size and one time step; 9/16 the first.
+    assert [left for _, left in seen][::19] == [pytest.approx(5 * (9 / 16 + 9 / 8 + 9 / 8 + 2) * 16 / 9 - 1), 0]
+    again = evaluate(sresnet.load(tmp_path), SPLITS.test, make_scaling(recipe.data, SPLITS.train), batch_size=32)
+    assert result["test_loss"] == again.loss
+    assert "T = 1  3/4 size" in epoch_line(at_the_end_of(lines[0]))
+    assert "size" not in epoch_line(at_the_end_of(lines[3]))
+
+
+def at_the_end_of(metrics):
+    times = {"images_per_second": 1.0, "seconds_left": 0.0}
+    return Progress(epoch=1, epochs=4, step=5, steps=20, loss=1.0, accuracy=50.0, metrics=metrics, **times)
 
 
 def test_norms_of_new_time_steps_start_as_the_last(tmp_path):
@@ -383,6 +426,9 @@ def test_recipes_go_through_json(name):
         (lambda: TrainConfig(epochs=5, short_epochs=(3, 2)), "none of 5 epochs"),
         (lambda: TrainConfig(short_epochs=(3,), protocol="best-test-epoch"), "use 'last-epoch'"),
         (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(short_epochs=(1, 1, 1))), "has 4"),
+        (lambda: TrainConfig(epochs=5, small_epochs=5), "from 0 to 4"),
+        (lambda: TrainConfig(small_epochs=-1), "small_epochs -1"),
+        (lambda: Recipe(data=EventConfig(), train=TrainConfig(small_epochs=1)), "not for events"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),
     ],

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Splits
+from sresnet.data.augment import shrunk
 from sresnet.errors import UserError
 from sresnet.files import only_writer
 from sresnet.models import build
@@ -192,7 +193,8 @@ class Run:
 
     def batch(self, indices: Tensor, step: int) -> Tensor:
         """The network's input for training step `step`: the samples at `indices`, changed at random."""
-        return self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
+        x = self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
+        return shrunk(x) if step // self.steps_per_epoch < self.config.small_epochs else x
 
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
@@ -253,6 +255,8 @@ class Run:
         num_steps = self.recipe.num_steps_in(epoch)
         if self.config.short_epochs:
             metrics["num_steps"] = num_steps
+        if self.config.small_epochs:
+            metrics["small_images"] = epoch < self.config.small_epochs
         if self.splits.validation:
             metrics |= named("validation", self.evaluate(model, "validation", num_steps))
         if self.config.protocol != "last-epoch":
@@ -318,11 +322,11 @@ class Run:
             seed=seed_of("evaluate", self.recipe.seed),
         )
 
-    def work(self, step: int) -> int:
-        """Time steps of all batches before training step `step`, which take about equally long."""
+    def work(self, step: int) -> float:
+        """What all batches before training step `step` cost, in time steps of batches of full size."""
         epoch, batches = divmod(step, self.steps_per_epoch)
-        whole = sum(self.recipe.num_steps_in(earlier) for earlier in range(epoch))
-        return whole * self.steps_per_epoch + batches * self.recipe.num_steps_in(epoch)
+        whole = sum(self.recipe.work_in(earlier) for earlier in range(epoch))
+        return whole * self.steps_per_epoch + batches * self.recipe.work_in(epoch)
 
     def progress(self, epoch: int, seconds: float, first_step: int, metrics: dict[str, Any] | None) -> Progress:
         """For `watch`."""
