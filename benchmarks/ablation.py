@@ -42,7 +42,7 @@ ADDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "2x2 average instead of stride 2": {"model": {"downsample": "avg"}},
     "orthogonal steps for the filters": {"train": {"filter_rate": 0.03}},
     "one time step in 8 of 11 epochs, as long in all": {"train": {"epochs": 11, "short_epochs": (8,)}},
-    "images of 3/4 size in 5 of 7 epochs, as long in all": {"train": {"epochs": 7, "small_epochs": 5}},
+    "smaller images in 5 of 7 epochs, as long in all": {"train": {"epochs": 7, "small_epochs": 5}},
     "leak 0.5 instead of 0.874": {"model": {"leak": 0.5}},
     "loss of every step": {"train": {"loss": "per-step"}},
     "label smoothing 0.1": {"train": {"label_smoothing": 0.1}},
