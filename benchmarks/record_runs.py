@@ -66,6 +66,8 @@ def accuracy(group: list[dict[str, Any]]) -> str:
 
 
 def machine(rows: list[dict[str, Any]]) -> str:
-    """What the last run ran on."""
+    """What the last run ran on, and how many threads any of them had."""
     environment = rows[-1]["environment"]
-    return f"{environment['device']}, {environment['threads']} threads, torch {environment['torch']}"
+    threads = sorted({row["environment"]["threads"] for row in rows})
+    words = f"{' or '.join(map(str, threads))} thread{'' if threads == [1] else 's'}"
+    return f"{environment['device']}, {words}, torch {environment['torch']}"
