@@ -58,7 +58,7 @@ FAST = tuple(ADDITIONS)[:8]
 """The additions that the fast recipes of eight layers have."""
 
 BOTH = {"train": {"epochs": 15, "short_epochs": (12,), "small_epochs": 10}}
-"""The two that are of some epochs together, as long in all."""
+"""The two additions that concern some of the epochs, together; as long in all as each alone."""
 
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "2x2 max-pool instead of stride 2": {"model": {"downsample": "max"}},
@@ -81,8 +81,9 @@ def rows(base: Recipe) -> dict[str, Recipe]:
     combined = {}
     for name, additions in together.items():
         combined[name] = with_fields(base, BOTH)
-        for fields in map(ADDITIONS.__getitem__, additions):
-            if "epochs" not in fields.get("train", {}):
+        for addition in additions:
+            fields = ADDITIONS[addition]
+            if "epochs" not in fields.get("train", {}):  # those are in BOTH
                 combined[name] = with_fields(combined[name], fields)
     return {PLAIN: base} | alone | combined | {name: with_fields(base, fields) for name, fields in OTHERS.items()}
 

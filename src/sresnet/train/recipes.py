@@ -37,7 +37,7 @@ SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_S
 #   2x2 average instead of stride 2       +4.4 points; the paper's VGG shrinks so too
 #   orthogonal steps for the filters      +9.0; Jordan et al. 2024
 #   one time step in most epochs          +3.3, for about the same time; docs/log.md
-#   three quarters of the size in most    +1.4, for about the same time; Tan and Le 2021; for eight layers
+#   three quarters of the size in most    +1.4 alone, undecided beside the others; eight layers; Tan and Le 2021
 #   leak 0.5 instead of 0.874             undecided; +0.7 in a single trial of two steps
 #   loss of every step                    nothing after all steps, +6.5 after the first; Deng et al. 2022
 #   label smoothing                       undecided; Szegedy et al. 2016
