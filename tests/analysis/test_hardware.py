@@ -12,10 +12,11 @@ from sresnet.analysis import hardware_network, hardware_view
 from sresnet.analysis.hardware import Synapses, composed
 from tests.analysis.networks import batch, trained
 
+CONNECTIONS = ("s2s", "s2m", "v2v", "none")
 VARIANTS = {
     **{
         f"{connection}, {norm}": {"connection": connection, "norm": norm}
-        for connection in ("s2s", "s2m", "v2v", "none")
+        for connection in CONNECTIONS
         for norm in ("bntt", "time-averaged", "none")
     },
     "deep s2s": {"name": "sresnet14"},
@@ -30,18 +31,24 @@ VARIANTS = {
     "beta, boosting": {"norm_bias": True, "boosting": True},
     "plif, small stem": {"neuron": "plif", "stem": "c3s2"},
     "8 channels": {"base_filters": 8},  # `Skip` picks its pixels itself below 8
+    **{f"avg, {connection}": {"downsample": "avg", "connection": connection} for connection in CONNECTIONS},
+    "deep avg": {"name": "sresnet14", "downsample": "avg"},
+    "deep avg v2v": {"name": "sresnet14", "downsample": "avg", "connection": "v2v"},
+    "avg, time-averaged": {"downsample": "avg", "norm": "time-averaged"},
+    "avg, stem of stride 2, bare skip": {"downsample": "avg", "stem": "c3s2", "skip_norm": False},
 }
 
 
 @pytest.mark.parametrize("form", ["binary", "graded"])
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 def test_outputs_are_equal(fields, form):
-    """Eqs. 12, 14, 18, and the intermediate neuron; odd sizes, so that all borders differ."""
-    model = trained(**fields, size=(7, 10)).double()
-    x = torch.randn(3, 2, 7, 10, dtype=torch.float64)
+    """Eqs. 12, 14, 18, and the intermediate neuron; odd sizes, so that all borders differ, where there are no pools."""
+    size = {"c3": (8, 12), "c3s2": (15, 24)}[fields.get("stem", "c3")] if "downsample" in fields else (7, 10)
+    model = trained(**fields, size=size).double()
+    x = torch.randn(3, 2, *size, dtype=torch.float64)
     with torch.no_grad():
         scores, records = model(x, record=model.neuron_names)
-        found = hardware_network(model, (7, 10), form=form).run(x)
+        found = hardware_network(model, size, form=form).run(x)
     torch.testing.assert_close(found.scores, scores, atol=1e-10, rtol=1e-10)
     assert 0.05 < torch.stack([record.spikes.mean() for record in records.values()]).mean() < 0.95
     for name, record in records.items():
@@ -90,6 +97,27 @@ def test_w_after_w_is_one_convolution_of_stride_and_dilation_2(stride, size):
     torch.testing.assert_close(
         twice.arriving(x, 0), outer.arriving(second.arriving(first.arriving(x, 0), 0), 0), atol=1e-12, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+def test_a_convolution_behind_averages_is_one_of_6x6_or_12x12(size):
+    average = Synapses(source="x", kernel=torch.eye(3).double()[None, :, :, None, None].expand(-1, -1, -1, 2, 2) / 4)
+    average = dataclasses.replace(average, stride=2)
+    outer = Synapses(source="", kernel=torch.randn(1, 4, 3, 3, 3).double(), padding=1)
+    x = torch.randn(2, 3, *size).double()
+    once = composed(outer, average)
+    assert (str(once), once.padding, once.kernel.shape) == ("6x6 /2", 2, (1, 4, 3, 6, 6))
+    torch.testing.assert_close(once.arriving(x, 0), outer.arriving(F.avg_pool2d(x, 2), 0))
+    twice = composed(outer, composed(average, average))
+    assert (str(twice), twice.padding, twice.kernel.shape) == ("12x12 /4", 4, (1, 4, 3, 12, 12))
+    torch.testing.assert_close(twice.arriving(x, 0), outer.arriving(F.avg_pool2d(x, 4), 0))
+    # An average behind a 3x3 convolution, as V2V has it.
+    inner = dataclasses.replace(outer, source="x", kernel=torch.randn(1, 3, 3, 3, 3).double())
+    behind = composed(average, inner)
+    assert (str(behind), behind.padding) == ("4x4 /2", 1)
+    torch.testing.assert_close(behind.arriving(x, 0), F.avg_pool2d(inner.arriving(x, 0), 2))
+    with pytest.raises(AssertionError):
+        composed(outer, inner)
 
 
 def test_a_shift_becomes_a_bias_that_depends_on_the_position_at_borders():
@@ -195,13 +223,33 @@ def test_a_view_makes_no_weights():
     ("make", "words"),
     [
         (lambda: trained("resnet8", num_steps=1), "neuron 'relu' sends no spikes"),
-        (lambda: trained("vgg11", width=0.05, hidden=4, num_steps=1, in_channels=2), "pool1 is a Pool: only networks"),
-        (lambda: trained(downsample="max"), "stage2_pool is a Pool"),
+        (
+            lambda: trained("vgg11", width=0.05, hidden=4, num_steps=1, in_channels=2, size=(16, 16)),
+            "global_pool is a GlobalAveragePool: only convolutions",
+        ),
+        (lambda: trained(downsample="max"), "stage2_pool is a max pool"),
+        (lambda: trained(stem="c5s2-pool", size=(16, 16)), "stem_pool is a max pool"),
     ],
 )
 def test_networks_without_a_view(make, words):
     with pytest.raises(UserError, match=words):
         hardware_view(make(), (8, 8))
+
+
+def test_averages_over_the_edge():
+    with pytest.raises(UserError, match="stage3_pool averages 2x2 pixels of 6x5: written out are even sizes only"):
+        hardware_view(trained(downsample="avg"), (12, 10))
+
+
+def test_kernels_behind_averages():
+    s2s = hardware_view(create_model("sresnet14", downsample="avg", num_steps=2), (32, 32))
+    assert [layer.extra_connections for layer in s2s.layers] == [0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6]
+    assert s2s.layers[-3].kernels == ("6x6 /2",) * 2 + ("12x12 /4",) * 3
+    plain = hardware_view(create_model("sresnet14", downsample="avg", num_steps=2, connection="none"), (32, 32))
+    # Nine taps, at borders fewer, over four pixels each, where a convolution of stride 2 has nine.
+    strided = hardware_view(create_model("sresnet14", num_steps=2, connection="none"), (32, 32))
+    taps = {size: (6 * size - 4) ** 2 - (3 * size - 1) ** 2 for size in (16, 8)}
+    assert plain.synapses - strided.synapses == 16 * 32 * taps[16] + 32 * 64 * taps[8]
 
 
 def test_more_steps_than_norms():

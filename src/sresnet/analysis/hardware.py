@@ -16,12 +16,16 @@ behind two of them, of stride and dilation 4. The zeros around the image stay wh
 pixel -1 behind the skip is pixel -2 before it, and the first one past the end is past the end. For V2V it is the other
 way round: a 1x1 convolution behind a 3x3 one of stride 1 is one 3x3 convolution of stride 2.
 
+An average of 2x2 pixels is a convolution of stride 2 too, with a quarter in each of four taps. A 3x3 convolution behind
+it is one 6x6 convolution of stride 2 on what went in, padded by 2; behind two of them, 12x12 of stride 4.
+
 The norm of a skip scales and shifts. The scale goes into the kernel. The shift is the same everywhere, but the 3x3
 convolution behind it meets zeros outside the image, so it becomes a bias that depends on the position at borders. With
 BNTT the scale is another at every step: such synapses need a set of weights per step, which is flagged.
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -33,7 +37,7 @@ from sresnet.analysis.cost import geometry, outputs_along, reached_along
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn.layer import SpikingLayer
+from sresnet.nn.layer import Pool, SpikingLayer
 from sresnet.nn.neuron import Neuron, Rectifier
 from sresnet.nn.norm import BNTT, NoNorm, Norm, TimeAveragedNorm
 from sresnet.nn.residual import ResidualBlock, Skip
@@ -97,8 +101,9 @@ class Synapses:
 def composed(outer: Synapses, inner: Synapses) -> Synapses:
     """One set of synapses that does what `inner` and then `outer` do, from the source of `inner`.
 
-    One of them has to be 1x1 or one to one. Behind a 1x1 of stride s, the outer one walks s times as far from pixel to
-    pixel: its stride, dilation and padding are multiplied by s.
+    Tap b of the outer kernel looks at a pixel where the inner kernel has looked at its taps a, so together they look at
+    stride_in * dilation_out * b + dilation_in * a. Outside of what the inner one makes, the outer one meets zeros: an
+    inner kernel that is wider than its stride would have to be cut there, so behind one the outer has no padding.
     """
     if not inner.is_convolution:
         return replace(outer, source=inner.source, kernel=with_sources_scaled(outer.kernel, inner.kernel))
@@ -107,17 +112,40 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
         scale = None if outer.kernel is None else outer.kernel[:, :, None, None, None]
         return inner if scale is None else replace(inner, kernel=inner.kernel * scale)
     assert outer.kernel is not None
-    stride = outer.stride * inner.stride
-    if inner.kernel.shape[-1] == 1:
-        return Synapses(
-            source=inner.source,
-            kernel=torch.einsum("somab,smi->soiab", outer.kernel, inner.kernel[..., 0, 0]),
-            stride=stride,
-            dilation=outer.dilation * inner.stride,
-            padding=outer.padding * inner.stride,
-        )
-    assert outer.kernel.shape[-1] == 1
-    return replace(inner, kernel=torch.einsum("som,smiab->soiab", outer.kernel[..., 0, 0], inner.kernel), stride=stride)
+    assert outer.padding == 0 or inner.padding == 0 and inner.dilation * (inner.kernel.shape[-1] - 1) < inner.stride
+    apart = inner.stride * outer.dilation  # two taps of the outer kernel, in pixels that the inner one sees
+    many_outer, many_inner = outer.kernel.shape[-1] > 1, inner.kernel.shape[-1] > 1
+    # A single tap is at no distance from another, so it has no say in how far apart the taps of the result are.
+    dilation = math.gcd(apart if many_outer else 0, inner.dilation if many_inner else 0) or 1
+    step = inner.dilation // dilation if many_inner else 1
+    return Synapses(
+        source=inner.source,
+        kernel=composed_kernel(outer.kernel, inner.kernel, apart=apart // dilation, step=step),
+        stride=outer.stride * inner.stride,
+        dilation=dilation,
+        padding=inner.stride * outer.padding + inner.padding,
+    )
+
+
+def composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> Tensor:
+    """[S, out, mid, k, k] after [S, mid, in, j, j]: the products of their taps at apart * b + step * a, summed.
+
+    Args:
+        outer, inner: as above; one S may be 1.
+        apart: between two taps of the outer kernel, in taps of the result.
+        step: between two taps of the inner kernel, likewise.
+    """
+    wide, narrow = outer.shape[-1], inner.shape[-1]
+    span = step * (narrow - 1) + 1
+    size = apart * (wide - 1) + span
+    shape = (max(outer.shape[0], inner.shape[0]), outer.shape[1], inner.shape[2], size, size)
+    kernel = torch.zeros(shape, dtype=inner.dtype, device=inner.device)
+    for row in range(wide):
+        for column in range(wide):
+            taps = torch.einsum("som,smiab->soiab", outer[..., row, column], inner)
+            top, left = apart * row, apart * column
+            kernel[..., top : top + span : step, left : left + span : step] += taps
+    return kernel
 
 
 def with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor | None:
@@ -233,18 +261,19 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         form: binary or graded, see above.
 
     Raises:
-        UserError: an unknown form, or a network that has no such form: a non-spiking one, or one with pools between its
-            layers, whose maximum of a sum is no sum of maxima.
+        UserError: an unknown form, or a network that has no such form: a non-spiking one, or one with maxima between its
+            layers, since the maximum of a sum is no sum of maxima, or averages over windows that hang over the edge.
     """
     if form not in get_args(Form):
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
     if any(isinstance(module, Rectifier) for module in model.modules()):
         raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
     for name, layer in model.layers.items():
-        if not isinstance(layer, SpikingLayer | ResidualBlock):
+        is_average = isinstance(layer, Pool) and layer.kind == "avg"
+        if not isinstance(layer, SpikingLayer | ResidualBlock) and not is_average:
             raise UserError(
-                f"{name} is a {type(layer).__name__}: only networks of convolutions and blocks are written out; use "
-                "downsample='stride' and stem c3 or c3s2"
+                f"{name} is a {'max pool' if isinstance(layer, Pool) else type(layer).__name__}: only convolutions, "
+                "2x2 averages and blocks are written out; use downsample 'stride' or 'avg', and stem c3 or c3s2"
             )
     with torch.no_grad():
         return Builder(model, form).build((model.config.in_channels, *size))
@@ -274,6 +303,8 @@ class Builder:
         for name, layer in self.model.layers.items():
             if isinstance(layer, SpikingLayer):
                 x = self.stem(name, layer, x)
+            elif isinstance(layer, Pool):
+                x = self.averaged(name, x)
             else:
                 assert isinstance(layer, ResidualBlock)
                 x = self.block(name, layer, x)
@@ -289,6 +320,23 @@ class Builder:
             return Signals(spikes=self.neurons(f"{name}.neuron", charge, layer.norm, layer.neuron))
         current = self.summed(f"{name}.sum", scaled(charge, layer.norm))
         return Signals(spikes=self.fired(f"{name}.neuron", current, layer.neuron), current=current)
+
+    def averaged(self, name: str, x: Signals) -> Signals:
+        """Streams behind an average of 2x2 pixels.
+
+        Raises:
+            UserError: a window hangs over the edge, where an average weighs its pixels otherwise.
+        """
+        channels, height, width = x.spikes.shape
+        if height % 2 or width % 2:
+            raise UserError(
+                f"{name} averages 2x2 pixels of {height}x{width}: written out are even sizes only, such as 32x32 images"
+            )
+        weight = self.model.readout.linear.weight
+        quarter = torch.eye(channels, dtype=weight.dtype, device=weight.device)[None, :, :, None, None] / 4
+        pool = Synapses(source="", kernel=quarter.expand(-1, -1, -1, 2, 2), stride=2)
+        current = None if x.current is None else self.through(x.current, pool)
+        return Signals(spikes=self.through(x.spikes, pool), current=current)
 
     def block(self, name: str, layer: ResidualBlock, x: Signals) -> Signals:
         """Two layers and the skip; the branches are those of `ResidualBlock.forward`."""
@@ -330,12 +378,12 @@ class Builder:
         return x
 
     def through(self, x: Stream, outer: Synapses) -> Stream:
-        """The stream behind a 1x1 convolution or a factor per channel: the offset stays the same at every pixel."""
+        """The stream behind a kernel without padding or a factor per channel: the offset stays the same everywhere."""
         offset = x.offset
         if offset is not None and outer.kernel is not None:
             is_convolution = outer.is_convolution
             offset = (
-                torch.einsum("som,sm->so", outer.kernel[..., 0, 0], offset) if is_convolution else outer.kernel * offset
+                torch.einsum("somab,sm->so", outer.kernel, offset) if is_convolution else outer.kernel * offset
             )
         terms = tuple(self.compose(outer, term) for term in x.terms)
         return Stream(terms=terms, shape=shape_behind(outer, x.shape), offset=offset)
