@@ -112,7 +112,8 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
         scale = None if outer.kernel is None else outer.kernel[:, :, None, None, None]
         return inner if scale is None else replace(inner, kernel=inner.kernel * scale)
     assert outer.kernel is not None
-    assert outer.padding == 0 or inner.padding == 0 and inner.dilation * (inner.kernel.shape[-1] - 1) < inner.stride
+    is_narrow = inner.padding == 0 and inner.dilation * (inner.kernel.shape[-1] - 1) < inner.stride
+    assert outer.padding == 0 or is_narrow
     apart = inner.stride * outer.dilation  # two taps of the outer kernel, in pixels that the inner one sees
     many_outer, many_inner = outer.kernel.shape[-1] > 1, inner.kernel.shape[-1] > 1
     # A single tap is at no distance from another, so it has no say in how far apart the taps of the result are.
@@ -261,8 +262,8 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         form: binary or graded, see above.
 
     Raises:
-        UserError: an unknown form, or a network that has no such form: a non-spiking one, or one with maxima between its
-            layers, since the maximum of a sum is no sum of maxima, or averages over windows that hang over the edge.
+        UserError: an unknown form, or a network that has no such form: a non-spiking one; one with maxima between its
+            layers, since the maximum of a sum is no sum of maxima; one with averages over an odd number of pixels.
     """
     if form not in get_args(Form):
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
@@ -382,9 +383,7 @@ class Builder:
         offset = x.offset
         if offset is not None and outer.kernel is not None:
             is_convolution = outer.is_convolution
-            offset = (
-                torch.einsum("somab,sm->so", outer.kernel, offset) if is_convolution else outer.kernel * offset
-            )
+            offset = torch.einsum("somab,sm->so", outer.kernel, offset) if is_convolution else outer.kernel * offset
         terms = tuple(self.compose(outer, term) for term in x.terms)
         return Stream(terms=terms, shape=shape_behind(outer, x.shape), offset=offset)
 
