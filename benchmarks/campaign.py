@@ -56,6 +56,8 @@ class Item:
     seeds: tuple[int, ...]
     hours: float
     """Estimated for one seed, see the top of this file."""
+    earlier: bool = False
+    """A recipe as it was before; README.md leaves it out."""
 
     def seeded(self, seed: int) -> Recipe:
         """The recipe with a seed."""
@@ -99,9 +101,12 @@ def read_item(values: dict[str, Any]) -> Item:
         recipe=from_dict(Recipe, recipe),
         seeds=tuple(values.pop("seeds")),
         hours=values.pop("hours"),
+        earlier=values.pop("earlier", False),
     )
     if values:
-        raise UserError(f"item {item.name!r} has no field {next(iter(values))!r}: name, for, recipe, overrides, seeds")
+        raise UserError(
+            f"item {item.name!r} has no field {next(iter(values))!r}: name, for, recipe, overrides, seeds, hours, earlier"
+        )
     return item
 
 
@@ -246,12 +251,17 @@ def with_table(readme: str, lines: list[str]) -> str:
     return "\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{rest.partition(END)[2]}"])
 
 
+def current(items: list[Item]) -> list[Item]:
+    """All but earlier ones."""
+    return [item for item in items if not item.earlier]
+
+
 def write_tables(items: list[Item], root: Path = ROOT) -> None:
-    """results/campaign.md and the table in README.md, from what is recorded."""
+    """results/campaign.md and the table in README.md, which has what is current, from what is recorded."""
     folder = root / "results" / "campaign"
     write_whole(root / "results" / "campaign.md", ("\n".join(page(items, folder)) + "\n").encode())
     readme = root / "README.md"
-    write_whole(readme, with_table(readme.read_text(), table(items, folder)).encode())
+    write_whole(readme, with_table(readme.read_text(), table(current(items), folder)).encode())
 
 
 # Running

@@ -34,6 +34,7 @@ for = "another"
 recipe = "digits"
 seeds = [0]
 hours = 0.1
+earlier = true
 overrides = { "model.base_filters" = 3, "model.num_steps" = 2, "train.epochs" = 1 }
 
 [[item]]
@@ -54,7 +55,7 @@ def items(tmp_path):
 def test_tables_are_up_to_date():
     assert (RESULTS / "campaign.md").read_text().splitlines() == campaign.page(ITEMS, RESULTS / "campaign")
     readme = (campaign.ROOT / "README.md").read_text()
-    assert campaign.with_table(readme, campaign.table(ITEMS, RESULTS / "campaign")) == readme
+    assert campaign.with_table(readme, campaign.table(campaign.current(ITEMS), RESULTS / "campaign")) == readme
 
 
 def test_hours_are_those_computed():
@@ -161,6 +162,10 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     line = f"| a try | `{command}` | 0.1 | {cost:.2g} | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |"
     assert line in readme
     page = (tmp_path / "results" / "campaign.md").read_text()
+    assert line in page
+    assert "| another |" in page
+    assert "| another |" not in readme  # an earlier recipe
+    assert "| too long |" in readme
     held_out = row["metrics"][0]["validation_top1"]
     assert f"| first | 1 | {held_out:.1f} |" in page
     assert "| second | 0 |" not in page  # it held nothing out
