@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sresnet.analysis import walk
+from sresnet.analysis import hardware_view, walk
 from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
 from sresnet.cli import TrainOptions, main, parse, recipe_fields
 from sresnet.data import open_data
@@ -62,6 +62,18 @@ def test_what_is_on_the_page(run, written):
         assert environment[key] in text
     assert "180 to train on, 20 held out, 359 to test on" in text
     assert "The pass for this page found" not in text  # the same images, machine and precision give the same number
+
+
+def test_hardware(written):
+    """Counted as `hardware_view` does; that these forms give what the network gives is tested with it."""
+    text, _ = read_page(written)
+    view = hardware_view(load(written.parent), (8, 8))
+    assert "s2s sends sums of spikes" in text
+    assert f"single spikes {view.synapses - view.extra_synapses:,} 6 {view.extra_synapses:,} 0" in text
+    graded = f"{view.intermediate_synapses:,} {view.intermediate_neurons:,}"
+    assert f"sums, as graded spikes {view.synapses - view.extra_synapses:,} 0 {graded}" in text
+    assert "need weights per step" in text
+    assert "1 of 1x1 /2, 2 of 1x1 /4" in text  # the readout: stage 3 alone would be one to one
 
 
 def test_nothing_comes_from_elsewhere(written):

@@ -1,6 +1,7 @@
 """The sections that a page has about a run."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import mean
@@ -47,6 +48,7 @@ def run_sections(records: Records, looked: Looked | str, prefix: str) -> tuple[S
             examples(records, looked, prefix),
             activity(looked.analysis, prefix),
             cost(looked.analysis, prefix),
+            hardware(looked.analysis, prefix),
         ]
     sections.append(origin(records))
     return tuple(sections)
@@ -602,6 +604,64 @@ def cost(analysis: Analysis, prefix: str) -> Section:
             layers,
         ),
     )
+
+
+def hardware(analysis: Analysis, prefix: str) -> Section:
+    """What the connections ask of a chip (Section 3.2.1)."""
+    view = analysis.hardware
+    title = "Hardware"
+    if view is None:
+        reason = analysis.no_hardware
+        return Section(title=title, content=(paragraph(f"{reason[:1].upper()}{reason[1:]}."),))
+    plain = view.synapses - view.extra_synapses
+    forms = [("single spikes", plain, view.extra_connections, view.extra_synapses, 0)]
+    if view.needs_graded_spikes:
+        forms.append(("sums, as graded spikes", plain, 0, view.intermediate_synapses, view.intermediate_neurons))
+    said = [
+        f"Between its layers, {view.connection} sends {view.sends}. Written out as populations and synapses, the "
+        "network gives the same scores in each of these forms:"
+    ]
+    if view.weights_per_step:
+        said.append("The norms' gains change with the time step, so some of the extra synapses need weights per step.")
+    elif view.gains_per_step:
+        said.append("The norms' gains change with the time step: each neuron needs a gain per step.")
+    summary = Table(
+        name=f"{prefix}hardware",
+        title="What the residual connections ask for",
+        columns=(
+            ("neurons send", ""),
+            ("plain synapses", ",d"),
+            ("extra connections", ",d"),
+            ("extra synapses", ",d"),
+            ("extra neurons", ",d"),
+        ),
+        rows=tuple(forms),
+    )
+    layers = Table(
+        name=f"{prefix}hardware-layers",
+        title="With single spikes, layer by layer",
+        columns=(
+            ("layer", ""),
+            ("receives from", ",d"),
+            ("of them extra", ",d"),
+            ("synapses", ",d"),
+            ("of them extra", ",d"),
+            ("extra kernels", ""),
+        ),
+        rows=tuple(
+            (
+                short(layer.name),
+                layer.connections,
+                layer.extra_connections,
+                layer.synapses,
+                layer.extra_synapses,
+                ", ".join(f"{count} of {kernel}" for kernel, count in Counter(layer.kernels).items()),
+            )
+            for layer in view.layers
+        ),
+        folded=True,
+    )
+    return Section(title=title, content=(paragraph(said[0]), summary, *map(paragraph, said[1:]), layers))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
