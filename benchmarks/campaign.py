@@ -105,7 +105,8 @@ def read_item(values: dict[str, Any]) -> Item:
     )
     if values:
         raise UserError(
-            f"item {item.name!r} has no field {next(iter(values))!r}: name, for, recipe, overrides, seeds, hours, earlier"
+            f"item {item.name!r} has no field {next(iter(values))!r}: "
+            "there are name, for, recipe, overrides, seeds, hours, earlier"
         )
     return item
 
@@ -165,16 +166,21 @@ def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-def only(items: list[Item], names: list[str]) -> list[Item]:
-    """The items of these names; all where there are none.
+def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:
+    """The items of these names, with these of their seeds; all where there are none.
 
     Raises:
-        UserError: a name that no item has.
+        UserError: a name that no item has, or a seed that none of the chosen ones has.
     """
     for name in names:
         if name not in [item.name for item in items]:
             raise UserError(f"item {name!r} is unknown: {closest(name, [item.name for item in items])}")
-    return [item for item in items if not names or item.name in names]
+    chosen = [item for item in items if not names or item.name in names]
+    for seed in seeds:
+        if not any(seed in item.seeds for item in chosen):
+            raise UserError(f"seed {seed} is none of the seeds of {', '.join(item.name for item in chosen)}")
+    kept = [tuple(seed for seed in item.seeds if not seeds or seed in seeds) for item in chosen]
+    return [replace(item, seeds=these) for item, these in zip(chosen, kept, strict=True) if these]
 
 
 def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item, int] | None:
@@ -314,7 +320,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data_dir", nargs="?", default="", help="folder of CIFAR-10 and CIFAR-100")
     parser.add_argument("--minutes", type=float, default=90.0, help="stop after so long")
-    parser.add_argument("--only", nargs="+", default=[], help="names of items; two processes need different ones")
+    parser.add_argument("--only", nargs="+", default=[], help="names of items")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[], help="of these; two processes need different trainings"
+    )
     parser.add_argument("--longest", type=float, default=24.0, help="hours; longer items are left out on a CPU")
     parser.add_argument("--runs", type=Path, default=Path("runs/campaign"))
     parser.add_argument("--tables", action="store_true", help="train nothing, write the tables")
@@ -329,7 +338,7 @@ def main() -> None:
             return
         if not options.tables:
             longest = math.inf if torch.cuda.is_available() else options.longest
-            chosen = only(items, options.only)
+            chosen = only(items, options.only, options.seeds)
             if next_training(chosen, folder, longest) is None:
                 print("nothing is left to do" + ("" if longest == math.inf else f" in {longest:g} hours on a CPU"))
             go(chosen, options.data_dir, options.runs, folder, minutes=options.minutes, longest=longest)

@@ -99,10 +99,13 @@ def test_core_hours():
 
 
 def test_only_some_items(items):
-    assert campaign.only(items, []) == items
-    assert [item.name for item in campaign.only(items, ["second"])] == ["second"]
+    assert campaign.only(items, [], []) == items
+    assert [item.name for item in campaign.only(items, ["second"], [])] == ["second"]
+    assert [(item.name, item.seeds) for item in campaign.only(items, [], [1])] == [("first", (1,))]
     with pytest.raises(UserError, match="item 'secnd' is unknown: did you mean 'second'"):
-        campaign.only(items, ["secnd"])
+        campaign.only(items, ["secnd"], [])
+    with pytest.raises(UserError, match="seed 1 is none of the seeds of second"):
+        campaign.only(items, ["second"], [1])
 
 
 def test_it_holds_what_no_small_machine_can_finish():
