@@ -179,8 +179,10 @@ def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:
     for seed in seeds:
         if not any(seed in item.seeds for item in chosen):
             raise UserError(f"seed {seed} is none of the seeds of {', '.join(item.name for item in chosen)}")
-    kept = [tuple(seed for seed in item.seeds if not seeds or seed in seeds) for item in chosen]
-    return [replace(item, seeds=these) for item, these in zip(chosen, kept, strict=True) if these]
+    if not seeds:
+        return chosen
+    narrowed = [replace(item, seeds=tuple(seed for seed in item.seeds if seed in seeds)) for item in chosen]
+    return [item for item in narrowed if item.seeds]
 
 
 def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item, int] | None:

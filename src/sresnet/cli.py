@@ -787,7 +787,7 @@ def describe_hardware(analysis: Analysis) -> str:
     if view.extra_connections:
         lines.append(
             f"with single spikes: {view.extra_connections} extra connections, {view.extra_synapses:,} extra synapses "
-            f"beside {view.synapses - view.extra_synapses:,}"
+            f"beside {view.plain_synapses:,}"
         )
     if view.needs_graded_spikes:
         lines.append(

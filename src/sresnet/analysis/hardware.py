@@ -554,6 +554,11 @@ class HardwareView:
     analog_input: bool
     """The first layer multiplies real numbers: the image."""
 
+    @property
+    def plain_synapses(self) -> int:
+        """Those that there would be without residual connections."""
+        return self.synapses - self.extra_synapses
+
 
 SENDS = {
     "s2s": "sums of spikes, and real numbers behind the first 1x1 skip",

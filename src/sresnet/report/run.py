@@ -613,18 +613,19 @@ def hardware(analysis: Analysis, prefix: str) -> Section:
     if view is None:
         reason = analysis.no_hardware
         return Section(title=title, content=(paragraph(f"{reason[:1].upper()}{reason[1:]}."),))
-    plain = view.synapses - view.extra_synapses
-    forms = [("single spikes", plain, view.extra_connections, view.extra_synapses, 0)]
+    synapses = view.plain_synapses
+    forms = [("single spikes", synapses, view.extra_connections, view.extra_synapses, 0)]
     if view.needs_graded_spikes:
-        forms.append(("sums, as graded spikes", plain, 0, view.intermediate_synapses, view.intermediate_neurons))
-    said = [
+        forms.append(("sums, as graded spikes", synapses, 0, view.intermediate_synapses, view.intermediate_neurons))
+    words = paragraph(
         f"Between its layers, {view.connection} sends {view.sends}. Written out as populations and synapses, the "
         "network gives the same scores in each of these forms:"
-    ]
+    )
+    notes = []
     if view.weights_per_step:
-        said.append("The norms' gains change with the time step, so some of the extra synapses need weights per step.")
+        notes.append("The norms' gains change with the time step, so some of the extra synapses need weights per step.")
     elif view.gains_per_step:
-        said.append("The norms' gains change with the time step: each neuron needs a gain per step.")
+        notes.append("The norms' gains change with the time step: each neuron needs a gain per step.")
     summary = Table(
         name=f"{prefix}hardware",
         title="What the residual connections ask for",
@@ -661,7 +662,7 @@ def hardware(analysis: Analysis, prefix: str) -> Section:
         ),
         folded=True,
     )
-    return Section(title=title, content=(paragraph(said[0]), summary, *map(paragraph, said[1:]), layers))
+    return Section(title=title, content=(words, summary, *map(paragraph, notes), layers))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
