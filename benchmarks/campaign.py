@@ -28,7 +28,7 @@ import torch
 from record_runs import run
 
 from sresnet.config import closest, from_dict, to_dict
-from sresnet.data import DataConfig, Splits, open_data
+from sresnet.data import EventConfig, Splits, open_data
 from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.models import ModelConfig, SResNetConfig
@@ -42,6 +42,8 @@ SPEEDS = ROOT / "benchmarks" / "data" / "amd-epyc-2-cores-avx2.json"
 SETTINGS = {"A": (38, 16, 10), "B": (38, 32, 10), "C": (8, 16, 50), "D": (20, 16, 4)}
 """Depth, filters and time steps of the settings in it, as in bench.py."""
 CIFAR_IMAGES = 50_000
+DVS_CIFAR10_RECORDINGS = 9_000
+"""Nine tenths of DVS-CIFAR10, whatever the split."""
 BEGIN, END = "<!-- made by benchmarks/campaign.py -->", "<!-- end of what it made -->"
 
 
@@ -114,22 +116,24 @@ def read_item(values: dict[str, Any]) -> Item:
 # Hours
 
 
-def operations(model: ModelConfig) -> int:
-    """Multiply-accumulates and additions of one time step of one 32x32 image, all neurons firing."""
-    return sum(layer.multiply_accumulates + layer.spike_additions for layer in summarise(model).layers)
+def operations(model: ModelConfig, image_size: int = 32) -> int:
+    """Multiply-accumulates and additions of one time step of one square image, all neurons firing."""
+    return sum(layer.multiply_accumulates + layer.spike_additions for layer in summarise(model, image_size).layers)
 
 
 def estimated_hours(recipe: Recipe) -> float:
-    """Hours of training, two significant digits; see the top of this file."""
+    """Hours of training on CIFAR-10, CIFAR-100 or DVS-CIFAR10, two significant digits; see the top of this file."""
     times = json.loads(SPEEDS.read_text())["times"]
-    wanted = operations(recipe.model)
+    if isinstance(recipe.data, EventConfig):
+        wanted, samples = operations(recipe.model, recipe.data.frames.size), DVS_CIFAR10_RECORDINGS
+    else:
+        wanted, samples = operations(recipe.model), CIFAR_IMAGES
     costs = {}  # how far a setting is -> seconds per operation
     for name, (depth, filters, steps) in SETTINGS.items():
         theirs = operations(SResNetConfig(depth=depth, base_filters=filters, num_steps=steps))
         speed = times[f"{name} training fp32"]["contenders"]["fastest"]["images/s"]["median"]
         costs[abs(math.log(wanted / theirs))] = 1 / (speed * steps * theirs)
-    assert isinstance(recipe.data, DataConfig)
-    images = CIFAR_IMAGES * (1 - recipe.data.validation)
+    images = samples * (1 - recipe.data.validation)
     steps = sum(map(recipe.work_in, range(recipe.train.epochs)))
     hours = images * steps * wanted * costs[min(costs)] / 3600
     return float(f"{hours:.2g}")

@@ -210,28 +210,45 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "cifar10-dvs-sim": ("S-ResNet20, T = 8, on simulated recordings of CIFAR-10, a tenth held out", CIFAR10_DVS_SIM),
     "event-folder": ("S-ResNet14, T = 8, 32x32 frames of your own recordings: --data-dir DIR/CLASS/FILE", EVENT_FOLDER),
     "paper-cifar10": (
-        "S-ResNet38, 32 filters, boosting, T = 50, 70 epochs: Table 7, 93.77 %",
+        "S-ResNet38, 32 filters, boosting, T = 50, 70 epochs: Table 7, 93.77 %; estimated 760 h on two AVX2 cores",
         paper("cifar10", boosting=True),
     ),
-    "paper-cifar10-s2m": ("S-ResNet38, 32 filters, S2M: Table 2, 89.27 %", paper("cifar10", connection="s2m")),
-    "paper-cifar10-s2s": ("S-ResNet38, 32 filters, S2S: Table 2, 94.01 %", paper("cifar10")),
-    "paper-cifar10-v2v": ("S-ResNet38, 32 filters, V2V: Table 2, 93.83 %", paper("cifar10", connection="v2v")),
-    "paper-cifar100": ("S-ResNet38, 32 filters, T = 50, 70 epochs: Table 2, 74.54 %", paper("cifar100")),
+    "paper-cifar10-s2m": (
+        "S-ResNet38, 32 filters, S2M: Table 2, 89.27 %; estimated 760 h on two AVX2 cores",
+        paper("cifar10", connection="s2m"),
+    ),
+    "paper-cifar10-s2s": (
+        "S-ResNet38, 32 filters, S2S: Table 2, 94.01 %; estimated 760 h on two AVX2 cores",
+        paper("cifar10"),
+    ),
+    "paper-cifar10-v2v": (
+        "S-ResNet38, 32 filters, V2V: Table 2, 93.83 %; estimated 760 h on two AVX2 cores",
+        paper("cifar10", connection="v2v"),
+    ),
+    "paper-cifar100": (
+        "S-ResNet38, 32 filters, T = 50, 70 epochs: Table 2, 74.54 %; estimated 760 h on two AVX2 cores",
+        paper("cifar100"),
+    ),
     "paper-dvs-cifar10-32": (
-        "S-ResNet38, 32 filters, 32x32, --pretrained a paper-cifar100 run: Table 13, 71.80 %",
+        "S-ResNet38, 32 filters, 32x32, --pretrained a paper-cifar100 run: Table 13, 71.80 %; "
+        "estimated 140 h on two AVX2 cores",
         paper_events(32),
     ),
-    "paper-dvs-cifar10-64": ("the same at 64x64, stem of stride 2: Table 13, 72.98 %", paper_events(64)),
+    "paper-dvs-cifar10-64": (
+        "the same at 64x64, stem of stride 2: Table 13, 72.98 %; estimated 140 h on two AVX2 cores",
+        paper_events(64),
+    ),
     "paper-dvs-cifar10-128": (
-        "the same at 128x128, 5x5 stem of stride 2 and a pool: Table 13, 72.51 %",
+        "the same at 128x128, 5x5 stem of stride 2 and a pool: Table 13, 72.51 %; estimated 140 h on two AVX2 cores",
         paper_events(128),
     ),
     "paper-dvs-cifar10-16f": (
-        "16 filters, 32x32: Table 11, 63.3 %; 70.4 % --pretrained a run on CIFAR-100",
+        "16 filters, 32x32: Table 11, 63.3 %; 70.4 % --pretrained a run on CIFAR-100; estimated 44 h on two AVX2 cores",
         paper_events(32, base_filters=16),
     ),
     "paper-dvs-cifar10-boosting": (
-        "32 filters, boosting, 32x32: Table 11, 65.5 %; 69.8 % --pretrained a run on CIFAR-100",
+        "32 filters, boosting, 32x32: Table 11, 65.5 %; 69.8 % --pretrained a run on CIFAR-100; "
+        "estimated 140 h on two AVX2 cores",
         paper_events(32, boosting=True),
     ),
 }
