@@ -59,7 +59,7 @@ FAST = TrainConfig(
 )
 
 FAST_SHALLOW = replace(FAST, learning_rate=0.2, filter_rate=0.03)
-"""For a few thousand steps. Of these lengths, twenty layers and 14,000 steps learn little after the third epoch."""
+"""For a few thousand steps. Of these lengths, trainings of 14,000 learn little after the third epoch; docs/log.md."""
 
 FAST_S_RESNET20 = replace(S_RESNET20, downsample="avg", leak=0.5)
 
