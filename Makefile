@@ -52,10 +52,11 @@ bench-peers: constraints.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt loguru scipy
 	@.venv-peers/bin/python benchmarks/bench.py
 
-# The next unfinished training of results/campaign.toml: make campaign DATA_DIR=DIR
+# The next unfinished training of results/campaign.toml: make campaign DATA_DIR=DIR; its runs are kept in CAMPAIGN_DIR.
 CAMPAIGN_MINUTES ?= 90
+CAMPAIGN_DIR ?= runs/campaign
 campaign: .venv/.dev
-	@$(BIN)/python benchmarks/campaign.py --minutes $(CAMPAIGN_MINUTES) $(DATA_DIR)
+	@nice -n 19 $(BIN)/python benchmarks/campaign.py --minutes $(CAMPAIGN_MINUTES) --runs $(CAMPAIGN_DIR) $(DATA_DIR)
 
 clean:
 	rm -rf .venv build dist
