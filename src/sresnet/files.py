@@ -1,33 +1,187 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and reading what somebody else may have put in their place."""
 
 import contextlib
-import fcntl
+import errno
+import hashlib
+import json
+import math
 import os
+import re
+import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import filelock
 
 from sresnet.errors import UserError
+
+LOCK = ".lock"
+"""Name of the file that `only_writer` holds in a folder."""
+LARGEST_JSON = 16 << 20
+"""Bytes of JSON that `read_json` takes if nothing else is said: Python needs up to thirty times as many to hold it."""
+DEEPEST_JSON = 50
+"""Objects and lists within each other that `read_json` takes."""
+
+# Windows has no such flags; there, files are text unless O_BINARY says otherwise.
+PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+NO_SURPRISE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; whatever happens meanwhile, `path` holds the old bytes or the new ones.
 
+    The bytes are written under a name of their own, held like a lock while they are, and renamed once they are on the
+    disk. So any number of writers may write the same file, the last one to rename it wins, and what a killed one left
+    is known as such and removed by the next. A link at `path` is replaced, not followed.
+
     Raises:
-        UserError: the disk is full or refuses; the old file is untouched.
+        UserError: the disk is full or refuses, or `path` is a folder or a device; what is there is untouched.
     """
-    part = path.with_name(f".{path.name}.part")
+    part: Path | None = None
     try:
-        with part.open("wb") as file:
+        mode = mode_of(path)
+        if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        part, descriptor = new_part(path)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
+            os.fsync(descriptor)
+            if os.name != "nt":  # renamed while held, so that nobody takes it for a leftover
+                part.replace(path)
+        if os.name == "nt":  # which renames no open file
+            part.replace(path)
+        sync_folder(path.parent)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        reason = getattr(error, "strerror", None) or error
+        cure = "the file as it was before is kept; make room" if os.path.isfile(path) else "make room"
         raise UserError(
-            f"{path} could not be written ({error.strerror}): the file as it was before is kept; make room and run the "
-            "same command again"
+            f"{path} could not be written ({reason}): {cure} or choose another place, and run the same command again"
+        ) from None
+    sweep(path.parent, path.name)
+
+
+def mode_of(path: Path) -> int:
+    """What `os.lstat` says of a path, 0 where there is nothing."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def new_part(path: Path) -> tuple[Path, int]:
+    """A file for what is to become `path`, empty, beside it, open and held by this process; OSError where it fails."""
+    while True:
+        part = path.with_name(f"{start_of_parts(path.name)}{secrets.token_hex(8)}.part")
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK | PLAIN, 0o666)
+        with contextlib.suppress(OSError):  # a disk without locks, where nobody removes leftovers
+            filelock.lock_descriptor(descriptor)
+        if os.name == "nt" or os.fstat(descriptor).st_nlink:
+            return part, descriptor
+        os.close(descriptor)  # somebody took it for a leftover before it was held
+
+
+def start_of_parts(name: str) -> str:
+    """How the names of parts of the file `name` begin; a system takes names of at most 255 bytes."""
+    whole = os.fsencode(name)
+    return f".{name if len(whole) <= 200 else hashlib.sha256(whole).hexdigest()}."
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed writers left of the file `name` of a folder, or of all; what somebody writes now stays.
+
+    Windows keeps what is left, as a part cannot be held there until it is renamed.
+    """
+    if os.name == "nt":
+        return
+    start = start_of_parts(name) if name else "."
+    with contextlib.suppress(OSError):
+        for part in (folder / entry for entry in os.listdir(folder) if entry.startswith(start) and PART.search(entry)):
+            with contextlib.suppress(OSError, UserError), opened_to_lock(part, create=False) as descriptor:
+                if filelock.lock_descriptor(descriptor, blocking=False):
+                    part.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | PLAIN)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def strangers(folder: Path) -> list[str]:
+    """What a folder holds besides the lock and unfinished parts of ours, sorted; nothing where there is no folder.
+
+    A part is ours if its name is one that `write_whole` gives, or gave before (.NAME.part).
+
+    Raises:
+        UserError: the folder cannot be read, or is none.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be used ({error.strerror}): choose another folder") from None
+    return sorted(name for name in names if name != LOCK and not (name.startswith(".") and name.endswith(".part")))
+
+
+def make_folder(folder: Path, flag: str = "--out") -> None:
+    """Make a folder, and those above it, where they are not there yet.
+
+    Raises:
+        UserError: the disk refuses, or a file is in the way; `flag` is what names another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"folder {folder} cannot be made ({error.strerror}): choose another {flag}") from None
+
+
+@contextlib.contextmanager
+def opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
+    """The descriptor of a lock file, made if need be and left as it is; a link there is not followed.
+
+    Raises:
+        UserError: it cannot be opened, or is something else than a file.
+    """
+    flags = os.O_RDWR | NO_SURPRISE | NO_LINK | PLAIN | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise UserError(f"lock file {path} cannot be used ({reason}): delete it, or choose another folder") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError(f"lock file {path} cannot be used (it is no file): delete it, or choose another folder")
+        yield descriptor
+    finally:
+        os.close(descriptor)  # which lets go of the lock
+
+
+def locked(descriptor: int, path: Path, *, wait: bool) -> bool:
+    """Lock an open file; False where another process holds it and `wait` is off.
+
+    Raises:
+        UserError: the disk has no locks.
+    """
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=wait)
+    except OSError as error:
+        raise UserError(
+            f"lock file {path} cannot be locked ({error.strerror}): choose a folder on another disk"
         ) from None
 
 
@@ -36,13 +190,13 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the operating system lets go of it however the process ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it cannot be locked.
     """
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder} is in use by another process: wait for it, or choose another --out") from None
+    path = folder / LOCK
+    with opened_to_lock(path) as descriptor:
+        if not locked(descriptor, path, wait=False):
+            raise UserError(f"{folder} is in use by another process: wait for it, or choose another --out")
+        sweep(folder)
         yield
 
 
@@ -53,11 +207,113 @@ def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Ite
     Args:
         path: the lock file, made if need be.
         waiting: called once if another process holds it.
+
+    Raises:
+        UserError: it cannot be locked.
     """
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    with opened_to_lock(path) as descriptor:
+        if not locked(descriptor, path, wait=False):
             waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locked(descriptor, path, wait=True)
         yield
+
+
+def read_regular(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a file, none of a pipe or device, which might never end.
+
+    Args:
+        path: the file; a link is followed.
+        limit: bytes that it may have; None: any number.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        UserError: it is something else than a file, has more bytes than `limit`, or the disk refuses.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | NO_SURPRISE | PLAIN)
+        with os.fdopen(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise UserError(f"{path} is no file that can be read to its end: give a plain file")
+            if limit is not None and about.st_size > limit:
+                raise UserError(
+                    f"{path} has {about.st_size:,} bytes, more than the {limit:,} that it may: it is damaged"
+                )
+            return file.read() if limit is None else file.read(limit)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # UserError is a ValueError; another one is of a path with a zero byte
+        if isinstance(error, UserError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}): give a file that is there and may be read") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON, whole or not at all; errors as `write_whole`.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not have: a fault of whoever made `value`.
+    """
+    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+    """The value in a JSON file, such as those of a run: finite numbers, integers of at most 64 bits.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+
+    Raises:
+        UserError: no such file, no plain file, more bytes than `limit`, or no JSON in it.
+    """
+    try:
+        content = read_regular(path, limit)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} holds no {path.name}: give the folder of a run") from None
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes | str, where: str) -> Any:
+    """The value in JSON text that comes from `where`; what is taken, and errors, as `read_json`."""
+    try:
+        text = content.decode() if isinstance(content, bytes) else content
+        value = json.loads(text, parse_constant=no_number, parse_float=finite, parse_int=small)
+        level = [value]
+        for _ in range(DEEPEST_JSON):
+            level = [
+                inner
+                for outer in level
+                if isinstance(outer, dict | list)
+                for inner in (outer.values() if isinstance(outer, dict) else outer)
+            ]
+        if level:
+            raise ValueError(f"more than {DEEPEST_JSON} levels")
+    except RecursionError:
+        reason = f"more than {DEEPEST_JSON} levels"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return value
+    raise UserError(f"{where} cannot be read ({reason}): it is damaged, or no file of a run")
+
+
+def no_number(text: str) -> float:
+    """Refuse NaN, Infinity and -Infinity, which no other reader of JSON takes."""
+    raise ValueError(f"{text} is no number")
+
+
+def finite(text: str) -> float:
+    """A number that is not too large to be one."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large")
+    return number
+
+
+def small(text: str) -> int:
+    """An integer of at most 64 bits, as every other program can hold it."""
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
+        raise ValueError(f"{text[:20]} is too large")
+    return int(text)

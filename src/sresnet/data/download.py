@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import filelock
+
 from sresnet.data import cifar
 from sresnet.errors import UserError
 
@@ -120,9 +122,7 @@ def _locked(part: Path) -> Iterator[io.FileIO]:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with io.FileIO(descriptor, "r+") as file:
             if sys.platform != "win32":
-                import fcntl
-
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                filelock.lock_descriptor(descriptor)
             # Whoever had the lock may have renamed or deleted the file that was opened here.
             try:
                 current = os.path.samestat(os.fstat(descriptor), part.stat())

@@ -25,30 +25,13 @@ import torch
 
 from sresnet.config import from_dict, to_dict
 from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import read_json as read_json
+from sresnet.files import strangers
+from sresnet.files import write_json as write_json
 from sresnet.train.recipe import Recipe
 
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
 METRICS, RESULT = "metrics.jsonl", "result.json"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file of a run.
-
-    Raises:
-        UserError: no such file, or no JSON in it.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} holds no {path.name}: give the folder of a run") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}): it is damaged, or no file of a run") from None
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -69,9 +52,8 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 f"{folder} holds a run with {first_difference(theirs, ours)}: choose another --out, or the same fields"
             )
         return
-    strangers = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
-    if strangers:
-        raise UserError(f"{folder} is not empty ({strangers[0]}) and holds no run: choose another --out")
+    if others := strangers(folder):
+        raise UserError(f"{folder} is not empty ({others[0]}) and holds no run: choose another --out")
     write_json(folder / CONFIG, to_dict(recipe))
 
 
