@@ -183,19 +183,14 @@ def test_list(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
-    if verb in ("evaluate", "analyse", "report", "import"):
-        with pytest.raises(SystemExit) as stop:
-            main([verb, "--help"])
-        assert stop.value.code == 0
-    else:
-        assert main([verb, "--help"]) == 0
-    assert capsys.readouterr().out
+    assert main([verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: " in out or verb == "list"
+    assert "\\n" not in out  # a line for each line
 
 
 def test_help_explains_every_field(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "digits", "--help"])
-    assert stop.value.code == 0
+    assert main(["train", "digits", "--help"]) == 0
     out = capsys.readouterr().out
     for flag in ("--model.num-steps", "--model.connection", "--train.epochs", "--data-dir", "--max-minutes", "--seed"):
         assert flag in out

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import multiprocessing
+import os
 import re
 import signal
 import sys
@@ -19,6 +20,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
+from rich.text import Text
 
 from sresnet.analysis import (
     Analysis,
@@ -56,7 +58,7 @@ from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
-from sresnet.errors import UserError
+from sresnet.errors import UserError, mendable
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
@@ -64,6 +66,7 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
+from sresnet.printing import cut, encodable, one_line, printable, say
 from sresnet.report.files import check_folder, save_files
 from sresnet.report.look import Looked, look
 from sresnet.report.page import page
@@ -117,37 +120,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    return answered(lambda: run([at_home(word) for word in words]), debug=debug)
+
+
+def answered(work: Callable[[], int], *, debug: bool = False) -> int:
+    """The exit status of `work`; what it raises becomes one line on the error output.
+
+    0 or what `work` returns; 2 for a mistake of the user's, and where the system refuses or memory does not suffice;
+    130 where it is interrupted; 1 for a fault of ours.
+    """
     try:
-        return run(words)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"sresnet: {error}", file=sys.stderr)
-        return 2
+        try:
+            status = work()
+        except SystemExit as stop:  # of a help text
+            status = int(stop.code or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a disk that is full is told now, while somebody listens
+        return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
         return 0
     except KeyboardInterrupt:
+        complain("interrupted: what was saved is kept; run the same command again to go on")
         return 130
     except Exception as error:
         if debug:
             raise
+        said = str(error) if isinstance(error, UserError) else mendable(error)
+        if said:
+            complain(said)
+            return 2
         text = " ".join(str(error).split())
-        print(
-            f"sresnet: {type(error).__name__}: {text}: this is a fault of sresnet; --debug shows where", file=sys.stderr
-        )
+        complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a fault of sresnet; --debug shows where")
         return 1
+    finally:
+        drop_unwritten()
+
+
+def complain(line: str) -> None:
+    """The last line of a command that failed; where it cannot be written, the exit status has to do."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        say(one_line(f"sresnet: {line}"), error=True, flush=True)
+
+
+def drop_unwritten() -> None:
+    """Let go of output that a full disk refused: Python would complain about it when it ends, with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    except (ValueError, AttributeError):  # closed, or none
+        pass
+
+
+def at_home(word: str) -> str:
+    """A word of the command line with `~` as the home folder, also where the shell leaves it, as in --out=~/run.
+
+    Raises:
+        UserError: no home folder is known, or the word holds what no path can.
+    """
+    if "\0" in word:
+        raise UserError(f"argument {word!r} holds a NUL character: leave it out")
+    flag = named[0] if (named := re.match(r"--?[\w.-]+=", word)) else ""
+    path = word.removeprefix(flag)
+    if not path.startswith("~"):
+        return word
+    path = os.path.expanduser(path)
+    if path == "~" or path.startswith("~/"):
+        raise UserError(f"{word} is in the home folder, and none is known: set HOME, or write the path out")
+    return flag + path
 
 
 def run(words: list[str]) -> int:
     """Find the verb and call it."""
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
+        say(*USAGE.splitlines())
         return 0
     if words[0] == "--version":
         from sresnet import __version__
 
-        print(__version__)
+        say(__version__)
         return 0
     if words[0] not in VERBS:
         raise UserError(f"verb {words[0]!r} is unknown: {closest(words[0], list(VERBS))}")
@@ -157,6 +209,9 @@ def run(words: list[str]) -> int:
 def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     """Read flags into a copy of the dataclass `options`; a mistake becomes a one-line UserError."""
     complaint = io.StringIO()
+    prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
+    if "-h" in words or "--help" in words:
+        options = shown(options)
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
@@ -170,10 +225,19 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UserError(one_line(complaint.getvalue(), prog)) from None
+        raise UserError(complaint_of(complaint.getvalue(), prog)) from None
 
 
-def one_line(complaint: str, prog: str) -> str:
+def shown(value: Any) -> Any:
+    """A value, or a dataclass of values, with every text in it as it can be printed: for a help text."""
+    if isinstance(value, str):
+        return encodable(printable(value), sys.stdout)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)})
+    return value
+
+
+def complaint_of(complaint: str, prog: str) -> str:
     """Tyro's framed error report as one sentence: its first paragraph and the first suggestion."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ╭╮╰╯") for line in complaint.splitlines()]
     text, _, rest = re.sub("[─-]{10,}", "─", "\n".join(lines[1:])).lstrip("─\n").partition("─")
@@ -286,9 +350,9 @@ def recipe_fields(recipe: Recipe) -> dict[str, Any]:
 def train_verb(words: list[str]) -> int:
     """`sresnet train RECIPE [--field value ...]`."""
     if wants_help(words):
-        print("usage: sresnet train RECIPE [--field value ...]\n")
-        print("\n".join(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
-        print("\nsresnet train RECIPE --help explains every field.")
+        say("usage: sresnet train RECIPE [--field value ...]", "")
+        say(*(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
+        say("", "sresnet train RECIPE --help explains every field.")
         return 0
     name = first_word(words, "recipe", f"choose from {', '.join(RECIPES)}")
     if name not in RECIPES:
@@ -309,8 +373,8 @@ def finetune_verb(words: list[str]) -> int:
     """`sresnet finetune RUN --data NAME [--field value ...]`."""
     prog = "sresnet finetune"
     if wants_help(words):
-        print("usage: sresnet finetune RUN --data NAME [--field value ...]\n\nNAME: " + ", ".join(DATA_SETS))
-        print("RUN's recipe, its fields as flags like in sresnet train. Stem convolution and readout start anew.")
+        say("usage: sresnet finetune RUN --data NAME [--field value ...]", "", "NAME: " + ", ".join(DATA_SETS))
+        say("RUN's recipe, its fields as flags like in sresnet train. Stem convolution and readout start anew.")
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
     recipe = read_run(source)
@@ -354,12 +418,12 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     if recipe.data.name in ("folder", "event-folder"):  # how many classes somebody's pictures have, only they tell
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        print("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
+        say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     if options.report:
         check_free(folder / REPORT)
     kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
-    print(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
+    say(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
     print_split(recipe.data, splits)
     with (
         implementation(options.engine),
@@ -378,7 +442,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
             cache_dir=options.cache_dir,
         )
     if outcome.state == "stopped":
-        print(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
+        say(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     report(outcome)
     if options.report:
@@ -401,15 +465,15 @@ def print_split(data: AnyData, splits: Splits) -> None:
         for part, samples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
         if samples is not None
     )
-    print(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {samples}")
+    say(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {samples}")
     if about["classes_left_out"]:
         names = ", ".join(about["classes_left_out"])
         count = sum(about["classes_left_out"].values())
-        print(f"note: {count} test recordings of classes that are not trained on are left out: {names}")
+        say(f"note: {count} test recordings of classes that are not trained on are left out: {names}")
     if about["skipped_recordings"]:
-        print(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
+        say(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
     if about["saturated_events"]:
-        print(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")
+        say(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")
 
 
 @contextlib.contextmanager
@@ -421,9 +485,9 @@ def filling() -> Iterator[Watch]:
     def lines(done: int, total: int, name: str) -> None:
         nonlocal last
         if name == "another process":
-            print("another process makes these frames: waiting for it", file=sys.stderr, flush=True)
+            say("another process makes these frames: waiting for it", error=True, flush=True)
         elif time.monotonic() - last > 30:
-            print(f"frames of {done:,} of {total:,} recordings", file=sys.stderr, flush=True)
+            say(f"frames of {done:,} of {total:,} recordings", error=True, flush=True)
             last = time.monotonic()
 
     if not console.is_terminal:
@@ -445,13 +509,13 @@ def report(outcome: Outcome) -> None:
     """The last lines of a finished run."""
     result = outcome.result
     simulated = " on simulated recordings" if result["split"].get("simulated") else ""
-    print(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
+    say(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
     if "best_test_epoch_top1" in result:
-        print(
+        say(
             f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "
             "the test images, as in the paper's Tables 14, 16, 17)"
         )
-    print(f"run folder: {outcome.folder}")
+    say(f"run folder: {outcome.folder}")
 
 
 @contextlib.contextmanager
@@ -565,8 +629,8 @@ def evaluate_verb(words: list[str]) -> int:
     steps = options.num_steps or recipe.model.num_steps
     kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
     simulated = " on simulated recordings" if splits.about.get("simulated") else ""
-    print(f"{options.part} accuracy{simulated}: {result.top1:.2f} %")
-    print(
+    say(f"{options.part} accuracy{simulated}: {result.top1:.2f} %")
+    say(
         f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, {steps} of "
         f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} {kind}/s"
     )
@@ -614,8 +678,8 @@ def evaluate_with_exit(
     simulated = " on simulated recordings" if splits.about.get("simulated") else ""
     steps, speed = len(found.top1_by_step), exited.images / (time.monotonic() - started)
     left = ", ".join(f"{count:,} after {step}" for step, count in enumerate(exited.left_after, 1))
-    print(f"{options.part} accuracy{simulated} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
-    print(
+    say(f"{options.part} accuracy{simulated} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
+    say(
         f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
         f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
     )
@@ -629,9 +693,9 @@ def evaluate_with_exit(
         about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
         about |= {} if found.calibration_images else {"calibrated_on": "none"}
         paths = save_early_exit(found, exited, threshold, folder, about)
-        print(f"written to {folder}: {', '.join(path.name for path in paths)}")
+        say(f"written to {folder}: {', '.join(path.name for path in paths)}")
         if len(paths) == 1:
-            print("note: for the figure, pip install 'sresnet[report]' and run the same command again")
+            say("note: for the figure, pip install 'sresnet[report]' and run the same command again")
     return 0
 
 
@@ -651,20 +715,20 @@ def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
 def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> None:
     """What the confidences rest on."""
     if not found.calibration_images:
-        print("confidence: as the network claims it, not calibrated")
+        say("confidence: as the network claims it, not calibrated")
         if options.calibrate == "validation":
-            print(
+            say(
                 f"note: this run held no training {kind} out to calibrate on; train with --data.validation 0.1, or use "
                 f"--calibrate train, whose {kind} the network has learned and is too sure of"
             )
         return
     temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
-    print(
+    say(
         f"confidence: calibrated on {found.calibration_images:,} {options.calibrate} {kind}, temperature by step "
         f"{temperatures}"
     )
     if options.calibrate == "train":
-        print(f"warning: the network has learned these {kind} and is surer of them than it is right about others")
+        say(f"warning: the network has learned these {kind} and is surer of them than it is right about others")
 
 
 def part_of(splits: Splits, part: str) -> Samples:
@@ -716,9 +780,9 @@ def analyse_verb(words: list[str]) -> int:
     )
     print_analysis(analysis, options.part, recipe.model.num_steps)
     paths = save(analysis, folder, {"run": source, "data": recipe.data.name, "part": options.part})
-    print(f"\nwritten to {folder}: {', '.join(path.name for path in paths)}")
+    say("", f"written to {folder}: {', '.join(path.name for path in paths)}")
     if len(paths) == 1:
-        print("note: for figures, pip install 'sresnet[report]' and run the same command again")
+        say("note: for figures, pip install 'sresnet[report]' and run the same command again")
     return 0
 
 
@@ -729,7 +793,7 @@ def signs_of_life(batches: Batches, total: int) -> Batches:
         yield x, labels
         done += len(labels)
         if time.monotonic() - last > 30:
-            print(f"{done:,} of {total:,} images", file=sys.stderr, flush=True)
+            say(f"{done:,} of {total:,} images", error=True, flush=True)
             last = time.monotonic()
 
 
@@ -750,27 +814,32 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
             for layer, neurons in analysis.rows()
         ],
     )
-    energy = cost.energy()
-    print(
-        f"\nper image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps\n"
-        f"accuracy: {analysis.steps.top1[-1]:.2f} %\n"
-        f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step\n"
+    energy, hardware = cost.energy(), describe_hardware(analysis)
+    say(
+        "",
+        f"per image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps",
+        f"accuracy: {analysis.steps.top1[-1]:.2f} %",
+        f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step",
         f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "
-        f"(MAC); non-spiking twin {cost.twin_multiply_accumulates:,.0f} MAC\n"
+        f"(MAC); non-spiking twin {cost.twin_multiply_accumulates:,.0f} MAC",
         f"energy of the arithmetic (45 nm, float32): synapses {energy.synapses:.3g} microjoules, neuron updates "
-        f"{energy.updates:.3g}; non-spiking twin {energy.twin:.3g}\n"
-        f"hardware: {describe_hardware(analysis)}"
+        f"{energy.updates:.3g}; non-spiking twin {energy.twin:.3g}",
+        "hardware: " + hardware[0],
+        *(f"  {line}" for line in hardware[1:]),
     )
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Rows under headings, words to the left and numbers to the right."""
+    console = Console(width=None if Console().is_terminal else 120)
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("layer", "kernel", "input") else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("layer", "kernel", "input") else "right", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if Console().is_terminal else 120).print(table)
+        table.add_row(*(Text(encodable(printable(cell), console.file)) for cell in row))  # no markup of rich's
+    console.print(table)
 
 
 def neuron_cells(layer: LayerActivity) -> list[str]:
@@ -778,11 +847,11 @@ def neuron_cells(layer: LayerActivity) -> list[str]:
     return [f"{100 * layer.rate:.1f}", f"{layer.spikes:,.0f}", f"{layer.dead:.1f}", f"{layer.saturated:.1f}"]
 
 
-def describe_hardware(analysis: Analysis) -> str:
+def describe_hardware(analysis: Analysis) -> list[str]:
     """The hardware view in a few lines."""
     view = analysis.hardware
     if view is None:
-        return analysis.no_hardware
+        return [analysis.no_hardware]
     lines = [f"{view.connection} sends {view.sends}"]
     if view.extra_connections:
         lines.append(
@@ -796,7 +865,7 @@ def describe_hardware(analysis: Analysis) -> str:
         )
     if view.weights_per_step:
         lines.append("BNTT makes weights on these paths change with the time step")
-    return "\n  ".join(lines)
+    return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -874,9 +943,9 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
     sections = study_sections(options.scale, wanted, every, found, failures(kept))
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
     save_page(path, page(f"{title}, scale {options.scale}", sections))
-    print(f"report: {path}")
+    say(f"report: {path}")
     if options.files:
-        print(f"files: {len(save_files(Path(options.files), sections, ()))} in {options.files}")
+        say(f"files: {len(save_files(Path(options.files), sections, ()))} in {options.files}")
     return 0
 
 
@@ -920,10 +989,10 @@ def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None) -
     for records, looked in runs:
         if isinstance(looked, str):
             name = f"{records.name}: " if len(runs) > 1 else ""
-            print(f"note: {name}{looked}; what needs a pass over the test data is left out")
-    print(f"report: {path}")
+            say(f"note: {name}{looked}; what needs a pass over the test data is left out")
+    say(f"report: {path}")
     if files:
-        print(f"files: {len(save_files(files, sections, runs))} in {files}")
+        say(f"files: {len(save_files(files, sections, runs))} in {files}")
 
 
 def predict_verb(words: list[str]) -> int:
@@ -931,11 +1000,11 @@ def predict_verb(words: list[str]) -> int:
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     if wants_help(words) or len(rest) < (1 if source else 2):
-        print("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
-        print("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]\n")
-        print("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
-        print("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
-        print("--out draws what was classified and how the probabilities came about, step by step (.png or .svg).")
+        say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
+        say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
+        say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
+        say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
+        say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg).")
         return 0 if wants_help(words) else 2
     source, paths = (source, rest) if source else (rest[0], rest[1:])
     for path in paths:
@@ -956,11 +1025,11 @@ def predict_verb(words: list[str]) -> int:
         by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
         found = Prediction(title=Path(path).name, picture=shown, class_names=names, by_step=by_step)
         guesses = ", ".join(f"{name} {100 * by_step[-1][index]:.1f} %" for name, index in found.best(3))
-        print(f"{path}: {guesses}")
+        say(f"{path}: {guesses}")
         predictions.append(found)
     if picture:
         figures.save_as(figures.predictions(predictions), picture)
-        print(f"drawn into {picture}")
+        say(f"drawn into {picture}")
     return 0
 
 
@@ -1046,8 +1115,8 @@ def import_verb(words: list[str]) -> int:
     size = (64, 64) if events else (32, 32)
     record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
     save_model(model, folder / WEIGHTS)
-    print(f"{describe(recipe.model)}, trained on {name}")
-    print(f"run folder: {folder}")
+    say(f"{describe(recipe.model)}, trained on {name}")
+    say(f"run folder: {folder}")
     return 0
 
 
@@ -1078,11 +1147,10 @@ def prepare_verb(words: list[str]) -> int:
     known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
     choices = list(dict.fromkeys([*known, *EVENT_SETS]))
     if wants_help(words):
-        print(
-            "usage: sresnet data prepare NAME --data-dir DIR [--field value ...]\n\nMakes the frames of all recordings"
-        )
-        print("once, as sresnet train NAME would, and keeps them in the cache.\n\nNAME: " + ", ".join(choices))
-        print("\nsresnet data prepare NAME --help explains every field.")
+        say("usage: sresnet data prepare NAME --data-dir DIR [--field value ...]", "")
+        say("Makes the frames of all recordings once, as sresnet train NAME would, and keeps them in the cache.", "")
+        say("NAME: " + ", ".join(choices), "")
+        say("sresnet data prepare NAME --help explains every field.")
         return 0
     name = first_word(words, "name", f"choose from {', '.join(choices)}")
     if name not in choices:
@@ -1116,18 +1184,18 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
     events = sum(each["events"] for each in prepared.recordings)
     how = f"made in {seconds:.1f} s" if prepared.made_now else "were there already"
     steps, _, height, width = file.shape
-    print(
+    say(
         f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
         f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}"
     )
-    print(f"cache: {file.path}")
+    say(f"cache: {file.path}")
 
 
 def info_verb(words: list[str]) -> int:
     """`sresnet info MODEL|RUN [--field value ...]`."""
     if wants_help(words):
-        print("usage: sresnet info MODEL|RUN [--image-size 32] [--field value ...]\n\nMODEL: see sresnet list")
-        print("sresnet info MODEL --help explains every field of a model.")
+        say("usage: sresnet info MODEL|RUN [--image-size 32] [--field value ...]", "", "MODEL: see sresnet list")
+        say("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
     compat, rest = take_option(words[1:], "--compat")
@@ -1154,13 +1222,14 @@ def info_verb(words: list[str]) -> int:
             for layer in summary.layers
         ],
     )
-    print(
-        f"\n{describe(config)}, {config.in_channels}x{size}x{size} images\n"
-        f"parameters: {summary.parameters:,}\n"
-        f"spiking neurons: {summary.neurons:,}\n"
-        f"multiply-accumulates per step: {sum(layer.multiply_accumulates for layer in summary.layers):,}\n"
+    say(
+        "",
+        f"{describe(config)}, {config.in_channels}x{size}x{size} images",
+        f"parameters: {summary.parameters:,}",
+        f"spiking neurons: {summary.neurons:,}",
+        f"multiply-accumulates per step: {sum(layer.multiply_accumulates for layer in summary.layers):,}",
         f"spike additions per step: {sum(layer.spike_additions for layer in summary.layers):,}, "
-        "times the mean number of spikes that an input sends"
+        "times the mean number of spikes that an input sends",
     )
     return 0
 
@@ -1190,9 +1259,9 @@ class DataViewOptions(DataInfoOptions):
 def data_verb(words: list[str]) -> int:
     """`sresnet data VERB PATH`."""
     if wants_help(words):
-        print("usage: sresnet data VERB ...\n")
-        print("\n".join(f"{line}" for line in USAGE.splitlines() if line.startswith("  data ")))
-        print("\nsresnet data VERB --help explains the options.")
+        say("usage: sresnet data VERB ...", "")
+        say(*(line for line in USAGE.splitlines() if line.startswith("  data ")), "")
+        say("sresnet data VERB --help explains the options.")
         return 0
     name = first_word(words, "what to do with data", f"choose from {', '.join(DATA_VERBS)}")
     if name not in DATA_VERBS:
@@ -1222,7 +1291,7 @@ def data_view_verb(words: list[str]) -> int:
     recording = read_recording(path, damaged=options.damaged, chip=options.chip)
     window = round(1000 * options.window_ms)
     save_view(recording, Path(options.out), frames=options.frames, window=window, title=path.name)
-    print(f"{len(recording):,} events of {path} drawn into {options.out}")
+    say(f"{len(recording):,} events of {path} drawn into {options.out}")
     return 0
 
 
@@ -1236,34 +1305,34 @@ def path_and_options(words: list[str], options: C, verb: str, description: str) 
 def print_facts(facts: Facts) -> None:
     """A recording, a line for each kind of fact."""
     column, row = facts.busiest_pixel
-    print(f"file: {facts.name}")
-    print(f"format: {facts.format}")
-    print(f"sensor: {facts.sensor}, {facts.width}x{facts.height}")
-    print(f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON")
-    print(f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds")
-    print(f"rate: {facts.rate:,.0f} events/s")
-    print(f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}")
-    print(f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events")
-    print(f"skipped: {counted(facts.skipped)}")
+    say(f"file: {facts.name}")
+    say(f"format: {facts.format}")
+    say(f"sensor: {facts.sensor}, {facts.width}x{facts.height}")
+    say(f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON")
+    say(f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds")
+    say(f"rate: {facts.rate:,.0f} events/s")
+    say(f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}")
+    say(f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events")
+    say(f"skipped: {counted(facts.skipped)}")
 
 
 def print_set_facts(folder: Path, facts: SetFacts) -> None:
     """A folder of recordings: in all, by class, and what could not be read."""
-    print(f"folder: {folder}")
-    print(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
+    say(f"folder: {folder}")
+    say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
     for label, count in facts.by_class.items():
-        print(f"  {label:24} {count:,}")
+        say(f"  {label:24} {count:,}")
     if facts.recordings:
-        print(f"sensors: {counted(facts.sensors)}")
+        say(f"sensors: {counted(facts.sensors)}")
         events, seconds = facts.events, facts.seconds
         middle = facts.recordings // 2
-        print(f"events: {sum(events):,}; least {events[0]:,}, median {events[middle]:,}, most {events[-1]:,}")
+        say(f"events: {sum(events):,}; least {events[0]:,}, median {events[middle]:,}, most {events[-1]:,}")
         least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
-        print(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
-        print(f"skipped: {counted(facts.skipped)}")
-    print(f"unreadable: {len(facts.unreadable):,}")
+        say(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
+        say(f"skipped: {counted(facts.skipped)}")
+    say(f"unreadable: {len(facts.unreadable):,}")
     for reason in facts.unreadable:
-        print(f"  {reason}")
+        say(f"  {reason}")
 
 
 def counted(kinds: dict[str, int]) -> str:
@@ -1314,15 +1383,15 @@ class StudyOptions(Place):
 def study_verb(words: list[str]) -> int:
     """`sresnet study list`, `sresnet study NAME...`."""
     if wants_help(words):
-        print("usage: sresnet study list | page | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]\n")
-        print("NAME: all, or any of those that sresnet study list shows. page: all tables, and what they say of the")
-        print("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
+        say("usage: sresnet study list | page | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]", "")
+        say("NAME: all, or any of those that sresnet study list shows. page: all tables, and what they say of the")
+        say("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
         return 0
     first_word(words, "study", "sresnet study list shows them")
     names, flags = names_and_flags(words)
     if names == ["list"]:
         for study in STUDIES.values():
-            print(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
+            say(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
         return 0
     options = parse(
         StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
@@ -1333,7 +1402,7 @@ def study_verb(words: list[str]) -> int:
     if not options.show:
         stopped = run_studies(studies, options)
         if stopped:
-            print(f"stopped ({stopped}): run the same command again to go on")
+            say(f"stopped ({stopped}): run the same command again to go on")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
     return show_studies(studies, options.folders()[1])
 
@@ -1345,7 +1414,7 @@ def write_study_page(options: StudyOptions) -> int:
     if not found:
         raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
     for path in write_page(options.scale, studies_at(options.scale), found, failures(kept), Path(options.out), kept):
-        print(path)
+        say(str(path))
     return 0
 
 
@@ -1374,7 +1443,7 @@ def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
         return ""
     check_data((training.recipe for _, training in left.values()), options)
     forget_failures(kept, left)
-    print(f"{len(left)} trainings, run folders in {runs}, results in {kept}", flush=True)
+    say(f"{len(left)} trainings, run folders in {runs}, results in {kept}", flush=True)
     names = [study.name for study in studies]
     with stop_asked(options.max_minutes) as asked:
         if options.workers == 1:
@@ -1443,9 +1512,9 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
     def tell(name: str, what: Stand | str) -> None:
         if isinstance(what, str):
-            print(f"{name}: {what}", flush=True)
+            say(f"{name}: {what}", flush=True)
         elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
-            print(f"{name}: {line_of(what)}", flush=True)
+            say(f"{name}: {line_of(what)}", flush=True)
             last[name] = time.monotonic()
 
     left = to_train(studies, runs, kept)
@@ -1458,7 +1527,7 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
     needed, found = trainings_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     for study in studies:
-        print(f"\n{study.name}: {study.title}\n{study.note}" if study.note else f"\n{study.name}: {study.title}")
+        say("", f"{study.name}: {study.title}", *([study.note] if study.note else []))
         rows = []
         for cell in study.cells:
             numbers, digits = values(cell, study.seeds, found), DIGITS.get(cell.quantity, 2)
@@ -1473,9 +1542,9 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
             )
         print_table(("row", "column", "paper", "measured", "seeds"), rows)
     if failed:
-        print("\nfailed trainings:")
+        say("", "failed trainings:")
         for key, reason in failed.items():
-            print(f"  {key}: {reason}")
+            say(f"  {key}: {reason}")
     return 1 if failed else 0
 
 
@@ -1497,9 +1566,9 @@ def list_verb(words: list[str]) -> int:
         "pretrained": {name: describe_card(card) for name, card in shipped().items()},
     }
     for group, entries in groups.items():
-        print(f"{group}:")
+        say(f"{group}:")
         for name, line in entries.items():
-            print(f"  {name:24} {line}")
+            say(f"  {name:24} {line}")
     return 0
 
 

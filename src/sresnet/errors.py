@@ -1,8 +1,65 @@
-"""The one exception that means "the user can fix this"."""
+"""The one exception that means "the user can fix this", and what of other exceptions does."""
+
+import errno
+import re
+
+from sresnet.printing import one_line
 
 
 class UserError(ValueError):
     """A mistake in what the user gave: one line with the value, what is wrong with it, and the cure.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Whatever the message quotes, it is one
+    line that can be printed, of at most `printing.MOST` characters.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(str(message)))
+
+
+CURES = {
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+    errno.EFBIG: "choose a disk that takes files of this size",
+    errno.EACCES: "choose a place that you may read and write",
+    errno.EPERM: "choose a place that you may read and write",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "check the name",
+    errno.ENOTDIR: "a file is in the place of a folder: choose another path",
+    errno.EEXIST: "choose another path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ELOOP: "a link leads back to itself: name the file or folder it stands for",
+    errno.EMFILE: "raise the limit of open files, ulimit -n",
+    errno.EIO: "check the disk or the network",
+}
+"""What helps against an error of the system."""
+
+MEMORY = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|unable to mmap|bad_alloc"
+    r"|storage size calculation overflowed|integer multiplication overflow|exceeds.*maximum.*size|too large to convert"
+    r"|too many elements|array is too big|maximum supported dimension",
+    re.IGNORECASE,
+)
+"""How torch, numpy and the system say that something does not fit into memory."""
+
+
+def mendable(error: BaseException) -> str:
+    """The line for an exception that is not ours but that the user can mend; "" for a fault of sresnet.
+
+    The system refuses (no room, no right, no such path), or memory does not suffice.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (RuntimeError, OverflowError, ValueError)) and MEMORY.search(text)
+    ):
+        said = f" ({text})" if text else ""
+        return f"memory does not suffice{said}: use smaller batches, fewer images or time steps, or a smaller network"
+    if isinstance(error, OSError):
+        if error.errno is None:
+            return f"the system refuses ({text or type(error).__name__}): check the files that are named"
+        named = (str(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes)))
+        where = " -> ".join(named) or "an output or input"
+        reason = error.strerror or errno.errorcode.get(error.errno, text)
+        return f"{where}: {reason}: {CURES.get(error.errno, 'check the path and the disk')}"
+    return ""

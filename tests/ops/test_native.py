@@ -21,12 +21,12 @@ extern "C" __attribute__((visibility("default"))) int threads() { return at::get
 def source(tmp_path, monkeypatch):
     """A small C++ file, and a cache that holds nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native.say.cache_clear()
+    native.tell.cache_clear()
     folder = tmp_path / "op"
     folder.mkdir()
     (folder / "kernel.cpp").write_text(ANSWER)
     yield folder / "kernel.cpp"
-    native.say.cache_clear()
+    native.tell.cache_clear()
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_compiles_once_and_says_so(source, capsys, monkeypatch):
     assert library.threads() == torch.get_num_threads()
     assert capsys.readouterr().err == "sresnet: compiling op/kernel.cpp for this machine (once, about ten seconds)\n"
     assert len(cached()) == 1
-    native.say.cache_clear()
+    native.tell.cache_clear()
     monkeypatch.setattr(native, "compile_to", None)  # would fail
     assert native.load(source).answer() == 42
     assert capsys.readouterr().err == ""

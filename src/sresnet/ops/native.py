@@ -11,11 +11,12 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
+
+from sresnet.printing import one_line, say
 
 HOST_FLAGS = ("-march=native",)
 FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fPIC", "-fopenmp", "-fvisibility=hidden")
@@ -35,7 +36,7 @@ def load(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL | Non
     try:
         return built(source, flags)
     except NativeError as error:
-        say(f"no native code ({error}): the slower PyTorch reference is used")
+        tell(f"no native code ({error}): the slower PyTorch reference is used")
         return None
 
 
@@ -52,7 +53,7 @@ def built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
             return ctypes.CDLL(str(path))
         except OSError:  # a file cut short by a full disk
             path.unlink(missing_ok=True)
-    say(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
+    tell(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
     compile_to(path, source, compiler, flags)
     try:
         return ctypes.CDLL(str(path))
@@ -141,6 +142,6 @@ def run(command: list[str]) -> str:
 
 
 @functools.cache
-def say(line: str) -> None:
+def tell(line: str) -> None:
     """Print a line on stderr, once per process."""
-    print(f"sresnet: {line}", file=sys.stderr, flush=True)
+    say(one_line(f"sresnet: {line}"), error=True, flush=True)

@@ -10,6 +10,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from sresnet.errors import UserError
+from sresnet.printing import say
 from sresnet.train.loop import Progress
 
 
@@ -59,7 +60,7 @@ def log_lines() -> Callable[[Progress], None]:
     def watch(progress: Progress) -> None:
         nonlocal last
         if progress.metrics or time.monotonic() - last > 30:
-            print(line_of(progress), flush=True)
+            say(line_of(progress), flush=True)
             last = time.monotonic()
 
     return watch

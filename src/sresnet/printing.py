@@ -1,0 +1,70 @@
+"""Text as it is shown: no name of a file or class drives a terminal, forges a line, fills a screen or fails to print.
+
+Everything that the package prints goes through `say`; a `UserError` puts its message through `one_line` when it is
+made. Ruff refuses a bare print elsewhere.
+"""
+
+import re
+import sys
+import unicodedata
+from typing import IO
+
+MOST = 1900
+"""Characters of a message, so that with what is printed in front of it the line stays below 2,000."""
+LONG_WORD = 400
+"""Characters of a single word, such as a path or a value that is quoted, before its middle is left out."""
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of characters that do something instead of showing something: controls, marks that reorder or
+join, surrogates, and separators of lines and paragraphs."""
+JOINERS = "\u200c\u200d"
+"""Of those, the two that scripts such as Persian and Hindi need within words, and that do nothing else."""
+
+
+def printable(text: str) -> str:
+    r"""`text` with every character that shows nothing written as Python would: `\n`, `\x1b`, `\u202e`.
+
+    A byte of a file name that is not UTF-8 is shown as that byte, `\xff`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        escaped(char) if unicodedata.category(char) in HIDDEN and char not in JOINERS else char for char in text
+    )
+
+
+def escaped(char: str) -> str:
+    r"""A character as Python writes it; the stand-in for a byte that did not decode as that byte."""
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def one_line(text: str) -> str:
+    """A message of one line: printable, and the middle left out of a long word, and of what is too long as a whole."""
+    text = re.sub(rf"\S{{{LONG_WORD + 1},}}", lambda word: cut(word[0], LONG_WORD), printable(text))
+    return cut(text, MOST)
+
+
+def cut(text: str, most: int) -> str:
+    """The beginning and the end of a text of more than `most` characters, and how many there were."""
+    if len(text) <= most:
+        return text
+    mark = f"...[{len(text):,} characters]..."
+    end = (most - len(mark)) // 3
+    return text[: most - len(mark) - end] + mark + text[-end:]
+
+
+def say(*lines: str, error: bool = False, flush: bool = False) -> None:
+    """Print each of `lines` on one line of its own, on the output or, with `error`, on the error output.
+
+    What the stream's encoding lacks is escaped like what does not show, so that printing never fails over a name.
+    """
+    stream = sys.stderr if error else sys.stdout
+    for line in lines:
+        print(encodable(printable(line), stream), file=stream, flush=flush)
+
+
+def encodable(text: str, stream: IO[str]) -> str:
+    r"""`text` as a stream can write it: on one of ASCII, é is `\xe9`."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
