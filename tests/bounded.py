@@ -7,7 +7,7 @@ it, a fresh worker goes on behind that case.
     found = outcomes(case, [damage(SEED, rng) for _ in range(CASES)])
     check(found)
 
-`case` has to be a function of a module: it is sent by name. What it needs beside its argument, `functools.partial` adds.
+`case` has to be a function of a module: it is sent by name. `functools.partial` adds what it needs beside its argument.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def ending(exitcode: int | None) -> str:
 def started(case: Callable[[Any], Any], cpu_seconds: int, memory: int) -> Any:
     """A worker process and the connection to it."""
     ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=work, args=(theirs, case, cpu_seconds, memory), daemon=True)
+    process = CONTEXT.Process(target=work, args=(theirs, case, cpu_seconds, memory, dict(os.environ)), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -103,8 +103,12 @@ def started(case: Callable[[Any], Any], cpu_seconds: int, memory: int) -> Any:
         process.join()
 
 
-def work(connection: Connection, case: Callable[[Any], Any], cpu_seconds: int, memory: int) -> None:
+def work(
+    connection: Connection, case: Callable[[Any], Any], cpu_seconds: int, memory: int, environment: dict[str, str]
+) -> None:
     """The worker: an outcome for every argument that comes, until the other end is closed."""
+    os.environ.clear()
+    os.environ.update(environment)
     import torch
 
     from sresnet.errors import UserError

@@ -9,12 +9,14 @@ import torch
 from sresnet.ops import native
 from sresnet.ops.bntt_lif import cpu
 from sresnet.ops.memory import keep_freed_memory
+from tests.bounded import outcomes
 
 ANSWER = """
 #include <ATen/Parallel.h>
 extern "C" __attribute__((visibility("default"))) int answer() { return 42; }
 extern "C" __attribute__((visibility("default"))) int threads() { return at::get_num_threads(); }
 """
+PLAIN = """extern "C" __attribute__((visibility("default"))) int answer() { return 42; }"""
 
 
 @pytest.fixture
@@ -54,11 +56,125 @@ def test_compiles_once_and_says_so(source, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.usefixtures("compiler")
-def test_a_file_that_was_cut_short_is_made_again(source):
-    path = native.cache_folder() / f"op-{native.key(source, native.find_compiler(), native.HOST_FLAGS)}.so"
-    path.write_bytes(b"\x7fELF")
+def answer(source):
+    library = native.load(source)
+    return library.answer() if library else "none"
+
+
+def in_another_process(source):
+    """The answer of the library: code that kills whoever loads it kills only a worker."""
+    ((kind, text),) = outcomes(answer, [source])
+    assert kind == "valid", text
+    return text
+
+
+@pytest.fixture
+def compiled(source, compiler):
+    """The cached file of `source`, which includes nothing and takes no time to compile."""
+    source.write_text(PLAIN)
+    assert in_another_process(source) == "42"
+    (path,) = native.cache_folder().iterdir()
+    return path
+
+
+@pytest.mark.parametrize("kept", [0, 4, 0.1, 0.5, 0.99], ids=str)
+def test_a_file_that_was_cut_short_is_made_again(source, compiled, kept):
+    whole = compiled.read_bytes()
+    compiled.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
+    assert in_another_process(source) == "42"
+    assert native.is_whole(compiled)
+
+
+def test_any_flipped_bit_is_noticed(source, compiled):
+    whole = compiled.read_bytes()
+    for byte in (0, 20, len(whole) // 2, len(whole) - 1):
+        compiled.write_bytes(whole[:byte] + bytes([whole[byte] ^ 4]) + whole[byte + 1 :])
+        assert not native.is_whole(compiled)
+    # The place of the section table: loaded as it is, this one kills the process.
+    compiled.write_bytes(whole[:32] + b"\xff" * 16 + whole[48:])
+    assert in_another_process(source) == "42"
+
+
+def test_a_file_without_a_seal_is_made_again(source, compiled):
+    whole = compiled.read_bytes()
+    compiled.write_bytes(whole[: whole.rindex(native.SEAL)])
+    assert in_another_process(source) == "42"
+    assert compiled.read_bytes().count(native.SEAL)
+
+
+def test_a_link_and_a_file_that_others_can_write_are_not_loaded(source, compiled, tmp_path):
+    whole = compiled.read_bytes()
+    elsewhere = tmp_path / "elsewhere.so"
+    elsewhere.write_bytes(whole)
+    compiled.unlink()
+    compiled.symlink_to(elsewhere)
+    assert not native.is_whole(compiled)
     assert native.load(source).answer() == 42
+    assert not compiled.is_symlink()
+    assert elsewhere.read_bytes() == whole
+    compiled.chmod(0o620)
+    assert not native.is_whole(compiled)
+    os.unlink(compiled)
+    os.mkfifo(compiled)  # opening it would wait for a writer
+    assert not native.is_whole(compiled)
+
+
+def refused(source, capsys, *words):
+    """The library is not loaded, and one line says why."""
+    native.tell.cache_clear()
+    capsys.readouterr()
+    assert native.load(source) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in (*words, "the slower PyTorch reference is used"))
+
+
+@pytest.mark.parametrize(
+    ("below", "mode"), [("", 0o777), ("sresnet", 0o777), ("sresnet/native", 0o777), ("sresnet/native", 0o770)]
+)
+def test_a_folder_that_others_can_write_is_not_used(source, compiled, tmp_path, capsys, below, mode):
+    (tmp_path / "cache" / below).chmod(mode)
+    refused(source, capsys, f"others can write {tmp_path / 'cache' / below}")
+
+
+def test_a_folder_made_with_umask_002_is_tightened(source, compiled):
+    folder = compiled.parents[1]
+    folder.chmod(0o775)
+    compiled.parents[2].chmod(0o1777)  # as /tmp: others can write, but not rename
+    assert native.load(source).answer() == 42
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_linked_folder_is_not_used(source, compiled, tmp_path, capsys):
+    folder = compiled.parent.rename(tmp_path / "native")
+    compiled.parent.symlink_to(folder)
+    refused(source, capsys, "others can write")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("below", ["", "sresnet", "sresnet/native"])
+def test_a_folder_of_another_user_is_not_used(source, compiled, tmp_path, capsys, below):
+    os.chown(tmp_path / "cache" / below, 65534, 65534)
+    refused(source, capsys, f"{tmp_path / 'cache' / below} belongs to another user")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_not_loaded(source, compiled):
+    os.chown(compiled, 65534, 65534)
+    assert not native.is_whole(compiled)
+
+
+@pytest.mark.parametrize("place", ["/no-such-place", "cache/there"], ids=["not to be written", "not to be searched"])
+def test_a_folder_without_permission_is_not_used(source, compiled, tmp_path, capsys, monkeypatch, place):
+    (tmp_path / "cache").chmod(0)
+    user = os.geteuid()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+    try:
+        if user == 0:  # whom no mode keeps out
+            os.seteuid(65534)
+        refused(source, capsys, "cannot be used: Permission denied")
+    finally:
+        os.seteuid(user)
+        (tmp_path / "cache").chmod(0o700)
 
 
 def test_the_key_names_everything_that_matters(source, compiler, monkeypatch):
@@ -79,7 +195,10 @@ def test_the_key_names_everything_that_matters(source, compiler, monkeypatch):
     [
         (lambda monkeypatch, source: monkeypatch.setenv("PATH", "/nowhere"), "no C++ compiler: install g++ or set CXX"),
         (lambda monkeypatch, source: source.write_text("int f( {"), "error"),
-        (lambda monkeypatch, source: monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null"), "cache folder cannot be made"),
+        (
+            lambda monkeypatch, source: monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null"),
+            "/dev/null cannot be used: File exists",
+        ),
         (lambda monkeypatch, source: monkeypatch.setenv("CXX", "false"), "false: status 1"),
     ],
     ids=["no compiler", "error", "no cache", "broken compiler"],

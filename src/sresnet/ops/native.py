@@ -5,11 +5,13 @@ are found in the OpenMP that torch has loaded, so there is never a second pool o
 """
 
 import ctypes
+import errno
 import functools
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -44,21 +46,20 @@ def built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
     """The library made of `source`, from the cache or compiled now.
 
     Raises:
-        NativeError: no compiler, an error of the compiler, or a cache that cannot be written.
+        NativeError: no compiler, an error of the compiler, or a cache that cannot be written or trusted.
     """
+    if os.name != "posix":
+        raise NativeError("not on this system")
     compiler = find_compiler()
-    path = cache_folder() / f"{source.parent.name}-{key(source, compiler, flags)}.so"
-    if path.exists():
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # a file cut short by a full disk
-            path.unlink(missing_ok=True)
-    tell(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
-    compile_to(path, source, compiler, flags)
     try:
+        path = cache_folder() / f"{source.parent.name}-{key(source, compiler, flags)}.so"
+        if not is_whole(path):
+            tell(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
+            compile_to(path, source, compiler, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NativeError(f"{path.name} does not load: {error}") from None
+        place = error.filename or "the compiled code"
+        raise NativeError(f"{place} cannot be used: {error.strerror or error}") from None
 
 
 def find_compiler() -> str:
@@ -74,18 +75,75 @@ def find_compiler() -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept: $XDG_CACHE_HOME or ~/.cache, readable by this user only.
+    """Where compiled code is kept: sresnet/native in $XDG_CACHE_HOME or ~/.cache, which only this user can write.
 
     Raises:
-        NativeError: it cannot be made.
+        NativeError: there is no home folder, or somebody else could put code there.
+        OSError: it cannot be made or searched.
     """
     try:
         base = os.environ.get("XDG_CACHE_HOME")
-        folder = (Path(base) if base else Path.home() / ".cache") / "sresnet" / "native"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError) as error:
-        raise NativeError(f"the cache folder cannot be made: {error}") from None
+        root = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise NativeError(f"no cache folder ({error}): set XDG_CACHE_HOME") from None
+    root.mkdir(parents=True, exist_ok=True)
+    status = root.stat()
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise NativeError(f"others can write {root}: chmod o-w, or set XDG_CACHE_HOME to a folder of yours")
+    check_owner(root, status)
+    for folder in (root / "sresnet", root / "sresnet" / "native"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        check_owner(folder, status)
+        if folder.name == "sresnet" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == stat.S_IWGRP:
+            # The frames of event recordings lie there too: whoever made them first may have a umask of 002.
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
+            status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise NativeError(f"others can write {folder}: delete it, or set XDG_CACHE_HOME to a folder of yours")
     return folder
+
+
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise NativeError where `path` belongs to neither this user nor the system's administrator."""
+    if status.st_uid not in (os.geteuid(), 0):
+        raise NativeError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of yours")
+
+
+SEAL = b"sresnet sha256 "
+"""Stands behind the code in a cached file, followed by the digest of all that is before; the loader reads neither.
+
+In one file, so that no two processes can put the code of one beside the digest of the other."""
+
+
+def sealed(code: bytes) -> bytes:
+    """A cached file of this code."""
+    return code + SEAL + hashlib.sha256(code).digest()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` is a file of this user's that is as it was written: code cut short or altered kills the process.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        # What is no plain file, a link among them, is not followed and not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return False
+        raise
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_uid not in (os.geteuid(), 0)
+            or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        ):
+            return False
+        content = file.read()
+    return content == sealed(content[: -len(SEAL) - hashlib.sha256().digest_size])
 
 
 def key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
@@ -108,21 +166,21 @@ def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) 
     """Compile `source` to `path`, which appears whole or not at all: two processes may do so at the same time.
 
     Raises:
-        NativeError: the compiler fails, or the disk refuses.
+        NativeError: the compiler fails.
+        OSError: the disk refuses.
     """
     torch_folder = Path(torch.__file__).parent
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-            thing, library = Path(part) / "kernel.o", Path(part) / "kernel.so"
-            include = ["-isystem", str(torch_folder / "include")]
-            run([compiler, *FLAGS, *flags, abi, *include, "-c", str(source), "-o", str(thing)])
-            # In two steps: -fopenmp while linking would name an OpenMP of its own.
-            lib = [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
-            run([compiler, "-shared", str(thing), *lib, "-o", str(library)])
-            library.replace(path)
-    except OSError as error:
-        raise NativeError(f"{path.parent} cannot be written: {error.strerror}") from None
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
+        thing, library, whole = Path(part) / "kernel.o", Path(part) / "kernel.so", Path(part) / "sealed.so"
+        include = ["-isystem", str(torch_folder / "include")]
+        run([compiler, *FLAGS, *flags, abi, *include, "-c", str(source), "-o", str(thing)])
+        # In two steps: -fopenmp while linking would name an OpenMP of its own.
+        lib = [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
+        run([compiler, "-shared", str(thing), *lib, "-o", str(library)])
+        whole.write_bytes(sealed(library.read_bytes()))
+        whole.chmod(0o600)
+        whole.replace(path)
 
 
 def run(command: list[str]) -> str:
