@@ -12,6 +12,7 @@ from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
 from sresnet.data.augment import shrunk
 from sresnet.files import only_writer
 from sresnet.models import SResNetConfig, build
+from sresnet.models.saved import tensors_of
 from sresnet.train import record
 from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
 from sresnet.train.display import epoch_line
@@ -334,6 +335,32 @@ def test_fine_tuning_starts_from_everything_but_stem_and_readout(tmp_path):
     deeper = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, depth=14, num_steps=1))
     with pytest.raises(UserError, match="has no 'layers.stage1_block2"):
         train(deeper, SPLITS, tmp_path / "deeper", device=CPU)
+
+
+@pytest.mark.parametrize("filter_rate", [0.0, 0.05])
+def test_fine_tuning_with_short_epochs_keeps_the_norms_of_later_steps(tmp_path, filter_rate):
+    source = train(changed(ema=0.0), SPLITS, tmp_path / "source", device=CPU)
+    recipe = changed(
+        dataclasses.replace(TINY, pretrained=str(source.folder)),
+        short_epochs=(2,),
+        weight_decay=0.01,
+        clip_norm=1.0,
+        filter_rate=filter_rate,
+    )
+    loaded = sresnet.load(source.folder).state_dict()
+    rows = []
+
+    class Watched(Run):
+        def start_norms(self, before, num_steps):
+            super().start_norms(before, num_steps)
+            for tensors in (tensors_of(self.model), self.average):
+                for name in tensors:
+                    if ".norm" in name and before < num_steps:
+                        rows.append([torch.equal(tensors[name][row], loaded[name][row]) for row in (0, 1)])
+
+    Watched(recipe, SPLITS, tmp_path, CPU).go(lambda progress: None, lambda: False, 60.0)
+    assert len(rows) > 50
+    assert set(map(tuple, rows)) == {(False, True)}
 
 
 class TestLearningRate:

@@ -221,6 +221,8 @@ class Run:
         loss.backward()
         if config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        if self.recipe.pretrained:
+            self.hold_norms(num_steps)
         self.optimiser.step()
         if self.average:
             update_average(self.average, self.model, config.ema, step)
@@ -231,14 +233,26 @@ class Run:
 
     @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:
-        """Where training goes from `before` time steps to more, the norms of the new ones start as that of the last."""
-        if num_steps == before:
+        """Where training goes from `before` time steps to more, the norms of the new ones start as that of the last.
+
+        Those that a trained network brought along stay as they are (`hold_norms`): they know their steps.
+        """
+        if num_steps == before or self.recipe.pretrained:
             return
         norms = [name for name, module in self.model.named_modules() if isinstance(module, BNTT)]
         for tensors in (tensors_of(self.model), self.average):
             for name, tensor in tensors.items():
                 if name.rpartition(".")[0] in norms:
                     tensor[before:] = tensor[before - 1]
+
+    @torch.no_grad()
+    def hold_norms(self, num_steps: int) -> None:
+        """Gradients that keep the norms beyond the first `num_steps` time steps from shrinking under weight decay."""
+        for module in self.model.modules():
+            if isinstance(module, BNTT):
+                for parameter in module.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad[num_steps:] = -self.config.weight_decay * parameter[num_steps:]
 
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
         """Evaluate what the protocol allows, and write the epoch's line of metrics.jsonl."""
