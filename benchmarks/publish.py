@@ -17,6 +17,7 @@ from torch import nn
 from sresnet.analysis.report import ANALYSIS
 from sresnet.config import to_dict
 from sresnet.data import open_data
+from sresnet.data.samples import matched
 from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.models import SResNetConfig
@@ -79,7 +80,7 @@ def card_of_run(run: Path, name: str, half: str) -> tuple[Card, bytes]:
     rounding = None
     if half:
         content, rounding = rounded(run, half)
-    about, environment = record.read_json(run / record.DATA), record.read_json(run / record.ENVIRONMENT)
+    about, environment = record.read_about(run), record.read_json(run / record.ENVIRONMENT)
     card = Card(
         name=name,
         model=model_name(recipe),
@@ -94,7 +95,7 @@ def card_of_run(run: Path, name: str, half: str) -> tuple[Card, bytes]:
         energy=energy_of(run),
         class_names=tuple(about.pop("class_names")),
         image_size=tuple(about.pop("image_size")),
-        scaling=about,
+        scaling={name: value for name, value in about.items() if name != "fingerprint"},
         licence=LICENCE,
         data_licence=DATA_LICENCES[recipe.data.name],
         environment=record.without_places(environment),
@@ -111,7 +112,9 @@ def rounded(run: Path, data_dir: str) -> tuple[bytes, dict[str, Any]]:
     held_out = open_data(recipe.data, data_dir, seed=recipe.seed, num_steps=recipe.model.num_steps).validation
     if held_out is None:
         raise UserError(f"{run} held no images out: what rounding changes must not be measured on test images")
-    model, scaling = load(run), scaling_from_plain(record.read_json(run / record.DATA))
+    about = record.read_about(run)
+    held_out = matched(held_out, about["class_names"])
+    model, scaling = load(run), scaling_from_plain(about)
     before = evaluate(model, held_out, scaling)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -133,7 +136,7 @@ def energy_of(run: Path) -> dict[str, Any] | None:
     """Operations and energy per image, where `sresnet analyse` has counted them for all time steps."""
     path = run / "analysis" / ANALYSIS
     found = record.read_json(path) if path.exists() else None
-    if found is None or found["num_steps"] != record.read_recipe(run).model.num_steps:
+    if found is None or "other_data" in found or found["num_steps"] != record.read_recipe(run).model.num_steps:
         return None
     totals = found["totals"]
     return {

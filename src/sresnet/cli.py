@@ -57,7 +57,9 @@ from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.view import save_view
+from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_image
+from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
@@ -312,14 +314,24 @@ class Place:
             )
 
     def open_again(self, recipe: Recipe, run: str) -> Splits:
-        """The data set of a run, found and cached where `sresnet train` did where nothing else is said."""
+        """The data set of a run, found and cached where `sresnet train` did where nothing else is said.
+
+        Classes are numbered as the run's. "other_data" in `about` is how the data differ from those of the run, where
+        they do and the run says what its own were.
+
+        Raises:
+            UserError: as `open_data`, or a class that the run does not have.
+        """
         environment = {} if is_shipped(run) else record.read_json(Path(run) / record.ENVIRONMENT)
         place = replace(
             self,
             data_dir=self.data_dir or environment.get("data_dir", ""),
             cache_dir=self.cache_dir or environment.get("cache_dir", ""),
         )
-        return place.open(recipe.data, recipe.seed, recipe.model.num_steps)
+        about = about_run(run)
+        splits = place.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
+        differing = difference(about, fingerprint(splits))
+        return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,9 +465,23 @@ def train_and_report(options: TrainOptions, name: str) -> int:
 
 
 def print_split(data: AnyData, splits: Splits) -> None:
-    """What a result on event recordings must say beside its number."""
-    if not isinstance(data, EventConfig):
-        return
+    """What a result must say beside its number."""
+    about = splits.about
+    if isinstance(data, EventConfig):
+        print_recordings(data, splits)
+    if "other_data" in about:
+        say(f"note: these are not the data of the run ({about['other_data']})")
+    for note in splits.notes:
+        say(f"note: {note}")
+
+
+def other_data(splits: Splits) -> dict[str, Any]:
+    """What a file about a run must say where it was looked at with other data than its own."""
+    return {name: value for name, value in splits.about.items() if name == "other_data"}
+
+
+def print_recordings(data: EventConfig, splits: Splits) -> None:
+    """The split of event recordings, and what it leaves out."""
     about = splits.about
     simulated = ", SIMULATED recordings" if about["simulated"] else ""
     group = f" (tested on {about['test_group']})" if "test_group" in about else ""
@@ -568,12 +594,22 @@ def read_run(folder: str) -> Recipe:
 
 def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
     """Network of a run or of the package, scaling of its input, and what else its data.json or card says."""
-    if is_shipped(folder):
-        card = card_of(folder)
-        about = {"class_names": card.class_names, "image_size": card.image_size}
-        return load_shipped(folder).to(device), scaling_from_plain(card.scaling), about
-    about = record.read_json(Path(folder) / record.DATA)
-    return load(folder).to(device), scaling_from_plain(about), about
+    about = about_run(folder)
+    model = load_shipped(folder) if is_shipped(folder) else load(folder)
+    if len(about["class_names"]) != model.config.num_classes:
+        raise UserError(
+            f"{folder} names {len(about['class_names'])} classes in {record.DATA}, and its network has "
+            f"{model.config.num_classes}: the folder holds files of two runs"
+        )
+    return model.to(device), scaling_from_plain(about), about
+
+
+def about_run(run: str) -> dict[str, Any]:
+    """What data.json of a run says, or the same of a network that comes with the package."""
+    if not is_shipped(run):
+        return record.read_about(Path(run))
+    card = card_of(run)
+    return {"class_names": card.class_names, "image_size": card.image_size, **card.scaling}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -692,6 +728,7 @@ def evaluate_with_exit(
     if folder:
         about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
         about |= {} if found.calibration_images else {"calibrated_on": "none"}
+        about |= other_data(splits)
         paths = save_early_exit(found, exited, threshold, folder, about)
         say(f"written to {folder}: {', '.join(path.name for path in paths)}")
         if len(paths) == 1:
@@ -779,7 +816,9 @@ def analyse_verb(words: list[str]) -> int:
         seed=seed_of("evaluate", recipe.seed),
     )
     print_analysis(analysis, options.part, recipe.model.num_steps)
-    paths = save(analysis, folder, {"run": source, "data": recipe.data.name, "part": options.part})
+    print_split(recipe.data, splits)
+    about = {"run": source, "data": recipe.data.name, "part": options.part}
+    paths = save(analysis, folder, about | other_data(splits))
     say("", f"written to {folder}: {', '.join(path.name for path in paths)}")
     if len(paths) == 1:
         say("note: for figures, pip install 'sresnet[report]' and run the same command again")
@@ -967,12 +1006,13 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
         return f"the run has no {WEIGHTS} yet"
     device = place.torch_device()
     try:
-        samples = (splits or place.open_again(records.recipe, run)).test
+        splits = splits or place.open_again(records.recipe, run)
     except UserError as error:
         return f"data not at hand: {error}"
+    samples = splits.test
     model, scaling, _ = trained(run, device)
     total = min(images, len(samples)) if images else len(samples)
-    return look(
+    found = look(
         model,
         samples,
         scaling,
@@ -980,6 +1020,7 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
         images=images,
         watch=lambda batches: signs_of_life(batches, total),
     )
+    return replace(found, other_data=splits.about.get("other_data", ""))
 
 
 def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None) -> None:
@@ -1106,7 +1147,7 @@ def import_verb(words: list[str]) -> int:
     folder.mkdir(parents=True)
     record.write_json(folder / record.CONFIG, to_dict(recipe))
     record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
-    names = CIFAR10_CLASSES if events else tuple(f"class {index}" for index in range(classes))
+    names = CIFAR10_CLASSES if classes == 10 else unnamed(classes)
     scaling = (
         Counts(input_scale(128, 128, RELEASED_EVENTS.frames))
         if events

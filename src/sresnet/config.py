@@ -27,7 +27,7 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
     try:
         if isinstance(value, bool) and annotation in (int, float):
             raise typeguard.TypeCheckError("is a bool")
-        typeguard.check_type(value, annotation)
+        typeguard.check_type(value, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
 

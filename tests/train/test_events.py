@@ -11,6 +11,7 @@ from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, Splits
 from sresnet.data.events.clips import FrameFile, FrameSet
 from sresnet.data.events.frames import FrameConfig
+from sresnet.data.fingerprint import fingerprint
 from sresnet.models import SResNetConfig
 from sresnet.train import record
 from sresnet.train.batches import Counts, augmented, make_scaling, scaling_from_plain
@@ -66,6 +67,7 @@ def test_a_run_from_start_to_end(tmp_path, splits):
     }  # fmt: skip
     assert record.read_recipe(tmp_path) == TINY
     about = record.read_json(tmp_path / "data.json")
+    assert about.pop("fingerprint") == fingerprint(splits)
     assert about == {"class_names": ["a", "b", "c", "d"], "image_size": [8, 8], "scale": 1.0}
     model = sresnet.load(tmp_path)
     again = evaluate(model, splits.test, scaling_from_plain(about), batch_size=7)

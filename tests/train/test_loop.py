@@ -79,14 +79,79 @@ def test_it_learns(tmp_path):
     assert train(recipe, SPLITS, tmp_path, device=CPU).result["test_top1"] > 90
 
 
+def test_a_test_set_without_some_classes_counts_by_name(tmp_path):
+    chosen = SPLITS.test.labels % 2 == 1  # classes b and d
+    test = SPLITS.test.subset(chosen.nonzero().squeeze(1))
+    short = ImageSet(images=test.images, labels=test.labels // 2, class_names=("b", "d"))
+    turned = ImageSet(images=test.images, labels=1 - test.labels // 2, class_names=("d", "b"))
+    recipe = changed(epochs=15, ema=0.0)
+    results = [
+        train(recipe, dataclasses.replace(SPLITS, test=each), tmp_path / str(number), device=CPU).result
+        for number, each in enumerate((test, short, turned))
+    ]
+    assert results[0]["test_top1"] > 90
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    more = dataclasses.replace(SPLITS, train=images(120, 1))
+    others = dataclasses.replace(SPLITS, train=images(90, 5))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for data, words in ((more, "90 train samples, now 120"), (others, "90 train samples, now as many others")):
+        with pytest.raises(UserError, match=f"run on other data .{words}.: choose another --out"):
+            train(TINY, data, tmp_path, device=CPU)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert train(TINY, SPLITS, tmp_path, device=CPU).state == "finished"
+    with pytest.raises(UserError, match="run on other data"):  # nor is its result that of others
+        train(TINY, more, tmp_path, device=CPU)
+
+
+def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
+    train(TINY, SPLITS, tmp_path / "whole", device=CPU)
+    train(TINY, SPLITS, tmp_path / "old", device=CPU, should_stop=lambda: True)
+    about = record.read_json(tmp_path / "old" / record.DATA)
+    found = about.pop("fingerprint")
+    record.write_json(tmp_path / "old" / record.DATA, about)
+    renamed = dataclasses.replace(SPLITS.train, class_names=("a", "b", "c", "e"))
+    with pytest.raises(UserError, match="classes a, b, c, d, now a, b, c, e"):
+        train(TINY, Splits(train=renamed, validation=None, test=renamed), tmp_path / "old", device=CPU)
+    train(TINY, SPLITS, tmp_path / "old", device=CPU)
+    assert final(tmp_path / "whole") == final(tmp_path / "old")
+    assert record.read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": None},
+        {"class_names": [1]},
+        {"image_size": [8]},
+        {"image_size": [8, 0]},
+        {"image_size": [8, "8"]},
+        {"mean": "0.5"},
+        {"std": []},
+        {"fingerprint": 3},
+        {"fingerprint": {"class_names": ["a", "b", "c", "d"]}},
+    ],
+    ids=str,
+)
+def test_damaged_data_json(tmp_path, changes):
+    train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    about = record.read_json(tmp_path / record.DATA)
+    record.write_json(tmp_path / record.DATA, about | changes)
+    with pytest.raises(UserError, match=r"data\.json cannot be read"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+
+
+TIMES = ("seconds", "images_per_second")
+
+
 def final(folder):
     """What must not depend on how often a run was stopped."""
     weights = (folder / "weights.safetensors").read_bytes()
     metrics = [{k: v for k, v in line.items() if k not in TIMES} for line in record.read_metrics(folder)]
     return weights, metrics, record.read_json(folder / "result.json")
-
-
-TIMES = ("seconds", "images_per_second")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What every image data set is turned into."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,3 +60,11 @@ class ImageSet:
     def to(self, device: torch.device) -> "ImageSet":
         """The same images, all of them on `device`."""
         return ImageSet(images=self.images.to(device), labels=self.labels.to(device), class_names=self.class_names)
+
+    def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "ImageSet":
+        """The same images with other numbers and names of their classes."""
+        return replace(self, labels=labels, class_names=class_names)
+
+    def digest(self) -> str:
+        """Of the pixels of all images in their order."""
+        return hashlib.blake2b(self.images.cpu().contiguous().view(-1).numpy().data, digest_size=16).hexdigest()

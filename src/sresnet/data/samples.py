@@ -1,10 +1,14 @@
 """What training and evaluation need of a data set, in memory or on disk."""
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+from sresnet.errors import UserError
 
 
 class Samples(Protocol):
@@ -33,13 +37,89 @@ class Samples(Protocol):
     def to(self, device: torch.device) -> Self:
         """The same samples, whose batches and labels lie on `device`."""
 
+    def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> Self:
+        """The same samples with other numbers and names of their classes."""
+
+    def digest(self) -> str:
+        """Hexadecimal digits that change with every sample, and with their order; labels are no part of it."""
+
+
+S = TypeVar("S", bound=Samples)
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """What classes are called whose names nobody knows, such as those of an imported checkpoint."""
+    return tuple(f"class {number}" for number in range(count))
+
+
+def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network") -> S:
+    """The samples with the classes of `owner`: whoever compares labels of two origins matches them here, by name.
+
+    Names may come in another order, and some of the owner's may be missing. Where the owner's classes are `unnamed`,
+    there is nothing to match but their numbers.
+
+    Args:
+        samples: labelled by their own `class_names`.
+        class_names: of the owner, name of class 0, 1, ...
+        owner: for the message.
+
+    Raises:
+        UserError: samples of a class that the owner has not, or one name for two classes.
+    """
+    theirs, ours = samples.class_names, tuple(class_names)
+    if theirs == ours:
+        return samples
+    if ours == unnamed(len(theirs)):
+        return samples.renamed(samples.labels, ours)
+    for names in (theirs, ours):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise UserError(f"class name {twice[0]!r} stands for two classes: give each class a name of its own")
+    numbers = {name: number for number, name in enumerate(ours)}
+    present = torch.unique(samples.labels).tolist()
+    unknown = [theirs[label] for label in present if theirs[label] not in numbers]
+    if unknown:
+        raise UserError(
+            f"the data have {'class' if len(unknown) == 1 else 'classes'} {listed(unknown)}, unknown to {owner}: they "
+            f"are of {listed(theirs)}, and {owner} knows {listed(ours)}; rename classes or leave them out"
+        )
+    number_of = torch.tensor([numbers.get(name, -1) for name in theirs], device=samples.labels.device)
+    return samples.renamed(number_of[samples.labels], ours)
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names one behind the other; of very many, the first."""
+    others = len(names) - most
+    return ", ".join(names) if others < 2 else f"{', '.join(names[:most])} and {others:,} others"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The samples of a data set by what they may be used for."""
+    """The samples of a data set by what they may be used for, all with the classes of those to train on.
+
+    Raises:
+        UserError: as `matched`.
+    """
 
     train: Samples
     validation: Samples | None
     test: Samples
     about: dict[str, Any] = field(default_factory=dict)
     """What a result must say beside its numbers, such as {"name": "random90", "simulated": False}."""
+    notes: tuple[str, ...] = ()
+    """What was left out or may surprise, a sentence each."""
+
+    def __post_init__(self) -> None:
+        for part in ("validation", "test"):
+            samples: Samples | None = getattr(self, part)
+            if samples is not None:
+                samples = matched(samples, self.train.class_names, owner="the training set")
+                object.__setattr__(self, part, samples)
+
+    def matched(self, class_names: Sequence[str]) -> "Splits":
+        """All parts with the classes of a network; errors as the function of that name."""
+        return replace(
+            self,
+            train=matched(self.train, class_names),
+            validation=None if self.validation is None else matched(self.validation, class_names),
+            test=matched(self.test, class_names),
+        )

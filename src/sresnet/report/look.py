@@ -26,6 +26,8 @@ class Looked:
     """With their uint8 image [C, H, W] or clip [T, 2, H, W]."""
     of: int
     """Test images or clips that there are; fewer may have been looked at."""
+    other_data: str = ""
+    """How the data differ from those of the run, where they do."""
 
 
 def look(

@@ -170,7 +170,12 @@ def remarks(records: Records, looked: Looked | str) -> list[Markup]:
             found.append(f"Looked at: {seen:,} of {looked.of:,} test {records.kind}, evenly spread.")
         top1 = records.result.get("test_top1")
         again = looked.confusion.top1
-        if isinstance(top1, int | float) and seen == looked.of and abs(top1 - again) > 1e-6:
+        if looked.other_data:
+            found.append(
+                f"The pass for this page found {again:.2f} %; it was over data that are not the data of the run "
+                f"({looked.other_data})."
+            )
+        elif isinstance(top1, int | float) and seen == looked.of and abs(top1 - again) > 1e-6:
             found.append(
                 f"The pass for this page found {again:.2f} %, the end of the training {top1:.2f} %: another machine, "
                 "precision or engine rounds otherwise, and Poisson spikes are drawn anew."

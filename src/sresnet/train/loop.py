@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sresnet.data import Splits
 from sresnet.data.augment import shrunk
+from sresnet.data.fingerprint import fingerprint
 from sresnet.errors import UserError
 from sresnet.files import only_writer
 from sresnet.models import build
@@ -92,13 +93,15 @@ def train(
         cache_dir: where frames of event recordings are kept, noted likewise.
 
     Raises:
-        UserError: the folder holds another run or is in use, network and images do not fit, the disk is full, or the
-            loss is no longer finite (the last checkpoint is kept).
+        UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
+            disk is full, or the loss is no longer finite (the last checkpoint is kept).
     """
     check_fit(recipe, splits)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
         record.claim(folder, recipe)
+        data = fingerprint(splits)
+        record.check_data(folder, data)
         if (folder / record.RESULT).exists():
             result = record.read_json(folder / record.RESULT)
             return Outcome(state="finished", folder=folder, step=result["steps"], result=result)
@@ -106,7 +109,10 @@ def train(
             keep_freed_memory()
         places = {"data_dir": data_dir, "cache_dir": cache_dir}
         record.write_json(folder / record.ENVIRONMENT, record.environment(device) | places)
-        return Run(recipe, splits, folder, device).go(watch, should_stop, checkpoint_seconds)
+        run = Run(recipe, splits, folder, device)
+        about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
+        record.write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
+        return run.go(watch, should_stop, checkpoint_seconds)
 
 
 def check_fit(recipe: Recipe, splits: Splits) -> None:
@@ -133,14 +139,6 @@ class Run:
         self.device = device
         released = self.config.protocol == "released-code"
         self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released)
-        record.write_json(
-            folder / record.DATA,
-            {
-                "class_names": splits.train.class_names,
-                "image_size": splits.train.shape[-2:],
-                **self.scaling.plain(),
-            },
-        )
         self.splits = splits
         self.train_set = splits.train.to(device)
         # The last images of an epoch that fill no batch wait for the next epoch's order, as in the released code.

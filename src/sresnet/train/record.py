@@ -2,7 +2,7 @@
 
 config.json          the whole recipe
 environment.json     versions, revision, machine, device
-data.json            class names, and how pixels were scaled
+data.json            class names, how pixels were scaled, and a fingerprint of the data
 metrics.jsonl        one line per epoch
 checkpoint.safetensors   to go on from
 weights.safetensors  the trained network, for `sresnet.load`
@@ -23,7 +23,8 @@ import numpy as np
 import safetensors
 import torch
 
-from sresnet.config import from_dict, to_dict
+from sresnet.config import check_value, from_dict, to_dict
+from sresnet.data.fingerprint import Fingerprint, difference
 from sresnet.errors import UserError
 from sresnet.files import read_json as read_json
 from sresnet.files import strangers
@@ -55,6 +56,51 @@ def claim(folder: Path, recipe: Recipe) -> None:
     if others := strangers(folder):
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no run: choose another --out")
     write_json(folder / CONFIG, to_dict(recipe))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What data.json of a run folder says: class names, height and width of its input, and how that is scaled.
+
+    Raises:
+        UserError: there is none, or something else in it.
+    """
+    about = read_json(folder / DATA)
+    try:
+        if not isinstance(about, dict):
+            raise UserError("it is no object")
+        check_value("class_names", about.get("class_names"), list[str])
+        check_value("image_size", about.get("image_size"), list[int])
+        if len(about["image_size"]) != 2 or min(about["image_size"]) < 1:
+            raise UserError(f"image_size is {about['image_size']}: expected height and width")
+        if "scale" in about:
+            check_value("scale", about["scale"], float)
+        else:
+            check_value("mean", about.get("mean"), list[float] | None)
+            check_value("std", about.get("std"), list[float] | None)
+            if len(about["mean"] or ()) != len(about["std"] or ()):
+                raise UserError("it has not as many means as deviations")
+    except UserError as error:
+        raise UserError(f"{folder / DATA} cannot be read ({error}): it is damaged, or no file of a run") from None
+    return about
+
+
+def check_data(folder: Path, data: Fingerprint) -> None:
+    """Check that a run folder is of these data, as far as it says.
+
+    Raises:
+        UserError: it is of others, or what it says is damaged.
+    """
+    if not (folder / DATA).exists():
+        return
+    about = read_about(folder)
+    try:
+        differing = difference(about, data)
+    except UserError as error:
+        raise UserError(f"{folder / DATA} cannot be read ({error}): choose another --out") from None
+    if differing:
+        raise UserError(
+            f"{folder} holds a run on other data ({differing}): choose another --out, or give the data as they were"
+        )
 
 
 def first_difference(theirs: Any, ours: Any, name: str = "") -> str:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,6 +45,8 @@ class Prepared:
     """What counts are multiplied by before a network sees them."""
     made_now: bool
     """False where they had been made before."""
+    contents: str = ""
+    """Digest of what the clips are made of: recordings, their order, and how they became frames."""
 
 
 def prepare(
@@ -82,15 +84,15 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
-            if (found := load(path)) is not None:
-                return found
-            fill(path, config, listing, num_steps, watch)
-            done = load(path, made_now=True)
+            found = load(path)
+            if found is None:
+                fill(path, config, listing, num_steps, watch)
+                found = load(path, made_now=True)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
-    assert done is not None
-    return done
+    assert found is not None
+    return replace(found, contents=contents(config, listing, num_steps, found.recordings))
 
 
 def cache_folder() -> Path:
@@ -107,7 +109,14 @@ def key(config: EventConfig, listing: Listing, num_steps: int) -> str:
         if source.path is not None and str(source.path) not in files:
             status = source.path.stat()
             files[str(source.path.resolve())] = [status.st_size, status.st_mtime_ns]
-    options = {
+    sources = [[source.name, source.class_name, source.group] for source in listing.sources]
+    given = options(config, listing, num_steps) | {"sources": sources, "files": files}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
+    """What decides the clips beside the recordings; digests and caches of earlier versions are of exactly this."""
+    return {
         "version": VERSION,
         "name": config.name,
         "frames": to_dict(config.frames),
@@ -116,10 +125,14 @@ def key(config: EventConfig, listing: Listing, num_steps: int) -> str:
         "damaged": config.damaged,
         "simulation": to_dict(config.simulation) if config.name in SIMULATED else None,
         "contents": listing.contents,
-        "sources": [[source.name, source.class_name, source.group] for source in listing.sources],
-        "files": files,
     }
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
+    """Digest of what the clips are made of, wherever that lies and whatever it is called."""
+    made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in recordings]
+    given = options(config, listing, num_steps) | {"recordings": made_of}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
 def load(path: Path, *, made_now: bool = False) -> Prepared | None:

@@ -1,5 +1,6 @@
 """Clips of event frames that stay on disk and are read by the batch."""
 
+import hashlib
 import os
 import weakref
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ class FrameSet:
     """Name of class 0, 1, ..."""
     scale: float = 1.0
     """What counts are multiplied by before a network sees them, see `input_scale`."""
+    contents: str = ""
+    """Digest of all that the clips of the file are made of; "": the file itself is read for it."""
     device: torch.device = torch.device("cpu")
     """Where batches are put."""
 
@@ -103,3 +106,17 @@ class FrameSet:
     def to(self, device: torch.device) -> "FrameSet":
         """The same clips, whose batches and labels lie on `device`."""
         return replace(self, device=device, labels=self.labels.to(device))
+
+    def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "FrameSet":
+        """The same clips with other numbers and names of their classes."""
+        return replace(self, labels=labels, class_names=class_names)
+
+    def digest(self) -> str:
+        """Of the clips in their order, by what they are made of where that is known."""
+        found = hashlib.blake2b(self.contents.encode(), digest_size=16)
+        if self.contents:
+            found.update(self.numbers.contiguous().numpy().data)
+        else:
+            for number in self.numbers.tolist():
+                found.update(self.file.read([number]).view(-1).numpy().data)
+        return found.hexdigest()

@@ -175,6 +175,7 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
             labels=torch.tensor(labels),
             class_names=class_names,
             scale=prepared.scale,
+            contents=prepared.contents,
         )
 
     about = {

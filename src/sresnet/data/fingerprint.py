@@ -1,0 +1,89 @@
+"""What data a run is of, so that it goes on with no others, and is not evaluated on others without a word."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from sresnet.config import check_value
+from sresnet.data.samples import Samples, Splits, listed
+from sresnet.errors import UserError
+
+
+class PartPrint(TypedDict):
+    """One part of the data."""
+
+    samples: int
+    shape: list[int]
+    by_class: list[int]
+    contents: str
+    """Digest of samples and labels."""
+
+
+class Fingerprint(TypedDict):
+    """The data of a run, as `data.json` holds them under "fingerprint"."""
+
+    class_names: list[str]
+    train: PartPrint
+    validation: PartPrint | None
+    test: PartPrint
+
+
+def fingerprint(splits: Splits) -> Fingerprint:
+    """The data in a few numbers: images are read once, about a gigabyte a second, of clips what they are made of."""
+    return {
+        "class_names": list(splits.train.class_names),
+        "train": part_print(splits.train),
+        "validation": None if splits.validation is None else part_print(splits.validation),
+        "test": part_print(splits.test),
+    }
+
+
+def part_print(samples: Samples) -> PartPrint:
+    """One part in a few numbers."""
+    labels = samples.labels.cpu()
+    return {
+        "samples": len(samples),
+        "shape": list(samples.shape),
+        "by_class": labels.bincount(minlength=len(samples.class_names)).tolist(),
+        "contents": hashlib.blake2b(
+            samples.digest().encode() + labels.contiguous().numpy().tobytes(), digest_size=16
+        ).hexdigest(),
+    }
+
+
+def difference(about: Mapping[str, Any], now: Fingerprint) -> str:
+    """How the data of a run differ from others, for people; "" where nothing says that they do.
+
+    Args:
+        about: `data.json` of the run; before there were fingerprints it held class names only.
+        now: of the others.
+
+    Raises:
+        UserError: what `about` holds is no fingerprint.
+    """
+    before = about.get("fingerprint")
+    if before is not None:
+        try:
+            check_value("fingerprint", before, Fingerprint)
+        except UserError:
+            raise UserError("its fingerprint of the data is damaged") from None
+    names = (before or about).get("class_names")
+    if isinstance(names, list) and names != now["class_names"]:
+        return f"classes {listed([str(name) for name in names])}, now {listed(now['class_names'])}"
+    if before is None:
+        return ""
+    for part, old, new in (
+        ("train", before["train"], now["train"]),
+        ("validation", before["validation"], now["validation"]),
+        ("test", before["test"], now["test"]),
+    ):
+        if old == new:
+            continue
+        counts = [each["samples"] if each else 0 for each in (old, new)]
+        if counts[0] != counts[1]:
+            return f"{counts[0]:,} {part} samples, now {counts[1]:,}"
+        sizes = ["x".join(map(str, each["shape"])) for each in (old, new) if each]
+        if len(set(sizes)) > 1:
+            return f"{part} samples of {sizes[0]}, now {sizes[1]}"
+        return f"{counts[0]:,} {part} samples, now as many others"
+    return ""
