@@ -4,6 +4,8 @@ The result has the precision of gamma: under autocast, convolutions give bfloat1
 steps and stay in float32.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +35,7 @@ def batch_norm_through_time(
     """
     return torch.stack(
         [
-            F.batch_norm(
+            normalise(
                 x[t].to(gamma.dtype),
                 running_mean[t],
                 running_var[t],
@@ -65,5 +67,18 @@ def batch_norm_over_time(
         x: [T, N, C, H, W].
         gamma, beta, running_mean, running_var: [C]; beta None is zero.
     """
-    y = F.batch_norm(x.flatten(0, 1).to(gamma.dtype), running_mean, running_var, gamma, beta, training, momentum, eps)
+    y = normalise(x.flatten(0, 1).to(gamma.dtype), running_mean, running_var, gamma, beta, training, momentum, eps)
     return y.unflatten(0, x.shape[:2])
+
+
+def normalise(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, *others: Any) -> Tensor:
+    """The batch norm of torch for x [N, C, H, W], whose gradient is right in every memory layout.
+
+    An axis of size 1 may have any stride. torch 2.13 then takes a tensor for channels last by its sizes and for
+    contiguous by its strides, and its backward pass reads x in the order of the other gradient. [N, C, H * W] has one
+    layout only; it costs some speed, hence only where there is such an axis. A gamma with gaps is read without them.
+    """
+    gamma = gamma.contiguous()
+    if 1 not in x.shape:
+        return F.batch_norm(x, mean, var, gamma, *others)
+    return F.batch_norm(x.flatten(-2), mean, var, gamma, *others).unflatten(-1, x.shape[-2:])

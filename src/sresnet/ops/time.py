@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 
@@ -12,7 +13,21 @@ def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     once: the stem's convolution would give the same T times.
     """
     num_steps, batch = x.shape[:2]
-    if num_steps > 1 and x.stride(0) == 0:
+    if constant(x):
         y = layer(x[0])
         return y.expand(num_steps, *y.shape)
     return layer(x.flatten(0, 1)).unflatten(0, (num_steps, batch))
+
+
+def constant(x: Tensor) -> bool:
+    """All steps of x [T, ...] are one, and whoever wants a gradient wants that of their sum.
+
+    Where x is itself what gradients are asked of, each step has its own, although all have the same value; only under
+    an image that was expanded are they added up. What torch.compile sees tells nothing of that: there it is taken for
+    an expanded image.
+    """
+    if x.shape[0] < 2 or x.stride(0) != 0:
+        return False
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
+        return True
+    return x._base is not None and x._base.requires_grad and 0 not in x._base.stride()

@@ -12,6 +12,7 @@ from sresnet.ops.bntt_lif.reference import batch_norm_reference, bntt_lif_refere
 from sresnet.ops.constants import PAPER_SURROGATE, check_constants
 from sresnet.ops.implementation import reference_chosen
 from sresnet.ops.surrogate import Surrogate
+from sresnet.ops.time import constant
 
 __all__ = ["BNTTLIFOutput", "batch_norm", "bntt_lif"]
 
@@ -65,7 +66,7 @@ def bntt_lif(
 
     Args:
         x: [T, N, C, H, W], read fastest where channels are last in memory; another layout is copied once. A view of
-            one step expanded over time is normalised once.
+            one step expanded over time is normalised once (unless it is itself a leaf that takes a gradient).
         gamma: [T, C], a norm for every step (BNTT); [C], one set over time (a scale such as that of tdBN is folded in
             by the caller); None, no norm.
         beta: as gamma; None is zero.
@@ -104,7 +105,7 @@ def bntt_lif(
             x, gamma, beta, running_mean, running_var, charge=charge, added=added, v=v, **norm, **neuron
         )
         return BNTTLIFOutput(output, current if need_current else None, v_last)
-    if x.shape[0] > 1 and x.stride(0) == 0:
+    if constant(x):
         x = x[:1] if torch.compiler.is_compiling() else OneStep.apply(x)
     output, current, v_last = cpu.bntt_lif_cpu(
         x,

@@ -14,7 +14,7 @@ from sresnet.ops.conv_bntt_lif import cpu
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight
 from sresnet.ops.implementation import low_memory_chosen, reference_chosen
 from sresnet.ops.surrogate import Surrogate
-from sresnet.ops.time import over_time
+from sresnet.ops.time import constant, over_time
 
 __all__ = ["ConvBNTTLIFOutput", "Packed", "conv_batch_norm", "conv_bntt_lif"]
 
@@ -218,7 +218,7 @@ def run_layer(
     added = None if added is None else kernel.as_rows(added, storage)
     mean, var = running_mean, running_var
     if training:  # those of the batch are written there
-        mean, var = (row if row is None else torch.empty_like(row) for row in (running_mean, running_var))
+        mean, var = (row if row is None else row.new_empty(row.shape) for row in (running_mean, running_var))
     learns = torch.is_grad_enabled()
     call = cpu.Call(
         num_steps=num_steps,
@@ -235,7 +235,7 @@ def run_layer(
         recompute=low_memory_chosen(),
         int8=None if learns else int8,
     )
-    if num_steps > 1 and x.stride(0) == 0:
+    if constant(x):
         x = OneStep.apply(x)
     with torch.autocast("cpu", enabled=False):
         output, current, v_last, bits = cpu.Layer.apply(

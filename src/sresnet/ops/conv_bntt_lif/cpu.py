@@ -206,9 +206,8 @@ class Layer(torch.autograd.Function):
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         d_x = d_weight = None
-        d_gamma = None if gamma is None else torch.empty_like(gamma)
-        d_beta = None if beta is None else torch.empty_like(beta)
-        d_charge = torch.empty_like(charge, dtype=call.storage) if wanted[6] else None
+        d_gamma, d_beta = (None if row is None else row.new_empty(row.shape) for row in (gamma, beta))
+        d_charge = empty_rows(charge, *charge.shape[:2]) if wanted[6] else None
         d_leak = None
         for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
             if whole_x is None:
@@ -216,8 +215,8 @@ class Layer(torch.autograd.Function):
             else:
                 x = whole_x if len(whole_x) < call.num_steps else whole_x[part]
             y = convolve(x, weight, call) if y is None else y
-            d_y = torch.empty_like(y)
-            d_start = None if start is None else torch.empty_like(start)
+            d_y = empty_rows(y, *y.shape[:2])
+            d_start = None if start is None else empty_rows(start, *start.shape[:1])
             d_part_leak = torch.empty(()) if wanted[9] else None
             run_backward(
                 (of(part, d_output), of(part, d_current), d_v),
