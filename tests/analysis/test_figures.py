@@ -1,10 +1,17 @@
+import os
 import re
 import struct
+import subprocess
+import sys
+from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from sresnet import UserError
 from sresnet.analysis import accuracy_by_step, activity, cost, figures, gradient_norms
+from sresnet.analysis.gradients import BlockGradient
+from sresnet.analysis.prediction import Prediction
 from tests.analysis.networks import batch, trained
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
@@ -72,3 +79,65 @@ def test_without_matplotlib(looked_at, monkeypatch):
     monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"figures need matplotlib, .*: pip install 'sresnet\[report\]'"):
         figures.activity_maps({"": looked_at[0]})
+
+
+NAMES = {
+    "$a^{": "$a^{",
+    "x$y$": "x$y$",
+    "two\nlines": r"two\nlines",
+    "\x1b]0;x\x07<&>": r"\x1b]0;x\x07&lt;&amp;&gt;",
+    "caf\udce9": r"caf\xe9",
+    "日本語": "日本語",
+    "שלום": "שלום",
+    "cat\u202egnp": r"cat\u202egnp",
+    "🦉": "🦉",
+}
+"""What somebody may call a class or a file -> how it stands in SVG."""
+
+
+def test_names_are_text_whatever_they_hold(tmp_path):
+    picture = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    step = tuple(1 / len(NAMES) for _ in NAMES)
+    found = [Prediction(title=name, picture=picture, class_names=tuple(NAMES), by_step=(step, step)) for name in NAMES]
+    words = texts(figures.predictions(found, len(NAMES)), tmp_path)
+    for shown in NAMES.values():
+        assert shown in words
+        assert words.count(f"{shown}, 11.1 %") == len(NAMES)
+    assert ElementTree.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")
+    titles = [name for name in NAMES if "\n" not in name]
+    blocks = [BlockGradient(name="stem", spikes=0.25, current=0.0)]
+    words = texts(figures.gradient_curves(dict.fromkeys(titles, blocks)), tmp_path)
+    assert {NAMES[name] for name in titles} <= set(words)
+    assert "0.1" in words  # an axis of logarithms, without formulas
+
+
+def test_signs_that_no_font_has_are_escaped_in_pixels(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures, "FONTS", ("DejaVu Sans",))
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda figure, *a, **k: drawn.append(words_of(figure)))
+    figure = figures.gradient_curves({"日本": [BlockGradient(name="stem", spikes=1.0, current=0.0)], "שלום é": []})
+    before = words_of(figure)
+    figures.save(figure, tmp_path / "figure")
+    assert r"\u65e5\u672c" in drawn[0]
+    assert "שלום é" in drawn[0]
+    assert "日本" in drawn[1]
+    assert words_of(figure) == before
+
+
+def words_of(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_a_backend_left_by_a_notebook(backend, tmp_path):
+    code = (
+        "from sresnet.analysis import figures; from sresnet.analysis.gradients import BlockGradient;"
+        "figures.save(figures.gradient_curves({'a': [BlockGradient(name='stem', spikes=1.0, current=0.0)]}), "
+        "__import__('pathlib').Path('figure')); import os; print(os.environ['MPLBACKEND'])"
+    )
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{backend}\n")
+    assert len(list(tmp_path.iterdir())) == 2

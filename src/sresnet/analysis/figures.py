@@ -4,11 +4,15 @@ matplotlib is imported here alone, when a figure is drawn: the extra `report`. F
 nothing is kept between calls and no display is needed.
 """
 
+import contextlib
 import functools
 import importlib.util
 import io
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
@@ -21,6 +25,7 @@ from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
 from sresnet.errors import UserError
 from sresnet.files import write_whole
+from sresnet.printing import escaped, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +42,22 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 LABELS = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
 NAMED_LAYERS = 24
 """Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "WenQuanYi Zen Hei",
+    "Noto Sans Devanagari",
+    "Nirmala UI",
+    "Arial Unicode MS",
+)
+"""Where characters are looked for, one after the other, as far as installed; matplotlib comes with the first."""
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -45,6 +66,7 @@ STYLE: Any = {
     "axes.grid": False,
     "figure.facecolor": "white",
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a $ in the name of a class or file is a dollar
     "svg.hashsalt": "sresnet",  # the same numbers make the same file
 }
 
@@ -61,12 +83,33 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         if not available():
             raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
+        import_matplotlib()
         from matplotlib import rc_context
 
-        with rc_context(STYLE):
+        with rc_context(STYLE | {"font.family": installed_fonts()}):
             return draw(*args, **kwargs)
 
     return drawn
+
+
+def import_matplotlib() -> None:
+    """Import it, whatever MPLBACKEND says: a notebook leaves names there that only it knows, and we need no backend."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def installed_fonts() -> list[str]:
+    """Those of `FONTS` that matplotlib finds here."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in known]
 
 
 def new_figure(rows: int, columns: int, *, width: float, height: float, **options: Any) -> "tuple[Figure, Any]":
@@ -98,10 +141,44 @@ def save_as(figure: "Figure", path: Path) -> None:
 
 @styled
 def drawn(figure: "Figure", ending: str) -> bytes:
-    """A figure as the content of a file, of one of `ENDINGS`."""
+    """A figure as the content of a file, of one of `ENDINGS`.
+
+    Names in it are other people's text: what shows nothing is escaped (`printing.printable`), and in a picture of
+    pixels what no font here has a sign for. In SVG text is text, and the reader's fonts show it.
+    """
     content = io.BytesIO()
-    figure.savefig(content, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else {})
+    with drawable(figure, every_character=ending == ".svg"):
+        figure.savefig(content, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else {})
     return content.getvalue()
+
+
+@contextlib.contextmanager
+def drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
+    """The texts of a figure as they can be drawn, for as long as the context lasts."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.text import Text
+
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in installed_fonts()]
+
+    def shown(line: str) -> str:
+        line = printable(line)
+        if every_character or line.isascii():
+            return line
+        found = [any(font.get_char_index(ord(char)) for font in fonts) for char in line]
+        if all(found):
+            return line
+        return shortened("".join(char if known else escaped(char) for char, known in zip(line, found, strict=True)), 40)
+
+    texts = [(text, text.get_text()) for text in figure.findobj(Text)]
+    try:
+        for text, before in texts:
+            text.set_text("\n".join(map(shown, before.split("\n"))))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # measured, not drawn
+            yield
+    finally:
+        for text, before in texts:
+            text.set_text(before)
 
 
 def short(name: str) -> str:
@@ -361,13 +438,22 @@ def show_input(axes: "Axes", prediction: Prediction) -> None:
 
 
 def shortened(text: str, most: int = 26) -> str:
-    """A text that has room beside a picture."""
+    """A text that has room beside a picture, in one line."""
+    text = printable(text)
     return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
 @styled
 def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> "Figure":
     """Norm of the loss's gradient in what each block hands on, from the first layer to the last; a line per network."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        """0.01 and 1e-05 where the usual one writes formulas, which no text here may be."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     figure, axes = new_figure(1, 1, width=6.0, height=3.4)
     axis = axes[0, 0]
     for index, (title, blocks) in enumerate(networks.items()):
@@ -375,6 +461,8 @@ def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> "Figure"
         axis.plot(range(len(norms)), norms, label=title, **line_style(index, len(norms)))
     names = [block.name for block in next(iter(networks.values()))]
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain())
     axis.set_ylabel("norm of the loss's gradient")
     every = max(1, len(names) // 19)
     axis.set_xticks(range(0, len(names), every), [short(name) for name in names[::every]], fontsize=7)
