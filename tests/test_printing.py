@@ -1,3 +1,4 @@
+import csv
 import io
 import pickle
 import unicodedata
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sresnet.errors import UserError, mendable
-from sresnet.printing import HIDDEN, JOINERS, encodable, one_line, printable, say
+from sresnet.printing import HIDDEN, JOINERS, csv_of, encodable, one_line, printable, say
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,40 @@ SMALLER = "use smaller batches, fewer images or time steps, or a smaller network
 )
 def test_what_the_user_can_mend(error, line):
     assert mendable(error) == line
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1+2", "'+1+2"),
+        ("-owl", "'-owl"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1", "'  =1"),
+        ("＝1", "'＝1"),
+        ("\t=1", r"\t=1"),
+        ("\r=1", r"\r=1"),
+        ("caf\udce9", r"caf\xe9"),
+        ("owl", "owl"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("-1.5", "-1.5"),
+        (-2.5, "-2.5"),
+        (float("-inf"), "-inf"),
+        (3, "3"),
+        (None, ""),
+    ],
+)
+def test_a_cell_is_no_formula(cell, written):
+    assert next(csv.reader(io.StringIO(csv_of([["x", cell]])))) == ["x", written]
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=30))
+@example("\t=1")
+def test_no_text_is_a_formula(text):
+    (cell,) = next(csv.reader(io.StringIO(csv_of([[text or "x"]]))))
+    try:
+        float(cell)
+    except ValueError:
+        assert not cell.lstrip().startswith(("=", "+", "-", "@"))
+    cell.encode()

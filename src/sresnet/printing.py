@@ -4,9 +4,12 @@ Everything that the package prints goes through `say`; a `UserError` puts its me
 made. Ruff refuses a bare print elsewhere.
 """
 
+import csv
+import io
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 MOST = 1900
@@ -68,3 +71,26 @@ def encodable(text: str, stream: IO[str]) -> str:
     r"""`text` as a stream can write it: on one of ASCII, é is `\xe9`."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def csv_of(rows: Iterable[Sequence[str | int | float | None]]) -> str:
+    """Comma-separated values in which text is text for a spreadsheet too, and a number a number."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([inert(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return file.getvalue()
+
+
+def inert(text: str) -> str:
+    """`text` in printable characters, with an apostrophe where a spreadsheet would take it for a formula.
+
+    Spreadsheets compute cells that begin with = + - @, also in their wide forms, and some look behind blanks.
+    """
+    text = printable(text)
+    if not text.lstrip().startswith(tuple("=+-@＝＋－＠")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

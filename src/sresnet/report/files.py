@@ -1,7 +1,5 @@
 """Figures and tables of a page as files of their own, for papers and slides."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.report import is_ours
 from sresnet.errors import UserError
 from sresnet.files import write_whole
+from sresnet.printing import csv_of, printable
 from sresnet.report.look import Looked
 from sresnet.report.page import Figure, Section, Table
 from sresnet.report.run import names_of
@@ -65,17 +64,13 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown])
 
 def table_csv(table: Table) -> str:
     """All digits of all numbers, headings first."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([heading for heading, _ in table.columns])
-    writer.writerows(table.rows)
-    return file.getvalue()
+    return csv_of([[heading for heading, _ in table.columns], *table.rows])
 
 
 def table_markdown(table: Table) -> str:
     """A table as it is shown."""
     rows = [[heading for heading, _ in table.columns], *table.texts()]
-    cells = [[" ".join(text.split()).replace("|", "\\|") for text in row] for row in rows]
+    cells = [[printable(" ".join(text.split())).replace("|", "\\|") for text in row] for row in rows]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     rule = "| " + " | ".join("---:" if form else "---" for _, form in table.columns) + " |"
     return "\n".join([table.title, "", lines[0], rule, *lines[1:]]) + "\n"

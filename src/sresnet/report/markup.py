@@ -3,6 +3,8 @@
 import html
 import re
 
+from sresnet.printing import printable
+
 
 class Markup(str):
     """Text that is HTML or SVG already, and is not escaped again."""
@@ -13,11 +15,13 @@ class Markup(str):
 def escape(content: str) -> Markup:
     """`content` as it may stand between tags and in quoted attributes; markup stays as it is.
 
-    Control characters, which neither HTML nor XML may hold, become U+FFFD.
+    Line breaks and tabs apart, what shows nothing is written as Python would (`printing.printable`): neither HTML nor
+    XML may hold control characters, no file the half of a character, and marks that reorder text would go on beyond it.
     """
     if isinstance(content, Markup):
         return content
-    return Markup(html.escape(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", content)))
+    parts = re.split(r"([\n\t])", content)
+    return Markup(html.escape("".join(part if part in ("\n", "\t") else printable(part) for part in parts)))
 
 
 def element(name: str, /, *children: str, **attributes: str | int | float | None) -> Markup:

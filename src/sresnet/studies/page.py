@@ -3,8 +3,6 @@
 Everything is a function of the results alone, so that the same results always make the same page.
 """
 
-import csv
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ from typing import Any, get_args
 from sresnet.analysis.figures import save
 from sresnet.errors import UserError
 from sresnet.files import write_whole
+from sresnet.printing import csv_of, printable
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
 from sresnet.studies.figures import drawings
@@ -113,18 +112,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lines of a table; a bar or a line break in a cell does not end it."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(
-        f"| {' | '.join(' '.join(each.split()).replace('|', '&#124;') for each in line)} |\n" for line in lines
+        f"| {' | '.join(printable(' '.join(each.split())).replace('|', '&#124;') for each in line)} |\n"
+        for line in lines
     )
 
 
 def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> str:
     """A study as comma-separated values, a line per cell; arguments as `table_markdown`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
+    rows: list[tuple[str | int | float, ...]] = [CSV_HEADER]
     for cell, found, failed in cells_of(study, results, failures or {}):
         target = cell.goal
-        writer.writerow(
+        rows.append(
             (
                 study.name,
                 cell.row,
@@ -143,7 +141,7 @@ def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str
                 cell.note,
             )
         )
-    return text.getvalue()
+    return csv_of(rows)
 
 
 # The page -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 from sresnet.files import write_whole
+from sresnet.printing import printable
 
 ENDINGS = (".png", ".gif")
 """What a picture may be: everything on one page, or the frames one after the other."""
@@ -69,7 +70,8 @@ def draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str =
     def write(x: float, y: float, text: str, anchor: str, fill: tuple[int, int, int] = _TEXT) -> None:
         pen.text((x, y), text, fill=fill, font=font, anchor=anchor)
 
-    write(_LEFT, 10, title or recording.sensor, "la")
+    # The font that comes with Pillow has Latin signs only.
+    write(_LEFT, 10, printable(title or recording.sensor).encode("latin-1", "backslashreplace").decode("latin-1"), "la")
     share = np.count_nonzero(recording.on) / len(recording)
     write(
         _LEFT,
