@@ -61,6 +61,7 @@ from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_image
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
@@ -270,7 +271,16 @@ def wants_help(words: list[str]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Trust:
+    """How far a command trusts the files it reads."""
+
+    memory_limit: float = MEMORY_LIMIT
+    """Gigabytes that a file may claim, whatever its length; one that claims more is refused. Raise it for files that
+    you trust."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Trust):
     """Where a command finds things and does its work."""
 
     data_dir: str = ""
@@ -311,6 +321,7 @@ class Place:
                 download=self.download,
                 cache_dir=self.cache_dir,
                 watch=watch,
+                memory_limit=self.memory_limit,
             )
 
     def open_again(self, recipe: Recipe, run: str) -> Splits:
@@ -1040,17 +1051,20 @@ def predict_verb(words: list[str]) -> int:
     """`sresnet predict RUN FILE ...`, or with `--model NAME` in the place of RUN."""
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
+    limit, rest = take_option(rest, "--memory-limit")
+    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
     if wants_help(words) or len(rest) < (1 if source else 2):
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
         say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
         say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
         say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg).")
+        say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0 if wants_help(words) else 2
     source, paths = (source, rest) if source else (rest[0], rest[1:])
     for path in paths:
         if path.startswith("--"):
-            raise UserError(f"option {path!r} is unknown: predict takes --model and --out")
+            raise UserError(f"option {path!r} is unknown: predict takes --model, --out and --memory-limit")
     picture = picture_to_write(out) if out else None
     data = read_run(source).data
     model, scaling, about = trained(source, torch.device("cpu"))
@@ -1061,7 +1075,7 @@ def predict_verb(words: list[str]) -> int:
             x = clips_of_file(Path(path), data, model.config.num_steps, about)
             shown = x.sum(0)
         else:
-            shown = image_of_file(Path(path), model.config.in_channels, about)
+            shown = image_of_file(Path(path), model.config.in_channels, about, memory_limit)
             x = scaling(shown[None])
         by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
         found = Prediction(title=Path(path).name, picture=shown, class_names=names, by_step=by_step)
@@ -1086,9 +1100,17 @@ def picture_to_write(out: str) -> Path:
     return path
 
 
-def image_of_file(path: Path, channels: int, about: dict[str, Any]) -> torch.Tensor:
+def gigabytes(text: str) -> float:
+    """A number of gigabytes that a flag gives."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"memory-limit {text!r} is no number: give gigabytes, such as {MEMORY_LIMIT:g}") from None
+
+
+def image_of_file(path: Path, channels: int, about: dict[str, Any], memory_limit: float) -> torch.Tensor:
     """A picture as a run takes it, uint8 [C, H, W]; errors as `read_image`."""
-    image = read_image(path, about["image_size"][0])
+    image = read_image(path, about["image_size"][0], memory_limit=memory_limit)
     return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
 
 
@@ -1110,7 +1132,7 @@ def clips_of_file(path: Path, data: EventConfig, num_steps: int, about: dict[str
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
+class ImportOptions(Trust):
     """Flags of `sresnet import`."""
 
     data: str = "cifar10"
@@ -1170,7 +1192,7 @@ RELEASED_EVENTS = EventConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions:
+class PrepareOptions(Trust):
     """Flags of `sresnet data prepare`."""
 
     data_dir: str = ""
@@ -1276,7 +1298,7 @@ def info_verb(words: list[str]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataInfoOptions:
+class DataInfoOptions(Trust):
     """Flags of `sresnet data info`."""
 
     damaged: Damaged = "error"

@@ -16,6 +16,7 @@ from sresnet.data.images import ImageSet
 from sresnet.data.samples import Samples, Splits
 from sresnet.data.split import some_of_each_class, stratified_split
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
 
 __all__ = [
     "CLASSES",
@@ -117,6 +118,7 @@ def open_data(
     download: bool = False,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> Splits:
     """The images or clips that `config` names.
 
@@ -128,6 +130,7 @@ def open_data(
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
         cache_dir: where frames are kept; "": in the user's cache folder.
         watch: told how far the making of frames is, where they are not in the cache yet.
+        memory_limit: gigabytes that one file may claim, see `limits`.
 
     Raises:
         UserError: no data_dir, or whatever the reader of the data set finds wrong.
@@ -138,7 +141,7 @@ def open_data(
         check = partial(check_split, config)
         prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch, check=check)
         return event_splits(config, prepared, seed)
-    train, test = read(config, data_dir, download)
+    train, test = read(config, data_dir, download, memory_limit)
     if config.train_images:
         train = train.subset(some_of_each_class(train.labels, config.train_images))
     if not config.validation:
@@ -147,14 +150,16 @@ def open_data(
     return Splits(train=train.subset(rest), validation=train.subset(held_out), test=test)
 
 
-def read(config: DataConfig, data_dir: str, download: bool) -> tuple[ImageSet, ImageSet]:
+def read(
+    config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT
+) -> tuple[ImageSet, ImageSet]:
     """(train, test) as published; errors as `open_data`."""
     if config.name == "digits":
         return load_digits()
     if not data_dir:
         raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
     if config.name == "folder":
-        return load_folder(data_dir, config.image_size)
+        return load_folder(data_dir, config.image_size, memory_limit=memory_limit)
     if download:
         fetch_cifar(config.name, data_dir)
     return load_cifar(config.name, data_dir)

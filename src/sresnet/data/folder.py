@@ -1,9 +1,12 @@
 """Anybody's images: folders of image files, one for each class, or a data set of Python objects."""
 
+import contextlib
+import io
 import operator
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from torch import Tensor
 from sresnet.data.images import ImageSet
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
+from sresnet.files import read_regular
+from sresnet.limits import MEMORY_LIMIT, check_claim
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings, in any case, of the files that are read; others in a class folder are not images."""
@@ -22,11 +27,19 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 # What Pillow may take a file for, whatever its ending: some of its other formats start programs (EPS: Ghostscript).
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
+_PIXEL_BYTES = 8
+"""What Pillow takes for a pixel: four bytes as it was decoded, and four turned upright or as RGB."""
+_LONGEST = 64
+"""Times its shorter side that a picture may be long before it is scaled; what sticks out is cut off first."""
+_PILLOW = threading.Lock()
+
 _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
 
 
-def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageSet]:
+def load_folder(
+    data_dir: str | Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT
+) -> tuple[ImageSet, ImageSet]:
     """Class folders as (train, test), uint8 RGB [N, 3, image_size, image_size].
 
     Either `data_dir/train/<class>/` and `data_dir/test/<class>/` (`val/` if there is no `test/`), or
@@ -35,15 +48,18 @@ def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageS
     ignored.
 
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
-    to the square in its middle. Of an animation, the first frame is read; transparency is dropped.
+    to the square in its middle. Of an animation, the first frame is read; transparency is dropped. Of a strip longer
+    than 64 times its width, what sticks out is cut off before it is scaled.
 
     Args:
         data_dir: the folder.
         image_size: side of the square in pixels.
+        memory_limit: gigabytes that one picture may take, see `limits`.
 
     Raises:
         UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, other
-            classes in the test set, a file that is not an 8- or 16-bit image, or too few images to split.
+            classes in the test set, a file that is not an 8- or 16-bit image or claims too many pixels, or too few
+            images to split.
     """
     data_dir = Path(data_dir)
     if image_size < 1:
@@ -53,7 +69,7 @@ def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageS
         raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the class folders")
     # A folder "train" with images right inside is a class of vehicles.
     if not _folders(data_dir / "train"):
-        everything = _read_classes(data_dir, image_size)
+        everything = _read_classes(data_dir, image_size, memory_limit)
         train, test = stratified_split(everything.labels, _TEST_FRACTION, _SPLIT_SEED)
         _check_split(data_dir, everything, test)
         return everything.subset(train), everything.subset(test)
@@ -64,7 +80,9 @@ def load_folder(data_dir: str | Path, image_size: int) -> tuple[ImageSet, ImageS
     if names != other:
         differing = ", ".join(sorted(names ^ other))
         raise UserError(f"{data_dir}: {differing} in only one of train/ and {second.name}/: give both the same classes")
-    return _read_classes(data_dir / "train", image_size), _read_classes(second, image_size)
+    parts = (data_dir / "train", second)
+    train, test = (_read_classes(part, image_size, memory_limit) for part in parts)
+    return train, test
 
 
 def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> ImageSet:
@@ -106,7 +124,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _read_classes(root: Path, image_size: int) -> ImageSet:
+def _read_classes(root: Path, image_size: int, memory_limit: float) -> ImageSet:
     files: list[tuple[Path, int]] = []
     folders = _folders(root)
     for label, folder in enumerate(folders):
@@ -129,7 +147,7 @@ def _read_classes(root: Path, image_size: int) -> ImageSet:
         )
     pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     for index, (path, _) in enumerate(files):
-        pixels[index] = read_image(path, image_size)
+        pixels[index] = read_image(path, image_size, memory_limit=memory_limit)
     return ImageSet(
         images=pixels,
         labels=torch.tensor([label for _, label in files]),
@@ -147,11 +165,16 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
             )
 
 
-def read_image(path: Path, image_size: int) -> Tensor:
+def read_image(path: Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT) -> Tensor:
     """One picture as uint8 [3, image_size, image_size]: resized so that the shorter side fits, the middle cut out.
 
+    Args:
+        path: the file.
+        image_size: side of the square in pixels.
+        memory_limit: gigabytes that the picture may take, see `limits`.
+
     Raises:
-        UserError: Pillow is not installed, or the file does not decode.
+        UserError: Pillow is not installed, or the file is not there, does not decode, or claims too many pixels.
     """
     try:
         from PIL import Image, ImageOps
@@ -160,20 +183,61 @@ def read_image(path: Path, image_size: int) -> Tensor:
             "image folders need Pillow, which is not installed: run pip install 'sresnet[images]'"
         ) from None
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as opened:
-            # Of transparency, which is dropped, and of metadata, which are not read.
+        content = read_regular(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a picture") from None
+    try:
+        with warnings.catch_warnings():
+            # Of transparency, which is dropped, of metadata, which are not read, and of size, which is checked here.
             warnings.simplefilter("ignore", UserWarning)
-            image = _eight_bit(ImageOps.exif_transpose(opened)).convert("RGB")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with _any_size(Image):
+                opened = Image.open(io.BytesIO(content), formats=_FORMATS)
+            with opened:
+                width, height = opened.size
+                what = f"a picture of {width:,}x{height:,} pixels"
+                check_claim(str(path), what, _PIXEL_BYTES * width * height, len(content), memory_limit)
+                ImageOps.exif_transpose(opened, in_place=True)
+                image = _eight_bit(opened)
+                image = image if image is opened and image.mode == "RGB" else image.convert("RGB")
+                image.load()
+    except (UserError, MemoryError):
+        raise
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or take it away") from None
+    return _square(image, image_size)
+
+
+@contextlib.contextmanager
+def _any_size(image_module: Any) -> Iterator[None]:
+    """Without Pillow's own limit of pixels, which is one for the whole process, and cannot be told of ours."""
+    with _PILLOW:
+        before, image_module.MAX_IMAGE_PIXELS = image_module.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            image_module.MAX_IMAGE_PIXELS = before
+
+
+def _square(image: Any, size: int) -> Tensor:
+    """The middle of a PIL image in RGB, scaled: uint8 [3, size, size]."""
+    from PIL import Image
+
+    # Of a strip, the middle first: scaled as a whole, one of a million rows would be gigabytes.
     width, height = image.size
-    scale = image_size / min(width, height)
+    longest = _LONGEST * min(width, height)
+    if max(width, height) > longest:
+        longest -= (max(width, height) - longest) % 2  # as much from either side
+        left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+        image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
+    width, height = image.size
+    scale = size / min(width, height)
     if scale != 1:
         width, height = round(width * scale), round(height * scale)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - image_size) // 2, (height - image_size) // 2
-    square = np.array(image.crop((left, top, left + image_size, top + image_size)))
+    left, top = (width - size) // 2, (height - size) // 2
+    square = np.array(image.crop((left, top, left + size, top + size)))
     return torch.from_numpy(square).permute(2, 0, 1)
 
 
