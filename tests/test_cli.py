@@ -51,7 +51,8 @@ def test_tensorboard_events(tmp_path):
     pytest.importorskip("tensorboard")
     assert main(["train", "digits", *TINY, "--out", str(tmp_path / "run"), "--tensorboard"]) == 0
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
-    assert b"spike_rate/stem.neuron" in events.read_bytes()
+    for tag in (b"spike_rate/stem.neuron", b"sent/stem.neuron", b"spikes_per_neuron_and_step"):
+        assert tag in events.read_bytes()
 
 
 def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):

@@ -16,7 +16,7 @@ from sresnet.cli import TrainOptions, main, parse, recipe_fields
 from sresnet.data import open_data
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
-from sresnet.report.page import Section, Table, page
+from sresnet.report.page import Figure, Section, Table, page
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.report.write import is_report
@@ -26,8 +26,9 @@ from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained
 from tests.report.runs import TINY, read_page, train_tiny
 
+OF_METRICS = {"loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer", "sent-by-layer"}
 FIGURES = {
-    *("loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"),
+    *OF_METRICS,
     *("accuracy-over-steps", "accuracy-over-operations", "confusion", "activity", "gamma", "spikes", "operations"),
 }
 
@@ -226,8 +227,31 @@ def test_without_data(run, tmp_path, capsys):
     assert "note: data not at hand: " in capsys.readouterr().out
     text, elements = read_page(tmp_path / "page.html")
     assert re.search(r"Data not at hand: [^:]*/gone & lost", text)
-    assert figures_of(elements) == {"loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer"}
+    assert figures_of(elements) == OF_METRICS
     assert "--data-dir '/gone & lost'" in text
+
+
+@pytest.mark.parametrize(("connection", "shown"), [("s2s", {"sent-by-layer"}), ("s2m", {"spike-rate-by-layer"})])
+def test_old_metrics_do_not_pass_sent_values_off_as_spikes(run, tmp_path, connection, shown):
+    """Earlier versions wrote what layers send as `spike_rate`; a run may have begun with one of them."""
+    recipe = record.read_recipe(run)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    other = replace(recipe, model=replace(recipe.model, connection=connection))
+    record.write_json(copy / record.CONFIG, record.to_dict(other))
+    new = record.read_metrics(run)
+    old = [
+        {name: value for name, value in line.items() if name not in ("sent", "spikes_per_neuron_and_step")}
+        | {"spike_rate": line["sent"]}
+        for line in new
+    ]
+    found = {}
+    for name, lines in (("old", old), ("both", [old[0], new[1]])):
+        (copy / record.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        sections = run_sections(records_of(copy), "no data", "")
+        found[name] = {each.name for section in sections for each in section.walk() if isinstance(each, Figure)}
+    assert found["old"] == {"loss", "accuracy", "learning-rate", *shown}
+    assert found["both"] == OF_METRICS
 
 
 def test_train_writes_it_at_the_end(tmp_path, capsys):

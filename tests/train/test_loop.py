@@ -7,6 +7,7 @@ import torch
 
 import sresnet
 from sresnet import UserError
+from sresnet.analysis import activity
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
 from sresnet.data.augment import shrunk
@@ -65,13 +66,28 @@ def test_a_run_from_start_to_end(tmp_path):
     metrics = record.read_metrics(outcome.folder)
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
     assert [line["step"] for line in metrics] == [5, 10, 15]
-    assert set(metrics[0]["leak"]) == set(metrics[0]["spike_rate"])
+    assert set(metrics[0]["leak"]) == set(metrics[0]["spike_rate"]) == set(metrics[0]["sent"])
     assert {"train_loss", "train_top1", "validation_top1", "validation_top5", "images_per_second"} <= set(metrics[0])
     assert not any("test" in name for name in metrics[0])  # test images are read once, after the last epoch
     assert [progress.step for progress in seen] == list(range(1, 16))
     assert sresnet.load(outcome.folder).config == TINY.model
     again = train(TINY, SPLITS, tmp_path / "run", device=CPU, watch=pytest.fail)
     assert again.result == outcome.result
+
+
+@pytest.mark.parametrize("model", [{}, {"connection": "s2m"}, {"neuron": "relu"}])
+def test_spike_rates_are_those_of_the_analysis(tmp_path, model):
+    recipe = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, **model))
+    line = record.read_metrics(train(changed(recipe, ema=0.0), SPLITS, tmp_path, device=CPU).folder)[-1]
+    few = make_scaling(recipe.data, SPLITS.train)(SPLITS.train.images[:64])
+    found = activity(sresnet.load(tmp_path), [(few, SPLITS.train.labels[:64])])
+    assert line["spikes_per_neuron_and_step"] == pytest.approx(found.rate, abs=1e-5)
+    assert line["spike_rate"] == pytest.approx({layer.name: layer.rate for layer in found.layers}, abs=1e-5)
+    assert line["sent"] == pytest.approx({layer.name: sum(layer.sent) / 2 for layer in found.layers}, abs=1e-5)
+    differ = {name for name, rate in line["spike_rate"].items() if rate != line["sent"][name]}
+    expected = {"": {"stage1_block1.neuron2", "stage2_block1.neuron2", "stage3_block1.neuron2"}, "s2m": set()}
+    assert differ == expected.get(model.get("connection", model.get("neuron", "")), set(line["sent"]))
+    assert f"{found.rate:.3f} spikes a neuron-step" in epoch_line(at_the_end_of(line))
 
 
 def test_it_learns(tmp_path):

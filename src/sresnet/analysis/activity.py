@@ -9,6 +9,7 @@ from sresnet.analysis.walk import Batches, Observation, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import Neuron, Rectifier
 from sresnet.nn.norm import BNTT, TimeAveragedNorm
+from sresnet.nn.signal import LayerRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +85,14 @@ class LayerCounter:
         self.silent = torch.zeros(shape, dtype=torch.bool, device=device)
         self.sums: list[Tensor] = []  # per step: neurons that fired, outputs that are not 0, sum of outputs
 
-    def add(self, step: int, spikes: Tensor, output: Tensor) -> None:
-        """Count one step, [N, C, H, W] each."""
-        fires = (spikes > 0).sum(0)  # how many images each neuron fires for
+    def add(self, step: int, record: LayerRecord) -> None:
+        """Count one step, tensors [N, C, H, W]."""
+        fires = record.fired.sum(0)  # how many images each neuron fires for
         self.fired |= fires > 0
-        self.silent |= fires < len(spikes)
+        self.silent |= fires < len(record.spikes)
         total = fires.sum()
-        sending = total if output is spikes else (output != 0).sum()
-        numbers = torch.stack([total, sending, output.sum(dtype=torch.float64)])
+        sending = total if record.output is record.spikes else (record.output != 0).sum()
+        numbers = torch.stack([total, sending, record.output.sum(dtype=torch.float64)])
         if step == len(self.sums):
             self.sums.append(torch.zeros_like(numbers))
         self.sums[step] = self.sums[step] + numbers
@@ -112,7 +113,7 @@ class ActivityCounter:
         for name, record in observation.records.items():
             if name not in self.layers:
                 self.layers[name] = LayerCounter(record.spikes.shape[1:], record.spikes.device)
-            self.layers[name].add(observation.step, record.spikes, record.output)
+            self.layers[name].add(observation.step, record)
 
     def result(self) -> Activity:
         """What was counted."""

@@ -29,6 +29,11 @@ class LayerRecord(NamedTuple):
     output: Tensor
     """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
 
+    @property
+    def fired(self) -> Tensor:
+        """Which neurons fire, bool; a unit of the non-spiking twin counts as firing where it is above 0."""
+        return self.spikes > 0
+
 
 @dataclass(kw_only=True)
 class Trace:

@@ -66,9 +66,22 @@ def records_of(folder: Path) -> Records:
         command=made_by(recipe, environment),
         environment=environment,
         class_names=tuple(about.get("class_names", ())),
-        metrics=tuple(metrics),
+        metrics=tuple(told_apart(line, recipe) for line in metrics),
         result=read_if_there(folder / record.RESULT),
     )
+
+
+def told_apart(line: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
+    """A line of metrics.jsonl in which `spike_rate` is of the neurons' own spikes, and `sent` of what they send on.
+
+    Earlier versions wrote what is sent as `spike_rate`. Where neurons send their own spikes and nothing else, it is
+    both; where they do not, their own spikes are not known.
+    """
+    if "sent" in line or "spike_rate" not in line:
+        return line
+    rest = {name: value for name, value in line.items() if name != "spike_rate"}
+    own = recipe.model.neuron != "relu" and getattr(recipe.model, "connection", "none") != "s2s"
+    return rest | {"sent": line["spike_rate"]} | ({"spike_rate": line["spike_rate"]} if own else {})
 
 
 def records_of_card(card: Card) -> Records:

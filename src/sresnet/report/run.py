@@ -1,6 +1,7 @@
 """The sections that a page has about a run."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -301,44 +302,59 @@ def line_of(metrics: Sequence[Mapping[str, Any]], key: str, label: str) -> svg.L
 
 
 def spike_rates(metrics: Sequence[Mapping[str, Any]], prefix: str) -> list[Figure]:
-    """Mean output per neuron and step, over all layers and layer by layer."""
-    rates = [line.get("spike_rate", {}) for line in metrics]
-    layers = list(rates[-1])
-    if not layers or any(list(rate) != layers for rate in rates):
-        return []
-    epochs = [line["epoch"] for line in metrics]
-    means = [sum(rate.values()) / len(rate) for rate in rates]
-    title, caption = (
-        "Spikes",
-        "Mean output per neuron and time step over layers, on 64 training samples; sums of spikes count as such.",
-    )
-    figures = [
-        Figure(
-            name=f"{prefix}spike-rate",
-            title=title,
-            svg=svg.line_chart(
-                f"{prefix}spike-rate",
-                title,
-                [svg.Line(name="", x=epochs, y=means)],
-                x_label="epoch",
-                y_label="output per neuron and step",
-            ),
-            caption=caption,
-        )
-    ]
-    if len(metrics) > 1:
-        title = "Spikes by layer, epoch by epoch"
-        drawn = svg.heat_map(
-            f"{prefix}spike-rate-by-layer",
-            title,
-            [[rate[layer] for rate in rates] for layer in layers],
-            [short(layer) for layer in layers],
-            x_label="epoch",
-            unit="output per neuron and step",
-            first_column=int(epochs[0]),
-        )
-        figures.append(Figure(name=f"{prefix}spike-rate-by-layer", title=title, svg=drawn))
+    """Spikes per neuron and step, over the network and layer by layer, and what layers send where that is more."""
+    figures = []
+    overall = line_of(metrics, "spikes_per_neuron_and_step", "")
+    if any(map(math.isfinite, overall.y)):
+        name, title = f"{prefix}spike-rate", "Spikes"
+        drawn = svg.line_chart(name, title, [overall], x_label="epoch", y_label="spikes per neuron and step")
+        caption = "The neurons' own spikes, over all of the network, on 64 training samples."
+        figures.append(Figure(name=name, title=title, svg=drawn, caption=caption))
+    rates, sent = by_layer(metrics, "spike_rate"), by_layer(metrics, "sent")
+    if rates:
+        unit = "spikes per neuron and step"
+        figures.append(layer_map(metrics, rates, f"{prefix}spike-rate-by-layer", "Spikes by layer", unit))
+    if sent and sent != rates:
+        caption = "The neurons' spikes, with those of the skip at the end of an S2S block: a sum k counts as k, and a "
+        caption += "1x1 skip adds real numbers."
+        unit = "sent per neuron and step"
+        figures.append(layer_map(metrics, sent, f"{prefix}sent-by-layer", "Sent values by layer", unit, caption))
     return figures
+
+
+def by_layer(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, list[float | None]]:
+    """Layer -> a number for every epoch, None where it was not measured; {} for fewer than two epochs."""
+    lines = [line.get(key, {}) for line in metrics]
+    layers = dict.fromkeys(layer for line in lines for layer in line)
+    return {layer: [finite(line.get(layer)) for line in lines] for layer in layers} if len(metrics) > 1 else {}
+
+
+def finite(value: Any) -> float | None:
+    """A number as it can be drawn; None where there is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def layer_map(
+    metrics: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Sequence[float | None]],
+    name: str,
+    title: str,
+    unit: str,
+    caption: str = "",
+) -> Figure:
+    """A map of layers and epochs."""
+    title = f"{title}, epoch by epoch"
+    drawn = svg.heat_map(
+        name,
+        title,
+        list(values.values()),
+        [short(layer) for layer in values],
+        x_label="epoch",
+        unit=unit,
+        from_zero=all(value is None or value >= 0 for row in values.values() for value in row),
+        first_column=int(metrics[0]["epoch"]),
+    )
+    return Figure(name=name, title=title, svg=drawn, caption=caption)
 
 
 def learned_leaks(metrics: Sequence[Mapping[str, Any]], prefix: str) -> list[Figure]:

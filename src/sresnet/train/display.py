@@ -86,11 +86,10 @@ def epoch_line(progress: Progress) -> str:
     validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
     steps = f"  T = {metrics['num_steps']}" if "num_steps" in metrics else ""
     size = "  3/4 size" if metrics.get("small_images") else ""
-    rates = list(metrics["spike_rate"].values())
-    rate = sum(rates) / len(rates)
     return (
         f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  train {progress.accuracy:.2f} %"
-        f"{validation}{steps}{size}  {rate:.3f} spikes a neuron-step  {metrics['images_per_second']:,.0f} images/s"
+        f"{validation}{steps}{size}  {metrics['spikes_per_neuron_and_step']:.3f} spikes a neuron-step  "
+        f"{metrics['images_per_second']:,.0f} images/s"
     )
 
 

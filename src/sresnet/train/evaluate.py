@@ -93,12 +93,29 @@ def evaluate(
     )
 
 
-def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> dict[str, float]:
-    """Mean output per neuron and step of every layer of neurons, for the batch `x`, in evaluation mode; `num_steps` as
-    in `evaluate`."""
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How often neurons fire, and what they send on, on some samples. Means over samples, neurons and time steps."""
+
+    spike_rate: dict[str, float]
+    """Layer of neurons -> its own spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
+    sent: dict[str, float]
+    """Layer of neurons -> what it sends on: its spikes, or at the end of an S2S block sums of spikes, which may be
+    above 1, or real numbers behind a 1x1 skip, which may be below 0."""
+    overall: float
+    """Spikes per neuron and step over all neurons of the network, as `Activity.rate` of the analysis."""
+
+
+def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> Rates:
+    """What the neurons fire and send for the batch `x`, in evaluation mode; `num_steps` as in `evaluate`."""
     was_training = model.training
     model.eval()
     with torch.inference_mode(), seeded(0, x.device):
         _, records = model(x, num_steps=num_steps, record=model.neuron_names)
     model.train(was_training)
-    return {name: float(record.output.float().mean()) for name, record in records.items()}
+    fired = {name: float(record.fired.sum()) for name, record in records.items()}
+    return Rates(
+        spike_rate={name: fired[name] / record.spikes.numel() for name, record in records.items()},
+        sent={name: float(record.output.float().mean()) for name, record in records.items()},
+        overall=sum(fired.values()) / sum(record.spikes.numel() for record in records.values()),
+    )

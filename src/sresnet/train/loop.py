@@ -281,7 +281,9 @@ class Run:
         # Rates are looked at on the same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
         rates = spike_rates(model, few, num_steps)
-        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in rates.items()}
+        metrics["spikes_per_neuron_and_step"] = round(rates.overall, 5)
+        metrics["spike_rate"] = {name: round(rate, 5) for name, rate in rates.spike_rate.items()}
+        metrics["sent"] = {name: round(mean, 5) for name, mean in rates.sent.items()}
         leaks = {
             name: round(module.leak_value(), 6)
             for name, module in model.named_neurons()
