@@ -118,7 +118,10 @@ def read_item(values: dict[str, Any]) -> Item:
 
 def operations(model: ModelConfig, image_size: int = 32) -> int:
     """Multiply-accumulates and additions of one time step of one square image, all neurons firing."""
-    return sum(layer.multiply_accumulates + layer.spike_additions for layer in summarise(model, image_size).layers)
+    return sum(
+        layer.multiply_accumulates + layer.spike_additions
+        for layer in summarise(model, (image_size, image_size)).layers
+    )
 
 
 def estimated_hours(recipe: Recipe) -> float:

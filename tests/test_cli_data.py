@@ -1,12 +1,17 @@
 """The verbs on other people's pictures: classes by name, and what is said of the data."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 
 from sresnet.cli import main
+from sresnet.data import DataConfig, ImageSet, Splits
+from sresnet.models import SResNetConfig
+from sresnet.train.loop import train
+from sresnet.train.recipe import Recipe, TrainConfig
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -107,3 +112,56 @@ def test_a_run_whose_network_has_other_classes_than_it_names(run, tmp_path, caps
     (copy / "data.json").write_text(json.dumps(about | {"class_names": ["ant", "bee"]}))
     assert main(["predict", str(copy), str(run.parent / "data" / "ant" / "0.png")]) == 2
     assert "names 2 classes in data.json, and its network has 3" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def wide_run(tmp_path_factory):
+    """A run on images of 8x12 pixels whose class is where the bright part lies: nothing of it in the middle 8x8."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("wide")
+    labels = torch.arange(60) % 2
+    pixels = torch.randint(0, 60, (60, 3, 8, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    for picture, label in zip(pixels, labels, strict=True):
+        picture[:, :, slice(0, 2) if label == 0 else slice(10, 12)] += 150
+    images = ImageSet(images=pixels, labels=labels, class_names=("left", "right"))
+    part = torch.arange(40)
+    splits = Splits(train=images.subset(part), validation=None, test=images.subset(part[:20] + 40))
+    recipe = Recipe(
+        model=SResNetConfig(depth=8, base_filters=4, num_steps=2, num_classes=2, surrogate_height=1.0),
+        data=DataConfig(name="folder", flip=False, crop_padding=0),
+        train=TrainConfig(epochs=12, batch_size=10, learning_rate=0.1),
+    )
+    outcome = train(recipe, splits, folder / "run", device=torch.device("cpu"))
+    assert outcome.result["test_top1"] == 100
+    for number in range(40, 60):
+        Image.fromarray(pixels[number].permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    return folder / "run"
+
+
+def test_predict_takes_both_sides_of_an_image(wide_run, capsys):
+    files = sorted(wide_run.parent.glob("*.png"))
+    assert main(["predict", str(wide_run), *map(str, files)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    for path, line in zip(files, lines, strict=True):
+        assert line.startswith(f"{path}: {('left', 'right')[int(path.stem) % 2]} ")
+
+
+def test_info_of_a_run_is_of_its_images(wide_run, capsys):
+    assert main(["info", str(wide_run)]) == 0
+    out = capsys.readouterr().out
+    assert "3x8x12 images" in out
+    assert re.search(r"^stem\.conv .* 4x8x12 ", out, re.M)
+    for words in (["info", str(wide_run), "--image-size", "16x24"], ["info", "sresnet8", "--image-size=16x24"]):
+        assert main(words) == 0
+        assert "3x16x24 images" in capsys.readouterr().out
+    for text in ("²", "0", "16x", "16x0", "x16", "16x24x3", "-4", "12345"):
+        assert main(["info", "sresnet8", f"--image-size={text}"]) == 2
+        assert "is no side of 1 to 9999 pixels" in capsys.readouterr().err
+
+
+def test_images_of_another_size_are_refused(wide_run, tmp_path, capsys):
+    data = str(pictures(tmp_path / "data", {"left": "ant", "right": "bee"}))
+    for verb in ("evaluate", "analyse"):
+        assert main([verb, str(wide_run), "--data-dir", data]) == 2
+        assert "the data are of 32x32 pixels" in capsys.readouterr().err

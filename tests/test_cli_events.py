@@ -160,6 +160,21 @@ def test_prepared_frames_are_those_that_training_uses(tmp_path, capsys):
     assert len(list((tmp_path / "cache").glob("*.frames"))) == 1
 
 
+def test_counts_are_scaled_as_the_sensor_they_are_of_asks(sessions, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "event-folder", *TINY, *BY_GROUP, "--data-dir", str(sessions), "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 0
+    loss = re.search(r"loss \d+\.\d+", capsys.readouterr().out)[0]
+    about = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps(about | {"scale": 64.0}))  # as if it had learned of another sensor
+    assert main(["evaluate", str(run)]) == 0
+    assert loss in capsys.readouterr().out
+    (run / "data.json").write_text(json.dumps(about | {"image_size": [32, 43]}))
+    assert main(["evaluate", str(run)]) == 2
+    assert "the data are of 32x32 pixels, and " in capsys.readouterr().err
+
+
 def test_a_run_remembers_where_its_frames_are(tmp_path, capsys):
     data = made_up.small_nmnist(tmp_path / "data")
     cache, run = tmp_path / "cache", str(tmp_path / "run")

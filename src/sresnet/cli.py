@@ -50,6 +50,7 @@ from sresnet.data import (
     usual_data,
 )
 from sresnet.data.events.cache import Prepared, Watch, prepare, windows
+from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
 from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
@@ -331,7 +332,7 @@ class Place(Trust):
         they do and the run says what its own were.
 
         Raises:
-            UserError: as `open_data`, or a class that the run does not have.
+            UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
         """
         environment = {} if is_shipped(run) else record.read_json(Path(run) / record.ENVIRONMENT)
         place = replace(
@@ -341,6 +342,12 @@ class Place(Trust):
         )
         about = about_run(run)
         splits = place.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
+        height, width = splits.train.shape[-2:]
+        if [height, width] != list(about["image_size"]):
+            raise UserError(
+                f"the data are of {height}x{width} pixels, and {run} was trained on "
+                f"{'x'.join(map(str, about['image_size']))}: give such data"
+            )
         differing = difference(about, fingerprint(splits))
         return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
 
@@ -603,8 +610,13 @@ def read_run(folder: str) -> Recipe:
     return record.read_recipe(Path(folder))
 
 
-def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
-    """Network of a run or of the package, scaling of its input, and what else its data.json or card says."""
+def trained(
+    folder: str, device: torch.device, samples: Samples | None = None
+) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
+    """Network of a run or of the package, scaling of its input, and what its data.json or card says.
+
+    Counts of event frames are scaled as their sensor asks, which `samples` know: it need not be that of the training.
+    """
     about = about_run(folder)
     model = load_shipped(folder) if is_shipped(folder) else load(folder)
     if len(about["class_names"]) != model.config.num_classes:
@@ -612,7 +624,8 @@ def trained(folder: str, device: torch.device) -> tuple[SpikingNetwork, Scaling,
             f"{folder} names {len(about['class_names'])} classes in {record.DATA}, and its network has "
             f"{model.config.num_classes}: the folder holds files of two runs"
         )
-    return model.to(device), scaling_from_plain(about), about
+    scaling = Counts(samples.scale) if isinstance(samples, FrameSet) else scaling_from_plain(about)
+    return model.to(device), scaling, about
 
 
 def about_run(run: str) -> dict[str, Any]:
@@ -655,7 +668,7 @@ def evaluate_verb(words: list[str]) -> int:
     device = options.torch_device()
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
-    model, scaling, _ = trained(source, device)
+    model, scaling, _ = trained(source, device, samples)
     model = to_int8(model) if options.precision == "int8" else model
     if options.exit_confidence:
         return evaluate_with_exit(options, source, recipe, splits, model, scaling)
@@ -817,7 +830,7 @@ def analyse_verb(words: list[str]) -> int:
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images))
-    model, scaling, _ = trained(source, device)
+    model, scaling, _ = trained(source, device, samples)
     folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
     claim(folder)
     analysis = analyse(
@@ -1021,7 +1034,7 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
     except UserError as error:
         return f"data not at hand: {error}"
     samples = splits.test
-    model, scaling, _ = trained(run, device)
+    model, scaling, _ = trained(run, device, samples)
     total = min(images, len(samples)) if images else len(samples)
     found = look(
         model,
@@ -1110,7 +1123,7 @@ def gigabytes(text: str) -> float:
 
 def image_of_file(path: Path, channels: int, about: dict[str, Any], memory_limit: float) -> torch.Tensor:
     """A picture as a run takes it, uint8 [C, H, W]; errors as `read_image`."""
-    image = read_image(path, about["image_size"][0], memory_limit=memory_limit)
+    image = read_image(path, tuple(about["image_size"]), memory_limit=memory_limit)
     return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
 
 
@@ -1257,18 +1270,17 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
 def info_verb(words: list[str]) -> int:
     """`sresnet info MODEL|RUN [--field value ...]`."""
     if wants_help(words):
-        say("usage: sresnet info MODEL|RUN [--image-size 32] [--field value ...]", "", "MODEL: see sresnet list")
+        say("usage: sresnet info MODEL|RUN [--image-size 32|16x24] [--field value ...]", "", "MODEL: see sresnet list")
+        say("image-size: side, or height and width; without it that of RUN, or 32.")
         say("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
     compat, rest = take_option(words[1:], "--compat")
     text, rest = take_option(rest, "--image-size")
-    size = int(text) if text.isdigit() else 0 if text else 32
-    if size < 1:
-        raise UserError(f"image-size {text!r} is not a number of pixels: try 32")
     of_run = record.read_recipe(Path(name)) if Path(name).is_dir() else read_run(name) if is_shipped(name) else None
     config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
+    size = image_size(text) if text else image_size_of(name) if of_run else (32, 32)
     summary = summarise(config, size)
     print_table(
         ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),
@@ -1287,7 +1299,7 @@ def info_verb(words: list[str]) -> int:
     )
     say(
         "",
-        f"{describe(config)}, {config.in_channels}x{size}x{size} images",
+        f"{describe(config)}, {config.in_channels}x{size[0]}x{size[1]} images",
         f"parameters: {summary.parameters:,}",
         f"spiking neurons: {summary.neurons:,}",
         f"multiply-accumulates per step: {sum(layer.multiply_accumulates for layer in summary.layers):,}",
@@ -1295,6 +1307,23 @@ def info_verb(words: list[str]) -> int:
         "times the mean number of spikes that an input sends",
     )
     return 0
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width of an image, from a side such as 32, or both, such as 16x24."""
+    found = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text)
+    sides = [int(side) for side in found.groups(default=found[1])] if found else [0]
+    if min(sides) < 1:
+        raise UserError(f"image-size {text!r} is no side of 1 to 9999 pixels, nor height and width: try 32, or 16x24")
+    return sides[0], sides[1]
+
+
+def image_size_of(run: str) -> tuple[int, int]:
+    """Height and width of what a run was trained on; 32 each where its training has not said yet."""
+    if not is_shipped(run) and not (Path(run) / record.DATA).exists():
+        return 32, 32
+    height, width = about_run(run)["image_size"]
+    return height, width
 
 
 @dataclass(frozen=True, kw_only=True)

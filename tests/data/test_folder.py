@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sresnet.data.folder import from_dataset, load_folder
+from sresnet.data.folder import from_dataset, load_folder, read_image
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
 
@@ -118,10 +118,8 @@ def test_no_scaling_where_the_shorter_side_fits(divided):
 @pytest.mark.parametrize("size", [1, 3, 7, 31, 32, 33, 224])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 97), (97, 3), (31, 33), (500, 333)])
 def test_every_size_fits(size, width, height, tmp_path):
-    from sresnet.data.folder import read_image
-
     put(tmp_path / "a.bmp", picture(width, height))
-    assert read_image(tmp_path / "a.bmp", size).shape == (3, size, size)
+    assert read_image(tmp_path / "a.bmp", (size, size)).shape == (3, size, size)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
@@ -346,3 +344,27 @@ def test_a_data_set_of_something_else(entries, fault):
 def test_a_label_without_a_name():
     with pytest.raises(UserError, match="labels run from 2 to 2"):
         from_dataset([(ARRAY, 2)], class_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("size", "cut"),
+    [
+        ((8, 12), (slice(None), slice(None))),  # as it is
+        ((8, 8), (slice(None), slice(2, 10))),
+        ((4, 12), (slice(2, 6), slice(None))),
+        ((8, 4), (slice(None), slice(4, 8))),
+    ],
+)
+def test_a_picture_for_an_input_of_two_sides(tmp_path, size, cut):
+    picture(12, 8, seed=7).save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png", size)
+    assert torch.equal(found, planes(picture(12, 8, seed=7))[:, *cut])
+
+
+def test_a_picture_is_scaled_until_it_covers_both_sides(tmp_path):
+    picture(10, 8, seed=7).save(tmp_path / "a.png")
+    for size, whole in (((16, 16), (20, 16)), ((4, 20), (20, 16)), ((24, 7), (30, 24)), ((1, 1), (1, 1))):
+        scaled = planes(picture(10, 8, seed=7).resize(whole, Image.Resampling.BICUBIC))
+        top, left = ((side - wanted) // 2 for side, wanted in zip(reversed(whole), size, strict=True))
+        found = read_image(tmp_path / "a.png", size)
+        assert torch.equal(found, scaled[:, top : top + size[0], left : left + size[1]])

@@ -172,6 +172,14 @@ def test_the_twin_has_the_parameters_of_resnet20():
     assert sresnet.num_parameters(create_model("resnet20")) == 272_464
 
 
+def test_summary_of_an_image_of_two_sides():
+    summary = summarise(model_config("sresnet8", stem="c3s2"), (16, 24))
+    sizes = {layer.name: layer.output[1:] for layer in summary.layers if len(layer.output) == 3}
+    assert sizes["stem.conv"] == sizes["stage1_block1.conv1"] == (8, 12)
+    assert sizes["stage3_block1.conv2"] == (2, 3)
+    assert summary.neurons == 3 * 16 * 8 * 12 + 2 * 32 * 4 * 6 + 2 * 64 * 2 * 3
+
+
 def test_summary_adds_up():
     summary = summarise(model_config("sresnet38"))
     assert summary.parameters == sum(layer.parameters for layer in summary.layers) == 634_000

@@ -17,6 +17,7 @@ from sresnet.data import open_data
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
 from sresnet.report.page import Figure, Section, Table, page
+from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.report.write import is_report
@@ -310,3 +311,13 @@ def test_numbers_of_tables_keep_their_value_beside_their_text(tmp_path):
     ]
     assert "1,234.6" in text
     assert "<b>" in text
+
+
+def test_on_events_are_orange_and_off_events_blue():
+    frames = torch.zeros(3, 2, 2, 2, dtype=torch.uint8)  # channel 0 is OFF, channel 1 is ON
+    frames[:, 0, 0, 0] = 2
+    frames[:, 1, 1, 1] = 2
+    found = picture_of(frames)
+    assert found[0, 0].tolist() == list(OFF)
+    assert found[1, 1].tolist() == list(ON)
+    assert found[0, 1].tolist() == [255, 255, 255]

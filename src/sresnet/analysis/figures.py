@@ -428,9 +428,9 @@ def show_input(axes: "Axes", prediction: Prediction) -> None:
     picture = prediction.picture.cpu()
     axes.set_axis_off()
     if picture.ndim == 4:
-        on, off = picture.float().sum(0)
+        off, on = picture.float().sum(0)
         most = float((on - off).abs().max()) or 1.0
-        axes.imshow((on - off).numpy(), cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest")
+        axes.imshow((off - on).numpy(), cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest")
     elif len(picture) == 3:
         axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
     else:

@@ -30,7 +30,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _PIXEL_BYTES = 8
 """What Pillow takes for a pixel: four bytes as it was decoded, and four turned upright or as RGB."""
 _LONGEST = 64
-"""Times its shorter side that a picture may be long before it is scaled; what sticks out is cut off first."""
+"""Times what is wanted that a picture may be longer before it is scaled; what sticks out is cut off first."""
 _PILLOW = threading.Lock()
 
 _TEST_FRACTION = 0.2
@@ -80,9 +80,10 @@ def load_folder(
     if names != other:
         differing = ", ".join(sorted(names ^ other))
         raise UserError(f"{data_dir}: {differing} in only one of train/ and {second.name}/: give both the same classes")
-    parts = (data_dir / "train", second)
-    train, test = (_read_classes(part, image_size, memory_limit) for part in parts)
-    return train, test
+    return (
+        _read_classes(data_dir / "train", image_size, memory_limit),
+        _read_classes(second, image_size, memory_limit),
+    )
 
 
 def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> ImageSet:
@@ -147,7 +148,7 @@ def _read_classes(root: Path, image_size: int, memory_limit: float) -> ImageSet:
         )
     pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     for index, (path, _) in enumerate(files):
-        pixels[index] = read_image(path, image_size, memory_limit=memory_limit)
+        pixels[index] = read_image(path, (image_size, image_size), memory_limit=memory_limit)
     return ImageSet(
         images=pixels,
         labels=torch.tensor([label for _, label in files]),
@@ -165,12 +166,12 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
             )
 
 
-def read_image(path: Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT) -> Tensor:
-    """One picture as uint8 [3, image_size, image_size]: resized so that the shorter side fits, the middle cut out.
+def read_image(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Tensor:
+    """One picture as uint8 [3, *size]: scaled so that it just covers `size` (H, W), the middle cut out.
 
     Args:
         path: the file.
-        image_size: side of the square in pixels.
+        size: height and width in pixels.
         memory_limit: gigabytes that the picture may take, see `limits`.
 
     Raises:
@@ -206,7 +207,7 @@ def read_image(path: Path, image_size: int, *, memory_limit: float = MEMORY_LIMI
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or take it away") from None
-    return _square(image, image_size)
+    return _middle(image, size)
 
 
 @contextlib.contextmanager
@@ -220,25 +221,31 @@ def _any_size(image_module: Any) -> Iterator[None]:
             image_module.MAX_IMAGE_PIXELS = before
 
 
-def _square(image: Any, size: int) -> Tensor:
-    """The middle of a PIL image in RGB, scaled: uint8 [3, size, size]."""
+def _middle(image: Any, size: tuple[int, int]) -> Tensor:
+    """The middle of a PIL image in RGB, scaled until it just covers `size` (H, W): uint8 [3, H, W]."""
     from PIL import Image
 
+    rows, columns = size
     # Of a strip, the middle first: scaled as a whole, one of a million rows would be gigabytes.
     width, height = image.size
-    longest = _LONGEST * min(width, height)
-    if max(width, height) > longest:
-        longest -= (max(width, height) - longest) % 2  # as much from either side
-        left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-        image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
+    wide = _at_most(width, _LONGEST * height * columns // rows)
+    high = _at_most(height, _LONGEST * width * rows // columns)
+    if (wide, high) != (width, height):
+        left, top = (width - wide) // 2, (height - high) // 2
+        image = image.crop((left, top, left + wide, top + high))
     width, height = image.size
-    scale = size / min(width, height)
+    scale = max(rows / height, columns / width)
     if scale != 1:
         width, height = round(width * scale), round(height * scale)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    square = np.array(image.crop((left, top, left + size, top + size)))
-    return torch.from_numpy(square).permute(2, 0, 1)
+    left, top = (width - columns) // 2, (height - rows) // 2
+    middle = np.array(image.crop((left, top, left + columns, top + rows)))
+    return torch.from_numpy(middle).permute(2, 0, 1)
+
+
+def _at_most(pixels: int, most: int) -> int:
+    """As many of `pixels` as `most` allow if as many go on either side, one at least."""
+    return pixels if pixels <= most else max(1, most - (pixels - most) % 2)
 
 
 def _eight_bit(image: Any) -> Any:

@@ -62,8 +62,8 @@ def describe(config: ModelConfig) -> str:
     return f"{name}{width}, T = {config.num_steps}"
 
 
-def summarise(config: ModelConfig, image_size: int = 32) -> Summary:
-    """Build the network of `config` and follow one time step of one square image of `image_size` pixels through it.
+def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Summary:
+    """Build the network of `config` and follow one time step of one image of `image_size` (H, W) through it.
 
     What a layer receives is observed, not assumed: every neuron is made to send random spikes, and the values that
     arrive tell spikes, sums of spikes and real numbers apart. Averages of spikes are real numbers.
@@ -105,7 +105,7 @@ def summarise(config: ModelConfig, image_size: int = 32) -> Summary:
             module.register_forward_hook(spike_at_random)
     with torch.no_grad():
         # Recording makes every layer of neurons run by itself, where its spikes can be replaced.
-        image = torch.rand(1, config.in_channels, image_size, image_size, generator=generator)
+        image = torch.rand(1, config.in_channels, *image_size, generator=generator)
         model(image, num_steps=1, record=model.neuron_names)
     return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))
 

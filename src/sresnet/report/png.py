@@ -47,8 +47,8 @@ ON, OFF = (213, 94, 0), (0, 114, 178)
 
 
 def signed_colours(events: Tensor) -> Tensor:
-    """Counts of ON and OFF events, float [2, H, W], as colours uint8 [H, W, 3]."""
-    difference = events[0] - events[1]
+    """Counts of OFF and ON events, float [2, H, W], as colours uint8 [H, W, 3]."""
+    difference = events[1] - events[0]
     share = (difference / difference.abs().max().clamp(min=1))[:, :, None]
     strength = share.abs().sqrt()  # so that a single event is seen beside many
     full = torch.where(share > 0, torch.tensor(ON).float(), torch.tensor(OFF).float())
