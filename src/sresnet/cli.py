@@ -334,7 +334,7 @@ class Place(Trust):
         Raises:
             UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
         """
-        environment = {} if is_shipped(run) else record.read_json(Path(run) / record.ENVIRONMENT)
+        environment = {} if is_shipped(run) else record.read_environment(Path(run))
         place = replace(
             self,
             data_dir=self.data_dir or environment.get("data_dir", ""),
@@ -619,11 +619,7 @@ def trained(
     """
     about = about_run(folder)
     model = load_shipped(folder) if is_shipped(folder) else load(folder)
-    if len(about["class_names"]) != model.config.num_classes:
-        raise UserError(
-            f"{folder} names {len(about['class_names'])} classes in {record.DATA}, and its network has "
-            f"{model.config.num_classes}: the folder holds files of two runs"
-        )
+    record.check_about(about, model.config, folder)
     scaling = Counts(samples.scale) if isinstance(samples, FrameSet) else scaling_from_plain(about)
     return model.to(device), scaling, about
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 import typeguard
@@ -30,6 +31,28 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
         typeguard.check_type(value, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
+
+
+def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """A record that a file holds, whose readers may rely on these fields; others pass as they are.
+
+    Args:
+        values: what was read.
+        where: the file, for the message.
+        needed: name -> type of the fields that have to be there.
+        known: name -> type of those that may be there.
+
+    Raises:
+        UserError: no object, a needed field that is missing, or a value of another type.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{where} holds no object with named fields: it is damaged, or no file of a run")
+    for name, annotation in {**needed, **known}.items():
+        if name in values:
+            check_value(f"{where}: {name}", values[name], annotation)
+        elif name in needed:
+            raise UserError(f"{where} lacks {name!r}: it is damaged, or no file of a run")
+    return values
 
 
 def describe_type(annotation: Any) -> str:

@@ -157,18 +157,48 @@ def opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
     Raises:
         UserError: it cannot be opened, or is something else than a file.
     """
-    flags = os.O_RDWR | NO_SURPRISE | NO_LINK | PLAIN | (os.O_CREAT if create else 0)
     try:
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = open_own(path, os.O_CREAT if create else 0)
     except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise UserError(f"lock file {path} cannot be used ({reason}): delete it, or choose another folder") from None
+        raise UserError(
+            f"lock file {path} cannot be used ({error.strerror}): delete it, or choose another folder"
+        ) from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(f"lock file {path} cannot be used (it is no file): delete it, or choose another folder")
         yield descriptor
     finally:
         os.close(descriptor)  # which lets go of the lock
+
+
+@contextlib.contextmanager
+def opened_to_change(path: Path) -> Iterator[int]:
+    """The descriptor of a file of ours to add to or to cut, made if need be; a link there is not followed.
+
+    Raises:
+        UserError: it cannot be opened, is something else than a file, or the disk refuses what is done inside.
+    """
+    try:
+        descriptor = open_own(path, os.O_CREAT)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror}): make room or take away what is in its place, and run the "
+            "same command again"
+        ) from None
+
+
+def open_own(path: Path, more: int) -> int:
+    """Open a file to read and write; OSError where that fails or a link, pipe, device or folder is there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | NO_SURPRISE | NO_LINK | PLAIN | more, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, "it is a link" if error.errno == errno.ELOOP else error.strerror) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return descriptor
 
 
 def locked(descriptor: int, path: Path, *, wait: bool) -> bool:

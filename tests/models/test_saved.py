@@ -1,4 +1,7 @@
+import contextlib
 import json
+import math
+import random
 
 import pytest
 import safetensors.torch
@@ -6,6 +9,7 @@ import torch
 
 import sresnet
 from sresnet import UserError, create_model
+from sresnet.models.saved import model_bytes
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def change_field(**fields):
     ("change", "words"),
     [
         (lambda m: {}, "says nothing of its network"),
-        (lambda m: {"model": "{"}, "damaged configuration"),
+        (lambda m: {"model": "{"}, "configuration in .* cannot be read"),
         (lambda m: {"model": "[]"}, "expected an object"),
         (change_field(family="transformer"), "family is 'transformer': choose from sresnet, vgg"),
         (change_field(leek=1), "has no field 'leek': did you mean 'leak'"),
@@ -77,8 +81,73 @@ def test_damaged_or_foreign_configuration(weights, change, words):
         sresnet.load(weights)
 
 
+def without_checksum(metadata):
+    """As files were before they had one."""
+    return {"model": metadata["model"]}
+
+
+def test_older_files_load_and_gain_a_checksum_when_saved_again(weights):
+    model, whole = sresnet.load(weights), weights.read_bytes()
+    rewritten(weights, change_metadata=without_checksum)
+    assert weights.read_bytes() != whole
+    old = sresnet.load(weights)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), old.parameters(), strict=True))
+    sresnet.save_model(old, weights)
+    assert weights.read_bytes() == whole
+
+
+def test_equal_networks_are_equal_files():
+    model = create_model("sresnet8", base_filters=2, num_steps=2)
+    assert len({model_bytes(model) for _ in range(8)}) == 1
+
+
+def test_any_changed_byte_is_noticed(weights):
+    whole = weights.read_bytes()
+    moments = random.Random(3)
+    for _ in range(300):
+        at, bit = moments.randrange(len(whole)), moments.randrange(8)
+        weights.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        with contextlib.suppress(UserError):
+            assert model_bytes(sresnet.load(weights)) == whole  # spaces of the header, which say nothing
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(weights, value):
+    def change(tensors):
+        tensors["layers.stem.norm.running_var"][1, 0] = value
+        return tensors
+
+    rewritten(weights, change, without_checksum)
+    with pytest.raises(UserError, match="'layers.stem.norm.running_var' holds NaN or infinity"):
+        sresnet.load(weights)
+
+
+def test_integers_are_no_weights(weights):
+    def change(tensors):
+        return tensors | {"layers.stem.conv.weight": tensors["layers.stem.conv.weight"].view(torch.int32)}
+
+    rewritten(weights, change, without_checksum)
+    with pytest.raises(UserError, match=r"layers.stem.conv.weight is torch.int32, this network needs torch.float32"):
+        sresnet.load(weights)
+
+
+def test_metadata_of_no_meaning_are_damage(weights):
+    rewritten(weights, change_metadata=lambda metadata: {**without_checksum(metadata), "sha257": "0"})
+    with pytest.raises(UserError, match="its metadata hold 'sha257'"):
+        sresnet.load(weights)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x02" + bytes(7) + b"[]", b"\x14" + bytes(7) + b'{"__metadata__": 1}  ', b"\xff" * 9]
+)
+def test_headers_that_are_none(weights, content):
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        sresnet.load(weights)
+
+
 def test_surplus_tensor(weights):
-    rewritten(weights, change_tensors=lambda tensors: tensors | {"layers.stem.conv.bias": torch.zeros(2)})
+    rewritten(weights, lambda tensors: tensors | {"layers.stem.conv.bias": torch.zeros(2)}, without_checksum)
     with pytest.raises(UserError, match=r"'layers.stem.conv.bias', unknown to this network: did you mean"):
         sresnet.load(weights)
 

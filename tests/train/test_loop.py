@@ -1,8 +1,10 @@
 import dataclasses
 import json
 import math
+import random
 
 import pytest
+import safetensors.torch
 import torch
 
 import sresnet
@@ -351,6 +353,129 @@ def test_damaged_checkpoint(tmp_path, part):
     path.write_bytes(content[: int(part * len(content))])
     with pytest.raises(UserError, match="checkpoint.safetensors is damaged"):
         train(TINY, SPLITS, tmp_path, device=CPU)
+
+
+def rewritten(path, change, keep_checksum=False):
+    """Change {name: tensor} of a checkpoint in place; as older versions wrote them, without a checksum."""
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    change(tensors, metadata)
+    if not keep_checksum:
+        metadata.pop("sha256", None)
+    safetensors.torch.save_file(tensors, path, metadata=metadata)
+
+
+def stopped(folder, steps=7):
+    """A run that was stopped in its second epoch; its checkpoint."""
+    seen = []
+    train(TINY, SPLITS, folder, device=CPU, watch=seen.append, should_stop=lambda: len(seen) == steps - 1)
+    return folder / "checkpoint.safetensors"
+
+
+def test_any_changed_byte_of_a_checkpoint_is_noticed(tmp_path):
+    path = stopped(tmp_path)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    moments = random.Random(4)
+    for number in range(60):
+        at = moments.randrange(header if number % 2 else len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << moments.randrange(8)]) + whole[at + 1 :])
+        if whole[at : at + 1] == b" ":
+            continue  # fills up the header and says nothing
+        with pytest.raises(UserError, match="checkpoint.safetensors is damaged .*: delete it to train from the start"):
+            Run(TINY, SPLITS, tmp_path, CPU)
+
+
+def test_a_checkpoint_without_checksums_goes_on_and_gains_them(tmp_path):
+    train(TINY, SPLITS, tmp_path / "whole", device=CPU)
+    path = stopped(tmp_path / "run")
+
+    def older(tensors, metadata):
+        position = json.loads(metadata["position"])
+        assert position.pop("metrics_checksum")
+        metadata["position"] = json.dumps(position)
+
+    rewritten(path, older)
+    train(TINY, SPLITS, tmp_path / "run", device=CPU)
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert "sha256" in file.metadata()
+        assert json.loads(file.metadata()["position"])["metrics_checksum"]
+
+
+def position_with(**fields):
+    def change(tensors, metadata):
+        metadata["position"] = json.dumps(json.loads(metadata["position"]) | fields)
+
+    return change
+
+
+DAMAGE = {
+    "a weight": lambda tensors, _: tensors["model/layers.stem.conv.weight"].fill_(math.nan),
+    "no weight": lambda tensors, _: tensors.pop("model/layers.stem.conv.weight"),
+    "no average": lambda tensors, _: tensors.pop("average/layers.stem.conv.weight"),
+    "another average": lambda tensors, _: tensors.update({"average/other": torch.zeros(1)}),
+    "a momentum too many": lambda tensors, _: tensors.update({"momentum/99": torch.zeros(1)}),
+    "a momentum of a name": lambda tensors, _: tensors.update({"momentum/a": torch.zeros(1)}),
+    "a momentum of another shape": lambda tensors, _: tensors.update({"momentum/0": torch.zeros(1)}),
+    "a momentum of integers": lambda tensors, _: tensors.update({"momentum/0": tensors["momentum/0"].int()}),
+    "another part": lambda tensors, _: tensors.update({"other/a": torch.zeros(1)}),
+    "no position": lambda _, metadata: metadata.pop("position"),
+    "a step below zero": position_with(step=-1),
+    "more hits than images": position_with(hits=10**6),
+    "a sum that is no number": position_with(loss_sum="1"),
+    "half a best epoch": position_with(best_test={"top1": 3.0}),
+    "a field too many": position_with(other=1),
+    "a checksum of another file": lambda _, metadata: metadata.update(sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_checkpoint_that_no_run_wrote_is_damaged(tmp_path, kind):
+    rewritten(stopped(tmp_path), DAMAGE[kind], keep_checksum="checksum" in kind)
+    with pytest.raises(UserError, match="checkpoint.safetensors is damaged .*: delete it to train from the start"):
+        train(TINY, SPLITS, tmp_path, device=CPU)
+
+
+CHANGED_METRICS = {
+    "gone": (lambda text: None, "has 0 bytes of"),
+    "cut off": (lambda text: text[:-10], "has .* bytes of"),
+    "a line less": (lambda text: "\n".join(text.splitlines()[1:]) + "\n" + "x" * len(text), "was changed"),
+    "another digit": (lambda text: text.replace('"epoch": 1', '"epoch": 7'), "was changed"),
+    "no end of a line": (lambda text: text.splitlines()[0] * 2, "was changed"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED_METRICS)
+def test_changed_metrics_are_noticed_before_training_goes_on(tmp_path, kind):
+    change, fault = CHANGED_METRICS[kind]
+    checkpoint = stopped(tmp_path).read_bytes()
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    path.unlink()
+    if (content := change(whole)) is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=rf"metrics.jsonl {fault}.*: put it back, or delete checkpoint.safetensors"):
+        train(TINY, SPLITS, tmp_path, device=CPU, watch=pytest.fail)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == checkpoint
+    path.write_text(whole + "half a line of an epoch that was killed")
+    assert train(TINY, SPLITS, tmp_path, device=CPU).state == "finished"
+    assert [line["epoch"] for line in record.read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_metrics_that_are_a_link_are_not_followed(tmp_path):
+    run = tmp_path / "run"
+    checkpoint = stopped(run)
+    (run / "metrics.jsonl").rename(tmp_path / "mine")
+    (tmp_path / "mine").write_text((tmp_path / "mine").read_text() + "mine")
+    (run / "metrics.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="metrics.jsonl could not be written .it is a link"):
+        train(TINY, SPLITS, run, device=CPU)
+    checkpoint.unlink()
+    with pytest.raises(UserError, match="metrics.jsonl could not be written .it is a link"):
+        train(TINY, SPLITS, run, device=CPU)
+    assert (tmp_path / "mine").read_text().endswith("mine")
 
 
 def test_full_disk_keeps_the_checkpoint(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from torch import Tensor
 from sresnet.errors import UserError
 from sresnet.models import build, model_config
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.saved import load_tensors
+from sresnet.models.saved import load_tensors, tensors_of
 from sresnet.nn.readout import VOTES_PER_CLASS
 
 # `accuracy` is a numpy float64 scalar. Its pickle names these, under the module names of old and new numpy; none can do
@@ -71,7 +71,7 @@ def load_released(
         stem="c3s2" if stem.shape[1] == 2 else "c3",
     )
     model = build(config)
-    load_tensors(model, translated(state, convolutions, steps, where=str(path)), where=str(path))
+    load_tensors(tensors_of(model), translated(state, convolutions, steps, where=str(path)), where=str(path))
     return model.eval()
 
 

@@ -1,18 +1,18 @@
 """A network in one file: safetensors weights whose metadata holds the configuration."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import parse_json, write_whole
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.tensors import read_tensors, tensors_to_bytes
 
 WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
@@ -36,8 +36,7 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
 
 def model_bytes(model: SpikingNetwork) -> bytes:
     """What `save_model` writes, each tensor in its own precision; `load` gives all of them in float32."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
-    return safetensors.torch.save(tensors, metadata={"model": json.dumps(to_dict(model.config))})
+    return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
 
 
 def load(path: str | Path) -> SpikingNetwork:
@@ -55,32 +54,28 @@ def load(path: str | Path) -> SpikingNetwork:
     if not path.exists():
         raise UserError(f"{path} does not exist: give a run folder or a weights file")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (safetensors.SafetensorError, OSError) as error:
+        tensors, metadata = read_tensors(path, ("model",))
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}): save it again; the authors' checkpoints need "
             "sresnet.load_released"
         ) from None
     if "model" not in metadata:
         raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
-    try:
-        config = from_dict(ModelConfig, json.loads(metadata["model"]), "model")
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} has a damaged configuration ({error}): save it again") from None
+    config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
     model = build(config)
-    load_tensors(model, tensors, where=str(path))
+    load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
 
 
-def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], *, where: str) -> None:
-    """Copy `tensors` into the parameters and buffers of `model`, every one exactly once.
+def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy `tensors` into those of a network, `own`, every one exactly once.
 
     Raises:
-        UserError: a missing or surplus name, or another shape.
+        UserError: a missing or surplus name, another shape, or integers in the place of numbers or the reverse.
     """
-    own = tensors_of(model)
     for name in tensors:
         if name not in own:
             raise UserError(f"{where} holds {name!r}, unknown to this network: {closest(name, list(own))}")
@@ -92,4 +87,6 @@ def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], *, where: s
                 raise UserError(
                     f"{where}: {name} has shape {tuple(tensors[name].shape)}, this network needs {tuple(target.shape)}"
                 )
+            if tensors[name].is_floating_point() != target.is_floating_point():
+                raise UserError(f"{where}: {name} is {tensors[name].dtype}, this network needs {target.dtype}")
             target.copy_(tensors[name])

@@ -1,6 +1,5 @@
 """What a run has written about itself, read back."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,22 +51,16 @@ def records_of(folder: Path) -> Records:
         UserError: it is no run folder, or its files are damaged.
     """
     recipe = record.read_recipe(folder)
-    environment = read_if_there(folder / record.ENVIRONMENT)
-    about = read_if_there(folder / record.DATA)
-    try:
-        metrics = record.read_metrics(folder)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{folder / record.METRICS} cannot be read ({error}): it is damaged, or no file of a run"
-        ) from None
+    environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else {}
+    about = record.read_about(folder) if (folder / record.DATA).exists() else {}
     return Records(
         name=folder.resolve().name,
         recipe=recipe,
         command=made_by(recipe, environment),
         environment=environment,
         class_names=tuple(about.get("class_names", ())),
-        metrics=tuple(told_apart(line, recipe) for line in metrics),
-        result=read_if_there(folder / record.RESULT),
+        metrics=tuple(told_apart(line, recipe) for line in record.read_metrics(folder)),
+        result=record.read_result(folder) if (folder / record.RESULT).exists() else {},
     )
 
 
@@ -95,14 +88,6 @@ def records_of_card(card: Card) -> Records:
         metrics=(),
         result={"test_top1": card.test_top1, "test_images": card.test_images, "split": {"simulated": card.simulated}},
     )
-
-
-def read_if_there(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; {} where there is no file. Errors as `record.read_json`."""
-    content = record.read_json(path) if path.exists() else {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no object: it is damaged, or no file of a run")
-    return content
 
 
 def made_by(recipe: Recipe, environment: Mapping[str, Any]) -> str:

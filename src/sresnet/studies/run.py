@@ -227,14 +227,14 @@ def run_one(
     )
     if outcome.state == "stopped":
         return None
-    scaling = scaling_from_plain(record.read_json(folder / record.DATA))
+    scaling = scaling_from_plain(record.read_about(folder))
     model = load(folder).to(device)
     best = folder / BEST_WEIGHTS
     reads_best = recipe.train.protocol == "best-test-epoch"
     return Result(
         key=key,
         config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else ""},
-        environment=record.without_places(record.read_json(folder / record.ENVIRONMENT)),
+        environment=record.without_places(record.read_environment(folder)),
         metrics=record.read_metrics(folder),
         result=outcome.result,
         by_steps=accuracy_by_steps(model, splits.test, scaling, recipe),

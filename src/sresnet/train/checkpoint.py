@@ -4,17 +4,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from sresnet.config import from_dict
 from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import parse_json, write_whole
 from sresnet.models.saved import load_tensors, tensors_of
-
-CHECKPOINT = "checkpoint.safetensors"
+from sresnet.models.tensors import read_tensors, tensors_to_bytes
+from sresnet.train.record import CHECKPOINT
 
 
 @dataclass(kw_only=True)
@@ -31,6 +29,8 @@ class Position:
     """Images of this epoch so far."""
     metrics_bytes: int = 0
     """Length of metrics.jsonl when this was saved; what a killed run wrote after it is cut off and written again."""
+    metrics_checksum: str = ""
+    """Of these bytes, SHA-256; "" in older checkpoints."""
     best_test: dict[str, float] = field(default_factory=dict)
     """Best test epoch so far, where the protocol asks for it."""
 
@@ -48,9 +48,7 @@ def save_checkpoint(
     for index, state in optimiser.state_dict()["state"].items():
         if state["momentum_buffer"] is not None:
             tensors[f"momentum/{index}"] = state["momentum_buffer"]
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(tensors, metadata={"position": json.dumps(asdict(position))})
-    write_whole(folder / CHECKPOINT, content)
+    write_whole(folder / CHECKPOINT, tensors_to_bytes(tensors, {"position": json.dumps(asdict(position))}))
 
 
 def load_checkpoint(
@@ -62,21 +60,34 @@ def load_checkpoint(
         UserError: the file is damaged, or of another network.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return None
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "momentum": {}}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    buffers = {str(index): torch.empty_like(parameter) for index, parameter in enumerate(parameters)}
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - not a dictionary
-                part, _, rest = name.partition("/")
-                parts[part][rest] = file.get_tensor(name)
-            position = from_dict(Position, json.loads((file.metadata() or {})["position"]))
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, UserError) as error:
+        tensors, metadata = read_tensors(path, ("position",))
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        position = from_dict(Position, parse_json(metadata["position"], "its position"), "position")
+        check_position(position)
+        # Parameters that no gradient reached have no momentum.
+        buffers = {index: buffer for index, buffer in buffers.items() if index in parts["momentum"]}
+        load_tensors(tensors_of(model), parts["model"], where="model")
+        load_tensors(average, parts["average"], where="weight average")
+        load_tensors(buffers, parts["momentum"], where="momentum")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:  # UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}): delete it to train from the start") from None
-    load_tensors(model, parts["model"], where=str(path))
-    for name, tensor in parts["average"].items():
-        average[name].copy_(tensor)
     state = optimiser.state_dict()
-    state["state"] = {int(index): {"momentum_buffer": tensor} for index, tensor in parts["momentum"].items()}
+    state["state"] = {int(index): {"momentum_buffer": buffer} for index, buffer in buffers.items()}
     optimiser.load_state_dict(state)
     return position
+
+
+def check_position(position: Position) -> None:
+    """Raise UserError for a position that no run can have."""
+    best = position.best_test
+    numbers = (position.step, position.hits, position.images, position.metrics_bytes, *best.values())
+    if min(numbers) < 0 or position.hits > position.images or not set(best) <= {"top1", "epoch"} or len(best) == 1:
+        raise UserError("no run has its position")

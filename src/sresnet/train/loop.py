@@ -24,7 +24,7 @@ from sresnet.nn import BNTT, Neuron
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
-from sresnet.train.checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint
+from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from sresnet.train.evaluate import Evaluation, evaluate, precision_context, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
@@ -103,8 +103,8 @@ def train(
         data = fingerprint(splits)
         record.check_data(folder, data)
         if (folder / record.RESULT).exists():
-            result = record.read_json(folder / record.RESULT)
-            return Outcome(state="finished", folder=folder, step=result["steps"], result=result)
+            result = record.read_result(folder)
+            return Outcome(state="finished", folder=folder, step=result.get("steps", 0), result=result)
         if device.type == "cpu":
             keep_freed_memory()
         places = {"data_dir": data_dir, "cache_dir": cache_dir}
@@ -148,7 +148,7 @@ class Run:
 
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.model)
-        if recipe.pretrained and not (folder / CHECKPOINT).exists():
+        if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
             load_pretrained(self.model, recipe.pretrained)
         self.model.to(device)
         self.optimiser = make_optimiser(self.model, self.config)
@@ -156,7 +156,7 @@ class Run:
         if self.config.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         self.position = load_checkpoint(folder, self.model, self.optimiser, self.average) or Position()
-        record.cut_metrics(folder, self.position.metrics_bytes)
+        record.cut_metrics(folder, self.position.metrics_bytes, self.position.metrics_checksum)
 
     def go(
         self, watch: Callable[[Progress], None], should_stop: Callable[[], bool], checkpoint_seconds: float
@@ -209,10 +209,7 @@ class Run:
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
-            raise UserError(
-                f"loss is {loss_value} at step {step + 1} (epoch {epoch + 1}): try a lower "
-                f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
-            )
+            raise self.diverged(f"loss is {loss_value}", step, epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
         self.optimiser.zero_grad()
@@ -251,6 +248,13 @@ class Run:
                 for parameter in module.parameters():
                     if parameter.grad is not None:
                         parameter.grad[num_steps:] = -self.config.weight_decay * parameter[num_steps:]
+
+    def diverged(self, what: str, step: int, epoch: int) -> UserError:
+        """What to say of a training whose numbers are none any more, after `step` + 1 steps."""
+        return UserError(
+            f"{what} at step {step + 1} (epoch {epoch + 1}): try a lower --train.learning-rate or --train.clip-norm 1; "
+            f"the last checkpoint in {self.folder} is kept"
+        )
 
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
         """Evaluate what the protocol allows, and write the epoch's line of metrics.jsonl."""
@@ -293,7 +297,12 @@ class Run:
             metrics["leak"] = leaks
         metrics["seconds"] = round(seconds, 2)
         metrics["images_per_second"] = round((position.step - epoch_first) * self.batch_size / seconds, 1)
-        position.metrics_bytes = record.append_metrics(self.folder, metrics)
+        for name, value in metrics.items():
+            for number in value.values() if isinstance(value, dict) else [value]:
+                if not math.isfinite(number):
+                    raise self.diverged(f"{name} is {number}", position.step - 1, epoch)
+        record.append_metrics(self.folder, metrics)
+        position.metrics_bytes, position.metrics_checksum = record.metrics_so_far(self.folder)
         return metrics
 
     def finish(self) -> Outcome:
@@ -321,7 +330,7 @@ class Run:
         if not self.average:
             return self.model
         model = build(self.recipe.model).to(self.device)
-        load_tensors(model, self.average, where="weight average")
+        load_tensors(tensors_of(model), self.average, where="weight average")
         return model
 
     def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"], num_steps: int) -> Evaluation:

@@ -12,10 +12,12 @@ tensorboard/         events, if asked for
 .lock                held by the process that writes
 """
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +25,109 @@ import numpy as np
 import safetensors
 import torch
 
-from sresnet.config import check_value, from_dict, to_dict
+from sresnet.config import check_fields, from_dict, to_dict
 from sresnet.data.fingerprint import Fingerprint, difference
 from sresnet.errors import UserError
+from sresnet.files import opened_to_change, parse_json, read_regular, strangers
 from sresnet.files import read_json as read_json
-from sresnet.files import strangers
 from sresnet.files import write_json as write_json
+from sresnet.models.network import NetworkConfig
 from sresnet.train.recipe import Recipe
 
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
 METRICS, RESULT = "metrics.jsonl", "result.json"
+CHECKPOINT = "checkpoint.safetensors"
+LARGEST_METRICS = 256 << 20
+"""Bytes of metrics.jsonl: a hundred thousand epochs of a network of a hundred layers."""
+LARGEST_SIDE = 16384
+"""Pixels of an image that a network is trained on."""
 
 
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of a run folder; errors as `read_json`, and UserError for a recipe of another version."""
     return from_dict(Recipe, read_json(folder / CONFIG), "recipe")
+
+
+Numbers = dict[str, int | float]
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What data.json of a run folder says: class names, height and width of its input, and how that is scaled.
+
+    Raises:
+        UserError: there is none, or something else in it.
+    """
+    about = check_fields(
+        read_json(folder / DATA),
+        str(folder / DATA),
+        {"class_names": list[str], "image_size": list[int]},
+        {"scale": float, "mean": list[float] | None, "std": list[float] | None},
+    )
+    if fault := fault_of(about):
+        raise UserError(f"{folder / DATA} cannot be read ({fault}): it is damaged, or no file of a run")
+    return about
+
+
+def fault_of(about: Mapping[str, Any]) -> str:
+    """What in data.json no run can have written; "" where there is nothing."""
+    sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
+    if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
+        return f"image_size is {sides[:3]}: expected height and width"
+    if "scale" in about:
+        return "" if about["scale"] > 0 else f"scale is {about['scale']}"
+    if "mean" not in about or (mean is None) != (std is None):
+        return "it has no scaling"
+    if mean is not None and std is not None and len(mean) != len(std):
+        return "it has not as many means as deviations"
+    return "" if std is None or min(std, default=0) > 0 else f"std is {std[:3]}"
+
+
+def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:
+    """Raise UserError where what a run says of its data is not about data of this network."""
+    pairs = [("classes", len(about["class_names"]), model.num_classes)]
+    if about.get("mean") is not None:
+        pairs.append(("channels", len(about["mean"]), model.in_channels))
+    for what, said, has in pairs:
+        if said != has:
+            raise UserError(
+                f"{where} names {said} {what} in {DATA}, and its network has {has}: the folder holds files of two runs"
+            )
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What environment.json of a run folder says; errors as `read_json`, and for folders that are no text."""
+    known = {**dict.fromkeys((*PLACES, "imported_from"), str), "threads": int}
+    return check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What result.json of a run folder says; errors as `read_json`, and for numbers that are none."""
+    path = folder / RESULT
+    split = {**dict.fromkeys(("train", "validation", "test"), int), "simulated": bool, "name": str}
+    result = check_fields(
+        read_json(path),
+        str(path),
+        {"test_top1": float, "test_images": int},
+        {
+            "steps": int,
+            "best_test_epoch_top1": float,
+            "best_test_epoch": int,
+            "validation_top1": float,
+            "split": dict[str, Any],
+        },
+    )
+    check_fields(result.get("split", {}), f"{path}: split", {}, split)
+    return result
+
+
+def check_line(line: Any, where: str) -> dict[str, Any]:
+    """A line of metrics.jsonl: numbers, and by layer spike rates and the like; UserError for anything else."""
+    by_layer = ("spike_rate", "sent", "leak")
+    checked = check_fields(line, where, {"epoch": int, "step": int}, dict.fromkeys(by_layer, Numbers))
+    for name, value in checked.items():
+        if name not in by_layer and not isinstance(value, int | float | str):
+            raise UserError(f"{where}: {name} is no number: it is damaged, or no file of a run")
+    return checked
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
@@ -56,32 +146,6 @@ def claim(folder: Path, recipe: Recipe) -> None:
     if others := strangers(folder):
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no run: choose another --out")
     write_json(folder / CONFIG, to_dict(recipe))
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """What data.json of a run folder says: class names, height and width of its input, and how that is scaled.
-
-    Raises:
-        UserError: there is none, or something else in it.
-    """
-    about = read_json(folder / DATA)
-    try:
-        if not isinstance(about, dict):
-            raise UserError("it is no object")
-        check_value("class_names", about.get("class_names"), list[str])
-        check_value("image_size", about.get("image_size"), list[int])
-        if len(about["image_size"]) != 2 or min(about["image_size"]) < 1:
-            raise UserError(f"image_size is {about['image_size']}: expected height and width")
-        if "scale" in about:
-            check_value("scale", about["scale"], float)
-        else:
-            check_value("mean", about.get("mean"), list[float] | None)
-            check_value("std", about.get("std"), list[float] | None)
-            if len(about["mean"] or ()) != len(about["std"] or ()):
-                raise UserError("it has not as many means as deviations")
-    except UserError as error:
-        raise UserError(f"{folder / DATA} cannot be read ({error}): it is damaged, or no file of a run") from None
-    return about
 
 
 def check_data(folder: Path, data: Fingerprint) -> None:
@@ -165,33 +229,66 @@ def without_places(environment: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in environment.items() if name not in PLACES}
 
 
-def append_metrics(folder: Path, line: dict[str, Any]) -> int:
-    """Add one line to metrics.jsonl; returns the length of the file after it, in bytes.
+def append_metrics(folder: Path, line: dict[str, Any]) -> None:
+    """Add one line to metrics.jsonl.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the file is none.
+        ValueError: NaN or infinity.
+    """
+    text = json.dumps(line, allow_nan=False) + "\n"
+    with opened_to_change(folder / METRICS) as descriptor:
+        os.lseek(descriptor, 0, os.SEEK_END)
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(text.encode())
+        os.fsync(descriptor)
+
+
+def metrics_so_far(folder: Path) -> tuple[int, str]:
+    """Length of metrics.jsonl in bytes and its checksum, for the checkpoint that is saved with it."""
+    try:
+        content = read_regular(folder / METRICS, LARGEST_METRICS)
+    except FileNotFoundError:
+        return 0, ""
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def cut_metrics(folder: Path, length: int, checksum: str) -> None:
+    """Drop what was written to metrics.jsonl after the checkpoint that says these `metrics_so_far`.
+
+    Raises:
+        UserError: what was written before it is not there any more, or was changed.
     """
     path = folder / METRICS
     try:
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
-    except OSError as error:
+        content = read_regular(path, LARGEST_METRICS)
+    except FileNotFoundError:
+        content = b""
+    kept = content[:length]
+    whole = len(kept) == length and kept[-1:] in (b"", b"\n")
+    if not whole or (checksum and hashlib.sha256(kept).hexdigest() != checksum):
+        fault = f"has {len(content):,} bytes of {length:,}" if len(content) < length else "was changed"
         raise UserError(
-            f"{path} could not be written ({error.strerror}): make room and run the same command again"
-        ) from None
-
-
-def cut_metrics(folder: Path, length: int) -> None:
-    """Drop what was written to metrics.jsonl after the checkpoint that says `length`."""
-    path = folder / METRICS
-    if path.exists():
-        os.truncate(path, length)
+            f"{path} {fault} since the checkpoint was saved: put it back, or delete {CHECKPOINT} to train from the "
+            "start"
+        )
+    if len(content) > length:
+        with opened_to_change(path) as descriptor:
+            os.ftruncate(descriptor, length)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl."""
+    """The lines of metrics.jsonl, none where there is no file.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = folder / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    try:
+        lines = read_regular(path, LARGEST_METRICS).splitlines()
+    except FileNotFoundError:
+        return []
+    return [
+        check_line(parse_json(line, where), where)
+        for line, where in ((line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
+    ]

@@ -1,0 +1,86 @@
+"""Named tensors in one safetensors file that says whether it is as it was written."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+from sresnet.files import parse_json, read_regular
+
+CHECKSUM = "sha256"
+"""Metadata of a file: the SHA-256 of the same file without this."""
+
+
+def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of these tensors and texts, and its checksum; equal arguments give equal bytes."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header, data = parts_of(safetensors.torch.save(plain, metadata=dict(metadata)))
+    return b"".join((header_to_bytes(header, dict(metadata) | {CHECKSUM: checksum(header, data)}), data))
+
+
+def parts_of(content: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Header and data of a safetensors file; ValueError where there is no header."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 + length:
+        raise ValueError(f"{len(content):,} bytes are less than its header")
+    try:
+        header = parse_json(content[8 : 8 + length], "its header")
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise ValueError("its header names no tensors")
+    return header, memoryview(content)[8 + length :]
+
+
+def header_to_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """A header with other metadata, in the order of their names, which safetensors draws at random."""
+    rest = {name: value for name, value in header.items() if name != "__metadata__"}
+    whole = {"__metadata__": dict(sorted(metadata.items()))} | rest
+    text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of eight bytes
+    return len(text).to_bytes(8, "little") + text
+
+
+def checksum(header: Mapping[str, Any], data: memoryview) -> str:
+    """SHA-256 of a safetensors file without its checksum, in hexadecimal digits."""
+    metadata = {name: text for name, text in header.get("__metadata__", {}).items() if name != CHECKSUM}
+    found = hashlib.sha256(header_to_bytes(header, metadata))
+    found.update(data)
+    return found.hexdigest()
+
+
+def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and texts of a safetensors file, checked against its checksum where it has one.
+
+    Args:
+        path: the file.
+        known: names of texts that it may have; others are damage, as the name of the checksum could be.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the file is not whole, or not as it was written, or a number in it is NaN or infinite.
+        UserError: it cannot be read at all.
+    """
+    content = read_regular(path)
+    header, data = parts_of(content)
+    metadata = header.get("__metadata__", {})
+    try:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, RuntimeError, AssertionError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(header, data):
+        raise ValueError("its checksum is another")
+    for name in metadata:
+        if name not in (*known, CHECKSUM, "format"):  # other programs that write such files add a format
+            raise ValueError(f"its metadata hold {name!r}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name!r} holds NaN or infinity")
+    return tensors, metadata
