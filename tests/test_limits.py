@@ -1,15 +1,30 @@
 """Small files that ask for gigabytes are refused, by every reader, before any memory is taken."""
 
+import importlib.util
 import os
 import struct
+import sys
+import zipfile
 import zlib
+from pathlib import Path
 
 import pytest
 
+from sresnet.data.events.cache import windows
+from sresnet.data.events.describe import describe_file
+from sresnet.data.events.frames import FrameConfig, to_frames
+from sresnet.data.events.packed import most_unpacked
+from sresnet.data.events.read import read_recording
+from sresnet.data.events.recording import Recording
+from sresnet.data.events.sets import EventConfig, list_recordings
+from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_image
 from sresnet.errors import UserError
 from sresnet.limits import check_claim
 from tests.bounded import outcomes
+
+sys.path.insert(0, str(Path(__file__).parent / "data" / "events"))
+import made_up_events as made_up
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -89,3 +104,179 @@ def test_a_pipe_is_no_picture(tmp_path):
         read_image(tmp_path / "pipe.png", (8, 8))
     with pytest.raises(UserError, match="does not exist"):
         read_image(tmp_path / "none.png", (8, 8))
+
+
+# Event recordings
+
+
+def aedat4(packets, compression, size=(34, 34)):
+    """A file whose packets are compressed already."""
+    header = bytearray(made_up.aedat4_header(*size))
+    struct.pack_into("<i", header, 14 + 4 + 24 + 4, compression)
+    return bytes(header) + b"".join(struct.pack("<ii", 0, len(packet)) + packet for packet in packets)
+
+
+def start_of_events(count):
+    """What is before the events of a packet."""
+    return struct.pack("<I", 32 + 16 * count) + made_up.aedat4_events([])[4:-4] + struct.pack("<I", count)
+
+
+def zstandard(start, zeros):
+    """A frame: a raw block, then blocks of one byte that is repeated up to 128 KiB times."""
+    blocks = [struct.pack("<I", len(start) << 3)[:3] + start]
+    for left in range(zeros, 0, -(1 << 17)):
+        size = min(left, 1 << 17)
+        blocks.append(struct.pack("<I", (left <= 1 << 17) | 2 | size << 3)[:3] + b"\0")
+    return struct.pack("<IBB", 0xFD2FB528, 0, 7 << 3) + b"".join(blocks)
+
+
+def lz4(start, zeros):
+    """A frame: a block that is not compressed, then blocks that say "the last byte again" up to 4 million times."""
+    blocks = [struct.pack("<I", len(start) | 1 << 31) + start]
+    while zeros:
+        size = min(zeros, 1 << 22)
+        more, rest = divmod(size - 6 - 19, 255)
+        block = b"\x1f\0\x01\0" + b"\xff" * more + bytes([rest]) + b"\x50" + bytes(5)
+        blocks.append(struct.pack("<I", len(block)) + block)
+        zeros -= size
+    return struct.pack("<IBB", 0x184D2204, 0x60, 0x70) + b"\x73" + b"".join(blocks) + bytes(4)
+
+
+PACKERS = {1: lz4, 3: zstandard}
+
+
+def read(path):
+    return len(read_recording(path))
+
+
+def needs_decoder():
+    if not importlib.util.find_spec("aedat"):
+        pytest.skip("no decoder of AEDAT4")
+
+
+@pytest.mark.parametrize("compression", PACKERS)
+def test_packed_events_are_read(tmp_path, compression):
+    needs_decoder()
+    count = 300_000
+    packet = PACKERS[compression](start_of_events(count), 16 * count)
+    assert most_unpacked(packet, compression, exact=True) == 36 + 16 * count
+    (tmp_path / "a.aedat4").write_bytes(aedat4([packet] * 2, compression))
+    assert fits(read, tmp_path / "a.aedat4") == "600000"
+
+
+@pytest.mark.parametrize("compression", PACKERS)
+def test_a_packet_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, compression):
+    needs_decoder()
+    count = 30_000_000
+    packet = PACKERS[compression](start_of_events(count), 16 * count)
+    (tmp_path / "a.aedat4").write_bytes(aedat4([packet], compression))
+    assert len(packet) < 2_000_000
+    refused(read, tmp_path / "a.aedat4", "a.aedat4 claims 2.4 GB of memory for packets that unpack to 480,000,036 byt")
+
+
+def test_packets_that_unpack_to_gigabytes_together_are_not_unpacked_to_the_last(tmp_path):
+    needs_decoder()
+    count = 1_000_000
+    packet = zstandard(start_of_events(count), 16 * count)
+    (tmp_path / "a.aedat4").write_bytes(aedat4([packet] * 200, 3))
+    refused(
+        read, tmp_path / "a.aedat4", "a.aedat4 claims 1.0 GB of memory for packets that unpack to 208,000,000 bytes"
+    )
+
+
+@pytest.mark.parametrize("compression", [1, 3])
+@pytest.mark.parametrize("cut", [1, 5, 6, 9, 40, -1])
+def test_blocks_that_do_not_fit_together(compression, cut):
+    packet = PACKERS[compression](b"some literals, twice as many as a token can say", 1000)
+    with pytest.raises(ValueError, match="inside a frame"):
+        most_unpacked(packet[:cut], compression, exact=True)
+    with pytest.raises(ValueError, match="not the start of a frame"):
+        most_unpacked(b"?" + packet, compression)
+
+
+def frames(path):
+    return to_frames(read_recording(path), FrameConfig(), 4)[0].shape
+
+
+def described(path):
+    return describe_file(path).active_pixels
+
+
+def drawn(path):
+    save_view(read_recording(path), path.with_suffix(".gif"))
+
+
+@pytest.mark.parametrize("look", [frames, described, drawn])
+def test_a_sensor_of_more_pixels_than_memory_has(tmp_path, look):
+    if look is drawn:
+        pytest.importorskip("PIL")
+    some = made_up.events(40)
+    path = tmp_path / "wide.dat"
+    path.write_bytes(made_up.prophesee(some, header=b"% Version 2\n% Width 16384\n% Height 16384\n"))
+    refused(look, path, "GB of memory for", "16384x16384 pixels")
+    path.write_bytes(made_up.prophesee(some, header=b"% Version 2\n% Width 1280\n% Height 720\n"))
+    fits(look, path)
+    if look is drawn:  # a column is drawn as wide as any other sensor
+        path.write_bytes(made_up.prophesee([(1, 0, 1, True)], header=b"% Version 2\n% Width 1\n% Height 16384\n"))
+        refused(look, path, "1x16384 pixels")
+
+
+def windows_of(times):
+    import numpy as np
+
+    column = np.zeros(len(times), dtype=np.uint16)
+    recording = Recording(
+        t=np.array(times), x=column, y=column, on=column == 0, width=1, height=1, sensor="made up", skipped={}
+    )
+    return list(windows(recording, 0.001))
+
+
+def test_windows_without_events_take_nothing():
+    """One event of the year 2020 among times near 0."""
+    assert fits(windows_of, [5, 6, 1_577_836_800_000_000]) == "[(5, 1005)]"
+    late = 1_577_836_800_000_005
+    assert windows_of([5, 2005, 2007, late, late + 999]) == [(5, 1005), (2005, 3005), (late, late + 1000)]
+    assert windows_of([5, 2004, 2005, 3003]) == [(5, 1005), (1005, 2005)]
+    assert windows_of([7]) == [(7, 1007)]
+
+
+def zipped(path, content, method=zipfile.ZIP_DEFLATED, claimed=None):
+    """A zip file of one recording for each of ten digits, the first of `content`; `claimed`: what its header says."""
+    with zipfile.ZipFile(path / "Train.zip", "w") as archive:
+        for digit in range(10):
+            archive.writestr(
+                f"Train/{digit}/0.bin", content if digit == 0 else made_up.nmnist(made_up.events()), method
+            )
+    (path / "Test.zip").write_bytes((path / "Train.zip").read_bytes())
+    if claimed is not None:
+        whole = (path / "Train.zip").read_bytes()
+        at = whole.index(b"PK\x01\x02") + 24
+        (path / "Train.zip").write_bytes(whole[:at] + struct.pack("<I", claimed) + whole[at + 4 :])
+    return path
+
+
+def first_member(path):
+    listing = list_recordings(EventConfig(name="nmnist", split="official"), str(path))
+    return len(listing.read(listing.sources[0])[0])
+
+
+def test_a_member_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
+    zipped(tmp_path, bytes(200_000_000))
+    assert (tmp_path / "Train.zip").stat().st_size < 300_000
+    refused(
+        first_member, tmp_path, "Train/0/0.bin claims 1.6 GB of memory for the 200,000,000 bytes that it unpacks to"
+    )
+
+
+def test_a_member_is_unpacked_no_further_than_it_says(tmp_path):
+    """600 MB behind a header that says 1,000 bytes: the checksum is of others."""
+    zipped(tmp_path, bytes(600_000_000), claimed=1000)
+    ((kind, text),) = outcomes(first_member, [tmp_path], memory=100 << 20)
+    assert (kind, "Train/0/0.bin cannot be read (Bad CRC-32" in text) == ("refused", True), text
+
+
+@pytest.mark.parametrize(("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_other_ways_to_pack_are_refused(tmp_path, method, name):
+    zipped(tmp_path, made_up.nmnist(made_up.events()), method)
+    with pytest.raises(UserError, match=f"0.bin is packed by {name}: pack it again, stored or deflated"):
+        first_member(tmp_path)

@@ -53,7 +53,7 @@ from sresnet.data.events.cache import Prepared, Watch, prepare, windows
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
-from sresnet.data.events.frames import FrameConfig, input_scale, to_frames
+from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import check_split, event_splits
@@ -62,7 +62,7 @@ from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_image
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
-from sresnet.limits import MEMORY_LIMIT
+from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
@@ -1081,7 +1081,7 @@ def predict_verb(words: list[str]) -> int:
     predictions = []
     for path in paths:
         if isinstance(data, EventConfig):
-            x = clips_of_file(Path(path), data, model.config.num_steps, about)
+            x = clips_of_file(Path(path), data, model.config.num_steps, about, memory_limit)
             shown = x.sum(0)
         else:
             shown = image_of_file(Path(path), model.config.in_channels, about, memory_limit)
@@ -1123,14 +1123,21 @@ def image_of_file(path: Path, channels: int, about: dict[str, Any], memory_limit
     return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
 
 
-def clips_of_file(path: Path, data: EventConfig, num_steps: int, about: dict[str, Any]) -> torch.Tensor:
+def clips_of_file(
+    path: Path, data: EventConfig, num_steps: int, about: dict[str, Any], memory_limit: float
+) -> torch.Tensor:
     """A recording as a run takes it, float32 [windows, T, 2, H, W].
 
     Raises:
         UserError: it cannot be read, or its frames are of another size than those of training.
     """
-    recording = read_recording(path, damaged=data.damaged)
-    spans = windows(recording, data.window_seconds)
+    recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
+    spans = list(windows(recording, data.window_seconds))
+    rows, columns = frame_shape(recording, data.frames)
+    what = f"{len(spans):,} x {num_steps} frames of {columns}x{rows} pixels"
+    # As bytes twice, and as float32.
+    claimed = 6 * len(spans) * num_steps * 2 * rows * columns
+    check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
     frames = torch.stack([torch.from_numpy(to_frames(recording, data.frames, num_steps, span=s)[0]) for s in spans])
     if list(frames.shape[-2:]) != list(about["image_size"]):
         raise UserError(
@@ -1244,6 +1251,7 @@ def prepare_verb(words: list[str]) -> int:
             cache_dir=options.cache_dir,
             watch=watch,
             check=partial(check_split, options.data),
+            memory_limit=options.memory_limit,
         )
     print_prepared(prepared, time.monotonic() - started)
     print_split(options.data, event_splits(options.data, prepared, seed=0))
@@ -1360,12 +1368,13 @@ def data_verb(words: list[str]) -> int:
 def data_info_verb(words: list[str]) -> int:
     """`sresnet data info PATH`: what an event recording, or a folder of them, holds."""
     path, options = path_and_options(words, DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
+    trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
     if not path.is_dir():
-        print_facts(describe_file(path, damaged=options.damaged, chip=options.chip))
+        print_facts(describe_file(path, **trust))
         return 0
     found = find_recordings(path)
     shown = track(found, "reading", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    print_set_facts(path, describe_set(to_read(shown, damaged=options.damaged, chip=options.chip)))
+    print_set_facts(path, describe_set(to_read(shown, **trust)))
     return 0
 
 
@@ -1376,9 +1385,16 @@ def data_view_verb(words: list[str]) -> int:
         raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
     if not 0 <= options.window_ms < float("inf"):
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
-    recording = read_recording(path, damaged=options.damaged, chip=options.chip)
+    recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=options.memory_limit)
     window = round(1000 * options.window_ms)
-    save_view(recording, Path(options.out), frames=options.frames, window=window, title=path.name)
+    save_view(
+        recording,
+        Path(options.out),
+        frames=options.frames,
+        window=window,
+        title=path.name,
+        memory_limit=options.memory_limit,
+    )
     say(f"{len(recording):,} events of {path} drawn into {options.out}")
     return 0
 

@@ -139,7 +139,15 @@ def open_data(
         if download and config.name == "cifar10-dvs-sim":
             fetch_cifar("cifar10", data_dir)
         check = partial(check_split, config)
-        prepared = prepare(config, data_dir, num_steps, cache_dir=cache_dir, watch=watch, check=check)
+        prepared = prepare(
+            config,
+            data_dir,
+            num_steps,
+            cache_dir=cache_dir,
+            watch=watch,
+            check=check,
+            memory_limit=memory_limit,
+        )
         return event_splits(config, prepared, seed)
     train, test = read(config, data_dir, download, memory_limit)
     if config.train_images:

@@ -10,6 +10,7 @@ which names the stream of events only, and with the packets of that stream.
 import re
 import struct
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.columns import CURE, Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.packed import most_unpacked
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT, check_claim
 
 MAGIC = b"#!AER-DAT4.0"
 
@@ -28,6 +31,10 @@ _COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")
 _KINDS = {"FRME": "frame packet", "IMUS": "imu packet", "TRIG": "trigger packet"}
 _FIRST = re.compile(rb"#!AER-DAT4\.0\r?\n")
 _PACKET = struct.Struct("<ii")
+_TIMES = 5
+"""Of the length of unpacked packets is what reading them takes in memory."""
+_UNPACKED = 16
+"""Bytes of an event in a packet."""
 _EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
 
 
@@ -46,7 +53,9 @@ class _Packet:
     body: bytes
 
 
-def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
+def parse_aedat4(
+    data: bytes, name: str, *, damaged: Damaged = "error", memory_limit: float = MEMORY_LIMIT
+) -> Recording:
     """A header with the streams as XML, then packets of a stream number, a size, and a compressed flatbuffer.
 
     x counts from the left and y from the top; the time is microseconds, of most cameras since 1970. Packets of other
@@ -54,14 +63,20 @@ def parse_aedat4(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
 
     Raises:
         UserError: the package aedat is not installed, a header that cannot be read, no stream of events or several, a
-            packet that is not whole or does not decode, an impossible time, an address off the sensor, time that falls,
-            or no events.
+            packet that is not whole, does not decode or unpacks to too much, an impossible time, an address off the
+            sensor, time that falls, or no events.
     """
+
+    def claim(unpacked: int) -> None:
+        what = f"packets that unpack to {unpacked:,} bytes"
+        check_claim(name, what, _TIMES * unpacked, len(data), memory_limit)
+
     compression, end, streams, at = _header(data, name)
     skipped: dict[str, int] = {}
     packets = _packets(data, at, end, name, streams, skipped, damaged)
     stream = _event_stream(streams, {number for number, found in packets.items() if found}, name)
-    parts, starts = _decode(packets.get(stream.number, []), compression, stream, name, skipped, damaged)
+    found = packets.get(stream.number, [])
+    parts, starts = _decode(found, compression, stream, name, skipped, damaged, claim)
     events = np.concatenate(parts) if parts else np.empty(0, dtype=_EVENT)
     # Behind compression an event has no byte of its own: that of its packet.
     places = np.repeat(np.array(starts, dtype=np.int64), [len(part) for part in parts])
@@ -194,28 +209,39 @@ def _event_stream(streams: dict[int, _Stream], filled: set[int], name: str) -> _
 
 
 def _decode(
-    packets: list[_Packet], compression: int, stream: _Stream, name: str, skipped: dict[str, int], damaged: Damaged
+    packets: list[_Packet],
+    compression: int,
+    stream: _Stream,
+    name: str,
+    skipped: dict[str, int],
+    damaged: Damaged,
+    claim: Callable[[int], None],
 ) -> tuple[list[NDArray[Any]], list[int]]:
-    """Events of every packet, and where in the file the packet begins."""
+    """Events of every packet, and where in the file the packet begins; `claim` refuses what unpacks to too much."""
     decoder = _decoder()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.aedat4"
         try:
-            parts = _run(decoder, path, packets, compression, stream)
+            parts = _run(decoder, path, packets, compression, stream, claim)
             return parts, [packet.at for packet in packets]
-        except ValueError:
+        except _DamagedError:
             parts, starts = [], []
         for packet in packets:  # to find out which
             try:
-                parts += _run(decoder, path, [packet], compression, stream)
+                parts += _run(decoder, path, [packet], compression, stream, claim)
                 starts.append(packet.at)
-            except ValueError as error:
+            except _DamagedError as error:
                 if damaged == "error":
                     raise UserError(
                         f"{name}: the packet at byte {packet.at:,} does not decode ({error}): {CURE}"
                     ) from None
                 skipped["damaged packet"] = skipped.get("damaged packet", 0) + 1
+            claim(_UNPACKED * sum(len(part) for part in parts))
     return parts, starts
+
+
+class _DamagedError(Exception):
+    """A packet does not decode."""
 
 
 def _decoder() -> Any:
@@ -228,26 +254,54 @@ def _decoder() -> Any:
     return Decoder
 
 
-def _run(decoder: Any, path: Path, packets: list[_Packet], compression: int, stream: _Stream) -> list[NDArray[Any]]:
-    """Decoded packets; ValueError if one does not decode."""
+def _run(
+    decoder: Any,
+    path: Path,
+    packets: list[_Packet],
+    compression: int,
+    stream: _Stream,
+    claim: Callable[[int], None],
+) -> list[NDArray[Any]]:
+    """Decoded packets; _DamagedError if one does not decode."""
     parts = [_made_header(compression, stream)]
     for packet in packets:
+        _check_packet(packet.body, compression, claim)
         parts += [_PACKET.pack(stream.number, len(packet.body)), packet.body]
     path.write_bytes(b"".join(parts))
+    events: list[NDArray[Any]] = []
+    unpacked = 0
     try:
-        decoded = [packet["events"] for packet in decoder(path)]
+        for packet in decoder(path):  # one at a time, so that no more than one is in memory before it is counted
+            theirs = packet["events"]
+            unpacked += _UNPACKED * len(theirs)
+            claim(unpacked)
+            mine = np.empty(len(theirs), dtype=_EVENT)
+            for key in ("t", "x", "y", "on"):
+                mine[key] = theirs[key]
+            events.append(mine)
+    except (UserError, MemoryError):
+        raise
     # A panic of the decoder is no Exception.
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise ValueError(" ".join(str(error).split())) from None
-    if len(decoded) != len(packets):
-        raise ValueError(f"{len(decoded)} of {len(packets)} packets are there")
-    events = [np.empty(len(part), dtype=_EVENT) for part in decoded]
-    for mine, theirs in zip(events, decoded, strict=True):
-        for key in ("t", "x", "y", "on"):
-            mine[key] = theirs[key]
+        raise _DamagedError(" ".join(str(error).split())) from None
+    if len(events) != len(packets):
+        raise _DamagedError(f"{len(events)} of {len(packets)} packets are there")
     return events
+
+
+def _check_packet(body: bytes, compression: int, claim: Callable[[int], None]) -> None:
+    """Refuse a packet before it is unpacked: _DamagedError where its blocks do not fit together, else as `claim`."""
+    try:
+        try:
+            claim(most_unpacked(body, compression))
+        except UserError:  # the sizes of blocks alone may overstate it
+            claim(most_unpacked(body, compression, exact=True))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise _DamagedError(str(error)) from None
 
 
 def _made_header(compression: int, stream: _Stream) -> bytes:

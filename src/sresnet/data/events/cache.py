@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from sresnet.config import to_dict
 from sresnet.data.events.clips import FrameFile
 from sresnet.data.events.frames import input_scale, to_frames
@@ -23,6 +25,7 @@ from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import SIMULATED, EventConfig, Listing, Source, list_recordings
 from sresnet.errors import UserError
 from sresnet.files import one_at_a_time, write_whole
+from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
 """Of what is written here; to be raised with every change of what the same options give."""
@@ -57,6 +60,7 @@ def prepare(
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
     check: Callable[[Sequence[Source]], None] = lambda sources: None,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> Prepared:
     """The frames of a data set from the cache folder, made first if they are not there.
 
@@ -70,6 +74,7 @@ def prepare(
         cache_dir: where to keep frames; "": `cache_folder()`.
         watch: told how far it is.
         check: told which recordings there are, before a frame is made of any; what it raises is passed on.
+        memory_limit: gigabytes that one recording may claim, see `limits`.
 
     Raises:
         UserError: whatever the reader of the data set finds wrong, recordings of different sensors, or a disk that is
@@ -77,7 +82,7 @@ def prepare(
     """
     if num_steps < 1:
         raise UserError(f"num_steps {num_steps} is less than 1: a clip has at least one frame")
-    listing = list_recordings(config, data_dir)
+    listing = list_recordings(config, data_dir, memory_limit=memory_limit)
     check(listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
     path = folder / f"{config.name}-{key(config, listing, num_steps)}.frames"
@@ -86,7 +91,7 @@ def prepare(
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
             found = load(path)
             if found is None:
-                fill(path, config, listing, num_steps, watch)
+                fill(path, config, listing, num_steps, watch, memory_limit)
                 found = load(path, made_now=True)
     except OSError as error:
         reason = error.strerror or error
@@ -151,7 +156,7 @@ def load(path: Path, *, made_now: bool = False) -> Prepared | None:
     )
 
 
-def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watch: Watch) -> None:
+def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watch: Watch, memory_limit: float) -> None:
     """Make the frames of every recording and write them; errors as `prepare`."""
     part = path.with_suffix(".part")
     sensor: tuple[str, tuple[int, int]] | None = None
@@ -179,7 +184,8 @@ def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watc
                         f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
                     )
                 sensor = sensor or (source.name, size)
-                shape = write_clips(file, recording, config, num_steps, recordings[-1], source) or shape
+                made = write_clips(file, recording, config, num_steps, recordings[-1], source, memory_limit)
+                shape = made or shape
             file.flush()
             os.fsync(file.fileno())
         clips = sum(recording["clips"] for recording in recordings)
@@ -207,13 +213,19 @@ def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watc
 
 
 def write_clips(
-    file: BinaryIO, recording: Recording, config: EventConfig, num_steps: int, entry: dict[str, Any], source: Source
+    file: BinaryIO,
+    recording: Recording,
+    config: EventConfig,
+    num_steps: int,
+    entry: dict[str, Any],
+    source: Source,
+    memory_limit: float,
 ) -> tuple[int, ...]:
     """Append the clips of one recording and count them in `entry`; returns their shape, () where there is none."""
     shape: tuple[int, ...] = ()
     for span in windows(recording, config.window_seconds):
         try:
-            frames, saturated = to_frames(recording, config.frames, num_steps, span=span)
+            frames, saturated = to_frames(recording, config.frames, num_steps, span=span, memory_limit=memory_limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
         file.write(frames.data)
@@ -235,9 +247,10 @@ def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | 
         return
     length, first = max(1, round(1e6 * seconds)), int(recording.t[0])
     whole = max(1, (int(recording.t[-1]) + 1 - first) // length)
-    bounds = recording.t.searchsorted([first + number * length for number in range(whole + 1)]).tolist()
-    for number in range(whole):
-        if bounds[number] < bounds[number + 1]:
+    # From event to event, not from window to window: between two events may lie fifty years of empty ones.
+    window = (recording.t - first) // length
+    for number in window[np.flatnonzero(np.diff(window, prepend=-1))].tolist():
+        if number < whole:
             yield (first + number * length, first + (number + 1) * length)
 
 

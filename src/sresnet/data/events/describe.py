@@ -11,6 +11,7 @@ from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT, check_claim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,17 @@ class SetFacts:
         return len(self.events)
 
 
-def describe_recording(recording: Recording, name: str = "", form: str = "") -> Facts:
-    """Facts of a recording with an event at least."""
+def describe_recording(
+    recording: Recording, name: str = "", form: str = "", *, memory_limit: float = MEMORY_LIMIT
+) -> Facts:
+    """Facts of a recording with an event at least.
+
+    Raises:
+        UserError: its sensor claims too many pixels to count the events of each.
+    """
+    what = f"a sensor of {recording.width}x{recording.height} pixels"
+    claimed = 24 * recording.width * recording.height
+    check_claim(name or "the recording", what, claimed, 8 * len(recording), memory_limit)
     pixel = recording.y.astype(np.int64) * recording.width + recording.x
     counts = np.bincount(pixel)
     busiest = int(counts.argmax())
@@ -95,15 +105,17 @@ def describe_recording(recording: Recording, name: str = "", form: str = "") -> 
     )
 
 
-def describe_file(path: Path, *, damaged: Damaged = "error", chip: str = "") -> Facts:
+def describe_file(
+    path: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
+) -> Facts:
     """Facts of a file.
 
     Raises:
         UserError: as `read_recording`.
     """
     data = read_bytes(path)
-    recording = parse_recording(data, str(path), damaged=damaged, chip=chip)
-    return describe_recording(recording, str(path), format_of(data, str(path)))
+    recording = parse_recording(data, str(path), damaged=damaged, chip=chip, memory_limit=memory_limit)
+    return describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)
 
 
 def find_recordings(folder: Path) -> list[tuple[str, Path]]:
@@ -124,23 +136,25 @@ def find_recordings(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def describe_folder(folder: Path, *, damaged: Damaged = "error", chip: str = "") -> SetFacts:
+def describe_folder(
+    folder: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
+) -> SetFacts:
     """Facts of all recordings below a folder, one in memory at a time; those that cannot be read are named.
 
     Raises:
         UserError: there is none.
     """
-    return describe_set(to_read(find_recordings(folder), damaged=damaged, chip=chip))
+    return describe_set(to_read(find_recordings(folder), damaged=damaged, chip=chip, memory_limit=memory_limit))
 
 
 def to_read(
-    found: Iterable[tuple[str, Path]], *, damaged: Damaged, chip: str = ""
+    found: Iterable[tuple[str, Path]], *, damaged: Damaged, chip: str = "", memory_limit: float = MEMORY_LIMIT
 ) -> Iterator[tuple[str, Callable[[], Recording]]]:
     """(class, function that reads the recording) of each (class, file)."""
     for label, path in found:
 
         def read(path: Path = path) -> Recording:
-            return read_recording(path, damaged=damaged, chip=chip)
+            return read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
 
         yield label, read
 

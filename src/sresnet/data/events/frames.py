@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sresnet.config import check_types
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT, check_claim
 
 _CHUNK = 65_536
 """Events whose addresses are computed at a time: they stay in the cache of a core until they are counted."""
@@ -44,6 +45,7 @@ def to_frames(
     *,
     span: tuple[int, int] | None = None,
     dtype: Any = np.uint8,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> tuple[NDArray[Any], int]:
     """Count the events of a recording into frames.
 
@@ -64,12 +66,14 @@ def to_frames(
         span: (first, end) in the recording's microseconds, end excluded: only these events, D = end - first; None:
             all events.
         dtype: np.uint8 or np.uint16.
+        memory_limit: gigabytes that the frames may take, see `limits`: the sensor is as large as a file says.
 
     Returns:
         (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, which is what their pixels hold).
 
     Raises:
-        UserError: no events, frames larger than the sensor, or SpikingJelly's orientation for another sensor.
+        UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
+            for another sensor.
     """
     rows, columns = frame_shape(recording, config)
     bounds = step_bounds(recording, config, num_steps, span)
@@ -77,6 +81,10 @@ def to_frames(
     if config.orientation == "spikingjelly":
         x, y, width, height = y, x, height, width
     bins, limit = 2 * rows * columns, np.iinfo(dtype).max
+    # The frames, and while one is counted its counts as int64 twice.
+    claimed = bins * (num_steps * np.dtype(dtype).itemsize + 16)
+    what = f"{num_steps} frames of {columns}x{rows} pixels"
+    check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
     frames = np.empty((num_steps, bins), dtype=dtype)
     saturated = 0
     step = 0

@@ -11,6 +11,8 @@ from sresnet.data.events.nmnist import parse_nmnist
 from sresnet.data.events.prophesee import parse_prophesee
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.files import read_regular
+from sresnet.limits import MEMORY_LIMIT
 
 EXTENSIONS = (".aedat", ".aedat2", ".aedat4", ".bin", ".bs2", ".dat")
 """Endings, in any case, of files that may be recordings."""
@@ -18,7 +20,9 @@ EXTENSIONS = (".aedat", ".aedat2", ".aedat4", ".bin", ".bs2", ".dat")
 FORMATS = ("AEDAT 2.0", "AEDAT 3.1", "AEDAT 4.0", "N-MNIST", "Prophesee DAT")
 
 
-def read_recording(path: Path, *, damaged: Damaged = "error", chip: str = "") -> Recording:
+def read_recording(
+    path: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
+) -> Recording:
     """The events of one file.
 
     Args:
@@ -26,26 +30,29 @@ def read_recording(path: Path, *, damaged: Damaged = "error", chip: str = "") ->
         damaged: "error" refuses a damaged file; "skip" leaves out the least that makes the rest a recording, and
             counts it in `skipped`.
         chip: camera of an AEDAT 2.0 or 3.1 file, such as "DAVIS240", where its header should not decide.
+        memory_limit: gigabytes that the file may claim, see `limits`.
 
     Raises:
-        UserError: a file that cannot be read, is of no known format, has no events, or is damaged.
+        UserError: a file that cannot be read, is of no known format, has no events, claims too much, or is damaged.
     """
-    return parse_recording(read_bytes(path), str(path), damaged=damaged, chip=chip)
+    return parse_recording(read_bytes(path), str(path), damaged=damaged, chip=chip, memory_limit=memory_limit)
 
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        UserError: no such file, or the system refuses.
+        UserError: no such file, no plain file, or the system refuses.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_regular(path)
+    except FileNotFoundError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file with events") from None
 
 
-def parse_recording(data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "") -> Recording:
+def parse_recording(
+    data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
+) -> Recording:
     """The events in the bytes of a file, which may come out of an archive; `name` is for messages and for its ending.
 
     Raises:
@@ -57,7 +64,7 @@ def parse_recording(data: bytes, name: str, *, damaged: Damaged = "error", chip:
         case "AEDAT 3.1":
             return parse_aedat3(data, name, damaged=damaged, chip=chip)
         case "AEDAT 4.0":
-            return parse_aedat4(data, name, damaged=damaged)
+            return parse_aedat4(data, name, damaged=damaged, memory_limit=memory_limit)
         case "N-MNIST":
             return parse_nmnist(data, name, damaged=damaged)
         case _:

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from sresnet.archives import open_zip, read_member
 from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
@@ -20,6 +20,8 @@ from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate
 from sresnet.data.split import some_of_each_class
 from sresnet.errors import UserError
+from sresnet.files import read_regular
+from sresnet.limits import MEMORY_LIMIT
 
 EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
 SplitName = Literal["official", "first900-by-name", "first900-by-number", "random90", "by-group", "images"]
@@ -43,8 +45,8 @@ SIMULATED = ("digits-dvs", "cifar10-dvs-sim")
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_LARGEST_MEMBER = 1 << 30
-"""Bytes that a member of a zip file may unpack to."""
+_TIMES = 8
+"""Of the length of a recording is what reading it takes in memory at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ class Listing:
     """Digest of the images of a simulated set."""
 
 
-def list_recordings(config: EventConfig, data_dir: str) -> Listing:
+def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float = MEMORY_LIMIT) -> Listing:
     """What `config` names in `data_dir`; nothing is read but names, and the images of a simulated set.
 
     Raises:
@@ -183,52 +185,36 @@ def list_recordings(config: EventConfig, data_dir: str) -> Listing:
     opened: dict[Path, zipfile.ZipFile] = {}
 
     def read(source: Source) -> tuple[Recording, str]:
-        content = read_bytes(source, opened)
-        recording = parse_recording(content, source.name, damaged=config.damaged)
+        content = read_bytes(source, opened, memory_limit)
+        recording = parse_recording(content, source.name, damaged=config.damaged, memory_limit=memory_limit)
         return recording, hashlib.blake2b(content, digest_size=16).hexdigest()
 
     return Listing(sources=sources, class_names=names, read=read)
 
 
-def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile]) -> bytes:
+def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
     """The bytes of a recording, from its file or zip file.
 
     Args:
         source: the recording.
         opened: the zip file that is open, changed here: members are read one after the other, and the list of a large
             zip file takes its time.
+        memory_limit: gigabytes that it may claim.
 
     Raises:
-        UserError: it cannot be read, or does not unpack.
+        UserError: it cannot be read, does not unpack, or claims too much.
     """
     assert source.path is not None
-    try:
-        if not source.member:
-            return source.path.read_bytes()
-        if source.path not in opened:
-            while opened:
-                opened.popitem()[1].close()
-            opened[source.path] = open_zip(source.path)
-        archive = opened[source.path]
-        if archive.getinfo(source.member).file_size > _LARGEST_MEMBER:
-            raise UserError(f"{source.name} unpacks to more than 1 GiB: that is no recording of this data set")
-        return archive.read(source.member)
-    # A RuntimeError says that a member is encrypted, or packed in a way that zipfile cannot unpack.
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{source.name} cannot be read ({reason}): replace it or take it away") from None
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip file.
-
-    Raises:
-        UserError: it is no whole zip file.
-    """
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no whole zip file ({error}): download it again") from None
+    if not source.member:
+        try:
+            return read_regular(source.path)
+        except FileNotFoundError:
+            raise UserError(f"{source.path} is gone: put it back, or leave its class out") from None
+    if source.path not in opened:
+        while opened:
+            opened.popitem()[1].close()
+        opened[source.path] = open_zip(source.path)
+    return read_member(opened[source.path], source.member, source.name, memory_limit=memory_limit, times=_TIMES)
 
 
 def dvs_cifar10(root: Path, split: str) -> Iterator[Source]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 from sresnet.files import write_whole
+from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import printable
 
 ENDINGS = (".png", ".gif")
@@ -23,13 +24,27 @@ _WIDTH, _LEFT, _RIGHT, _GAP = 1200, 76, 24, 8
 _RASTER, _CURVE, _ROW = 216, 96, 18
 
 
-def save_view(recording: Recording, path: Path, *, frames: int = 8, window: int = 0, title: str = "") -> None:
+def save_view(
+    recording: Recording,
+    path: Path,
+    *,
+    frames: int = 8,
+    window: int = 0,
+    title: str = "",
+    memory_limit: float = MEMORY_LIMIT,
+) -> None:
     """Draw a recording into a file, `.png` (`draw`) or `.gif` (`animate`).
 
     Raises:
-        UserError: another ending, frames fewer than 1 or more than 64, Pillow not installed, or a file that cannot
-            be written.
+        UserError: another ending, frames fewer than 1 or more than 64, a sensor that claims too many pixels, Pillow not
+            installed, or a file that cannot be written.
     """
+    # A frame is counted and coloured in some 150 bytes a pixel, kept in three, and fitted to a cell of the page.
+    pixels = recording.width * recording.height
+    cell = (_WIDTH // min(max(frames, 1), 8)) ** 2 * max(1.0, recording.height / recording.width)
+    what = f"{frames} pictures of {recording.width}x{recording.height} pixels"
+    claimed = round(150 * pixels + frames * (3 * pixels + 8 * cell))
+    check_claim("the recording", what, claimed, 8 * len(recording), memory_limit)
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UserError(f"{path} does not end in {' or '.join(ENDINGS)}: choose one of them")
@@ -138,13 +153,15 @@ def _windows(recording: Recording, frames: int, window: int) -> list[tuple[int, 
 
 def _pictures(recording: Recording, parts: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
     """RGB [height, width, 3] of the events between two times each."""
-    counts = []
-    for begin, end in parts:
-        some = slice(*np.searchsorted(recording.t, (begin, end)))
+
+    def counts(part: tuple[int, int]) -> NDArray[np.int64]:
+        some = slice(*np.searchsorted(recording.t, part))
         size = (recording.height, recording.width)
-        counts.append(_counts(recording.y[some], recording.x[some], recording.on[some], size))
-    every = np.stack(counts)
-    return list(_colours(every))
+        return _counts(recording.y[some], recording.x[some], recording.on[some], size)
+
+    # Counted twice, so that only one frame at a time is in memory as counts.
+    busy = np.concatenate([each[each > 0] for each in map(counts, parts)])
+    return [_colours(counts(part), _brightest(busy)) for part in parts]
 
 
 def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -153,10 +170,13 @@ def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size
     return np.bincount(index, minlength=2 * size[0] * size[1]).reshape(2, *size)
 
 
-def _colours(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """RGB [..., rows, columns, 3] of counts [..., 2, rows, columns]; the brightest is the 98th of 100 busy pixels."""
-    some = counts[counts > 0]
-    most = float(np.percentile(some, 98)) if some.size else 1.0
+def _brightest(busy: NDArray[np.int64]) -> float:
+    """The count that is shown brightest, the 98th of 100 of those that are not 0."""
+    return float(np.percentile(busy, 98)) if busy.size else 1.0
+
+
+def _colours(counts: NDArray[np.int64], most: float) -> NDArray[np.uint8]:
+    """RGB [rows, columns, 3] of counts [2, rows, columns], OFF first; the brightest is `most`."""
     # A square root, so that a single event is not lost beside many.
     strength = np.sqrt(np.minimum(counts / most, 1))[..., None]
     off, on = np.moveaxis(strength, -4, 0)
@@ -184,7 +204,8 @@ def _raster(recording: Recording, wide: int, image_module: Any) -> Any:
     across = min(dot, 3)
     high = min(recording.height, _RASTER)
     row = recording.y.astype(np.int64) * high // recording.height
-    picture = _colours(_counts(row, column // across, recording.on, (high, -(-wide // across))))
+    counts = _counts(row, column // across, recording.on, (high, -(-wide // across)))
+    picture = _colours(counts, _brightest(counts[counts > 0]))
     image = image_module.fromarray(picture)
     image = image.resize((image.width * across, high * dot), image_module.Resampling.NEAREST)
     panel = image_module.new("RGB", (wide, _RASTER), _PANEL)

@@ -1,0 +1,63 @@
+"""Members of zip files, which claim how much they unpack to."""
+
+import zipfile
+from pathlib import Path
+
+from sresnet.errors import UserError
+from sresnet.limits import check_claim
+
+PACKED = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+"""How members may be packed. Of the others zipfile unpacks more than it is asked for, in memory of any size."""
+METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip file, of which the list of members has been read.
+
+    Raises:
+        UserError: it is no whole zip file.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except MemoryError:
+        raise
+    # zipfile raises whatever damage makes it trip over: BadZipFile, struct.error, NotImplementedError, ...
+    except Exception as error:
+        raise UserError(f"{path} is no whole zip file ({reason(error)}): get it again") from None
+
+
+def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit: float, times: int = 1) -> bytes:
+    """The bytes of a member.
+
+    Args:
+        archive: an open zip file.
+        name: of the member.
+        where: what messages call it.
+        memory_limit: gigabytes that it may claim, see `limits`.
+        times: of its unpacked length is what its reader takes in memory.
+
+    Raises:
+        UserError: it is not there, is packed otherwise than as most are, claims too much, or does not unpack.
+    """
+    try:
+        member = archive.getinfo(name)
+        what = f"the {member.file_size:,} bytes that it unpacks to"
+        check_claim(where, what, times * member.file_size, member.compress_size, memory_limit)
+        if member.compress_type not in PACKED:
+            method = METHODS.get(member.compress_type, f"method {member.compress_type}")
+            raise UserError(f"{where} is packed by {method}: pack it again, {' or '.join(PACKED.values())}")
+        with archive.open(member) as file:
+            content = file.read(member.file_size)  # with a number, no more than that is unpacked
+        if len(content) < member.file_size:
+            raise EOFError(f"it ends at byte {len(content):,} of {member.file_size:,}")
+        return content
+    except (UserError, MemoryError):
+        raise
+    # The file is somebody else's: encrypted members, headers that do not agree, streams that end.
+    except Exception as error:
+        raise UserError(f"{where} cannot be read ({reason(error)}): replace it or take it away") from None
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, or what it is called."""
+    return " ".join(str(error).split()) or type(error).__name__
