@@ -165,3 +165,28 @@ def test_images_of_another_size_are_refused(wide_run, tmp_path, capsys):
     for verb in ("evaluate", "analyse"):
         assert main([verb, str(wide_run), "--data-dir", data]) == 2
         assert "the data are of 32x32 pixels" in capsys.readouterr().err
+
+
+def test_what_was_left_out_is_said_by_train_and_evaluate(run, tmp_path, capsys):
+    data = shutil.copytree(run.parent / "data", tmp_path / "data")
+    (data / "ant" / "list.txt").touch()
+    shutil.copy(data / "bee" / "0.png", data / "bee" / "again.png")
+    few = ["--train.epochs", "1", "--data.validation", "0.02"]
+    command = ["train", "folder", *TINY, *few, "--data-dir", str(data), "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "validation 0.02 holds out none of 25 training images" in capsys.readouterr().err
+    command[command.index("0.02")] = "0.06"
+    for words in (command, ["evaluate", str(tmp_path / "run")]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        left = "left out: files that are no pictures by their endings, .txt 1 (1), such as ant/list.txt"
+        assert f"note: {left}\n" in out
+        assert "note: validation 0.06 holds out nothing of classes with few images: ant, cat\n" in out
+
+
+def test_predict_says_that_transparency_was_all(run, tmp_path, capsys):
+    picture = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    picture.paste((0, 0, 0, 255), (2, 2, 6, 6))
+    picture.save(tmp_path / "a.png")
+    assert main(["predict", str(run), str(tmp_path / "a.png")]) == 0
+    assert "a.png is of one colour but for transparency, which is dropped" in capsys.readouterr().out

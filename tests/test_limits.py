@@ -18,7 +18,7 @@ from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.events.view import save_view
-from sresnet.data.folder import read_image
+from sresnet.data.folder import read_picture
 from sresnet.errors import UserError
 from sresnet.limits import check_claim
 from tests.bounded import outcomes
@@ -55,7 +55,7 @@ def png(width, height):
 
 
 def strip_of(path):
-    return read_image(path, (32, 32)).float().mean().item()
+    return read_picture(path, (32, 32)).pixels.float().mean().item()
 
 
 def refused(case, argument, *words):
@@ -92,18 +92,18 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path):
 def test_the_limit_can_be_raised_beyond_that_of_pillow(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     (tmp_path / "small.png").write_bytes(png(400, 400))
-    assert read_image(tmp_path / "small.png", (8, 8)).shape == (3, 8, 8)
+    assert read_picture(tmp_path / "small.png", (8, 8)).pixels.shape == (3, 8, 8)
     assert Image.MAX_IMAGE_PIXELS == 10
     with pytest.raises(UserError, match="claims 0.0 GB .* limit of 1e-06 GB"):
-        read_image(tmp_path / "small.png", (8, 8), memory_limit=1e-6)
+        read_picture(tmp_path / "small.png", (8, 8), memory_limit=1e-6)
 
 
 def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UserError, match="no file that can be read to its end"):
-        read_image(tmp_path / "pipe.png", (8, 8))
+        read_picture(tmp_path / "pipe.png", (8, 8))
     with pytest.raises(UserError, match="does not exist"):
-        read_image(tmp_path / "none.png", (8, 8))
+        read_picture(tmp_path / "none.png", (8, 8))
 
 
 # Event recordings

@@ -59,7 +59,7 @@ from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.view import save_view
 from sresnet.data.fingerprint import difference, fingerprint
-from sresnet.data.folder import read_image
+from sresnet.data.folder import read_picture
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
 from sresnet.limits import MEMORY_LIMIT, check_claim
@@ -1118,8 +1118,10 @@ def gigabytes(text: str) -> float:
 
 
 def image_of_file(path: Path, channels: int, about: dict[str, Any], memory_limit: float) -> torch.Tensor:
-    """A picture as a run takes it, uint8 [C, H, W]; errors as `read_image`."""
-    image = read_image(path, tuple(about["image_size"]), memory_limit=memory_limit)
+    """A picture as a run takes it, uint8 [C, H, W]; errors as `read_picture`."""
+    image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
+    if plain:
+        say(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")
     return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
 
 

@@ -1,15 +1,26 @@
 import builtins
+import contextlib
+import dataclasses
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sresnet.data.folder import from_dataset, load_folder, read_image
+from sresnet.data import DataConfig, open_data
+from sresnet.data.folder import from_dataset, open_folder, read_picture
 from sresnet.data.split import stratified_split
 from sresnet.errors import UserError
 
 Image = pytest.importorskip("PIL.Image")
+
+
+def load_folder(path, image_size):
+    splits = open_folder(path, image_size)
+    return splits.train, splits.test
 
 
 def picture(width=8, height=8, seed=0):
@@ -74,12 +85,16 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 def test_order_does_not_depend_on_the_file_system(divided, monkeypatch):
-    from pathlib import Path
 
     expected = load_folder(divided, 8)[0]
-    for method in ("iterdir", "rglob"):
-        real = getattr(Path, method)
-        monkeypatch.setattr(Path, method, lambda *args, real=real: reversed(list(real(*args))))
+    real = os.scandir
+
+    @contextlib.contextmanager
+    def backwards(path):
+        with real(path) as entries:
+            yield reversed(list(entries))
+
+    monkeypatch.setattr(os, "scandir", backwards)
     found = load_folder(divided, 8)[0]
     assert torch.equal(found.images, expected.images)
     assert torch.equal(found.labels, expected.labels)
@@ -119,7 +134,7 @@ def test_no_scaling_where_the_shorter_side_fits(divided):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 97), (97, 3), (31, 33), (500, 333)])
 def test_every_size_fits(size, width, height, tmp_path):
     put(tmp_path / "a.bmp", picture(width, height))
-    assert read_image(tmp_path / "a.bmp", (size, size)).shape == (3, size, size)
+    assert read_picture(tmp_path / "a.bmp", (size, size)).pixels.shape == (3, size, size)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
@@ -197,7 +212,7 @@ def test_fewer_than_two_classes(tmp_path, kinds):
 def test_classes_that_differ_between_train_and_test(divided):
     put(divided / "test" / "emu" / "a.png")
     (divided / "train" / "cat").rename(divided / "train" / "bat")
-    with pytest.raises(UserError, match="bat, cat, emu in only one of train/ and test/"):
+    with pytest.raises(UserError, match="cat, emu in test/ and not in train/"):
         load_folder(divided, 8)
 
 
@@ -205,6 +220,147 @@ def test_train_without_test(divided):
     (divided / "test").rename(divided / "elsewhere")
     with pytest.raises(UserError, match="neither test/ nor val/"):
         load_folder(divided, 8)
+
+
+def test_linked_folders_are_read_too(tmp_path):
+    for number in range(10):
+        put(tmp_path / "data" / "a" / f"{number}.png", picture(seed=number))
+        put(tmp_path / "data" / "b" / f"{number}.png", picture(seed=100 + number))
+        put(tmp_path / "elsewhere" / "deep" / f"{number}.png", picture(seed=200 + number))
+    (tmp_path / "data" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    put(tmp_path / "disk" / "c" / "0.png", picture(seed=300))
+    for number in range(1, 5):
+        shutil.copy(tmp_path / "disk" / "c" / "0.png", tmp_path / "disk" / "c" / f"{number}.png")
+    (tmp_path / "data" / "c").symlink_to(tmp_path / "disk" / "c")
+    splits = open_folder(tmp_path / "data", 8)
+    counts = splits.train.labels.bincount() + splits.test.labels.bincount()
+    assert counts.tolist() == [20, 10, 5]
+
+
+def test_circles_of_links_end_and_add_nothing(divided, tmp_path_factory):
+    put(divided / "train" / "cat" / "inside" / "9.png", picture(seed=9))
+    before = load_folder(divided, 8)[0]
+    cat = divided / "train" / "cat"
+    for name, target in (("self", "."), ("up", ".."), ("top", "/"), ("aaa", "inside"), ("data", str(divided))):
+        (cat / name).symlink_to(target)
+    (cat / "inside" / "back").symlink_to("..")
+    (cat / "inside" / "self.png").symlink_to("self.png")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "round").symlink_to(elsewhere)
+    (cat / "elsewhere").symlink_to(elsewhere)
+    splits = open_folder(divided, 8)
+    assert torch.equal(splits.train.images, before.images)
+    assert splits.notes == ("left out: links that lead to no file (1), such as train/cat/inside/self.png",)
+
+
+def test_what_is_left_out_is_said(divided):
+    assert open_folder(divided, 8).notes == ()
+    for name in ("train/cat/a.txt", "train/cat/b.txt", "test/dog/in/c.HEIC", "test/dog/README", "train/cat/.DS_Store"):
+        (divided / name).parent.mkdir(exist_ok=True)
+        (divided / name).touch()
+    (divided / "train" / "dog" / "gone.png").symlink_to("nowhere.png")
+    put(divided / "train" / "stray.png")
+    put(divided / "other.png")
+    put(divided / "extra" / "cat" / "0.png")
+    assert open_folder(divided, 8).notes == (
+        "left out: extra/ beside train/, test/",
+        "left out: pictures beside class folders (2), such as other.png",
+        "left out: files that are no pictures by their endings, .txt 2, .heic 1, none 1 (4), such as train/cat/a.txt",
+        "left out: links that lead to no file (1), such as train/dog/gone.png",
+    )
+    put(divided / "whole" / "a.png")
+    for kind in ("cat", "dog"):
+        for number in range(3):
+            put(divided / "whole" / kind / f"{number}.png", picture(seed=number + 10 * (kind == "cat")))
+    assert open_folder(divided / "whole", 8).notes == ("left out: pictures beside class folders (1), such as a.png",)
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(divided, monkeypatch):
+    (divided / "train" / "cat" / "locked").mkdir()
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"locked cannot be read \(Permission denied\)"):
+        open_folder(divided, 8)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_held_out_pictures_beside_train_and_test(divided, name):
+    put(divided / name / "dog" / "0.png", picture(seed=77))
+    splits = open_folder(divided, 8)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [6, 1, 4]
+    assert torch.equal(splits.validation.images[0], planes(picture(seed=77)))
+    assert splits.validation.labels.tolist() == [1]  # by name: there is no cat among them
+    assert splits.notes == (f"{name}/ has no pictures of cat",)
+    config = DataConfig(name="folder", image_size=8)
+    opened = open_data(config, str(divided), seed=0)
+    assert torch.equal(opened.validation.images, splits.validation.images)
+    part = open_data(dataclasses.replace(config, validation=0.34), str(divided), seed=0)
+    assert [len(part) for part in (part.train, part.validation, part.test)] == [4, 2, 4]
+    assert f"{name}/ is left out" in part.notes[1]
+    shutil.rmtree(divided / "test")
+    put(divided / name / "cat" / "0.png", picture(seed=78))
+    assert [len(part) if part else None for part in vars(open_folder(divided, 8)).values()][:3] == [6, None, 2]
+
+
+def test_a_test_set_may_lack_a_class(divided):
+    shutil.rmtree(divided / "test" / "cat")
+    put(divided / "test" / "dog" / "5.png", picture(seed=5))
+    assert open_folder(divided, 8).test.labels.tolist() == [1, 1, 1]
+    put(divided / "train" / "bat" / "0.png", picture(seed=6))
+    put(divided / "test" / "bat" / "0.png", picture(seed=7))
+    splits = open_folder(divided, 8)
+    assert splits.train.class_names == splits.test.class_names == ("bat", "cat", "dog")
+    assert splits.test.labels.tolist() == [0, 2, 2, 2]
+    assert splits.notes == ("test/ has no pictures of cat",)
+
+
+def test_pictures_of_both_sides_are_counted(divided):
+    for name in ("test/cat/1.png", "test/dog/7.png", "train/dog/8.png"):
+        shutil.copy(divided / "train" / "cat" / "2.png", divided / name)
+    splits = open_folder(divided, 8)
+    assert splits.about == {"test_images_in_train": 2}
+    assert splits.notes == (
+        "test images whose bytes are those of a training image (2), such as test/cat/1.png, as train/dog/8.png: they "
+        "are learned by heart",
+    )
+    for kind in ("cat", "dog"):
+        for number in range(20):
+            put(divided / "one" / kind / f"{number}.png", picture(seed=number % 10 + 10 * (kind == "cat")))
+    assert open_folder(divided / "one", 8).about["test_images_in_train"] >= 4
+
+
+def shape(mode):
+    """A cross that only transparency shows."""
+    array = np.zeros((8, 8, 4), dtype=np.uint8)
+    array[:, 3:5, 3] = array[3:5, :, 3] = 255
+    return Image.fromarray(array).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_picture_that_only_transparency_shows(divided, mode):
+    put(divided / "train" / "cat" / "0.png", shape(mode))
+    put(divided / "train" / "cat" / "1.png", picture(seed=1).convert("RGBA"))  # transparent nowhere
+    put(divided / "train" / "cat" / "2.png", Image.new("RGBA", (8, 8), (0, 0, 0, 0)))  # shows nothing anyway
+    assert open_folder(divided, 8).notes == (
+        "pictures of one colour but for transparency, which is dropped (1), such as train/cat/0.png: put them onto a "
+        "background",
+    )
+    with pytest.raises(UserError, match="image 1 of the data set is of one colour but for transparency"):
+        from_dataset([(picture(), 0), (shape(mode), 1)])
+
+
+def test_transparency_of_a_palette(divided):
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([0, 0, 0, 0, 0, 0])
+    image.paste(1, (2, 2, 6, 6))
+    put(divided / "train" / "cat" / "0.png", image, transparency=0)
+    assert "of one colour but for transparency" in open_folder(divided, 8).notes[0]
 
 
 def test_too_few_images_to_split(tmp_path):
@@ -357,7 +513,7 @@ def test_a_label_without_a_name():
 )
 def test_a_picture_for_an_input_of_two_sides(tmp_path, size, cut):
     picture(12, 8, seed=7).save(tmp_path / "a.png")
-    found = read_image(tmp_path / "a.png", size)
+    found = read_picture(tmp_path / "a.png", size).pixels
     assert torch.equal(found, planes(picture(12, 8, seed=7))[:, *cut])
 
 
@@ -366,5 +522,5 @@ def test_a_picture_is_scaled_until_it_covers_both_sides(tmp_path):
     for size, whole in (((16, 16), (20, 16)), ((4, 20), (20, 16)), ((24, 7), (30, 24)), ((1, 1), (1, 1))):
         scaled = planes(picture(10, 8, seed=7).resize(whole, Image.Resampling.BICUBIC))
         top, left = ((side - wanted) // 2 for side, wanted in zip(reversed(whole), size, strict=True))
-        found = read_image(tmp_path / "a.png", size)
+        found = read_picture(tmp_path / "a.png", size).pixels
         assert torch.equal(found, scaled[:, top : top + size[0], left : left + size[1]])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sresnet.config import to_dict
 from sresnet.data import DataConfig, EventConfig, open_data
 from sresnet.data.events.sets import USUAL
-from sresnet.data.split import some_of_each_class, stratified_split
+from sresnet.data.split import hold_out, some_of_each_class, stratified_split
 from sresnet.errors import UserError
 from sresnet.train.recipe import Recipe
 
@@ -69,6 +69,19 @@ def test_every_member_of_a_class_is_equally_likely():
 def test_a_fraction_that_is_no_share_is_refused(fraction):
     with pytest.raises(UserError, match=r"fraction .* 0 to 1"):
         stratified_split(torch.zeros(4, dtype=torch.int64), fraction, 0)
+
+
+def test_what_a_validation_part_does_to_small_classes():
+    labels = torch.tensor([0] * 4 + [1] * 10 + [2] * 2 + [3])
+    names = ("few", "many", "two", "one", "none")
+    rest, held_out, notes = hold_out(labels, names, 0.1, 0)
+    assert [part.tolist() for part in stratified_split(labels, 0.1, 0)] == [rest.tolist(), held_out.tolist()]
+    assert notes == ["validation 0.1 holds out nothing of classes with few images: few, two, one"]
+    rest, held_out, notes = hold_out(labels, names, 0.5, 0, "recordings")
+    assert notes == ["validation 0.5 leaves nothing to train on of classes with few recordings: one"]
+    assert hold_out(labels[:14], names, 0.3, 0)[2] == []
+    with pytest.raises(UserError, match="validation 0.1 holds out none of 4 training images, as no class has enough"):
+        hold_out(labels[:4], names, 0.1, 0)
 
 
 class TestSomeOfEachClass:

@@ -158,7 +158,7 @@ def test_damaged_data_json(tmp_path, changes):
     train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
     about = record.read_json(tmp_path / record.DATA)
     record.write_json(tmp_path / record.DATA, about | changes)
-    with pytest.raises(UserError, match=r"data\.json cannot be read"):
+    with pytest.raises(UserError, match=r"data\.json"):
         train(TINY, SPLITS, tmp_path, device=CPU)
 
 
@@ -343,6 +343,14 @@ def test_loss_that_is_not_finite(tmp_path):
 def test_network_must_fit_the_images(tmp_path, model, words):
     with pytest.raises(UserError, match=words):
         train(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, **model)), SPLITS, tmp_path, device=CPU)
+
+
+def test_parts_without_images_are_refused(tmp_path):
+    none = SPLITS.test.subset(torch.arange(0))
+    with pytest.raises(UserError, match="the validation part of digits has no images: give some, or none at all"):
+        train(TINY, dataclasses.replace(SPLITS, validation=none), tmp_path, device=CPU)
+    with pytest.raises(UserError, match="there are no images to evaluate on"):
+        evaluate(build(TINY.model), none, make_scaling(TINY.data, SPLITS.train))
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])

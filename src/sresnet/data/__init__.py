@@ -11,10 +11,10 @@ from sresnet.data.download import fetch_cifar
 from sresnet.data.events.cache import Watch, prepare
 from sresnet.data.events.sets import EVENT_SETS, USUAL, EventConfig
 from sresnet.data.events.splits import check_split, event_splits
-from sresnet.data.folder import load_folder
+from sresnet.data.folder import open_folder
 from sresnet.data.images import ImageSet
 from sresnet.data.samples import Samples, Splits
-from sresnet.data.split import some_of_each_class, stratified_split
+from sresnet.data.split import hold_out, some_of_each_class
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 
@@ -149,25 +149,28 @@ def open_data(
             memory_limit=memory_limit,
         )
         return event_splits(config, prepared, seed)
-    train, test = read(config, data_dir, download, memory_limit)
+    splits = read(config, data_dir, download, memory_limit)
     if config.train_images:
-        train = train.subset(some_of_each_class(train.labels, config.train_images))
+        splits = replace(
+            splits, train=splits.train.subset(some_of_each_class(splits.train.labels, config.train_images))
+        )
     if not config.validation:
-        return Splits(train=train, validation=None, test=test)
-    rest, held_out = stratified_split(train.labels, config.validation, seed)
-    return Splits(train=train.subset(rest), validation=train.subset(held_out), test=test)
+        return splits
+    train = splits.train
+    rest, held_out, notes = hold_out(train.labels, train.class_names, config.validation, seed)
+    return replace(splits, train=train.subset(rest), validation=train.subset(held_out), notes=(*splits.notes, *notes))
 
 
-def read(
-    config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT
-) -> tuple[ImageSet, ImageSet]:
-    """(train, test) as published; errors as `open_data`."""
+def read(config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT) -> Splits:
+    """The parts as published; errors as `open_data`."""
     if config.name == "digits":
-        return load_digits()
+        train, test = load_digits()
+        return Splits(train=train, validation=None, test=test)
     if not data_dir:
         raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
     if config.name == "folder":
-        return load_folder(data_dir, config.image_size, memory_limit=memory_limit)
+        return open_folder(data_dir, config.image_size, memory_limit=memory_limit, held_out=not config.validation)
     if download:
         fetch_cifar(config.name, data_dir)
-    return load_cifar(config.name, data_dir)
+    train, test = load_cifar(config.name, data_dir)
+    return Splits(train=train, validation=None, test=test)

@@ -1,14 +1,16 @@
 """Anybody's images: folders of image files, one for each class, or a data set of Python objects."""
 
 import contextlib
+import hashlib
 import io
 import operator
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sresnet.data.images import ImageSet
+from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
+from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of, such_as
 from sresnet.errors import UserError
 from sresnet.files import read_regular
 from sresnet.limits import MEMORY_LIMIT, check_claim
@@ -37,15 +41,16 @@ _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
 
 
-def load_folder(
-    data_dir: str | Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT
-) -> tuple[ImageSet, ImageSet]:
-    """Class folders as (train, test), uint8 RGB [N, 3, image_size, image_size].
+def open_folder(
+    data_dir: str | Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT, held_out: bool = True
+) -> Splits:
+    """Class folders as images for training, validation and testing, uint8 RGB [N, 3, image_size, image_size].
 
-    Either `data_dir/train/<class>/` and `data_dir/test/<class>/` (`val/` if there is no `test/`), or
-    `data_dir/<class>/`, of which a fifth of each class, drawn with a fixed seed, is the test set. Class folders may
-    have folders inside. Classes are numbered and files read in order of their names. Hidden files and folders are
-    ignored.
+    Either `data_dir/train/<class>/` and `data_dir/test/<class>/`, and if there is one `data_dir/val/<class>/` (or
+    `valid/`, `validation/`), which is the test set where there is no `test/`; or `data_dir/<class>/`, of which a fifth
+    of each class, drawn with a fixed seed, is the test set. Class folders may have folders inside; links to folders are
+    followed, see `tree.files_below`. Classes are numbered and files read in order of their names. Hidden files and
+    folders are ignored; what else is left out stands in the `notes`.
 
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
     to the square in its middle. Of an animation, the first frame is read; transparency is dropped. Of a strip longer
@@ -55,11 +60,12 @@ def load_folder(
         data_dir: the folder.
         image_size: side of the square in pixels.
         memory_limit: gigabytes that one picture may take, see `limits`.
+        held_out: read val/ where there is a test/ too.
 
     Raises:
-        UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, other
-            classes in the test set, a file that is not an 8- or 16-bit image or claims too many pixels, or too few
-            images to split.
+        UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, classes that
+            only the test set has, a file that is not an 8- or 16-bit image or claims too many pixels, or too few images
+            to split.
     """
     data_dir = Path(data_dir)
     if image_size < 1:
@@ -67,23 +73,103 @@ def load_folder(
     if not data_dir.is_dir():
         kind = "is a file" if data_dir.exists() else "does not exist"
         raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the class folders")
+    left = LeftOut()
     # A folder "train" with images right inside is a class of vehicles.
-    if not _folders(data_dir / "train"):
-        everything = _read_classes(data_dir, image_size, memory_limit)
-        train, test = stratified_split(everything.labels, _TEST_FRACTION, _SPLIT_SEED)
-        _check_split(data_dir, everything, test)
-        return everything.subset(train), everything.subset(test)
-    second = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
-    if second is None:
+    if not (data_dir / "train").is_dir() or not folders_in(data_dir / "train"):
+        whole = _read_classes(data_dir, image_size, memory_limit, left)
+        chosen = stratified_split(whole.images.labels, _TEST_FRACTION, _SPLIT_SEED)
+        _check_split(data_dir, whole.images, chosen[1])
+        train, test = (whole.subset(indices) for indices in chosen)
+        return _splits(data_dir, {"train": train, "test": test}, left)
+    places = _places(data_dir, left)
+    if "validation" in places and not held_out:
+        name = places.pop("validation").name
+        left.notes.append(f"{name}/ is left out, as a part of train/ is held out: --data.validation 0 uses it instead")
+    parts = {
+        part: _read_classes(place, image_size, memory_limit, left, least=2 if part == "train" else 1)
+        for part, place in places.items()
+    }
+    return _splits(data_dir, parts, left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The pictures of some class folders."""
+
+    images: ImageSet
+    paths: list[Path]
+    digests: list[bytes]
+    """Of the bytes of each file."""
+
+    def subset(self, indices: Tensor) -> "Pictures":
+        """Those at `indices`, int64 [M], in that order."""
+        return Pictures(
+            images=self.images.subset(indices),
+            paths=[self.paths[index] for index in indices.tolist()],
+            digests=[self.digests[index] for index in indices.tolist()],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What was found while a folder was read and is to be said of it; lists that grow."""
+
+    notes: list[str] = field(default_factory=list)
+    stray: list[Path] = field(default_factory=list)
+    """Pictures beside class folders."""
+    unread: list[Path] = field(default_factory=list)
+    dead: list[Path] = field(default_factory=list)
+    """As `tree.files_in`."""
+    plain: list[Path] = field(default_factory=list)
+    """Pictures whose transparency is all that there is to see."""
+
+
+def _places(data_dir: Path, left: LeftOut) -> dict[str, Path]:
+    """Part -> folder of a data folder that is divided already; errors as `open_folder`."""
+    places, notes = parts_of(data_dir)
+    left.notes.extend(notes)
+    if "test" not in places:
         raise UserError(f"{data_dir} has train/ but neither test/ nor val/: add one, with the same class folders")
-    names, other = ({folder.name for folder in _folders(path)} for path in (data_dir / "train", second))
-    if names != other:
-        differing = ", ".join(sorted(names ^ other))
-        raise UserError(f"{data_dir}: {differing} in only one of train/ and {second.name}/: give both the same classes")
-    return (
-        _read_classes(data_dir / "train", image_size, memory_limit),
-        _read_classes(second, image_size, memory_limit),
+    classes = {part: {folder.name for folder in folders_in(place)} for part, place in places.items()}
+    for part, place in places.items():
+        if unknown := sorted(classes[part] - classes["train"]):
+            raise UserError(
+                f"{data_dir}: {listed(unknown)} in {place.name}/ and not in train/: classes that are not trained on "
+                "cannot be recognised, give both the same"
+            )
+        if missing := sorted(classes["train"] - classes[part]):
+            left.notes.append(f"{place.name}/ has no pictures of {listed(missing)}")
+    left.stray.extend(path for path in files_in(data_dir)[0] if path.suffix.lower() in SUFFIXES)
+    return places
+
+
+def _splits(data_dir: Path, parts: dict[str, Pictures], left: LeftOut) -> Splits:
+    """The parts with all that is to be said of them."""
+    about, notes = {}, list(left.notes)
+    for part in ("validation", "test"):
+        if part in parts and (twins := _twins(parts["train"], parts[part])):
+            about[f"{part}_images_in_train"] = len(twins)
+            found = such_as(f"{part} images whose bytes are those of a training image", data_dir, list(twins))
+            notes.append(f"{found}, as {below(data_dir, next(iter(twins.values())))}: they are learned by heart")
+    if left.stray:
+        notes.append(such_as("left out: pictures beside class folders", data_dir, left.stray))
+    notes += left_out(data_dir, left.unread, left.dead, "pictures")
+    if left.plain:
+        found = such_as("pictures of one colour but for transparency, which is dropped", data_dir, left.plain)
+        notes.append(f"{found}: put them onto a background")
+    return Splits(
+        train=parts["train"].images,
+        validation=parts["validation"].images if "validation" in parts else None,
+        test=parts["test"].images,
+        about=about,
+        notes=tuple(notes),
     )
+
+
+def _twins(train: Pictures, others: Pictures) -> dict[Path, Path]:
+    """Path of one of the others -> that of a training picture with the same bytes, where there is one."""
+    known = dict(zip(train.digests, train.paths, strict=True))
+    return {path: known[key] for key, path in zip(others.digests, others.paths, strict=True) if key in known}
 
 
 def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> ImageSet:
@@ -119,21 +205,12 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
     return ImageSet(images=torch.stack(images), labels=torch.tensor(labels), class_names=tuple(class_names))
 
 
-def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _read_classes(root: Path, image_size: int, memory_limit: float) -> ImageSet:
+def _read_classes(root: Path, image_size: int, memory_limit: float, left: LeftOut, *, least: int = 2) -> Pictures:
+    """The pictures of all class folders of `root`, `least` at least; errors as `open_folder`."""
     files: list[tuple[Path, int]] = []
-    folders = _folders(root)
+    folders = folders_in(root)
     for label, folder in enumerate(folders):
-        found = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
+        found, dead = files_below(folder)
         images = [path for path in found if path.suffix.lower() in SUFFIXES]
         if not images:
             raise UserError(
@@ -141,18 +218,30 @@ def _read_classes(root: Path, image_size: int, memory_limit: float) -> ImageSet:
                 "take the folder away"
             )
         files += [(path, label) for path in images]
-    if len(folders) < 2:
+        left.unread.extend(path for path in found if path.suffix.lower() not in SUFFIXES)
+        left.dead.extend(dead)
+    if len(folders) < least:
         raise UserError(
             f"{root} has {len(folders)} class folders: put the images of each class into a folder of its own, "
-            f"{root}/<class>/, for two classes at least"
+            f"{root}/<class>/{', for two classes at least' if least == 2 else ''}"
         )
+    left.stray.extend(path for path in files_in(root)[0] if path.suffix.lower() in SUFFIXES)
     pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
+    digests = []
     for index, (path, _) in enumerate(files):
-        pixels[index] = read_image(path, (image_size, image_size), memory_limit=memory_limit)
-    return ImageSet(
-        images=pixels,
-        labels=torch.tensor([label for _, label in files]),
-        class_names=tuple(folder.name for folder in folders),
+        picture = read_picture(path, (image_size, image_size), memory_limit=memory_limit)
+        pixels[index] = picture.pixels
+        digests.append(picture.digest)
+        if picture.plain:
+            left.plain.append(path)
+    return Pictures(
+        images=ImageSet(
+            images=pixels,
+            labels=torch.tensor([label for _, label in files]),
+            class_names=tuple(folder.name for folder in folders),
+        ),
+        paths=[path for path, _ in files],
+        digests=digests,
     )
 
 
@@ -166,8 +255,19 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
             )
 
 
-def read_image(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Tensor:
-    """One picture as uint8 [3, *size]: scaled so that it just covers `size` (H, W), the middle cut out.
+class Picture(NamedTuple):
+    """What a file held."""
+
+    pixels: Tensor
+    """uint8 [3, H, W]."""
+    digest: bytes
+    """Of the bytes of the file."""
+    plain: bool
+    """It is of one colour without its transparency, and shows something with it."""
+
+
+def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Picture:
+    """One picture, scaled so that it just covers `size` (H, W), the middle cut out.
 
     Args:
         path: the file.
@@ -200,6 +300,7 @@ def read_image(path: Path, size: tuple[int, int], *, memory_limit: float = MEMOR
                 check_claim(str(path), what, _PIXEL_BYTES * width * height, len(content), memory_limit)
                 ImageOps.exif_transpose(opened, in_place=True)
                 image = _eight_bit(opened)
+                plain = _only_transparent(image)
                 image = image if image is opened and image.mode == "RGB" else image.convert("RGB")
                 image.load()
     except (UserError, MemoryError):
@@ -207,7 +308,16 @@ def read_image(path: Path, size: tuple[int, int], *, memory_limit: float = MEMOR
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or take it away") from None
-    return _middle(image, size)
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    return Picture(pixels=_middle(image, size), digest=digest, plain=plain)
+
+
+def _only_transparent(image: Any) -> bool:
+    """Whether a PIL image is of one colour, and not everywhere as transparent: all that it shows is dropped."""
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return False
+    *colours, alpha = image.convert("RGBA").getextrema()
+    return all(low == high for low, high in colours) and alpha[0] != alpha[1]
 
 
 @contextlib.contextmanager
@@ -267,6 +377,10 @@ def _pixels(image: Any, where: str) -> Tensor:
             image = _eight_bit(image)
         except ValueError as error:
             raise UserError(f"{where} cannot be read ({error}): convert it first") from None
+        if _only_transparent(image):
+            raise UserError(
+                f"{where} is of one colour but for transparency, which is dropped: put it onto a background"
+            )
         image = np.array(image.convert("L" if len(image.getbands()) == 1 and image.mode != "P" else "RGB"))
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "uif":

@@ -1,8 +1,11 @@
 """Seeded splits that keep the share of every class."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from sresnet.data.samples import listed
 from sresnet.errors import UserError
 
 
@@ -34,6 +37,40 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         count = int(len(members) * fraction + 0.5)
         held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+
+
+def hold_out(
+    labels: Tensor, class_names: Sequence[str], fraction: float, seed: int, kind: str = "images"
+) -> tuple[Tensor, Tensor, list[str]]:
+    """`stratified_split` for a validation part, with what is to be said of classes that it does not divide.
+
+    Args:
+        labels, fraction, seed: as `stratified_split`.
+        class_names: name of class 0, 1, ...
+        kind: what is divided, for messages.
+
+    Returns:
+        (rest, held_out, notes).
+
+    Raises:
+        UserError: nothing is held out.
+    """
+    rest, held_out = stratified_split(labels, fraction, seed)
+    if not len(held_out):
+        raise UserError(
+            f"validation {fraction:g} holds out none of {len(labels):,} training {kind}, as no class has enough: "
+            "choose a larger --data.validation, or 0"
+        )
+    counts = (labels.cpu()[indices].bincount(minlength=len(class_names)).tolist() for indices in (rest, held_out))
+    kept, held = ({name for name, count in zip(class_names, part, strict=True) if count} for part in counts)
+    notes = []
+    if too_small := [name for name in class_names if name in kept - held]:
+        notes.append(f"validation {fraction:g} holds out nothing of classes with few {kind}: {listed(too_small)}")
+    if emptied := [name for name in class_names if name in held - kept]:
+        notes.append(
+            f"validation {fraction:g} leaves nothing to train on of classes with few {kind}: {listed(emptied)}"
+        )
+    return rest, held_out, notes
 
 
 def some_of_each_class(labels: Tensor, count: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Samples
+from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.train.batches import Scaling
 
@@ -64,8 +65,10 @@ def evaluate(
         seed: of the Poisson encoders.
 
     Raises:
-        UserError: more steps than there are norms for.
+        UserError: no samples, or more steps than there are norms for.
     """
+    if not len(samples):
+        raise UserError("there are no images to evaluate on: give at least one")
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device

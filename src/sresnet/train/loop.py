@@ -124,6 +124,8 @@ def check_fit(recipe: Recipe, splits: Splits) -> None:
         raise UserError(f"in_channels {recipe.model.in_channels}: {recipe.data.name} images have {channels}")
     if not len(splits.train) or not len(splits.test):
         raise UserError(f"{recipe.data.name} leaves no images to train or to test on: choose a smaller validation part")
+    if splits.validation is not None and not len(splits.validation):
+        raise UserError(f"the validation part of {recipe.data.name} has no images: give some, or none at all")
     frames = splits.train.shape[0]
     if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
         raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")

@@ -206,7 +206,7 @@ def empty_group(root):
         (empty_group, folder(split="by-group"), "two has no recordings"),
         (lambda root: write(root / "one" / "cup.aedat"), folder(split="by-group"), "has 1 folders: split 'by-group'"),
         (lambda root: write(root / "cup" / "a.aedat"), folder(), "recordings of 1 class"),
-        (lambda root: write(root / "train" / "cup" / "a.aedat"), folder(split="official"), "has no val/"),
+        (lambda root: write(root / "train" / "cup" / "a.aedat"), folder(split="official"), "has no test/"),
     ],
 )
 def test_what_is_wrong_with_a_folder(tmp_path, make, config, words):

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from collections import Counter
 
 import made_up_sets as made_up
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sresnet.data import EventConfig, open_data
+from sresnet.data.events.describe import find_recordings
 from sresnet.data.events.splits import Listed, divide
 from sresnet.errors import UserError
 
@@ -115,7 +117,9 @@ def test_validation_is_a_part_of_the_training_recordings(tmp_path):
     assert splits.validation.labels.bincount().tolist() == [9] * 10
     assert splits.about["name"] == "first900-by-name"
     assert not splits.about["simulated"]
-    with pytest.raises(UserError, match="leaves no recording for validation: choose a larger --data.validation, or 0"):
+    with pytest.raises(
+        UserError, match="holds out none of 180 training recordings, as no class has enough: choose a larger"
+    ):
         opened(tmp_path, EventConfig(validation=0.01))
 
 
@@ -144,6 +148,61 @@ def test_test_recordings_of_other_classes_are_left_out_and_named(tmp_path):
     assert sorted(splits.test.labels.tolist()) == [1, 1, 2]
     assert splits.about["classes_left_out"] == {"cube": 1}
     assert splits.about["test_group"] == "b"
+
+
+def official(tmp_path, *names, first_seed=0):
+    for seed, name in enumerate(names, first_seed):
+        made_up.put(tmp_path / "data" / f"{name}.aedat", made_up.aedat2(seed=seed))
+    return EventConfig(name="event-folder", split="official")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_recordings_to_validate_on_beside_train_and_test(tmp_path, name):
+    config = official(tmp_path, *(f"train/{kind}/{n}" for kind in ("cup", "pen") for n in range(6)), "test/pen/0")
+    assert opened(tmp_path, config).validation is None
+    official(tmp_path, *(f"{name}/{kind}/{n}" for n in range(20, 22) for kind in ("ant", "pen")))
+    splits = opened(tmp_path, config)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 2, 1]
+    assert splits.validation.labels.tolist() == [1, 1]
+    assert splits.about["recordings"] == {"train": 12, "validation": 2, "test": 1}
+    assert splits.notes == (
+        "left out: recordings to validate on of classes that are not trained on, ant",
+        f"recordings to validate on with the bytes of others (2), such as {name}/pen/20.aedat",
+    )
+    part = opened(tmp_path, dataclasses.replace(config, validation=0.5))
+    assert [len(part) for part in (part.train, part.validation, part.test)] == [6, 6, 1]
+    assert "left out: recordings to validate on, as --data.validation holds some of the others out" in part.notes
+    shutil.rmtree(tmp_path / "data" / "test")
+    shutil.rmtree(tmp_path / "data" / name)
+    official(tmp_path, f"{name}/pen/30", first_seed=100)
+    assert len(opened(tmp_path, config).test) == 1
+
+
+def test_files_beside_recordings_are_said_to_be_left_out(tmp_path):
+    config = official(tmp_path, *(f"{part}/{kind}/0" for part in ("train", "test") for kind in ("cup", "pen")))
+    assert opened(tmp_path, config).notes == ()
+    for name in ("train/cup/a.raw", "train/cup/in/b.raw", "test/notes.txt", "train/.hidden.raw"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    (tmp_path / "data" / "test" / "pen" / "gone.aedat").symlink_to("nowhere")
+    made_up.put(tmp_path / "data" / "more" / "cup" / "0.aedat", made_up.aedat2())
+    assert opened(tmp_path, config).notes == (
+        "left out: more/ beside train/, test/",
+        "left out: files that are no recordings by their endings, .raw 2, .txt 1 (3), such as train/cup/a.raw",
+        "left out: links that lead to no file (1), such as test/pen/gone.aedat",
+    )
+
+
+def test_linked_folders_of_recordings_are_read_too(tmp_path):
+    config = official(tmp_path, *(f"{part}/{kind}/0" for part in ("train", "test") for kind in ("cup", "pen")))
+    made_up.put(tmp_path / "elsewhere" / "deep" / "1.aedat", made_up.aedat2(seed=50))
+    (tmp_path / "data" / "train" / "cup" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "train" / "cup" / "up").symlink_to("..")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "data")
+    splits = opened(tmp_path, config)
+    assert splits.train.labels.tolist() == [0, 0, 1]
+    found = [path.name for _, path in find_recordings(tmp_path / "data" / "train")]
+    assert sorted(found) == ["0.aedat", "0.aedat", "1.aedat"]
 
 
 def test_skipped_recordings_do_not_move_the_split(tmp_path):

@@ -50,6 +50,8 @@ class Prepared:
     """False where they had been made before."""
     contents: str = ""
     """Digest of what the clips are made of: recordings, their order, and how they became frames."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the data folder, a sentence each."""
 
 
 def prepare(
@@ -97,7 +99,7 @@ def prepare(
         reason = error.strerror or error
         raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
     assert found is not None
-    return replace(found, contents=contents(config, listing, num_steps, found.recordings))
+    return replace(found, contents=contents(config, listing, num_steps, found.recordings), notes=listing.notes)
 
 
 def cache_folder() -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
 from sresnet.data.events.recording import Recording
+from sresnet.data.tree import files_below
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
@@ -121,16 +122,13 @@ def describe_file(
 def find_recordings(folder: Path) -> list[tuple[str, Path]]:
     """(class, file) of every recording below a folder, by name; the class is the path of the folder it lies in.
 
-    Hidden files and folders are ignored.
+    Hidden files and folders are ignored, links are followed.
 
     Raises:
         UserError: there is none.
     """
-    found = []
-    for path in sorted(folder.rglob("*")):
-        within = path.relative_to(folder)
-        if path.suffix.lower() in EXTENSIONS and path.is_file() and not any(part[0] == "." for part in within.parts):
-            found.append((str(within.parent), path))
+    files = [path for path in files_below(folder)[0] if path.suffix.lower() in EXTENSIONS]
+    found = [(str(path.relative_to(folder).parent), path) for path in files]
     if not found:
         raise UserError(f"{folder} holds no recordings ({', '.join(EXTENSIONS)}): give a folder that does")
     return found

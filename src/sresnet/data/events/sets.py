@@ -3,7 +3,7 @@
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
@@ -19,6 +19,7 @@ from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate
 from sresnet.data.split import some_of_each_class
+from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of
 from sresnet.errors import UserError
 from sresnet.files import read_regular
 from sresnet.limits import MEMORY_LIMIT
@@ -146,6 +147,17 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What was found beside recordings while they were looked for, and is to be said; lists that grow."""
+
+    notes: list[str] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    """Files that are no recordings by their endings."""
+    dead: list[Path] = field(default_factory=list)
+    """As `tree.files_in`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Listing:
     """All recordings of a data set in a fixed order, and the way to read one."""
 
@@ -156,6 +168,8 @@ class Listing:
     """The recording, and a digest of the bytes that it was read from ("" where it is simulated)."""
     contents: str = ""
     """Digest of the images of a simulated set."""
+    notes: tuple[str, ...] = ()
+    """What was left out, a sentence each."""
 
 
 def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float = MEMORY_LIMIT) -> Listing:
@@ -172,8 +186,11 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
         raise UserError(f"data folder {root} {kind}: give the folder that holds {config.name}")
-    find = {"dvs-cifar10": dvs_cifar10, "nmnist": nmnist, "event-folder": event_folder}[config.name]
-    sources = tuple(find(root, config.split))
+    left = LeftOut()
+    if config.name == "event-folder":
+        sources = tuple(event_folder(root, config.split, left))
+    else:
+        sources = tuple((dvs_cifar10 if config.name == "dvs-cifar10" else nmnist)(root, left))
     known = {"dvs-cifar10": CIFAR10_CLASSES, "nmnist": tuple("0123456789")}
     names = known.get(config.name, ())
     found = {source.class_name for source in sources}
@@ -189,7 +206,8 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
         recording = parse_recording(content, source.name, damaged=config.damaged, memory_limit=memory_limit)
         return recording, hashlib.blake2b(content, digest_size=16).hexdigest()
 
-    return Listing(sources=sources, class_names=names, read=read)
+    notes = (*left.notes, *left_out(root, left.unread, left.dead, "recordings"))
+    return Listing(sources=sources, class_names=names, read=read, notes=notes)
 
 
 def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
@@ -217,7 +235,7 @@ def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit
     return read_member(opened[source.path], source.member, source.name, memory_limit=memory_limit, times=_TIMES)
 
 
-def dvs_cifar10(root: Path, split: str) -> Iterator[Source]:
+def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
     """Ten folders or zip files named after the classes of CIFAR-10, in `root` or where SpikingJelly and tonic put them.
 
     Source: Li et al. 2017, CIFAR10-DVS, doi.org/10.3389/fnins.2017.00309; a zip file per class on figshare.
@@ -231,7 +249,7 @@ def dvs_cifar10(root: Path, split: str) -> Iterator[Source]:
         )
     for name in CIFAR10_CLASSES:
         if (home / name).is_dir():
-            yield from sources_of_folder(root, home / name, name)
+            yield from sources_of_folder(root, home / name, name, left)
         elif (home / f"{name}.zip").is_file():
             yield from sources_of_zip(root, home / f"{name}.zip", name)
 
@@ -241,7 +259,7 @@ def holds_class(place: Path, name: str) -> bool:
     return (place / name).is_dir() or (place / f"{name}.zip").is_file()
 
 
-def nmnist(root: Path, split: str) -> Iterator[Source]:
+def nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
     """Train.zip and Test.zip, or these unpacked, `Train/5/00001.bin`; or the small set with train1K.txt, test100.txt.
 
     Source: Orchard et al. 2015, doi.org/10.3389/fnins.2015.00437. The small set (N-MNIST small, by the authors of
@@ -254,7 +272,7 @@ def nmnist(root: Path, split: str) -> Iterator[Source]:
     for part, group in (("Train", "train"), ("Test", "test")):
         if (root / part).is_dir():
             for digit in "0123456789":
-                yield from sources_of_folder(root, root / part / digit, digit, group)
+                yield from sources_of_folder(root, root / part / digit, digit, left, group)
         elif (root / f"{part}.zip").is_file():
             yield from sources_of_zip(root, root / f"{part}.zip", group=group)
         else:
@@ -279,61 +297,70 @@ def small_nmnist(root: Path, place: Path) -> Iterator[Source]:
             file = place / f"{words[0]}.bs2"
             if not file.is_file():
                 raise UserError(f"{file} is missing, though line {number} of {path} names it: unpack the set again")
-            yield Source(name=relative(root, file), class_name=words[1], group=group, path=file)
+            yield Source(name=below(root, file), class_name=words[1], group=group, path=file)
 
 
-def event_folder(root: Path, split: str) -> Iterator[Source]:
+def event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
     """Anybody's recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
 
-    A group, or any of the others, may also have files `CLASS.ext` or `CLASS_1.ext` instead of folders.
+    A group, or any of the others, may also have files `CLASS.ext` or `CLASS_1.ext` instead of folders. Beside `train/`
+    and `test/` there may be `val/`, `valid/` or `validation/`, whose group is "validation"; without `test/` it is that.
 
     Raises:
         UserError: a class or group without recordings, or recordings beside class folders.
     """
     if split == "official":
-        second = "test" if (root / "test").is_dir() else "val"
-        for group, part in (("train", "train"), ("test", second)):
-            if not (root / part).is_dir():
+        parts, notes = parts_of(root)
+        left.notes.extend(notes)
+        for part in ("train", "test"):
+            if part not in parts:
                 raise UserError(f"{root} has no {part}/: split 'official' needs train/ and test/ with class folders")
-            yield from sources_of_group(root, root / part, group)
+        for part, folder in parts.items():
+            yield from sources_of_group(root, folder, part, left)
     elif split == "by-group":
-        groups = folders_in(root)
-        if len(groups) < 2:
+        folders = folders_in(root)
+        if len(folders) < 2:
             raise UserError(
-                f"{root} has {len(groups)} folders: split 'by-group' needs one for each of two groups or more"
+                f"{root} has {len(folders)} folders: split 'by-group' needs one for each of two groups or more"
             )
-        for folder in groups:
-            yield from sources_of_group(root, folder, folder.name)
+        for folder in folders:
+            yield from sources_of_group(root, folder, folder.name, left)
     else:
-        yield from sources_of_group(root, root, "")
+        yield from sources_of_group(root, root, "", left)
 
 
-def sources_of_group(root: Path, folder: Path, group: str) -> Iterator[Source]:
+def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Iterator[Source]:
     """The recordings of one group: class folders, or files that are named after their class.
 
     `Cup.aedat` and `Cup_1.aedat` are two recordings of the class Cup.
     """
-    folders, files = folders_in(folder), files_in(folder)
-    if folders and files:
-        raise UserError(f"{files[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
-    if not folders and not files:
+    folders, (files, dead) = folders_in(folder), files_in(folder)
+    recordings = [file for file in files if is_recording(file)]
+    if folders and recordings:
+        raise UserError(f"{recordings[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
+    if not folders and not recordings:
         raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away")
     for class_folder in folders:
-        yield from sources_of_folder(root, class_folder, class_folder.name, group)
-    for file in files:
+        yield from sources_of_folder(root, class_folder, class_folder.name, left, group)
+    left.unread.extend(file for file in files if not is_recording(file))
+    left.dead.extend(dead)
+    for file in recordings:
         class_name = re.sub(r"_\d+$", "", file.stem)
-        yield Source(name=relative(root, file), class_name=class_name, group=group, path=file)
+        yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
 
-def sources_of_folder(root: Path, folder: Path, class_name: str, group: str = "") -> Iterator[Source]:
+def sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, group: str = "") -> Iterator[Source]:
     """All recordings in a class folder, those in folders inside too, by name."""
-    files = list(files_in(folder, deep=True))
-    if not files:
+    files, dead = files_below(folder) if folder.is_dir() else ([], [])
+    recordings = [file for file in files if is_recording(file)]
+    if not recordings:
         raise UserError(
             f"class folder {folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away"
         )
-    for file in files:
-        yield Source(name=relative(root, file), class_name=class_name, group=group, path=file)
+    left.unread.extend(file for file in files if not is_recording(file))
+    left.dead.extend(dead)
+    for file in recordings:
+        yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
 
 def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
@@ -342,13 +369,13 @@ def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = ""
         members = sorted(
             member
             for member in archive.namelist()
-            if is_recording(PurePosixPath(member)) and "__MACOSX" not in PurePosixPath(member).parts
+            if is_recording(PurePosixPath(member)) and not is_hidden(PurePosixPath(member))
         )
     if not members:
         raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
     for member in members:
         yield Source(
-            name=f"{relative(root, path)}/{member}",
+            name=f"{below(root, path)}/{member}",
             class_name=class_name or PurePosixPath(member).parent.name,
             group=group,
             path=path,
@@ -356,27 +383,14 @@ def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = ""
         )
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """Folders that are not hidden, by name."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def files_in(folder: Path, *, deep: bool = False) -> list[Path]:
-    """Recordings in a folder that are not hidden, by name."""
-    if not folder.is_dir():
-        return []
-    paths: Iterable[Path] = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(path for path in paths if is_recording(path.relative_to(folder)) and path.is_file())
-
-
 def is_recording(path: Path | PurePosixPath) -> bool:
-    """Whether a path ends as recordings do, and is not hidden."""
-    return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
+    """Whether a path ends as recordings do."""
+    return path.suffix.lower() in EXTENSIONS
 
 
-def relative(root: Path, path: Path) -> str:
-    """Name of a file below the data folder, with slashes."""
-    return path.relative_to(root).as_posix()
+def is_hidden(member: PurePosixPath) -> bool:
+    """Whether a member of a zip file is one that a system put beside the others."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in member.parts)
 
 
 def simulated(config: EventConfig, data_dir: str) -> Listing:

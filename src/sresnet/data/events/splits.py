@@ -15,7 +15,7 @@ from sresnet.data.events.cache import Prepared
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.sets import SIMULATED, EventConfig, Source
 from sresnet.data.samples import Splits
-from sresnet.data.split import stratified_split
+from sresnet.data.split import hold_out, stratified_split
 from sresnet.errors import UserError
 
 TRAIN_SHARE, TEST_SHARE = 0.9, 0.1
@@ -59,9 +59,17 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     return train, test
 
 
+def divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int], list[int]]:
+    """`divide`, and the recordings that an official split has for validation, which it does not see."""
+    held = [index for index, each in enumerate(recordings) if config.split == "official" and each.group == "validation"]
+    others = sorted(set(range(len(recordings))) - set(held))
+    train, test = divide(config, [recordings[index] for index in others])
+    return [others[index] for index in train], [others[index] for index in test], held
+
+
 def check_split(config: EventConfig, sources: Sequence[Source]) -> None:
     """Raise UserError where `divide` will not divide these recordings, as far as names and classes tell."""
-    divide(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
+    divided(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
 
 
 def check_group(test_group: str, recordings: Sequence[Listed]) -> None:
@@ -148,21 +156,31 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         Listed(name=each["name"], class_name=each["class"], group=each["group"], content=each["content"])
         for each in entries
     ]
-    train, test = divide(config, listed)
+    train, test, part_held = divided(config, listed)
     train = [index for index in train if entries[index]["clips"]]
     class_names = prepared.class_names or tuple(sorted({listed[index].class_name for index in train}))
     unknown = Counter(listed[index].class_name for index in test if listed[index].class_name not in class_names)
-    test = [index for index in test if entries[index]["clips"] and listed[index].class_name in class_names]
-    labels = [class_names.index(listed[index].class_name) for index in train]
-    rest, held_out = stratified_split(torch.tensor(labels, dtype=torch.int64), config.validation, seed)
-    parts = {
-        "train": [train[index] for index in rest.tolist()],
-        "validation": [train[index] for index in held_out.tolist()],
-        "test": test,
-    }
-    for part in ("train", "test", *(["validation"] if config.validation else [])):
+    test, held = (
+        [index for index in part if entries[index]["clips"] and listed[index].class_name in class_names]
+        for part in (test, part_held)
+    )
+    notes = list(prepared.notes)
+    if strange := sorted({listed[index].class_name for index in part_held} - set(class_names)):
+        notes.append(f"left out: recordings to validate on of classes that are not trained on, {', '.join(strange)}")
+    others = {listed[index].content for index in (*train, *test)} - {""}
+    if twins := [listed[index].name for index in held if listed[index].content in others]:
+        notes.append(f"recordings to validate on with the bytes of others ({len(twins):,}), such as {twins[0]}")
+    if config.validation and train:
+        if held:
+            notes.append("left out: recordings to validate on, as --data.validation holds some of the others out")
+        labels = torch.tensor([class_names.index(listed[index].class_name) for index in train], dtype=torch.int64)
+        rest, chosen, said = hold_out(labels, class_names, config.validation, seed, "recordings")
+        train, held = [train[index] for index in rest.tolist()], [train[index] for index in chosen.tolist()]
+        notes += said
+    parts = {"train": train, "validation": held, "test": test}
+    for part in ("train", "test"):
         if not parts[part]:
-            cure = "choose a larger --data.validation, or 0" if part == "validation" else "add recordings"
+            cure = "add recordings, or hold fewer out" if config.validation else "add recordings"
             raise UserError(f"{config.name}, split {config.split}, leaves no recording for {part}: {cure}")
     starts = [0, *accumulate(each["clips"] for each in entries)]
 
@@ -190,7 +208,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         about["test_group"] = config.test_group
     return Splits(
         train=clips_of("train"),
-        validation=clips_of("validation") if config.validation else None,
+        validation=clips_of("validation") if held else None,
         test=clips_of("test"),
         about=about,
+        notes=tuple(notes),
     )

@@ -1,0 +1,113 @@
+"""The files of somebody's folder, and what is said of those that are not used."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from sresnet.data.samples import listed
+from sresnet.errors import UserError
+
+VALIDATION = ("val", "valid", "validation")
+"""What a folder of held-out samples may be called, beside train/ and test/."""
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder and is not hidden, by name.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}): give a folder that may be read") from None
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders in a folder, and links to folders, that are not hidden, by name; errors as `entries`."""
+    return sorted(Path(entry.path) for entry in entries(folder) if os.path.isdir(entry))
+
+
+def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Likewise (files, dead ends): what is neither file nor folder, such as a link that leads nowhere."""
+    found = [Path(entry.path) for entry in entries(folder) if not os.path.isdir(entry)]
+    files = [path for path in found if os.path.isfile(path)]
+    return sorted(files), sorted(set(found) - set(files))
+
+
+def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Likewise of all folders below, however deep, through links too.
+
+    A folder to which several ways lead is entered once, by a way without links if there is one; a link to where it lies
+    in itself is not entered. So circles end.
+    """
+    resolved = folder.resolve()
+    seen = {identity(parent) for parent in resolved.parents}
+    files, dead = [], []
+    waiting, links = [folder], list[Path]()
+    while waiting or links:
+        place = waiting.pop() if waiting else links.pop(0)
+        if identity(place) in seen:
+            continue
+        seen.add(identity(place))
+        here, nowhere = files_in(place)
+        files += here
+        dead += nowhere
+        for inside in folders_in(place):
+            (links if inside.is_symlink() else waiting).append(inside)
+    return sorted(files), sorted(dead)
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """What two paths to one folder have in common."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Part -> folder of data that are divided already, and what is said of other folders beside them.
+
+    The test set is `test/`, or where there is none the first of `VALIDATION`; "validation" is the first of them beside
+    a `test/`. A part that is not there is left out; errors as `entries`.
+    """
+    there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
+    second = [name for name in there if name != "train"]
+    parts = {"train": root / "train"} if "train" in there else {}
+    parts |= {"test": root / second[0]} if second else {}
+    parts |= {"validation": root / second[1]} if "test" in there and len(second) > 1 else {}
+    others = [f"{folder.name}/" for folder in folders_in(root) if folder not in parts.values()]
+    used = ", ".join(f"{place.name}/" for place in parts.values())
+    return parts, [f"left out: {listed(others)} beside {used}"] if others else []
+
+
+def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str) -> list[str]:
+    """What is said of files that are not used.
+
+    Args:
+        root: folder of the data.
+        unread: files that are not of the `kind` that is read, by their endings.
+        dead: as `files_in`.
+        kind: such as "pictures".
+    """
+    notes = []
+    if unread:
+        counts = Counter(path.suffix.lower() or "none" for path in unread)
+        endings = sorted(counts.items(), key=lambda ending: (-ending[1], ending[0]))
+        shown = ", ".join(f"{ending} {count:,}" for ending, count in endings[:5])
+        others = f" and {len(endings) - 5} other endings" if len(endings) > 5 else ""
+        notes.append(such_as(f"left out: files that are no {kind} by their endings, {shown}{others}", root, unread))
+    if dead:
+        notes.append(such_as("left out: links that lead to no file", root, dead))
+    return notes
+
+
+def such_as(what: str, root: Path, paths: Sequence[Path]) -> str:
+    """What there is, how many, and the first of them."""
+    return f"{what} ({len(paths):,}), such as {below(root, paths[0])}"
+
+
+def below(root: Path, path: Path) -> str:
+    """Name of a file below a folder, with slashes."""
+    return path.relative_to(root).as_posix()
