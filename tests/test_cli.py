@@ -137,8 +137,8 @@ def test_import_a_released_checkpoint(tmp_path, capsys, monkeypatch):
     assert "run folder: runs/best" in capsys.readouterr().out
     assert main(["info", "runs/best"]) == 0
     assert "sresnet8, 8 filters, T = 3" in capsys.readouterr().out
-    assert main(["import", str(path)]) == 2
-    assert "runs/best exists: choose another --out" in capsys.readouterr().err
+    assert main(["import", str(path), "--leak", "0.874"]) == 2
+    assert "runs/best holds a run: choose another --out" in capsys.readouterr().err
     assert main(["evaluate", "runs/best"]) == 2
     assert "--data-dir" in capsys.readouterr().err
 

@@ -36,7 +36,7 @@ from sresnet.analysis import (
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
 from sresnet.analysis.prediction import Prediction, probabilities_by_step
 from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
-from sresnet.config import closest, from_dict, to_dict
+from sresnet.config import closest, from_dict
 from sresnet.data import (
     CLASSES,
     DATA_SETS,
@@ -49,6 +49,7 @@ from sresnet.data import (
     open_data,
     usual_data,
 )
+from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, Watch, prepare, windows
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.columns import Damaged
@@ -57,11 +58,11 @@ from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.events.splits import check_split, event_splits
-from sresnet.data.events.view import save_view
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_picture
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
+from sresnet.files import check_free, make_folder, only_writer
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
@@ -77,7 +78,8 @@ from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
-from sresnet.report.write import REPORT, check_free, save_page
+from sresnet.report.write import REPORT, save_page
+from sresnet.report.write import check_free as check_page
 from sresnet.studies.evidence import spread as spread_of
 from sresnet.studies.page import DIGITS, trainings_of, write_page
 from sresnet.studies.paper import STUDIES
@@ -366,6 +368,8 @@ class TrainOptions(Recipe, Place):
     """Also write TensorBoard events into the run folder."""
     report: bool = False
     """At the end, also write the page of sresnet report into the run folder."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
 
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
@@ -451,7 +455,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     if options.report:
-        check_free(folder / REPORT)
+        check_page(folder / REPORT, options.force)
     kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
     say(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
     print_split(recipe.data, splits)
@@ -478,7 +482,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     if options.report:
         records = records_of(folder)
         looked = looked_at(str(folder), records, options, 0, splits)
-        write_report(folder / REPORT, [Shown(records, looked)])
+        write_report(folder / REPORT, [Shown(records, looked)], force=options.force)
     return 0
 
 
@@ -651,6 +655,8 @@ class EvaluateOptions(Place):
     """Images that exit-confidence is calibrated on; train: those the network has learned, of which it is too sure."""
     out: str = ""
     """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
 
 
 def evaluate_verb(words: list[str]) -> int:
@@ -710,7 +716,7 @@ def evaluate_with_exit(
     threshold = check_threshold(options.exit_confidence)
     folder = Path(options.out) if options.out else None
     if folder:
-        claim(folder, EARLY_EXIT, EARLY_EXIT_KIND)
+        claim(folder, EARLY_EXIT, EARLY_EXIT_KIND, force=options.force)
     samples, held_out = part_of(splits, options.part), calibration_of(options, splits)
     some = partial(batches_of, scaling=scaling, batch_size=options.batch_size, device=options.torch_device())
     settings: dict[str, Any] = {
@@ -810,6 +816,8 @@ class AnalyseOptions(Place):
     """Images at a time; decides the memory only, and which spikes a Poisson encoder draws."""
     out: str = ""
     """Folder for the numbers and figures; by default RUN/analysis, or analysis-NAME for a shipped network."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
 
 
 def analyse_verb(words: list[str]) -> int:
@@ -828,7 +836,7 @@ def analyse_verb(words: list[str]) -> int:
     samples = samples.subset(spread(len(samples), options.images))
     model, scaling, _ = trained(source, device, samples)
     folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
-    claim(folder)
+    claim(folder, force=options.force)
     analysis = analyse(
         model,
         signs_of_life(batches_of(samples, scaling, batch_size=options.batch_size, device=device), len(samples)),
@@ -941,6 +949,8 @@ class ReportOptions(Place):
     """Scale of studies."""
     results: str = ""
     """Folder of results of studies; by default results/studies/SCALE."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
 
 
 def report_verb(words: list[str]) -> int:
@@ -960,13 +970,13 @@ def report_verb(words: list[str]) -> int:
     records = [records_of_run(run) for run in runs]
     if len({each.name for each in records}) < len(records):  # folders of one name in several places
         records = [replace(each, name=run) for each, run in zip(records, runs, strict=True)]
-    check_free(path)
+    check_page(path, options.force)
     if options.files:
-        check_folder(Path(options.files))
+        check_folder(Path(options.files), options.force)
     shown = [
         Shown(each, looked_at(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
     ]
-    write_report(path, shown, Path(options.files) if options.files else None)
+    write_report(path, shown, Path(options.files) if options.files else None, force=options.force)
     return 0
 
 
@@ -992,7 +1002,7 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
     if not options.out:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
     path = Path(options.out)
-    check_free(path)
+    check_page(path, options.force)
     every = studies_at(options.scale)
     wanted = list(every.values()) if "all" in names else [every[name] for name in names]
     kept = results_folder(options.results, options.scale)
@@ -1001,10 +1011,10 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
         raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study first")
     sections = study_sections(options.scale, wanted, every, found, failures(kept))
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
-    save_page(path, page(f"{title}, scale {options.scale}", sections))
+    save_page(path, page(f"{title}, scale {options.scale}", sections), options.force)
     say(f"report: {path}")
     if options.files:
-        say(f"files: {len(save_files(Path(options.files), sections, ()))} in {options.files}")
+        say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")
     return 0
 
 
@@ -1043,17 +1053,17 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
     return replace(found, other_data=splits.about.get("other_data", ""))
 
 
-def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None) -> None:
+def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None, *, force: bool = False) -> None:
     """Write the page about runs, and its figures and tables if asked for; say where they are."""
     sections = sections_of(runs)
-    save_page(path, page(title_of(runs), sections))
+    save_page(path, page(title_of(runs), sections), force)
     for records, looked in runs:
         if isinstance(looked, str):
             name = f"{records.name}: " if len(runs) > 1 else ""
             say(f"note: {name}{looked}; what needs a pass over the test data is left out")
     say(f"report: {path}")
     if files:
-        say(f"files: {len(save_files(files, sections, runs))} in {files}")
+        say(f"files: {len(save_files(files, sections, runs, force=force))} in {files}")
 
 
 def predict_verb(words: list[str]) -> int:
@@ -1061,20 +1071,22 @@ def predict_verb(words: list[str]) -> int:
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     limit, rest = take_option(rest, "--memory-limit")
+    force, rest = "--force" in rest, [word for word in rest if word != "--force"]
     memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
     if wants_help(words) or len(rest) < (1 if source else 2):
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
         say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
         say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
-        say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg).")
+        say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg);")
+        say("--force writes over a file of that name that sresnet did not make.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0 if wants_help(words) else 2
     source, paths = (source, rest) if source else (rest[0], rest[1:])
     for path in paths:
         if path.startswith("--"):
-            raise UserError(f"option {path!r} is unknown: predict takes --model, --out and --memory-limit")
-    picture = picture_to_write(out) if out else None
+            raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
+    picture = picture_to_write(out, force) if out else None
     data = read_run(source).data
     model, scaling, about = trained(source, torch.device("cpu"))
     names = tuple(about["class_names"])
@@ -1097,13 +1109,12 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
-def picture_to_write(out: str) -> Path:
-    """The path itself; UserError where it names no kind of picture, or something that is there."""
+def picture_to_write(out: str, force: bool) -> Path:
+    """The path itself; UserError where it names no kind of picture, or what we did not make and `force` is off."""
     path = Path(out)
     if path.suffix.lower() not in figures.ENDINGS:
         raise UserError(f"--out {out} does not end in {' or '.join(figures.ENDINGS)}: choose one of them")
-    if path.exists():
-        raise UserError(f"--out {out} exists: choose another name")
+    check_free(path, figures.MARKS, force=force)
     if not figures.available():
         raise UserError("--out needs matplotlib, which is not installed: pip install 'sresnet[report]'")
     return path
@@ -1182,11 +1193,6 @@ def import_verb(words: list[str]) -> int:
         train=TrainConfig(protocol="released-code"),
     )
     folder = Path(options.out or f"runs/{Path(path).name.split('.')[0]}")
-    if folder.exists():
-        raise UserError(f"{folder} exists: choose another --out")
-    folder.mkdir(parents=True)
-    record.write_json(folder / record.CONFIG, to_dict(recipe))
-    record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
     names = CIFAR10_CLASSES if classes == 10 else unnamed(classes)
     scaling = (
         Counts(input_scale(128, 128, RELEASED_EVENTS.frames))
@@ -1194,8 +1200,17 @@ def import_verb(words: list[str]) -> int:
         else Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
     )
     size = (64, 64) if events else (32, 32)
-    record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
-    save_model(model, folder / WEIGHTS)
+    make_folder(folder)
+    with only_writer(folder):
+        record.claim(folder, recipe)
+        environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
+        trained_here = environment is not None and "imported_from" not in environment
+        if trained_here or (folder / WEIGHTS).exists():
+            raise UserError(f"{folder} holds a run: choose another --out")
+        # Weights come last, so that where they are an import is whole, and one that was killed goes on.
+        record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
+        record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
+        save_model(model, folder / WEIGHTS)
     say(f"{describe(recipe.model)}, trained on {name}")
     say(f"run folder: {folder}")
     return 0
@@ -1352,6 +1367,8 @@ class DataViewOptions(DataInfoOptions):
     """Parts of equal time that the recording is cut into."""
     window_ms: float = 0.0
     """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
 
 
 def data_verb(words: list[str]) -> int:
@@ -1387,9 +1404,10 @@ def data_view_verb(words: list[str]) -> int:
         raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
     if not 0 <= options.window_ms < float("inf"):
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
+    check_free(Path(options.out), view.MARKS, force=options.force)
     recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=options.memory_limit)
     window = round(1000 * options.window_ms)
-    save_view(
+    view.save_view(
         recording,
         Path(options.out),
         frames=options.frames,
@@ -1476,6 +1494,8 @@ class StudyOptions(Place):
     """Train nothing, show what there is."""
     out: str = "docs/results.md"
     """Page that `sresnet study page` writes."""
+    force: bool = False
+    """Of `sresnet study page`: write over what is in the way, also what sresnet did not make."""
 
     def folders(self) -> tuple[Path, Path]:
         """Run folders and results."""
@@ -1519,7 +1539,8 @@ def write_study_page(options: StudyOptions) -> int:
     found = read_results(kept)
     if not found:
         raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
-    for path in write_page(options.scale, studies_at(options.scale), found, failures(kept), Path(options.out), kept):
+    failed, studies = failures(kept), studies_at(options.scale)
+    for path in write_page(options.scale, studies, found, failed, Path(options.out), kept, force=options.force):
         say(str(path))
     return 0
 

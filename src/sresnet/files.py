@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,95 @@ def make_folder(folder: Path, flag: str = "--out") -> None:
         raise UserError(f"folder {folder} cannot be made ({error.strerror}): choose another {flag}") from None
 
 
+def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag: str = "--out") -> None:
+    """Check that a file may be written: nothing is at `path`, or one that we made, or with `force` any file.
+
+    Args:
+        path: the file to be.
+        marks: any of them among the first bytes of a file tells that we made it.
+        force: whether the user said that what is there may go.
+        flag: what names another path.
+
+    Raises:
+        UserError: something else is there.
+    """
+    try:
+        mode = mode_of(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be written ({reason}): choose another {flag}") from None
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder: name a file")
+    if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise UserError(f"{path} is a device or pipe: choose another {flag}")
+    if not mode or force or (stat.S_ISREG(mode) and any(mark in beginning(path) for mark in marks)):
+        return
+    raise UserError(f"{path} exists and was not made by sresnet: choose another {flag}, or replace it with --force")
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file, none where it cannot be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | NO_SURPRISE | NO_LINK | PLAIN), "rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def claim_folder(
+    folder: Path, listing: str, kind: str, names: Sequence[str] = (), *, force: bool = False, flag: str = "--out"
+) -> list[str]:
+    """Make a folder for the files of a command, or check that it is one that the command made before.
+
+    Args:
+        folder: where.
+        listing: name of the JSON file of it that says what it is, {"kind": ..., "files": [names]}.
+        kind: what that says.
+        names: files that are about to be written.
+        force: whether the user said that the folder may be used and its files be replaced, whatever they are.
+        flag: what names another folder.
+
+    Returns:
+        Names of files that were written there before, `names` where an older listing does not say.
+
+    Raises:
+        UserError: the folder holds something and no such listing, or one of `names` that it does not list, or cannot
+            be made.
+    """
+    others, before = strangers(folder), listed(folder / listing, kind, names)
+    cure = f"choose another {flag}, or use it with --force"
+    if others and before is None and not force:
+        raise UserError(f"{folder} is not empty ({others[0]}) and holds no {kind.removeprefix('sresnet ')}: {cure}")
+    make_folder(folder, flag)
+    check_listed(folder, before or (), names, force=force, flag=flag)
+    return list(before or ())
+
+
+def check_listed(
+    folder: Path, before: Sequence[str], names: Iterable[str], *, force: bool = False, flag: str = "--out"
+) -> None:
+    """Check that files may be written into a folder of ours: those that are there are listed as ours (`before`).
+
+    Raises:
+        UserError: there is another one; `force` lets it go.
+    """
+    for name in names:
+        if name not in before:
+            check_free(folder / name, (), force=force, flag=flag)
+
+
+def listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None:
+    """The files that a listing of `claim_folder` names, `names` where it does not say; None: no listing of ours."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return None
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        return None
+    files = content.get("files", names)
+    return [str(name) for name in files] if isinstance(files, list | tuple) else []
+
+
 @contextlib.contextmanager
 def opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
     """The descriptor of a lock file, made if need be and left as it is; a link there is not followed.
@@ -215,17 +304,22 @@ def locked(descriptor: int, path: Path, *, wait: bool) -> bool:
         ) from None
 
 
+class InUseError(UserError):
+    """A folder that another process holds."""
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the operating system lets go of it however the process ends.
 
     Raises:
-        UserError: another process holds it, or it cannot be locked.
+        InUseError: another process holds it.
+        UserError: it cannot be locked.
     """
     path = folder / LOCK
     with opened_to_lock(path) as descriptor:
         if not locked(descriptor, path, wait=False):
-            raise UserError(f"{folder} is in use by another process: wait for it, or choose another --out")
+            raise InUseError(f"{folder} is in use by another process: wait for it, or choose another --out")
         sweep(folder)
         yield
 

@@ -207,7 +207,7 @@ def test_the_command(runs, tmp_path, capsys):
     assert main(command) == 0  # its own files may be replaced
     (out / "early-exit.json").write_text("{}")
     assert main(command) == 2
-    assert "is not empty and holds no early exit" in capsys.readouterr().err
+    assert "is not empty (early-exit.json) and holds no early exit" in capsys.readouterr().err
 
 
 def test_what_the_command_says_of_calibration(runs, capsys):

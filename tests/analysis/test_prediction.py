@@ -90,7 +90,7 @@ def test_the_command_draws(run, picture, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--out PICTURE", "exists: choose another name"),
+        ("--out PICTURE", "exists and was not made by sresnet: choose another --out"),
         ("--out out.jpg", "does not end in .png or .svg"),
         ("--uot out.png", "option '--uot' is unknown"),
     ],

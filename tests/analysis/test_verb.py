@@ -63,11 +63,11 @@ def test_again_replaces_its_own_files_and_nothing_else(run, tmp_path, capsys, mo
 def test_a_folder_with_other_things_is_refused(run, tmp_path, capsys):
     (tmp_path / "analysis.json").write_text('{"kind": "something else"}')
     assert main(["analyse", str(run), "--images", "10", "--out", str(tmp_path)]) == 2
-    assert "is not empty and holds no analysis: choose another --out" in capsys.readouterr().err
+    assert "is not empty (analysis.json) and holds no analysis: choose another --out" in capsys.readouterr().err
     assert (tmp_path / "analysis.json").read_text() == '{"kind": "something else"}'
     assert main(["analyse", str(run), "--images", "10", "--out", str(run)]) == 2
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be used"):
         claim(tmp_path / "file" / "below")
 
 

@@ -20,7 +20,7 @@ from sresnet.report.page import Figure, Section, Table, page
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
-from sresnet.report.write import is_report
+from sresnet.report.write import MARK
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
 from sresnet.train.recipes import RECIPES
@@ -202,7 +202,7 @@ def test_hostile_class_names_are_only_text(run, tmp_path):
 def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
     out = tmp_path / "new" / "page.html"
     assert main(["report", str(run), "-o", str(out), "--images", "20"]) == 0
-    assert is_report(out)
+    assert MARK in out.read_bytes()
     text, _ = read_page(out)
     assert "Looked at: 20 of 359 test images, evenly spread." in text
     assert main(["report", str(run), "-o", str(out), "--images", "30"]) == 0
@@ -210,7 +210,7 @@ def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
     out.write_text("my own notes, not made by sresnet report")
     capsys.readouterr()
     assert main(["report", str(run), "-o", str(out)]) == 2
-    assert "exists and is no report of sresnet's: choose another --out" in capsys.readouterr().err
+    assert "exists and was not made by sresnet: choose another --out" in capsys.readouterr().err
     assert out.read_text() == "my own notes, not made by sresnet report"
     assert main(["report", str(run), "-o", str(tmp_path)]) == 2
     assert "is a folder: name a file" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_files_of_others_are_left_alone(folder, tmp_path, capsys, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "classes.csv").write_text("mine")
     assert main([*command, str(tmp_path / "mine")]) == 2
-    assert "is not empty and holds no files of a report" in capsys.readouterr().err
+    assert "is not empty (classes.csv) and holds no report files" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "mine" / "classes.csv")]) == 2
     assert (tmp_path / "mine" / "classes.csv").read_text() == "mine"
     assert not page.exists()
@@ -116,7 +116,7 @@ def test_files_of_others_are_left_alone(folder, tmp_path, capsys, monkeypatch):
     listed["files"].remove("classes.csv")  # as if somebody had put it there
     (files / "files.json").write_text(json.dumps(listed))
     assert main([*command, str(files)]) == 2
-    assert "classes.csv was not written by sresnet report" in capsys.readouterr().err
+    assert "classes.csv exists and was not made by sresnet" in capsys.readouterr().err
 
 
 def test_tables_as_text():

@@ -171,7 +171,7 @@ class TestPage:
 def test_a_file_of_the_user_is_not_written_over(tmp_path):
     path = tmp_path / "results.md"
     path.write_text("mine")
-    with pytest.raises(UserError, match="results.md is not a page of results, and is not written over"):
+    with pytest.raises(UserError, match="results.md exists and was not made by sresnet"):
         write_page("small", SMALL, {}, {}, path, tmp_path / "kept")
     assert [each.name for each in tmp_path.iterdir()] == ["results.md"]
     path.unlink()

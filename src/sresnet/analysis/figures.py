@@ -38,6 +38,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe and Ito: told apart by people who see colours differently, and in grey by their markers."""
 ENDINGS = (".png", ".svg")
 """Kinds of files that figures are written as."""
+MARKS = (b"Software\0sresnet", b"<dc:title>sresnet</dc:title>")
+"""What these kinds of files begin with, among other things, where we wrote them."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LABELS = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
 NAMED_LAYERS = 24
@@ -148,7 +150,8 @@ def drawn(figure: "Figure", ending: str) -> bytes:
     """
     content = io.BytesIO()
     with drawable(figure, every_character=ending == ".svg"):
-        figure.savefig(content, format=ending[1:], dpi=200, metadata={"Date": None} if ending == ".svg" else {})
+        about: Any = {"Title": "sresnet", "Date": None} if ending == ".svg" else {"Software": "sresnet"}
+        figure.savefig(content, format=ending[1:], dpi=200, metadata=about)
     return content.getvalue()
 
 

@@ -1,6 +1,5 @@
 """All of the analysis in one pass over the data, and the files that `sresnet analyse` writes."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -18,8 +17,8 @@ from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.steps import StepAccuracy, StepCounter
 from sresnet.analysis.walk import Batches, Watcher, walk
 from sresnet.errors import UserError
+from sresnet.files import claim_folder, write_json
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.record import write_json
 
 ANALYSIS = "analysis.json"
 """Name of the file with the numbers."""
@@ -122,35 +121,30 @@ def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView 
         return None, str(error)
 
 
-def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND) -> None:
+EARLY_EXIT, EARLY_EXIT_KIND = "early-exit.json", "sresnet early exit"
+"""Name of the file with the numbers of `save_early_exit`, and what it says it is."""
+FIGURES = {KIND: ("activity", "cost", "accuracy", "gradients"), EARLY_EXIT_KIND: ("early-exit",)}
+"""Kind -> names of the figures beside the numbers."""
+
+
+def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND, *, force: bool = False) -> None:
     """Make `folder` for the files of an analysis, or check that it is one already; its own files may be replaced.
 
     Args:
         folder: where.
         file, kind: name of the file with the numbers, and what it says it is.
+        force: whether the user said that what is in the way may go.
 
     Raises:
-        UserError: the folder holds something and no such file, or cannot be made.
+        UserError: the folder holds something and no such file, or others in the place of the figures, and not `force`,
+            or cannot be made.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / file, kind):
-        raise UserError(f"{folder} is not empty and holds no {kind.removeprefix('sresnet ')}: choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --out") from None
+    claim_folder(folder, file, kind, figure_files(FIGURES[kind]), force=force)
 
 
-def is_ours(path: Path, kind: str) -> bool:
-    """Whether a file is one that we wrote, of this kind."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("kind") == kind
-
-
-EARLY_EXIT, EARLY_EXIT_KIND = "early-exit.json", "sresnet early exit"
-"""Name of the file with the numbers of `save_early_exit`, and what it says it is."""
+def figure_files(names: Iterable[str]) -> list[str]:
+    """The files that figures are written as, none without matplotlib."""
+    return [f"{name}{ending}" for name in names for ending in figures.ENDINGS] if figures.available() else []
 
 
 def save_early_exit(
@@ -172,7 +166,8 @@ def save_early_exit(
         UserError: the disk is full or refuses.
     """
     ran = {"threshold": threshold, **asdict(exited)}
-    write_json(folder / EARLY_EXIT, {"kind": EARLY_EXIT_KIND, **about, **asdict(found), "ran": ran})
+    listing = {"kind": EARLY_EXIT_KIND, "files": figure_files(FIGURES[EARLY_EXIT_KIND])}
+    write_json(folder / EARLY_EXIT, {**listing, **about, **asdict(found), "ran": ran})
     paths = [folder / EARLY_EXIT]
     if figures.available():
         point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
@@ -194,17 +189,18 @@ def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
     Raises:
         UserError: the disk is full or refuses.
     """
-    write_json(folder / ANALYSIS, {"kind": KIND, **about, **analysis.plain()})
+    names = [name for name in FIGURES[KIND] if analysis.gradients or name != "gradients"]
+    # First, so that what is written before a fault is known as ours.
+    write_json(folder / ANALYSIS, {"kind": KIND, "files": figure_files(names), **about, **analysis.plain()})
     paths = [folder / ANALYSIS]
     if not figures.available():
         return paths
     drawn = {
-        "activity": figures.activity_maps({"": analysis.activity}),
-        "cost": figures.cost_bars(analysis.activity, analysis.cost),
-        "accuracy": figures.accuracy_curves({"": (analysis.steps, analysis.cost)}),
+        "activity": lambda: figures.activity_maps({"": analysis.activity}),
+        "cost": lambda: figures.cost_bars(analysis.activity, analysis.cost),
+        "accuracy": lambda: figures.accuracy_curves({"": (analysis.steps, analysis.cost)}),
+        "gradients": lambda: figures.gradient_curves({"": analysis.gradients}),
     }
-    if analysis.gradients:
-        drawn["gradients"] = figures.gradient_curves({"": analysis.gradients})
-    for name, figure in drawn.items():
-        paths += figures.save(figure, folder / name)
+    for name in names:
+        paths += figures.save(drawn[name](), folder / name)
     return paths

@@ -5,40 +5,38 @@ from pathlib import Path
 
 from sresnet.analysis import figures
 from sresnet.analysis.prediction import Prediction
-from sresnet.analysis.report import is_ours
-from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import check_listed, claim_folder, write_json, write_whole
 from sresnet.printing import csv_of, printable
 from sresnet.report.look import Looked
 from sresnet.report.page import Figure, Section, Table
 from sresnet.report.run import names_of
 from sresnet.report.several import Shown
 from sresnet.report.svg import standalone
-from sresnet.train.record import read_json, write_json
 
 LIST, KIND = "files.json", "sresnet report files"
 """Name of the list of what was written, and what it says it is."""
 
 
-def check_folder(folder: Path) -> None:
-    """Raise UserError where `folder` holds something and is none that we wrote, or is a file."""
-    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / LIST, KIND):
-        raise UserError(f"{folder} is not empty and holds no files of a report: choose another --files")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: choose another --files")
+def check_folder(folder: Path, force: bool = False) -> list[str]:
+    """Make `folder`, or check that it is one that we made; returns the names of what is in it of ours.
+
+    Raises:
+        UserError: it holds something and is none that we wrote, unless `force`, or cannot be made.
+    """
+    return claim_folder(folder, LIST, KIND, force=force, flag="--files")
 
 
-def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown]) -> list[Path]:
+def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown], *, force: bool = False) -> list[Path]:
     """Write every figure as SVG, every table as CSV and Markdown, and where matplotlib is there pictures as PNG.
 
     Returns:
         The files written, in the order of the page.
 
     Raises:
-        UserError: the folder is not ours, a file in it that we did not write is in the way, or the disk refuses.
+        UserError: the folder is not ours, or a file in it that we did not write is in the way, and not `force`, or the
+            disk refuses.
     """
-    check_folder(folder)
-    before = read_json(folder / LIST)["files"] if (folder / LIST).exists() else []
+    before = check_folder(folder, force)
     content: dict[str, bytes] = {}
     for section in sections:
         for each in section.walk():
@@ -48,15 +46,9 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown])
                 content[f"{each.name}.csv"] = table_csv(each).encode()
                 content[f"{each.name}.md"] = table_markdown(each).encode()
     content |= pictures(runs)
-    strangers = [name for name in content if (folder / name).exists() and name not in before]
-    if strangers:
-        raise UserError(f"{folder / strangers[0]} was not written by sresnet report: choose another --files")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --files") from None
-    listed = {"kind": KIND, "runs": [run.records.name for run in runs], "files": sorted({*before, *content})}
-    write_json(folder / LIST, listed)  # first, so that what is written before a fault is known as ours
+    check_listed(folder, before, content, force=force, flag="--files")
+    listing = {"kind": KIND, "runs": [run.records.name for run in runs], "files": sorted({*before, *content})}
+    write_json(folder / LIST, listing)  # first, so that what is written before a fault is known as ours
     for name, whole in content.items():
         write_whole(folder / name, whole)
     return [folder / name for name in content]

@@ -11,9 +11,8 @@ from statistics import fmean, stdev
 from textwrap import wrap
 from typing import Any, get_args
 
-from sresnet.analysis.figures import save
-from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.analysis.figures import ENDINGS, MARKS, save
+from sresnet.files import beginning, check_free, make_folder, write_whole
 from sresnet.printing import csv_of, printable
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
@@ -38,6 +37,9 @@ PROTOCOLS = {
 DIGITS = {"parameters": 0, "leak": 3, "best-leak": 3}
 """After the decimal point; 2 elsewhere."""
 MARK = "<!-- made by sresnet, scale: {scale} -->"
+PAGES = [MARK.format(scale=scale).encode() for scale in get_args(ScaleName)]
+TABLE = ",".join(CSV_HEADER).encode()
+"""What pages and tables that we wrote begin with."""
 """First line of a page, by which it is known again."""
 
 
@@ -346,6 +348,8 @@ def write_page(
     failures: Mapping[str, str],
     path: Path,
     assets: Path,
+    *,
+    force: bool = False,
 ) -> list[Path]:
     """Write the page and, beside the results, its tables as CSV and its figures as PNG and SVG.
 
@@ -353,34 +357,32 @@ def write_page(
         scale, studies, results, failures: as `page`.
         path: the page; its folder is made if need be.
         assets: folder for `tables/` and `figures/`.
+        force: whether the user said that what is in the way may go.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: `path` is a file of another kind, matplotlib is not installed, or the disk is full or refuses.
+        UserError: a file that we did not make is in the way and not `force`, matplotlib is not installed, or the disk
+            is full or refuses.
     """
-    if path.exists() and not is_page(path):
-        raise UserError(f"{path} is not a page of results, and is not written over: choose another --out")
+    tables = {assets / "tables" / f"{study.name}.csv": study for study in studies.values()}
+    check_free(path, PAGES, force=force)
+    known = any(beginning(table).startswith(TABLE) for table in tables)
+    for table in tables:
+        check_free(table, [TABLE], force=force, flag="--results")
     figures = {drawing.name: drawing.draw() for drawing in drawings(scale, studies, results)}
+    for name in figures if not known else ():  # older figures beside our tables have no mark
+        for ending in ENDINGS:
+            check_free(assets / "figures" / f"{name}{ending}", MARKS, force=force, flag="--results")
     for folder in (path.parent, assets / "tables", assets / "figures"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
     contents = {path: page(scale, studies, results, failures, link)}
-    for study in studies.values():
-        contents[assets / "tables" / f"{study.name}.csv"] = table_csv(study, results, failures)
+    contents |= {table: table_csv(study, results, failures) for table, study in tables.items()}
     for each, text in contents.items():
         write_whole(each, text.encode())
     written = list(contents)
     for name, figure in figures.items():
         written += save(figure, assets / "figures" / name)
     return written
-
-
-def is_page(path: Path) -> bool:
-    """Whether a file is a page that we wrote."""
-    try:
-        first = path.read_text().partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
-        return False
-    return any(first == MARK.format(scale=scale) for scale in get_args(ScaleName))

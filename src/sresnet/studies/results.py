@@ -11,6 +11,7 @@ from typing import Any
 
 from sresnet.config import from_dict
 from sresnet.errors import UserError
+from sresnet.files import make_folder
 from sresnet.studies.study import Result
 from sresnet.train import record
 
@@ -24,7 +25,7 @@ def path_of(folder: Path, key: str) -> Path:
 
 def write(folder: Path, result: Result) -> None:
     """Keep a finished training, and forget that it failed before; UserError where the disk refuses."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--results")
     record.write_json(path_of(folder, result.key), asdict(result))
     forget_failures(folder, [result.key])
 
@@ -49,7 +50,7 @@ def read_one(path: Path) -> Result:
 
 def write_failure(folder: Path, key: str, row: str, reason: str) -> None:
     """Note that a training failed, and why; UserError where the disk refuses."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--results")
     record.write_json(folder / f"{key}{FAILED}", {"key": key, "row": row, "reason": reason})
 
 

@@ -20,7 +20,7 @@ from sresnet.analysis import analyse, batches_of, early_exit, spread
 from sresnet.config import to_dict
 from sresnet.data import AnyData, Samples, Splits
 from sresnet.errors import UserError
-from sresnet.files import only_writer
+from sresnet.files import InUseError, make_folder, only_writer
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
 from sresnet.studies import results
@@ -111,7 +111,7 @@ def work(
     Raises:
         UserError: a folder that cannot be written.
     """
-    kept.mkdir(parents=True, exist_ok=True)
+    make_folder(kept, "--results")
     starts = {start.key() for _, training in left.values() for start in training.chain()[:-1]}
     while not should_stop():
         failed = results.failures(kept)
@@ -169,10 +169,10 @@ def attempt(
     key = training.key()
     with ExitStack() as stack:
         claim = runs / ".held" / key
-        claim.mkdir(parents=True, exist_ok=True)
+        make_folder(claim, "--runs")
         try:
             stack.enter_context(only_writer(claim))
-        except UserError:
+        except InUseError:
             return False
         if done(training, runs, kept, weights):  # another worker has just finished it
             return True

@@ -16,7 +16,7 @@ from sresnet.data import Splits
 from sresnet.data.augment import shrunk
 from sresnet.data.fingerprint import fingerprint
 from sresnet.errors import UserError
-from sresnet.files import only_writer
+from sresnet.files import make_folder, only_writer
 from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
@@ -97,7 +97,7 @@ def train(
             disk is full, or the loss is no longer finite (the last checkpoint is kept).
     """
     check_fit(recipe, splits)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with only_writer(folder):
         record.claim(folder, recipe)
         data = fingerprint(splits)

@@ -16,6 +16,9 @@ from sresnet.printing import printable
 
 ENDINGS = (".png", ".gif")
 """What a picture may be: everything on one page, or the frames one after the other."""
+COMMENT = b"drawn by sresnet"
+MARKS = (b"Software\0sresnet", COMMENT)
+"""What these begin with, among other things, where we wrote them."""
 
 # A dark grey that neither a light nor a dark page outshines; orange and blue are told apart by every kind of eye.
 _PAGE, _PANEL, _TEXT, _LINE = (38, 40, 44), (24, 25, 28), (222, 222, 218), (92, 95, 100)
@@ -50,12 +53,17 @@ def save_view(
         raise UserError(f"{path} does not end in {' or '.join(ENDINGS)}: choose one of them")
     content = io.BytesIO()
     if ending == ".png":
-        draw(recording, frames=frames, window=window, title=title).save(content, "PNG")
+        from PIL.PngImagePlugin import PngInfo
+
+        about = PngInfo()
+        about.add_text("Software", "sresnet")
+        draw(recording, frames=frames, window=window, title=title).save(content, "PNG", pnginfo=about)
     else:
         first, *others = animate(recording, frames=frames, window=window)
         # Real time, unless that is faster than the eye or slower than patience.
         milliseconds = round(min(max(1000 * recording.seconds / frames, 60), 500))
-        first.save(content, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+        settings: dict[str, Any] = {"duration": milliseconds, "loop": 0, "comment": COMMENT}
+        first.save(content, "GIF", save_all=True, append_images=others, **settings)
     write_whole(path, content.getvalue())
 
 
