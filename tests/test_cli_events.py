@@ -180,15 +180,21 @@ def test_a_run_remembers_where_its_frames_are(tmp_path, capsys):
     cache, run = tmp_path / "cache", str(tmp_path / "run")
     small = ["--model.base-filters", "2", "--train.epochs", "1", "--data-dir", str(data), "--out", run]
     assert main(["train", "nmnist", *small, "--cache-dir", str(cache)]) == 0
-    for path in data.glob("*.bs2"):  # frames made anew would need them; names, sizes and times of change stay
-        status = path.stat()
-        path.write_bytes(b"\xff" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     for verb in ("evaluate", "analyse"):
         assert main([verb, run]) == 0
-    elsewhere = ["--cache-dir", str(tmp_path / "elsewhere")]
-    assert main(["evaluate", run, *elsewhere]) == 2  # what is said goes before what is remembered
-    assert "1.bs2" in capsys.readouterr().err
+    assert not (Path(os.environ["XDG_CACHE_HOME"]) / "sresnet" / "frames").exists()
+    elsewhere = tmp_path / "elsewhere"
+    assert main(["evaluate", run, "--cache-dir", str(elsewhere)]) == 0  # what is said goes before what is remembered
+    assert elsewhere.exists()
+    assert "not the data" not in capsys.readouterr().out
+    path = data / "7.bs2"
+    before = path.stat()
+    path.write_bytes(made_up.nmnist(seed=999))  # of the same size, and as if at the same time
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert main(["evaluate", run]) == 0
+    assert "note: these are not the data of the run (20 train samples, now as many others)" in capsys.readouterr().out
+    assert main(["train", "nmnist", *small, "--cache-dir", str(cache)]) == 2
+    assert "run on other data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["data prepare event-folder", "train event-folder"])

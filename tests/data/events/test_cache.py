@@ -1,10 +1,12 @@
 import dataclasses
+import io
 import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import made_up_sets as made_up
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from sresnet.data import EventConfig
-from sresnet.data.events import cache
+from sresnet.data.events import cache, sets
 from sresnet.data.events.cache import prepare, windows
 from sresnet.data.events.clips import FrameFile, FrameSet
 from sresnet.data.events.frames import FrameConfig, to_frames
@@ -49,7 +51,13 @@ def test_clips_are_the_frames_of_the_recordings_in_order(data):
         assert each["events"] == int(clip.sum()) == len(recording)
 
 
-def test_made_once(data):
+@pytest.fixture
+def fine_times(monkeypatch):
+    """As if nothing had been written a moment before it was looked at."""
+    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+
+
+def test_made_once(data, fine_times):
     assert prepared(data).made_now
     before = files(data)
     again = prepared(data, watch=lambda *progress: pytest.fail("nothing is to be done"))
@@ -86,6 +94,158 @@ def test_a_changed_recording_is_noticed(data):
     assert not torch.equal(first.file.read([6]), second.file.read([6]))
     (data / "test100.txt").write_text("60001 3\n")
     assert prepared(data).file.count == 21
+
+
+def rewrite(path, content, keep_time=True):
+    """Other content of the same size, and as if at the same time."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    path.write_bytes(content)
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns or not keep_time
+
+
+def test_a_recording_of_the_same_size_and_time_that_changed_is_noticed(data, fine_times):
+    first, content = prepared(data), (data / "7.bs2").read_bytes()
+    rewrite(data / "7.bs2", made_up.nmnist(seed=999))
+    second = prepared(data)
+    assert second.made_now
+    assert second.file.path == first.file.path
+    assert second.contents != first.contents
+    recording = parse_recording((data / "7.bs2").read_bytes(), "7.bs2")
+    assert np.array_equal(second.file.read([6])[0].numpy(), to_frames(recording, FrameConfig(), 3)[0])
+    assert not prepared(data).made_now
+    rewrite(data / "7.bs2", content)
+    assert prepared(data).contents == first.contents
+
+
+def test_a_change_right_after_it_was_read_is_noticed(data, monkeypatch):
+    """Where the clock of the disk is so coarse that the time is the same."""
+    statuses = cache.statuses
+    monkeypatch.setattr(
+        cache, "statuses", lambda sources: {path: [*status[:2], 7, 7] for path, status in statuses(sources).items()}
+    )
+    monkeypatch.setattr("time.time_ns", lambda: 7 + cache.COARSE)
+    assert prepared(data).made_now
+    rewrite(data / "7.bs2", made_up.nmnist(seed=999))
+    assert prepared(data).made_now
+    monkeypatch.setattr("time.time_ns", lambda: 8 + cache.COARSE)
+    assert not prepared(data).made_now  # read again, and from now on it is believed
+    reads = count_reads(monkeypatch)
+    assert not prepared(data).made_now
+    assert reads == []
+
+
+def count_reads(monkeypatch):
+    reads = []
+    real = sets.read_bytes
+    monkeypatch.setattr(sets, "read_bytes", lambda source, *others: reads.append(source.name) or real(source, *others))
+    return reads
+
+
+def test_only_files_that_the_system_says_something_else_of_are_read(data, fine_times, monkeypatch):
+    prepared(data)
+    reads = count_reads(monkeypatch)
+    assert not prepared(data).made_now
+    assert reads == []
+    content = (data / "7.bs2").read_bytes()
+    rewrite(data / "7.bs2", content)  # the same again
+    assert not prepared(data).made_now
+    assert reads == ["7.bs2"]
+    assert not prepared(data).made_now
+    assert reads == ["7.bs2"]
+
+
+def zipped(seeds):
+    """A zip file of a recording for each digit."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for digit, seed in enumerate(seeds):
+            archive.writestr(zipfile.ZipInfo(f"Train/{digit}/0.bin"), made_up.nmnist(seed=seed))
+    return content.getvalue()
+
+
+def test_recordings_in_zip_files_are_checked_too(tmp_path, fine_times, monkeypatch):
+    data = tmp_path / "data"
+    for name, first in (("Train", 0), ("Test", 10)):
+        made_up.put(data / f"{name}.zip", zipped(range(first, first + 10)))
+    found = prepared(data)
+    reads = count_reads(monkeypatch)
+    rewrite(data / "Train.zip", zipped(range(10)))
+    assert not prepared(data).made_now
+    assert reads == [f"Train.zip/Train/{digit}/0.bin" for digit in range(10)]
+    rewrite(data / "Train.zip", zipped([*range(9), 99]))
+    assert prepared(data).made_now
+    assert prepared(data).contents != found.contents
+
+
+def test_a_cache_of_earlier_versions_is_read_once_and_kept(data, monkeypatch):
+    made_up.put(data / "6.bs2", b"")
+    config = dataclasses.replace(NMNIST, damaged="skip")
+    first = prepared(data, config)
+    path = first.file.path.with_suffix(".json")
+    about = json.loads(path.read_text())
+    del about["files"], about["seen"], about["recordings"][5]["skipped_content"]
+    path.write_text(json.dumps(about))
+    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+    reads = count_reads(monkeypatch)
+    assert not prepared(data, config).made_now
+    assert len(reads) == 30
+    assert prepared(data, config).contents == first.contents
+    assert len(reads) == 30
+    rewrite(data / "6.bs2", b"")
+    assert not prepared(data, config).made_now
+    assert len(reads) == 31
+    about = json.loads(path.read_text())
+    for entry in about["recordings"]:
+        entry["content"] = entry["content"] and "0" * 32
+    path.write_text(json.dumps({name: about[name] for name in about if name != "files"}))
+    assert prepared(data, config).made_now
+
+
+def test_a_skipped_recording_that_was_mended_is_noticed(data, fine_times):
+    config = dataclasses.replace(NMNIST, damaged="skip")
+    good = (data / "6.bs2").read_bytes()
+    rewrite(data / "6.bs2", b"\xff" * len(good))
+    assert prepared(data, config).file.count == 29
+    rewrite(data / "6.bs2", b"\xff" * len(good))
+    assert not prepared(data, config).made_now
+    rewrite(data / "6.bs2", good)
+    assert prepared(data, config).file.count == 30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clips": "30"},
+        {"shape": [3, 2, 34]},
+        {"scale": None},
+        {"class_names": [1]},
+        {"recordings": []},
+        {"recordings": [{}] * 30},
+        {"recordings": 3},
+        {"files": 3},
+        {"files": {"a": 3}},
+        {"seen": "now"},
+    ],
+    ids=str,
+)
+def test_a_damaged_note_about_clips_is_made_again(data, changes):
+    path = prepared(data).file.path.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert prepared(data).made_now
+    assert not prepared(data).made_now
+
+
+def test_the_name_of_a_cache_is_that_of_earlier_versions(data):
+    """A cache of gigabytes must not be made again because this code changed."""
+    for path in data.glob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    listing = sets.list_recordings(NMNIST, str(data))
+    files = {path: status[:2] for path, status in cache.statuses(listing.sources).items()}
+    named = {f"/data/{Path(path).name}": [*status, 1, 2] for path, status in files.items()}
+    assert cache.key(NMNIST, listing, 3, named) == "91acc5f2ee8359a9"
 
 
 def test_a_file_that_was_cut_short_is_made_again(data):
@@ -178,7 +338,7 @@ PAUSED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from sresnet.data.events import cache
+from sresnet.data.events import cache, sets
 real = cache.write_clips
 def paused(file, *arguments):
     shape = real(file, *arguments)

@@ -3,6 +3,10 @@
 Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] with nothing around them, and a
 JSON file that says what they are. The second is written last, so where it is, the first is whole.
 
+Clips belong to the bytes of their recordings, known by a digest that is taken while they are read for the first time.
+At each start the system is asked for size, times and number of every file: only where these are not what they were,
+which an unchanged size and time of change do not mean, the file is read again for its digest. See `unchanged`.
+
 Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, so 10,000 of them
 4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/events.md.
 """
@@ -11,24 +15,28 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from sresnet.config import to_dict
+from sresnet.config import check_fields, to_dict
 from sresnet.data.events.clips import FrameFile
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import SIMULATED, EventConfig, Listing, Source, list_recordings
 from sresnet.errors import UserError
-from sresnet.files import one_at_a_time, write_whole
+from sresnet.files import one_at_a_time, read_json, write_whole
 from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
 """Of what is written here; to be raised with every change of what the same options give."""
+
+COARSE = 2_000_000_000
+"""Nanoseconds within which two changes of a file may have one time, on the coarsest of file systems (FAT)."""
 
 Watch = Callable[[int, int, str], None]
 """Called with (recordings done, recordings, name of the one that comes next or of what is waited for)."""
@@ -46,6 +54,10 @@ class Prepared:
     """Known beforehand; empty: the classes found."""
     scale: float
     """What counts are multiplied by before a network sees them."""
+    files: dict[str, str]
+    """What the system said of each file when it was last known to hold these recordings, see `statuses`, as text."""
+    seen: int
+    """When it said so, nanoseconds since 1970."""
     made_now: bool
     """False where they had been made before."""
     contents: str = ""
@@ -87,13 +99,17 @@ def prepare(
     listing = list_recordings(config, data_dir, memory_limit=memory_limit)
     check(listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
-    path = folder / f"{config.name}-{key(config, listing, num_steps)}.frames"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Asked before anything is read: what changes while it is read has another status the next time.
+        seen, files = time.time_ns(), statuses(listing.sources)
+        path = folder / f"{config.name}-{key(config, listing, num_steps, files)}.frames"
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
             found = load(path)
+            if found is not None and not unchanged(path, found, listing, seen, files):
+                found = None
             if found is None:
-                fill(path, config, listing, num_steps, watch, memory_limit)
+                fill(path, config, listing, num_steps, watch, memory_limit, known_now(seen, files))
                 found = load(path, made_now=True)
     except OSError as error:
         reason = error.strerror or error
@@ -108,17 +124,76 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "sresnet" / "frames"
 
 
-def key(config: EventConfig, listing: Listing, num_steps: int) -> str:
+def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
+    """Path of each file that holds recordings -> [size, time of change, time of change of anything about it, number].
+
+    Times are in nanoseconds. The second one can be set by anybody, the third one by nobody; on Windows it is the time
+    of creation.
+    """
+    found = {}
+    for path in {source.path for source in sources if source.path is not None}:
+        status = path.stat()
+        found[str(path.resolve())] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return found
+
+
+def known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
+    """What the JSON file says of the recordings' files; as text, since JSON is read with numbers of 63 bits."""
+    return {"seen": seen, "files": {name: text_of(status) for name, status in files.items()}}
+
+
+def text_of(status: list[int]) -> str:
+    """What the system says of a file."""
+    return " ".join(map(str, status))
+
+
+def key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> str:
     """Sixteen hexadecimal digits that change with everything that the clips depend on, contents of files by their size
-    and time of change."""
-    files = {}
-    for source in listing.sources:
-        if source.path is not None and str(source.path) not in files:
-            status = source.path.stat()
-            files[str(source.path.resolve())] = [status.st_size, status.st_mtime_ns]
+    and time of change; what these do not tell, `unchanged` does."""
     sources = [[source.name, source.class_name, source.group] for source in listing.sources]
-    given = options(config, listing, num_steps) | {"sources": sources, "files": files}
+    given = options(config, listing, num_steps) | {
+        "sources": sources,
+        "files": {path: status[:2] for path, status in files.items()},
+    }
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: Mapping[str, list[int]]) -> bool:
+    """Whether the recordings are those that clips were made of.
+
+    A file is not read where the system says of it what it said when it was last known, and that was long enough after
+    its last change for another one to have another time. All others are read; that they are the same is written down.
+    Caches of earlier versions have no such note, so their recordings are read once. Of those that were skipped there,
+    nothing can be known.
+
+    Args:
+        path: of the clips.
+        found: what the cache says.
+        listing: the recordings there are now.
+        seen: when the system was asked.
+        files: what it said, see `statuses`.
+    """
+    known = {
+        name
+        for name, status in files.items()
+        if os.name != "nt" and found.files.get(name) == text_of(status) and status[2] < found.seen - COARSE
+    }
+    if len(known) == len(files):
+        return True
+    if [source.name for source in listing.sources] != [entry["name"] for entry in found.recordings]:
+        return False
+    for source, entry in zip(listing.sources, found.recordings, strict=True):
+        if source.path is None or str(source.path.resolve()) in known:
+            continue
+        digest = listing.digest(source)
+        if digest != (entry["content"] or entry.get("skipped_content", digest)):
+            return False
+        if "skipped" in entry:
+            entry["skipped_content"] = digest
+    about = parsed(path) | {"recordings": found.recordings, **known_now(seen, files)}
+    with contextlib.suppress(UserError):  # a disk that is full: read again the next time
+        write_whole(path.with_suffix(".json"), (json.dumps(about) + "\n").encode())
+    return True
 
 
 def options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
@@ -145,21 +220,63 @@ def contents(config: EventConfig, listing: Listing, num_steps: int, recordings: 
 def load(path: Path, *, made_now: bool = False) -> Prepared | None:
     """What an earlier `fill` has finished, or None: no such file, or not as it should be."""
     try:
-        about = json.loads(path.with_suffix(".json").read_text())
+        about = parsed(path)
         file = FrameFile(path, about["clips"], about["shape"])
-    except (FileNotFoundError, json.JSONDecodeError, UserError):
+    except UserError:
         return None
     return Prepared(
         file=file,
         recordings=tuple(about["recordings"]),
         class_names=tuple(about["class_names"]),
         scale=about["scale"],
+        files=about.get("files", {}),
+        seen=about.get("seen", 0),
         made_now=made_now,
     )
 
 
-def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watch: Watch, memory_limit: float) -> None:
-    """Make the frames of every recording and write them; errors as `prepare`."""
+def parsed(path: Path) -> dict[str, Any]:
+    """What the JSON file beside clips says.
+
+    Raises:
+        UserError: there is none, or something else in it.
+    """
+    place = path.with_suffix(".json")
+    about = check_fields(
+        read_json(place, LARGEST_ABOUT),
+        str(place),
+        {
+            "clips": int,
+            "shape": list[int],
+            "scale": float,
+            "class_names": list[str],
+            "recordings": list[dict[str, Any]],
+        },
+        {"files": dict[str, str], "seen": int},
+    )
+    for entry in about["recordings"]:  # tens of thousands
+        if not all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items()):
+            raise UserError(f"{place} does not say what a recording is: it is damaged")
+    return about
+
+
+ENTRY = {"name": str, "class": str, "group": str, "content": str, "clips": int, "events": int, "saturated": int}
+"""Fields of every recording in the JSON file."""
+
+LARGEST_ABOUT = 1 << 28
+"""Bytes that the JSON file may have: some 200 for each recording."""
+
+
+def fill(
+    path: Path,
+    config: EventConfig,
+    listing: Listing,
+    num_steps: int,
+    watch: Watch,
+    memory_limit: float,
+    known: Mapping[str, Any],
+) -> None:
+    """Make the frames of every recording and write them, with what is `known` of the files; errors as `prepare`."""
     part = path.with_suffix(".part")
     sensor: tuple[str, tuple[int, int]] | None = None
     shape: tuple[int, ...] = ()
@@ -175,7 +292,7 @@ def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watc
                 except UserError as error:
                     if config.damaged == "error":
                         raise
-                    recordings[-1]["skipped"] = str(error)
+                    recordings[-1] |= {"skipped": str(error), "skipped_content": listing.digest(source)}
                     continue
                 if recording.skipped:
                     recordings[-1]["left_out"] = recording.skipped
@@ -209,6 +326,7 @@ def fill(path: Path, config: EventConfig, listing: Listing, num_steps: int, watc
         "scale": input_scale(*sensor[1], config.frames),
         "class_names": listing.class_names,
         "recordings": recordings,
+        **known,
     }
     write_whole(path.with_suffix(".json"), (json.dumps(about) + "\n").encode())
     watch(len(recordings), len(recordings), "")

@@ -166,6 +166,8 @@ class Listing:
     """Known beforehand; empty: the classes found."""
     read: Callable[[Source], tuple[Recording, str]]
     """The recording, and a digest of the bytes that it was read from ("" where it is simulated)."""
+    digest: Callable[[Source], str] = lambda source: ""
+    """That of the bytes as they are now; "" where they cannot be read."""
     contents: str = ""
     """Digest of the images of a simulated set."""
     notes: tuple[str, ...] = ()
@@ -204,10 +206,21 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     def read(source: Source) -> tuple[Recording, str]:
         content = read_bytes(source, opened, memory_limit)
         recording = parse_recording(content, source.name, damaged=config.damaged, memory_limit=memory_limit)
-        return recording, hashlib.blake2b(content, digest_size=16).hexdigest()
+        return recording, digest_of(content)
+
+    def digest(source: Source) -> str:
+        try:
+            return digest_of(read_bytes(source, opened, memory_limit))
+        except UserError:
+            return ""
 
     notes = (*left.notes, *left_out(root, left.unread, left.dead, "recordings"))
-    return Listing(sources=sources, class_names=names, read=read, notes=notes)
+    return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes)
+
+
+def digest_of(content: bytes) -> str:
+    """What a recording is known by."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
