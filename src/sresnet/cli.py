@@ -1391,9 +1391,11 @@ def data_info_verb(words: list[str]) -> int:
     if not path.is_dir():
         print_facts(describe_file(path, **trust))
         return 0
-    found = find_recordings(path)
+    found, notes = find_recordings(path)
     shown = track(found, "reading", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     print_set_facts(path, describe_set(to_read(shown, **trust)))
+    for note in notes:
+        say(f"note: {note}")
     return 0
 
 

@@ -1,6 +1,8 @@
 """sresnet data info and sresnet data view."""
 
 import made_up_events as made_up
+from pathlib import Path
+
 import pytest
 
 from sresnet.cli import main
@@ -52,6 +54,13 @@ def test_info_of_a_folder(files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "recordings: 3 in 2 folders"
     assert lines[-2:] == ["skipped: incomplete record: 1", "unreadable: 0"]
+    Path("set/one/scene.raw").touch()
+    Path("set/more").symlink_to(Path("set/zero").resolve())
+    assert main(["data", "info", "set"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "recordings: 2 in 2 folders"  # the link leads to recordings that were counted
+    left = "left out: files that are no recordings by their endings, .raw 1 (1), such as one/scene.raw"
+    assert lines[-1] == f"note: {left}"
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.gif"])

@@ -201,7 +201,7 @@ def test_linked_folders_of_recordings_are_read_too(tmp_path):
     (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "data")
     splits = opened(tmp_path, config)
     assert splits.train.labels.tolist() == [0, 0, 1]
-    found = [path.name for _, path in find_recordings(tmp_path / "data" / "train")]
+    found = [path.name for _, path in find_recordings(tmp_path / "data" / "train")[0]]
     assert sorted(found) == ["0.aedat", "0.aedat", "1.aedat"]
 
 

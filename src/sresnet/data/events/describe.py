@@ -10,7 +10,7 @@ import numpy as np
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
 from sresnet.data.events.recording import Recording
-from sresnet.data.tree import files_below
+from sresnet.data.tree import files_below, left_out
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
@@ -119,19 +119,21 @@ def describe_file(
     return describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)
 
 
-def find_recordings(folder: Path) -> list[tuple[str, Path]]:
-    """(class, file) of every recording below a folder, by name; the class is the path of the folder it lies in.
+def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
+    """(class, file) of every recording below a folder, by name, and what is said of other files.
 
-    Hidden files and folders are ignored, links are followed.
+    The class is the path of the folder it lies in. Hidden files and folders are ignored, links are followed.
 
     Raises:
         UserError: there is none.
     """
-    files = [path for path in files_below(folder)[0] if path.suffix.lower() in EXTENSIONS]
-    found = [(str(path.relative_to(folder).parent), path) for path in files]
-    if not found:
+    files, dead = files_below(folder)
+    recordings = [path for path in files if path.suffix.lower() in EXTENSIONS]
+    if not recordings:
         raise UserError(f"{folder} holds no recordings ({', '.join(EXTENSIONS)}): give a folder that does")
-    return found
+    others = [path for path in files if path.suffix.lower() not in EXTENSIONS]
+    found = [(str(path.relative_to(folder).parent), path) for path in recordings]
+    return found, left_out(folder, others, dead, "recordings")
 
 
 def describe_folder(
@@ -142,7 +144,7 @@ def describe_folder(
     Raises:
         UserError: there is none.
     """
-    return describe_set(to_read(find_recordings(folder), damaged=damaged, chip=chip, memory_limit=memory_limit))
+    return describe_set(to_read(find_recordings(folder)[0], damaged=damaged, chip=chip, memory_limit=memory_limit))
 
 
 def to_read(
