@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import multiprocessing
 import os
 import re
@@ -36,7 +37,7 @@ from sresnet.analysis import (
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
 from sresnet.analysis.prediction import Prediction, probabilities_by_step
 from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
-from sresnet.config import closest, from_dict
+from sresnet.config import closest, from_dict, numbers_in
 from sresnet.data import (
     CLASSES,
     DATA_SETS,
@@ -220,7 +221,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
         options = shown(options)
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
+            options = tyro.cli(
                 type(options),
                 default=options,
                 args=list(words),
@@ -232,6 +233,10 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
         if not stop.code:
             raise
         raise UserError(complaint_of(complaint.getvalue(), prog)) from None
+    for name, value in vars(options).items():
+        if any(map(math.isnan, numbers_in(value))):
+            raise UserError(f"--{name.replace('_', '-')} {value}: give a number")
+    return options
 
 
 def shown(value: Any) -> Any:

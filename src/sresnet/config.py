@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, get_args, get_type_hints
 
 import typeguard
@@ -24,13 +26,31 @@ def check_types(config: Any) -> None:
 
 
 def check_value(name: str, value: Any, annotation: Any) -> None:
-    """Raise UserError if `value` is not of the annotated type; True and False do not pass as numbers."""
+    """Raise UserError if `value` is not of the annotated type, or a number in it is NaN or infinite.
+
+    True and False do not pass as numbers.
+    """
     try:
         if isinstance(value, bool) and annotation in (int, float):
             raise typeguard.TypeCheckError("is a bool")
         typeguard.check_type(value, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
+    if not all(map(math.isfinite, numbers_in(value))):
+        raise UserError(f"{name} is {value!r}: expected a finite number")
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """The floating-point numbers in a value, a collection of values, or a dataclass, however deep."""
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(numbers_in, value.values()))
+    elif isinstance(value, tuple | list):
+        yield from chain.from_iterable(map(numbers_in, value))
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from numbers_in(getattr(value, field.name))
 
 
 def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
