@@ -134,6 +134,9 @@ def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
     renamed = dataclasses.replace(SPLITS.train, class_names=("a", "b", "c", "e"))
     with pytest.raises(UserError, match="classes a, b, c, d, now a, b, c, e"):
         train(TINY, Splits(train=renamed, validation=None, test=renamed), tmp_path / "old", device=CPU)
+    more = dataclasses.replace(SPLITS, train=images(120, 1))
+    with pytest.raises(UserError, match=r"run on other data \(mean \[0\.\d+\], now \[0\.\d+\]\)"):
+        train(TINY, more, tmp_path / "old", device=CPU)
     train(TINY, SPLITS, tmp_path / "old", device=CPU)
     assert final(tmp_path / "whole") == final(tmp_path / "old")
     assert record.read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found

@@ -113,6 +113,7 @@ def train(
         places = {"data_dir": data_dir, "cache_dir": cache_dir}
         record.write_json(folder / record.ENVIRONMENT, record.environment(device) | places)
         run = Run(recipe, splits, folder, device)
+        record.check_statistics(folder, run.scaling.plain())
         about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
         record.write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
         return run.go(watch, should_stop, checkpoint_seconds)

@@ -167,6 +167,27 @@ def check_data(folder: Path, data: Fingerprint) -> None:
         )
 
 
+def check_statistics(folder: Path, scaling: Mapping[str, Any]) -> None:
+    """Check that a run of before there were fingerprints goes on with its data, as far as mean and deviation tell.
+
+    Raises:
+        UserError: they are others.
+    """
+    about = read_about(folder) if (folder / DATA).exists() else {}
+    if "fingerprint" in about:
+        return
+    for name in ("mean", "std"):
+        before, now = about.get(name), scaling.get(name)
+        # Both are of exact counts; more than the rounding of float32 lies between them where these differ.
+        if not before or not now:
+            continue
+        if len(before) != len(now) or any(abs(old - new) > 1e-6 for old, new in zip(before, now, strict=True)):
+            raise UserError(
+                f"{folder} holds a run on other data ({name} {before}, now {now}): choose another --out, or give the "
+                "data as they were"
+            )
+
+
 def first_difference(theirs: Any, ours: Any, name: str = "") -> str:
     """Where two configurations differ first, for people: `train.epochs 2, not 3`."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
