@@ -72,7 +72,7 @@ from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
-from sresnet.printing import cut, encodable, one_line, printable, say
+from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
 from sresnet.report.files import check_folder, save_files
 from sresnet.report.look import Looked, look
 from sresnet.report.page import page
@@ -134,7 +134,7 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
     """The exit status of `work`; what it raises becomes one line on the error output.
 
     0 or what `work` returns; 2 for a mistake of the user's, and where the system refuses or memory does not suffice;
-    130 where it is interrupted; 1 for a fault of ours.
+    130 where it is interrupted, 141 where nobody reads the output; 1 for a fault of ours.
     """
     try:
         try:
@@ -145,7 +145,7 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
             sys.stdout.flush()  # a disk that is full is told now, while somebody listens
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        return 0
+        return 141  # as shells say it: 128 and the number of SIGPIPE
     except KeyboardInterrupt:
         complain("interrupted: what was saved is kept; run the same command again to go on")
         return 130
@@ -174,8 +174,7 @@ def drop_unwritten() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        drop(sys.stdout)
     except (ValueError, AttributeError):  # closed, or none
         pass
 
@@ -449,6 +448,7 @@ def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
     return "", words
 
 
+@going_on()
 def train_and_report(options: TrainOptions, name: str) -> int:
     """Train as `options` say, show how it goes and what came out."""
     recipe = options.recipe()
@@ -678,7 +678,8 @@ def evaluate_verb(words: list[str]) -> int:
     model, scaling, _ = trained(source, device, samples)
     model = to_int8(model) if options.precision == "int8" else model
     if options.exit_confidence:
-        return evaluate_with_exit(options, source, recipe, splits, model, scaling)
+        with going_on() if options.out else contextlib.nullcontext():
+            return evaluate_with_exit(options, source, recipe, splits, model, scaling)
     if options.out:
         raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
     started = time.monotonic()
@@ -825,6 +826,7 @@ class AnalyseOptions(Place):
     """Write over what is in the way, also what sresnet did not make."""
 
 
+@going_on()
 def analyse_verb(words: list[str]) -> int:
     """`sresnet analyse RUN`."""
     source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
@@ -903,15 +905,17 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Rows under headings, words to the left and numbers to the right."""
-    console = Console(width=None if Console().is_terminal else 120)
+    screen, text = Console(), io.StringIO()
+    console = Console(file=text, width=screen.width if screen.is_terminal else 120, force_terminal=screen.is_terminal)
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(
             heading, justify="left" if heading in ("layer", "kernel", "input") else "right", overflow="fold"
         )
     for row in rows:
-        table.add_row(*(Text(encodable(printable(cell), console.file)) for cell in row))  # no markup of rich's
+        table.add_row(*(Text(encodable(printable(cell), sys.stdout)) for cell in row))  # no markup of rich's
     console.print(table)
+    emit(text.getvalue(), sys.stdout)
 
 
 def neuron_cells(layer: LayerActivity) -> list[str]:
@@ -958,6 +962,7 @@ class ReportOptions(Place):
     """Write over what is in the way, also what sresnet did not make."""
 
 
+@going_on()
 def report_verb(words: list[str]) -> int:
     """`sresnet report RUN [RUN ...]`, `sresnet report STUDY [STUDY ...]`."""
     if not wants_help(words):
@@ -1095,22 +1100,23 @@ def predict_verb(words: list[str]) -> int:
     data = read_run(source).data
     model, scaling, about = trained(source, torch.device("cpu"))
     names = tuple(about["class_names"])
-    predictions = []
-    for path in paths:
-        if isinstance(data, EventConfig):
-            x = clips_of_file(Path(path), data, model.config.num_steps, about, memory_limit)
-            shown = x.sum(0)
-        else:
-            shown = image_of_file(Path(path), model.config.in_channels, about, memory_limit)
-            x = scaling(shown[None])
-        by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
-        found = Prediction(title=Path(path).name, picture=shown, class_names=names, by_step=by_step)
-        guesses = ", ".join(f"{name} {100 * by_step[-1][index]:.1f} %" for name, index in found.best(3))
-        say(f"{path}: {guesses}")
-        predictions.append(found)
-    if picture:
-        figures.save_as(figures.predictions(predictions), picture)
-        say(f"drawn into {picture}")
+    with going_on() if picture else contextlib.nullcontext():
+        predictions = []
+        for path in paths:
+            if isinstance(data, EventConfig):
+                x = clips_of_file(Path(path), data, model.config.num_steps, about, memory_limit)
+                shown = x.sum(0)
+            else:
+                shown = image_of_file(Path(path), model.config.in_channels, about, memory_limit)
+                x = scaling(shown[None])
+            by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
+            found = Prediction(title=Path(path).name, picture=shown, class_names=names, by_step=by_step)
+            guesses = ", ".join(f"{name} {100 * by_step[-1][index]:.1f} %" for name, index in found.best(3))
+            say(f"{path}: {guesses}")
+            predictions.append(found)
+        if picture:
+            figures.save_as(figures.predictions(predictions), picture)
+            say(f"drawn into {picture}")
     return 0
 
 
@@ -1179,6 +1185,7 @@ class ImportOptions(Trust):
     """Run folder to make; by default runs/NAME."""
 
 
+@going_on()
 def import_verb(words: list[str]) -> int:
     """`sresnet import FILE`."""
     path = "FILE" if wants_help(words) else first_word(words, "file", "give a checkpoint of the released code")
@@ -1243,6 +1250,7 @@ class PrepareOptions(Trust):
     """Frames of a clip."""
 
 
+@going_on()
 def prepare_verb(words: list[str]) -> int:
     """`sresnet data prepare NAME`."""
     known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
@@ -1404,6 +1412,7 @@ def data_info_verb(words: list[str]) -> int:
     return 0
 
 
+@going_on()
 def data_view_verb(words: list[str]) -> int:
     """`sresnet data view PATH --out FILE`: draw an event recording, as .png or .gif."""
     path, options = path_and_options(words, DataViewOptions(), "view", "Draw an event recording.")
@@ -1540,6 +1549,7 @@ def study_verb(words: list[str]) -> int:
     return show_studies(studies, options.folders()[1])
 
 
+@going_on()
 def write_study_page(options: StudyOptions) -> int:
     """`sresnet study page`."""
     _, kept = options.folders()
@@ -1569,6 +1579,7 @@ def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
     return [replace(study, seeds=options.seeds or study.seeds) for study in studies]
 
 
+@going_on()
 def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
     """Train what they need and is not there yet; returns why it stopped before the end, or ""."""
     runs, kept = options.folders()
@@ -1629,6 +1640,7 @@ def study_process(names: list[str], options: StudyOptions, index: int) -> None:
         study_worker(names, options, asked, index)
 
 
+@going_on()
 def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
     """Train what studies need, by itself, or beside other processes as number `index`, until `asked` to stop."""
     studies = chosen_studies(names, options)

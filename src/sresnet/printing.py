@@ -4,12 +4,15 @@ Everything that the package prints goes through `say`; a `UserError` puts its me
 made. Ruff refuses a bare print elsewhere.
 """
 
+import contextlib
 import csv
 import io
+import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import IO
 
 MOST = 1900
@@ -63,8 +66,40 @@ def say(*lines: str, error: bool = False, flush: bool = False) -> None:
     What the stream's encoding lacks is escaped like what does not show, so that printing never fails over a name.
     """
     stream = sys.stderr if error else sys.stdout
-    for line in lines:
-        print(encodable(printable(line), stream), file=stream, flush=flush)
+    emit("".join(f"{encodable(printable(line), stream)}\n" for line in lines), stream, flush=flush)
+
+
+def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:
+    """Write text as it is; where nobody reads it any more and `going_on` says so, there and from then on to nowhere."""
+    try:
+        print(text, end="", file=stream, flush=flush)
+    except BrokenPipeError:
+        if not GOING_ON.get():
+            raise
+        drop(stream)
+
+
+def drop(stream: IO[str] | None) -> None:
+    """Let go of what a stream could not write, and of all that will be written to it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())  # type: ignore[union-attr]
+
+
+GOING_ON: ContextVar[bool] = ContextVar("going_on", default=False)
+"""Whether work goes on where its output has no reader any more."""
+
+
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """Work that is worth more than its output: within this context, a reader such as head that leaves ends nothing."""
+    before = GOING_ON.set(True)
+    try:
+        yield
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                emit("", stream, flush=True)
+    finally:
+        GOING_ON.reset(before)
 
 
 def encodable(text: str, stream: IO[str]) -> str:
