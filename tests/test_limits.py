@@ -1,6 +1,9 @@
 """Small files that ask for gigabytes are refused, by every reader, before any memory is taken."""
 
+import contextlib
 import importlib.util
+import io
+import json
 import os
 import struct
 import sys
@@ -10,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sresnet import cli
+from sresnet.config import from_dict, to_dict
 from sresnet.data.events.cache import windows
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.frames import FrameConfig, to_frames
@@ -20,7 +25,13 @@ from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.events.view import save_view
 from sresnet.data.folder import read_picture
 from sresnet.errors import UserError
+from sresnet.files import write_json
 from sresnet.limits import check_claim
+from sresnet.models import ModelConfig, build
+from sresnet.models.saved import WEIGHTS, load, tensors_of
+from sresnet.models.tensors import tensors_to_bytes
+from sresnet.train.recipes import RECIPES
+from sresnet.train.record import CONFIG, read_recipe
 from tests.bounded import outcomes
 
 sys.path.insert(0, str(Path(__file__).parent / "data" / "events"))
@@ -280,3 +291,65 @@ def test_other_ways_to_pack_are_refused(tmp_path, method, name):
     zipped(tmp_path, made_up.nmnist(made_up.events()), method)
     with pytest.raises(UserError, match=f"0.bin is packed by {name}: pack it again, stored or deflated"):
         first_member(tmp_path)
+
+
+# Networks
+
+
+def saved(path, **fields):
+    """A weights file of a small network whose configuration says something else; returns its folder."""
+    config = {"family": "sresnet", "depth": 8, "base_filters": 2, "num_steps": 2, "norm": "tdbn"}
+    tensors = tensors_of(build(from_dict(ModelConfig, config)))
+    content = tensors_to_bytes(tensors, {"model": json.dumps(config | fields)})
+    (path / WEIGHTS).write_bytes(content)
+    recipe = RECIPES["digits"][1]
+    write_json(path / CONFIG, to_dict(recipe) | {"model": to_dict(recipe.model) | config | fields})
+    assert len(content) < 12_000
+    return path
+
+
+def loaded(folder):
+    return load(folder).config.depth
+
+
+def recipe_of(folder):
+    return read_recipe(folder).model.depth
+
+
+@pytest.mark.parametrize("what", [loaded, recipe_of])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"base_filters": 4000}, "claims 19.1 GB of memory for a network of"),
+        ({"num_classes": 10**9}, "claims 32.0 GB of memory for a network of"),
+        ({"num_steps": 10**9}, "claims 512.0 GB of memory for 1,000,000,000 time steps"),
+        ({"depth": 6 * 10**8 + 2}, "claims 60,000.0 GB of memory for a network of 600,000,002 layers"),
+        ({"in_channels": 10**18}, "of more numbers than can be counted"),
+        ({"num_classes": 10**19}, "of more numbers than can be counted"),
+    ],
+    ids=["filters", "classes", "steps", "depth", "channels", "no number"],
+)
+def test_a_configuration_of_a_line_makes_no_network_of_gigabytes(tmp_path, what, fields, words):
+    assert fits(what, saved(tmp_path)) == "8"
+    ((kind, text),) = outcomes(what, [saved(tmp_path, **fields)])
+    assert (kind, words in text) == ("refused", True), text
+
+
+def test_what_the_tensors_of_the_file_are_not_is_not_made(tmp_path, monkeypatch):
+    """A network within the limit, which would still take a second to make."""
+    monkeypatch.setattr("sresnet.models.saved.build", None)  # would fail
+    with pytest.raises(UserError, match="this network needs"):
+        load(saved(tmp_path, base_filters=500))
+
+
+def command(words):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        return f"{cli.main(words)}: {said.getvalue()}"
+
+
+@pytest.mark.parametrize("verb", ["info", "report", "evaluate", "analyse"])
+def test_commands_refuse_such_a_run(tmp_path, verb):
+    assert fits(command, [verb, str(saved(tmp_path, base_filters=4000))]).startswith(
+        f"2: sresnet: {tmp_path}/config.json claims 19.1 GB of memory for a network of"
+    )

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 from sresnet.errors import UserError
 from sresnet.limits import check_claim
@@ -11,14 +12,14 @@ PACKED = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 
 
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip file, of which the list of members has been read.
+def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
+    """A zip file, of which the list of members has been read; `file` where it has been opened already.
 
     Raises:
         UserError: it is no whole zip file.
     """
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(file or path)
     except MemoryError:
         raise
     # zipfile raises whatever damage makes it trip over: BadZipFile, struct.error, NotImplementedError, ...

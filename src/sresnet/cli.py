@@ -67,6 +67,7 @@ from sresnet.files import check_free, make_folder, only_writer
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
+from sresnet.models.network import NetworkConfig
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, save_model
@@ -415,7 +416,8 @@ def finetune_verb(words: list[str]) -> int:
         say("RUN's recipe, its fields as flags like in sresnet train. Stem convolution and readout start anew.")
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
-    recipe = read_run(source)
+    limit, _ = take_option(words, "--memory-limit")
+    recipe = read_run(source, gigabytes(limit) if limit else MEMORY_LIMIT)
     name, words = take_option(words[1:], "--data")
     if name not in DATA_SETS:
         fault = f"{name!r} is no data set" if name else "is missing"
@@ -485,7 +487,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     report(outcome)
     if options.report:
-        records = records_of(folder)
+        records = records_of(folder, memory_limit=options.memory_limit)
         looked = looked_at(str(folder), records, options, 0, splits)
         write_report(folder / REPORT, [Shown(records, looked)], force=options.force)
     return 0
@@ -605,7 +607,7 @@ def is_shipped(source: str) -> bool:
     return not Path(source).exists() and source in shipped()
 
 
-def read_run(folder: str) -> Recipe:
+def read_run(folder: str, memory_limit: float) -> Recipe:
     """The recipe of a run that has saved its network, or of a network that comes with the package."""
     if is_shipped(folder):
         return from_dict(Recipe, card_of(folder).recipe, f"recipe of {folder}")
@@ -616,21 +618,29 @@ def read_run(folder: str) -> Recipe:
         )
     if not (Path(folder) / WEIGHTS).exists():
         raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
-    return record.read_recipe(Path(folder))
+    return record.read_recipe(Path(folder), memory_limit=memory_limit)
 
 
 def trained(
-    folder: str, device: torch.device, samples: Samples | None = None
+    folder: str, device: torch.device, memory_limit: float, samples: Samples | None = None
 ) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
     """Network of a run or of the package, scaling of its input, and what its data.json or card says.
 
     Counts of event frames are scaled as their sensor asks, which `samples` know: it need not be that of the training.
     """
     about = about_run(folder)
-    model = load_shipped(folder) if is_shipped(folder) else load(folder)
+    model = load_shipped(folder) if is_shipped(folder) else load(folder, memory_limit=memory_limit)
     record.check_about(about, model.config, folder)
+    check_image(about["image_size"], model.config, folder, memory_limit)
     scaling = Counts(samples.scale) if isinstance(samples, FrameSet) else scaling_from_plain(about)
     return model.to(device), scaling, about
+
+
+def check_image(size: Sequence[int], config: NetworkConfig, where: str, memory_limit: float) -> None:
+    """Refuse a run whose images take more memory than it may claim: the first layer's spikes of one step of one."""
+    height, width = size
+    claimed = 4 * height * width * getattr(config, "base_filters", 64)
+    check_claim(f"{where}/{record.DATA}", f"images of {height}x{width} pixels", claimed, 0, memory_limit)
 
 
 def about_run(run: str) -> dict[str, Any]:
@@ -669,13 +679,13 @@ def evaluate_verb(words: list[str]) -> int:
     source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
     rest = words if wants_help(words) else words[1:]
     options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
-    recipe = read_run(source)
+    recipe = read_run(source, options.memory_limit)
     if options.num_steps < 0:
         raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
     device = options.torch_device()
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
-    model, scaling, _ = trained(source, device, samples)
+    model, scaling, _ = trained(source, device, options.memory_limit, samples)
     model = to_int8(model) if options.precision == "int8" else model
     if options.exit_confidence:
         with going_on() if options.out else contextlib.nullcontext():
@@ -832,7 +842,7 @@ def analyse_verb(words: list[str]) -> int:
     source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
     rest = words if wants_help(words) else words[1:]
     options = parse(AnalyseOptions(), rest, f"sresnet analyse {source}", "Activity, cost and needs of a network.")
-    recipe = read_run(source)
+    recipe = read_run(source, options.memory_limit)
     if options.num_steps < 0:
         raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
     if options.batch_size < 1:
@@ -841,7 +851,7 @@ def analyse_verb(words: list[str]) -> int:
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images))
-    model, scaling, _ = trained(source, device, samples)
+    model, scaling, _ = trained(source, device, options.memory_limit, samples)
     folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
     claim(folder, force=options.force)
     analysis = analyse(
@@ -977,7 +987,7 @@ def report_verb(words: list[str]) -> int:
     if len(runs) > 1 and not options.out:
         raise UserError("--out is missing: name the page about these runs, such as -o report.html")
     path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
-    records = [records_of_run(run) for run in runs]
+    records = [records_of_run(run, options.memory_limit) for run in runs]
     if len({each.name for each in records}) < len(records):  # folders of one name in several places
         records = [replace(each, name=run) for each, run in zip(records, runs, strict=True)]
     check_page(path, options.force)
@@ -1028,7 +1038,7 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
     return 0
 
 
-def records_of_run(run: str) -> Records:
+def records_of_run(run: str, memory_limit: float) -> Records:
     """What is known of a run, finished or not, or of a network that comes with the package."""
     if is_shipped(run):
         return records_of_card(card_of(run))
@@ -1037,7 +1047,7 @@ def records_of_run(run: str) -> Records:
             f"run {run!r} does not exist: give the folder that sresnet train printed, or a network that sresnet list "
             "calls pretrained"
         )
-    return records_of(Path(run))
+    return records_of(Path(run), memory_limit=memory_limit)
 
 
 def looked_at(run: str, records: Records, place: Place, images: int, splits: Splits | None = None) -> Looked | str:
@@ -1050,7 +1060,7 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
     except UserError as error:
         return f"data not at hand: {error}"
     samples = splits.test
-    model, scaling, _ = trained(run, device, samples)
+    model, scaling, _ = trained(run, device, place.memory_limit, samples)
     total = min(images, len(samples)) if images else len(samples)
     found = look(
         model,
@@ -1097,8 +1107,8 @@ def predict_verb(words: list[str]) -> int:
         if path.startswith("--"):
             raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
     picture = picture_to_write(out, force) if out else None
-    data = read_run(source).data
-    model, scaling, about = trained(source, torch.device("cpu"))
+    data = read_run(source, memory_limit).data
+    model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     names = tuple(about["class_names"])
     with going_on() if picture else contextlib.nullcontext():
         predictions = []
@@ -1194,7 +1204,9 @@ def import_verb(words: list[str]) -> int:
     if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
         raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")
     classes = CLASSES[options.data][0]
-    model = load_released(path, num_classes=classes, boosting=options.boosting, leak=options.leak)
+    model = load_released(
+        path, num_classes=classes, boosting=options.boosting, leak=options.leak, memory_limit=options.memory_limit
+    )
     events = model.config.in_channels == 2
     if options.data == "dvs-cifar10" and not events:
         raise UserError(f"{path} holds a network for images: choose --data cifar10 or cifar100")
@@ -1311,10 +1323,18 @@ def info_verb(words: list[str]) -> int:
     name = first_word(words, "model", "see sresnet list")
     compat, rest = take_option(words[1:], "--compat")
     text, rest = take_option(rest, "--image-size")
-    of_run = record.read_recipe(Path(name)) if Path(name).is_dir() else read_run(name) if is_shipped(name) else None
+    limit, rest = take_option(rest, "--memory-limit")
+    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
+    of_run = None
+    if Path(name).is_dir():
+        of_run = record.read_recipe(Path(name), memory_limit=memory_limit)
+    elif is_shipped(name):
+        of_run = read_run(name, memory_limit)
     config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     size = image_size(text) if text else image_size_of(name) if of_run else (32, 32)
+    if of_run and not text:
+        check_image(size, config, name, memory_limit)
     summary = summarise(config, size)
     print_table(
         ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),

@@ -118,7 +118,6 @@ def test_no_name_is_even_imported(monkeypatch):
         (b"}]K\x01s.", "a list is a key"),
         (b"})K\x01s.", "a tuple is a key"),
         (b"}(K\x01u.", "do not fit together"),
-        (b"}K\x01K\x02s.", "a int is a key"),
         (b"NK\x01a.", "a NoneType stands where a list belongs"),
         (b"N}b.", "a NoneType stands where"),
         (b".", "do not fit together"),

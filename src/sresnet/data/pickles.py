@@ -3,12 +3,14 @@
 The python version of CIFAR is published as pickles, and Python's own unpickler runs whatever a pickle names. Refusing
 names in its `find_class` is not enough here: numpy's own `__setstate__` trusts the flags in a pickled dtype, so a
 crafted array can pass bytes off as object pointers, and a few bytes can ask the memo for gigabytes. So this is a pickle
-machine of its own, of the 31 instructions of protocol 2 that such files use. It calls nothing that the file names:
-the names of numpy are only labels, and the array is made here from checked sizes.
+machine of its own, of the 34 instructions of protocol 2 that such files use. It calls nothing that the file names:
+the names of numpy are only labels, and the array is made here from checked sizes. A `Dialect` says which labels there
+are and what they stand for; `models.torch_files` has one for PyTorch's checkpoints.
 """
 
 import math
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +19,35 @@ from numpy.typing import NDArray
 
 from sresnet.errors import UserError
 
-# Name in the file -> what it stands for. numpy 2 moved _reconstruct; `encode` is how Python 3 writes bytes.
-_NAMES = {
-    b"numpy.core.multiarray._reconstruct": "array",
-    b"numpy._core.multiarray._reconstruct": "array",
-    b"numpy.ndarray": "array type",
-    b"numpy.dtype": "dtype",
-    b"_codecs.encode": "encode",
-}
 
-
-class _Fault(ValueError):
+class PickleFault(ValueError):
     """The bytes are not such a pickle."""
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
+    """A name that a pickle holds, by what it stands for."""
+
     meaning: str
+
+
+def no_references(value: Any) -> Any:
+    """Refuse to load what is kept outside of a pickle."""
+    raise PickleFault("it refers to something outside")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """What a kind of pickles may name, and what that does here."""
+
+    names: Mapping[bytes, str]
+    """Name in the file -> what it stands for."""
+    call: Callable[[str, tuple[Any, ...]], Any]
+    """What a call of a name, by what it stands for, gives for these arguments."""
+    set_state: Callable[[Any, Any], None]
+    """Gives a value the state that the pickle holds for it."""
+    load: Callable[[Any], Any] = no_references
+    """The value that is kept outside of the pickle under this reference."""
 
 
 class _ByteType:
@@ -48,7 +62,7 @@ class ByteArray:
 
 
 def read_pickle(raw: bytes, where: str) -> Any:
-    """The value of a pickle: dict, list, tuple, int, bytes, str, bool, None and `ByteArray`, nested as in the file.
+    """The value of a pickle: dict, list, tuple, int, float, bytes, str, bool, None and `ByteArray`, as in the file.
 
     The strings of Python 2 become bytes.
 
@@ -60,25 +74,40 @@ def read_pickle(raw: bytes, where: str) -> Any:
         UserError: anything else in the file; nothing has been run then.
     """
     try:
-        return _run(raw)
-    except (_Fault, IndexError, KeyError, ValueError, struct.error) as error:
-        # What Python says about a missing stack or memo entry means nothing to the reader.
-        fault = str(error) if isinstance(error, _Fault) else "its instructions do not fit together"
+        value, end = run_pickle(raw, ARRAYS)
+        if end != len(raw):
+            raise PickleFault(f"it goes on for {len(raw) - end} bytes after its end")
+        return value
+    except PickleFault as fault:
         raise UserError(
             f"{where} is not a pickle of plain values and byte arrays ({fault}): delete it and download it again"
         ) from None
 
 
-def _run(raw: bytes) -> Any:
+def run_pickle(raw: bytes, dialect: Dialect, start: int = 0) -> tuple[Any, int]:
+    """(value, byte behind it) of the pickle that begins at byte `start`.
+
+    Raises:
+        PickleFault: anything in it that is not of `dialect`.
+    """
+    try:
+        return _run(raw, dialect, start)
+    except PickleFault:
+        raise
+    # What Python says about a missing stack or memo entry means nothing to the reader.
+    except (IndexError, KeyError, ValueError, TypeError, struct.error):
+        raise PickleFault("its instructions do not fit together") from None
+
+
+def _run(raw: bytes, dialect: Dialect, position: int) -> tuple[Any, int]:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
-    position = 0
 
     def take(count: int) -> bytes:
         nonlocal position
         if count < 0 or position + count > len(raw):
-            raise _Fault(f"it ends at byte {len(raw)}, inside a value")
+            raise PickleFault(f"it ends at byte {len(raw)}, inside a value")
         position += count
         return raw[position - count : position]
 
@@ -115,6 +144,10 @@ def _run(raw: bytes) -> Any:
             stack.append(number("<H"))
         elif code == b"J":
             stack.append(number("<i"))
+        elif code == b"\x8a":
+            stack.append(int.from_bytes(take(take(1)[0]), "little", signed=True))
+        elif code == b"G":
+            stack.append(struct.unpack(">d", take(8))[0])
         elif code == b"T":
             stack.append(take(number("<i")))
         elif code == b"X":
@@ -131,10 +164,10 @@ def _run(raw: bytes) -> Any:
             stack.append([])
         elif code == b"a":
             value = stack.pop()
-            _expect(stack[-1], list).append(value)
+            expect(stack[-1], list).append(value)
         elif code == b"e":
             items = since_mark()
-            _expect(stack[-1], list).extend(items)
+            expect(stack[-1], list).extend(items)
         elif code == b"}":
             stack.append({})
         elif code == b"s":
@@ -155,38 +188,39 @@ def _run(raw: bytes) -> Any:
             stack.append(tuple(since_mark()))
         elif code == b"c":
             name = line() + b"." + line()
-            if name not in _NAMES:
-                raise _Fault(f"it asks for {name[:80].decode('ascii', 'backslashreplace')!r}")
-            stack.append(_Name(_NAMES[name]))
+            if name not in dialect.names:
+                raise PickleFault(f"it asks for {name[:80].decode('ascii', 'backslashreplace')!r}")
+            stack.append(Name(dialect.names[name]))
         elif code == b"R":
-            arguments, called = _expect(stack.pop(), tuple), _expect(stack.pop(), _Name)
-            stack.append(_call(called.meaning, arguments))
+            arguments, called = expect(stack.pop(), tuple), expect(stack.pop(), Name)
+            stack.append(dialect.call(called.meaning, arguments))
         elif code == b"b":
             state = stack.pop()
-            _set_state(stack[-1], state)
+            dialect.set_state(stack[-1], state)
+        elif code == b"Q":
+            stack.append(dialect.load(stack.pop()))
         elif code == b"\x80":
             if take(1) != b"\x02":
-                raise _Fault("it is not of protocol 2")
+                raise PickleFault("it is not of protocol 2")
         elif code == b".":
-            if position != len(raw):
-                raise _Fault(f"it goes on for {len(raw) - position} bytes after its end")
-            return stack.pop()
+            return stack.pop(), position
         else:
-            raise _Fault(f"byte {position - 1} is the instruction 0x{code.hex()}")
+            raise PickleFault(f"byte {position - 1} is the instruction 0x{code.hex()}")
 
 
-def _expect(value: Any, kind: type) -> Any:
+def expect(value: Any, kind: type) -> Any:
+    """The value, which has to be of a type."""
     if type(value) is not kind:
-        raise _Fault(f"a {type(value).__name__} stands where a {kind.__name__} belongs")
+        raise PickleFault(f"a {type(value).__name__} stands where a {kind.__name__} belongs")
     return value
 
 
 def _set_items(target: Any, items: list[Any]) -> None:
     for key, value in zip(items[::2], items[1::2], strict=True):
-        # Only names as keys: hashing a tuple of tuples could take for ever.
-        if type(key) not in (bytes, str):
-            raise _Fault(f"a {type(key).__name__} is a key")
-        _expect(target, dict)[key] = value
+        # Only names and numbers as keys: hashing a tuple of tuples could take for ever.
+        if type(key) not in (bytes, str, int):
+            raise PickleFault(f"a {type(key).__name__} is a key")
+        expect(target, dict)[key] = value
 
 
 def _call(meaning: str, arguments: tuple[Any, ...]) -> Any:
@@ -194,26 +228,49 @@ def _call(meaning: str, arguments: tuple[Any, ...]) -> Any:
         return ByteArray()
     if meaning == "dtype":
         if not arguments or arguments[0] not in ("u1", b"u1"):
-            raise _Fault("an array is not of bytes")
+            raise PickleFault("an array is not of bytes")
         return _ByteType()
-    if meaning == "encode" and len(arguments) == 2 and arguments[1] in ("latin1", b"latin1"):
-        return _expect(arguments[0], str).encode("latin1")
-    raise _Fault(f"{meaning} is called")
+    if meaning == "encode":
+        return encoded(arguments)
+    raise PickleFault(f"{meaning} is called")
+
+
+def encoded(arguments: tuple[Any, ...]) -> bytes:
+    """Bytes as Python 3 writes them in protocol 2, as text and the name of its encoding."""
+    if len(arguments) != 2 or arguments[1] not in ("latin1", b"latin1"):
+        raise PickleFault("bytes are not encoded as Python does it")
+    text: str = expect(arguments[0], str)
+    return text.encode("latin1")
 
 
 def _set_state(target: Any, state: Any) -> None:
     if type(target) is _ByteType:
         return  # byte order and alignment: of no consequence for bytes
-    _expect(target, ByteArray)
+    expect(target, ByteArray)
     if type(state) is not tuple or len(state) != 5:
-        raise _Fault("the contents of an array do not have five parts")
+        raise PickleFault("the contents of an array do not have five parts")
     _, shape, kind, column_major, contents = state
-    _expect(kind, _ByteType)
+    expect(kind, _ByteType)
     if column_major is not False:
-        raise _Fault("an array is in column order")
-    if any(type(length) is not int or length < 0 for length in _expect(shape, tuple)):
-        raise _Fault("the shape of an array is not of whole numbers")
+        raise PickleFault("an array is in column order")
+    if any(type(length) is not int or length < 0 for length in expect(shape, tuple)):
+        raise PickleFault("the shape of an array is not of whole numbers")
     # The product is of Python's integers, which do not overflow; more axes than a few would only make it slow.
-    if len(shape) > 8 or math.prod(shape) != len(_expect(contents, bytes)):
-        raise _Fault("the size of an array is not its number of bytes")
+    if len(shape) > 8 or math.prod(shape) != len(expect(contents, bytes)):
+        raise PickleFault("the size of an array is not its number of bytes")
     target.values = np.frombuffer(contents, dtype=np.uint8).reshape(shape)
+
+
+ARRAYS = Dialect(
+    # numpy 2 moved _reconstruct; `encode` is how Python 3 writes bytes.
+    names={
+        b"numpy.core.multiarray._reconstruct": "array",
+        b"numpy._core.multiarray._reconstruct": "array",
+        b"numpy.ndarray": "array type",
+        b"numpy.dtype": "dtype",
+        b"_codecs.encode": "encode",
+    },
+    call=_call,
+    set_state=_set_state,
+)
+"""Arrays of bytes."""

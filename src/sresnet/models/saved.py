@@ -10,8 +10,10 @@ from torch import Tensor
 from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
 from sresnet.files import parse_json, write_whole
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.size import check_size
 from sresnet.models.tensors import read_tensors, tensors_to_bytes
 
 WEIGHTS = "weights.safetensors"
@@ -39,8 +41,12 @@ def model_bytes(model: SpikingNetwork) -> bytes:
     return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
 
 
-def load(path: str | Path) -> SpikingNetwork:
+def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
     """The network saved in a run folder or weights file, on the CPU, in evaluation mode.
+
+    Args:
+        path: the folder or file.
+        memory_limit: gigabytes that its configuration may claim, see `limits`.
 
     Raises:
         UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
@@ -65,6 +71,8 @@ def load(path: str | Path) -> SpikingNetwork:
     if "model" not in metadata:
         raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
+    # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
+    check_fit(tensors_of(check_size(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
     model = build(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
@@ -76,17 +84,23 @@ def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, wh
     Raises:
         UserError: a missing or surplus name, another shape, or integers in the place of numbers or the reverse.
     """
+    check_fit(own, tensors, where=where)
+    with torch.no_grad():
+        for name, target in own.items():
+            target.copy_(tensors[name])
+
+
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Refuse `tensors` that are not those of a network, `own`; errors as `load_tensors`."""
     for name in tensors:
         if name not in own:
             raise UserError(f"{where} holds {name!r}, unknown to this network: {closest(name, list(own))}")
-    with torch.no_grad():
-        for name, target in own.items():
-            if name not in tensors:
-                raise UserError(f"{where} lacks {name!r}: it was saved from another network")
-            if tensors[name].shape != target.shape:
-                raise UserError(
-                    f"{where}: {name} has shape {tuple(tensors[name].shape)}, this network needs {tuple(target.shape)}"
-                )
-            if tensors[name].is_floating_point() != target.is_floating_point():
-                raise UserError(f"{where}: {name} is {tensors[name].dtype}, this network needs {target.dtype}")
-            target.copy_(tensors[name])
+    for name, target in own.items():
+        if name not in tensors:
+            raise UserError(f"{where} lacks {name!r}: it was saved from another network")
+        if tensors[name].shape != target.shape:
+            raise UserError(
+                f"{where}: {name} has shape {tuple(tensors[name].shape)}, this network needs {tuple(target.shape)}"
+            )
+        if tensors[name].is_floating_point() != target.is_floating_point():
+            raise UserError(f"{where}: {name} is {tensors[name].dtype}, this network needs {target.dtype}")

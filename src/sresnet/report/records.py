@@ -10,6 +10,7 @@ from sresnet.config import from_dict
 from sresnet.data import EventConfig
 from sresnet.data.events.sets import SIMULATED
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.pretrained import Card
 from sresnet.train import record
 from sresnet.train.recipe import Recipe
@@ -44,13 +45,13 @@ class Records:
         )
 
 
-def records_of(folder: Path) -> Records:
-    """The records of a run folder, finished or not.
+def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
+    """The records of a run folder, finished or not; its network may claim so many gigabytes, see `limits`.
 
     Raises:
         UserError: it is no run folder, or its files are damaged.
     """
-    recipe = record.read_recipe(folder)
+    recipe = record.read_recipe(folder, memory_limit=memory_limit)
     environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else {}
     about = record.read_about(folder) if (folder / record.DATA).exists() else {}
     return Records(

@@ -12,8 +12,8 @@ from sresnet.analysis import ARITHMETIC, Analysis
 from sresnet.analysis.confusion import Confusion, Example
 from sresnet.analysis.figures import short
 from sresnet.config import to_dict
-from sresnet.models import build
 from sresnet.models.network import num_parameters
+from sresnet.models.size import sketch
 from sresnet.models.summary import describe
 from sresnet.report import svg
 from sresnet.report.look import Looked
@@ -134,7 +134,7 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
             )
     if "validation_top1" in result:
         found.append(card(f"{result['validation_top1']:.2f} %", f"of the held-out {records.kind}"))
-    found.append(card(f"{num_parameters(build(records.recipe.model)):,}", "parameters"))
+    found.append(card(f"{num_parameters(sketch(records.recipe.model)):,}", "parameters"))
     if isinstance(looked, Looked):
         counts, spent = looked.analysis.activity, looked.analysis.cost
         energy = spent.energy()

@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from sresnet.models import build
 from sresnet.models.network import num_parameters
+from sresnet.models.size import sketch
 from sresnet.models.summary import describe
 from sresnet.report import svg
 from sresnet.report.look import Looked
@@ -73,7 +73,7 @@ def table(runs: Sequence[Shown]) -> Table:
                 getattr(recipe.model, "connection", ""),
                 recipe.train.epochs,
                 recipe.seed,
-                num_parameters(build(recipe.model)),
+                num_parameters(sketch(recipe.model)),
                 analysis.activity.spikes if analysis else None,
                 analysis.cost.synaptic_operations if analysis else None,
                 energy.synapses + energy.updates if energy else None,

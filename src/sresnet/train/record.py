@@ -31,7 +31,10 @@ from sresnet.errors import UserError
 from sresnet.files import opened_to_change, parse_json, read_regular, strangers
 from sresnet.files import read_json as read_json
 from sresnet.files import write_json as write_json
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
+from sresnet.models.saved import WEIGHTS
+from sresnet.models.size import check_size
 from sresnet.train.recipe import Recipe
 
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
@@ -43,8 +46,21 @@ LARGEST_SIDE = 16384
 """Pixels of an image that a network is trained on."""
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run folder; errors as `read_json`, and UserError for a recipe of another version."""
+def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
+    """The recipe of a run folder; errors as `recipe_in`, and UserError for a network larger than its files tell.
+
+    Args:
+        folder: of the run.
+        memory_limit: gigabytes that its network may claim whatever the length of its weights, see `limits`.
+    """
+    recipe = recipe_in(folder)
+    lengths = [(folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT) if (folder / name).is_file()]
+    check_size(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
+    return recipe
+
+
+def recipe_in(folder: Path) -> Recipe:
+    """What config.json of a run folder says; errors as `read_json`, and UserError for a recipe of another version."""
     return from_dict(Recipe, read_json(folder / CONFIG), "recipe")
 
 
@@ -137,7 +153,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
         UserError: it holds another recipe, or something that is no run; nothing is written over.
     """
     if (folder / CONFIG).exists():
-        theirs, ours = to_dict(read_recipe(folder)), to_dict(recipe)
+        theirs, ours = to_dict(recipe_in(folder)), to_dict(recipe)
         if theirs != ours:
             raise UserError(
                 f"{folder} holds a run with {first_difference(theirs, ours)}: choose another --out, or the same fields"
