@@ -1,5 +1,6 @@
 """`sresnet report`: what is on the page, and what it refuses."""
 
+import itertools
 import json
 import re
 import shlex
@@ -20,6 +21,7 @@ from sresnet.report.page import Figure, Section, Table, page
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
+from sresnet.report.several import Shown, sections_of
 from sresnet.report.write import MARK
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
@@ -253,6 +255,31 @@ def test_old_metrics_do_not_pass_sent_values_off_as_spikes(run, tmp_path, connec
         found[name] = {each.name for section in sections for each in section.walk() if isinstance(each, Figure)}
     assert found["old"] == {"loss", "accuracy", "learning-rate", *shown}
     assert found["both"] == OF_METRICS
+
+
+def test_of_many_epochs_some_are_shown(run, tmp_path):
+    copy, count = tmp_path / "long", 20_000
+    shutil.copytree(run, copy)
+    line = record.read_metrics(run)[0]
+    lines = [line | {"epoch": epoch, "train_loss": 1 / epoch} for epoch in range(1, count + 1)]
+    (copy / record.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    records = records_of(copy)
+    pages = {"one": run_sections(records, "no data", ""), "two": sections_of([Shown(records, "no data")] * 2)}
+    for name, sections in pages.items():
+        (tmp_path / "page.html").write_text(page("", sections))
+        text, _ = read_page(tmp_path / "page.html")
+        assert (tmp_path / "page.html").stat().st_size < 2_500_000
+        assert "400 of 20,000 epochs are shown, evenly spread" in text
+        assert ("Curves show 400 epochs, evenly spread" in text) == (name == "two")
+        assert "400 of the epochs, evenly spread" in text
+    (loss,) = [each for each in pages["one"][1].walk() if isinstance(each, Figure) and each.name == "loss"]
+    assert "1 at epoch 1, 5e-05 at 20 k" in loss.svg
+    (table,) = [each for each in pages["one"][1].walk() if isinstance(each, Table)]
+    epochs = [row[0] for row in table.rows]
+    assert (epochs[0], epochs[-1], len(epochs)) == (1, count, 400)
+    assert {later - earlier for earlier, later in itertools.pairwise(epochs)} == {50, 51}
+    (spikes,) = [each for each in pages["one"][1].walk() if isinstance(each, Figure) and "rate-by" in each.name]
+    assert re.findall(r">(\d+000)<", spikes.svg) == [str(epoch) for epoch in range(2000, 20001, 2000)]
 
 
 def test_train_writes_it_at_the_end(tmp_path, capsys):

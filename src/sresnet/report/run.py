@@ -27,6 +27,8 @@ CLASSES_SHOWN = 4
 """Classes whose probabilities are drawn for an image."""
 PAIRS_SHOWN = 8
 """Confusions in the table."""
+MOST_EPOCHS = 400
+"""Epochs that curves, maps and the table of epochs show; of more, so many that are evenly spread."""
 LONG = 20
 """Tables of more classes or layers than this are folded."""
 
@@ -238,7 +240,7 @@ def plain(value: Any) -> str:
 
 def training(records: Records, prefix: str) -> Section:
     """What metrics.jsonl says, epoch by epoch."""
-    metrics = records.metrics
+    metrics = thinned(records.metrics)
 
     def chart(
         name: str, title: str, y_label: str, keys: Mapping[str, str], *, logarithmic: bool = False
@@ -258,6 +260,7 @@ def training(records: Records, prefix: str) -> Section:
         "test_top1_of_this_epoch": "test, every epoch",
     }
     content: list[Markup | Figure | Table] = [
+        *thinning(records),
         *chart("loss", "Loss", "cross-entropy", losses),
         *chart("accuracy", "Accuracy", "accuracy, %", accuracies),
         *chart("learning-rate", "Learning rate", "learning rate", {"learning_rate": ""}),
@@ -268,13 +271,27 @@ def training(records: Records, prefix: str) -> Section:
     content.append(
         Table(
             name=f"{prefix}epochs",
-            title="Epochs",
+            title="Epochs" if len(metrics) == len(records.metrics) else f"{len(metrics)} of the epochs, evenly spread",
             columns=tuple(keys.values()),
             rows=tuple(tuple(line.get(key) for key in keys) for line in metrics),
             folded=True,
         )
     )
     return Section(title="Training", content=tuple(content))
+
+
+def thinned(metrics: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The lines of metrics.jsonl that are shown: all, or `MOST_EPOCHS` evenly spread, first and last with them."""
+    last, most = len(metrics) - 1, MOST_EPOCHS - 1
+    return metrics if last <= most else [metrics[round(index * last / most)] for index in range(MOST_EPOCHS)]
+
+
+def thinning(records: Records) -> list[Markup]:
+    """A paragraph that says so where not all epochs are shown."""
+    count = len(records.metrics)
+    if count <= MOST_EPOCHS:
+        return []
+    return [paragraph(f"{MOST_EPOCHS} of {count:,} epochs are shown, evenly spread; metrics.jsonl has all of them.")]
 
 
 COLUMNS = {
@@ -317,7 +334,7 @@ def spike_rates(metrics: Sequence[Mapping[str, Any]], prefix: str) -> list[Figur
     if sent and sent != rates:
         caption = "The neurons' spikes, with those of the skip at the end of an S2S block: a sum k counts as k, and a "
         caption += "1x1 skip adds real numbers."
-        unit = "sent per neuron and step"
+        unit = "mean sent value"
         figures.append(layer_map(metrics, sent, f"{prefix}sent-by-layer", "Sent values by layer", unit, caption))
     return figures
 
@@ -353,6 +370,7 @@ def layer_map(
         unit=unit,
         from_zero=all(value is None or value >= 0 for row in values.values() for value in row),
         first_column=int(metrics[0]["epoch"]),
+        last_column=int(metrics[-1]["epoch"]),
     )
     return Figure(name=name, title=title, svg=drawn, caption=caption)
 

@@ -14,7 +14,7 @@ from sresnet.report.markup import Markup, element
 from sresnet.report.page import Figure, Section, Table, paragraph
 from sresnet.report.paper import compare
 from sresnet.report.records import Records
-from sresnet.report.run import line_of, run_sections
+from sresnet.report.run import MOST_EPOCHS, line_of, run_sections, thinned
 
 
 class Shown(NamedTuple):
@@ -49,6 +49,8 @@ def comparison(runs: Sequence[Shown]) -> Section:
     if any(run.records.simulated for run in runs):
         badge = element("span", "SIMULATED", class_="badge")
         content.append(paragraph(badge, " marks runs on simulated recordings."))
+    if any(len(run.records.metrics) > MOST_EPOCHS for run in runs):
+        content.append(paragraph(f"Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."))
     content += [table(runs), *overlaid(runs)]
     return Section(title="Comparison", content=tuple(content))
 
@@ -116,7 +118,7 @@ def of_metrics(key: str) -> Callable[[Shown], svg.Line | None]:
     """What reads a curve over epochs from a run; None where it was not measured in every epoch."""
 
     def read(run: Shown) -> svg.Line | None:
-        metrics = run.records.metrics
+        metrics = thinned(run.records.metrics)
         has = bool(metrics) and all(isinstance(line.get(key), int | float) for line in metrics)
         return line_of(metrics, key, run.records.name) if has else None
 

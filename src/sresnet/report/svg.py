@@ -290,6 +290,7 @@ def heat_map(
     colours: Sequence[str] = VIRIDIS,
     from_zero: bool = True,
     first_column: int = 1,
+    last_column: int | None = None,
     breaks: Sequence[int] = (),
 ) -> Markup:
     """A number for every row and column as a colour.
@@ -304,6 +305,7 @@ def heat_map(
         colours: the map.
         from_zero: the map starts at 0, not at the smallest number.
         first_column: number of the first column.
+        last_column: of the last; by default every number in between has its column, else they are evenly spread.
         breaks: rows with a line in front of them.
     """
     values = [value for row in rows for value in row if value is not None]
@@ -316,6 +318,8 @@ def heat_map(
     left = 8 + max(width_of(shortened(text, 18), size) for text in names)
     top, columns = 22.0, len(rows[0])
     cell_width = (WIDTH - 6 - left) / columns
+    last_column = first_column + columns - 1 if last_column is None else last_column
+    apart = (last_column - first_column) / max(1, columns - 1)
     parts = [label(0, 12, "layer", soft=True)]
     titled = len(rows) * columns <= TITLED_CELLS
     for number, row in enumerate(rows):
@@ -327,7 +331,7 @@ def heat_map(
         for column, value in enumerate(row):
             if value is None:
                 continue
-            note = f"{row_names[number]}, {x_label} {column + first_column}: {value:.4g}"
+            note = f"{row_names[number]}, {x_label} {round(first_column + column * apart)}: {value:.4g}"
             parts.append(
                 element(
                     "rect",
@@ -344,8 +348,8 @@ def heat_map(
     for number in breaks:
         y = top + number * row_height
         parts.append(element("line", x1=left, y1=y, x2=WIDTH - 6, y2=y, stroke="var(--bg)", stroke_width=2))
-    for tick in ticks(first_column, first_column + columns - 1, 8, whole=True):
-        x = left + (tick - first_column + 0.5) * cell_width
+    for tick in ticks(first_column, last_column, 8, whole=True):
+        x = left + ((tick - first_column) / (apart or 1.0) + 0.5) * cell_width
         parts.append(label(x, bottom + 14, f"{tick:.0f}", anchor="middle", soft=True))
     parts.append(label((left + WIDTH) / 2, bottom + 29, x_label, anchor="middle", soft=True))
     parts.append(colour_bar(colours, low, high, unit, bottom + 40))
