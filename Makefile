@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz bench bench-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -38,6 +38,10 @@ wheel: .venv/.dev
 
 fuzz: .venv/.test
 	@SRESNET_FUZZ_CASES=100000 $(BIN)/python -m pytest --numprocesses 2 -k fuzz
+
+# One small change of the source at a time: does a test notice? An hour or two; writes results/mutants.md.
+mutants: .venv/.test
+	@nice -n 5 $(BIN)/python tools/mutants.py
 
 # Time and memory of a training step and of inference; on a quiet machine about ten minutes.
 bench: .venv/.dev
