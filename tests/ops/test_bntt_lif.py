@@ -346,6 +346,35 @@ def test_keeps_only_what_it_was_given():
     assert {t.data_ptr() for t in kept if t.numel() >= x.numel() // 4} == known
 
 
+def test_keeps_an_expanded_image_once():
+    image = torch.randn(2, 8, 6, 6, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        bntt_lif(image.expand(4, *image.shape), leak=0.8)
+    assert max(t.untyped_storage().nbytes() for t in kept) == image.untyped_storage().nbytes()
+
+
+class Deaf(torch.autograd.Function):
+    """Gives what it gets, and no gradient back."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+def test_a_result_that_sends_no_gradient_back():
+    x = torch.randn(2, 2, 3, 4, 4, requires_grad=True)
+    assert torch.autograd.grad(Deaf.apply(bntt_lif(x, leak=0.9).v).sum(), x, allow_unused=True) == (None,)
+
+
+def test_bits_of_more_neurons_than_32_bits_count():
+    assert cpu.kernel().packed_size(2**40) in (2**37, 2**38)  # 8 or 16 neurons, or 4, to a byte or two
+
+
 def test_same_bits_again_and_with_more_threads():
     inputs, gradients = made((3, 9, 17, 16, 16), 0, **EVERYTHING)
     first = run(inputs, gradients, need_current=True)

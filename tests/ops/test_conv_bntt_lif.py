@@ -209,6 +209,25 @@ def test_bfloat16_is_float32_rounded_where_it_is_stored():
     assert (out.output.float() != expected.output).float().mean() < 0.02
 
 
+def test_processors_without_bfloat16_convolutions(monkeypatch):
+    """They convert a few images at a time to float32, here three of eight, and store what comes out in bfloat16."""
+    monkeypatch.setattr(cpu, "arithmetic", lambda storage: torch.float32)
+    monkeypatch.setattr(cpu, "BLOCK_BYTES", 3 * 5 * 6 * 6 * 2)
+    x, weight, gamma = torch.randn(4, 2, 5, 6, 6).bfloat16(), torch.randn(7, 5, 3, 3) / 7, torch.rand(4, 7) + 0.5
+    given = [each.requires_grad_() for each in (x, weight, gamma)]
+    assert cpu.blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
+    averages = torch.zeros(4, 7), torch.ones(4, 7)
+    ours = conv_batch_norm(x, weight, gamma, None, *averages, padding=(1, 1), training=True)
+    y = F.conv2d(x.flatten(0, 1).float(), weight, padding=1).bfloat16().unflatten(0, (4, 2))
+    theirs = behind.batch_norm(y, gamma, None, *averages, training=True)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=2**-7)
+    gradient = torch.randn(ours.shape).bfloat16()
+    pairs = zip(torch.autograd.grad(ours, given, gradient), torch.autograd.grad(theirs, given, gradient), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=0, atol=2**-6 * other.abs().max().item())
+
+
 def test_what_the_backward_pass_keeps():
     x = torch.randn(4, 3, 8, 8, 3).movedim(-1, -3).requires_grad_()
     neuron_steps = 4 * 3 * 6 * 64
@@ -264,6 +283,12 @@ def test_second_derivatives_are_refused():
     (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_a_result_that_sends_no_gradient_back():
+    x, weight = torch.randn(2, 2, 3, 4, 4, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
+    out = behind.Deaf.apply(conv_bntt_lif(x, weight, leak=0.9).v)
+    assert torch.autograd.grad(out.sum(), [x, weight], allow_unused=True) == (None, None)
 
 
 def test_errors_name_the_value():
