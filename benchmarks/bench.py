@@ -392,7 +392,7 @@ def main() -> None:
 def save(path: Path, found: dict[str, Any]) -> None:
     """Write what was found so far."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown(found))
 
 

@@ -303,7 +303,7 @@ def go(items: list[Item], data_dir: str, runs: Path, folder: Path, *, minutes: f
             if not row["result"]:
                 print(f"{item.name}, seed {seed}: stopped; the same command goes on")
                 break
-            content = json.dumps(row, indent=1, allow_nan=False) + "\n"
+            content = json.dumps(row, indent=1) + "\n"
             write_whole(folder / f"{item.name}-seed{seed}.json", content.encode())
             print(f"{item.name}, seed {seed}: test accuracy {row['result']['test_top1']:.2f} %")
             done += 1

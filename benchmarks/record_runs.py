@@ -51,7 +51,7 @@ def save(name: str, rows: list[dict[str, Any]], lines: list[str]) -> None:
     Once, after the last run: a file of results that is changed is a change of the tree, which a run's revision names.
     """
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 

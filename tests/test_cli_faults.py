@@ -1,7 +1,11 @@
 """What the command line does where the system, the terminal or the words given to it are not as usual."""
 
 import errno
+import io
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,8 +109,6 @@ def test_nowhere_to_complain():
 @pytest.mark.parametrize("words", [["evaluate", "caf\udce9\x1b[2J\nsresnet: fine", "--help"], ["list"]])
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_help_on_a_stream_of_another_encoding(words, encoding, monkeypatch, capfdbinary):
-    import io
-
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
     assert main(words) == 0
@@ -182,3 +184,193 @@ def test_no_home_folder(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(UserError, match="--out=~/x is in the home folder, and none is known: set HOME"):
         cli.at_home("--out=~/x")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", "digits", *TINY, "--data.train-images", "60", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train digits --max-minutes nan", "max_minutes nan is no length of time: give minutes"),
+        ("train digits --max-minutes -1", "max_minutes -1 is no length of time"),
+        ("train digits --checkpoint-seconds nan", "checkpoint_seconds nan is no length of time"),
+        ("train digits --checkpoint-seconds -1", "checkpoint_seconds -1 is no length of time"),
+        ("train digits --train.learning-rate nan", "learning_rate is nan"),
+        ("train digits --model.num-steps 99999999999", "num_steps is 99999999999: no such number makes sense"),
+        ("train digits --model.num-steps 1000000000", "weights and statistics is too large"),
+        ("train digits --model.base-filters 1000000", "weights and statistics is too large"),
+        ("info vgg11 --hidden 2000000000", "weights and statistics is too large"),
+        ("info sresnet2147483646", "depth 2147483646 is more than 2000"),
+        ("info sresnet8 --image-size ²", "image-size '²'"),
+        ("train digits --device meta", "device 'meta' is not to be had here"),
+        ("evaluate RUN --batch-size 0", "batch_size 0 is less than 1: leave --batch-size out"),
+        ("evaluate RUN --exit-confidence nan", "exit_confidence is nan"),
+        ("evaluate RUN --device meta", "device 'meta' is not to be had here"),
+        ("analyse RUN --images 0", "images 0 is less than 1"),
+        ("report RUN --images -1", "images -1 is less than 0"),
+        ("study table2 --workers 0", "workers 0 is less than 1"),
+        ("study table2 --workers 1000000", "workers 1000000 is more than 256"),
+        ("study table2 --seeds 1000000", "seeds 1000000 is more than 1000"),
+        ("study table2 --max-minutes nan", "max_minutes is nan"),
+        ("import RUN --leak nan", "leak is nan"),
+        ("train digits --out FILE", "FILE"),
+        ("train digits --out FILE/run", "FILE"),
+        ("train digits --out /dev/null/run", "/dev/null"),
+        (f"train digits --out {'x' * 300}", "File name too long"),
+        (
+            "train fast-cifar10-wide --train.epochs 5",
+            "short_epochs (16,) leave none of 5 epochs to all time steps and small_epochs 14 leave none of 5 epochs to "
+            "images of full size: add --train.short-epochs 4 --train.small-epochs 4, or train for more than 16 epochs",
+        ),
+        (
+            "finetune cifar10-t4 --data digits --train.epochs 5",
+            "short_epochs (33,) leave none of 5 epochs to all time steps: add --train.short-epochs 4, or train for "
+            "more than 33 epochs",
+        ),
+    ],
+)
+def test_numbers_and_places_that_cannot_be(words, said, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("mine")
+    assert main(words.replace("RUN", str(run)).split()) == 2
+    assert said in complaint(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
+    assert (tmp_path / "FILE").read_text() == "mine"
+
+
+def test_the_cure_for_too_few_epochs_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "train_and_report", lambda options, name: options.train.short_epochs)
+    flags = "--train.epochs 5 --train.short-epochs 4 --train.small-epochs 4".split()
+    assert main(["train", "fast-cifar10-wide", *flags]) == (4,)
+
+
+def pictures(folder, names):
+    """Folders of five pictures each."""
+    Image = pytest.importorskip("PIL.Image")
+    for index, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number in range(5):
+            Image.new("RGB", (10, 12), (60 * index, 20 * number, 99)).save(folder / name / f"{number}.png")
+
+
+def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys):
+    pictures(tmp_path / "pictures", ("bee", "owl", "猫"))
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "finetune digits-t4 --data folder --data-dir pictures --data.image-size 8 --train.epochs 1 --out run".split()
+    )
+    assert main(words) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["model"]
+    assert (config["num_classes"], config["in_channels"]) == (3, 3)
+    assert main(["predict", "run", "pictures/owl/0.png"]) == 0
+    assert re.search("bee|owl|猫", capsys.readouterr().out.splitlines()[-1])
+
+
+def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "train_and_report", lambda options, name: options)
+    options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
+    assert (options.train.small_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
+
+
+WILD = (
+    os.fsdecode(b"caf\xe9"),
+    "=cmd|'x'!A1",
+    "a\nsresnet: fine",
+    "\x1b[2J\x1b]0;t\x07",
+    "$x^{",
+    "\u202eabc",
+    "[red]",
+    "猫",
+)
+"""Names of classes, all of which a folder may have."""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_folders_of_any_name_from_beginning_to_end(encoding, tmp_path, monkeypatch):
+    place = tmp_path / os.fsdecode(b"b\xff\x1b[31m")
+    pictures(place / "pictures", WILD)
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("sresnet.analysis.figures.available", lambda: False)  # test_figures.py draws such names
+    small = [*TINY, "--data.image-size", "8", "--data.validation", "0.25"]
+    for words in (
+        ["train", "folder", "--data-dir", str(place / "pictures"), "--out", str(place / "run"), "--report", *small],
+        ["evaluate", str(place / "run"), "--exit-confidence", "0.9", "--out", "exits"],
+        ["predict", "run", *(str(place / "pictures" / name / "0.png") for name in WILD)],
+        ["analyse", str(place / "run"), "--images", "4"],
+        ["report", "run", "--files", "files", "--out", "page.html"],
+    ):
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding=encoding)
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", stream)
+            assert main(words) == 0
+        out = raw.getvalue().decode(encoding)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", out)
+        assert "\nsresnet: fine" not in out
+    names = json.loads((place / "run" / "data.json").read_text())["class_names"]
+    assert sorted(names) == sorted(WILD)  # nothing is escaped that is read again
+    page = (place / "page.html").read_text()
+    assert r"caf\xe9" in page
+    assert "猫" in page
+    cells = "\n".join(path.read_text() for path in (place / "files").glob("*.csv"))
+    assert "'=cmd|'x'!A1" in cells
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", cells)
+
+
+def test_frames_without_a_home_folder(tmp_path, monkeypatch, capsys):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    assert main(["data", "prepare", "digits-dvs"]) == 2
+    assert "none is known: add --cache-dir DIR, or set HOME" in complaint(capsys)
+
+
+# A root that lacks its privileges: it may read the interpreter, and not write what is read-only.
+PLAIN = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="a system without users")
+def test_folders_that_may_not_be_read_or_written(run, tmp_path):
+    """In a process of its own, which has to do without the rights of root if these tests have them."""
+    prefix = [] if os.geteuid() else PLAIN
+    if prefix and not shutil.which("setpriv"):
+        pytest.skip("root may do everything, and there is no setpriv to take that away")
+    closed, secret = tmp_path / "closed", tmp_path / "secret"
+    for folder in (closed, secret):
+        folder.mkdir()
+    (closed / "a.png").write_bytes(b"x")
+    shutil.copytree(run, tmp_path / "mine")
+    (tmp_path / "mine" / "weights.safetensors").chmod(0)
+    commands = [
+        ["train", "digits", *TINY, "--out", str(closed / "run")],
+        ["evaluate", str(run), "--exit-confidence", "0.9", "--out", str(closed / "exits")],
+        ["analyse", str(run), "--images", "2", "--out", str(closed / "analysis")],
+        ["report", str(run), "--images", "2", "--out", str(closed / "page.html")],
+        ["report", str(run), "--images", "2", "--out", str(tmp_path / "page.html"), "--files", str(closed / "files")],
+        ["predict", "digits-t4", str(secret / "a.png")],
+        ["train", "folder", "--data-dir", str(secret)],
+        ["data", "info", str(secret)],
+        ["evaluate", str(tmp_path / "mine")],
+        ["train", "digits", *TINY, "--out", str(secret / "run")],
+    ]
+    code = "import sys, json; from sresnet.cli import main; print([main(words) for words in json.loads(sys.argv[1])])"
+    try:
+        closed.chmod(0o500)
+        secret.chmod(0)
+        words = [*prefix, sys.executable, "-c", code, json.dumps(commands)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    finally:
+        closed.chmod(0o700)
+        secret.chmod(0o700)
+    assert done.stdout.splitlines()[-1] == str([2] * len(commands)), done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("sresnet: ")]
+    assert len(said) == len(done.stderr.splitlines()) == len(commands), done.stderr
+    assert all("ermission denied" in line for line in said), done.stderr

@@ -1,7 +1,5 @@
 import json
-import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar, Literal
 
 import pytest
@@ -9,19 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sresnet.config import added_later, check_types, closest, from_dict, to_dict
-from sresnet.data import DataConfig, EventConfig
-from sresnet.data.events.simulate import DVSConfig
 from sresnet.errors import UserError
-from sresnet.models import SResNetConfig, VGGConfig
-from sresnet.nn.neuron import NeuronConfig
-from sresnet.ops.surrogate import SURROGATES, make_surrogate
-from sresnet.train.recipe import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cat:
     family: ClassVar[str] = "cat"
     lives: int = 9
+
+    def __post_init__(self):
+        check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +40,9 @@ class Home:
 homes = st.builds(
     Home,
     name=st.text(),
-    pet=st.builds(Cat, lives=st.integers())
-    | st.builds(Dog, tricks=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4).map(tuple)),
-    size=st.floats(allow_nan=False, allow_infinity=False),
+    pet=st.builds(Cat, lives=st.integers(-(2**31), 2**31 - 1))
+    | st.builds(Dog, tricks=st.lists(st.floats(allow_nan=False), max_size=4).map(tuple)),
+    size=st.floats(allow_nan=False),
     colour=st.sampled_from(["red", "blue"]),
     open=st.booleans(),
 )
@@ -96,32 +91,11 @@ def test_anything_else_is_a_user_error(value):
         ({"name": "x", "pet": {"family": "dog", "lives": 9}}, "Home.pet has no field 'lives'"),
         ({"name": "x", "pet": {"family": "dog", "tricks": ["sit"]}}, r"Home.pet.tricks is \('sit',\)"),
         ({"name": "x", "pet": 3}, "Home.pet is 3: expected an object"),
-        ({"name": "x", "size": math.nan}, "Home.size is nan: expected a finite number"),
-        ({"name": "x", "size": -math.inf}, "Home.size is -inf: expected a finite number"),
-        ({"name": "x", "pet": {"family": "dog", "tricks": [1.0, math.inf]}}, r"tricks is \(1.0, inf\): expected a fin"),
     ],
 )
 def test_errors(values, words):
     with pytest.raises(UserError, match=words):
         from_dict(Home, values)
-
-
-CONFIGURATIONS = {
-    made.__name__: made
-    for made in (SResNetConfig, VGGConfig, TrainConfig, DataConfig, EventConfig, DVSConfig, NeuronConfig)
-} | {shape: partial(make_surrogate, shape, height=1.0, width=1.0, center=1.0) for shape in SURROGATES}
-
-
-@pytest.mark.parametrize("make", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_no_field_of_any_configuration_takes_what_is_no_number(make, number):
-    plain = make()
-    names = [name for name, value in vars(plain).items() if isinstance(value, float)]
-    assert names
-    for name in names:
-        with pytest.raises(UserError, match=f"{name}.* {number}") as refused:
-            make(**{name: number})
-        assert f"not {number}" not in str(refused.value)
 
 
 def test_closest():
@@ -140,3 +114,16 @@ def test_a_field_that_was_added_later_is_written_where_it_says_something():
     assert to_dict(Grown(name="a", extra=4)) == {"name": "a", "extra": 4}
     assert from_dict(Grown, {"name": "a"}) == Grown(name="a", extra=3)
     assert from_dict(Grown, {"name": "a", "extra": 4}) == Grown(name="a", extra=4)
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 10**400], ids=["more", "less", "much more"])
+def test_a_whole_number_beyond_32_bits(number):
+    with pytest.raises(UserError, match="Cat.lives is .*: no such number makes sense"):
+        from_dict(Cat, {"family": "cat", "lives": number})
+
+
+def test_nan_is_no_number():
+    with pytest.raises(UserError, match="Home.size is nan: expected a number"):
+        Home(name="a", size=float("nan"))
+    with pytest.raises(UserError, match="Dog.tricks is nan"):
+        check_types(Dog(tricks=(1.0, float("nan"))))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import math
 import multiprocessing
 import os
 import re
@@ -37,7 +36,7 @@ from sresnet.analysis import (
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
 from sresnet.analysis.prediction import Prediction, probabilities_by_step
 from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
-from sresnet.config import closest, from_dict, numbers_in
+from sresnet.config import check_number, closest, from_dict
 from sresnet.data import (
     CLASSES,
     DATA_SETS,
@@ -221,7 +220,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
         options = shown(options)
     try:
         with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(
+            found = tyro.cli(
                 type(options),
                 default=options,
                 args=list(words),
@@ -232,11 +231,15 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     except SystemExit as stop:
         if not stop.code:
             raise
+        cause = stop.__context__
+        while cause is not None:
+            if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
+                raise cause from None
+            cause = cause.__context__
         raise UserError(complaint_of(complaint.getvalue(), prog)) from None
-    for name, value in vars(options).items():
-        if any(map(math.isnan, numbers_in(value))):
-            raise UserError(f"--{name.replace('_', '-')} {value}: give a number")
-    return options
+    for field in dataclasses.fields(found):  # type: ignore[arg-type]
+        check_number(field.name, getattr(found, field.name))
+    return found
 
 
 def shown(value: Any) -> Any:
@@ -313,8 +316,8 @@ class Place(Trust):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError):
+            torch.zeros(1, device=device).item()  # meta has no numbers
+        except (RuntimeError, AssertionError, ImportError, ValueError, TypeError):
             raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
         return device
 
@@ -376,9 +379,28 @@ class TrainOptions(Recipe, Place):
     force: bool = False
     """Write over what is in the way, also what sresnet did not make."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_minutes(self.max_minutes)
+        if not self.checkpoint_seconds >= 0:
+            raise UserError(f"checkpoint_seconds {self.checkpoint_seconds:g} is no length of time: 60 is a good choice")
+
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
         return Recipe(**recipe_fields(self))
+
+
+def check_minutes(max_minutes: float) -> None:
+    """Raise UserError for what is no length of time; NaN would never be over."""
+    if not max_minutes >= 0:
+        raise UserError(f"max_minutes {max_minutes:g} is no length of time: give minutes from 0 up, or leave it out")
+
+
+def at_least(least: int, **numbers: int) -> None:
+    """Raise UserError for the first of `numbers` that is less than `least`."""
+    for name, number in numbers.items():
+        if number < least:
+            raise UserError(f"{name} {number} is less than {least}: leave --{name.replace('_', '-')} out, or give more")
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -422,14 +444,16 @@ def finetune_verb(words: list[str]) -> int:
     if name not in DATA_SETS:
         fault = f"{name!r} is no data set" if name else "is missing"
         raise UserError(f"--data {fault}: choose from {', '.join(DATA_SETS)}")
-    classes, channels = CLASSES.get(
-        name, (recipe.model.num_classes, 2 if name in EVENT_SETS else recipe.model.in_channels)
-    )
+    events = name in EVENT_SETS
+    classes, channels = CLASSES.get(name, (recipe.model.num_classes, 2 if events else 3))
+    fields: dict[str, Any] = {"num_classes": classes, "in_channels": channels}
+    fields |= {"encoder": "direct"} if events else {}  # the others make spikes of images
     recipe = replace(
         recipe,
         pretrained=source,
         data=usual_data(name, recipe.data),
-        model=replace(recipe.model, num_classes=classes, in_channels=channels),
+        model=replace(recipe.model, **fields),
+        train=replace(recipe.train, small_epochs=0) if events else recipe.train,  # only images have them
     )
     options = parse(
         TrainOptions(**recipe_fields(recipe)),
@@ -680,8 +704,8 @@ def evaluate_verb(words: list[str]) -> int:
     rest = words if wants_help(words) else words[1:]
     options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)
-    if options.num_steps < 0:
-        raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
+    at_least(0, num_steps=options.num_steps)
+    at_least(1, batch_size=options.batch_size)
     device = options.torch_device()
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
@@ -843,10 +867,8 @@ def analyse_verb(words: list[str]) -> int:
     rest = words if wants_help(words) else words[1:]
     options = parse(AnalyseOptions(), rest, f"sresnet analyse {source}", "Activity, cost and needs of a network.")
     recipe = read_run(source, options.memory_limit)
-    if options.num_steps < 0:
-        raise UserError(f"num_steps {options.num_steps} is less than 0: 0 runs all that were trained")
-    if options.batch_size < 1:
-        raise UserError(f"batch_size {options.batch_size} is less than 1: 25 is a good choice")
+    at_least(0, num_steps=options.num_steps)
+    at_least(1, batch_size=options.batch_size)
     device = options.torch_device()
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
@@ -982,8 +1004,7 @@ def report_verb(words: list[str]) -> int:
     options = parse(ReportOptions(), flags, prog, "Runs or studies as one HTML page that needs nothing else.")
     if any(is_study(name) for name in runs):
         return report_studies(runs, options)
-    if options.images < 0:
-        raise UserError(f"images {options.images} is less than 0: 0 looks at all of them")
+    at_least(0, images=options.images)
     if len(runs) > 1 and not options.out:
         raise UserError("--out is missing: name the page about these runs, such as -o report.html")
     path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
@@ -1438,7 +1459,7 @@ def data_view_verb(words: list[str]) -> int:
     path, options = path_and_options(words, DataViewOptions(), "view", "Draw an event recording.")
     if not options.out:
         raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
-    if not 0 <= options.window_ms < float("inf"):
+    if not 0 <= options.window_ms <= 1e9:  # eleven days
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
     check_free(Path(options.out), view.MARKS, force=options.force)
     recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=options.memory_limit)
@@ -1542,6 +1563,9 @@ class StudyOptions(Place):
         return replace(self, data_dir=self.events_dir) if data.name == "dvs-cifar10" else self
 
 
+MOST_WORKERS, MOST_SEEDS = 256, 1000
+
+
 def study_verb(words: list[str]) -> int:
     """`sresnet study list`, `sresnet study NAME...`."""
     if wants_help(words):
@@ -1588,9 +1612,13 @@ def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
     Raises:
         UserError: no such study, or fewer than one worker or than no seeds.
     """
-    for number, least, flag in ((options.workers, 1, "workers"), (options.seeds, 0, "seeds")):
-        if number < least:
-            raise UserError(f"{flag} {number} is less than {least}: leave --{flag} out, or give more")
+    at_least(1, workers=options.workers)
+    at_least(0, seeds=options.seeds)
+    check_minutes(options.max_minutes)
+    if options.workers > MOST_WORKERS:
+        raise UserError(f"workers {options.workers} is more than {MOST_WORKERS}: give one for each core or GPU at most")
+    if options.seeds > MOST_SEEDS:
+        raise UserError(f"seeds {options.seeds} is more than {MOST_SEEDS}: the paper shows means of few")
     for name in names:
         if name not in STUDIES and name != "all":
             raise UserError(f"study {name!r} is unknown: {closest(name, [*STUDIES, 'all'])}")

@@ -3,8 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 import typeguard
@@ -19,38 +18,34 @@ def closest(value: str, choices: list[str]) -> str:
 
 
 def check_types(config: Any) -> None:
-    """Raise UserError for the first field of a dataclass whose value does not have the annotated type."""
+    """Raise UserError for the first field of a dataclass whose value is not of the annotated type, or no number."""
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        check_value(f"{type(config).__name__}.{field.name}", getattr(config, field.name), hints[field.name])
+        name, value = f"{type(config).__name__}.{field.name}", getattr(config, field.name)
+        check_value(name, value, hints[field.name])
+        check_number(name, value)
 
 
 def check_value(name: str, value: Any, annotation: Any) -> None:
-    """Raise UserError if `value` is not of the annotated type, or a number in it is NaN or infinite.
-
-    True and False do not pass as numbers.
-    """
+    """Raise UserError if `value` is not of the annotated type; True and False do not pass as numbers."""
     try:
         if isinstance(value, bool) and annotation in (int, float):
             raise typeguard.TypeCheckError("is a bool")
         typeguard.check_type(value, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
         raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
-    if not all(map(math.isfinite, numbers_in(value))):
-        raise UserError(f"{name} is {value!r}: expected a finite number")
 
 
-def numbers_in(value: Any) -> Iterator[float]:
-    """The floating-point numbers in a value, a collection of values, or a dataclass, however deep."""
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from chain.from_iterable(map(numbers_in, value.values()))
-    elif isinstance(value, tuple | list):
-        yield from chain.from_iterable(map(numbers_in, value))
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from numbers_in(getattr(value, field.name))
+def check_number(name: str, value: Any) -> None:
+    """Raise UserError for NaN, which passes every comparison that should refuse it, and for numbers beyond 32 bits.
+
+    Other values, and numbers in a tuple, are looked through likewise; infinity is for each field to judge.
+    """
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and math.isnan(number):
+            raise UserError(f"{name} is nan: expected a number")
+        if isinstance(number, int) and not -(2**31) <= number < 2**31:
+            raise UserError(f"{name} is {number}: no such number makes sense, give one between -2**31 and 2**31")
 
 
 def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -657,7 +657,7 @@ def test_recipes_go_through_json(name):
     [
         (lambda: TrainConfig(epochs=0), "epochs 0"),
         (lambda: TrainConfig(learning_rate=-1.0), "learning_rate -1.0"),
-        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate is nan"),
+        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate nan"),
         (lambda: TrainConfig(momentum=1.0), "momentum 1.0"),
         (lambda: TrainConfig(milestones=(0.5, 70.0)), "milestones"),
         (lambda: TrainConfig(schedule="step"), "schedule is 'step'"),

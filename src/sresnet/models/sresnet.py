@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork, shared_leak_of
+from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
 from sresnet.nn.layer import Pool, SpikingLayer
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Connection, ResidualBlock, SkipKind, check_connection
@@ -48,11 +48,16 @@ class SResNetConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.depth > 2000:
+            raise UserError(f"depth {self.depth} is more than 2000: the paper uses 38, the deepest ResNet has 1202")
         if self.depth < 8 or (self.depth - 2) % 6:
             below = max(8, (self.depth - 2) // 6 * 6 + 2)
             raise UserError(f"depth {self.depth} is not 6n + 2: the nearest are {below} and {below + 6}")
         if self.base_filters < 1:
             raise UserError(f"base_filters {self.base_filters} is less than 1: the paper uses 16 and 32")
+        blocks, filters = (self.depth - 2) // 6, self.base_filters
+        weights = blocks * 18 * (1 + 4 + 16) * filters**2 + 25 * self.in_channels * filters
+        check_size(self, weights, norms=blocks * 2 * (1 + 2 + 4) * filters, features=4 * filters)
         check_connection(self.connection, self.skip)
 
 

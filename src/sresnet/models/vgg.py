@@ -1,12 +1,14 @@
 """The spiking VGG11 that Fig. 3 compares with: no residual connections. Topology of Kim & Panda 2021."""
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork, shared_leak_of
+from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
 from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer
 from sresnet.nn.readout import Readout
 
@@ -33,6 +35,11 @@ class VGGConfig(NetworkConfig):
             raise UserError(f"width {self.width} is outside (0, 16]: it multiplies the filters, 1 is VGG11")
         if self.hidden < 1:
             raise UserError(f"hidden {self.hidden} is less than 1: Kim & Panda use 4096")
+        filters = [math.ceil(self.width * each) for stage in STAGES for each in stage]
+        weights = (
+            9 * sum(a * b for a, b in itertools.pairwise([self.in_channels, *filters])) + filters[-1] * self.hidden
+        )
+        check_size(self, weights, norms=sum(filters) + self.hidden, features=self.hidden)
 
 
 def build_vgg(config: VGGConfig) -> SpikingNetwork:

@@ -84,7 +84,7 @@ def fire(
             **arguments,
         )
     if trace:
-        trace.leaves(neuron, v)
+        trace.v[neuron] = v
     return Signal(output, current, packed)
 
 

@@ -75,22 +75,31 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
         if min(self.short_epochs, default=0) < 0:
-            raise UserError(f"short_epochs {self.short_epochs} has a number below 0")
-        if sum(self.short_epochs) >= self.epochs:
-            raise UserError(
-                f"short_epochs {self.short_epochs} leave none of {self.epochs} epochs to all time steps: train for more"
-            )
+            raise UserError(f"short_epochs {self.short_epochs} has a number below 0: they count epochs")
+        if self.small_epochs < 0:
+            raise UserError(f"small_epochs {self.small_epochs} is less than 0: it counts epochs")
+        if self.epochs <= max(sum(self.short_epochs), self.small_epochs):
+            raise UserError(self.too_few_epochs())
         if self.short_epochs and self.protocol != "last-epoch":
             raise UserError(
                 f"protocol {self.protocol!r} could choose one of short_epochs {self.short_epochs}: use 'last-epoch'"
             )
-        if not 0 <= self.small_epochs < self.epochs:
-            raise UserError(
-                f"small_epochs {self.small_epochs} is not from 0 to {self.epochs - 1}: the last of {self.epochs} "
-                "epochs is for images of full size"
-            )
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
+
+    def too_few_epochs(self) -> str:
+        """What to say where all epochs would be short or small, with flags in proportion that fit."""
+        short, small = self.short_epochs, self.small_epochs
+        faults, cures = [], []
+        if sum(short) >= self.epochs:
+            faults.append(f"short_epochs {short} leave none of {self.epochs} epochs to all time steps")
+            fitting = (str((self.epochs - 1) * count // sum(short)) for count in short)
+            cures.append(f"--train.short-epochs {' '.join(fitting)}")
+        if small >= self.epochs:
+            faults.append(f"small_epochs {small} leave none of {self.epochs} epochs to images of full size")
+            cures.append(f"--train.small-epochs {self.epochs - 1}")
+        most = max(sum(short), small)
+        return f"{' and '.join(faults)}: add {' '.join(cures)}, or train for more than {most} epochs"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,9 +119,14 @@ def prepare(
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/sresnet/frames, by default ~/.cache/sresnet/frames."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sresnet" / "frames"
+    """$XDG_CACHE_HOME/sresnet/frames, by default ~/.cache/sresnet/frames; UserError where no home folder is known."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "sresnet" / "frames"
+    except RuntimeError:
+        raise UserError(
+            "frames are kept in the home folder, and none is known: add --cache-dir DIR, or set HOME"
+        ) from None
 
 
 def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
