@@ -186,8 +186,8 @@ def test_a_cache_of_earlier_versions_is_read_once_and_kept(data, monkeypatch):
     first = prepared(data, config)
     path = first.file.path.with_suffix(".json")
     about = json.loads(path.read_text())
-    del about["files"], about["seen"], about["recordings"][5]["skipped_content"]
-    path.write_text(json.dumps(about))
+    del about["recordings"][5]["skipped_content"]
+    path.write_text(json.dumps({name: about[name] for name in EARLIER}))
     monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
     reads = count_reads(monkeypatch)
     assert not prepared(data, config).made_now
@@ -200,8 +200,101 @@ def test_a_cache_of_earlier_versions_is_read_once_and_kept(data, monkeypatch):
     about = json.loads(path.read_text())
     for entry in about["recordings"]:
         entry["content"] = entry["content"] and "0" * 32
-    path.write_text(json.dumps({name: about[name] for name in about if name != "files"}))
+    path.write_text(json.dumps({name: about[name] for name in EARLIER}))
     assert prepared(data, config).made_now
+
+
+EARLIER = ("clips", "shape", "scale", "class_names", "recordings")
+"""What the JSON file of earlier versions says."""
+
+
+def count_checks(monkeypatch):
+    checks = []
+    real = FrameFile.all_checksums
+    monkeypatch.setattr(FrameFile, "all_checksums", lambda file: checks.append(file.path.name) or real(file))
+    return checks
+
+
+@pytest.mark.parametrize("place", [0, 5, 100_000, -1], ids=str)
+def test_clips_that_were_changed_are_made_again(data, place, fine_times):
+    path = prepared(data).file.path
+    whole = path.read_bytes()
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place % len(whole))
+        file.write(bytes([whole[place] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time say nothing
+    again = prepared(data)
+    assert again.made_now
+    assert again.file.path.read_bytes() == whole
+    assert not prepared(data).made_now
+
+
+def test_clips_are_compared_with_their_checksums_only_where_need_be(data, monkeypatch):
+    found = prepared(data)
+    checks = count_checks(monkeypatch)
+    assert not prepared(data).made_now  # they were written a moment ago: a change might have the same time
+    assert len(checks) == 1
+    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+    for _ in range(3):
+        assert not prepared(data).made_now
+    assert len(checks) == 1
+    found.file.path.touch()
+    assert not prepared(data).made_now
+    assert not prepared(data).made_now
+    assert len(checks) == 2
+
+
+def test_a_clip_that_changes_later_is_noticed_when_it_is_read(data):
+    file = prepared(data).file
+    expected = file.read([3, 5])
+    with file.path.open("r+b") as opened:
+        opened.seek(4 * file.clip_bytes + 7)
+        opened.write(b"\x99")
+    assert torch.equal(file.read([3, 5]), expected)
+    with pytest.raises(UserError, match="clip 4 of .* is damaged: delete it and run the same command again"):
+        file.read([3, 4])
+
+
+def test_a_cache_of_earlier_versions_gains_checksums(data, fine_times, monkeypatch):
+    path = prepared(data).file.path.with_suffix(".json")
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({name: about[name] for name in EARLIER}))
+    checks = count_checks(monkeypatch)
+    for _ in range(2):
+        found = prepared(data)
+        assert not found.made_now
+        assert found.file.checksums == about["checksums"]
+    assert len(checks) == 1
+    assert set(json.loads(path.read_text())) == set(about)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clips": 29},
+        {"shape": [3, 2, 34]},
+        {"shape": [2, 3, 34, 34]},
+        {"shape": [3, 2, 1 << 40, 1 << 40]},
+        {"shape": [3, 2, 34, -34]},
+        {"scale": 0.0},
+        {"class_names": ["0", "1"]},
+        {"checksums": [1]},
+        {"checksums": [0] * 30},
+        {"checksum": "0"},
+    ],
+    ids=str,
+)
+def test_a_json_file_that_no_version_wrote_is_made_again(data, fine_times, change):
+    path = prepared(data).file.path.with_suffix(".json")
+    about = json.loads(path.read_text())
+    whole = {name: about[name] for name in (*EARLIER, "checksums")} | change
+    path.write_text(json.dumps(whole))
+    assert prepared(data).made_now
+    about["recordings"][2] |= {"class": "3"} if about["recordings"][2]["class"] != "3" else {"class": "4"}
+    path.write_text(json.dumps({name: about[name] for name in EARLIER}))
+    assert prepared(data).made_now
+    assert not prepared(data).made_now
 
 
 def test_a_skipped_recording_that_was_mended_is_noticed(data, fine_times):

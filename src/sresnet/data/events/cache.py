@@ -7,6 +7,11 @@ Clips belong to the bytes of their recordings, known by a digest that is taken w
 At each start the system is asked for size, times and number of every file: only where these are not what they were,
 which an unchanged size and time of change do not mean, the file is read again for its digest. See `unchanged`.
 
+The JSON file holds a checksum of itself and of each clip. That of a clip is compared whenever the clip is read; all are
+compared before the first, where the system says of the file of clips something else than it said when they last agreed.
+Where anything does not agree, the clips are made again. Caches of earlier versions get their checksums when they are
+opened.
+
 Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, so 10,000 of them
 4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/events.md.
 """
@@ -16,6 +21,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,12 +111,12 @@ def prepare(
         seen, files = time.time_ns(), statuses(listing.sources)
         path = folder / f"{config.name}-{key(config, listing, num_steps, files)}.frames"
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
-            found = load(path)
+            found = load(path, listing, num_steps)
             if found is not None and not unchanged(path, found, listing, seen, files):
                 found = None
             if found is None:
                 fill(path, config, listing, num_steps, watch, memory_limit, known_now(seen, files))
-                found = load(path, made_now=True)
+                found = load(path, listing, num_steps, made_now=True)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
@@ -137,9 +143,13 @@ def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
     """
     found = {}
     for path in {source.path for source in sources if source.path is not None}:
-        status = path.stat()
-        found[str(path.resolve())] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        found[str(path.resolve())] = status_of(path.stat())
     return found
+
+
+def status_of(status: os.stat_result) -> list[int]:
+    """What is remembered of what the system says of a file, see `statuses`."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
@@ -195,9 +205,8 @@ def unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: M
             return False
         if "skipped" in entry:
             entry["skipped_content"] = digest
-    about = parsed(path) | {"recordings": found.recordings, **known_now(seen, files)}
     with contextlib.suppress(UserError):  # a disk that is full: read again the next time
-        write_whole(path.with_suffix(".json"), (json.dumps(about) + "\n").encode())
+        write_about(path, parsed(path) | {"recordings": found.recordings, **known_now(seen, files)})
     return True
 
 
@@ -222,11 +231,21 @@ def contents(config: EventConfig, listing: Listing, num_steps: int, recordings: 
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
-def load(path: Path, *, made_now: bool = False) -> Prepared | None:
-    """What an earlier `fill` has finished, or None: no such file, or not as it should be."""
+def load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False) -> Prepared | None:
+    """What an earlier `fill` has finished, or None: no such file, or not as it should be.
+
+    Args:
+        path: of the clips.
+        listing: the recordings there are now.
+        num_steps: time steps T of each clip.
+        made_now: `fill` has just finished it.
+    """
     try:
         about = parsed(path)
-        file = FrameFile(path, about["clips"], about["shape"])
+        check_about(about, listing, num_steps)
+        file = FrameFile(path, about["clips"], about["shape"], about.get("checksums"))
+        if not made_now and not checked(file, about):
+            return None
     except UserError:
         return None
     return Prepared(
@@ -238,6 +257,60 @@ def load(path: Path, *, made_now: bool = False) -> Prepared | None:
         seen=about.get("seen", 0),
         made_now=made_now,
     )
+
+
+def check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> None:
+    """Raise UserError where a JSON file without a checksum says what no `fill` can have said of these recordings."""
+    entries, shape = about["recordings"], about["shape"]
+    if (
+        len(shape) != 4
+        or shape[:2] != [num_steps, 2]
+        or not all(0 < side < 1 << 15 for side in shape[2:])
+        or not about["scale"] > 0
+        or tuple(about["class_names"]) != listing.class_names
+        or sum(entry["clips"] for entry in entries) != about["clips"]
+        or any(entry[count] < 0 for entry in entries for count in ("clips", "events", "saturated"))
+        or [(entry["name"], entry["class"], entry["group"]) for entry in entries]
+        != [(source.name, source.class_name, source.group) for source in listing.sources]
+        or len(about.get("checksums", range(about["clips"]))) != about["clips"]
+    ):
+        raise UserError("the JSON file of a cache is damaged: the frames are made again")
+
+
+def checked(file: FrameFile, about: dict[str, Any]) -> bool:
+    """Whether clips are those that were written, which is written down where they had to be read for it.
+
+    They are read where the system does not say of their file what it said when they last agreed, long enough after its
+    last change for another one to have another time; and where there are no checksums yet.
+    """
+    seen, status = time.time_ns(), status_of(os.fstat(file.descriptor))
+    known, since = about.get("frames", ""), about.get("frames_seen", 0)
+    if file.checksums is not None:
+        if os.name != "nt" and known == text_of(status) and status[2] < since - COARSE:
+            return True
+        if file.all_checksums() != file.checksums:
+            return False
+    else:
+        about["checksums"] = file.checksums = file.all_checksums()
+    with contextlib.suppress(UserError):  # a disk that is full: read again the next time
+        write_about(file.path, about | {"frames": text_of(status), "frames_seen": seen})
+    return True
+
+
+def write_about(path: Path, about: Mapping[str, Any]) -> None:
+    """Write the JSON file beside clips, and a checksum of it."""
+    about = {name: value for name, value in about.items() if name != CHECKSUM}
+    whole = about | {CHECKSUM: checksum_of(about)}
+    write_whole(path.with_suffix(".json"), (json.dumps(whole) + "\n").encode())
+
+
+def checksum_of(about: Mapping[str, Any]) -> str:
+    """SHA-256 of all that the JSON file says besides."""
+    rest = {name: value for name, value in about.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+CHECKSUM = "checksum"
 
 
 def parsed(path: Path) -> dict[str, Any]:
@@ -257,8 +330,17 @@ def parsed(path: Path) -> dict[str, Any]:
             "class_names": list[str],
             "recordings": list[dict[str, Any]],
         },
-        {"files": dict[str, str], "seen": int},
+        {
+            "files": dict[str, str],
+            "seen": int,
+            "checksums": list[int],
+            "frames": str,
+            "frames_seen": int,
+            CHECKSUM: str,
+        },
     )
+    if CHECKSUM in about and about[CHECKSUM] != checksum_of(about):
+        raise UserError(f"{place} is not as it was written: it is damaged")
     for entry in about["recordings"]:  # tens of thousands
         if not all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items()):
             raise UserError(f"{place} does not say what a recording is: it is damaged")
@@ -286,6 +368,7 @@ def fill(
     sensor: tuple[str, tuple[int, int]] | None = None
     shape: tuple[int, ...] = ()
     recordings: list[dict[str, Any]] = []
+    checksums: list[int] = []
     try:
         with part.open("wb") as file:
             for done, source in enumerate(listing.sources):
@@ -308,7 +391,8 @@ def fill(
                         f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
                     )
                 sensor = sensor or (source.name, size)
-                made = write_clips(file, recording, config, num_steps, recordings[-1], source, memory_limit)
+                entry = recordings[-1]
+                made = write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
                 shape = made or shape
             file.flush()
             os.fsync(file.fileno())
@@ -331,9 +415,12 @@ def fill(
         "scale": input_scale(*sensor[1], config.frames),
         "class_names": listing.class_names,
         "recordings": recordings,
+        "checksums": checksums,
+        "frames_seen": time.time_ns(),
+        "frames": text_of(status_of(path.stat())),
         **known,
     }
-    write_whole(path.with_suffix(".json"), (json.dumps(about) + "\n").encode())
+    write_about(path, about)
     watch(len(recordings), len(recordings), "")
 
 
@@ -343,10 +430,14 @@ def write_clips(
     config: EventConfig,
     num_steps: int,
     entry: dict[str, Any],
+    checksums: list[int],
     source: Source,
     memory_limit: float,
 ) -> tuple[int, ...]:
-    """Append the clips of one recording and count them in `entry`; returns their shape, () where there is none."""
+    """Append the clips of one recording and count them in `entry`; returns their shape, () where there is none.
+
+    Their checksums are added to `checksums`.
+    """
     shape: tuple[int, ...] = ()
     for span in windows(recording, config.window_seconds):
         try:
@@ -354,6 +445,7 @@ def write_clips(
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
         file.write(frames.data)
+        checksums.append(zlib.crc32(frames.data))
         shape = frames.shape
         entry["clips"] += 1
         entry["events"] += int(frames.sum(dtype="int64")) + saturated
