@@ -505,6 +505,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
             checkpoint_seconds=options.checkpoint_seconds,
             data_dir=options.data_dir,
             cache_dir=options.cache_dir,
+            note=lambda line: say(line, flush=True),
         )
     if outcome.state == "stopped":
         say(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")

@@ -7,9 +7,14 @@ import pytest
 
 from sresnet import UserError
 from sresnet.cli import main, trained
+from sresnet.limits import MEMORY_LIMIT
+from sresnet.ops.bntt_lif.cpu import available
+from sresnet.ops.implementation import implementation
 from sresnet.report.records import records_of
+from sresnet.report.run import run_sections
 from sresnet.train import record
 from sresnet.train.loop import train
+from tests.report.runs import TINY as FEW
 from tests.train.test_loop import CPU, SPLITS, TINY, changed
 
 ODD = (None, True, -1, 10**18, 1.5, "", "text", [], ["a", 1], {}, {"a": {"b": None}})
@@ -57,7 +62,7 @@ def test_damaged_json_of_a_run_is_read_or_refused(run, name):
                 try:
                     records_of(run)
                     if name == "data.json":
-                        trained(str(run), CPU)
+                        trained(str(run), CPU, MEMORY_LIMIT)
                 except UserError:
                     refused += 1
     finally:
@@ -82,7 +87,7 @@ def test_data_that_do_not_fit_the_network_are_refused(run):
         for fault, fields in wrong.items():
             record.write_json(path, about | fields)
             with pytest.raises(UserError, match=re.escape(fault)):
-                trained(str(run), CPU)
+                trained(str(run), CPU, MEMORY_LIMIT)
     finally:
         record.write_json(path, about)
     assert record.read_about(run) == about
@@ -104,3 +109,83 @@ def test_no_nan_is_written_to_metrics(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         record.append_metrics(tmp_path, {"epoch": 1, "train_loss": math.nan})
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def piece(folder, notes, steps=1, **options):
+    """A few steps of a run; what was said goes to `notes`."""
+    done = []
+    return train(
+        TINY,
+        SPLITS,
+        folder,
+        device=CPU,
+        watch=done.append,
+        should_stop=lambda: len(done) >= steps - 1,
+        note=notes.append,
+    )
+
+
+def test_going_on_under_other_conditions_is_said_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    notes = []
+    with implementation("reference"):
+        piece(tmp_path, notes)
+        piece(tmp_path, notes)
+    assert notes == []
+    first = record.read_environment(tmp_path)
+    assert (first["threads"], first["engine"]) == (2, "reference")
+    assert "sessions" not in first
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    with implementation("low-memory"):
+        piece(tmp_path, notes, steps=2)
+        piece(tmp_path, notes)
+    engine = "low-memory" if available() else "reference, as nothing could be compiled"
+    (note,) = notes
+    assert f"goes on under other conditions (threads 1, before 2, engine {engine}, before reference): rounding" in note
+    found = record.read_environment(tmp_path)
+    assert (found["threads"], found["engine"]) == (1, engine)
+    sessions = found["sessions"]
+    assert [session["from_step"] for session in sessions] == [0, 2]
+    assert [session["threads"] for session in sessions] == [2, 1]
+    assert not any(set(session) & {"data_dir", "sessions"} for session in sessions)
+    monkeypatch.setattr("torch.__version__", "9.9")
+    with implementation("low-memory"):
+        train(TINY, SPLITS, tmp_path, device=CPU, note=notes.append)
+    assert "(torch 9.9, before " in notes[1]
+    assert [session["from_step"] for session in record.read_environment(tmp_path)["sessions"]] == [0, 2, 5]
+    page = str(run_sections(records_of(tmp_path), "no data", ""))
+    assert "Not all of it ran under the same conditions" in page
+    assert "from step 2" in page
+
+
+def test_conditions_under_which_nothing_was_done_are_forgotten(tmp_path):
+    notes = []
+    (tmp_path / "run").mkdir()
+    record.claim(tmp_path / "run", TINY)
+    record.write_json(tmp_path / "run" / "environment.json", {"threads": 99, "torch": "1.0"})
+    piece(tmp_path / "run", notes)
+    assert notes == []
+    assert "sessions" not in record.read_environment(tmp_path / "run")
+
+
+def test_runs_of_before_there_were_sessions(tmp_path):
+    notes = []
+    piece(tmp_path, notes)
+    before = record.read_environment(tmp_path)
+    del before["engine"]
+    record.write_json(tmp_path / "environment.json", before)
+    piece(tmp_path, notes)
+    assert notes == []
+    record.write_json(tmp_path / "environment.json", before | {"threads": 99})
+    piece(tmp_path, notes)
+    assert "(threads " in notes[0]
+    record.write_json(tmp_path / "environment.json", before | {"sessions": [{"threads": 1}]})
+    with pytest.raises(UserError, match="environment.json: sessions lacks 'from_step'"):
+        piece(tmp_path, notes)
+
+
+def test_the_command_says_it(tmp_path, capsys):
+    words = ["train", "digits", *FEW, "--out", str(tmp_path / "run")]
+    assert main([*words, "--max-minutes", "0"]) == 0
+    assert main([*words, "--engine", "reference"]) == 0
+    assert "\nnote: this run goes on under other conditions (engine reference, before " in capsys.readouterr().out

@@ -714,7 +714,7 @@ def origin(records: Records) -> Section:
         content += [paragraph("Trained by"), element("pre", element("code", records.command))]
     else:
         content.append(paragraph("No command of ours trains this network; its configuration is below."))
-    known = {key: value for key, value in records.environment.items() if value != ""}
+    known = {key: value for key, value in records.environment.items() if value != "" and key != "sessions"}
     names = {
         "device": "machine",
         "revision": "revision of sresnet",
@@ -722,11 +722,24 @@ def origin(records: Records) -> Section:
         "cache_dir": "cache folder",
     }
     content.append(facts([(names.get(key, key.replace("_", " ")), str(value)) for key, value in known.items()]))
+    if sessions := records.environment.get("sessions"):
+        content.append(paragraph("Not all of it ran under the same conditions, between which rounding may differ:"))
+        content.append(facts(conditions_of(sessions)))
     if split := records.result.get("split"):
         content.append(facts([(f"split: {key.replace('_', ' ')}", said(value)) for key, value in split.items()]))
     whole = element("pre", element("code", json.dumps(to_dict(records.recipe), indent=2)))
     content.append(element("details", element("summary", "The whole configuration"), whole))
     return Section(title="How it was made", content=tuple(content))
+
+
+def conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """From which training step on a run ran how, in what was not the same throughout."""
+    names = dict.fromkeys(name for session in sessions for name in session if name != "from_step")
+    changed = [name for name in names if len({str(session.get(name, "")) for session in sessions}) > 1]
+    return [
+        (f"from step {session['from_step']:,}", ", ".join(f"{name} {session.get(name, 'unknown')}" for name in changed))
+        for session in sessions
+    ]
 
 
 def said(value: Any) -> str:

@@ -186,6 +186,7 @@ def attempt(
                 watch=partial(tell, name),
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
+                note=partial(tell, name),
             )
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -210,6 +211,7 @@ def run_one(
     watch: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 60.0,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Result | None:
     """Train in `runs`/KEY and look at what came out; None where it was stopped. Arguments and errors as `train`."""
     key, recipe = training.key(), training.recipe
@@ -224,6 +226,7 @@ def run_one(
         watch=watch,
         should_stop=should_stop,
         checkpoint_seconds=checkpoint_seconds,
+        note=note,
     )
     if outcome.state == "stopped":
         return None

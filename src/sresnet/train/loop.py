@@ -75,6 +75,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     data_dir: str = "",
     cache_dir: str = "",
+    note: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
 
@@ -91,6 +92,7 @@ def train(
         checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
+        note: called with a line for people where the run goes on with other versions, threads, engine or processor.
 
     Raises:
         UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
@@ -108,8 +110,13 @@ def train(
         if device.type == "cpu":
             keep_freed_memory()
         places = {"data_dir": data_dir, "cache_dir": cache_dir}
-        record.write_json(folder / record.ENVIRONMENT, record.environment(device) | places)
         run = Run(recipe, splits, folder, device)
+        here = record.environment(device) | places
+        if differing := record.enter_session(folder, here, run.position.step):
+            note(
+                f"note: this run goes on under other conditions ({differing}): rounding may differ, so it may end like "
+                "neither alone would; environment.json keeps both"
+            )
         record.check_statistics(folder, run.scaling.plain())
         about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
         record.write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})

@@ -35,6 +35,8 @@ from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS
 from sresnet.models.size import check_size
+from sresnet.ops.bntt_lif.cpu import available
+from sresnet.ops.implementation import low_memory_chosen, reference_chosen
 from sresnet.train.recipe import Recipe
 
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
@@ -112,8 +114,11 @@ def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> N
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """What environment.json of a run folder says; errors as `read_json`, and for folders that are no text."""
-    known = {**dict.fromkeys((*PLACES, "imported_from"), str), "threads": int}
-    return check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
+    known = {**dict.fromkeys((*PLACES, "imported_from"), str), "threads": int, "sessions": list[dict[str, Any]]}
+    found = check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
+    for session in found.get("sessions", ()):
+        check_fields(session, f"{folder / ENVIRONMENT}: sessions", {"from_step": int}, {})
+    return found
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -226,8 +231,46 @@ def environment(device: torch.device) -> dict[str, Any]:
         "safetensors": safetensors.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
+        "engine": engine(device),
         "system": platform.platform(),
     }
+
+
+def engine(device: torch.device) -> str:
+    """Which implementation of the layers computes on `device`."""
+    if reference_chosen():
+        return "reference"
+    if device.type == "cpu" and not available():
+        return "reference, as nothing could be compiled"
+    return "low-memory" if low_memory_chosen() else "fastest"
+
+
+def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
+    """Write to environment.json under which conditions a run goes on; returns how they differ from those before, or "".
+
+    The fields are those of the last session. Where not all of a run ran alike, "sessions" is a list of all, each with
+    "from_step", the training steps that were done before it: rounding may differ between them.
+
+    Args:
+        folder: the run folder.
+        now: as `environment` gives it, and `PLACES`.
+        step: training steps that are done.
+    """
+    path = folder / ENVIRONMENT
+    before = read_environment(folder) if path.exists() else {}
+    earlier = before.get("sessions") or [before | {"from_step": 0}]
+    earlier = [session for session in earlier if session["from_step"] < step]  # of others nothing is left
+    session, differing = without_places(now), ""
+    if earlier:
+        last = {name: value for name, value in without_places(earlier[-1]).items() if name in session}
+        differing = ", ".join(
+            f"{name} {session[name]}, before {value}" for name, value in last.items() if session[name] != value
+        )
+    if differing or len(earlier) > 1:
+        kept = [without_places({k: v for k, v in each.items() if k != "sessions"}) for each in earlier]
+        now = now | {"sessions": [*kept, session | {"from_step": step}] if differing else kept}
+    write_json(path, now)
+    return differing
 
 
 def processor() -> str:
