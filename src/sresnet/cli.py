@@ -1679,14 +1679,27 @@ def watch_workers(names: list[str], options: StudyOptions, asked: Callable[[], s
             told = True
         for worker in workers:
             worker.join(0.2)
-    if any(worker.exitcode not in (0, -signal.SIGTERM) for worker in workers):
+    statuses = {worker.exitcode for worker in workers} - {0, -signal.SIGTERM}
+    if statuses == {2}:
+        raise UserError("a worker could not go on: mend what is said above, and run the same command again")
+    if statuses:
         raise RuntimeError("a worker ended with an error, see above")
 
 
 def study_process(names: list[str], options: StudyOptions, index: int) -> None:
-    """Process number `index` of several; their parent tells it when to stop."""
+    """Process number `index` of several; their parent tells it when to stop, and so does that it is gone."""
+    parent = multiprocessing.parent_process()
+
+    def orphaned() -> str:
+        return "" if parent is None or parent.is_alive() else "the process that began it is gone"
+
     with stop_asked(float("inf")) as asked:
-        study_worker(names, options, asked, index)
+
+        def train_on() -> int:
+            study_worker(names, options, lambda: asked() or orphaned(), index)
+            return 0
+
+        sys.exit(answered(train_on))
 
 
 @going_on()

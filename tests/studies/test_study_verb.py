@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from sresnet.cli import main
+from sresnet.files import InUseError, only_writer
 from sresnet.studies import run as running
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, read
@@ -107,6 +108,47 @@ def test_stopped_by_sigterm_it_goes_on(tmp_path, workers):
     assert process.returncode == 143
     assert "stopped (SIGTERM): run the same command again to go on" in rest
     assert "Traceback" not in rest
+
+
+def held(folder):
+    """Whether a process holds a training."""
+    try:
+        with only_writer(folder):
+            return False
+    except InUseError:
+        return True
+
+
+def test_workers_stop_where_their_parent_was_killed(tmp_path):
+    command = [sys.executable, "-m", "sresnet", "study", "table5", "--workers", "2"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        begun = 0
+        for line in process.stdout:
+            begun += "begins" in line
+            if begun == 2:
+                break
+        process.kill()
+        process.wait()
+        rest = process.stdout.read()  # until the last worker has ended
+    runs = tmp_path / "runs/studies/tiny"
+    claims = list((runs / ".held").iterdir())
+    assert len(claims) == 2
+    assert not any(held(claim) for claim in claims)
+    assert not list((tmp_path / "results/studies/tiny").iterdir())  # none was finished, none failed
+    assert "Traceback" not in rest
+    assert rest.count("stopped: the same command goes on") == 2
+
+
+def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").write_text("mine")
+    assert main(["study", "table5", "--workers", "2", "--results", "kept", "--runs", "results/below"]) == 2
+    said = capfd.readouterr().err
+    assert "folder results/below" in said
+    assert "sresnet: a worker could not go on: mend what is said above" in said
+    assert "Traceback" not in said
+    assert "fault of sresnet" not in said
 
 
 @pytest.mark.parametrize(
