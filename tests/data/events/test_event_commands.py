@@ -1,8 +1,8 @@
 """sresnet data info and sresnet data view."""
 
-import made_up_events as made_up
 from pathlib import Path
 
+import made_up_events as made_up
 import pytest
 
 from sresnet.cli import main
