@@ -120,40 +120,9 @@ def test_a_pipe_is_no_picture(tmp_path):
 # Event recordings
 
 
-def aedat4(packets, compression, size=(34, 34)):
-    """A file whose packets are compressed already."""
-    header = bytearray(made_up.aedat4_header(*size))
-    struct.pack_into("<i", header, 14 + 4 + 24 + 4, compression)
-    return bytes(header) + b"".join(struct.pack("<ii", 0, len(packet)) + packet for packet in packets)
-
-
 def start_of_events(count):
     """What is before the events of a packet."""
     return struct.pack("<I", 32 + 16 * count) + made_up.aedat4_events([])[4:-4] + struct.pack("<I", count)
-
-
-def zstandard(start, zeros):
-    """A frame: a raw block, then blocks of one byte that is repeated up to 128 KiB times."""
-    blocks = [struct.pack("<I", len(start) << 3)[:3] + start]
-    for left in range(zeros, 0, -(1 << 17)):
-        size = min(left, 1 << 17)
-        blocks.append(struct.pack("<I", (left <= 1 << 17) | 2 | size << 3)[:3] + b"\0")
-    return struct.pack("<IBB", 0xFD2FB528, 0, 7 << 3) + b"".join(blocks)
-
-
-def lz4(start, zeros):
-    """A frame: a block that is not compressed, then blocks that say "the last byte again" up to 4 million times."""
-    blocks = [struct.pack("<I", len(start) | 1 << 31) + start]
-    while zeros:
-        size = min(zeros, 1 << 22)
-        more, rest = divmod(size - 6 - 19, 255)
-        block = b"\x1f\0\x01\0" + b"\xff" * more + bytes([rest]) + b"\x50" + bytes(5)
-        blocks.append(struct.pack("<I", len(block)) + block)
-        zeros -= size
-    return struct.pack("<IBB", 0x184D2204, 0x60, 0x70) + b"\x73" + b"".join(blocks) + bytes(4)
-
-
-PACKERS = {1: lz4, 3: zstandard}
 
 
 def read(path):
@@ -165,22 +134,22 @@ def needs_decoder():
         pytest.skip("no decoder of AEDAT4")
 
 
-@pytest.mark.parametrize("compression", PACKERS)
-def test_packed_events_are_read(tmp_path, compression):
+@pytest.mark.parametrize(("compression", "pack"), made_up.PACKERS.values(), ids=made_up.PACKERS)
+def test_packed_events_are_read(tmp_path, compression, pack):
     needs_decoder()
     count = 300_000
-    packet = PACKERS[compression](start_of_events(count), 16 * count)
+    packet = pack(start_of_events(count), 16 * count)
     assert most_unpacked(packet, compression, exact=True) == 36 + 16 * count
-    (tmp_path / "a.aedat4").write_bytes(aedat4([packet] * 2, compression))
+    (tmp_path / "a.aedat4").write_bytes(made_up.aedat4_packed([packet] * 2, compression))
     assert fits(read, tmp_path / "a.aedat4") == "600000"
 
 
-@pytest.mark.parametrize("compression", PACKERS)
-def test_a_packet_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, compression):
+@pytest.mark.parametrize(("compression", "pack"), made_up.PACKERS.values(), ids=made_up.PACKERS)
+def test_a_packet_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, compression, pack):
     needs_decoder()
     count = 30_000_000
-    packet = PACKERS[compression](start_of_events(count), 16 * count)
-    (tmp_path / "a.aedat4").write_bytes(aedat4([packet], compression))
+    packet = pack(start_of_events(count), 16 * count)
+    (tmp_path / "a.aedat4").write_bytes(made_up.aedat4_packed([packet], compression))
     assert len(packet) < 2_000_000
     refused(read, tmp_path / "a.aedat4", "a.aedat4 claims 2.4 GB of memory for packets that unpack to 480,000,036 byt")
 
@@ -188,17 +157,17 @@ def test_a_packet_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, compressio
 def test_packets_that_unpack_to_gigabytes_together_are_not_unpacked_to_the_last(tmp_path):
     needs_decoder()
     count = 1_000_000
-    packet = zstandard(start_of_events(count), 16 * count)
-    (tmp_path / "a.aedat4").write_bytes(aedat4([packet] * 200, 3))
+    packet = made_up.zstandard(start_of_events(count), 16 * count)
+    (tmp_path / "a.aedat4").write_bytes(made_up.aedat4_packed([packet] * 200, 3))
     refused(
         read, tmp_path / "a.aedat4", "a.aedat4 claims 1.0 GB of memory for packets that unpack to 208,000,000 bytes"
     )
 
 
-@pytest.mark.parametrize("compression", [1, 3])
+@pytest.mark.parametrize(("compression", "pack"), made_up.PACKERS.values(), ids=made_up.PACKERS)
 @pytest.mark.parametrize("cut", [1, 5, 6, 9, 40, -1])
-def test_blocks_that_do_not_fit_together(compression, cut):
-    packet = PACKERS[compression](b"some literals, twice as many as a token can say", 1000)
+def test_blocks_that_do_not_fit_together(compression, pack, cut):
+    packet = pack(b"some literals, twice as many as a token can say", 1000)
     with pytest.raises(ValueError, match="inside a frame"):
         most_unpacked(packet[:cut], compression, exact=True)
     with pytest.raises(ValueError, match="not the start of a frame"):
@@ -320,14 +289,12 @@ def recipe_of(folder):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"base_filters": 4000}, "claims 19.1 GB of memory for a network of"),
-        ({"num_classes": 10**9}, "claims 32.0 GB of memory for a network of"),
-        ({"num_steps": 10**9}, "claims 512.0 GB of memory for 1,000,000,000 time steps"),
-        ({"depth": 6 * 10**8 + 2}, "claims 60,000.0 GB of memory for a network of 600,000,002 layers"),
-        ({"in_channels": 10**18}, "of more numbers than can be counted"),
-        ({"num_classes": 10**19}, "of more numbers than can be counted"),
+        ({"base_filters": 1000}, "claims 1.2 GB of memory for a network of"),
+        ({"num_classes": 10**8}, "claims 3.2 GB of memory for a network of"),
+        ({"num_steps": 3_000_000}, "claims 1.5 GB of memory for 3,000,000 time steps"),
+        ({"num_classes": 10**19}, "no such number makes sense"),
     ],
-    ids=["filters", "classes", "steps", "depth", "channels", "no number"],
+    ids=["filters", "classes", "steps", "no number"],
 )
 def test_a_configuration_of_a_line_makes_no_network_of_gigabytes(tmp_path, what, fields, words):
     assert fits(what, saved(tmp_path)) == "8"
@@ -350,6 +317,6 @@ def command(words):
 
 @pytest.mark.parametrize("verb", ["info", "report", "evaluate", "analyse"])
 def test_commands_refuse_such_a_run(tmp_path, verb):
-    assert fits(command, [verb, str(saved(tmp_path, base_filters=4000))]).startswith(
-        f"2: sresnet: {tmp_path}/config.json claims 19.1 GB of memory for a network of"
+    assert fits(command, [verb, str(saved(tmp_path, base_filters=1000))]).startswith(
+        f"2: sresnet: {tmp_path}/config.json claims 1.2 GB of memory for a network of"
     )

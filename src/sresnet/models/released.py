@@ -18,7 +18,7 @@ from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import build, model_config
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import load_tensors, tensors_of
-from sresnet.models.size import check_size
+from sresnet.models.size import check_network
 from sresnet.models.torch_files import Mark, read_torch_file
 from sresnet.nn.readout import VOTES_PER_CLASS
 
@@ -83,7 +83,7 @@ def released_network(path: Path, num_classes: int, boosting: bool, leak: float, 
         norm_bias="bntt1.0.bias" in state,
         stem="c3s2" if stem.size[1] == 2 else "c3",
     )
-    check_size(config, str(path), length, memory_limit)
+    check_network(config, str(path), length, memory_limit)
     tensors = translated(state, tensor, convolutions, steps, where=str(path))
     model = build(config)
     load_tensors(tensors_of(model), tensors, where=str(path))

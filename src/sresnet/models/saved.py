@@ -13,7 +13,7 @@ from sresnet.files import parse_json, write_whole
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.size import check_size
+from sresnet.models.size import check_network
 from sresnet.models.tensors import read_tensors, tensors_to_bytes
 
 WEIGHTS = "weights.safetensors"
@@ -72,7 +72,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
         raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
     # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
-    check_fit(tensors_of(check_size(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
+    check_fit(tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
     model = build(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()

@@ -34,7 +34,7 @@ from sresnet.files import write_json as write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS
-from sresnet.models.size import check_size
+from sresnet.models.size import check_network
 from sresnet.ops.bntt_lif.cpu import available
 from sresnet.ops.implementation import low_memory_chosen, reference_chosen
 from sresnet.train.recipe import Recipe
@@ -57,7 +57,7 @@ def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
     """
     recipe = recipe_in(folder)
     lengths = [(folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT) if (folder / name).is_file()]
-    check_size(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
+    check_network(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
     return recipe
 
 

@@ -92,6 +92,38 @@ def aedat4_events(listed):
     return struct.pack("<I", len(table)) + table
 
 
+def aedat4_packed(packets, compression, size=(34, 34)):
+    """A file whose packets are compressed already."""
+    header = bytearray(aedat4_header(*size))
+    struct.pack_into("<i", header, 14 + 4 + 24 + 4, compression)
+    return bytes(header) + b"".join(struct.pack("<ii", 0, len(packet)) + packet for packet in packets)
+
+
+def zstandard(start, zeros=0):
+    """A frame: a raw block, then blocks of one byte that is repeated up to 128 KiB times."""
+    blocks = [struct.pack("<I", (zeros == 0) | len(start) << 3)[:3] + start]
+    for left in range(zeros, 0, -(1 << 17)):
+        size = min(left, 1 << 17)
+        blocks.append(struct.pack("<I", (left <= 1 << 17) | 2 | size << 3)[:3] + b"\0")
+    return struct.pack("<IBB", 0xFD2FB528, 0, 7 << 3) + b"".join(blocks)
+
+
+def lz4(start, zeros=0):
+    """A frame: a block that is not compressed, then blocks that say "the last byte again" up to 4 million times."""
+    blocks = [struct.pack("<I", len(start) | 1 << 31) + start]
+    while zeros:
+        size = min(zeros, 1 << 22)
+        more, rest = divmod(size - 6 - 19, 255)
+        block = b"\x1f\0\x01\0" + b"\xff" * more + bytes([rest]) + b"\x50" + bytes(5)
+        blocks.append(struct.pack("<I", len(block)) + block)
+        zeros -= size
+    return struct.pack("<IBB", 0x184D2204, 0x60, 0x70) + b"\x73" + b"".join(blocks) + bytes(4)
+
+
+PACKERS = {"lz4": (1, lz4), "zstandard": (3, zstandard)}
+"""Name -> number of the compression, and what makes a packet of it."""
+
+
 def nmnist(listed):
     return b"".join(
         struct.pack(">BBI", x, y, on << 23 | t)[:2] + struct.pack(">I", on << 23 | t)[1:] for t, x, y, on in listed
