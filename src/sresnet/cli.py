@@ -50,7 +50,7 @@ from sresnet.data import (
     usual_data,
 )
 from sresnet.data.events import view
-from sresnet.data.events.cache import Prepared, Watch, prepare, windows
+from sresnet.data.events.cache import Prepared, Watch, cache_folder, is_cache, prepare, windows
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
@@ -345,10 +345,17 @@ class Place(Trust):
             UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
         """
         environment = {} if is_shipped(run) else record.read_environment(Path(run))
+        noted = environment.get("cache_dir", "")
+        if noted and not self.cache_dir and isinstance(recipe.data, EventConfig) and not is_cache(Path(noted)):
+            # A run may be somebody else's; what it names is written to only if frames were kept there before.
+            say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
+            noted = ""
+        if self.download and not self.data_dir and environment.get("data_dir"):
+            raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
         place = replace(
             self,
             data_dir=self.data_dir or environment.get("data_dir", ""),
-            cache_dir=self.cache_dir or environment.get("cache_dir", ""),
+            cache_dir=self.cache_dir or noted,
         )
         about = about_run(run)
         splits = place.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
@@ -876,6 +883,8 @@ def analyse_verb(words: list[str]) -> int:
     samples = samples.subset(spread(len(samples), options.images))
     model, scaling, _ = trained(source, device, options.memory_limit, samples)
     folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
+    if not options.out and folder.is_symlink():
+        raise UserError(f"{folder} is a link, which is followed only where you name it: add --out DIR")
     claim(folder, force=options.force)
     analysis = analyse(
         model,

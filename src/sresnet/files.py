@@ -11,7 +11,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 
@@ -34,6 +34,17 @@ PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 def write_whole(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; whatever happens meanwhile, `path` holds the old bytes or the new ones.
 
+    Raises:
+        UserError: as `replacing`.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file for what is to become `path` at the end of the context, unless that is left by an error.
+
     The bytes are written under a name of their own, held like a lock while they are, and renamed once they are on the
     disk. So any number of writers may write the same file, the last one to rename it wins, and what a killed one left
     is known as such and removed by the next. A link at `path` is replaced, not followed.
@@ -43,12 +54,14 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     part: Path | None = None
     try:
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "no name holds a zero byte")
         mode = mode_of(path)
         if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             raise OSError(errno.EINVAL, "it is no file")
         part, descriptor = new_part(path)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(descriptor)
             if os.name != "nt":  # renamed while held, so that nobody takes it for a leftover
@@ -56,14 +69,16 @@ def write_whole(path: Path, content: bytes) -> None:
         if os.name == "nt":  # which renames no open file
             part.replace(path)
         sync_folder(path.parent)
-    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+    except BaseException as error:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink()
-        reason = getattr(error, "strerror", None) or error
+        if not isinstance(error, OSError):
+            raise
         cure = "the file as it was before is kept; make room" if os.path.isfile(path) else "make room"
         raise UserError(
-            f"{path} could not be written ({reason}): {cure} or choose another place, and run the same command again"
+            f"{path} could not be written ({error.strerror}): {cure} or choose another place, and run the same command "
+            "again"
         ) from None
     sweep(path.parent, path.name)
 

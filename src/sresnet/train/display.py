@@ -101,10 +101,13 @@ def tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
     except ImportError:
         raise UserError("--tensorboard needs TensorBoard: pip install 'sresnet[tensorboard]'") from None
     writers: list[Any] = []
+    events = folder / "tensorboard"
+    if events.is_symlink():
+        raise UserError(f"{events} is a link, which is not followed: delete it, or choose another --out")
 
     def watch(progress: Progress) -> None:
         if progress.metrics and not writers:
-            writers.append(SummaryWriter(str(folder / "tensorboard")))
+            writers.append(SummaryWriter(str(events)))
         for name, value in (progress.metrics or {}).items():
             for part, number in value.items() if isinstance(value, dict) else [("", value)]:
                 writers[0].add_scalar(f"{name}/{part}".rstrip("/"), number, progress.step)

@@ -362,7 +362,7 @@ def test_full_disk(data, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        with pytest.raises(UserError, match="could not be written .No space left on device.: make room, or choose"):
+        with pytest.raises(UserError, match="could not be written .No space left on device.: make room or choose"):
             prepared(data)
     assert files(data) == {}  # nothing is left behind
     assert prepared(data).made_now

@@ -35,7 +35,7 @@ from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import SIMULATED, EventConfig, Listing, Source, list_recordings
 from sresnet.errors import UserError
-from sresnet.files import one_at_a_time, read_json, write_whole
+from sresnet.files import one_at_a_time, read_json, replacing, write_whole
 from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
@@ -133,6 +133,14 @@ def cache_folder() -> Path:
         raise UserError(
             "frames are kept in the home folder, and none is known: add --cache-dir DIR, or set HOME"
         ) from None
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds frames that we made, so that more of them may be put there."""
+    try:
+        return any(path.with_suffix(".json").is_file() for path in folder.glob("*.frames"))
+    except (OSError, ValueError):
+        return False
 
 
 def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
@@ -364,51 +372,40 @@ def fill(
     known: Mapping[str, Any],
 ) -> None:
     """Make the frames of every recording and write them, with what is `known` of the files; errors as `prepare`."""
-    part = path.with_suffix(".part")
+    with contextlib.suppress(OSError):
+        path.with_suffix(".part").unlink()  # what an earlier version left that was killed
     sensor: tuple[str, tuple[int, int]] | None = None
     shape: tuple[int, ...] = ()
     recordings: list[dict[str, Any]] = []
     checksums: list[int] = []
-    try:
-        with part.open("wb") as file:
-            for done, source in enumerate(listing.sources):
-                watch(done, len(listing.sources), source.name)
-                entry = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
-                recordings.append(entry | {"clips": 0, "events": 0, "saturated": 0})
-                try:
-                    recording, recordings[-1]["content"] = listing.read(source)
-                except UserError as error:
-                    if config.damaged == "error":
-                        raise
-                    recordings[-1] |= {"skipped": str(error), "skipped_content": listing.digest(source)}
-                    continue
-                if recording.skipped:
-                    recordings[-1]["left_out"] = recording.skipped
-                size = (recording.width, recording.height)
-                if sensor is not None and sensor[1] != size:
-                    raise UserError(
-                        f"{source.name} is of {size[0]}x{size[1]} pixels and {sensor[0]} of "
-                        f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
-                    )
-                sensor = sensor or (source.name, size)
-                entry = recordings[-1]
-                made = write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
-                shape = made or shape
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(path) as file:
+        for done, source in enumerate(listing.sources):
+            watch(done, len(listing.sources), source.name)
+            entry = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
+            recordings.append(entry | {"clips": 0, "events": 0, "saturated": 0})
+            try:
+                recording, recordings[-1]["content"] = listing.read(source)
+            except UserError as error:
+                if config.damaged == "error":
+                    raise
+                recordings[-1] |= {"skipped": str(error), "skipped_content": listing.digest(source)}
+                continue
+            if recording.skipped:
+                recordings[-1]["left_out"] = recording.skipped
+            size = (recording.width, recording.height)
+            if sensor is not None and sensor[1] != size:
+                raise UserError(
+                    f"{source.name} is of {size[0]}x{size[1]} pixels and {sensor[0]} of "
+                    f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
+                )
+            sensor = sensor or (source.name, size)
+            entry = recordings[-1]
+            made = write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
+            shape = made or shape
         clips = sum(recording["clips"] for recording in recordings)
         if sensor is None or not clips:
             fault = f"the first, {first_fault(recordings)}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: {fault}")
-        part.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror}): make room, or choose another --cache-dir, and run the "
-            "same command again"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     about = {
         "clips": clips,
         "shape": shape,
