@@ -23,7 +23,7 @@ from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.events.view import save_view
-from sresnet.data.folder import read_picture
+from sresnet.data.folder import open_folder, read_picture
 from sresnet.errors import UserError
 from sresnet.files import write_json
 from sresnet.limits import check_claim
@@ -115,6 +115,11 @@ def test_a_pipe_is_no_picture(tmp_path):
         read_picture(tmp_path / "pipe.png", (8, 8))
     with pytest.raises(UserError, match="does not exist"):
         read_picture(tmp_path / "none.png", (8, 8))
+
+
+def test_a_scaled_picture_is_not_larger_either(tmp_path):
+    with pytest.raises(UserError, match="image_size 30000 claims 10.8 GB of memory for a scaled picture"):
+        open_folder(tmp_path, 30_000)
 
 
 # Event recordings

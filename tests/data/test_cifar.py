@@ -162,6 +162,19 @@ def test_a_file_cut_short_or_altered(made, name, number, which, tmp_path):
 
 
 @every_version
+def test_a_file_that_is_too_long_is_not_read(made, name, number, tmp_path, monkeypatch):
+    put(made, name, number, "itself", tmp_path)
+    for file in (min(cifar.VERSIONS[name][number].sums), cifar.VERSIONS[name][number].names):
+        content = (tmp_path / file).read_bytes()
+        with (tmp_path / file).open("r+b") as opened:
+            opened.truncate(1 << 40)  # a file of holes, which takes no room
+        with pytest.raises(UserError, match=f"{file} is 1,099,511,627,776 bytes, expected .* so it is another file"):
+            load_cifar(name, tmp_path)
+        (tmp_path / file).write_bytes(content)
+    load_cifar(name, tmp_path)
+
+
+@every_version
 def test_an_archive_cut_short(made, name, number, tmp_path):
     put(made, name, number, "archive", tmp_path)
     archive = tmp_path / cifar.VERSIONS[name][number].archive

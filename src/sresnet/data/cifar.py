@@ -29,6 +29,8 @@ SITE = "https://www.cs.toronto.edu/~kriz/"
 """Where the archives are published."""
 
 _ROW = 3 * 32 * 32
+_LARGEST_NAMES = 1 << 16
+"""Bytes of a file of class names, of which only the lines are published."""
 # Of the labels of a batch, the ones that name the class, and how many classes there are.
 _CLASS_LABELS = {b"labels": 10, b"fine_labels": 100}
 
@@ -253,7 +255,14 @@ def _get(name: str) -> str:
 def _folder_files(version: Version, folder: Path) -> Iterator[tuple[str, str, bytes]]:
     for file in version.files:
         path = folder / file
+        published = version.sums[file][0] if file in version.sums else _LARGEST_NAMES
         try:
+            size = path.stat().st_size
+            if size > published:  # before it is read: a file of this name may have any size
+                raise UserError(
+                    f"{path} is {size:,} bytes, expected {published:,} at most, so it is another file: delete it and "
+                    "download it again"
+                )
             yield file, str(path), path.read_bytes()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None

@@ -70,6 +70,9 @@ def open_folder(
     data_dir = Path(data_dir)
     if image_size < 1:
         raise UserError(f"image_size {image_size} is not a size: choose 1 or more pixels, such as 32")
+    # A run's configuration is a file too.
+    claimed = 3 * _PIXEL_BYTES // 2 * image_size**2
+    check_claim(f"image_size {image_size}", "a scaled picture", claimed, 0, memory_limit)
     if not data_dir.is_dir():
         kind = "is a file" if data_dir.exists() else "does not exist"
         raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the class folders")
