@@ -75,7 +75,7 @@ def result_of(training, top1=50.0):
     result = {"test_top1": top1, "test_images": 10_000, "split": {"train": 10_000, "validation": 0, "test": 10_000}}
     best = recipe.train.protocol == "best-test-epoch"
     if best:
-        result["best_test_epoch_top1"] = top1
+        result |= {"best_test_epoch_top1": top1, "best_test_epoch": recipe.train.epochs}
     if recipe.data.validation:
         result |= {"validation_top1": top1, "split": {"train": 9_000, "validation": 1_000, "test": 10_000}}
     return Result(

@@ -38,7 +38,7 @@ def test_every_claim_is_named_once_and_needs_studies_that_there_are():
 @pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
 def test_nothing_is_claimed_of_nothing(scale):
     verdicts = {claim.name: finding.verdict for claim, finding in judge(scale, studies_at(scale), {})}
-    assert verdicts.pop("fewest-parameters") == "holds"
+    assert verdicts.pop("fewest-parameters") == "fails"
     assert set(verdicts.values()) == {"not tested at this scale"}
 
 
@@ -197,7 +197,8 @@ def test_the_papers_own_numbers_do_not_refute_the_paper():
                 name = "test_top1" if cell.quantity == "last-epoch" else "best_test_epoch_top1"
                 results[key] = dataclasses.replace(result, result=result.result | {name: cell.paper})
         finding = claim.check(Evidence(scale="paper", studies=studies, results=results))
-        assert finding.verdict != "fails", (claim.name, finding.evidence)
+        # Of the two networks that the paper gives for one row of Table 14, the larger is read here.
+        assert finding.verdict != "fails" or claim.name == "fewest-parameters", (claim.name, finding.evidence)
         if claim.name in ("s2s-beats-s2m", "bntt-beats-averaged", "image-beats-poisson", "lif-beats-plif", "ten-steps"):
             assert finding.verdict == "holds", (claim.name, finding.evidence)
 
@@ -407,4 +408,6 @@ def test_parameters_are_counted_and_the_contradiction_is_named():
     finding = BY_NAME["fewest-parameters"].check(Evidence(scale="small", studies=SMALL, results={}))
     assert "CIFAR-10: 2,399,776" in finding.evidence
     assert "1,192,218" in finding.evidence
-    assert "32 filters and 2,387,968" in finding.evidence
+    assert "DVS-CIFAR10: 2,387,968" in finding.evidence
+    assert "with 16 filters on DVS-CIFAR10, 633,856" in finding.evidence
+    assert finding.verdict == "fails"

@@ -6,8 +6,9 @@ import pytest
 
 from sresnet.data import DataConfig
 from sresnet.models import build, num_parameters
+from sresnet.studies.page import table_csv, table_markdown
 from sresnet.studies.paper import LEAKS, STUDIES
-from sresnet.studies.study import Cell, Result, values
+from sresnet.studies.study import Cell, Result, Training, values
 
 # Typed off the paper's text, row by row.
 NUMBERS = {
@@ -158,6 +159,48 @@ def test_the_best_leak_is_chosen_on_held_out_images():
     assert values(search, 1, results) == [LEAKS[1]]
     results.pop(search.candidates[4].key())
     assert values(search, 1, results) == []
+
+
+def test_a_leak_is_of_the_epoch_of_the_accuracy_beside_it():
+    """Table 17 has the accuracy of the best test epoch; the leak went on changing."""
+    leak = cell("table17", "learned leak, 20 steps of 20 trained", "Leak")
+    accuracy = cell("table17", "learned leak, 20 steps of 20 trained", "Acc")
+    assert leak.training == accuracy.training
+    leaks = (0.9, 0.91, 0.92)
+    result = Result(
+        key=leak.training.key(),
+        config={},
+        environment={},
+        metrics=[{"epoch": epoch, "leak": {"stem.neuron": value}} for epoch, value in enumerate(leaks, 1)],
+        result={"test_top1": 50.0, "best_test_epoch_top1": 60.0, "best_test_epoch": 2},
+        best_by_steps=(60.0,) * 20,
+    )
+    results = {result.key: result}
+    assert (values(leak, 1, results), values(accuracy, 1, results)) == ([0.91], [60.0])
+    assert result.value("leak") == 0.92  # as Table 9 has it, beside accuracies after the last epoch
+    assert replace(result, result={"test_top1": 50.0}).value("best-test-epoch-leak") is None
+    for study in STUDIES.values():
+        for each in study.cells:
+            beside = {other.quantity for other in study.cells if other.training == each.training}
+            assert each.quantity != "leak" or "best-test-epoch" not in beside
+
+
+def test_every_row_of_s2m_states_its_spike_condition():
+    shown = 0
+    for study in STUDIES.values():
+        for each in study.cells:
+            model = each.training.recipe.model
+            is_s2m = getattr(model, "connection", "") == "s2m" and model.neuron == "lif"  # the twin has no spikes
+            shown += is_s2m
+            assert each.condition == ("u > theta" if is_s2m else "")
+            assert ("spikes where u > theta" in each.remarks) == is_s2m
+    assert shown == 3
+    table2 = table_markdown(STUDIES["table2"], {})
+    assert table2.count("spikes where u > theta") == 2
+    assert table_csv(STUDIES["table2"], {}).count("spikes where u > theta") == 2
+    at = replace(STUDIES["table2"].cells[0].training.recipe.model, fires_at_threshold=True)
+    training = Training(recipe=replace(STUDIES["table2"].cells[0].training.recipe, model=at))
+    assert replace(STUDIES["table2"].cells[0], training=training, note="x").remarks == "x; spikes where u >= theta"
 
 
 def test_a_seed_changes_the_key_all_the_way_down():

@@ -108,5 +108,5 @@ def paper_value(study: Study, cell: Cell) -> PaperValue | None:
         row=cell.row,
         value=cell.paper,
         best_epoch=cell.quantity == "best-test-epoch",
-        note=cell.note,
+        note=cell.remarks,
     )

@@ -111,7 +111,7 @@ def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, st
                 len(found) if cell.trainings() else None,
                 round(fmean(found) - cell.goal, digits) if found and cell.goal is not None else None,
                 protocol_of(cell),
-                "; ".join([*failed, *([cell.note] if cell.note else [])]),
+                "; ".join([*failed, *([cell.remarks] if cell.remarks else [])]),
             )
         )
     columns = (

@@ -115,7 +115,8 @@ class Evidence:
         least = max(measure.least(result, value) for result, value in read)
         own = stdev(values) if len(values) > 1 else 0.0
         deviation = max(own, self.pooled(cell, measure, data_of(read[0][0])), least)
-        return Sample(label=pick.label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
+        label = f"{pick.label}, {cell.condition}" if cell.condition else pick.label
+        return Sample(label=label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
 
     def pooled(self, cell: Cell, measure: Measure, data: str) -> float:
         """Standard deviation over seeds of all trainings with several, on this data or, failing that, on any; or 0."""

@@ -30,11 +30,12 @@ PROTOCOLS = {
     "last-epoch": "last epoch",
     "best-test-epoch": "best test epoch",
     "leak": "learned leak",
+    "best-test-epoch-leak": "learned leak, best test epoch",
     "best-leak": "best leak on held-out images",
     "parameters": "count",
 }
 """How a number was read, for people."""
-DIGITS = {"parameters": 0, "leak": 3, "best-leak": 3}
+DIGITS = {"parameters": 0, "leak": 3, "best-test-epoch-leak": 3, "best-leak": 3}
 """After the decimal point; 2 elsewhere."""
 MARK = "<!-- made by sresnet, scale: {scale} -->"
 PAGES = [MARK.format(scale=scale).encode() for scale in get_args(ScaleName)]
@@ -104,7 +105,7 @@ def table_markdown(study: Study, results: Mapping[str, Result], failures: Mappin
                 f"{len(found)}" + (f" of {wanted}" if len(found) < wanted else "") if wanted else "",
                 f"{fmean(found) - target:+,.{digits}f}" if found and target is not None else "",
                 protocol_of(cell),
-                "; ".join([*failed, *([cell.note] if cell.note else [])]),
+                "; ".join([*failed, *([cell.remarks] if cell.remarks else [])]),
             )
         )
     return markdown(HEADER, rows)
@@ -140,7 +141,7 @@ def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str
                 cell.num_steps or "",
                 " ".join(map(str, found)),
                 "; ".join(failed),
-                cell.note,
+                cell.remarks,
             )
         )
     return csv_of(rows)
@@ -299,8 +300,9 @@ def pictures(scale: str, studies: Mapping[str, Study], results: Mapping[str, Res
         ]
     if not parts:
         return ["None yet."]
+    conditions = {cell.condition for study in studies.values() for cell in study.cells} - {""}
     seeds = "Numbers of seeds are in brackets; of several, the mean is shown with one standard deviation to both sides."
-    return [seeds, *parts]
+    return [f"{seeds} S2M: spikes where {' or '.join(sorted(conditions))}.", *parts]
 
 
 def costs(results: Mapping[str, Result]) -> list[str]:

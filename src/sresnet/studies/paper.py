@@ -387,7 +387,7 @@ TABLE17 = Study(
             column="Leak factor",
             training=SHORT_LEARNED,
             paper=0.995,
-            quantity="leak",
+            quantity="best-test-epoch-leak",
         ),
         leak_row("learned leak, 20 steps of 20 trained", SHORT_LEARNED, 92.8),
     ),
@@ -401,7 +401,7 @@ def sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
     A run by protocol best-test-epoch also reports the last epoch's accuracy, and ends with the same weights.
     """
     studies = tuple(studies)
-    reading: tuple[Quantity, ...] = ("best-test-epoch",)
+    reading: tuple[Quantity, ...] = ("best-test-epoch", "best-test-epoch-leak")
     best = {cell.training.key() for study in studies for cell in study.cells if cell.quantity in reading}
 
     def with_protocol(training: Training) -> Training:

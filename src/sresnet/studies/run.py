@@ -29,6 +29,7 @@ from sresnet.train import record
 from sresnet.train.batches import Scaling, scaling_from_plain, seed_of
 from sresnet.train.loop import Progress, train
 from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import command
 
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""
@@ -236,6 +237,7 @@ def run_one(
     reads_best = recipe.train.protocol == "best-test-epoch"
     return Result(
         key=key,
+        command=command_of(training),
         config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else ""},
         environment=record.without_places(record.read_environment(folder)),
         metrics=record.read_metrics(folder),
@@ -244,6 +246,19 @@ def run_one(
         best_by_steps=accuracy_by_steps(load(best).to(device), splits.test, scaling, recipe) if reads_best else (),
         activity=activity_of(model, splits.test, scaling, recipe),
     )
+
+
+def command_of(training: Training) -> str:
+    """The `sresnet train` line of a training; DIR and RUN stand for its data and for the run that it starts from.
+
+    Where no recipe is for such a network, what trains it is the study, at the SCALE of the folder of results.
+    """
+    recipe = replace(training.recipe, pretrained="RUN" if training.start else "")
+    data = "" if recipe.data.name in ("digits", "digits-dvs") else " --data-dir DIR"
+    try:
+        return command(recipe) + data
+    except UserError:
+        return f"sresnet study all --scale SCALE{data}"
 
 
 def accuracy_by_steps(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> tuple[float, ...]:

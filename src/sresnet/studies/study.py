@@ -11,9 +11,10 @@ from sresnet.models import build
 from sresnet.models.network import num_parameters
 from sresnet.train.recipe import Recipe
 
-Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-leak", "parameters"]
-"""last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF learned; best-leak:
-the leak of the candidate with the best validation accuracy; parameters: trainable numbers, which need no training."""
+Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-test-epoch-leak", "best-leak", "parameters"]
+"""last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF has learned after
+the last epoch; best-test-epoch-leak: the same in the epoch that best-test-epoch reads; best-leak: the leak of the
+candidate with the best validation accuracy; parameters: trainable numbers, which need no training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,20 @@ class Cell:
     def goal(self) -> float | None:
         """The number that a run is set beside: the target, or else what the paper reports."""
         return self.paper if self.target is None else self.target
+
+    @property
+    def condition(self) -> str:
+        """When the neurons of an S2M network fire, on which its identity depends; "" for others."""
+        model = self.training.recipe.model
+        if getattr(model, "connection", "") != "s2m" or model.neuron == "relu":
+            return ""
+        return "u >= theta" if model.fires_at_threshold else "u > theta"
+
+    @property
+    def remarks(self) -> str:
+        """The note, and the spike condition of an S2M network."""
+        condition = f"spikes where {self.condition}" if self.condition else ""
+        return "; ".join(part for part in (self.note, condition) if part)
 
     def trainings(self) -> tuple[Training, ...]:
         """What has to be trained for it."""
@@ -168,14 +183,18 @@ class Result:
     """Test accuracy after 1, 2, ... T steps, of the weights of the last epoch."""
     best_by_steps: tuple[float, ...] = ()
     """The same of the best test epoch's weights, where that protocol is used."""
+    command: str = ""
+    """What trains it again, the folders of data and of what it starts from apart; "" in results of earlier versions."""
     activity: dict[str, object] | None = None
     """What `studies.run.activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
     and operations per image in all."""
 
     def value(self, quantity: Quantity, num_steps: int | None = None) -> float | None:
         """The number meant, or None where it was not measured."""
-        if quantity == "leak":
-            leaks = self.metrics[-1].get("leak") if self.metrics else None
+        if quantity in ("leak", "best-test-epoch-leak"):
+            best = self.result.get("best_test_epoch")
+            lines = [line for line in self.metrics if quantity == "leak" or line.get("epoch") == best]
+            leaks = lines[-1].get("leak") if lines else None
             return float(next(iter(leaks.values()))) if isinstance(leaks, dict) and leaks else None
         if num_steps is not None:
             curve = self.best_by_steps if quantity == "best-test-epoch" else self.by_steps
