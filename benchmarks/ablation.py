@@ -25,6 +25,9 @@ from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
 
+COMMAND = "python benchmarks/ablation.py DATA_DIR"
+"""What makes the records."""
+
 SEEDS = (0, 1, 2)
 HELD_OUT = 0.1
 """Part of the 50,000 training images that is classified at the end."""
@@ -119,7 +122,7 @@ def main() -> None:
     for seed in SEEDS[:1] if options.tiny else SEEDS:
         for name, recipe in rows(base).items():
             if not options.finished or finished(name, seed, options.runs):
-                row = held_out(run(name, replace(recipe, seed=seed), splits, options.runs))
+                row = held_out(run(name, replace(recipe, seed=seed), splits, options.runs, command=COMMAND))
                 row["result"]["held_out_top1_first_step"] = first_step(options.runs / name / str(seed), splits)
                 found.append(row)
     if options.tiny:

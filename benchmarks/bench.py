@@ -262,6 +262,7 @@ def machine() -> dict[str, Any]:
     """What the numbers hold for."""
     capability = torch.backends.cpu.get_cpu_capability()
     return {
+        "command": "make bench-peers",
         "processor": record.processor(),
         "instructions": capability,
         "bfloat16 convolutions": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
@@ -392,7 +393,7 @@ def main() -> None:
 def save(path: Path, found: dict[str, Any]) -> None:
     """Write what was found so far."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     path.with_suffix(".md").write_text(markdown(found))
 
 

@@ -271,9 +271,27 @@ def current(items: list[Item]) -> list[Item]:
     return [item for item in items if not item.earlier]
 
 
+def line_of(recipe: Recipe) -> str:
+    """What trains a recipe of the campaign; DIR stands for the folder of the data."""
+    return command(recipe) + ("" if recipe.data.name == "digits" else " --data-dir DIR")
+
+
+def write_record(path: Path, row: dict[str, Any]) -> None:
+    """Keep what came out of a training."""
+    write_whole(path, (json.dumps(row, indent=1, allow_nan=False) + "\n").encode())
+
+
 def write_tables(items: list[Item], root: Path = ROOT) -> None:
-    """results/campaign.md and the table in README.md, which has what is current, from what is recorded."""
+    """results/campaign.md and the table in README.md, which has what is current, from what is recorded.
+
+    Records of earlier versions get the command that they lack; `results_of` has checked that they are of its recipe.
+    """
     folder = root / "results" / "campaign"
+    for item in items:
+        for seed, row in results_of(item, folder).items():
+            if "command" not in row:
+                whole = {"row": row["row"], "command": line_of(item.seeded(seed))} | row
+                write_record(folder / f"{item.name}-seed{seed}.json", whole)
     write_whole(root / "results" / "campaign.md", ("\n".join(page(items, folder)) + "\n").encode())
     readme = root / "README.md"
     write_whole(readme, with_table(readme.read_text(), table(current(items), folder)).encode())
@@ -299,12 +317,12 @@ def go(items: list[Item], data_dir: str, runs: Path, folder: Path, *, minutes: f
     try:
         while (chosen := next_training(items, folder, longest)) and (done == 0 or not should_stop()):
             item, seed = chosen
-            row = run(item.name, item.seeded(seed), images_for(item.seeded(seed), data_dir), runs, should_stop)
+            seeded = item.seeded(seed)
+            row = run(item.name, seeded, images_for(seeded, data_dir), runs, should_stop, command=line_of(seeded))
             if not row["result"]:
                 print(f"{item.name}, seed {seed}: stopped; the same command goes on")
                 break
-            content = json.dumps(row, indent=1) + "\n"
-            write_whole(folder / f"{item.name}-seed{seed}.json", content.encode())
+            write_record(folder / f"{item.name}-seed{seed}.json", row)
             print(f"{item.name}, seed {seed}: test accuracy {row['result']['test_top1']:.2f} %")
             done += 1
     finally:

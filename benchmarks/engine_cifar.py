@@ -17,6 +17,9 @@ from sresnet.ops.implementation import implementation
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
+COMMAND = "python benchmarks/engine_cifar.py DATA_DIR"
+"""What makes the records."""
+
 SEEDS = (0, 1)
 
 
@@ -38,7 +41,7 @@ def main() -> None:
         splits = open_data(recipe.data, options.data_dir, seed=seed)
         for engine in ("fastest", "reference"):
             with implementation(engine):
-                rows.append(run(engine, recipe, splits, options.runs))
+                rows.append(run(engine, recipe, splits, options.runs, command=COMMAND))
     lines = [
         "# CIFAR-10 with the engine on and off",
         "",

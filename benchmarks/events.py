@@ -195,6 +195,8 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     results: dict[str, Any] = {
+        "command": f"python benchmarks/events.py{' RECORDINGS' if options.recordings else ''} "
+        f"--seconds {options.seconds:g} --steps {options.steps} --threads {options.threads}",
         "environment": record.environment(torch.device("cpu")) | {"threads": options.threads},
         "targets": TARGETS,
         "parsing": parsing(options.seconds),
@@ -203,7 +205,7 @@ def main() -> None:
         "loading": loading(options.threads, options.steps),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    options.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     print(table(results))
 
 

@@ -19,9 +19,16 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def run(
-    row: str, recipe: Recipe, splits: Splits, runs: Path, should_stop: Callable[[], bool] = lambda: False
+    row: str,
+    recipe: Recipe,
+    splits: Splits,
+    runs: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    command: str,
 ) -> dict[str, Any]:
-    """Train `recipe` in the run folder `runs`/`row`/SEED, and return configuration, environment, metrics and result.
+    """Train `recipe` in the run folder `runs`/`row`/SEED, and return command, configuration, environment, metrics and
+    result. `command` is what makes the row.
 
     A run that was stopped goes on, a finished one is not repeated. The result is empty where `should_stop`, asked after
     every step, said so.
@@ -33,6 +40,7 @@ def run(
         outcome = train(recipe, splits, folder, device=device, watch=watch, should_stop=should_stop)
     return {
         "row": row,
+        "command": command,
         "config": to_dict(recipe),
         "environment": record.without_places(record.read_json(folder / record.ENVIRONMENT)),
         "metrics": record.read_metrics(folder),
@@ -51,7 +59,7 @@ def save(name: str, rows: list[dict[str, Any]], lines: list[str]) -> None:
     Once, after the last run: a file of results that is changed is a change of the tree, which a run's revision names.
     """
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 

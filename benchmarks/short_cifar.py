@@ -16,6 +16,9 @@ from sresnet.data import open_data
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
+COMMAND = "python benchmarks/short_cifar.py DATA_DIR"
+"""What makes the records."""
+
 
 def small(*, epochs: int, depth: int = 8, classes: int = 10, seed: int = 0, pretrained: str = "") -> Recipe:
     """The recipe "cifar10-small" with a few fields changed."""
@@ -52,7 +55,7 @@ def main() -> None:
     for name, recipes in runs(options.runs).items():
         for recipe in recipes:
             splits = open_data(recipe.data, options.data_dir, seed=recipe.seed)
-            row = run(name, recipe, splits, options.runs)
+            row = run(name, recipe, splits, options.runs, command=COMMAND)
             row["config"]["pretrained"] = recipe.pretrained and "the row before"
             rows.append(row)
     save("short-cifar", rows, table(rows))

@@ -20,6 +20,9 @@ from sresnet.data import EventConfig, open_data
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
+COMMAND = "python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR"
+"""What makes the records."""
+
 SEEDS = (0, 1, 2)
 
 
@@ -64,7 +67,7 @@ def main() -> None:
             seeded = replace(recipe, model=model, seed=seed)
             if options.finished and not finished(name, seed, options.runs):
                 continue
-            rows.append(run(name, seeded, splits, options.runs) | {"compare": compare})
+            rows.append(run(name, seeded, splits, options.runs, command=COMMAND) | {"compare": compare})
     save("short-events", rows, table(rows))
 
 

@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -721,7 +722,8 @@ def evaluate_verb(words: list[str]) -> int:
     model = to_int8(model) if options.precision == "int8" else model
     if options.exit_confidence:
         with going_on() if options.out else contextlib.nullcontext():
-            return evaluate_with_exit(options, source, recipe, splits, model, scaling)
+            line = shlex.join(["sresnet", "evaluate", *words])
+            return evaluate_with_exit(options, line, source, recipe, splits, model, scaling)
     if options.out:
         raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
     started = time.monotonic()
@@ -754,13 +756,15 @@ CALIBRATION_IMAGES = 5000
 
 def evaluate_with_exit(
     options: EvaluateOptions,
+    line: str,
     source: str,
     recipe: Recipe,
     splits: Splits,
     model: SpikingNetwork,
     scaling: Scaling,
 ) -> int:
-    """`sresnet evaluate RUN --exit-confidence 0.95`: the curve over confidences, and what this one really gives."""
+    """`sresnet evaluate RUN --exit-confidence 0.95`, which is `line`: the curve over confidences, and what this one
+    really gives."""
     threshold = check_threshold(options.exit_confidence)
     folder = Path(options.out) if options.out else None
     if folder:
@@ -802,7 +806,7 @@ def evaluate_with_exit(
     if folder:
         about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
         about |= {} if found.calibration_images else {"calibrated_on": "none"}
-        about |= other_data(splits)
+        about |= other_data(splits) | record.provenance(line, options.torch_device())
         paths = save_early_exit(found, exited, threshold, folder, about)
         say(f"written to {folder}: {', '.join(path.name for path in paths)}")
         if len(paths) == 1:
@@ -895,7 +899,8 @@ def analyse_verb(words: list[str]) -> int:
     print_analysis(analysis, options.part, recipe.model.num_steps)
     print_split(recipe.data, splits)
     about = {"run": source, "data": recipe.data.name, "part": options.part}
-    paths = save(analysis, folder, about | other_data(splits))
+    about |= other_data(splits) | record.provenance(shlex.join(["sresnet", "analyse", *words]), device)
+    paths = save(analysis, folder, about)
     say("", f"written to {folder}: {', '.join(path.name for path in paths)}")
     if len(paths) == 1:
         say("note: for figures, pip install 'sresnet[report]' and run the same command again")

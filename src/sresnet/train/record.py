@@ -273,6 +273,11 @@ def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
     return differing
 
 
+def provenance(command: str, device: torch.device) -> dict[str, Any]:
+    """What a record of numbers must say of where they are from: the command, versions, revision and machine."""
+    return {"command": command, "environment": environment(device)}
+
+
 def processor() -> str:
     """Name of the processor, where the system tells."""
     info = Path("/proc/cpuinfo")
