@@ -19,7 +19,7 @@ from sresnet.models.saved import tensors_of
 from sresnet.train import record
 from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
 from sresnet.train.display import epoch_line
-from sresnet.train.evaluate import evaluate
+from sresnet.train.evaluate import evaluate, spike_rates
 from sresnet.train.loop import Progress, Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -90,6 +90,43 @@ def test_spike_rates_are_those_of_the_analysis(tmp_path, model):
     expected = {"": {"stage1_block1.neuron2", "stage2_block1.neuron2", "stage3_block1.neuron2"}, "s2m": set()}
     assert differ == expected.get(model.get("connection", model.get("neuron", "")), set(line["sent"]))
     assert f"{found.rate:.3f} spikes a neuron-step" in epoch_line(at_the_end_of(line))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.6])
+def test_the_network_that_counts_is_the_weight_average(tmp_path, ema):
+    """Saved, validated, tested and asked for its spike rates; without an average the weights of the last step."""
+    seen = []
+
+    class Watched(Run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append(self.copied())
+
+        def copied(self):
+            return {name: tensor.detach().double() for name, tensor in tensors_of(self.model).items()}
+
+        def step(self, indices):
+            super().step(indices)
+            seen.append(self.copied())
+
+    recipe = changed(ema=ema)
+    result = Watched(recipe, SPLITS, tmp_path, CPU).go(lambda progress: None, lambda: False, 60.0).result
+    expected, *weights = seen
+    assert len(weights) == 15
+    for step, now in enumerate(weights):
+        d = min(ema, (1 + step) / (10 + step))
+        expected = {name: d * expected[name] + (1 - d) * tensor for name, tensor in now.items()}
+    saved = sresnet.load(tmp_path)
+    for name, tensor in tensors_of(saved).items():
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    apart = max(float((tensor - weights[-1][name]).abs().max()) for name, tensor in expected.items())
+    assert (apart > 0.01) == (ema > 0)
+    scaling = make_scaling(recipe.data, SPLITS.train)
+    line = record.read_metrics(tmp_path)[-1]
+    for part, loss in (("validation", line["validation_loss"]), ("test", result["test_loss"])):
+        assert evaluate(saved, getattr(SPLITS, part), scaling, batch_size=32).loss == loss
+    few = scaling(SPLITS.train.images[:64])
+    assert line["sent"] == {name: round(mean, 5) for name, mean in spike_rates(saved, few).sent.items()}
 
 
 def test_it_learns(tmp_path):

@@ -5,7 +5,8 @@ import torch
 
 from sresnet import UserError
 from sresnet.models import SResNetConfig, build
-from sresnet.train.optimiser import OrthogonalSGD, make_optimiser, orthogonal
+from sresnet.models.saved import tensors_of
+from sresnet.train.optimiser import OrthogonalSGD, make_optimiser, orthogonal, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 
 MODEL = SResNetConfig(depth=8, base_filters=4, num_steps=2, surrogate_height=1.0)
@@ -91,3 +92,24 @@ def test_frozen_filters_are_left_alone():
 def test_filters_without_a_norm_need_their_length(model):
     with pytest.raises(UserError, match="filter_rate"):
         Recipe(model=dataclasses.replace(MODEL, **model), train=CONFIG)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.97])
+def test_the_weight_average_by_hand(decay):
+    """a <- d a + (1 - d) w with d = min(decay, (1 + k) / (10 + k)) at step k, from a copy of the first weights on."""
+    model = torch.nn.BatchNorm1d(1)  # parameters, statistics and a count
+    del model.num_batches_tracked
+    average = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
+    expected = {name: tensor.item() for name, tensor in average.items()}
+    assert set(average) == {"weight", "bias", "running_mean", "running_var"}
+    for step in range(30):
+        with torch.no_grad():
+            for number, tensor in enumerate(tensors_of(model).values()):
+                tensor.fill_((step + 1) * (-2) ** number)
+        update_average(average, model, decay, step)
+        d = decay if decay < (1 + step) / (10 + step) else (1 + step) / (10 + step)
+        for number, name in enumerate(average):
+            expected[name] = d * expected[name] + (1 - d) * (step + 1) * (-2) ** number
+        assert {name: tensor.item() for name, tensor in average.items()} == pytest.approx(expected, rel=1e-5)
+    for number, tensor in enumerate(tensors_of(model).values()):
+        assert tensor.item() == 30 * (-2) ** number  # the weights themselves are left alone
