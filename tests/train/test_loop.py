@@ -694,7 +694,7 @@ def test_recipes_go_through_json(name):
     [
         (lambda: TrainConfig(epochs=0), "epochs 0"),
         (lambda: TrainConfig(learning_rate=-1.0), "learning_rate -1.0"),
-        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate nan"),
+        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate is nan"),
         (lambda: TrainConfig(momentum=1.0), "momentum 1.0"),
         (lambda: TrainConfig(milestones=(0.5, 70.0)), "milestones"),
         (lambda: TrainConfig(schedule="step"), "schedule is 'step'"),
@@ -705,7 +705,7 @@ def test_recipes_go_through_json(name):
         (lambda: TrainConfig(epochs=5, short_epochs=(3, 2)), "none of 5 epochs"),
         (lambda: TrainConfig(short_epochs=(3,), protocol="best-test-epoch"), "use 'last-epoch'"),
         (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(short_epochs=(1, 1, 1))), "has 4"),
-        (lambda: TrainConfig(epochs=5, small_epochs=5), "from 0 to 4"),
+        (lambda: TrainConfig(epochs=5, small_epochs=5), "small_epochs 5 leave none of 5 epochs"),
         (lambda: TrainConfig(small_epochs=-1), "small_epochs -1"),
         (lambda: Recipe(data=EventConfig(), train=TrainConfig(small_epochs=1)), "not for events"),
         (lambda: Recipe(seed=-1), "seed -1"),
