@@ -141,7 +141,9 @@ def answer(things, words):
 
 def sweep(things, cases):
     """Give every (command, added words) to a worker of little time and memory; what was wrong."""
-    found = outcomes(partial(answer, things), [[*COMMANDS[name].words, *added] for name, added in cases])
+    # Layers of very many shapes, each of which torch keeps a plan for, need more memory than one training.
+    words = [[*COMMANDS[name].words, *added] for name, added in cases]
+    found = outcomes(partial(answer, things), words, memory=4 << 30)
     return [f"{case}: {each.text[-1500:]}" for case, each in zip(cases, found, strict=True) if each.kind != "valid"]
 
 

@@ -239,7 +239,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
             cause = cause.__context__
         raise UserError(complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
-        check_number(field.name, getattr(found, field.name))
+        check_number(field.name, getattr(found, field.name), endless=True)
     return found
 
 

@@ -26,6 +26,10 @@ def check_types(config: Any) -> None:
         check_number(name, value)
 
 
+LARGEST = 1e30
+"""Larger numbers do not survive a product in float32."""
+
+
 def check_value(name: str, value: Any, annotation: Any) -> None:
     """Raise UserError if `value` is not of the annotated type; True and False do not pass as numbers."""
     try:
@@ -36,14 +40,15 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
         raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
 
 
-def check_number(name: str, value: Any) -> None:
-    """Raise UserError for NaN, which passes every comparison that should refuse it, and for numbers beyond 32 bits.
+def check_number(name: str, value: Any, *, endless: bool = False) -> None:
+    """Raise UserError for NaN, which passes every comparison that should refuse it, and for absurdly large numbers.
 
-    Other values, and numbers in a tuple, are looked through likewise; infinity is for each field to judge.
+    Those are whole ones beyond 32 bits and others beyond float32, infinity among them, which JSON does not have;
+    `endless` lets it pass, where it means that there is no limit. Numbers in a tuple are looked at likewise.
     """
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and math.isnan(number):
-            raise UserError(f"{name} is nan: expected a number")
+        if isinstance(number, float) and not abs(number) <= LARGEST and not (endless and math.isinf(number)):
+            raise UserError(f"{name} is {number}: expected a number of at most {LARGEST:g}")
         if isinstance(number, int) and not -(2**31) <= number < 2**31:
             raise UserError(f"{name} is {number}: no such number makes sense, give one between -2**31 and 2**31")
 

@@ -164,12 +164,12 @@ def test_colours_count_as_luminance():
     ("fields", "message"),
     [
         ({"threshold": 0.0}, "threshold 0.0 is out of range"),
-        ({"threshold": float("nan")}, "threshold nan"),
+        ({"threshold": float("nan")}, "threshold is nan"),
         ({"amplitude": -1.0}, "amplitude -1.0"),
         ({"loops": 0}, "loops 0"),
         ({"samples": 3}, "samples 3 make no circle"),
         ({"size": 100_000}, "size 100000"),
-        ({"noise_rate": float("inf")}, "noise_rate inf"),
+        ({"noise_rate": float("inf")}, "noise_rate is inf"),
         ({"size": 1.5}, "DVSConfig.size is 1.5"),
     ],
 )

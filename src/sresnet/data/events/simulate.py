@@ -11,6 +11,8 @@ from sresnet.errors import UserError
 
 SENSOR = "simulated DVS"
 
+MOST = {"size": 4096, "amplitude": 4096, "loops": 256, "samples": 4096, "threshold_spread": 10, "noise_rate": 1e6}
+"""Of fields of `DVSConfig`: more takes hours, or is no number to compute with."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -49,8 +51,11 @@ class DVSConfig:
         for name in ("amplitude", "threshold_spread", "noise_rate"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is out of range: give 0 or more")
-        if self.size > 1 << 12:
-            raise UserError(f"size {self.size} is more than a sensor has: give 4096 or less")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"{name} {getattr(self, name)} is more than any camera has: give {most:g} or less")
+        if self.threshold < 1e-3:
+            raise UserError(f"threshold {self.threshold} is finer than any camera's: give 0.001 or more")
         if self.samples < 8:
             raise UserError(f"samples {self.samples} make no circle: give 8 or more")
 
