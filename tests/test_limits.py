@@ -325,3 +325,20 @@ def test_commands_refuse_such_a_run(tmp_path, verb):
     assert fits(command, [verb, str(saved(tmp_path, base_filters=1000))]).startswith(
         f"2: sresnet: {tmp_path}/config.json claims 1.2 GB of memory for a network of"
     )
+
+
+def test_the_flag_raises_the_limit(tmp_path, capsys):
+    path = tmp_path / "wide.dat"
+    path.write_bytes(made_up.prophesee(made_up.events(40), header=b"% Version 2\n% Width 16384\n% Height 16384\n"))
+    assert cli.main(["data", "info", str(path)]) == 2
+    assert "raise --memory-limit" in capsys.readouterr().err
+    assert cli.main(["data", "info", str(path), "--memory-limit", "10"]) == 0
+    assert "16384x16384" in capsys.readouterr().out
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    predict = ["predict", "--model", "digits-t4", str(tmp_path / "a.png"), "--memory-limit"]
+    assert cli.main([*predict, "0.00001"]) == 2
+    assert "a.png claims 0.0 GB of memory for a picture of 40x40 pixels" in capsys.readouterr().err
+    assert cli.main([*predict, "1"]) == 0
+    for nonsense in ("nan", "0", "many"):
+        assert cli.main([*predict, nonsense]) == 2
+        assert "give gigabytes, such as 1" in capsys.readouterr().err
