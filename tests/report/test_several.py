@@ -123,7 +123,7 @@ def test_tables_as_text():
     table = Table(
         name="t", title="T", columns=(("name", ""), ("number", ",.1f")), rows=(("a|b\nc", 1234.56), ('"x", y', None))
     )
-    assert table_csv(table) == 'name,number\n"a|b\nc",1234.56\n"""x"", y",\n'
+    assert table_csv(table) == 'name,number\na|b\\nc,1234.56\n"""x"", y",\n'
     assert table_markdown(table) == 'T\n\n| name | number |\n| --- | ---: |\n| a\\|b c | 1,234.6 |\n| "x", y |  |\n'
 
 
