@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
-from sresnet import create_model
+from sresnet import UserError, create_model
 from sresnet.cli import VERBS, main
+from sresnet.ops.implementation import low_memory_chosen
 from tests.golden.reduce import read
 from tests.models.test_golden import SMALL, released_checkpoint
 
@@ -71,6 +72,23 @@ def test_engines_agree(run, capsys):
         found.append(float(capsys.readouterr().out.split()[2]))
     assert found[1] == found[0]
     assert found[2] == pytest.approx(found[0], abs=1)  # rounding may decide a spike, and the spike an image
+
+
+@pytest.mark.parametrize(
+    ("verb", "work"), [("evaluate", "evaluate"), ("analyse", "analyse"), ("report", "look"), ("train", "train")]
+)
+def test_every_verb_with_the_flag_uses_the_engine(run, verb, work, monkeypatch, tmp_path, capsys):
+    seen = []
+
+    def stop(*_, **__):
+        seen.append(low_memory_chosen())
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(f"sresnet.cli.{work}", stop)
+    words = ["digits", *TINY] if verb == "train" else [str(run)]
+    out = [] if verb == "evaluate" else ["--out", str(tmp_path / "out")]
+    assert main([verb, *words, *out, "--engine", "low-memory"]) == 2
+    assert seen == [True]
 
 
 def test_evaluate_with_weights_of_eight_bits(run, capsys):

@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +101,8 @@ from sresnet.train.recipe import Recipe, TrainConfig, with_compat
 from sresnet.train.recipes import RECIPES
 
 C = TypeVar("C")
+
+_parsing = threading.Lock()
 
 USAGE = """usage: sresnet VERB ...
 
@@ -215,12 +218,11 @@ def run(words: list[str]) -> int:
 
 def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     """Read flags into a copy of the dataclass `options`; a mistake becomes a one-line UserError."""
-    complaint = io.StringIO()
     prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
     if "-h" in words or "--help" in words:
         options = shown(options)
-    try:
-        with contextlib.redirect_stderr(complaint):
+    with _parsing, contextlib.redirect_stderr(Complaint()) as complaint:
+        try:
             found = tyro.cli(
                 type(options),
                 default=options,
@@ -229,18 +231,29 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
                 description=description,
                 config=(tyro.conf.AvoidSubcommands,),
             )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        cause = stop.__context__
-        while cause is not None:
-            if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
-                raise cause from None
-            cause = cause.__context__
-        raise UserError(complaint_of(complaint.getvalue(), prog)) from None
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            cause = stop.__context__
+            while cause is not None:
+                if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
+                    raise cause from None
+                cause = cause.__context__
+            raise UserError(complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
     return found
+
+
+class Complaint(io.StringIO):
+    """What this thread writes in place of the error output, which is the process's: other threads write past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.past = threading.get_ident(), sys.stderr
+
+    def write(self, text: str) -> int:
+        return super().write(text) if threading.get_ident() == self.thread else self.past.write(text)
 
 
 def shown(value: Any) -> Any:
@@ -610,7 +623,8 @@ def report(outcome: Outcome) -> None:
 def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
     """A function that says why to stop, "" while there is no reason: a signal, or the time is up.
 
-    The first Ctrl-C or SIGTERM asks; a second Ctrl-C stops at once.
+    The first Ctrl-C or SIGTERM asks; a second Ctrl-C stops at once. Signals are the main thread's: in another one they
+    are left to whoever handles them there, and only time ends a training.
     """
     reasons: list[str] = []
     end = time.monotonic() + 60 * max_minutes
@@ -624,12 +638,14 @@ def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
             reasons.append(f"{max_minutes:g} minutes are over")
         return reasons[0] if reasons else ""
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield reason
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by another language, lost to Python
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -890,12 +906,13 @@ def analyse_verb(words: list[str]) -> int:
     if not options.out and folder.is_symlink():
         raise UserError(f"{folder} is a link, which is followed only where you name it: add --out DIR")
     claim(folder, force=options.force)
-    analysis = analyse(
-        model,
-        signs_of_life(batches_of(samples, scaling, batch_size=options.batch_size, device=device), len(samples)),
-        num_steps=options.num_steps or None,
-        seed=seed_of("evaluate", recipe.seed),
-    )
+    with implementation(options.engine):
+        analysis = analyse(
+            model,
+            signs_of_life(batches_of(samples, scaling, batch_size=options.batch_size, device=device), len(samples)),
+            num_steps=options.num_steps or None,
+            seed=seed_of("evaluate", recipe.seed),
+        )
     print_analysis(analysis, options.part, recipe.model.num_steps)
     print_split(recipe.data, splits)
     about = {"run": source, "data": recipe.data.name, "part": options.part}
@@ -1098,14 +1115,15 @@ def looked_at(run: str, records: Records, place: Place, images: int, splits: Spl
     samples = splits.test
     model, scaling, _ = trained(run, device, place.memory_limit, samples)
     total = min(images, len(samples)) if images else len(samples)
-    found = look(
-        model,
-        samples,
-        scaling,
-        seed=records.recipe.seed,
-        images=images,
-        watch=lambda batches: signs_of_life(batches, total),
-    )
+    with implementation(place.engine):
+        found = look(
+            model,
+            samples,
+            scaling,
+            seed=records.recipe.seed,
+            images=images,
+            watch=lambda batches: signs_of_life(batches, total),
+        )
     return replace(found, other_data=splits.about.get("other_data", ""))
 
 

@@ -10,7 +10,9 @@ import io
 import os
 import re
 import sys
+import threading
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import IO
@@ -129,3 +131,17 @@ def inert(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+_unwarned = threading.RLock()
+
+
+@contextlib.contextmanager
+def unwarned(kind: type[Warning] = Warning, message: str = "") -> Iterator[None]:
+    """Warnings of this kind whose text begins as this regular expression says are not shown inside.
+
+    Python's filters are the process's: one thread at a time puts them back as they were.
+    """
+    with _unwarned, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=message, category=kind)
+        yield

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import sys
-import warnings
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -25,7 +25,7 @@ from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
 from sresnet.errors import UserError
 from sresnet.files import write_whole
-from sresnet.printing import escaped, printable
+from sresnet.printing import escaped, printable, unwarned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +78,9 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+_drawing = threading.RLock()
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """`draw` with our style, which is put back after; UserError where matplotlib is not installed."""
 
@@ -88,7 +91,8 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         import_matplotlib()
         from matplotlib import rc_context
 
-        with rc_context(STYLE | {"font.family": installed_fonts()}):
+        # matplotlib's style is the process's: one thread at a time puts it back as it was.
+        with _drawing, rc_context(STYLE | {"font.family": installed_fonts()}):
             return draw(*args, **kwargs)
 
     return drawn
@@ -176,8 +180,7 @@ def drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
     try:
         for text, before in texts:
             text.set_text("\n".join(map(shown, before.split("\n"))))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # measured, not drawn
+        with unwarned(UserWarning, "Glyph .* missing from font"):  # measured, not drawn
             yield
     finally:
         for text, before in texts:

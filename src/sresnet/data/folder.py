@@ -5,7 +5,6 @@ import hashlib
 import io
 import operator
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from sresnet.data.tree import below, files_below, files_in, folders_in, left_out
 from sresnet.errors import UserError
 from sresnet.files import read_regular
 from sresnet.limits import MEMORY_LIMIT, check_claim
+from sresnet.printing import unwarned
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings, in any case, of the files that are read; others in a class folder are not images."""
@@ -291,10 +291,8 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a picture") from None
     try:
-        with warnings.catch_warnings():
-            # Of transparency, which is dropped, of metadata, which are not read, and of size, which is checked here.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Of transparency, which is dropped, of metadata, which are not read, and of size, which is checked here.
+        with unwarned(UserWarning), unwarned(Image.DecompressionBombWarning):
             with _any_size(Image):
                 opened = Image.open(io.BytesIO(content), formats=_FORMATS)
             with opened:

@@ -1,6 +1,7 @@
 """Which implementation of an op runs: the fastest that fits, unless a test or a benchmark asks for the reference."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Literal
 
@@ -8,33 +9,44 @@ from sresnet.config import closest
 from sresnet.errors import UserError
 
 IMPLEMENTATIONS = ("fastest", "low-memory", "reference")
-_chosen = "fastest"
+
+
+class Choice(threading.local):
+    """What runs in this thread."""
+
+    def __init__(self) -> None:
+        # Of the object and not of its class: only there torch.compile sees that it has changed.
+        self.name = "fastest"
+
+
+# Of a thread and not of a context (contextvars): torch.compile can look at the one and not at the other.
+_chosen = Choice()
 
 
 def reference_chosen() -> bool:
     """Inside `implementation("reference")`."""
-    return _chosen == "reference"
+    return _chosen.name == "reference"
 
 
 def low_memory_chosen() -> bool:
     """Inside `implementation("low-memory")`."""
-    return _chosen == "low-memory"
+    return _chosen.name == "low-memory"
 
 
 @contextlib.contextmanager
 def implementation(name: Literal["fastest", "low-memory", "reference"]) -> Iterator[None]:
-    """Ops called inside run `name`, for the whole process.
+    """Ops called inside run `name`, in this thread alone: others, those started inside too, have their own choice.
 
-    "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more.
+    "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more. The
+    choice is that of the forward pass; a backward pass follows it, wherever and whenever it runs.
 
     Raises:
         UserError: another name.
     """
-    global _chosen
     if name not in IMPLEMENTATIONS:
         raise UserError(f"implementation {name!r} is unknown: {closest(name, list(IMPLEMENTATIONS))}")
-    before, _chosen = _chosen, name
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        _chosen = before
+        _chosen.name = before

@@ -1,6 +1,7 @@
 """Accuracy and loss of a network on a set of images."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,10 +38,14 @@ def precision_context(precision: str, device: torch.device) -> contextlib.Abstra
     return contextlib.nullcontext()
 
 
+# Torch's generators belong to the process. One after the other, threads draw what each would draw by itself.
+_drawing = threading.RLock()
+
+
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's random generators start at `seed` inside, and are put back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    """Torch's random generators start at `seed` inside, and are put back after; one thread at a time."""
+    with _drawing, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

@@ -25,7 +25,7 @@ from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from sresnet.train.evaluate import Evaluation, evaluate, precision_context, spike_rates
+from sresnet.train.evaluate import Evaluation, evaluate, precision_context, seeded, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -156,10 +156,10 @@ class Run:
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self.steps = self.config.epochs * self.steps_per_epoch
 
-        torch.manual_seed(recipe.seed)
-        self.model = build(recipe.model)
-        if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
-            load_pretrained(self.model, recipe.pretrained)
+        with seeded(recipe.seed, device):
+            self.model = build(recipe.model)
+            if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
+                load_pretrained(self.model, recipe.pretrained)
         self.model.to(device)
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
@@ -213,8 +213,8 @@ class Run:
             self.start_norms(self.recipe.num_steps_in(epoch - 1), num_steps)
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
-        torch.manual_seed(seed_of("step", self.recipe.seed, step))  # for the Poisson encoders
-        with precision_context(config.precision, self.device):
+        poisson = seed_of("step", self.recipe.seed, step)
+        with seeded(poisson, self.device), precision_context(config.precision, self.device):
             outputs = self.model.forward_steps(x, num_steps=num_steps).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
