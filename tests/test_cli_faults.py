@@ -16,6 +16,9 @@ import torch
 from sresnet import cli
 from sresnet.cli import main
 from sresnet.errors import UserError
+from tests.data.events.made_up_events import aedat2, events
+from tests.golden.reduce import read as golden
+from tests.models.test_golden import SMALL, released_checkpoint
 
 TINY = "--model.base-filters 2 --model.num-steps 2 --train.epochs 1".split()
 
@@ -374,3 +377,81 @@ def test_folders_that_may_not_be_read_or_written(run, tmp_path):
     said = [line for line in done.stderr.splitlines() if line.startswith("sresnet: ")]
     assert len(said) == len(done.stderr.splitlines()) == len(commands), done.stderr
     assert all("ermission denied" in line for line in said), done.stderr
+
+
+FEW = "--data.train-images 10 --data.test-images 10".split()
+WRITING = {
+    "train": ["train", "digits", *TINY, "--data.train-images", "60", "--out", "new/run", "--report"],
+    "evaluate": ["evaluate", "RUN", "--exit-confidence", "0.9", "--out", "new/exits"],
+    "analyse": ["analyse", "RUN", "--images", "2", "--out", "new/analysis"],
+    "report": ["report", "RUN", "--images", "2", "--out", "new/page.html", "--files", "new/files"],
+    "predict": ["predict", "digits-t4", "PICTURE", "--out", "new.svg"],
+    "import": ["import", "RELEASED", "--leak", "0.874", "--out", "new/run"],
+    "data view": ["data", "view", "EVENTS", "--out", "new.gif"],
+    "data prepare": ["data", "prepare", "digits-dvs", *FEW, "--cache-dir", "new/cache"],
+    "study": "study table12 --runs new/runs --results new/results".split(),
+}
+"""A command for everything that writes."""
+
+
+@pytest.fixture(scope="module")
+def things(run, tmp_path_factory):
+    """What the commands read."""
+    folder = tmp_path_factory.mktemp("things")
+    pictures(folder, ["a"])
+    (folder / "events.aedat").write_bytes(aedat2(events()))
+    found = {
+        "RUN": run,
+        "PICTURE": folder / "a" / "0.png",
+        "EVENTS": folder / "events.aedat",
+        "RELEASED": released_checkpoint(golden(SMALL / "plain.safetensors.xz"), folder / "released.pth.tar"),
+    }
+    return {name: str(path) for name, path in found.items()}
+
+
+REFUSALS = {
+    "mkdir": OSError(errno.EROFS, "Read-only file system"),
+    "fsync": OSError(errno.ENOSPC, "No space left on device"),
+    "replace": PermissionError(errno.EACCES, "Permission denied"),
+}
+
+
+@pytest.mark.parametrize("function", REFUSALS)
+@pytest.mark.parametrize("verb", WRITING)
+def test_a_disk_that_refuses(verb, function, things, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*arguments, **options):
+        raise REFUSALS[function]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, function, refuse)
+        status = main([things.get(word, word) for word in WRITING[verb]])
+    if verb in ("predict", "data view") and function == "mkdir":
+        assert status == 0  # they make no folder
+    elif verb == "study":
+        assert status in (1, 2)  # 1: some of its trainings failed, each with its reason
+        assert "fault of sresnet" not in capsys.readouterr().err
+    else:
+        assert status == 2
+        assert REFUSALS[function].strerror in complaint(capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file sizes are limited as on Linux")
+def test_a_disk_that_is_full_in_truth(things, tmp_path):
+    """No file may be longer than a few bytes: the system itself refuses."""
+    verbs = [verb for verb in WRITING if verb != "study"]
+    code = (
+        "import json, resource, sys, sklearn.datasets; from sresnet.cli import figures, main;"
+        "figures.available() and figures.import_matplotlib();"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20));"
+        "print([main(words) for words in json.loads(sys.argv[1])], file=sys.stderr)"
+    )
+    commands = [[things.get(word, word) for word in WRITING[verb]] for verb in verbs]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    *said, statuses = done.stderr.splitlines()
+    assert statuses == str([2] * len(verbs)), done.stderr
+    assert len(said) == len(verbs)
+    assert all(line.startswith("sresnet: ") and "File too large" in line for line in said), done.stderr

@@ -37,8 +37,8 @@ CURES = {
 
 MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory|unable to mmap|bad_alloc"
-    r"|storage size calculation overflowed|integer multiplication overflow|exceeds.*maximum.*size|too large to convert"
-    r"|too many elements|array is too big|maximum supported dimension|could not create a primitive",
+    r"|storage size calculation overflowed|integer multiplication overflow|array is too big"
+    r"|maximum allowed size exceeded|maximum supported dimension|could not create a primitive",
     re.IGNORECASE,
 )
 """How torch, oneDNN, numpy and the system say that something does not fit into memory."""

@@ -19,7 +19,7 @@ import torch
 from sresnet.analysis import analyse, batches_of, early_exit, spread
 from sresnet.config import to_dict
 from sresnet.data import AnyData, Samples, Splits
-from sresnet.errors import UserError
+from sresnet.errors import UserError, mendable
 from sresnet.files import InUseError, make_folder, only_writer
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
@@ -190,7 +190,8 @@ def attempt(
                 note=partial(tell, name),
             )
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, UserError) else mendable(error)
+            reason = said or f"{type(error).__name__}: {error}"
             results.write_failure(kept, key, name, " ".join(reason.split()))
             tell(name, f"failed: {reason}")
             return True
