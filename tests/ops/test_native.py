@@ -56,6 +56,14 @@ def test_compiles_once_and_says_so(source, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_windows_takes_the_reference(source, capsys, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.delattr("os.O_NOFOLLOW")
+    monkeypatch.delattr("os.geteuid")
+    assert native.load(source) is None
+    assert "no native code (none is compiled on Windows): the slower PyTorch reference" in capsys.readouterr().err
+
+
 def answer(source):
     library = native.load(source)
     return library.answer() if library else "none"

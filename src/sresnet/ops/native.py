@@ -13,6 +13,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -66,8 +67,10 @@ def find_compiler() -> str:
     """$CXX, c++, g++ or clang++.
 
     Raises:
-        NativeError: none of them is there.
+        NativeError: none of them is there, or on Windows, which lacks what keeps cached code safe.
     """
+    if sys.platform == "win32":
+        raise NativeError("none is compiled on Windows")
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (found := shutil.which(name)):
             return found
