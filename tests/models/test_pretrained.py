@@ -23,6 +23,7 @@ from tests.benchmarks.scripts import script
 publish = script("publish")
 REALLY_SHIPPED = shipped()
 CIFAR = Path(__file__).parents[3] / "shared" / "data"
+RECORDS = Path(__file__).parents[2] / "results" / "campaign"
 
 
 @pytest.fixture(scope="module")
@@ -239,17 +240,53 @@ def test_each_runs_on_pictures_drawn_here(name):
     assert scores.isfinite().all()
 
 
+RIGHT = {
+    "cifar10-t4": (898, 8877),
+    "cifar10-wide-t2": (922, 9086),
+    "cifar100-t2": (663, 6591),
+    "digits-t4": (350, 350),
+}
+"""Name -> images that the weights as they are shipped get right in float32, of the first 1,000 and of all test images.
+The data do not come with the package; these counts do."""
+APART = 20
+"""Images of 10,000 by which a card may differ from that: its run was evaluated in bfloat16, and some weights are stored
+in half precision; both decide a few images otherwise. A claim 0.3 points too high is too high."""
+
+
 @pytest.mark.parametrize("name", REALLY_SHIPPED)
-def test_each_is_as_accurate_as_its_card_says(name, tmp_path):
-    """On the first 1,000 test images, all where there are fewer: within four deviations of a sample of that size."""
+def test_each_card_says_what_its_run_recorded(name):
+    """Without the data: the number of images is whole, and is that of the committed record of the very run."""
+    card = REALLY_SHIPPED[name]
+    right = card.test_top1 * card.test_images / 100
+    assert right == pytest.approx(round(right), abs=1e-9)
+    recipe, rows = from_dict(Recipe, card.recipe), [json.loads(path.read_text()) for path in RECORDS.glob("*.json")]
+    found = [row for row in rows if from_dict(Recipe, row["config"]) == recipe]
+    assert len(found) == (card.data != "digits")
+    for row in found:
+        assert card.environment == row["environment"]
+        assert (card.test_top1, card.test_images) == (row["result"]["test_top1"], row["result"]["test_images"])
+        if card.rounding:
+            before = card.rounding["held_out_top1_before"]  # in float32
+            assert before == pytest.approx(row["result"]["validation_top1"], abs=0.2)
+
+
+@pytest.mark.parametrize("name", REALLY_SHIPPED)
+def test_each_card_says_what_the_shipped_weights_gave(name):
+    """Without the data too."""
+    card = REALLY_SHIPPED[name]
+    assert abs(card.test_top1 * card.test_images / 100 - RIGHT[name][1]) <= APART * card.test_images / 10_000
+
+
+@pytest.mark.parametrize("name", REALLY_SHIPPED)
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_shipped_weights_give_what_was_counted(name, count, tmp_path):
+    """With the data: on the first 1,000 test images, and where there is time on all. Another processor's rounding may
+    decide one image of a thousand."""
     card, model = REALLY_SHIPPED[name], load_shipped(name)
     images = images_of(card, tmp_path)
-    found = evaluate(model, images, scaling_from_plain(card.scaling)).top1
-    if len(images) == card.test_images:
-        assert found == pytest.approx(card.test_top1, abs=100 / card.test_images)  # rounding may decide one image
-    else:
-        share = card.test_top1 / 100
-        assert abs(found - card.test_top1) < 400 * (share * (1 - share) / len(images)) ** 0.5
+    images = images.subset(torch.arange(min(count, len(images))))
+    found = evaluate(model, images, scaling_from_plain(card.scaling)).top1 * len(images) / 100
+    assert abs(found - RIGHT[name][0 if count == 1000 else 1]) <= max(1, len(images) / 1000)
 
 
 def images_of(card, folder):
@@ -262,4 +299,4 @@ def images_of(card, folder):
     from sresnet.data.cifar import load_cifar
 
     subprocess.run([sys.executable, str(CIFAR / "unpack.py"), str(folder), card.data], check=True, capture_output=True)
-    return load_cifar(card.data, str(folder))[1].subset(torch.arange(1000))
+    return load_cifar(card.data, str(folder))[1]

@@ -1,0 +1,62 @@
+"""What is committed in results/: every record says what makes it, and with what it was made."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sresnet.cli import TrainOptions, main, parse, recipe_fields
+from sresnet.config import to_dict
+from sresnet.train.recipes import RECIPES
+
+RESULTS = Path(__file__).parents[2] / "results"
+FILES = sorted(path for path in RESULTS.rglob("*.json") if not path.name.endswith(".failed.json"))
+VERSIONS = ("sresnet", "python", "torch", "numpy", "safetensors")
+
+
+def records(path):
+    content = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    return content if isinstance(content, list) else [content]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(RESULTS)))
+def test_a_record_has_command_revision_and_versions(path):
+    """`python benchmarks/campaign.py --tables` adds the command to records of the campaign that lack it."""
+    for record in records(path):
+        assert record.get("command", "").startswith(("sresnet ", "python benchmarks/"))
+        environment = record["environment"]
+        assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?", environment["revision"])
+        assert all(environment[name] for name in VERSIONS)
+        assert environment["device"]
+        assert not {"data_dir", "cache_dir"} & set(environment)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent != RESULTS], ids=lambda path: str(path.relative_to(RESULTS))
+)
+def test_the_command_is_of_the_configuration(path):
+    (record,) = records(path)
+    first, verb, name, *flags = shlex.split(record["command"].removesuffix(" --data-dir DIR"))
+    if verb == "study":  # no recipe is for such a network
+        assert record["config"]["model"]["family"] == "vgg"
+        return
+    assert (first, verb) == ("sresnet", "train")
+    recipe = parse(TrainOptions(**recipe_fields(RECIPES[name][1])), flags, "", "").recipe()
+    told, config = to_dict(recipe), record["config"]
+    assert bool(told.pop("pretrained")) == bool(config["pretrained"])
+    assert json.loads(json.dumps(told)) == {name: value for name, value in config.items() if name != "pretrained"}
+
+
+def test_what_early_exit_and_analysis_write(tmp_path):
+    exit_words = ["evaluate", "digits-t4", "--exit-confidence", "0.9", "--calibrate", "train", "--out", "exit"]
+    for words, name in (
+        (exit_words, "exit/early-exit.json"),
+        (["analyse", "digits-t4", "--images", "5", "--out", "look"], "look/analysis.json"),
+    ):
+        words = [str(tmp_path / word) if word in ("exit", "look") else word for word in words]
+        assert main(words) == 0
+        written = json.loads((tmp_path / name).read_text())
+        assert written["command"] == shlex.join(["sresnet", *words])
+        assert set(VERSIONS) | {"revision", "device"} <= set(written["environment"])
