@@ -54,6 +54,16 @@ def changed(recipe=TINY, **train_fields):
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **train_fields))
 
 
+def test_a_default_dtype_is_no_part_of_a_recipe(tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(UserError, match=r"torch's default dtype is torch\.float64"):
+            train(TINY, SPLITS, tmp_path / "run", device=CPU)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_from_start_to_end(tmp_path):
     seen = []
     outcome = train(TINY, SPLITS, tmp_path / "run", device=CPU, watch=seen.append)

@@ -251,9 +251,9 @@ def run_until_sure(
         UserError: a threshold out of range, x of the wrong shape, or more steps than the network has norms for.
     """
     check_threshold(threshold)
-    heat = torch.tensor(temperatures, dtype=torch.float64)
+    heat = torch.tensor(temperatures, dtype=torch.float64, device="cpu")
     steps = torch.full((len(x),), len(heat), dtype=torch.int64, device=x.device)
-    found = torch.zeros(len(x), model.config.num_classes, device=x.device)
+    found = torch.zeros(len(x), model.config.num_classes, dtype=torch.float32, device=x.device)
     inside = torch.arange(len(x), device=x.device)  # which images are still computed
     state: StreamState | None = None
     for step in range(len(heat)):

@@ -194,7 +194,7 @@ def batches_of(
     samples: Samples, scaling: Scaling, *, batch_size: int = 25, device: torch.device | str = "cpu"
 ) -> Batches:
     """The images or clips of a set in order, scaled as the network wants them, on `device`."""
-    for some in torch.arange(len(samples)).split(batch_size):
+    for some in torch.arange(len(samples), device="cpu").split(batch_size):
         yield scaling(samples.batch(some).to(device)), samples.labels[some].to(device)
 
 

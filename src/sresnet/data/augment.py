@@ -120,7 +120,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     Over all N * H * W pixels (divided by their number, not one less), from exact counts of the 256 values, so the order
     of the images does not matter. A channel with one value everywhere has std 1: `normalise` then gives 0, not 0 / 0.
     """
-    values = torch.arange(256, dtype=torch.float64) / 255
+    values = torch.arange(256, dtype=torch.float64, device="cpu") / 255
     means, stds = [], []
     for channel in range(images.shape[1]):
         counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu().double()

@@ -37,7 +37,7 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
 
 
 def model_bytes(model: SpikingNetwork) -> bytes:
-    """What `save_model` writes, each tensor in its own precision; `load` gives all of them in float32."""
+    """What `save_model` writes, each tensor in its own precision; `load` gives all of them in torch's default one."""
     return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
 
 

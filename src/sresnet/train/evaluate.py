@@ -81,7 +81,7 @@ def evaluate(
     batch_hits = []
     with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
         for start in range(0, len(samples), batch_size):
-            chosen = torch.arange(start, min(start + batch_size, len(samples)))
+            chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
             labels = samples.labels[chosen].to(device)
             scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
             ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]

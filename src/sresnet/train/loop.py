@@ -124,7 +124,12 @@ def train(
 
 
 def check_fit(recipe: Recipe, splits: Splits) -> None:
-    """Raise UserError where the network does not fit the images."""
+    """Raise UserError where the network does not fit the images, or would be of another precision than the recipe's."""
+    if torch.get_default_dtype() != torch.float32:
+        raise UserError(
+            f"torch's default dtype is {torch.get_default_dtype()}, and networks would be trained in it: call "
+            "torch.set_default_dtype(torch.float32); --train.precision bf16 stores activity in bfloat16"
+        )
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
         raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")

@@ -99,7 +99,7 @@ def bntt_lif(
         "detach_reset": detach_reset,
     }
     norm: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
-    if reference_chosen() or not cpu.runs(x, gamma, beta, running_mean, running_var, leak, v):
+    if reference_chosen() or not cpu.runs(x, gamma, beta, running_mean, running_var, leak, v, charge, added):
         x = x.expand(num_steps, *x.shape[1:])
         output, current, v_last = bntt_lif_reference(
             x, gamma, beta, running_mean, running_var, charge=charge, added=added, v=v, **norm, **neuron

@@ -18,6 +18,8 @@ from sresnet.ops.surrogate import SURROGATES, Surrogate
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 SHAPES = {surrogate: name for name, surrogate in SURROGATES.items()}
+WIDE = {torch.float32: True, torch.bfloat16: False}
+"""What the kernel reads and writes activity in; parameters, statistics and potentials are float32."""
 KINDS = [*SURROGATES, "none"]  # the kernel's enum Surrogate; none: no neurons, the output is the current
 NO_NEURONS = ("none", 1.0, 1.0, 1.0)
 
@@ -76,12 +78,14 @@ def runs(
     running_var: Tensor | None,
     leak: float | Tensor,
     v: Tensor | None,
+    charge: Tensor | None = None,
+    added: Tensor | None = None,
 ) -> bool:
     """These arguments of `bntt_lif` are for the kernel."""
+    activity = [x, charge, added]
     others = [gamma, beta, running_mean, running_var, v, leak if isinstance(leak, Tensor) else None]
     return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
+        all(each is None or (each.dtype in WIDE and each.device.type == "cpu") for each in activity)
         and all(other is None or (other.dtype == torch.float32 and other.device.type == "cpu") for other in others)
         and not (isinstance(leak, Tensor) and leak.ndim > 0)
         and x.numel() > 0
@@ -153,14 +157,32 @@ class Constants(NamedTuple):
     detach_reset: bool
 
 
-def pointers(*tensors: Tensor | None) -> list[int | None]:
-    """Where they lie; None for what is not there, or empty: not wanted."""
-    return [tensor.data_ptr() if tensor is not None and tensor.numel() else None for tensor in tensors]
+def pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
+    """Where they lie; None for what is not there, or empty: not wanted.
+
+    The kernel sees addresses only, so this is where it is made sure of what lies there.
+
+    Raises:
+        TypeError: another dtype, memory that is no CPU's, or values that do not lie one after the other (of [..., C, H,
+            W], as rows); a fault of ours.
+    """
+    wanted = [None if tensor is None or not tensor.numel() else tensor for tensor in tensors]
+    for tensor in wanted:
+        if tensor is not None and (
+            tensor.dtype != dtype
+            or tensor.device.type != "cpu"
+            or not (is_rows(tensor) if tensor.ndim > 3 else tensor.is_contiguous())
+        ):
+            raise TypeError(
+                f"the kernel expects {dtype} in rows and got {tensor.dtype} {tuple(tensor.shape)} of strides "
+                f"{tensor.stride()} on {tensor.device}"
+            )
+    return [None if tensor is None else tensor.data_ptr() for tensor in wanted]
 
 
-def in_order(*streams: Tensor | None) -> list[Tensor | None]:
-    """Each as contiguous rows; the caller must hold them while the kernel runs."""
-    return [stream if stream is None else rows(stream) for stream in streams]
+def in_rows(*streams: Tensor | None) -> list[Tensor | None]:
+    """Each with channels last in memory; the caller must hold them while the kernel runs."""
+    return [stream if stream is None else as_rows(stream, stream.dtype) for stream in streams]
 
 
 def run_forward(
@@ -184,19 +206,24 @@ def run_forward(
         num_steps, training, constants: see `bntt_lif`.
         packed: memory for the spikes as bits, see `packed_spikes`.
     """
-    gamma = norm[0]
-    streams = in_order(x, charge, added, v)
-    numbers = [each if each is None else each.contiguous() for each in norm]
+    storage, (gamma, beta, *statistics) = x.dtype, norm
+    output, current, v_last = given
+    x, charge, added, v = in_rows(x, charge, added, v)  # type: ignore[assignment]
+    parameters = [each if each is None else each.contiguous() for each in (gamma, beta)]
+    if not training:
+        statistics = [each if each is None else each.contiguous() for each in statistics]
     code = kernel()
     assert code is not None
-    x_at, *others = pointers(*streams)
     code.bntt_lif_forward(
-        x.dtype == torch.float32,
+        WIDE[storage],
         *sizes(x, num_steps, gamma),
-        x_at,
-        *pointers(*numbers),
-        *others,
-        *pointers(*given, packed),
+        *pointers(storage, x),
+        *pointers(torch.float32, *parameters, *statistics),
+        *pointers(storage, charge, added),
+        *pointers(torch.float32, v),
+        *pointers(storage, output, current),
+        *pointers(torch.float32, v_last),
+        *pointers(torch.uint8, packed),
         training,
         constants.eps,
         constants.leak,
@@ -219,12 +246,13 @@ def packed_spikes(like: Tensor, num_steps: int, batch: int) -> Tensor:
 def unpack(planes: Sequence[Tensor], base: Tensor | None, like: Tensor, num_steps: int, batch: int) -> Tensor:
     """Spikes of several layers, and `base`, added up in this order: [T, N, C, H, W] in the type of `like` [C, H, W]."""
     output = empty_rows(like, num_steps, batch)
-    held = [*planes, *in_order(base)]
-    addresses = (ctypes.c_void_p * len(planes))(*pointers(*planes))
+    (base,) = in_rows(base)
+    addresses = (ctypes.c_void_p * len(planes))(*pointers(torch.uint8, *planes))
     code = kernel()
     assert code is not None
-    kind = (torch.float32, torch.bfloat16, torch.uint8).index(like.dtype)
-    code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *pointers(held[-1], output))
+    kind = (*WIDE, torch.uint8).index(like.dtype)
+    places = pointers(like.dtype, base, output)
+    code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *places)
     return output
 
 
@@ -298,18 +326,22 @@ def run_backward(
         x, norm, charge, v, num_steps, training, constants: as `run_forward`.
         given: memory for the gradients of x, charge, v, gamma, beta and leak; what is None or empty is not wanted.
     """
-    streams = in_order(x, charge, v, *gradients)
+    storage, (d_x, d_charge, *d_others) = x.dtype, given
+    x, charge, v, d_output, d_current, d_v_last = in_rows(x, charge, v, *gradients)  # type: ignore[assignment]
     numbers = [each if each is None else each.contiguous() for each in norm]
     code = kernel()
     assert code is not None
-    x_at, *others = pointers(*streams)
     code.bntt_lif_backward(
-        x.dtype == torch.float32,
+        WIDE[storage],
         *sizes(x, num_steps, norm[0]),
-        x_at,
-        *pointers(*numbers),
-        *others,
-        *pointers(*given),
+        *pointers(storage, x),
+        *pointers(torch.float32, *numbers),
+        *pointers(storage, charge),
+        *pointers(torch.float32, v),
+        *pointers(storage, d_output, d_current),
+        *pointers(torch.float32, d_v_last),
+        *pointers(storage, d_x, d_charge),
+        *pointers(torch.float32, *d_others),
         training,
         constants.eps,
         constants.leak,

@@ -217,7 +217,7 @@ class Layer(torch.autograd.Function):
             y = convolve(x, weight, call) if y is None else y
             d_y = empty_rows(y, *y.shape[:2])
             d_start = None if start is None else empty_rows(start, *start.shape[:1])
-            d_part_leak = torch.empty(()) if wanted[9] else None
+            d_part_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
             run_backward(
                 (of(part, d_output), of(part, d_current), d_v),
                 y,
