@@ -551,7 +551,7 @@ class Fork:
             return
         status = 70
         try:
-            os.setsid()
+            os.setpgrp()  # not a session: Linux may give those a lower share of the processor
             for stream, name in enumerate((os.devnull, *[str(tree.with_name(f"{tree.name}.log"))] * 2)):
                 if not (show and stream):
                     os.dup2(os.open(name, os.O_RDONLY if not stream else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
@@ -655,13 +655,13 @@ class Plan(NamedTuple):
     """The tests of a mutant."""
 
     groups: list[list[str]]
-    """Those of the same folder, and others, the fastest first."""
+    """Those of the same folder, and others, the fastest first, each up to so many seconds."""
     reached: bool
     """They were seen to execute the statement."""
 
 
 def plan(mutant: Mutant, watched: dict[str, Any], seconds: float, killer: str = "") -> Plan:
-    """The tests that reach a mutant, those of the same folder and then others, the fastest first, `seconds` of them.
+    """The tests that reach a mutant, those of the same folder and then others, the fastest first, `seconds` of each.
 
     What is executed when a file is imported is reached by all tests whose file imports it, those first that execute
     something of it. A C++ file is reached with the functions of the Python file beside it that calls it. Where no test
@@ -682,17 +682,19 @@ def plan(mutant: Mutant, watched: dict[str, Any], seconds: float, killer: str = 
         if executed & lines or loaded or executed:
             rank = 0 if executed & lines else 1 if loaded and executed else 2 if loaded else 3
             found.append((rank, not test.startswith(f"tests/{folder}/"), about["seconds"], test))
-    if found and min(found)[0] < 3:
-        found = [each for each in found if each[0] < 3]
+    reached = bool(found) and min(found)[0] < 3
+    if reached:  # what is cached for the process is executed by the first test of a file alone
+        near = {test.partition("::")[0] for rank, _, _, test in found if rank < 3}
+        found = [each for each in found if each[0] < 3 or each[3].partition("::")[0] in near]
     groups: list[list[str]] = [[], []]
-    total = 0.0
+    total = [0.0, 0.0]
     for _, other, each, test in sorted(found):
-        total += each
-        if total <= seconds or not any(groups):
+        total[other] += each
+        if total[other] <= seconds or not any(groups):
             groups[other].append(test)
     if killer in watched["tests"]:
         groups.insert(0, [killer])
-    return Plan([group for group in groups if group], bool(found) and min(found)[0] < 3)
+    return Plan([group for group in groups if group], reached)
 
 
 def try_mutants(
@@ -832,7 +834,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=150, help="mutants of each folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=30, help="of tests for a mutant, at most")
+    parser.add_argument(
+        "--seconds", type=float, default=15, help="of tests of its folder for a mutant, at most, and of others"
+    )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="which may kill")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--only", metavar="ID", help="run this one, and show what the tests print")

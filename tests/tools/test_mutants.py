@@ -125,8 +125,9 @@ def test_tests_that_reach_a_mutant_come_in_order(mutants):
         groups, reached = mutants.plan(found[after], watched, 60)
         return [[test.rpartition(":")[2] for test in group] for group in groups], reached
 
-    assert order("total -= -value") == ([["quick", "slow"], ["quick"]], True)
-    assert order("x = scale(x, most)") == ([["elsewhere", "quick"]], True)
+    # Those of the same file that execute something else come last: the statement may be behind a cache.
+    assert order("total -= -value") == ([["quick", "slow", "elsewhere"], ["quick"]], True)
+    assert order("x = scale(x, most)") == ([["elsewhere", "quick", "slow"]], True)
     assert order("LIMIT = 3.5") == ([["elsewhere", "quick", "slow"]], True)
     # Perhaps a process that they start executes it.
     assert order("return None") == ([["elsewhere", "quick", "slow"], ["quick"]], False)
