@@ -11,6 +11,7 @@ from sresnet.nn import (
     Pool,
     Readout,
     Signal,
+    SpikingLayer,
     TimeAveragedNorm,
     Trace,
     conv,
@@ -49,7 +50,44 @@ def test_convolutions_start_as_in_the_released_code():
     assert 0.98 * bound < layer.weight.abs().max() <= bound
     readout = Readout(64, 10).linear
     assert readout.bias is None
-    assert readout.weight.abs().max() <= 2 * (6 / 74) ** 0.5
+    bound = 2 * (6 / (64 + 10)) ** 0.5
+    assert 0.95 * bound < readout.weight.abs().max() <= bound
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_keep_the_size_or_divide_it_rounding_up(size, stride):
+    assert conv(2, 3, size, stride)(torch.zeros(1, 2, 9, 8)).shape == (1, 3, -(-9 // stride), -(-8 // stride))
+
+
+def spiking_layer(norm):
+    layer = SpikingLayer(3, 5, norm=NormConfig(kind=norm, num_steps=4), neuron=NeuronConfig(), hand_on=True)
+    return layer.eval(), Signal(torch.randn(4, 2, 3, 6, 6, requires_grad=True), None)
+
+
+HOOKS = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_of_a_convolution_are_called(hook):
+    layer, x = spiking_layer("bntt")
+    plain, calls = layer(x), []
+    getattr(layer.conv, f"register_{hook}")(lambda *_: calls.append(1))
+    out = layer(x)
+    out.current.sum().backward()
+    assert calls == [1]
+    torch.testing.assert_close(out.current, plain.current)
+    assert torch.equal(out.spikes, plain.spikes)
+
+
+def test_a_convolution_of_another_kind_is_called():
+    class Doubled(nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    layer, x = spiking_layer("none")
+    layer.conv = Doubled(3, 5, 3, padding=1, bias=False)
+    torch.testing.assert_close(layer(x).current, over_time(layer.conv, x.spikes))
 
 
 def test_voting_averages_ten_neurons_per_class():
@@ -103,6 +141,18 @@ def test_make_norm():
     assert list(make_norm(NormConfig(kind="none"), 3).parameters()) == []
     with pytest.raises(UserError, match="norm 'bnt' is unknown: did you mean 'bntt'"):
         NormConfig(kind="bnt")
+
+
+def test_norms_by_default():
+    assert BNTT(3, num_steps=2).bias is None
+    norm = TimeAveragedNorm(3)
+    assert norm.bias is None
+    assert norm.scale == 1
+
+
+def test_norms_say_what_they_are():
+    assert repr(BNTT(2, num_steps=5, bias=True)) == "BNTT(2, num_steps=5, bias=True)"
+    assert repr(TimeAveragedNorm(3, scale=0.25)) == "TimeAveragedNorm(3, bias=False, scale=0.25)"
 
 
 def test_neuron_kinds():

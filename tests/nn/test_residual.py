@@ -1,11 +1,25 @@
 """The paper's claims about residual connections (Section 3.2.1)."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from sresnet.errors import UserError
-from sresnet.nn import NeuronConfig, NormConfig, Readout, ResidualBlock, Signal, SpikingLayer, direct
+from sresnet.nn import (
+    NeuronConfig,
+    NormConfig,
+    Readout,
+    ResidualBlock,
+    Signal,
+    Skip,
+    SpikingLayer,
+    TimeAveragedNorm,
+    Trace,
+    direct,
+)
+from sresnet.ops.bntt_lif import cpu
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.surrogate import Triangle
 
@@ -172,6 +186,59 @@ def test_tdbn_skip_weighs_identities_too():
     branches = weighed.norm2(torch.randn(NUM_STEPS, 2, 4, 6, 6)), 2.0 * weighed.skip(Signal(signal.spikes, None)).spikes
     assert 1.3 < branches[0].std() < 1.5
     assert 2.6 < branches[1].std() < 3.0  # the skip's share is multiplied by the threshold once more
+
+
+@pytest.mark.parametrize("given", [None, NormConfig(num_steps=4), NormConfig(num_steps=4, bias=True)], ids=str)
+@pytest.mark.parametrize("out_channels", [4, 6])
+def test_the_norm_of_a_tdbn_skip(out_channels, given):
+    neuron = NeuronConfig(threshold=0.5)
+    skip = Skip(4, out_channels, stride=1, kind="tdbn", norm=given, neuron=neuron, shared_leak=None)
+    assert isinstance(skip.norm, TimeAveragedNorm)
+    assert skip.norm.scale == pytest.approx(0.5 / math.sqrt(2))
+    assert (skip.norm.bias is not None) == (given is not None and given.bias)
+
+
+@pytest.mark.parametrize(("channels", "pick", "stride"), [(4, 2, 1), (7, 2, 1), (8, 1, 2)])
+def test_skips_of_few_channels_pick_their_pixels_first(channels, pick, stride):
+    skip = Skip(channels, 9, stride=2, kind="plain", norm=None, neuron=NeuronConfig(), shared_leak=None)
+    assert (skip.pick, skip.conv.stride) == (pick, (stride, stride))
+    x = random_spikes(channels=channels)
+    expected = nn.functional.conv2d(x.flatten(0, 1), skip.conv.weight, stride=2).unflatten(0, x.shape[:2])
+    torch.testing.assert_close(skip(Signal(x, None)).spikes, expected)
+
+
+@pytest.mark.parametrize("connection", ["s2s", "s2m", "v2v", "none"])
+def test_only_v2v_hands_its_current_on(connection):
+    spikes = random_spikes()
+    current = block(connection)(Signal(spikes, spikes)).current
+    assert (current is not None) == (connection == "v2v")
+
+
+@pytest.mark.parametrize("kind", ["lif", "relu"])
+def test_a_record_tells_what_is_fired_from_what_is_sent(kind):
+    both = block("s2s", neuron=NeuronConfig(kind=kind)).eval()
+    x = Signal(random_spikes(), None)
+    trace = Trace(wanted=frozenset([both.neuron2]))
+    out = both(x, trace).spikes
+    record = trace.records[both.neuron2]
+    assert torch.equal(record.output, out)
+    assert torch.equal(record.spikes + x.spikes, out)
+    torch.testing.assert_close(both(x).spikes, out)
+
+
+@pytest.mark.skipif(not cpu.available(), reason="no C++ compiler")
+def test_spikes_are_kept_as_bits_for_the_backward_pass():
+    """Of a stem and two s2s blocks, only the five convolutions' outputs are kept in full."""
+    shared = {"norm": NormConfig(num_steps=NUM_STEPS), "neuron": NeuronConfig()}
+    stem = SpikingLayer(3, 8, **shared)
+    blocks = [block("s2s", channels=8) for _ in range(2)]
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
+        x = stem(Signal(direct(torch.randn(2, 3, 6, 6), NUM_STEPS), None))
+        for each in blocks:
+            x = each(x)
+    whole = x.spikes.numel() * 4
+    assert sum(t.numel() * t.element_size() >= whole for t in kept.values()) == 5 - 1  # the stem's is of one step
 
 
 def test_blocks_fit_into_a_network_of_ones_own():

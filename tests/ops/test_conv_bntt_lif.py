@@ -194,6 +194,18 @@ def test_unpacks_any_number_of_neurons(neurons, dtype):
     assert torch.equal(kernel.unpack(planes, None, like, 3, 1), sums.to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_unpacking_writes_nothing_behind_its_output(dtype, monkeypatch):
+    neurons, steps = 64, 3
+    out = conv_bntt_lif(torch.randn(steps, 1, 1, 1, 1), torch.randn(neurons, 1, 1, 1), leak=0.9, threshold=0.2)
+    memory = torch.full((steps * neurons + 100,), 9, dtype=dtype)
+    rows = memory[: steps * neurons].view(steps, 1, neurons, 1, 1)
+    monkeypatch.setattr(kernel, "empty_rows", lambda *_, **__: rows)
+    like = torch.empty(1, dtype=dtype).expand(neurons, 1, 1)
+    assert torch.equal(kernel.unpack(out.packed.planes, None, like, steps, 1), out.output.to(dtype))
+    assert (memory[steps * neurons :] == 9).all()
+
+
 def test_bfloat16_is_float32_rounded_where_it_is_stored():
     x = (torch.randn(4, 2, 5, 6, 6) > 0.4).float()
     weight = torch.randn(7, 5, 3, 3) / 7
@@ -242,6 +254,18 @@ def test_what_the_backward_pass_keeps():
     assert kept_by("low-memory") == ends
     assert kept_by("fastest") == ends + 6 * 4 * neuron_steps  # and six convolutions
     assert kept_by("fastest", dtype=torch.bfloat16) < 0.6 * kept_by("fastest")
+
+
+@pytest.mark.usefixtures("_short_parts")
+def test_how_many_steps_are_convolved_at_a_time(monkeypatch):
+    lengths, convolve = [], cpu.convolve
+    monkeypatch.setattr(cpu, "convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
+    x, weight = torch.randn(7, 2, 3, 5, 5), torch.randn(4, 3, 3, 3, requires_grad=True)
+    for name, expected in (("fastest", [7]), ("low-memory", [2, 2, 3, 3, 2, 2])):  # there and back
+        lengths.clear()
+        with implementation(name):
+            conv_bntt_lif(x, weight, leak=0.9).v.sum().backward()
+        assert lengths == expected
 
 
 def test_inference_keeps_and_packs_nothing():

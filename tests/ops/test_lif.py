@@ -152,6 +152,13 @@ def test_integral_is_the_integral(surrogate):
     edge = (x.abs() - surrogate.width).abs() < 5e-3 if isinstance(surrogate, Rectangle) else torch.zeros_like(x).bool()
     torch.testing.assert_close(slope[~edge], surrogate.derivative(x.detach())[~edge])
     assert surrogate.derivative(torch.zeros(1)).item() == pytest.approx(surrogate.height)
+    assert surrogate.integral(torch.tensor(-1e9)).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "made"), [("triangle", Triangle), ("rectangle", Rectangle), ("arctan", ArcTan)])
+def test_a_surrogate_by_name(name, made):
+    numbers = {"height": 0.4, "width": 0.6, "center": 0.2}
+    assert make_surrogate(name, **numbers) == made(**numbers)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +170,7 @@ def test_integral_is_the_integral(surrogate):
         (lambda: lif(torch.zeros(2, 3), leak=0.9, threshold=0.0), "threshold 0.0"),
         (lambda: lif(torch.zeros(2, 3), leak=0.9, threshold=float("nan")), "threshold nan"),
         (lambda: lif(torch.zeros(2, 3), leak=0.9, v=torch.zeros(4)), r"v has shape \(4,\)"),
+        (lambda: membrane(torch.zeros(0, 3), leak=0.9), r"current has shape \(0, 3\)"),
         (lambda: make_surrogate("round", height=1, width=1, center=1), "surrogate 'round'"),
         (lambda: make_surrogate("triangle", height=0, width=1, center=1), "height 0"),
         (lambda: make_surrogate("triangle", height=1, width=-1, center=1), "width -1"),

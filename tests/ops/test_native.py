@@ -103,6 +103,10 @@ def test_any_flipped_bit_is_noticed(source, compiled):
     assert in_another_process(source) == "42"
 
 
+def test_nobody_else_can_use_the_file(compiled):
+    assert compiled.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_without_a_seal_is_made_again(source, compiled):
     whole = compiled.read_bytes()
     compiled.write_bytes(whole[: whole.rindex(native.SEAL)])

@@ -90,8 +90,8 @@ def fire(
 
 def is_watched(convolution: nn.Conv2d) -> bool:
     """Somebody's hook waits for the convolution to be called as a module, or it is a module of another kind."""
-    hooks = (convolution._forward_hooks, convolution._forward_pre_hooks, convolution._backward_hooks)
-    return type(convolution) not in (nn.Conv2d, Int8Conv) or any(hooks)
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return type(convolution) not in (nn.Conv2d, Int8Conv) or any(getattr(convolution, name) for name in names)
 
 
 def geometry(convolution: nn.Conv2d) -> dict[str, Any]:
