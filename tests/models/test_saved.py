@@ -10,6 +10,7 @@ import torch
 import sresnet
 from sresnet import UserError, create_model
 from sresnet.models.saved import model_bytes
+from sresnet.models.tensors import read_tensors, tensors_to_bytes
 
 
 @pytest.fixture
@@ -99,6 +100,16 @@ def test_older_files_load_and_gain_a_checksum_when_saved_again(weights):
 def test_equal_networks_are_equal_files():
     model = create_model("sresnet8", base_filters=2, num_steps=2)
     assert len({model_bytes(model) for _ in range(8)}) == 1
+
+
+def test_several_texts_are_in_one_order(tmp_path):
+    tensors, texts = {"a": torch.arange(3.0)}, {name: name for name in "zyxw"}
+    contents = {tensors_to_bytes(tensors, dict(sorted(texts.items(), reverse=bool(turn % 2)))) for turn in range(8)}
+    assert len(contents) == 1
+    (tmp_path / "a").write_bytes(contents.pop())
+    found, metadata = read_tensors(tmp_path / "a", tuple(texts))
+    assert torch.equal(found["a"], tensors["a"])
+    assert {name: metadata[name] for name in texts} == texts
 
 
 def test_any_changed_byte_is_noticed(weights):
