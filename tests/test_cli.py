@@ -48,6 +48,15 @@ def test_max_minutes_stops_and_says_how_to_go_on(tmp_path, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["--max-minutes", "--checkpoint-seconds", "--model.surrogate-center"])
+def test_what_is_no_number(tmp_path, capsys, flag):
+    assert main(["train", "digits", *TINY, "--out", str(tmp_path / "run"), flag, "nan"]) == 2
+    words = capsys.readouterr().err
+    assert "nan" in words
+    assert "nan, not nan" not in words
+    assert not (tmp_path / "run").exists()
+
+
 def test_tensorboard_events(tmp_path):
     pytest.importorskip("tensorboard")
     assert main(["train", "digits", *TINY, "--out", str(tmp_path / "run"), "--tensorboard"]) == 0

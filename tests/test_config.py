@@ -1,5 +1,7 @@
 import json
+import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import pytest
@@ -7,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sresnet.config import added_later, check_types, closest, from_dict, to_dict
+from sresnet.data import DataConfig, EventConfig
+from sresnet.data.events.simulate import DVSConfig
 from sresnet.errors import UserError
+from sresnet.models import SResNetConfig, VGGConfig
+from sresnet.nn.neuron import NeuronConfig
+from sresnet.ops.surrogate import SURROGATES, make_surrogate
+from sresnet.train.recipe import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +99,31 @@ def test_anything_else_is_a_user_error(value):
         ({"name": "x", "pet": {"family": "dog", "lives": 9}}, "Home.pet has no field 'lives'"),
         ({"name": "x", "pet": {"family": "dog", "tricks": ["sit"]}}, r"Home.pet.tricks is \('sit',\)"),
         ({"name": "x", "pet": 3}, "Home.pet is 3: expected an object"),
+        ({"name": "x", "size": math.nan}, "Home.size is nan: expected a number"),
+        ({"name": "x", "size": -math.inf}, "Home.size is -inf: expected a number"),
     ],
 )
 def test_errors(values, words):
     with pytest.raises(UserError, match=words):
         from_dict(Home, values)
+
+
+CONFIGURATIONS = {
+    made.__name__: made
+    for made in (SResNetConfig, VGGConfig, TrainConfig, DataConfig, EventConfig, DVSConfig, NeuronConfig)
+} | {shape: partial(make_surrogate, shape, height=1.0, width=1.0, center=1.0) for shape in SURROGATES}
+
+
+@pytest.mark.parametrize("make", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_no_field_of_any_configuration_takes_what_is_no_number(make, number):
+    plain = make()
+    names = [name for name, value in vars(plain).items() if isinstance(value, float)]
+    assert names
+    for name in names:
+        with pytest.raises(UserError, match=f"{name}.* {number}") as refused:
+            make(**{name: number})
+        assert f"not {number}" not in str(refused.value)
 
 
 def test_closest():

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from sresnet import UserError
-from sresnet.analysis import activity, spread, walk
+from sresnet.analysis import activity, early_exit, spread, walk
+from sresnet.analysis.early_exit import evaluate_until_sure
+from sresnet.analysis.prediction import probabilities_by_step
 from sresnet.analysis.walk import batches_of
 from sresnet.data import ImageSet
 from tests.analysis.networks import batch, trained, whole_run
@@ -118,6 +120,26 @@ def test_a_walk_gives_the_scores_of_forward():
     walk(model, [(x, labels)], [Watcher()])
     for k, scores in enumerate(seen, start=1):
         torch.testing.assert_close(scores, model(x, num_steps=k), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+def test_an_input_that_is_not_finite_is_named(frames):
+    model = trained().train()
+    (x, labels), (odd, others) = batch(model, images=4, frames=frames), batch(model, images=3, frames=frames)
+    odd.flatten(1)[1, 5] = float("nan")
+    batches = [(x, labels), (odd, others)]
+    looks = (
+        lambda: activity(model, batches),
+        lambda: early_exit(model, batches),
+        lambda: evaluate_until_sure(model, batches, threshold=0.9, temperatures=[1.0, 1.0, 1.0]),
+        lambda: walk(model, batches, []),
+    )
+    for look in looks:
+        with pytest.raises(UserError, match="scores of sample 5 are not finite: its pixels or the weights"):
+            look()
+        assert model.training
+    with pytest.raises(UserError, match="scores of sample 0 are not finite"):
+        probabilities_by_step(model.eval(), odd[1:2])
 
 
 def test_images_are_spread_over_a_sorted_set():

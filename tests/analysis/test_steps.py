@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sresnet.analysis import accuracy_by_step, batches_of
+from sresnet.analysis import accuracy_by_step, analyse, batches_of
+from sresnet.analysis.report import save
 from sresnet.data import ImageSet
 from sresnet.train.batches import Pixels
 from sresnet.train.evaluate import evaluate
@@ -41,3 +42,25 @@ def test_margins():
         assert found.top1[k - 1] == 25 * sum(margin > 0 for margin in margins)
     assert 50 <= found.top1[-1] < 100
     assert accuracy_by_step(model, [(x, labels)], num_steps=2).margin == pytest.approx(found.margin[:2], abs=1e-5)
+
+
+def test_one_class_has_no_margin(tmp_path):
+    """Nor has it other scores; JSON has no infinity."""
+    model = trained(num_classes=1)
+    x, labels = batch(model, images=3)
+    found = analyse(model, [(x, labels)])
+    assert found.steps.top1 == (100, 100, 100)
+    assert found.steps.margin == (None, None, None)
+    save(found, tmp_path, {})
+    assert '"margin": [\n      null,' in (tmp_path / "analysis.json").read_text()
+
+
+def test_gradients_that_overflow_are_left_out():
+    model = trained()
+    x, labels = batch(model, images=3)
+    assert len(analyse(model, [(x, labels)]).gradients) == 4
+    with torch.no_grad():
+        model.layers["stem"].norm.weight *= 1e-30
+        model.layers["stage3_block1"].norm2.weight *= 3e37
+        model.readout.linear.weight *= 10
+    assert analyse(model, [(x, labels)]).gradients == ()

@@ -81,6 +81,23 @@ class TestEveryNetwork:
             scores, state = model.step(frames[:, t], state)
             torch.testing.assert_close(scores, model(frames, num_steps=t + 1), atol=1e-6, rtol=1e-5)
 
+    @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+    def test_an_image_that_is_not_finite_has_no_class(self, model, odd):
+        """A potential that is NaN never fires, so that NaN would end there, and scores look like an answer."""
+        model.eval()
+        x, frames = torch.rand(3, 3, 16, 16), torch.rand(3, 3, 3, 16, 16)
+        good = model(x), model(frames)
+        x[1, 2, 7, 3] = frames[1, 1, 2, 7, 3] = odd
+        for before, scores in zip(good, (model(x), model(frames)), strict=True):
+            assert scores[1].isnan().all()
+            torch.testing.assert_close(scores[[0, 2]], before[[0, 2]])
+        assert model.forward_head(model.forward_features(x))[1].isnan().all()
+        assert model(frames, num_steps=1).isfinite().all()  # it has not been seen yet
+        state = None
+        for t in range(3):
+            scores, state = model.step(frames[:, t], state)
+            assert scores.isnan().any(1).tolist() == [False, t > 0, False]
+
     def test_early_stop_is_the_beginning_of_the_long_run(self, model):
         model.eval()
         x = torch.rand(2, 3, 16, 16)
@@ -230,6 +247,14 @@ def test_poisson_is_random_but_seeded():
     for _ in range(3):
         scores, state = model.step(x, state)
     torch.testing.assert_close(scores, first)
+
+
+@pytest.mark.parametrize("encoder", ["poisson", "poisson-signed"])
+def test_spikes_of_an_image_that_is_not_finite(encoder):
+    x = torch.rand(2, 3, 8, 8)
+    x[1, 0, 0, 0] = float("nan")
+    scores = create_model("sresnet8", encoder=encoder, **SMALL).eval()(x)
+    assert scores.isnan().any(1).tolist() == [False, True]
 
 
 def test_new_classifier_and_frozen_backbone():

@@ -27,7 +27,7 @@ from torch import Tensor
 from sresnet.analysis.walk import Batches
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork, StreamState
-from sresnet.train.evaluate import precision_context, seeded
+from sresnet.train.evaluate import check_scores, precision_context, seeded
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Where a curve is drawn if nothing else is said."""
@@ -174,15 +174,19 @@ def step_scores(
         seed: of the Poisson encoders.
 
     Raises:
-        UserError: no images, or what `SpikingNetwork.forward` raises about them and num_steps.
+        UserError: no images, scores that are not finite, or what `SpikingNetwork.forward` raises about the images and
+            num_steps.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    scores, labels = [], []
+    scores: list[Tensor] = []
+    labels: list[Tensor] = []
     try:
         with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
             for x, some in batches:
-                scores.append(mean_scores(model.forward_steps(x, num_steps=num_steps)).cpu())
+                found = mean_scores(model.forward_steps(x, num_steps=num_steps)).cpu()
+                check_scores(found, sum(len(some) for some in labels))
+                scores.append(found)
                 labels.append(some.cpu())
     finally:
         model.train(was_training)
@@ -288,6 +292,7 @@ def evaluate_until_sure(
         with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
             for x, labels in batches:
                 scores, steps = run_until_sure(model, x, threshold=threshold, temperatures=temperatures)
+                check_scores(scores, int(counts.sum()))
                 hits += int((best_class(scores) == labels).sum())
                 counts += torch.bincount(steps.cpu() - 1, minlength=len(counts))
     finally:

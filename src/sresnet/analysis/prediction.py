@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sresnet.analysis.early_exit import mean_scores
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.evaluate import seeded
+from sresnet.train.evaluate import check_scores, seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,12 @@ def probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
     Args:
         model: in evaluation mode.
         x: one image [1, C, H, W], or the windows of one recording [windows, T, C, H, W], whose mean it is.
+
+    Raises:
+        UserError: scores that are not finite.
     """
     device = next(model.parameters()).device
     with torch.inference_mode(), seeded(0, device):
-        return torch.stack([mean_scores(model.forward_steps(one[None]))[:, 0].softmax(1) for one in x]).mean(0)
+        scores = [mean_scores(model.forward_steps(one[None]))[:, 0] for one in x]
+        check_scores(torch.stack(scores, 1))
+        return torch.stack([each.softmax(1) for each in scores]).mean(0)

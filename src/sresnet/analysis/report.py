@@ -1,5 +1,6 @@
 """All of the analysis in one pass over the data, and the files that `sresnet analyse` writes."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -107,10 +108,12 @@ def analyse(
 
 
 def first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int) -> tuple[BlockGradient, ...]:
-    """Gradient norms for the first images of a batch; none for a single image, which has no batch statistics."""
+    """Gradient norms for the first images of a batch; none where they overflow, and none for a single image, which has
+    no batch statistics."""
     if len(x) < 2:
         return ()
-    return gradient_norms(model, x[:GRADIENT_IMAGES], labels[:GRADIENT_IMAGES], seed=seed)
+    found = gradient_norms(model, x[:GRADIENT_IMAGES], labels[:GRADIENT_IMAGES], seed=seed)
+    return found if all(math.isfinite(block.norm) for block in found) else ()
 
 
 def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView | None, str]:

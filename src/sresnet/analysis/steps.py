@@ -1,5 +1,6 @@
 """Accuracy after every time step, from one pass over the data (Table 16)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,9 @@ class StepAccuracy:
 
     top1: tuple[float, ...]
     """Percent of images whose class has the highest score after 1, 2, ... T steps."""
-    margin: tuple[float, ...]
-    """Mean score of the right class minus the highest score of the others; negative where the network is wrong."""
+    margin: tuple[float | None, ...]
+    """Mean score of the right class minus the highest score of the others; negative where the network is wrong. None
+    where there are no others."""
     images: int
 
 
@@ -44,7 +46,11 @@ class StepCounter:
     def result(self) -> StepAccuracy:
         """What was counted."""
         hits, margins = (torch.stack(self.sums).cpu() / self.images).T.tolist()
-        return StepAccuracy(top1=tuple(100 * hit for hit in hits), margin=tuple(margins), images=self.images)
+        return StepAccuracy(
+            top1=tuple(100 * hit for hit in hits),
+            margin=tuple(margin if math.isfinite(margin) else None for margin in margins),
+            images=self.images,
+        )
 
 
 def accuracy_by_step(

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from sresnet.data import Samples
 from sresnet.errors import UserError
-from sresnet.models.network import SpikingNetwork
+from sresnet.models.network import SpikingNetwork, nothing_or_nan
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
 from sresnet.nn.signal import LayerRecord, Signal, Trace
 from sresnet.train.batches import Scaling
-from sresnet.train.evaluate import seeded
+from sresnet.train.evaluate import check_scores, seeded
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(x, labels): images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N], on the network's device."""
@@ -67,7 +67,7 @@ def walk(
         seed: of the Poisson encoders.
 
     Raises:
-        UserError: what `SpikingNetwork.forward` raises about x and num_steps.
+        UserError: scores that are not finite, or what `SpikingNetwork.forward` raises about x and num_steps.
     """
     watchers = list(watchers)
     was_training = model.training
@@ -75,8 +75,10 @@ def walk(
     device = next(model.parameters()).device
     try:
         with torch.inference_mode(), seeded(seed, device), probe(model) as probed:
+            images = 0
             for x, labels in batches:
-                walk_batch(model, x, labels, probed, watchers, num_steps)
+                check_scores(walk_batch(model, x, labels, probed, watchers, num_steps), images)
+                images += len(x)
     finally:
         model.train(was_training)
 
@@ -88,13 +90,13 @@ def walk_batch(
     probed: "Probed",
     watchers: Iterable[Watcher],
     num_steps: int | None,
-) -> None:
-    """The steps of one batch; arguments as `walk`."""
+) -> Tensor:
+    """The steps of one batch; arguments as `walk`. Returns the readout's potential after them, [N, classes]."""
     neurons = dict(model.named_neurons())
     encoded = model.encode(x, num_steps)
     constant = encoded.shape[0] > 1 and encoded.stride(0) == 0
     trace = Trace()
-    potential = torch.zeros((), device=x.device)
+    potential = nothing_or_nan(x, num_steps).sum((0, 2, 3, 4))[:, None]
     for step in range(encoded.shape[0]):
         trace = Trace(first_step=step, v=trace.v, wanted=frozenset(neurons.values()))
         signal = model.run_layers(encoded[step : step + 1], trace)
@@ -110,6 +112,7 @@ def walk_batch(
         )
         for watcher in watchers:
             watcher.add(observation)
+    return potential
 
 
 def only_step(record: LayerRecord) -> LayerRecord:

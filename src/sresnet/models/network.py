@@ -176,8 +176,13 @@ class SpikingNetwork(nn.Module):
         return self.readout(self.forward_features(x, num_steps=num_steps, trace=trace))
 
     def forward_features(self, x: Tensor, *, num_steps: int | None = None, trace: Trace | None = None) -> Tensor:
-        """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`."""
-        return self.run_layers(self.encode(x, num_steps), trace).spikes
+        """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`.
+
+        NaN from the image or frame that is not finite: a neuron that receives NaN stays silent, and what follows would
+        look like an answer.
+        """
+        features = self.run_layers(self.encode(x, num_steps), trace).spikes
+        return features + nothing_or_nan(x, num_steps).to(features.dtype)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Class scores [N, num_classes] from what `forward_features` returns."""
@@ -269,6 +274,16 @@ class SpikingNetwork(nn.Module):
         if self.backbone_frozen:
             self.layers.eval()
         return self
+
+
+def nothing_or_nan(x: Tensor, num_steps: int | None) -> Tensor:
+    """0 for each image [N, C, H, W] or event frame [N, T, C, H, W] whose numbers are finite, NaN for others.
+
+    Returns:
+        [1, N, 1, 1, 1], or [num_steps, N, 1, 1, 1] for frames, of which the first `num_steps` are looked at.
+    """
+    found = (x.detach() * 0).flatten(-3).sum(-1)
+    return (found[None] if x.ndim == 4 else found.T[:num_steps])[..., None, None, None]
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -19,7 +19,13 @@ CHECKSUM = "sha256"
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of these tensors and texts, and its checksum; equal arguments give equal bytes."""
+    """A safetensors file of these tensors and texts, and its checksum; equal arguments give equal bytes.
+
+    Raises:
+        UserError: a number is NaN or infinite, which `read_tensors` would refuse.
+    """
+    if odd := not_finite(tensors):
+        raise UserError(f"{odd!r} holds NaN or infinity, so nothing is saved: train with a lower learning rate")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header, data = parts_of(safetensors.torch.save(plain, metadata=dict(metadata)))
     return b"".join((header_to_bytes(header, dict(metadata) | {CHECKSUM: checksum(header, data)}), data))
@@ -80,7 +86,15 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
     for name in metadata:
         if name not in (*known, CHECKSUM, "format"):  # other programs that write such files add a format
             raise ValueError(f"its metadata hold {name!r}")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name!r} holds NaN or infinity")
+    if odd := not_finite(tensors):
+        raise ValueError(f"{odd!r} holds NaN or infinity")
     return tensors, metadata
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor with a number that is NaN or infinite; "" where there is none."""
+    sums = [tensor.detach().sum() for tensor in tensors.values() if tensor.is_floating_point()]
+    # Sums are fast, and not finite where a number is not; nor where large ones overflow, hence the second look.
+    if not sums or bool(torch.stack(sums).isfinite().all()):
+        return ""
+    return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), "")

@@ -84,7 +84,7 @@ def fire(
             **arguments,
         )
     if trace:
-        trace.v[neuron] = v
+        trace.leaves(neuron, v)
     return Signal(output, current, packed)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sresnet.config import closest
+from sresnet.config import check_types, closest
 from sresnet.errors import UserError
 from sresnet.nn.signal import LayerRecord, Trace
 from sresnet.ops.implementation import implementation
@@ -22,7 +22,7 @@ class NeuronConfig:
     """What all the neurons of a network have in common.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: an unknown kind, or a field of the wrong type or not finite.
     """
 
     kind: NeuronKind = "lif"
@@ -42,6 +42,7 @@ class NeuronConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(NeuronKind):
             raise UserError(f"neuron {self.kind!r} is unknown: {closest(self.kind, list(get_args(NeuronKind)))}")
+        check_types(self)
 
 
 def leak_parameter(leak: float) -> nn.Parameter:
@@ -92,7 +93,7 @@ class Neuron(nn.Module):
         else:
             spikes, v = lif(current, **arguments)
         if trace:
-            trace.v[self] = v
+            trace.leaves(self, v)
         return spikes
 
     def arguments(self, trace: Trace | None) -> dict[str, Any]:
@@ -121,6 +122,8 @@ class Rectifier(nn.Module):
 
     def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
         output = torch.relu(current)
+        if trace and trace.sums is not None:
+            trace.leaves(self, current)
         if trace and self in trace.wanted:
             trace.records[self] = LayerRecord(output, current, output)
         return output

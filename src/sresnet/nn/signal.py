@@ -50,6 +50,16 @@ class Trace:
     """Layers of neurons to record."""
     records: dict[nn.Module, LayerRecord] = field(default_factory=dict)
     """Their records, filled during the call."""
+    sums: dict[nn.Module, Tensor] | None = None
+    """None; or {}: sum of the potentials of each layer, of the currents in the non-spiking twin, in the place of `v`.
+    They tell of overflow at any time step: leak and reset leave infinity and NaN as they are."""
+
+    def leaves(self, neurons: nn.Module, v: Tensor) -> None:
+        """Note the potential that `neurons` end with."""
+        if self.sums is None:
+            self.v[neurons] = v
+        else:
+            self.sums[neurons] = v.detach().sum()
 
     def sends(self, neurons: nn.Module, output: Tensor) -> None:
         """Note that what `neurons` send on is `output`, not their spikes alone."""

@@ -80,13 +80,15 @@ def make_surrogate(shape: str, *, height: float, width: float, center: float) ->
     """The surrogate called `shape` ("triangle", "rectangle" or "arctan").
 
     Raises:
-        UserError: another name, or a height or width that is not positive.
+        UserError: another name, a height or width that is not positive, or a number that is not finite.
     """
     if shape not in SURROGATES:
         raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join(SURROGATES)}")
     for name, value in (("height", height), ("width", width)):
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise UserError(
                 f"surrogate {name} {value} is not positive: no gradient would pass; the paper uses 0.3 and 1"
             )
+    if not math.isfinite(center):
+        raise UserError(f"surrogate center {center} is no place: 1 is the threshold, 0 is Eq. 24 as printed")
     return SURROGATES[shape](height=height, width=width, center=center)

@@ -35,6 +35,16 @@ class Position:
     """Best test epoch so far, where the protocol asks for it."""
 
 
+def tensors_of_run(model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All numbers that training goes on with: model/NAME, average/NAME, momentum/INDEX."""
+    tensors = {f"model/{name}": tensor for name, tensor in tensors_of(model).items()}
+    tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        if state["momentum_buffer"] is not None:
+            tensors[f"momentum/{index}"] = state["momentum_buffer"]
+    return tensors
+
+
 def save_checkpoint(
     folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor], position: Position
 ) -> None:
@@ -43,11 +53,7 @@ def save_checkpoint(
     Raises:
         UserError: the file cannot be written; the one before it is kept.
     """
-    tensors = {f"model/{name}": tensor for name, tensor in tensors_of(model).items()}
-    tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        if state["momentum_buffer"] is not None:
-            tensors[f"momentum/{index}"] = state["momentum_buffer"]
+    tensors = tensors_of_run(model, optimiser, average)
     write_whole(folder / CHECKPOINT, tensors_to_bytes(tensors, {"position": json.dumps(asdict(position))}))
 
 

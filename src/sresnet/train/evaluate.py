@@ -1,6 +1,7 @@
 """Accuracy and loss of a network on a set of images."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def evaluate(
         seed: of the Poisson encoders.
 
     Raises:
-        UserError: no samples, or more steps than there are norms for.
+        UserError: no samples, more steps than there are norms for, or scores or a loss that are not finite.
     """
     if not len(samples):
         raise UserError("there are no images to evaluate on: give at least one")
@@ -79,16 +80,21 @@ def evaluate(
     device = next(model.parameters()).device
     hits, top5_hits, loss = 0, 0, 0.0
     batch_hits = []
-    with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
-        for start in range(0, len(samples), batch_size):
-            chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
-            labels = samples.labels[chosen].to(device)
-            scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
-            ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
-            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-            batch_hits.append(int(ranked[:, 0].sum()))
-            top5_hits += int(ranked.sum())
-    model.train(was_training)
+    try:
+        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
+            for start in range(0, len(samples), batch_size):
+                chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
+                labels = samples.labels[chosen].to(device)
+                scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
+                check_scores(scores, start)
+                ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
+                loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+                batch_hits.append(int(ranked[:, 0].sum()))
+                top5_hits += int(ranked.sum())
+        if not math.isfinite(loss):
+            raise UserError(f"loss is {loss}: the weights are out of range")
+    finally:
+        model.train(was_training)
     hits = sum(batch_hits)
     count = len(samples)
     whole = batch_hits[: count // batch_size] or batch_hits
@@ -99,6 +105,21 @@ def evaluate(
         images=count,
         batch_mean_top1=100 * sum(whole) / len(whole) / min(batch_size, count),
     )
+
+
+def check_scores(scores: Tensor, first: int = 0) -> None:
+    """Check that class scores [..., N, classes] are finite: the highest of others is no answer.
+
+    Args:
+        scores: of images or clips.
+        first: number of the first of them.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not scores.isfinite().all():
+        odd = int((~scores.isfinite()).any(-1).reshape(-1, scores.shape[-2]).any(0).nonzero()[0])
+        raise UserError(f"scores of sample {first + odd} are not finite: its pixels or the weights are out of range")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +136,21 @@ class Rates:
 
 
 def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> Rates:
-    """What the neurons fire and send for the batch `x`, in evaluation mode; `num_steps` as in `evaluate`."""
+    """What the neurons fire and send for the batch `x`, in evaluation mode; `num_steps` as in `evaluate`.
+
+    Raises:
+        UserError: a potential or what is sent is not finite.
+    """
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), seeded(0, x.device):
-        _, records = model(x, num_steps=num_steps, record=model.neuron_names)
-    model.train(was_training)
+    try:
+        with torch.inference_mode(), seeded(0, x.device):
+            _, records = model(x, num_steps=num_steps, record=model.neuron_names)
+    finally:
+        model.train(was_training)
+    for name, record in records.items():
+        if not math.isfinite(float(record.membrane.sum() + record.output.float().sum())):
+            raise UserError(f"potentials of {name} are not finite: the weights are out of range")
     fired = {name: float(record.fired.sum()) for name, record in records.items()}
     return Rates(
         spike_rate={name: fired[name] / record.spikes.numel() for name, record in records.items()},

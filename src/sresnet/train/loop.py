@@ -20,11 +20,13 @@ from sresnet.files import make_folder, only_writer
 from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
+from sresnet.models.tensors import not_finite
 from sresnet.nn import BNTT, Neuron
+from sresnet.nn.signal import Trace
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
-from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
 from sresnet.train.evaluate import Evaluation, evaluate, precision_context, seeded, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
@@ -96,7 +98,8 @@ def train(
 
     Raises:
         UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
-            disk is full, or the loss is no longer finite (the last checkpoint is kept).
+            disk is full, or training has diverged: a loss, score, potential, weight, norm statistic, momentum or
+            average is NaN or infinite (the last checkpoint is kept).
     """
     check_fit(recipe, splits)
     make_folder(folder)
@@ -219,12 +222,15 @@ class Run:
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
         poisson = seed_of("step", self.recipe.seed, step)
+        trace = Trace(sums={})
         with seeded(poisson, self.device), precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(x, num_steps=num_steps).float()
+            outputs = self.model.forward_steps(x, num_steps=num_steps, trace=trace).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
-            raise self.diverged(f"loss is {loss_value}", step, epoch)
+            raise self.diverged(f"loss is {loss_value}", step)
+        if odd := not_finite(self.potentials(trace)):
+            raise self.diverged(f"potentials of {odd} are not finite", step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
         self.optimiser.zero_grad()
@@ -236,6 +242,9 @@ class Run:
         self.optimiser.step()
         if self.average:
             update_average(self.average, self.model, config.ema, step)
+        # Spikes hide it: where a weight is NaN, neurons fall silent and the loss stays finite.
+        if odd := not_finite(tensors_of_run(self.model, self.optimiser, self.average)):
+            raise self.diverged(f"{odd} is not finite", step)
         self.position.step += 1
         self.position.loss_sum += loss_value * len(labels)
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
@@ -264,11 +273,16 @@ class Run:
                     if parameter.grad is not None:
                         parameter.grad[num_steps:] = -self.config.weight_decay * parameter[num_steps:]
 
-    def diverged(self, what: str, step: int, epoch: int) -> UserError:
-        """What to say of a training whose numbers are none any more, after `step` + 1 steps."""
+    def potentials(self, trace: Trace) -> dict[str, Tensor]:
+        """Layer of neurons -> the sum of its potentials, from what the trace of a training step saw."""
+        sums = trace.sums or {}
+        return {name: sums[neurons] for name, neurons in self.model.named_neurons() if neurons in sums}
+
+    def diverged(self, what: str, step: int) -> UserError:
+        """What to raise where a number has overflowed in training step `step`, counted from 0, or after it."""
         return UserError(
-            f"{what} at step {step + 1} (epoch {epoch + 1}): try a lower --train.learning-rate or --train.clip-norm 1; "
-            f"the last checkpoint in {self.folder} is kept"
+            f"{what} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
+            f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
         )
 
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:
@@ -299,7 +313,10 @@ class Run:
                 save_model(model, self.folder / BEST_WEIGHTS)
         # Rates are looked at on the same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
-        rates = spike_rates(model, few, num_steps)
+        try:
+            rates = spike_rates(model, few, num_steps)
+        except UserError as error:
+            raise self.diverged(str(error), position.step - 1) from None
         metrics["spikes_per_neuron_and_step"] = round(rates.overall, 5)
         metrics["spike_rate"] = {name: round(rate, 5) for name, rate in rates.spike_rate.items()}
         metrics["sent"] = {name: round(mean, 5) for name, mean in rates.sent.items()}
@@ -312,20 +329,16 @@ class Run:
             metrics["leak"] = leaks
         metrics["seconds"] = round(seconds, 2)
         metrics["images_per_second"] = round((position.step - epoch_first) * self.batch_size / seconds, 1)
-        for name, value in metrics.items():
-            for number in value.values() if isinstance(value, dict) else [value]:
-                if not math.isfinite(number):
-                    raise self.diverged(f"{name} is {number}", position.step - 1, epoch)
         record.append_metrics(self.folder, metrics)
         position.metrics_bytes, position.metrics_checksum = record.metrics_so_far(self.folder)
         return metrics
 
     def finish(self) -> Outcome:
-        """Save the network, read the test images, write result.json."""
+        """Read the test images, save the network, write result.json."""
         model = self.evaluated_model()
-        save_model(model, self.folder / WEIGHTS)
         result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
         result |= named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
+        save_model(model, self.folder / WEIGHTS)
         last = record.read_metrics(self.folder)[-1]  # the same network has just been validated
         result |= {name: value for name, value in last.items() if name.startswith("validation_")}
         if self.position.best_test:
@@ -350,15 +363,18 @@ class Run:
 
     def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"], num_steps: int) -> Evaluation:
         """Accuracy on one part of the data."""
-        return evaluate(
-            model,
-            getattr(self.splits, part),
-            self.scaling,
-            num_steps=num_steps,
-            batch_size=2 * self.batch_size,
-            precision=self.config.precision,
-            seed=seed_of("evaluate", self.recipe.seed),
-        )
+        try:
+            return evaluate(
+                model,
+                getattr(self.splits, part),
+                self.scaling,
+                num_steps=num_steps,
+                batch_size=2 * self.batch_size,
+                precision=self.config.precision,
+                seed=seed_of("evaluate", self.recipe.seed),
+            )
+        except UserError as error:
+            raise self.diverged(f"{part} {error}", self.position.step - 1) from None
 
     def work(self, step: int) -> float:
         """What all batches before training step `step` cost, in time steps of batches of full size."""
