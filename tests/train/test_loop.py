@@ -189,6 +189,15 @@ def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
     assert record.read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
 
 
+def test_a_finished_run_of_before_fingerprints_is_not_that_of_other_data(tmp_path):
+    result = train(TINY, SPLITS, tmp_path, device=CPU).result
+    about = record.read_json(tmp_path / record.DATA)
+    record.write_json(tmp_path / record.DATA, {name: about[name] for name in about if name != "fingerprint"})
+    assert train(TINY, SPLITS, tmp_path, device=CPU).result == result
+    with pytest.raises(UserError, match=r"run on other data \(mean"):
+        train(TINY, dataclasses.replace(SPLITS, train=images(120, 1)), tmp_path, device=CPU)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

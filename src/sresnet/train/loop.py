@@ -108,6 +108,9 @@ def train(
         data = fingerprint(splits)
         record.check_data(folder, data)
         if (folder / record.RESULT).exists():
+            released = recipe.train.protocol == "released-code"
+            scaling = make_scaling(recipe.data, splits.train, released_code=released)
+            record.check_statistics(folder, scaling.plain())  # nor is the result of a run that of other data
             result = record.read_result(folder)
             return Outcome(state="finished", folder=folder, step=result.get("steps", 0), result=result)
         if device.type == "cpu":
