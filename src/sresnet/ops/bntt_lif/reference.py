@@ -37,6 +37,7 @@ def bntt_lif_reference(
         assert running_var is not None
         norm = batch_norm_reference(gamma)
         current = norm(current, gamma, beta, running_mean, running_var, training=training, momentum=momentum, eps=eps)
+        current = current.to(torch.promote_types(current.dtype, torch.float32))  # of a norm in half precision
     if charge is not None:
         current = current + charge
     spikes, v = lif_reference(current, **neuron)

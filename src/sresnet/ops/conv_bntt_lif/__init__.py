@@ -90,7 +90,7 @@ def conv_bntt_lif(
     """
     norm: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
     rows = (gamma, beta, running_mean, running_var)
-    if not runs(x, weight, rows, leak, v):
+    if not runs(x, weight, rows, leak, v, charge, added):
         y = convolution(x, weight, stride, padding)
         neuron: dict[str, Any] = {
             "leak": leak,
@@ -172,14 +172,33 @@ def convolution(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tup
     return over_time(lambda images: F.conv2d(images, weight, None, stride, padding), x)
 
 
-def runs(x: Tensor, weight: Tensor, rows: tuple[Tensor | None, ...], leak: float | Tensor, v: Tensor | None) -> bool:
+def stored(x: Tensor) -> torch.dtype:
+    """What a layer stores activity in: what autocast says, else as x."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def fitting(packed: Packed | None, storage: torch.dtype) -> Packed | None:
+    """`packed`, where its sum is what a layer of this storage got: whole numbers are the same in every type."""
+    return packed if packed is not None and (packed.base is None or packed.base.dtype == storage) else None
+
+
+def runs(
+    x: Tensor,
+    weight: Tensor,
+    rows: tuple[Tensor | None, ...],
+    leak: float | Tensor,
+    v: Tensor | None,
+    charge: Tensor | None = None,
+    added: Tensor | None = None,
+) -> bool:
     """These arguments are for the layer of `cpu.py`."""
     gamma, beta, running_mean, running_var = rows
     return (
         not reference_chosen()
         and not torch.compiler.is_compiling()
         and weight.dtype == torch.float32
-        and kernel.runs(x, gamma, beta, running_mean, running_var, leak, v)
+        and stored(x) in kernel.WIDE
+        and kernel.runs(x, gamma, beta, running_mean, running_var, leak, v, charge, added)
     )
 
 
@@ -214,7 +233,8 @@ def run_layer(
     check_arguments(
         y, gamma, beta, running_mean, running_var, num_steps, training, leak, constants.threshold, charge, added, v
     )
-    storage = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    storage = stored(x)
+    packed, added_packed = fitting(packed, storage), fitting(added_packed, storage)
     added = None if added is None else kernel.as_rows(added, storage)
     mean, var = running_mean, running_var
     if training:  # those of the batch are written there

@@ -107,11 +107,13 @@ def membrane(
 ) -> Tensor:
     """Membrane potentials before reset, u [T, ...], of the neurons that `lif` simulates; same arguments and errors.
 
+    In float32 or wider, as `lif` computes them.
+
     Training never needs them, so `lif` does not keep them: this walks the steps again for whoever wants to look.
     """
     check_arguments(current, leak, threshold, v)
     return membrane_reference(
-        current,
+        current.to(torch.promote_types(current.dtype, torch.float32)),
         leak=leak,
         threshold=threshold,
         surrogate=surrogate,
