@@ -175,12 +175,13 @@ def complain(line: str) -> None:
 
 def drop_unwritten() -> None:
     """Let go of output that a full disk refused: Python would complain about it when it ends, with status 120."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        drop(sys.stdout)
-    except (ValueError, AttributeError):  # closed, or none
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            drop(stream)
+        except (ValueError, AttributeError):  # closed, or none
+            pass
 
 
 def at_home(word: str) -> str:

@@ -159,6 +159,16 @@ def test_a_fault_of_ours_is_noted_too(tmp_path, monkeypatch):
     assert results.failures(tmp_path / "kept") == {SECOND.key(): "ZeroDivisionError: two lines"}
 
 
+def test_what_the_system_refuses_is_noted_with_its_cure(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr(running, "run_one", refuse)
+    go(tmp_path, study(SECOND))
+    reason = "x: Permission denied: choose a place that you may read and write"
+    assert results.failures(tmp_path / "kept") == {SECOND.key(): reason}
+
+
 def test_stopped_anywhere_it_goes_on_to_the_same_result(tmp_path):
     whole, _ = go(tmp_path / "whole", study(FIRST))
     asked = iter([False, False, True])

@@ -103,3 +103,12 @@ def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(UserError, match=r"pip install 'sresnet\[images\]'"):
         draw(recording(made_up.events()))
+
+
+@pytest.mark.parametrize("title", ["a\nb\x1b[2J", "猫\U0001f989", "caf\udce9", "\u202eabc"])
+def test_a_title_of_any_characters(title):
+    some = recording(made_up.events())
+    drawn = [pixels(draw(some, title=name)) for name in (title, "")]
+    assert drawn[0].shape == drawn[1].shape
+    assert (drawn[0] != drawn[1]).any(2).any(1)[:40].any()
+    assert (drawn[0] == drawn[1])[40:].all()
