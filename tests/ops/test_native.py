@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,25 @@ def test_two_processes_at_once(source):
     processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait() for process in processes] == [42, 42]
     assert len(cached()) == 1
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_killed_processes_left_is_removed_and_what_others_work_on_is_not(source):
+    left, _ = native.new_part(native.cache_folder())
+    (left / "kernel.o").write_bytes(b"half")
+    assert native.load(source).answer() == 42  # held by this process, which lives
+    assert left.name in cached()
+    code = (
+        "import os, signal, sys; from pathlib import Path; from sresnet.ops import native;"
+        "native.run = lambda command: '' if '--version' in command else os.kill(os.getpid(), signal.SIGKILL);"
+        "native.load(Path(sys.argv[1]), ())"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(source)], stderr=subprocess.DEVNULL, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(cached()) == 3
+    assert native.load(source).answer() == 42
+    assert sorted(cached()) == sorted([left.name, *(name for name in cached() if name.endswith(".so"))])
+    assert len(cached()) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux only")

@@ -4,6 +4,7 @@ The file uses torch's own threads through <ATen/Parallel.h>. It is compiled with
 are found in the OpenMP that torch has loaded, so there is never a second pool of threads fighting for the cores.
 """
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import filelock
 import torch
 
 from sresnet.printing import one_line, say
@@ -54,6 +56,7 @@ def built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
     compiler = find_compiler()
     try:
         path = cache_folder() / f"{source.parent.name}-{key(source, compiler, flags)}.so"
+        remove_parts(path.parent)
         if not is_whole(path):
             tell(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
             compile_to(path, source, compiler, flags)
@@ -174,8 +177,9 @@ def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) 
     """
     torch_folder = Path(torch.__file__).parent
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-        thing, library, whole = Path(part) / "kernel.o", Path(part) / "kernel.so", Path(part) / "sealed.so"
+    part, descriptor = new_part(path.parent)
+    try:
+        thing, library, whole = part / "kernel.o", part / "kernel.so", part / "sealed.so"
         include = ["-isystem", str(torch_folder / "include")]
         run([compiler, *FLAGS, *flags, abi, *include, "-c", str(source), "-o", str(thing)])
         # In two steps: -fopenmp while linking would name an OpenMP of its own.
@@ -184,6 +188,34 @@ def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) 
         whole.write_bytes(sealed(library.read_bytes()))
         whole.chmod(0o600)
         whole.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_parts(cache: Path) -> None:
+    """Remove what processes that were killed while they compiled have left in the cache."""
+    for part in cache.glob(".part-*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if filelock.lock_descriptor(descriptor, blocking=False):
+                    shutil.rmtree(part)
+            finally:
+                os.close(descriptor)
+
+
+def new_part(cache: Path) -> tuple[Path, int]:
+    """An empty folder in the cache, open and held by this process like a lock; OSError where the disk refuses."""
+    while True:
+        part = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            with contextlib.suppress(OSError):  # a disk without locks, where nobody removes leftovers
+                filelock.lock_descriptor(descriptor)
+            if part.exists():
+                return part, descriptor
+            os.close(descriptor)  # another process took it for a leftover before it was held
 
 
 def run(command: list[str]) -> str:
