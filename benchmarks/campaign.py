@@ -27,13 +27,14 @@ from typing import Any
 import torch
 from record_runs import run
 
-from sresnet.config import closest, from_dict, to_dict
+from sresnet.config import check_fields, closest, from_dict, to_dict
 from sresnet.data import EventConfig, Splits, open_data
 from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
 from sresnet.studies.evidence import spread
+from sresnet.train import record
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES, command
 
@@ -158,19 +159,34 @@ def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
     """Seed -> what was recorded of the finished training.
 
     Raises:
-        UserError: a record of another configuration than the item's.
+        UserError: a record that is damaged, or of another configuration than the item's.
     """
     found = {}
     for seed in item.seeds:
         path = folder / f"{item.name}-seed{seed}.json"
         if path.exists():
-            row = json.loads(path.read_text())
+            row = read_record(path)
             if row["config"] != json.loads(json.dumps(to_dict(item.seeded(seed)))):
                 raise UserError(
                     f"{path} is of another configuration than {item.name}: give the changed item a new name"
                 )
             found[seed] = row
     return found
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What was recorded of a finished training; UserError where it is damaged."""
+    kinds = {"config": dict[str, Any], "environment": dict[str, Any], "metrics": list[Any], "result": dict[str, Any]}
+    row = check_fields(record.read_json(path), str(path), kinds, {})
+    check_fields(row["environment"], f"{path}: environment", {"threads": int}, {})
+    record.check_result(row["result"], f"{path}: result")
+    for number, line in enumerate(row["metrics"], 1):
+        where = f"{path}: metrics {number}"
+        record.check_line(line, where)
+        check_fields(line, where, {"images_per_second": float}, {"validation_top1": float})
+        if line["images_per_second"] <= 0:
+            raise UserError(f"{where}: images_per_second is {line['images_per_second']}: it is damaged")
+    return row
 
 
 def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:

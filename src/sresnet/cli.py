@@ -610,7 +610,7 @@ def filling() -> Iterator[Watch]:
 def report(outcome: Outcome) -> None:
     """The last lines of a finished run."""
     result = outcome.result
-    simulated = " on simulated recordings" if result["split"].get("simulated") else ""
+    simulated = " on simulated recordings" if result.get("split", {}).get("simulated") else ""
     say(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
     if "best_test_epoch_top1" in result:
         say(

@@ -176,8 +176,33 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     assert (tmp_path / "README.md").read_text() == readme
 
 
+@pytest.mark.parametrize(
+    ("part", "changed", "words"),
+    [
+        ("metrics", None, "metrics is None"),
+        ("metrics", [{"epoch": 1, "step": 2}], "metrics 1 lacks 'images_per_second'"),
+        ("metrics", [{"epoch": 1, "step": 2, "images_per_second": 0}], "metrics 1: images_per_second is 0"),
+        ("environment", {"threads": "two"}, "environment: threads is 'two'"),
+        ("result", {"test_top1": [50]}, "result: test_top1 is"),
+    ],
+)
+def test_a_damaged_record_is_refused(items, tmp_path, part, changed, words):
+    line = {"epoch": 1, "step": 22, "images_per_second": 20.0}
+    row = {"metrics": [line], "environment": {"threads": 2}, "result": {"test_top1": 50.0}}
+    row["config"] = to_dict(items[0].recipe)
+    (tmp_path / "first-seed0.json").write_text(json.dumps(row))
+    assert list(campaign.results_of(items[0], tmp_path)) == [0]
+    (tmp_path / "first-seed0.json").write_text(json.dumps(row | {part: changed}))
+    with pytest.raises(UserError, match=words):
+        campaign.results_of(items[0], tmp_path)
+    (tmp_path / "first-seed0.json").write_text("{")
+    with pytest.raises(UserError, match="first-seed0.json cannot be read"):
+        campaign.results_of(items[0], tmp_path)
+
+
 def test_a_record_of_another_configuration_is_refused(items, tmp_path):
-    (tmp_path / "first-seed0.json").write_text(json.dumps({"config": {}, "result": {"test_top1": 99.0}}))
+    row = {"config": {}, "environment": {"threads": 1}, "metrics": [], "result": {"test_top1": 99.0}}
+    (tmp_path / "first-seed0.json").write_text(json.dumps(row))
     with pytest.raises(UserError, match="is of another configuration than first: give the changed item a new name"):
         campaign.table(items, tmp_path)
 

@@ -68,7 +68,7 @@ def result_of(training, top1=50.0):
     by_steps = tuple(top1 * (1 - 0.1 * (steps - step) / steps) for step in range(1, steps + 1))
     learned = recipe.model.neuron != "lif"
     metrics = [
-        {"epoch": epoch, "train_top1": top1 * (1 - 0.5 / epoch), "seconds": 60.0}
+        {"epoch": epoch, "step": 10 * epoch, "train_top1": top1 * (1 - 0.5 / epoch), "seconds": 60.0}
         | ({"leak": {"stem.neuron": 0.99}} if learned else {})
         for epoch in range(1, recipe.train.epochs + 1)
     ]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -10,7 +11,7 @@ RESULT = Result(
     key="0123456789ab",
     config={"seed": 1, "model": {"depth": 8}},
     environment={"torch": "2"},
-    metrics=({"epoch": 1, "leak": {"a": 0.5}},),
+    metrics=({"epoch": 1, "step": 5, "leak": {"a": 0.5}},),
     result={"test_top1": 51.25},
     by_steps=(10.0, 51.25),
     activity={"spikes": 3.5},
@@ -62,3 +63,30 @@ def test_files_that_are_none(tmp_path, content, complaint):
     with pytest.raises(UserError, match=complaint) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def layer(**other):
+    return {"name": "stem.neuron", "shape": [2, 8, 8], "active": [1.0, 2.0], "gamma": None, "spikes": 3.5} | other
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"result": {}}, "result lacks 'test_top1'"),
+        ({"result": {"test_top1": 50.0, "split": {"test": -1}}}, "result: split: test is -1"),
+        ({"metrics": [{"epoch": 1, "step": 5, "train_top1": [1]}]}, "metrics 1: train_top1 is no number"),
+        ({"config": {"data": ["digits"]}}, "config: data is"),
+        ({"activity": {"layers": {"stem": 1}}}, "activity: layers is"),
+        ({"activity": {"layers": [layer(active=["1", 2.0])]}}, "layer 1: active is"),
+        ({"activity": {"layers": [layer(), layer(active=[1.0])]}}, "layer 2: active has 1 time steps, not 2"),
+        ({"activity": {"layers": [layer(gamma=[1.0])]}}, "layer 1: gamma has 1 time steps, not 2"),
+        ({"activity": {"layers": [layer(active=[1e308, 1.0])]}}, "layer 1 holds a number above 3.5e\\+38"),
+        ({"activity": {"gradients": [{"block": "stem"}]}}, "gradient 1 lacks 'norm'"),
+    ],
+)
+def test_what_tables_and_figures_read_is_checked(tmp_path, changed, complaint):
+    path_of(tmp_path, RESULT.key).write_text(json.dumps(asdict(RESULT) | {"activity": {"layers": [layer()]}}))
+    assert len(read(tmp_path)) == 1
+    path_of(tmp_path, RESULT.key).write_text(json.dumps(asdict(RESULT) | changed))
+    with pytest.raises(UserError, match=complaint):
+        read(tmp_path)

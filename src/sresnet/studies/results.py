@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sresnet.config import from_dict
+from sresnet.config import check_fields, from_dict
 from sresnet.errors import UserError
 from sresnet.files import make_folder
 from sresnet.studies.study import Result
 from sresnet.train import record
 
 FAILED = ".failed.json"
+LARGEST = 3.5e38
+"""Size of numbers of an activity, which were float32 once; the squares of larger ones overflow."""
 
 
 def path_of(folder: Path, key: str) -> Path:
@@ -45,7 +47,36 @@ def read_one(path: Path) -> Result:
     result = from_dict(Result, record.read_json(path), str(path))
     if result.key != path.stem:
         raise UserError(f"{path} holds the training {result.key}: give the file its name back")
+    check(result, str(path))
     return result
+
+
+def check(result: Result, where: str) -> None:
+    """Raise UserError where a record lacks what tables, claims and figures read, or has something else there."""
+    check_fields(result.config, f"{where}: config", {}, dict.fromkeys(("model", "data", "train"), dict[str, Any]))
+    record.check_result(result.result, f"{where}: result")
+    for number, line in enumerate(result.metrics, 1):
+        record.check_line(line, f"{where}: metrics {number}")
+    if result.activity is not None:
+        check_activity(result.activity, f"{where}: activity", len(result.by_steps))
+
+
+def check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None:
+    """Raise UserError where counts of `studies.run.activity_of` are none, or of another number of time steps."""
+    numbers = dict.fromkeys(("spikes", "synaptic_operations", "multiply_accumulates"), float)
+    check_fields(activity, where, {}, {**numbers, "images": int, "layers": list[Any], "gradients": list[Any]})
+    steps = list[float]
+    for number, layer in enumerate(activity.get("layers", ()), 1):
+        each = f"{where}: layer {number}"
+        needed = {"name": str, "shape": list[int], "active": steps, "gamma": steps | None, "spikes": float}
+        check_fields(layer, each, needed, {"leak": float | None})
+        for name in ("active", "gamma"):
+            if layer[name] and len(layer[name]) != num_steps:
+                raise UserError(f"{each}: {name} has {len(layer[name])} time steps, not {num_steps}: it is damaged")
+        if not all(abs(value) <= LARGEST for value in (layer["spikes"], *layer["active"], *(layer["gamma"] or ()))):
+            raise UserError(f"{each} holds a number above {LARGEST:g}: it is damaged")
+    for number, block in enumerate(activity.get("gradients", ()), 1):
+        check_fields(block, f"{where}: gradient {number}", {"block": str, "norm": float}, {})
 
 
 def write_failure(folder: Path, key: str, row: str, reason: str) -> None:

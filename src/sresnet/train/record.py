@@ -124,11 +124,16 @@ def read_environment(folder: Path) -> dict[str, Any]:
 def read_result(folder: Path) -> dict[str, Any]:
     """What result.json of a run folder says; errors as `read_json`, and for numbers that are none."""
     path = folder / RESULT
-    split = {**dict.fromkeys(("train", "validation", "test"), int), "simulated": bool, "name": str}
+    result = check_result(read_json(path), str(path))
+    return check_fields(result, str(path), {"test_images": int}, {})
+
+
+def check_result(values: Any, where: str) -> dict[str, Any]:
+    """What a training gave, as result.json and records of results hold it; UserError for numbers that are none."""
     result = check_fields(
-        read_json(path),
-        str(path),
-        {"test_top1": float, "test_images": int},
+        values,
+        where,
+        {"test_top1": float},
         {
             "steps": int,
             "best_test_epoch_top1": float,
@@ -137,7 +142,11 @@ def read_result(folder: Path) -> dict[str, Any]:
             "split": dict[str, Any],
         },
     )
-    check_fields(result.get("split", {}), f"{path}: split", {}, split)
+    counts = dict.fromkeys(("train", "validation", "test"), int)
+    split = check_fields(result.get("split", {}), f"{where}: split", {}, counts | {"simulated": bool, "name": str})
+    for part in counts:
+        if split.get(part, 0) < 0:
+            raise UserError(f"{where}: split: {part} is {split[part]}: it is damaged, or no file of a run")
     return result
 
 
