@@ -8,6 +8,7 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.nn import (
+    LayerRecord,
     NeuronConfig,
     NormConfig,
     Readout,
@@ -232,13 +233,36 @@ def test_spikes_are_kept_as_bits_for_the_backward_pass():
     shared = {"norm": NormConfig(num_steps=NUM_STEPS), "neuron": NeuronConfig()}
     stem = SpikingLayer(3, 8, **shared)
     blocks = [block("s2s", channels=8) for _ in range(2)]
+    assert kept_in_full(stem, *blocks) == 4  # that of the stem is of one step
+
+
+@pytest.mark.skipif(not cpu.available(), reason="no C++ compiler")
+def test_spikes_that_enter_a_skip_are_kept_as_bits():
+    """Of a stem and a block with a 1x1 skip, the three outputs of the block's convolutions are kept in full."""
+    stem = SpikingLayer(3, 8, norm=NormConfig(num_steps=NUM_STEPS), neuron=NeuronConfig())
+    assert kept_in_full(stem, block("s2s", channels=8, out_channels=9)) == 3
+
+
+def kept_in_full(stem, *blocks):
+    """How many tensors as large as the stem's spikes are kept for the backward pass."""
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
-        x = stem(Signal(direct(torch.randn(2, 3, 6, 6), NUM_STEPS), None))
+        x = sent = stem(Signal(direct(torch.randn(2, 3, 6, 6), NUM_STEPS), None))
         for each in blocks:
             x = each(x)
-    whole = x.spikes.numel() * 4
-    assert sum(t.numel() * t.element_size() >= whole for t in kept.values()) == 5 - 1  # the stem's is of one step
+    return sum(t.numel() * t.element_size() >= sent.spikes.numel() * 4 for t in kept.values())
+
+
+def test_unknown_connections_and_skips():
+    for options, words in (({"connection": "s2v"}, "connection 's2v'"), ({"skip": "spike"}, "skip 'spike'")):
+        with pytest.raises(UserError, match=f"{words} is unknown"):
+            block(**{"connection": "s2s"} | options)
+    assert repr(block("s2m")).startswith("ResidualBlock(\n  s2m\n")
+
+
+def test_what_fires():
+    spikes = torch.tensor([0.0, 1.0, 0.5])
+    assert LayerRecord(spikes, spikes, spikes).fired.tolist() == [False, True, True]
 
 
 def test_blocks_fit_into_a_network_of_ones_own():
