@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import random
+import time
 
 import pytest
 import safetensors.torch
@@ -16,10 +17,11 @@ from sresnet.data.augment import shrunk
 from sresnet.files import only_writer
 from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
-from sresnet.train import record
+from sresnet.train import loop, record
 from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
+from sresnet.train.checkpoint import Position, check_position
 from sresnet.train.display import epoch_line
-from sresnet.train.evaluate import evaluate, spike_rates
+from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.loop import Progress, Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -82,7 +84,10 @@ def test_a_run_from_start_to_end(tmp_path):
     assert {"train_loss", "train_top1", "validation_top1", "validation_top5", "images_per_second"} <= set(metrics[0])
     assert not any("test" in name for name in metrics[0])  # test images are read once, after the last epoch
     assert [progress.step for progress in seen] == list(range(1, 16))
+    assert [progress.epoch for progress in seen] == [1] * 5 + [2] * 5 + [3] * 5
+    assert {(progress.epochs, progress.steps) for progress in seen} == {(3, 15)}
     assert sresnet.load(outcome.folder).config == TINY.model
+    assert outcome.step == outcome.result["steps"] == 15
     again = train(TINY, SPLITS, tmp_path / "run", device=CPU, watch=pytest.fail)
     assert again.result == outcome.result
 
@@ -137,6 +142,28 @@ def test_the_network_that_counts_is_the_weight_average(tmp_path, ema):
         assert evaluate(saved, getattr(SPLITS, part), scaling, batch_size=32).loss == loss
     few = scaling(SPLITS.train.images[:64])
     assert line["sent"] == {name: round(mean, 5) for name, mean in spike_rates(saved, few).sent.items()}
+
+
+def test_progress_counts_the_time_of_this_process(tmp_path):
+    seen = []
+    started = time.monotonic()
+    train(TINY, SPLITS, tmp_path, device=CPU, watch=lambda now: seen.append((now, time.monotonic() - started)))
+    for progress, seconds in seen:
+        assert progress.images_per_second >= 16 * progress.step / seconds
+        assert progress.seconds_left <= (15 - progress.step) / progress.step * seconds + 1e-6
+    assert seen[-1][0].seconds_left == 0
+
+
+def test_freed_memory_is_kept_while_training(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: calls.append(1))
+    train(changed(epochs=1), SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    assert calls == [1]
+
+
+def test_a_fixed_leak_is_no_metric(tmp_path):
+    fixed = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, neuron="lif"))
+    assert "leak" not in record.read_metrics(train(changed(fixed, epochs=1), SPLITS, tmp_path, device=CPU).folder)[0]
 
 
 def test_it_learns(tmp_path):
@@ -408,6 +435,9 @@ def test_parts_without_images_are_refused(tmp_path):
     none = SPLITS.test.subset(torch.arange(0))
     with pytest.raises(UserError, match="the validation part of digits has no images: give some, or none at all"):
         train(TINY, dataclasses.replace(SPLITS, validation=none), tmp_path, device=CPU)
+    for part in ("train", "test"):
+        with pytest.raises(UserError, match="digits leaves no images to train or to test on"):
+            train(TINY, dataclasses.replace(SPLITS, **{part: none}), tmp_path, device=CPU)
     with pytest.raises(UserError, match="there are no images to evaluate on"):
         evaluate(build(TINY.model), none, make_scaling(TINY.data, SPLITS.train))
 
@@ -498,6 +528,12 @@ DAMAGE = {
 }
 
 
+def test_a_position_where_every_image_was_a_hit():
+    check_position(Position(step=1, images=16, hits=16))
+    with pytest.raises(UserError, match="no run has its position"):
+        check_position(Position(step=1, images=16, hits=17))
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_checkpoint_that_no_run_wrote_is_damaged(tmp_path, kind):
     rewritten(stopped(tmp_path), DAMAGE[kind], keep_checksum="checksum" in kind)
@@ -571,9 +607,27 @@ def test_best_test_epoch_is_reported_under_its_own_name(tmp_path):
     assert best.top1 == max(epochs)
 
 
+def test_the_best_of_test_epochs_without_a_hit_is_the_first(tmp_path, monkeypatch):
+    none = Evaluation(top1=0.0, top5=0.0, loss=9.0, images=33, batch_mean_top1=0.0)
+    monkeypatch.setattr(loop, "evaluate", lambda *_, **__: none)
+    result = train(changed(protocol="best-test-epoch"), SPLITS, tmp_path, device=CPU).result
+    assert (result["best_test_epoch"], result["best_test_epoch_top1"]) == (1, 0.0)
+    assert (tmp_path / "weights-best-test-epoch.safetensors").exists()
+
+
 def test_released_code_protocol(tmp_path):
     outcome = train(changed(protocol="released-code", ema=0.0), SPLITS, tmp_path, device=CPU)
     assert outcome.result["best_test_epoch_top1"] >= outcome.result["test_batch_mean_top1"]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits"])
+@pytest.mark.parametrize("protocol", ["released-code", "last-epoch"])
+def test_the_constants_of_the_released_code_are_for_its_protocol(tmp_path, protocol, name):
+    recipe = dataclasses.replace(changed(protocol=protocol), data=DataConfig(name=name))
+    mean = Run(recipe, SPLITS, tmp_path, CPU).scaling.plain()["mean"]
+    of_these = make_scaling(recipe.data, SPLITS.train).plain()["mean"]
+    theirs = protocol == "released-code" and name != "digits"
+    assert mean == (pytest.approx([0.4914, 0.4822, 0.4465]) if theirs else of_these)
 
 
 def test_precisions_agree(tmp_path):

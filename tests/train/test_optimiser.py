@@ -55,6 +55,15 @@ def test_filters_turn_by_the_rate_and_keep_their_length():
         assert 0.03 < (after - before[name]).norm() / before[name].norm() < 0.0501
 
 
+def test_filters_turn_without_momentum_too():
+    model = network_with_gradients()
+    optimiser = make_optimiser(model, dataclasses.replace(CONFIG, momentum=0.0))
+    filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    before = [parameter.detach().clone() for parameter in filters]
+    optimiser.step()
+    assert not any(torch.equal(one, other) for one, other in zip(before, filters, strict=True))
+
+
 def test_steps_do_not_depend_on_the_size_of_gradients():
     ends = []
     for scale in (1.0, 64.0):

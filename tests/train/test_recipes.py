@@ -10,8 +10,8 @@ from sresnet.cli import TrainOptions, parse
 from sresnet.config import from_dict
 from sresnet.errors import UserError
 from sresnet.models import VGGConfig
-from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import RECIPES, command
+from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.recipes import RECIPES, command, flag
 
 
 def parsed(line):
@@ -21,6 +21,62 @@ def parsed(line):
     recipe = RECIPES[name][1]
     options = TrainOptions(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)})
     return parse(options, flags, line, "").recipe()
+
+
+FINGERPRINTS = {
+    "digits": "9432ecb0",
+    "cifar10": "9fd3f69b",
+    "cifar100": "6e4c9a98",
+    "cifar10-small": "c8077812",
+    "fast-cifar10": "22e79d52",
+    "fast-cifar10-small": "49101cc6",
+    "fast-cifar10-wide": "a39b0cff",
+    "fast-cifar100": "aba5f193",
+    "folder": "28e83d34",
+    "digits-dvs": "7d013fa2",
+    "nmnist": "43a58614",
+    "dvs-cifar10": "650d5783",
+    "cifar10-dvs-sim": "a76d1343",
+    "event-folder": "75ef0660",
+    "paper-cifar10": "e7df2ab9",
+    "paper-cifar10-s2m": "4647a008",
+    "paper-cifar10-s2s": "d876240a",
+    "paper-cifar10-v2v": "12e56fb1",
+    "paper-cifar100": "de43dc3f",
+    "paper-dvs-cifar10-32": "dffdac53",
+    "paper-dvs-cifar10-64": "d5db41fc",
+    "paper-dvs-cifar10-128": "96d86c6f",
+    "paper-dvs-cifar10-16f": "17e9387d",
+    "paper-dvs-cifar10-boosting": "f29b6adb",
+}
+
+
+def test_named_recipes_are_what_was_measured():
+    """Whoever changes one changes numbers: say so in CHANGELOG.md, and measure what README.md says of it again."""
+    assert {name: recipe.fingerprint() for name, (_, recipe) in RECIPES.items()} == FINGERPRINTS
+
+
+def test_short_epochs_end_below_all_time_steps():
+    """1, 2 and 4 time steps, and then 5."""
+    model = replace(RECIPES["digits"][1].model, num_steps=5)
+    recipe = Recipe(model=model, train=TrainConfig(epochs=5, short_epochs=(1, 1, 1)))
+    assert [recipe.num_steps_in(epoch) for epoch in range(5)] == [1, 2, 4, 5, 5]
+    with pytest.raises(UserError, match="ends with 4 time steps, and the network has 4"):
+        replace(recipe, model=replace(model, num_steps=4))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("seed", 3, ["--seed", "3"]),
+        ("data.flip", True, ["--data.flip"]),
+        ("model.skip_norm", False, ["--model.no-skip-norm"]),
+        ("force", False, ["--no-force"]),
+        ("train.milestones", (0.5, 0.75), ["--train.milestones", "0.5", "0.75"]),
+    ],
+)
+def test_flags(field, value, words):
+    assert flag(field, value) == words
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,7 +1,10 @@
 import copy
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -189,3 +192,33 @@ def test_the_command_says_it(tmp_path, capsys):
     assert main([*words, "--max-minutes", "0"]) == 0
     assert main([*words, "--engine", "reference"]) == 0
     assert "\nnote: this run goes on under other conditions (engine reference, before " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git")
+def test_revisions(tmp_path, monkeypatch):
+    """Of the source's own repository, and of no other."""
+    source, mine = tmp_path / "source.py", tmp_path / "mine.py"
+    monkeypatch.setattr(record, "__file__", str(source))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+    def git(*arguments):
+        names = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(tmp_path), *names, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    source.write_text("1")
+    assert record.revision() == ""
+    git("init", "-q")
+    mine.write_text("1")
+    git("add", "mine.py")
+    git("commit", "-qm", "mine")
+    assert record.revision() == ""  # installed into somebody's project, say
+    git("add", ".")
+    git("commit", "-qm", "all")
+    head = git("rev-parse", "HEAD")
+    assert record.revision() == head
+    (tmp_path / "new").write_text("1")
+    assert record.revision() == head
+    mine.write_text("2")
+    assert record.revision() == f"{head}+changes"
