@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -6,7 +9,7 @@ from sresnet.errors import UserError
 from sresnet.models.int8 import to_int8
 from sresnet.nn.layer import Int8Conv
 from sresnet.ops.bntt_lif import cpu as kernel
-from sresnet.ops.conv_bntt_lif import cpu
+from sresnet.ops.conv_bntt_lif import conv_bntt_lif, cpu
 from sresnet.ops.conv_bntt_lif.int8 import convolve_int8, prepare, round_weight
 from sresnet.ops.implementation import implementation
 
@@ -89,6 +92,169 @@ def test_the_model_itself_is_left_alone():
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_is_for_the_cpu():
+@pytest.fixture
+def native():
+    if not kernel.available():
+        pytest.skip("no C++ compiler")
+
+
+def other_weights(model):
+    """The same network after some training, as it were."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.3 * parameter.std() * torch.randn_like(parameter) if parameter.numel() > 1 else 0)
+    return other
+
+
+def by_data(model, state):
+    """As weight averages of others write them, past torch's counter of versions."""
+    for name, tensor in state.items():
+        model.get_parameter(name).data.copy_(tensor) if name in dict(model.named_parameters()) else None
+
+
+CHANGES = {
+    "load_state_dict": lambda model, state: model.load_state_dict(state),
+    "load_state_dict, assign": lambda model, state: model.load_state_dict(state, assign=True),
+    "by data": by_data,
+    "a new parameter": lambda model, state: [
+        setattr(module, "weight", torch.nn.Parameter(state[f"{name}.weight"], requires_grad=False))
+        for name, module in model.named_modules()
+        if f"{name}.weight" in state
+    ],
+    "vector": lambda model, state: torch.nn.utils.vector_to_parameters(
+        torch.cat([state[name].flatten() for name, _ in model.named_parameters()]), model.parameters()
+    ),
+}
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("change", CHANGES)
+def test_eight_bits_follow_the_weights(change):
+    model, x = settled("s2m")
+    other = other_weights(model)
+    rounded = to_int8(model)
+    state = {name: tensor.detach().clone() for name, tensor in other.state_dict().items()}
+    with torch.no_grad():
+        before = rounded(x)
+        CHANGES[change](rounded, state)
+        after = rounded(x)
+        assert torch.equal(after, to_int8(other)(x))
+        assert not torch.equal(after, before)
+        assert torch.equal(to_int8(model)(x), before)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("kind", ["deepcopy", "pickle", "torch.save", "save_model"])
+def test_copies(kind, tmp_path):
+    model, x = settled("s2s")
+    rounded = to_int8(model)
+    expected = rounded(x)
+    if kind == "deepcopy":
+        copied = copy.deepcopy(rounded)
+    elif kind == "pickle":
+        copied = pickle.loads(pickle.dumps(rounded))
+    elif kind == "torch.save":
+        torch.save(rounded, tmp_path / "model.pt")
+        copied = torch.load(tmp_path / "model.pt", weights_only=False)
+    else:
+        sresnet.save_model(rounded, tmp_path / "weights.safetensors")
+        copied = sresnet.load(tmp_path / "weights.safetensors")
+        assert torch.equal(copied(x), model(x))  # the file holds the weights as they were
+        copied = to_int8(copied)
+    assert torch.equal(copied(x), expected)
+    with torch.no_grad():
+        copied.layers["stage1_block1"].conv1.weight.zero_()
+    assert not torch.equal(copied(x), expected)
+    assert torch.equal(rounded(x), expected)
+
+
+@pytest.mark.usefixtures("native")
+def test_gradients_that_nobody_asks_for_change_nothing():
+    model, x = settled("s2m")
+    rounded = to_int8(model)
+    with torch.no_grad():
+        expected = rounded(x)
+    assert torch.is_grad_enabled()
+    assert torch.equal(rounded(x), expected)
+    assert not torch.equal(model(x), expected)
+    with torch.inference_mode():
+        assert torch.equal(rounded(x), expected)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch.compile, about torch
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda model, x: model(x.requires_grad_()), "has no gradients"),
+        (lambda model, x: model.requires_grad_()(x), "has no gradients"),
+        (lambda model, x: model.double()(x.double()), "for float32 on the CPU, and its weight is torch.float64"),
+        (lambda model, x: model.bfloat16()(x.bfloat16()), "its weight is torch.bfloat16"),
+        (lambda model, x: model.to("meta")(x.to("meta")), "on meta"),
+        (lambda model, x: model(x.double()), "in float32 or bfloat16, by the compiled kernel"),
+        (lambda model, x: in_reference(model, x), "leave out torch.compile, the reference implementation"),
+        (lambda model, x: in_float16(model, x), "in float32 or bfloat16"),
+        (lambda model, x: model(x, record=["stage1_block1.neuron1"]), "inside its layers only"),
+        (lambda model, x: hooked(model)(x), "inside its layers only"),
+    ],
+    ids=["saliency", "parameters", "double", "bfloat16", "meta", "images", "reference", "autocast", "record", "hook"],
+)
+def test_what_cannot_be_is_refused(use, words):
+    model, x = settled("s2m")
+    with pytest.raises(UserError, match=words) as error:
+        use(to_int8(model), x)
+    assert "\n" not in str(error.value)
+
+
+def in_reference(model, x):
+    with implementation("reference"):
+        return model(x)
+
+
+def in_float16(model, x):
+    with torch.autocast("cpu", torch.float16):
+        return model(x)
+
+
+def hooked(model):
+    model.layers["stage2_block1"].conv2.register_forward_hook(lambda *given: None)
+    return model
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("fields", [{"skip_norm": False}, {"norm": "none"}, {"skip": "spiking"}, {"skip": "tdbn"}])
+def test_skips_of_every_kind(fields):
+    model, x = settled("s2m", **fields)
+    assert (to_int8(model)(x) - model(x)).abs().max() > 0
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize(("layers", "used"), [(127, True), (128, False)])
+def test_sums_that_eight_bits_cannot_hold_are_not_rounded(layers, used, monkeypatch):
+    calls = []
+    whole = cpu.convolve_whole_numbers
+    monkeypatch.setattr(cpu, "convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
+    ones, weight = torch.full((1, 1, 4, 2, 2), 9.0), torch.ones(4, 4, 1, 1)
+    spikes, _, _, packed = conv_bntt_lif(ones, torch.eye(4)[..., None, None], leak=0.5)
+    assert spikes.min() == 1
+    sent = layers * spikes, packed._replace(planes=packed.planes * layers)
+    with torch.no_grad():
+        out = conv_bntt_lif(
+            sent[0], weight, leak=0.5, packed=sent[1], int8=prepare(weight, (1, 1), (0, 0)), need_current=True
+        )
+    assert bool(calls) == used
+    torch.testing.assert_close(out.current, torch.full((1, 1, 4, 2, 2), 4.0 * layers))
+
+
+@pytest.mark.usefixtures("native")
+def test_what_has_no_eight_bits_is_refused(monkeypatch):
     with pytest.raises(UserError, match="for the CPU"):
         to_int8(sresnet.create_model("sresnet8", num_steps=2).to("meta"))
+    with pytest.raises(UserError, match=r"its weight is torch\.float64"):
+        to_int8(sresnet.create_model("sresnet8", num_steps=2).double())
+    with pytest.raises(UserError, match="needs spikes"):
+        to_int8(sresnet.create_model("resnet8"))
+    monkeypatch.setattr(kernel, "available", lambda: False)
+    with pytest.raises(UserError, match="needs the compiled kernel"):
+        to_int8(sresnet.create_model("sresnet8", num_steps=2))

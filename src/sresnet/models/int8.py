@@ -7,7 +7,9 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
+from sresnet.nn import NoNorm, Skip
 from sresnet.nn.layer import Int8Conv
+from sresnet.ops.bntt_lif import cpu
 
 
 def to_int8(model: SpikingNetwork) -> SpikingNetwork:
@@ -15,18 +17,30 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
 
     Where the input of a convolution is spikes, or whole numbers of them (stage 1 of s2s; every layer but the stem of
     s2m, v2v and none), its weight is rounded to eight bits, one scale for each filter, and the sums are exact. Other
-    convolutions stay as they are: the stem's, and those behind a 1x1 skip or a pool.
+    convolutions stay as they are: the stem's, those behind a 1x1 skip or a pool, and a 1x1 skip without a norm.
+
+    The copy is saved, loaded, copied and pickled as any network: its weights are those of `model`, and are rounded anew
+    when they change. What it cannot do it refuses: gradients, `record`, hooks on convolutions, other types,
+    torch.compile and the reference implementation.
 
     Raises:
-        UserError: the model is not on a CPU, or this build of torch has no such convolutions.
+        UserError: the model is not on a CPU or not in float32, has no spikes, or this build of torch or this machine
+            has no such convolutions.
     """
     if next(model.parameters()).device.type != "cpu":
         raise UserError("precision 'int8' is for the CPU: add --device cpu, or choose fp32 or bf16")
     if "onednn" not in torch.backends.quantized.supported_engines:
         raise UserError("precision 'int8' needs oneDNN, which this build of torch lacks: choose fp32")
+    if not cpu.available():
+        raise UserError("precision 'int8' needs the compiled kernel, and there is none here: choose fp32")
+    if model.config.neuron == "relu":
+        raise UserError("precision 'int8' needs spikes, and neurons of kind 'relu' send real numbers: choose fp32")
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(model.layers.modules()):
+        if isinstance(module, Skip) and (module.norm is None or isinstance(module.norm, NoNorm)):
+            continue
         for name, child in module.named_children():
             if type(child) is nn.Conv2d:
                 setattr(module, name, Int8Conv(child))
+                getattr(module, name).int8  # noqa: B018 - what is wrong with the weight is said now
     return model

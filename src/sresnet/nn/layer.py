@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sresnet.errors import UserError
 from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, make_neuron
 from sresnet.nn.norm import Norm, NormConfig, make_norm
 from sresnet.nn.signal import Signal, Trace
 from sresnet.ops.bntt_lif import bntt_lif
 from sresnet.ops.conv_bntt_lif import conv_bntt_lif
-from sresnet.ops.conv_bntt_lif.int8 import prepare
+from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, prepare
 from sresnet.ops.time import over_time
 
 PoolKind = Literal["max", "avg"]
@@ -97,20 +98,52 @@ def is_watched(convolution: nn.Conv2d) -> bool:
 def geometry(convolution: nn.Conv2d) -> dict[str, Any]:
     """What the layer op needs of a convolution besides its weight."""
     int8 = {"int8": convolution.int8} if isinstance(convolution, Int8Conv) else {}
-    return {"stride": convolution.stride, "padding": convolution.padding, **int8}
+    return places(convolution) | int8
+
+
+def places(convolution: nn.Conv2d) -> dict[str, Any]:
+    """Where a convolution looks."""
+    return {"stride": convolution.stride, "padding": convolution.padding}
 
 
 class Int8Conv(nn.Conv2d):
     """A convolution that also has its weight in eight bits, for layers whose input is whole numbers; inference only.
 
+    The weight stays what it is, to be saved, loaded, copied and pickled; `int8` follows it.
+
     Args:
         convolution: without bias; its weight is shared.
+
+    Raises:
+        UserError: when called as a module, which is what hooks and `record` need, and a weight that is not float32 on a
+            CPU.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__(1, 1, 1, device="meta")
         self.__dict__.update(convolution.__dict__)
-        self.int8 = prepare(self.weight, **geometry(convolution))
+        self.rounded: tuple[Tensor, Int8Weight] | None = None
+
+    @property
+    def int8(self) -> Int8Weight:
+        """The weight in eight bits, rounded anew where it is no longer the one that was rounded.
+
+        Values are compared: changes through `.data` leave no other trace.
+        """
+        weight, before = self.weight.detach(), self.rounded
+        alike = before is not None and before[0].dtype == weight.dtype and before[0].device == weight.device
+        if before is None or not alike or not torch.equal(before[0], weight):
+            before = self.rounded = weight.clone(), prepare(weight, **places(self))
+        return before[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"rounded": None}  # oneDNN's layout is neither copied nor pickled
+
+    def forward(self, input: Tensor) -> Tensor:
+        raise UserError(
+            "a network of eight bits computes its convolutions inside its layers only: use hooks, record and analysis "
+            "on the network that it was made of"
+        )
 
 
 class SpikingLayer(nn.Module):

@@ -83,14 +83,16 @@ def conv_bntt_lif(
         added_packed: what the layer before gave with `added`.
         gamma, beta, running_mean, running_var, leak, training, momentum, eps, threshold, surrogate, fires_at_threshold,
             detach_reset, charge, added, v, need_current: as in `bntt_lif`.
-        int8: the weight in eight bits, which is used where x is whole numbers, as `packed` tells; without gradients.
+        int8: the weight in eight bits, which is used where x is whole numbers, as `packed` tells.
 
     Raises:
-        UserError: as `bntt_lif`, and a weight that does not fit x.
+        UserError: as `bntt_lif`, a weight that does not fit x, and `int8` where there is no layer of one op, or where
+            gradients are wanted.
     """
     norm: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
     rows = (gamma, beta, running_mean, running_var)
     if not runs(x, weight, rows, leak, v, charge, added):
+        refuse(int8)
         y = convolution(x, weight, stride, padding)
         neuron: dict[str, Any] = {
             "leak": leak,
@@ -150,6 +152,7 @@ def conv_batch_norm(
     """
     rows = (gamma, beta, running_mean, running_var)
     if not runs(x, weight, rows, 1.0, None):
+        refuse(int8)
         y = convolution(x, weight, stride, padding)
         return batch_norm(y, *rows, training=training, momentum=momentum, eps=eps)
     return run_layer(
@@ -165,6 +168,15 @@ def conv_batch_norm(
         momentum=momentum,
         int8=int8,
     ).output
+
+
+def refuse(int8: Int8Weight | None) -> None:
+    """Raise UserError where there is a weight of eight bits that would not be used."""
+    if int8 is not None:
+        raise UserError(
+            "a network of eight bits runs on a CPU in float32 or bfloat16, by the compiled kernel: leave out "
+            "torch.compile, the reference implementation and other types, or use the network that it was made of"
+        )
 
 
 def convolution(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -240,6 +252,11 @@ def run_layer(
     if training:  # those of the batch are written there
         mean, var = (row if row is None else row.new_empty(row.shape) for row in (running_mean, running_var))
     learns = torch.is_grad_enabled()
+    given = (x, weight, gamma, beta, charge, added, v, leak)
+    if learns and int8 is not None and any(isinstance(each, Tensor) and each.requires_grad for each in given):
+        raise UserError(
+            "a network of eight bits has no gradients: use torch.no_grad(), or the network that it was made of"
+        )
     call = cpu.Call(
         num_steps=num_steps,
         stride=stride,
@@ -253,7 +270,7 @@ def run_layer(
         need_packed=(learns or int8 is not None) and constants.surrogate != "none",
         learns=learns,
         recompute=low_memory_chosen(),
-        int8=None if learns else int8,
+        int8=int8,
     )
     if constant(x):
         x = OneStep.apply(x)

@@ -27,7 +27,7 @@ from sresnet.ops.bntt_lif.cpu import (
     run_forward,
     unpack,
 )
-from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, convolve_int8
+from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
@@ -170,7 +170,7 @@ class Layer(torch.autograd.Function):
         division = [slice(0, steps)] if whole else parts(steps)
         starts, kept = [], []
         for part in division:
-            if call.int8 is not None and call.planes and call.base is None:
+            if call.int8 is not None and 0 < len(call.planes) <= LARGEST and call.base is None:
                 y = convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
             else:
                 y = convolve(x if one_step else x[part], weight, call)

@@ -5,6 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sresnet.errors import UserError
+
+LARGEST = 127
+"""What may come in: processors without VNNI add two products in sixteen bits, which hold no more."""
+
 
 class Int8Weight(NamedTuple):
     """A convolution's weight in eight bits, w = scale * integer with one scale for each output channel."""
@@ -22,7 +27,16 @@ def round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Int8Weight:
-    """Round a float32 weight [C, C_in, height, width] and lay it out for `convolve_int8` with this stride."""
+    """Round a float32 weight [C, C_in, height, width] and lay it out for `convolve_int8` with this stride.
+
+    Raises:
+        UserError: a weight of another dtype, or not on a CPU.
+    """
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+        raise UserError(
+            f"a network of eight bits is for float32 on the CPU, and its weight is {weight.dtype} on {weight.device}: "
+            "make it of a float32 network there, and leave it so"
+        )
     integers, scale = round_weight(weight.detach())
     prepared = torch.ops.onednn.qconv_prepack(integers, scale, 1.0, 0, stride, padding, (1, 1), 1, None)
     return Int8Weight(prepared, scale)
@@ -31,7 +45,7 @@ def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -
 def convolve_int8(x: Tensor, weight: Int8Weight, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """Convolution of whole numbers x, uint8 [N, C_in, H, W], summed exactly: float32 [N, C, H, W], channels last.
 
-    Up to 127 in x: processors without VNNI add two products in sixteen bits, which hold no more.
+    Up to LARGEST in x.
     """
     x_scale, x_zero = 1.0, 0
     zeros = torch.zeros_like(weight.scale, dtype=torch.int64)
