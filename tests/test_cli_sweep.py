@@ -67,7 +67,7 @@ def commands():
     place = tuple(flags_of(cli.Place))
     prepare = cli.PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
     few = "--data.train-images 20 --data.test-images 20 --num-steps 2".split()
-    text = ("--out", str), ("--model", str)
+    text = ("--out", str), ("--model", str), ("--memory-limit", float)
     return {
         "train": Command(("train", "digits", *tiny, "--out", "new"), (*train_flags("digits"), ("--compat", str))),
         "finetune": Command(("finetune", "RUN", "--data", "digits", *tiny, "--out", "new"), train_flags("digits")),

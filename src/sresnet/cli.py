@@ -487,9 +487,11 @@ def finetune_verb(words: list[str]) -> int:
 
 
 def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
-    """The value of a flag, "" where it is not among `words`, and the other words."""
+    """The value of a flag, "" where it is not among `words`, and the other words; UserError for a flag alone."""
     for at, word in enumerate(words):
-        if word == flag and at + 1 < len(words):
+        if word == flag:
+            if at + 1 == len(words):
+                raise UserError(f"{flag} has no value: give one behind it")
             return words[at + 1], words[:at] + words[at + 2 :]
         if word.startswith(f"{flag}="):
             return word.removeprefix(f"{flag}="), words[:at] + words[at + 1 :]
@@ -1143,12 +1145,7 @@ def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None, *
 
 def predict_verb(words: list[str]) -> int:
     """`sresnet predict RUN FILE ...`, or with `--model NAME` in the place of RUN."""
-    out, rest = take_option(words, "--out")
-    source, rest = take_option(rest, "--model")
-    limit, rest = take_option(rest, "--memory-limit")
-    force, rest = "--force" in rest, [word for word in rest if word != "--force"]
-    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
-    if wants_help(words) or len(rest) < (1 if source else 2):
+    if wants_help(words):
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
         say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
@@ -1156,8 +1153,17 @@ def predict_verb(words: list[str]) -> int:
         say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg);")
         say("--force writes over a file of that name that sresnet did not make.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
-        return 0 if wants_help(words) else 2
-    source, paths = (source, rest) if source else (rest[0], rest[1:])
+        return 0
+    out, rest = take_option(words, "--out")
+    source, rest = take_option(rest, "--model")
+    limit, rest = take_option(rest, "--memory-limit")
+    force, rest = "--force" in rest, [word for word in rest if word != "--force"]
+    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
+    source, paths = (
+        (source, rest) if source else (first_word(rest, "run", "give its folder, or --model NAME"), rest[1:])
+    )
+    if not paths:
+        raise UserError("file is missing: give pictures, or recordings of events")
     for path in paths:
         if path.startswith("--"):
             raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
