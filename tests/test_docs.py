@@ -195,3 +195,9 @@ def test_leak_is_the_exact_solution_of_eq_2():
         expected = resistance * drive * (1 - torch.exp(-time / tau))
         torch.testing.assert_close(membrane(current, leak=leak)[:, 0], expected)
         assert 0 < leak - (1 - dt / tau) < (dt / tau) ** 2
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_tests_that_are_named_exist(path):
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text()):
+        assert re.search(rf"^(    )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
