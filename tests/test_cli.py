@@ -164,8 +164,9 @@ def test_import_a_released_checkpoint(tmp_path, capsys, monkeypatch):
     assert "run folder: runs/best" in capsys.readouterr().out
     assert main(["info", "runs/best"]) == 0
     assert "sresnet8, 8 filters, T = 3" in capsys.readouterr().out
-    assert main(["import", str(path), "--leak", "0.874"]) == 2
-    assert "runs/best holds a run: choose another --out" in capsys.readouterr().err
+    assert main(["import", str(path), "--leak", "0.874"]) == 0
+    assert main(["import", str(path), "--leak", "0.5"]) == 2
+    assert "runs/best holds a run with model.leak 0.874, not 0.5: choose another --out" in capsys.readouterr().err
     assert main(["evaluate", "runs/best"]) == 2
     assert "--data-dir" in capsys.readouterr().err
 

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sresnet.analysis import figures
 from sresnet.cli import main
+from sresnet.models.saved import load, save_model
 from sresnet.studies import results
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.run import WEIGHTS
@@ -177,8 +179,19 @@ def test_an_import_that_was_cut_off_goes_on(here, capsys, monkeypatch, files):
     assert main([*RUNS["import"], "--out", "OUT"]) == 0
     for path in Path("whole").iterdir():
         assert (Path("OUT") / path.name).read_bytes() == path.read_bytes()
+
+
+def test_an_import_that_is_whole_stays_so_and_other_weights_are_kept(here, capsys):
+    for _ in range(2):
+        assert main([*RUNS["import"], "--out", "OUT"]) == 0
+    network = load("OUT")
+    with torch.no_grad():
+        network.readout.linear.weight[0, 0] += 1
+    save_model(network, Path("OUT") / WEIGHTS)
+    other = (Path("OUT") / WEIGHTS).read_bytes()
     assert main([*RUNS["import"], "--out", "OUT"]) == 2
     assert "OUT holds a run: choose another --out" in capsys.readouterr().err
+    assert (Path("OUT") / WEIGHTS).read_bytes() == other
 
 
 def test_a_training_of_the_same_recipe_is_no_import(here, capsys):

@@ -64,14 +64,14 @@ from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_picture
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
-from sresnet.files import check_free, make_folder, only_writer
+from sresnet.files import check_free, make_folder, only_writer, read_regular
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
 from sresnet.models.network import NetworkConfig
 from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
 from sresnet.models.released import load_released
-from sresnet.models.saved import WEIGHTS, load, save_model
+from sresnet.models.saved import WEIGHTS, load, model_bytes, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
 from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
@@ -1290,12 +1290,13 @@ def import_verb(words: list[str]) -> int:
         record.claim(folder, recipe)
         environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
         trained_here = environment is not None and "imported_from" not in environment
-        if trained_here or (folder / WEIGHTS).exists():
+        weights = folder / WEIGHTS
+        if trained_here or (weights.exists() and read_regular(weights) != model_bytes(model)):
             raise UserError(f"{folder} holds a run: choose another --out")
-        # Weights come last, so that where they are an import is whole, and one that was killed goes on.
+        # Weights come last: where they are, an import is whole. One that was killed goes on, a whole one stays so.
         record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
         record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
-        save_model(model, folder / WEIGHTS)
+        save_model(model, weights)
     say(f"{describe(recipe.model)}, trained on {name}")
     say(f"run folder: {folder}")
     return 0
