@@ -10,7 +10,7 @@ from sresnet.config import check_types, closest
 from sresnet.errors import UserError
 from sresnet.nn.encoder import ENCODERS, EncoderKind
 from sresnet.nn.neuron import Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
-from sresnet.nn.norm import NormConfig, NormKind
+from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import LayerRecord, Signal, Trace
 from sresnet.ops.constants import check_constants
@@ -266,6 +266,9 @@ class SpikingNetwork(nn.Module):
         """Stop training all but the readout: no gradients, and norms keep their statistics also after `train()`."""
         self.backbone_frozen = frozen
         self.layers.requires_grad_(not frozen)
+        for module in self.layers.modules():
+            if isinstance(module, BatchNorm):
+                module.frozen = frozen
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:

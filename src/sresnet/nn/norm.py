@@ -41,7 +41,76 @@ class NormConfig:
             raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
 
 
-class BNTT(nn.Module):
+def refused(norm: nn.Module, *_: Any) -> Any:
+    """Raise UserError: what tools that put torch's own norm in the place of another read or set."""
+    raise UserError(
+        f"{type(norm).__name__} is computed inside its layer, and no other norm can take its place (SyncBatchNorm, "
+        "FrozenBatchNorm, fusion): in several processes each keeps its own statistics; to fix them use freeze_backbone"
+    )
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """What the norms have in common: they pass for torch's where others look for it, and refuse what they cannot do.
+
+    `torch.optim.swa_utils.update_bn`, `norm.eval()` and `norm.momentum = ...` for every `nn.BatchNorm2d` of a network
+    work. With momentum None the running averages are the mean over the batches since `reset_running_stats`.
+    """
+
+    momentum: float | None = MOMENTUM
+    frozen = False
+    """The statistics are not to be lost."""
+    num_features = eps = affine = track_running_stats = property(refused, refused)
+    running_mean: Tensor
+    running_var: Tensor
+
+    # That of torch adds a count of batches to what is loaded, which our files do not have.
+    _load_from_state_dict = nn.Module._load_from_state_dict
+
+    def __init__(self, *shape: int, bias: bool) -> None:
+        nn.Module.__init__(self)
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None  # type: ignore[assignment]
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
+
+    def reset_running_stats(self) -> None:
+        """Statistics as those of a new norm.
+
+        Raises:
+            UserError: the norm is part of a frozen backbone.
+        """
+        if self.frozen:
+            raise UserError("the backbone is frozen and keeps its statistics: freeze_backbone(False) lets go of them")
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.batches: dict[int, int] = {}
+
+    def reset_parameters(self) -> None:
+        """All as in a new norm; errors as `reset_running_stats`."""
+        self.reset_running_stats()
+        nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def share(self, rows: range) -> float:
+        """Weight of the batch that comes now in the running averages of these rows of the statistics.
+
+        Raises:
+            UserError: momentum is None, and the rows are averages of unlike numbers of batches.
+        """
+        if self.momentum is not None or not self.training:
+            return MOMENTUM if self.momentum is None else self.momentum
+        counts = self.__dict__.setdefault("batches", {})
+        number = 1 + counts.get(rows[0], 0)
+        if any(1 + counts.get(row, 0) != number for row in rows):
+            raise UserError(
+                "momentum is None, and time steps have seen unlike numbers of batches: give each batch as many steps"
+            )
+        counts.update(dict.fromkeys(rows, number))
+        return 1 / number
+
+
+class BNTT(BatchNorm):
     """Batch norm through time: statistics and gamma for every step, see `ops.norm.batch_norm_through_time`.
 
     Parameters are [num_steps, channels]; a call of T steps from `trace.first_step` on uses the rows of those steps, so
@@ -52,13 +121,7 @@ class BNTT(nn.Module):
     """
 
     def __init__(self, channels: int, *, num_steps: int, bias: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_steps, channels))
-        self.bias = nn.Parameter(torch.zeros(num_steps, channels)) if bias else None
-        self.register_buffer("running_mean", torch.zeros(num_steps, channels))
-        self.register_buffer("running_var", torch.ones(num_steps, channels))
-        self.running_mean: Tensor
-        self.running_var: Tensor
+        super().__init__(num_steps, channels, bias=bias)
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         return batch_norm(x, **self.arguments(x.shape[0], trace))
@@ -78,7 +141,7 @@ class BNTT(nn.Module):
             "running_mean": self.running_mean[first:last],
             "running_var": self.running_var[first:last],
             "training": self.training,
-            "momentum": MOMENTUM,
+            "momentum": self.share(range(first, last)),
             "eps": EPS,
         }
 
@@ -87,7 +150,7 @@ class BNTT(nn.Module):
         return f"{channels}, num_steps={steps}, bias={self.bias is not None}"
 
 
-class TimeAveragedNorm(nn.Module):
+class TimeAveragedNorm(BatchNorm):
     """Batch norm with one set of statistics for all steps (Table 5), see `ops.norm.batch_norm_over_time`.
 
     With `scale` it is threshold-dependent batch norm (tdBN, Zheng et al. 2021): y = scale * gamma * (x - mean) / std +
@@ -95,14 +158,8 @@ class TimeAveragedNorm(nn.Module):
     """
 
     def __init__(self, channels: int, *, bias: bool = False, scale: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(channels, bias=bias)
         self.scale = scale
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-        self.running_mean: Tensor
-        self.running_var: Tensor
 
     def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
         return batch_norm(x, **self.arguments(x.shape[0], trace))
@@ -115,7 +172,7 @@ class TimeAveragedNorm(nn.Module):
             "running_mean": self.running_mean,
             "running_var": self.running_var,
             "training": self.training,
-            "momentum": MOMENTUM,
+            "momentum": self.share(range(1)),
             "eps": EPS,
         }
 
