@@ -410,6 +410,8 @@ def test_frames_that_cannot_be_made_name_the_recording(data):
         prepared(data, dataclasses.replace(NMNIST, frames=FrameConfig(size=64)))
     with pytest.raises(UserError, match="num_steps 0 is less than 1"):
         prepared(data, num_steps=0)
+    with pytest.raises(UserError, match="num_steps 10001 is more than 10,000 frames of a clip"):
+        prepared(data, num_steps=10_001)
 
 
 def test_windows():

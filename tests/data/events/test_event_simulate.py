@@ -171,6 +171,10 @@ def test_colours_count_as_luminance():
         ({"size": 100_000}, "size 100000"),
         ({"noise_rate": float("inf")}, "noise_rate is inf"),
         ({"size": 1.5}, "DVSConfig.size is 1.5"),
+        ({"threshold": 1e-4}, "threshold 0.0001 is finer than any camera's: give 0.001 or more"),
+        ({"noise_rate": 1e5}, "noise_rate 100000.0 is more than any camera has: give 10000 or less"),
+        ({"amplitude": 1e9}, "amplitude 1000000000.0 is more than any camera has: give 4096 or less"),
+        ({"loops": 1000}, "loops 1000 is more"),
     ],
 )
 def test_impossible_cameras(fields, message):

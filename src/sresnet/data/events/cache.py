@@ -44,6 +44,9 @@ VERSION = 1
 COARSE = 2_000_000_000
 """Nanoseconds within which two changes of a file may have one time, on the coarsest of file systems (FAT)."""
 
+MOST_STEPS = 10_000
+"""Frames of a clip; the paper has up to 50."""
+
 Watch = Callable[[int, int, str], None]
 """Called with (recordings done, recordings, name of the one that comes next or of what is waited for)."""
 
@@ -102,6 +105,8 @@ def prepare(
     """
     if num_steps < 1:
         raise UserError(f"num_steps {num_steps} is less than 1: a clip has at least one frame")
+    if num_steps > MOST_STEPS:
+        raise UserError(f"num_steps {num_steps} is more than {MOST_STEPS:,} frames of a clip: most would be empty")
     listing = list_recordings(config, data_dir, memory_limit=memory_limit)
     check(listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
