@@ -5,6 +5,8 @@ import json
 import random
 import struct
 
+from sresnet.models.tensors import CHECKSUM
+
 ODD = [
     None, True, False, 0, -1, 1, 2, 10**9, 10**30, -(1 << 63), 1 << 64, 0.0, -0.5, 1e-320, 1e308, float("nan"),
     float("inf"), float("-inf"), "", "0", "1", "nan", "x", "x" * 3000, "../../etc", "/dev/stdin", "\x1b[2J\n",
@@ -97,6 +99,15 @@ def damaged_safetensors(content: bytes, rng: random.Random) -> bytes:
             spot = rng.randrange(len(tensors))
             tensors[spot] ^= 1 << rng.randrange(8)
     return struct.pack("<Q", len(header)) + header + bytes(tensors)
+
+
+def damaged_older(content: bytes, rng: random.Random) -> bytes:
+    """The same without a checksum, as in files of before there were any, or as whoever means harm can make it."""
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    del header["__metadata__"][CHECKSUM]
+    plain = json.dumps(header).encode()
+    return damaged_safetensors(struct.pack("<Q", len(plain)) + plain + content[8 + length :], rng)
 
 
 def changed(value, rng: random.Random):

@@ -29,7 +29,7 @@ from sresnet.models.tensors import CHECKSUM
 from sresnet.studies import results
 from tests.benchmarks.scripts import script
 from tests.bounded import CASES, check, outcomes
-from tests.damage import damaged_json, damaged_lines, damaged_safetensors
+from tests.damage import damaged_json, damaged_lines, damaged_older, damaged_safetensors
 from tests.studies.made_up import all_results, studies_at
 
 CPU = ["--device", "cpu"]
@@ -57,6 +57,7 @@ TARGETS = {
     "data": ("finished", "run/data.json", damaged_json, [EVALUATE, PREDICT, ANALYSE, REPORT]),
     "metrics": ("finished", "run/metrics.jsonl", damaged_lines, [REPORT, TRAIN]),
     "weights": ("finished", "run/weights.safetensors", damaged_safetensors, [LOAD, EVALUATE, PREDICT, FINETUNE]),
+    "older weights": ("finished", "run/weights.safetensors", damaged_older, [LOAD, EVALUATE, PREDICT, FINETUNE]),
     "result": ("finished", "run/result.json", damaged_json, [REPORT, TRAIN]),
     "analysis": ("finished", "run/analysis/analysis.json", damaged_json, [ANALYSE]),
     "early exit": ("finished", "curve/early-exit.json", damaged_json, [EXIT]),
@@ -66,6 +67,7 @@ TARGETS = {
     "unfinished data": ("unfinished", "run/data.json", damaged_json, [TRAIN, REPORT]),
     "unfinished metrics": ("unfinished", "run/metrics.jsonl", damaged_lines, [TRAIN, REPORT]),
     "checkpoint": ("unfinished", "run/checkpoint.safetensors", damaged_safetensors, [TRAIN]),
+    "older checkpoint": ("unfinished", "run/checkpoint.safetensors", damaged_older, [TRAIN]),
     "results": ("studies", "results/*[!d].json", damaged_json, [SHOW, SHOW, STUDIES, PAGE]),
     "failed": ("studies", "results/0123456789ab.failed.json", damaged_json, [SHOW, SHOW, STUDIES, PAGE]),
     "campaign": ("studies", "campaign/first-seed0.json", damaged_json, [CAMPAIGN]),
