@@ -2,6 +2,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,12 @@ def test_the_script(tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "test_code.py" not in again.stdout  # nothing was run again
     assert "**equivalent**. Because." in (tmp_path / "results" / "mutants.md").read_text()
+
+
+def test_what_no_test_killed_is_judged(mutants):
+    record = json.loads(mutants.RESULT.read_text())
+    judged = tomllib.loads(mutants.JUDGED.read_text())
+    assert set(record["folders"]) == set(mutants.FOLDERS)
+    assert all(len(part["mutants"]) == 150 for part in record["folders"].values())
+    assert mutants.unjudged(record, judged) == []
+    assert mutants.PAGE.read_text() == mutants.page(record, judged)
