@@ -545,7 +545,7 @@ class Fork:
             shutil.copytree(CACHE, cache)
         self.started = time.monotonic()
         limit = int(20 + 5 * seconds)
-        self.patience = 120 + 10 * limit
+        self.patience = 120 + 4 * seconds
         self.child = os.fork()
         if self.child:
             return

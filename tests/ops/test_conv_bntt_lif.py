@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from sresnet.errors import UserError
 from sresnet.ops.bntt_lif import cpu as kernel
 from sresnet.ops.conv_bntt_lif import conv_batch_norm, conv_bntt_lif, cpu
+from sresnet.ops.conv_bntt_lif.int8 import prepare
 from sresnet.ops.implementation import implementation
 from sresnet.ops.surrogate import ArcTan
 from tests.ops import test_bntt_lif as behind
@@ -266,6 +267,19 @@ def test_how_many_steps_are_convolved_at_a_time(monkeypatch):
         with implementation(name):
             conv_bntt_lif(x, weight, leak=0.9).v.sum().backward()
         assert lengths == expected
+
+
+def test_eight_bits_are_for_calls_of_which_nothing_takes_a_gradient():
+    before = conv_bntt_lif(torch.randn(3, 2, 3, 7, 7), torch.randn(4, 3, 3, 3), leak=0.9, threshold=0.5)
+    given = {"packed": before.packed, "leak": 0.9, "threshold": 0.5}
+    x, weight = before.output.detach(), torch.randn(5, 4, 3, 3)
+    given["int8"] = prepare(weight, (1, 1), (0, 0))
+    with torch.no_grad():
+        expected = conv_bntt_lif(x, weight, **given).v
+        assert not torch.equal(expected, conv_bntt_lif(x, weight, **given | {"int8": None}).v)
+    assert torch.equal(conv_bntt_lif(x, weight, **given).v, expected)
+    with pytest.raises(UserError, match="eight bits has no gradients"):
+        conv_bntt_lif(x, weight.requires_grad_(), **given)
 
 
 def test_inference_keeps_and_packs_nothing():
