@@ -254,6 +254,13 @@ def test_help_explains_every_field(capsys):
         ("evaluate nowhere", "run 'nowhere' does not exist"),
         ("finetune nowhere --data digits", "run 'nowhere' does not exist"),
         ("import nowhere", "nowhere does not exist"),
+        ("import .", ". is a folder: give the checkpoint file"),
+        ("import /dev/null", "/dev/null is a device: give the checkpoint file"),
+        ("evaluate /dev/null", "run '/dev/null' is a device: give the folder"),
+        ("report /dev/null", "run '/dev/null' is a device: give the folder"),
+        ("train cifar10 --data-dir /dev/null", "data folder /dev/null is a device"),
+        ("train folder --data-dir /dev/null", "data folder /dev/null is a device"),
+        ("train nmnist --data-dir /dev/null", "data folder /dev/null is a device"),
         ("import nowhere --data mnist", "data 'mnist' is unknown"),
     ],
 )

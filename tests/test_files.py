@@ -3,6 +3,7 @@ import errno
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from sresnet.errors import UserError
 from sresnet.files import (
+    kind_of,
     one_at_a_time,
     only_writer,
     parse_json,
     read_json,
     read_regular,
+    state_of,
     strangers,
     write_json,
     write_whole,
@@ -235,6 +238,22 @@ def test_what_is_no_file_is_not_read(tmp_path, make):
     make(tmp_path / "a.json")
     with pytest.raises(UserError, match="a.json (is no file|cannot be read)"):
         read_json(tmp_path / "a.json")
+
+
+def test_what_is_at_a_path(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a file").touch()
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "round").symlink_to("round")
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind(str(tmp_path / "socket"))
+    kinds = {"pipe": "pipe", "a file": "file", "link": "pipe", "gone": "dead link", "round": "dead link"}
+    kinds |= {"socket": "socket", ".": "folder", "/dev/null": "device"}
+    kinds |= {"nowhere": "", "a file/inside": "", "zero\0byte": ""}
+    assert {name: kind_of(tmp_path / name) for name in kinds} == kinds
+    assert state_of(tmp_path / "pipe") == "is a pipe"
+    assert state_of(tmp_path / "nowhere") == "does not exist"
 
 
 def test_no_such_json(tmp_path):

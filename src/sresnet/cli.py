@@ -64,7 +64,7 @@ from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_picture
 from sresnet.data.samples import unnamed
 from sresnet.errors import UserError, mendable
-from sresnet.files import check_free, make_folder, only_writer, read_regular
+from sresnet.files import check_free, make_folder, only_writer, read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
@@ -663,14 +663,19 @@ def read_run(folder: str, memory_limit: float) -> Recipe:
     """The recipe of a run that has saved its network, or of a network that comes with the package."""
     if is_shipped(folder):
         return from_dict(Recipe, card_of(folder).recipe, f"recipe of {folder}")
-    if not Path(folder).is_dir():
-        raise UserError(
-            f"run {folder!r} does not exist: give the folder that sresnet train printed, or a network that sresnet "
-            "list calls pretrained"
-        )
+    check_run(folder)
     if not (Path(folder) / WEIGHTS).exists():
         raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
     return record.read_recipe(Path(folder), memory_limit=memory_limit)
+
+
+def check_run(folder: str) -> None:
+    """Raise UserError where there is no folder of this name."""
+    if not Path(folder).is_dir():
+        raise UserError(
+            f"run {folder!r} {state_of(Path(folder))}: give the folder that sresnet train printed, or a network that "
+            "sresnet list calls pretrained"
+        )
 
 
 def trained(
@@ -1098,11 +1103,7 @@ def records_of_run(run: str, memory_limit: float) -> Records:
     """What is known of a run, finished or not, or of a network that comes with the package."""
     if is_shipped(run):
         return records_of_card(card_of(run))
-    if not Path(run).is_dir():
-        raise UserError(
-            f"run {run!r} does not exist: give the folder that sresnet train printed, or a network that sresnet list "
-            "calls pretrained"
-        )
+    check_run(run)
     return records_of(Path(run), memory_limit=memory_limit)
 
 

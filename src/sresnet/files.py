@@ -357,6 +357,39 @@ def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Ite
         yield
 
 
+KINDS = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISCHR, "device"),
+)
+
+
+def kind_of(path: Path) -> str:
+    """What is at a path, links followed: file, folder, pipe, socket, device, or dead link; "" for nothing.
+
+    Raises:
+        PermissionError: a folder on the way to it may not be entered.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if not isinstance(error, ValueError) and os.path.islink(path):
+            return "dead link"
+        if isinstance(error, PermissionError):
+            raise
+        return ""
+    return next((name for is_one, name in KINDS if is_one(mode)), "device")
+
+
+def state_of(path: Path) -> str:
+    """The same as the rest of a sentence about a path that is not what it should be; errors as `kind_of`."""
+    kind = kind_of(path)
+    return f"is a {kind}" if kind else "does not exist"
+
+
 def read_regular(path: Path, limit: int | None = None) -> bytes:
     """The bytes of a file, none of a pipe or device, which might never end.
 

@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -273,6 +274,23 @@ def test_what_is_left_out_is_said(divided):
         for number in range(3):
             put(divided / "whole" / kind / f"{number}.png", picture(seed=number + 10 * (kind == "cat")))
     assert open_folder(divided / "whole", 8).notes == ("left out: pictures beside class folders (1), such as a.png",)
+
+
+def test_pipes_and_sockets_are_called_so(divided, monkeypatch):
+    cat = divided / "train" / "cat"
+    os.mkfifo(cat / "pipe.png")
+    os.mkfifo(divided / "test" / "dog" / "pipe")
+    (cat / "null.png").symlink_to("/dev/null")
+    (cat / "gone.png").symlink_to("nowhere")
+    monkeypatch.chdir(cat)
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind("socket.png")
+    assert set(open_folder(divided, 8).notes) == {
+        "left out: pipes (2), such as train/cat/pipe.png",
+        "left out: devices (1), such as train/cat/null.png",
+        "left out: links that lead to no file (1), such as train/cat/gone.png",
+        "left out: sockets (1), such as train/cat/socket.png",
+    }
 
 
 def test_a_folder_that_may_not_be_read_is_no_empty_one(divided, monkeypatch):

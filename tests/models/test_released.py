@@ -108,6 +108,8 @@ def test_truncated_missing_and_foreign_files(checkpoint, tmp_path):
             load_released(checkpoint)
     with pytest.raises(UserError, match="does not exist"):
         load_released(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is a folder: give the checkpoint file"):
+        load_released(tmp_path)
     (tmp_path / "text").write_text("hello")
     with pytest.raises(UserError, match="not a whole checkpoint"):
         load_released(tmp_path / "text")

@@ -49,9 +49,25 @@ def test_truncated(weights, part):
 
 
 def test_a_pytorch_checkpoint_is_not_ours(tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "best.pth.tar")
-    with pytest.raises(UserError, match="need sresnet.load_released"):
-        sresnet.load(tmp_path / "best.pth.tar")
+    for zipped in (True, False):
+        torch.save({"state_dict": {}}, tmp_path / "best.pth.tar", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(UserError, match=r"is a file of torch.save.*need sresnet.load_released, or sresnet import"):
+            sresnet.load(tmp_path / "best.pth.tar")
+
+
+def test_damaged_weights_of_ours_are_not_called_somebody_elses(weights):
+    content = weights.read_bytes()
+    for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), content[:4], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(UserError, match="take an undamaged copy; the weights of a run are made again") as caught:
+            sresnet.load(weights)
+        assert "load_released" not in str(caught.value)
+
+
+def test_weights_that_are_no_file(tmp_path):
+    (tmp_path / "gone").symlink_to("nowhere")
+    with pytest.raises(UserError, match="gone is a dead link: give a run folder or a weights file"):
+        sresnet.load(tmp_path / "gone")
 
 
 def change_field(**fields):

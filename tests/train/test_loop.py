@@ -216,6 +216,19 @@ def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
     assert record.read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
 
 
+def test_damaged_weights_are_made_again_as_the_complaint_says(tmp_path):
+    train(TINY, SPLITS, tmp_path, device=CPU)
+    weights, result = tmp_path / "weights.safetensors", tmp_path / record.RESULT
+    whole, found = weights.read_bytes(), result.read_bytes()
+    weights.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match="by the same sresnet train, once they and result.json beside them are deleted"):
+        sresnet.load(tmp_path)
+    weights.unlink()
+    result.unlink()
+    train(TINY, SPLITS, tmp_path, device=CPU)
+    assert (weights.read_bytes(), result.read_bytes()) == (whole, found)
+
+
 def test_a_finished_run_of_before_fingerprints_is_not_that_of_other_data(tmp_path):
     result = train(TINY, SPLITS, tmp_path, device=CPU).result
     about = record.read_json(tmp_path / record.DATA)

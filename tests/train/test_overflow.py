@@ -62,8 +62,12 @@ def spoiling(name, at, value):
 def test_overflow_stops_at_its_step_and_the_last_checkpoint_is_good(tmp_path, monkeypatch, name, value, at):
     with monkeypatch.context() as patched:
         patched.setattr(loop, "Run", spoiling(name, at, value))
-        with pytest.raises(UserError, match=rf"{name} is not finite at step {at + 1} \(epoch {at // 5 + 1}\): try a"):
+        with pytest.raises(
+            UserError, match=rf"{name} is not finite at step {at + 1} \(epoch {at // 5 + 1}\): try a"
+        ) as caught:
             train(TINY, SPLITS, tmp_path, device=CPU, checkpoint_seconds=0)
+    saved = "the last checkpoint in {} is kept" if at else "there was no checkpoint yet in {}"
+    assert str(caught.value).endswith(saved.format(tmp_path))
     assert_nothing_bad(tmp_path, at)
 
 
@@ -129,6 +133,7 @@ def test_the_command(tmp_path, capsys):
     for _ in range(2):
         assert main(command) == 2
         assert "--train.learning-rate or --train.clip-norm 1; the last checkpoint in" in capsys.readouterr().err
+        assert (tmp_path / "run" / CHECKPOINT).exists()
     assert main(["report", str(tmp_path / "run")]) == 0
     assert "nan" not in (tmp_path / "run" / "report.html").read_text().lower().split("<svg")[0]
 

@@ -22,6 +22,7 @@ from sresnet.config import closest
 from sresnet.data.images import ImageSet
 from sresnet.data.pickles import ByteArray, read_pickle
 from sresnet.errors import UserError
+from sresnet.files import state_of
 
 CifarName = Literal["cifar10", "cifar100"]
 
@@ -228,8 +229,9 @@ def locate(name: CifarName, data_dir: str | Path) -> tuple[Version, Path]:
     versions = VERSIONS[name]
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
-        kind = "is a file" if data_dir.exists() else "does not exist"
-        raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the {name} files, or {_get(name)}")
+        raise UserError(
+            f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the {name} files, or {_get(name)}"
+        )
     lacking = ""
     for version in versions:
         for folder in (data_dir / version.folder, data_dir):

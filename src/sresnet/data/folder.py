@@ -21,7 +21,7 @@ from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
 from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of, such_as
 from sresnet.errors import UserError
-from sresnet.files import read_regular
+from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import unwarned
 
@@ -74,8 +74,7 @@ def open_folder(
     claimed = 3 * _PIXEL_BYTES // 2 * image_size**2
     check_claim(f"image_size {image_size}", "a scaled picture", claimed, 0, memory_limit)
     if not data_dir.is_dir():
-        kind = "is a file" if data_dir.exists() else "does not exist"
-        raise UserError(f"data folder {data_dir} {kind}: give the folder that holds the class folders")
+        raise UserError(f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the class folders")
     left = LeftOut()
     # A folder "train" with images right inside is a class of vehicles.
     if not (data_dir / "train").is_dir() or not folders_in(data_dir / "train"):
@@ -289,7 +288,7 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     try:
         content = read_regular(path)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give a picture") from None
+        raise UserError(f"{path} {state_of(path)}: give a picture") from None
     try:
         # Of transparency, which is dropped, of metadata, which are not read, and of size, which is checked here.
         with unwarned(UserWarning), unwarned(Image.DecompressionBombWarning):

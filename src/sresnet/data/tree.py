@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sresnet.data.samples import listed
 from sresnet.errors import UserError
+from sresnet.files import kind_of
 
 VALIDATION = ("val", "valid", "validation")
 """What a folder of held-out samples may be called, beside train/ and test/."""
@@ -31,7 +32,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Likewise (files, dead ends): what is neither file nor folder, such as a link that leads nowhere."""
+    """Likewise (files, dead ends): what is neither file nor folder, such as a link that leads nowhere, or a pipe."""
     found = [Path(entry.path) for entry in entries(folder) if not os.path.isdir(entry)]
     files = [path for path in found if os.path.isfile(path)]
     return sorted(files), sorted(set(found) - set(files))
@@ -98,8 +99,12 @@ def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str
         shown = ", ".join(f"{ending} {count:,}" for ending, count in endings[:5])
         others = f" and {len(endings) - 5} other endings" if len(endings) > 5 else ""
         notes.append(such_as(f"left out: files that are no {kind} by their endings, {shown}{others}", root, unread))
-    if dead:
-        notes.append(such_as("left out: links that lead to no file", root, dead))
+    kinds: dict[str, list[Path]] = {}
+    for path in dead:
+        kinds.setdefault(kind_of(path) or "dead link", []).append(path)
+    for kind, paths in kinds.items():
+        what = "links that lead to no file" if kind == "dead link" else f"{kind}s"
+        notes.append(such_as(f"left out: {what}", root, paths))
     return notes
 
 

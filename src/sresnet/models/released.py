@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sresnet.data.pickles import PickleFault
 from sresnet.errors import UserError
+from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import build, model_config
 from sresnet.models.network import SpikingNetwork
@@ -45,7 +46,7 @@ def load_released(
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist: give the checkpoint file that the authors publish")
+        raise UserError(f"{path} {state_of(path)}: give the checkpoint file that the authors publish")
     try:
         return released_network(path, num_classes, boosting, leak, memory_limit)
     except PickleFault as fault:

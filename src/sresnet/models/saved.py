@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
-from sresnet.files import parse_json, write_whole
+from sresnet.files import parse_json, read_regular, state_of, write_whole
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
@@ -20,6 +20,10 @@ WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
 BEST_WEIGHTS = "weights-best-test-epoch.safetensors"
 """The same of the epoch that was best on the test images, where the protocol looks at them after every epoch."""
+
+
+TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\n")
+"""How files of `torch.save` begin, those of now and those of before torch 1.6."""
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -58,15 +62,20 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
             raise UserError(f"{path} holds no {WEIGHTS}: give a run folder whose training has saved, or a weights file")
         path = path / WEIGHTS
     if not path.exists():
-        raise UserError(f"{path} does not exist: give a run folder or a weights file")
+        raise UserError(f"{path} {state_of(path)}: give a run folder or a weights file")
     try:
         tensors, metadata = read_tensors(path, ("model",))
     except UserError:
         raise
     except ValueError as error:
+        if read_regular(path).startswith(TORCH):
+            raise UserError(
+                f"{path} is a file of torch.save, not weights of sresnet: the authors' checkpoints need "
+                "sresnet.load_released, or sresnet import"
+            ) from None
         raise UserError(
-            f"{path} is not a whole safetensors file ({error}): save it again; the authors' checkpoints need "
-            "sresnet.load_released"
+            f"{path} is not a whole safetensors file ({error}): take an undamaged copy; the weights of a run are made "
+            "again from its checkpoint by the same sresnet train, once they and result.json beside them are deleted"
         ) from None
     if "model" not in metadata:
         raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")

@@ -82,7 +82,7 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
     except (safetensors.SafetensorError, KeyError, RuntimeError, AssertionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(header, data):
-        raise ValueError("its checksum is another")
+        raise ValueError("it was changed after it was written, its checksum is another")
     for name in metadata:
         if name not in (*known, CHECKSUM, "format"):  # other programs that write such files add a format
             raise ValueError(f"its metadata hold {name!r}")

@@ -21,7 +21,7 @@ from torch import Tensor
 from sresnet.archives import open_zip, read_member
 from sresnet.data.pickles import Dialect, PickleFault, encoded, expect, run_pickle
 from sresnet.errors import UserError
-from sresnet.files import read_regular
+from sresnet.files import read_regular, state_of
 from sresnet.limits import check_claim
 
 ZIP = b"PK\x03\x04"
@@ -95,7 +95,7 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
     try:
         content = read_regular(path)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give the checkpoint file that the authors publish") from None
+        raise UserError(f"{path} {state_of(path)}: give the checkpoint file that the authors publish") from None
     read = read_zip if content.startswith(ZIP) else read_stream
     value, rows = read(content, path, memory_limit)
     made: dict[str, Tensor] = {}

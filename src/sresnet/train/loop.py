@@ -99,7 +99,7 @@ def train(
     Raises:
         UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
             disk is full, or training has diverged: a loss, score, potential, weight, norm statistic, momentum or
-            average is NaN or infinite (the last checkpoint is kept).
+            average is NaN or infinite (the last checkpoint, where there is one, is kept).
     """
     check_fit(recipe, splits)
     make_folder(folder)
@@ -283,9 +283,12 @@ class Run:
 
     def diverged(self, what: str, step: int) -> UserError:
         """What to raise where a number has overflowed in training step `step`, counted from 0, or after it."""
+        kept = f"the last checkpoint in {self.folder} is kept"
+        if not (self.folder / record.CHECKPOINT).exists():
+            kept = f"there was no checkpoint yet in {self.folder}"
         return UserError(
             f"{what} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
-            f"--train.learning-rate or --train.clip-norm 1; the last checkpoint in {self.folder} is kept"
+            f"--train.learning-rate or --train.clip-norm 1; {kept}"
         )
 
     def end_epoch(self, epoch: int, epoch_started: float, epoch_first: int) -> dict[str, Any]:

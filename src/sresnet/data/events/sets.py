@@ -21,7 +21,7 @@ from sresnet.data.events.simulate import DVSConfig, simulate
 from sresnet.data.split import some_of_each_class
 from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of
 from sresnet.errors import UserError
-from sresnet.files import read_regular
+from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT
 
 EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
@@ -186,8 +186,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
         raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
     root = Path(data_dir)
     if not root.is_dir():
-        kind = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"data folder {root} {kind}: give the folder that holds {config.name}")
+        raise UserError(f"data folder {root} {state_of(root)}: give the folder that holds {config.name}")
     left = LeftOut()
     if config.name == "event-folder":
         sources = tuple(event_folder(root, config.split, left))
