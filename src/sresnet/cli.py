@@ -95,7 +95,7 @@ from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
 from sresnet.train.display import display, line_of
 from sresnet.train.evaluate import evaluate
-from sresnet.train.loop import Outcome, train
+from sresnet.train.loop import Outcome, check_settings, train
 from sresnet.train.loop import Progress as Stand
 from sresnet.train.recipe import Recipe, TrainConfig, with_compat
 from sresnet.train.recipes import RECIPES
@@ -214,6 +214,7 @@ def run(words: list[str]) -> int:
         return 0
     if words[0] not in VERBS:
         raise UserError(f"verb {words[0]!r} is unknown: {closest(words[0], list(VERBS))}")
+    check_settings()
     return VERBS[words[0]](words[1:])
 
 
@@ -530,6 +531,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
             data_dir=options.data_dir,
             cache_dir=options.cache_dir,
             note=lambda line: say(line, flush=True),
+            memory_limit=options.memory_limit,
         )
     if outcome.state == "stopped":
         say(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
@@ -1234,7 +1236,8 @@ def clips_of_file(
     # As bytes twice, and as float32.
     claimed = 6 * len(spans) * num_steps * 2 * rows * columns
     check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
-    frames = torch.stack([torch.from_numpy(to_frames(recording, data.frames, num_steps, span=s)[0]) for s in spans])
+    made = partial(to_frames, recording, data.frames, num_steps, memory_limit=memory_limit)
+    frames = torch.stack([torch.from_numpy(made(span=span)[0]) for span in spans])
     if list(frames.shape[-2:]) != list(about["image_size"]):
         raise UserError(
             f"{path} gives frames of {list(frames.shape[-2:])} pixels, the run was trained on {about['image_size']}: "
@@ -1768,7 +1771,16 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
     left = to_train(studies, runs, kept)
     with implementation(options.engine):
-        work(left, runs, kept, open_, device=device, tell=tell, should_stop=lambda: bool(asked()))
+        work(
+            left,
+            runs,
+            kept,
+            open_,
+            device=device,
+            tell=tell,
+            should_stop=lambda: bool(asked()),
+            memory_limit=options.memory_limit,
+        )
 
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:

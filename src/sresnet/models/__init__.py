@@ -97,7 +97,7 @@ def model_config(name: str, *, compat: str | None = None, **fields: Any) -> Mode
 
 
 def build(config: ModelConfig) -> SpikingNetwork:
-    """The network that `config` describes, freshly initialised from torch's random generator."""
+    """The network that `config` describes, freshly initialised from torch's random generator, in its default dtype."""
     return build_sresnet(config) if isinstance(config, SResNetConfig) else build_vgg(config)
 
 
@@ -105,6 +105,9 @@ def create_model(
     name: str, *, compat: str | None = None, pretrained: str | None = None, **fields: Any
 ) -> SpikingNetwork:
     """The network called `name`, freshly initialised from torch's random generator, or trained.
+
+    A fresh one is made in torch's default dtype and on its default device, as any module of torch's; a trained one in
+    float32 on the CPU.
 
     Args:
         name: see `list_models`.

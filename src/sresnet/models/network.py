@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, overload
 
+import torch
 from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
@@ -159,7 +160,8 @@ class SpikingNetwork(nn.Module):
             Scores; with `record` also {name: LayerRecord}.
 
         Raises:
-            UserError: x of the wrong shape, more steps than there are norms or frames for, or an unknown layer.
+            UserError: x of the wrong shape or of another dtype than the weights (autocast apart), more steps than there
+                are norms or frames for, or an unknown layer.
         """
         if record is None:
             return self.forward_steps(x, num_steps=num_steps).mean(0)
@@ -202,6 +204,7 @@ class SpikingNetwork(nn.Module):
                 f"input has shape {tuple(x.shape)}: expected images [N, {self.config.in_channels}, H, W] or event "
                 f"frames [N, T, {self.config.in_channels}, H, W]"
             )
+        check_dtype(x, next(self.layers.parameters()).dtype, self.config.encoder)
         if num_steps is not None and num_steps < 1:
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
@@ -225,7 +228,8 @@ class SpikingNetwork(nn.Module):
             Scores so far [N, num_classes], and the state for the next step.
 
         Raises:
-            UserError: x of the wrong shape, a state of another batch, or more steps than the norms were built for.
+            UserError: x of the wrong shape or dtype, a state of another batch, or more steps than the norms were built
+                for.
         """
         if x.ndim != 4:
             raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
@@ -260,7 +264,9 @@ class SpikingNetwork(nn.Module):
         """Replace the readout by a new one, freshly initialised, for `num_classes`; `config` follows."""
         self.config = replace(self.config, num_classes=num_classes, boosting=boosting)
         weight = self.readout.linear.weight
-        self.readout = Readout(self.num_features, num_classes, boosting=boosting).to(weight.device, weight.dtype)
+        with torch.device("cpu"):  # whatever torch's default device is
+            readout = Readout(self.num_features, num_classes, boosting=boosting)
+        self.readout = readout.to(weight.device, weight.dtype)
 
     def freeze_backbone(self, frozen: bool = True) -> None:
         """Stop training all but the readout: no gradients, and norms keep their statistics also after `train()`."""
@@ -277,6 +283,26 @@ class SpikingNetwork(nn.Module):
         if self.backbone_frozen:
             self.layers.eval()
         return self
+
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
+    """Raise UserError where the first convolution could not take x: it is of another dtype than the weights.
+
+    Under autocast, which casts what it gets, either may be of float32 or of its own dtype, and an image that no encoder
+    makes spikes of may be of the other half precision too.
+    """
+    if x.dtype == weights:
+        return
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        taken = (torch.float32, torch.get_autocast_dtype(device))
+        if weights in taken and x.dtype in (*taken, *(HALVES if encoder == "direct" else ())):
+            return
+    cure = f"give x.to({weights})" if x.is_floating_point() else f"give numbers of {weights}, scaled as in training"
+    raise UserError(f"input is of {x.dtype}, and the weights of this network are of {weights}: {cure}")
 
 
 def nothing_or_nan(x: Tensor, num_steps: int | None) -> Tensor:

@@ -16,9 +16,9 @@ from sresnet.data.pickles import PickleFault
 from sresnet.errors import UserError
 from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
-from sresnet.models import build, model_config
+from sresnet.models import model_config
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.saved import load_tensors, tensors_of
+from sresnet.models.saved import built, load_tensors, tensors_of
 from sresnet.models.size import check_network
 from sresnet.models.torch_files import Mark, read_torch_file
 from sresnet.nn.readout import VOTES_PER_CLASS
@@ -32,7 +32,7 @@ def load_released(
     *,
     memory_limit: float = MEMORY_LIMIT,
 ) -> SpikingNetwork:
-    """The network in one of the authors' published checkpoints, on the CPU, in evaluation mode.
+    """The network in one of the authors' published checkpoints, on the CPU, in float32, in evaluation mode.
 
     Args:
         path: the file. No code in it can run, see `torch_files`.
@@ -86,7 +86,7 @@ def released_network(path: Path, num_classes: int, boosting: bool, leak: float, 
     )
     check_network(config, str(path), length, memory_limit)
     tensors = translated(state, tensor, convolutions, steps, where=str(path))
-    model = build(config)
+    model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
 

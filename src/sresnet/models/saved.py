@@ -41,12 +41,20 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
 
 
 def model_bytes(model: SpikingNetwork) -> bytes:
-    """What `save_model` writes, each tensor in its own precision; `load` gives all of them in torch's default one."""
+    """What `save_model` writes, each tensor in its own precision; `load` gives all of them in float32."""
     return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
 
 
+def built(config: ModelConfig) -> SpikingNetwork:
+    """The network of a configuration on the CPU and in float32, whatever torch's default device and dtype are."""
+    with torch.device("cpu"):
+        return build(config).to(torch.float32)
+
+
 def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
-    """The network saved in a run folder or weights file, on the CPU, in evaluation mode.
+    """The network saved in a run folder or weights file, on the CPU, in float32, in evaluation mode.
+
+    Torch's default device and dtype do not matter.
 
     Args:
         path: the folder or file.
@@ -82,7 +90,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
     # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
     check_fit(tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
-    model = build(config)
+    model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
 

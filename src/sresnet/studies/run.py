@@ -21,6 +21,7 @@ from sresnet.config import to_dict
 from sresnet.data import AnyData, Samples, Splits
 from sresnet.errors import UserError, mendable
 from sresnet.files import InUseError, make_folder, only_writer
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
 from sresnet.studies import results
@@ -96,6 +97,7 @@ def work(
     tell: Tell = nothing,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 60.0,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> None:
     """Train what is left until nothing is, or until `should_stop`; a training that fails does not stop the others.
 
@@ -107,7 +109,7 @@ def work(
         device: where to train.
         tell: told what happens.
         should_stop: asked after every step of training.
-        checkpoint_seconds: as in `train`.
+        checkpoint_seconds, memory_limit: as in `train`.
 
     Raises:
         UserError: a folder that cannot be written.
@@ -128,7 +130,7 @@ def work(
                 break
             weights = training.key() in starts
             if ready(training, runs, kept) and attempt(
-                name, training, weights, runs, kept, open_, device, tell, should_stop, checkpoint_seconds
+                name, training, weights, runs, kept, open_, device, tell, should_stop, checkpoint_seconds, memory_limit
             ):
                 break
         else:
@@ -159,13 +161,14 @@ def attempt(
     tell: Tell,
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
+    memory_limit: float,
 ) -> bool:
     """Train one and keep what came out; False where another worker holds it.
 
     Args:
         name, training: which.
         weights: whether its network is wanted, and not only its result.
-        runs, kept, open_, device, tell, should_stop, checkpoint_seconds: as `work`.
+        runs, kept, open_, device, tell, should_stop, checkpoint_seconds, memory_limit: as `work`.
     """
     key = training.key()
     with ExitStack() as stack:
@@ -188,6 +191,7 @@ def attempt(
                 should_stop=should_stop,
                 checkpoint_seconds=checkpoint_seconds,
                 note=partial(tell, name),
+                memory_limit=memory_limit,
             )
         except Exception as error:
             said = str(error) if isinstance(error, UserError) else mendable(error)
@@ -214,6 +218,7 @@ def run_one(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 60.0,
     note: Callable[[str], None] = lambda line: None,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> Result | None:
     """Train in `runs`/KEY and look at what came out; None where it was stopped. Arguments and errors as `train`."""
     key, recipe = training.key(), training.recipe
@@ -229,12 +234,16 @@ def run_one(
         should_stop=should_stop,
         checkpoint_seconds=checkpoint_seconds,
         note=note,
+        memory_limit=memory_limit,
     )
     if outcome.state == "stopped":
         return None
     scaling = scaling_from_plain(record.read_about(folder))
-    model = load(folder).to(device)
-    best = folder / BEST_WEIGHTS
+    read = partial(load, memory_limit=memory_limit)
+    model, scored = (
+        read(folder).to(device),
+        partial(accuracy_by_steps, test=splits.test, scaling=scaling, recipe=recipe),
+    )
     reads_best = recipe.train.protocol == "best-test-epoch"
     return Result(
         key=key,
@@ -243,8 +252,8 @@ def run_one(
         environment=record.without_places(record.read_environment(folder)),
         metrics=record.read_metrics(folder),
         result=outcome.result,
-        by_steps=accuracy_by_steps(model, splits.test, scaling, recipe),
-        best_by_steps=accuracy_by_steps(load(best).to(device), splits.test, scaling, recipe) if reads_best else (),
+        by_steps=scored(model),
+        best_by_steps=scored(read(folder / BEST_WEIGHTS).to(device)) if reads_best else (),
         activity=activity_of(model, splits.test, scaling, recipe),
     )
 

@@ -82,7 +82,8 @@ def scaling_from_plain(values: dict[str, Any]) -> Scaling:
         return Counts(values["scale"])
     if values["mean"] is None:
         return Pixels()
-    return Pixels(torch.tensor(values["mean"]), torch.tensor(values["std"]))
+    mean, std = (torch.tensor(values[name], dtype=torch.float32, device="cpu") for name in ("mean", "std"))
+    return Pixels(mean, std)
 
 
 CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.pretrained import load_shipped, shipped
 from sresnet.models.saved import load, tensors_of
@@ -12,7 +13,7 @@ from sresnet.models.saved import load, tensors_of
 STEM_CONVOLUTION = ("layers.stem.conv.", "layers.conv1.conv.")
 
 
-def load_pretrained(model: SpikingNetwork, path: str) -> None:
+def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = MEMORY_LIMIT) -> None:
     """Copy a trained network's weights into `model`; the stem's convolution and the readout keep their fresh ones.
 
     As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything goes on
@@ -22,11 +23,13 @@ def load_pretrained(model: SpikingNetwork, path: str) -> None:
     Args:
         model: freshly built.
         path: a run folder, a weights file, or where there is none the name of a network that comes with the package.
+        memory_limit: gigabytes that it may claim, see `limits`.
 
     Raises:
         UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.
     """
-    source = tensors_of(load_shipped(path) if path in shipped() and not Path(path).exists() else load(path))
+    ours = path in shipped() and not Path(path).exists()
+    source = tensors_of(load_shipped(path) if ours else load(path, memory_limit=memory_limit))
     with torch.no_grad():
         for name, target in tensors_of(model).items():
             if name.startswith((*STEM_CONVOLUTION, "readout.")):

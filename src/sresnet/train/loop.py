@@ -17,6 +17,7 @@ from sresnet.data.augment import shrunk
 from sresnet.data.fingerprint import fingerprint
 from sresnet.errors import UserError
 from sresnet.files import make_folder, only_writer
+from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
@@ -78,6 +79,7 @@ def train(
     data_dir: str = "",
     cache_dir: str = "",
     note: Callable[[str], None] = lambda line: None,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> Outcome:
     """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
 
@@ -95,12 +97,15 @@ def train(
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
         note: called with a line for people where the run goes on with other versions, threads, engine or processor.
+        memory_limit: gigabytes that the network it starts from may claim, see `limits`.
 
     Raises:
         UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
-            disk is full, or training has diverged: a loss, score, potential, weight, norm statistic, momentum or
-            average is NaN or infinite (the last checkpoint, where there is one, is kept).
+            disk is full, torch's default dtype or device is another, or training has diverged: a loss, score,
+            potential, weight, norm statistic, momentum or average is NaN or infinite (the last checkpoint, where there
+            is one, is kept).
     """
+    check_settings()
     check_fit(recipe, splits)
     make_folder(folder)
     with only_writer(folder):
@@ -116,7 +121,7 @@ def train(
         if device.type == "cpu":
             keep_freed_memory()
         places = {"data_dir": data_dir, "cache_dir": cache_dir}
-        run = Run(recipe, splits, folder, device)
+        run = Run(recipe, splits, folder, device, memory_limit)
         here = record.environment(device) | places
         if differing := record.enter_session(folder, here, run.position.step):
             note(
@@ -129,13 +134,25 @@ def train(
         return run.go(watch, should_stop, checkpoint_seconds)
 
 
-def check_fit(recipe: Recipe, splits: Splits) -> None:
-    """Raise UserError where the network does not fit the images, or would be of another precision than the recipe's."""
-    if torch.get_default_dtype() != torch.float32:
+def check_settings() -> None:
+    """Raise UserError where torch's default dtype is not float32 or its default device not the CPU.
+
+    Networks would be trained in the one; data are read, and random numbers drawn, on the other.
+    """
+    if (dtype := torch.get_default_dtype()) != torch.float32:
         raise UserError(
-            f"torch's default dtype is {torch.get_default_dtype()}, and networks would be trained in it: call "
+            f"torch's default dtype is {dtype}, and sresnet trains and looks at networks in float32: call "
             "torch.set_default_dtype(torch.float32); --train.precision bf16 stores activity in bfloat16"
         )
+    if (device := torch.get_default_device()).type != "cpu":
+        raise UserError(
+            f"torch's default device is {device}, and sresnet reads data on the CPU: call "
+            "torch.set_default_device(None); --device, or device in Python, says where it computes"
+        )
+
+
+def check_fit(recipe: Recipe, splits: Splits) -> None:
+    """Raise UserError where the network does not fit the images."""
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
         raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
@@ -153,7 +170,14 @@ def check_fit(recipe: Recipe, splits: Splits) -> None:
 class Run:
     """One process's work on a run: what the loop changes, step by step."""
 
-    def __init__(self, recipe: Recipe, splits: Splits, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        splits: Splits,
+        folder: Path,
+        device: torch.device,
+        memory_limit: float = MEMORY_LIMIT,
+    ) -> None:
         self.recipe = recipe
         self.config: TrainConfig = recipe.train
         self.folder = folder
@@ -170,7 +194,7 @@ class Run:
         with seeded(recipe.seed, device):
             self.model = build(recipe.model)
             if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
-                load_pretrained(self.model, recipe.pretrained)
+                load_pretrained(self.model, recipe.pretrained, memory_limit=memory_limit)
         self.model.to(device)
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}

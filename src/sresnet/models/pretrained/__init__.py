@@ -105,7 +105,7 @@ def card_of(name: str) -> Card:
 
 
 def load_shipped(name: str) -> SpikingNetwork:
-    """A shipped network on the CPU, in evaluation mode.
+    """A shipped network on the CPU, in float32, in evaluation mode.
 
     Raises:
         UserError: there is none of that name, or its file is not the one that the card was written for.
