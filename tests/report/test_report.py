@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sresnet.analysis import hardware_view, walk
 from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
@@ -17,17 +19,20 @@ from sresnet.cli import TrainOptions, main, parse, recipe_fields
 from sresnet.data import open_data
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
+from sresnet.printing import printable
+from sresnet.report.look import look
+from sresnet.report.markup import element
 from sresnet.report.page import Figure, Section, Table, page
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
-from sresnet.report.several import Shown, sections_of
+from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.write import MARK
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
 from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained
-from tests.report.runs import TINY, read_page, train_tiny
+from tests.report.runs import TINY, Reader, read_page, train_tiny
 
 OF_METRICS = {"loss", "accuracy", "learning-rate", "spike-rate", "spike-rate-by-layer", "sent-by-layer"}
 FIGURES = {
@@ -184,21 +189,72 @@ def test_confusions_and_examples_of_made_up_batches():
         torch.testing.assert_close(torch.tensor(each.by_step), by_step[:, each.index].float(), atol=1e-5, rtol=1e-4)
 
 
-HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\x00\'"'
+HOSTILE = {
+    "element": '</script><script>alert("1")</script><img src=x onerror=alert(2)>&amp;\x00',
+    "attribute": "\"onload='alert(1)' x=\"' onmouseover=alert(1) y='",
+    "ends": "</td></table></title></style></svg></text></section>",
+    "comment": "<!-- <![CDATA[ ]]> --><!doctype x><?php ?>",
+    "reordered": "user\u202egnp.\u2066exe\u2069\u200f",
+    "cut off": "half \ud800 byte \udcff \x1b]0;x\x07 \u2028 &lt &#60; &#x3c",
+}
 
 
-def test_hostile_class_names_are_only_text(run, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    about = record.read_json(copy / record.DATA)
-    about["class_names"][3] = HOSTILE
-    record.write_json(copy / record.DATA, about)
-    assert main(["report", str(copy), "--out", str(tmp_path / "page.html")]) == 0
-    text, elements = read_page(tmp_path / "page.html")
-    assert HOSTILE.replace("\x00", r"\x00") in text
-    assert [tag for tag, _ in elements].count("script") == 1
-    assert not any(key.startswith("on") for _, values in elements for key in values)
-    assert [values for tag, values in elements if tag == "img" and not values["src"].startswith("data:")] == []
+def page_of(run, name, looked):
+    """The page of a run, and of two beside each other, in which everything that others name is called `name`."""
+    records = records_of(run)
+    records = replace(
+        records,
+        name=name,
+        command=f"sresnet train {name}",
+        class_names=tuple(f"{index} {name}" for index in range(10)),
+        environment={key: name if isinstance(value, str) else value for key, value in records.environment.items()},
+    )
+    shown = Shown(records, replace(looked, other_data=name))
+    without = Shown(records, f"data not at hand: {name}")
+    pages = [page(title_of(runs), sections_of(runs)) for runs in ([shown], [shown, shown], [without])]
+    return [*pages, page(name, [Section(title=name, short=name, content=(table_of(name),))], lead=element("p", name))]
+
+
+def table_of(name):
+    return Table(name="table", title=name, columns=((name, ""), ("other", ".2f")), rows=((name, 1.0), (name, None)))
+
+
+@pytest.fixture(scope="module")
+def looked(run):
+    test = open_data(record.read_recipe(run).data, "", seed=0, num_steps=2).test
+    return look(load(run), test, scaling_from_plain(record.read_about(run)), seed=0, images=60)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_names_are_only_text(run, looked, tmp_path, kind):
+    """Names of classes, runs and machines change what is read on a page, and nothing of what it is made of."""
+    name = HOSTILE[kind]
+    plain = ("a name that does nothing " * 9)[: len(printable(name))]
+    for tame, hostile in zip(page_of(run, plain, looked), page_of(run, name, looked), strict=True):
+        seen = []
+        for html in (tame, hostile):
+            (tmp_path / "page.html").write_text(html, encoding="utf-8")  # no half of a character is left
+            seen.append(read_page(tmp_path / "page.html"))
+        (_, expected), (text, elements) = seen
+        assert [(tag, sorted(values)) for tag, values in elements] == [
+            (tag, sorted(values)) for tag, values in expected
+        ]
+        assert [tag for tag, _ in elements].count("script") == 1
+        assert not any(key.startswith("on") for _, values in elements for key in values)
+        assert [values for tag, values in elements if tag == "img" and not values["src"].startswith("data:")] == []
+        assert " ".join(printable(name).split()) in text
+        assert printable(re.sub(r"[\n\t]", "", hostile)) == re.sub(r"[\n\t]", "", hostile)
+
+
+@given(st.text(st.characters()) | st.text(st.sampled_from("<>&\"'/=! -;#xscript\n\t\u202e\x00\x1b\ud800")))
+def test_any_text_in_an_element_is_that_text(text):
+    reader = Reader()
+    reader.feed(element("p", text, element("b", text), title=text))
+    reader.close()
+    expected = "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
+    assert reader.seen == [("p", {"title": expected}), ("b", {})]
+    assert "".join(reader.text) == 2 * expected
+    assert reader.open == []
 
 
 def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
