@@ -25,7 +25,7 @@ SHIPPED: Traversable = files("sresnet.models.pretrained")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a shipped network. Every number is from the records of its run.
+    """What is known of a shipped network, from the records of its run and, where that differs, from its file.
 
     Raises:
         UserError: a field of the wrong type.
@@ -44,7 +44,8 @@ class Card:
     seed: int
     """Of the one run that it is; nothing is said about other seeds."""
     test_top1: float
-    """Percent of the test images, read once, after the last epoch unless `protocol` says otherwise."""
+    """Percent of the test images that the file as it is shipped gives in float32, as `sresnet evaluate` does; of the
+    last epoch unless `protocol` says otherwise."""
     test_images: int
     protocol: str
     """How the epoch was chosen, see `train.recipe.TrainConfig.protocol`."""
@@ -68,8 +69,10 @@ class Card:
     sha256: str
     """Its checksum."""
     rounding: dict[str, Any] | None = added_later(None)
-    """Where weights are stored in less than float32: how, and accuracy on held-out images before and after. The test
-    accuracy is of the weights before."""
+    """Where weights are stored in less than float32: how, and accuracy on held-out images before and after."""
+    recorded_top1: float | None = added_later(None)
+    """Percent of the test images that the run recorded, where its weights were not those of the file, or were evaluated
+    in another precision; None: the same as `test_top1`."""
 
     def __post_init__(self) -> None:
         check_types(self)
