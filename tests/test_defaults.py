@@ -8,9 +8,12 @@ import torch
 
 import sresnet
 from sresnet import UserError, create_model
+from sresnet.analysis.gradients import gradients_by_connection
 from sresnet.cli import VERBS, main
 from sresnet.data import Splits, open_data
+from sresnet.models import model_config
 from sresnet.models.pretrained import load_shipped
+from sresnet.models.summary import summarise
 from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.finetune import load_pretrained
@@ -84,6 +87,18 @@ def test_a_trained_network_sees_the_same_under_all_default_dtypes(folder, name):
     expected = seen()
     with SETTINGS[name]():
         assert seen() == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_of_networks_is_the_same_under_all_defaults(name):
+    config = model_config("sresnet8", base_filters=2, num_steps=2)
+    x, labels = torch.rand(2, 3, 8, 8), torch.tensor([1, 2])
+    summary, gradients = summarise(config, (8, 8)), gradients_by_connection(config, x, labels)
+    with SETTINGS[name]():
+        assert summarise(config, (8, 8)) == summary
+        found = gradients_by_connection(config, x, labels)
+    assert found.keys() == gradients.keys()
+    assert "device" not in name or found == gradients  # another dtype draws other weights
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -64,6 +64,16 @@ def test_damaged_weights_of_ours_are_not_called_somebody_elses(weights):
         assert "load_released" not in str(caught.value)
 
 
+def test_weights_beyond_float32(weights):
+    def grown(tensors):
+        name = "layers.stem.conv.weight"
+        return tensors | {name: tensors[name].double() + 1e300}
+
+    rewritten(weights, grown, without_checksum)
+    with pytest.raises(UserError, match=r"layers.stem.conv.weight holds numbers that are too large for float32"):
+        sresnet.load(weights)
+
+
 def test_weights_that_are_no_file(tmp_path):
     (tmp_path / "gone").symlink_to("nowhere")
     with pytest.raises(UserError, match="gone is a dead link: give a run folder or a weights file"):

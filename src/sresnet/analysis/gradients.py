@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sresnet.models import SResNetConfig, build
+from sresnet.models import SResNetConfig
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import built
 from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.residual import Connection, ResidualBlock
 from sresnet.nn.signal import Signal
@@ -93,6 +94,6 @@ def gradients_by_connection(
     norms = {}
     for connection in connections:
         with seeded(seed, torch.device("cpu")):
-            model = build(dataclasses.replace(config, connection=connection))
+            model = built(dataclasses.replace(config, connection=connection))
         norms[connection] = gradient_norms(model.to(x.device), x, labels, seed=seed)
     return norms

@@ -14,7 +14,7 @@ from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.size import check_network
-from sresnet.models.tensors import read_tensors, tensors_to_bytes
+from sresnet.models.tensors import not_finite, read_tensors, tensors_to_bytes
 
 WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
@@ -92,6 +92,8 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     check_fit(tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
     model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
+    if odd := not_finite(tensors_of(model)):  # the file's are finite, in float64
+        raise UserError(f"{path}: {odd} holds numbers that are too large for float32: train it again in float32")
     return model.eval()
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.config import to_dict
-from sresnet.models import ModelConfig, build
+from sresnet.models import ModelConfig
 from sresnet.models.network import num_parameters
+from sresnet.models.saved import built
 from sresnet.nn.neuron import Neuron
 
 InputKind = Literal["real", "sums of spikes", "spikes"]
@@ -71,7 +72,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
     Raises:
         UserError: what `build` raises.
     """
-    model = build(config).eval()
+    model = built(config).eval()
     generator = torch.Generator().manual_seed(0)
     norms = norm_behind(model)
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
@@ -96,7 +97,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
 
     def spike_at_random(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         neurons.append(output.numel())
-        return torch.randint(0, 2, output.shape, generator=generator).to(output.dtype)
+        return torch.randint(0, 2, output.shape, generator=generator, device="cpu").to(output.dtype)
 
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -105,7 +106,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
             module.register_forward_hook(spike_at_random)
     with torch.no_grad():
         # Recording makes every layer of neurons run by itself, where its spikes can be replaced.
-        image = torch.rand(1, config.in_channels, *image_size, generator=generator)
+        image = torch.rand(1, config.in_channels, *image_size, generator=generator, dtype=torch.float32, device="cpu")
         model(image, num_steps=1, record=model.neuron_names)
     return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))
 
