@@ -4,6 +4,7 @@ Never more than that: no other exception, no death, and no more time and memory 
 SRESNET_FUZZ_CASES is the number of cases of all tests here together, 2,000 if unset.
 """
 
+import copy
 import ctypes
 import functools
 import io
@@ -96,12 +97,19 @@ def changed(value, rng):
                     case 1 if type(inner[key]) in (int, float):
                         inner[key] += rng.choice([-1, 1, 1000])
                     case 2 if isinstance(inner, list):
-                        inner.insert(key, inner[key])
+                        inner.insert(key, copy.deepcopy(inner[key]))
                     case _:
-                        inner[key] = rng.choice(ODD)
+                        inner[key] = copy.deepcopy(rng.choice(ODD))
                 break
             inner = inner[key]
     return value
+
+
+def test_damage_is_a_function_of_the_seed():
+    """Whatever was damaged before in this process: what a case found, it finds again."""
+    raw = json.dumps({"a": [1, [2]], "b": {"c": 3}}).encode()
+    once, again = ([damaged_json(raw, rng) for _ in range(300)] for rng in (random.Random(0), random.Random(0)))
+    assert once == again
 
 
 def damaged_zip(raw, rng):
