@@ -143,11 +143,12 @@ RUNS = {
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_run_folder_with_nothing_but_unfinished_parts_is_ours(here, kind):
     Path("OUT").mkdir()
-    for left in (".config.json.part", ".config.json.0123456789abcdef.part", ".lock"):
+    parts = [f".{name}.0123456789abcdef.part" for name in ("config.json", "of-an-earlier-version.json")]
+    for left in (".config.json.part", *parts, ".lock"):
         (Path("OUT") / left).write_text("{")
     assert main([*RUNS[kind], "--out", "OUT"]) == 0
     assert (Path("OUT") / "weights.safetensors").exists()
-    assert not (Path("OUT") / ".config.json.0123456789abcdef.part").exists()
+    assert not any((Path("OUT") / left).exists() for left in parts)
 
 
 @pytest.mark.parametrize("kind", RUNS)
@@ -175,6 +176,7 @@ def test_an_import_that_was_cut_off_goes_on(here, capsys, monkeypatch, files):
         context.setattr("os.fsync", full)
         assert main([*RUNS["import"], "--out", "OUT"]) == 2
         assert "No space left on device" in capsys.readouterr().err
+    assert not list(Path("OUT").glob(".*.part"))
     assert not (Path("OUT") / WEIGHTS).exists()
     assert main([*RUNS["import"], "--out", "OUT"]) == 0
     for path in Path("whole").iterdir():
@@ -211,6 +213,19 @@ def test_the_report_of_a_training(here, capsys):
     assert (Path("OUT") / "report.html").read_text() == "mine"
     assert main([*words, "--force"]) == 0
     assert main(words) == 0
+
+
+def test_a_page_in_the_way_is_said_before_the_work(here, monkeypatch, capsys):
+    Path("mine.html").write_text("mine")
+    with monkeypatch.context() as context:
+        context.setattr("sresnet.cli.looked_at", None)  # would fail
+        assert main(["report", "run", "-o", "mine.html"]) == 2
+    words = [*RUNS["train"], "--train.batch-size", "20", "--out", "OUT"]
+    assert main([*words, "--max-minutes", "0"]) == 0
+    (Path("OUT") / "report.html").write_text("mine")
+    assert main([*words, "--report"]) == 2
+    assert capsys.readouterr().err.count("html exists and was not made by sresnet") == 2
+    assert not (Path("OUT") / "result.json").exists()
 
 
 @needs_matplotlib

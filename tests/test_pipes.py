@@ -4,13 +4,22 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sresnet import printing
+from sresnet.analysis import figures
 from sresnet.cli import main
 from sresnet.printing import going_on, say
+from sresnet.studies import results
+from sresnet.studies import run as running
+from sresnet.studies.study import Result
+from tests.golden.reduce import read
+from tests.models.test_golden import SMALL, released_checkpoint
 from tests.report.runs import TINY, train_tiny
+from tests.studies.made_up import result_of, studies_at
+from tests.test_overwrite import digit, made_up_events, needs_matplotlib
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -49,6 +58,56 @@ def test_work_goes_on(tmp_path, capfd):
     assert capfd.readouterr().err == ""
     with unread():
         assert main(["evaluate", str(run)]) == 141
+
+
+WRITES = {
+    "import": ("import best.pth.tar --out imported", "imported/weights.safetensors"),
+    "data view": ("data view davis.aedat --out view.png", "view.png"),
+    "data prepare": (
+        "data prepare digits-dvs --data.train-images 20 --data.test-images 20 --num-steps 2 --cache-dir frames",
+        "frames/*.frames",
+    ),
+    "predict": ("predict --model digits-t4 three.png --out drawn.png", "drawn.png"),
+    "study page": ("study page --results kept --out page.md", "page.md"),
+    "study": ("study table5 --results kept", "kept/*.json"),
+}
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("verb", WRITES)
+def test_what_writes_goes_on(tmp_path, monkeypatch, capfd, verb):
+    def trained(training, *_, **__):
+        return Result(key=training.key(), config={}, environment={}, metrics=(), result={"test_top1": 40.0})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "run_one", trained)
+    monkeypatch.setattr(figures, "drawn", lambda *figure: figures.MARKS[0])
+    command, made = WRITES[verb]
+    if verb == "import":
+        released_checkpoint(read(SMALL / "plain.safetensors.xz"), Path("best.pth.tar"))
+    elif verb == "data view":
+        Path("davis.aedat").write_bytes(made_up_events.aedat2_davis(made_up_events.events(1200)))
+    elif verb == "predict":
+        digit("three.png")
+    elif verb == "study page":
+        results.write(Path("kept"), result_of(studies_at("tiny")["table5"].trainings()[0]))
+    with unread():
+        assert main(command.split()) == 0
+    assert list(tmp_path.glob(made))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_workers_of_a_study_go_on_where_nobody_reads(tmp_path):
+    command = [sys.executable, "-m", "sresnet", "study", "table5", "--workers", "2"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "2 trainings" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 141  # of the tables at the end, when everything is trained
+        assert process.stderr.read() == ""
+    assert len(list((tmp_path / "results/studies/tiny").glob("*.json"))) == 2
 
 
 def test_going_on_ends_with_its_context():

@@ -97,12 +97,23 @@ def test_links_in_a_run_are_not_written_through(tmp_path, stopped, name):
     if (run / name).exists():
         shutil.copy(run / name, mine)
         (run / name).unlink()
-    else:
+    if not mine.exists() or not mine.read_bytes():  # of an empty one, nobody sees that it is emptied
         mine.write_text("mine")
     before = mine.read_bytes()
     (run / name).symlink_to(mine)
     assert main(["train", "digits", *TINY, "--out", str(run), "--report"]) in (0, 2)
     assert mine.read_bytes() == before
+
+
+def test_metrics_are_not_added_to_what_a_link_names(tmp_path, capsys, stopped):
+    """An empty file: there is nothing to cut off before the first epoch's line."""
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(stopped, run)
+    mine.touch()
+    (run / "metrics.jsonl").symlink_to(mine)
+    assert main(["train", "digits", *TINY, "--out", str(run)]) == 2
+    assert "metrics.jsonl could not be written (it is a link)" in capsys.readouterr().err
+    assert mine.read_bytes() == b""
 
 
 def test_the_folder_of_an_analysis_is_no_link_unless_it_is_named(foreign, tmp_path, capsys):
