@@ -84,11 +84,18 @@ def test_a_file_of_somebody_else(here, capsys, kind):
     assert Path("three.png").read_bytes() == before
     assert not out.is_symlink()
     out.unlink()
+    Path("ours").write_bytes(ours)
+    out.symlink_to("ours")  # a link is none of ours, whatever it leads to
+    assert main(words) == 2
+    out.unlink()
     out.mkdir()
+    capsys.readouterr()
     assert main([*words, "--force"]) == 2
+    assert capsys.readouterr().err == f"sresnet: {out} is a folder: name a file\n"
     out.rmdir()
     os.mkfifo(out)
     assert main([*words, "--force"]) == 2
+    assert capsys.readouterr().err == f"sresnet: {out} is a device or pipe: choose another --out\n"
     assert not list(here.glob(".*.part"))
 
 
