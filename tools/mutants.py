@@ -17,7 +17,7 @@ How it works:
   constant. Messages, annotations, decorators and asserts are left alone. The choice is by a hash of the seed and the
   change itself, kind after kind, so it hardly moves when other lines do.
 - The tests of `TESTS` (but those marked slow) are run once without a mutant, file by file under a tracer: which test
-  executes which lines, and how long it takes. A test that fails here is left out.
+  executes which lines, and how much processor time it takes. A test that fails here is left out.
 - Everything happens in copies of the tracked files in build/mutants, with a cache folder of their own. One process
   imports torch and all else that tests need, but not the package, and forks for every mutant; so a mutant costs
   little more than its tests, and processes that tests start see it too. Tests of the folder's own come first, the
@@ -401,7 +401,7 @@ def share_bytecode(trees: list[Path]) -> None:
 
 
 class Watcher:
-    """A pytest plugin that notes which test executes which lines of the package, and how long each takes."""
+    """A pytest plugin that notes which test executes which lines of the package, and what each takes."""
 
     def __init__(self, tree: Path, file: str) -> None:
         self.file = file
@@ -469,15 +469,23 @@ class Watcher:
         """A test with its fixtures."""
         self.seen = self.tests.setdefault(item.nodeid, {})
         self.names[item.nodeid] = list(getattr(item, "fixturenames", []))
-        return (yield)
+        before = processor_seconds()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] += processor_seconds() - before
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Time and outcome."""
-        self.seconds[report.nodeid] += report.duration
+        """Outcome."""
         if report.failed:
             self.failed.append(report.nodeid)
         if report.skipped:
             self.tests.pop(report.nodeid, None)
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it waited for: whatever else the machine does counts for nothing."""
+    return sum(os.times()[:4])
 
 
 Lines = dict[str, set[int]]
@@ -545,7 +553,7 @@ class Fork:
             shutil.copytree(CACHE, cache)
         self.started = time.monotonic()
         limit = int(20 + 5 * seconds)
-        self.patience = 120 + 4 * seconds
+        self.patience = 300 + 10 * seconds
         self.child = os.fork()
         if self.child:
             return
