@@ -843,7 +843,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--seconds", type=float, default=30, help="of tests of its folder for a mutant, at most, and of others"
+        "--seconds", type=float, default=90, help="of tests of its folder for a mutant, at most, and of others"
     )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="which may kill")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
