@@ -373,6 +373,11 @@ def digest(tree: Path, *parts: str) -> str:
     return total.hexdigest()[:16]
 
 
+def digests(tree: Path, files: Iterable[str]) -> dict[str, str]:
+    """File -> its digest; "" where there is none."""
+    return {file: digest(tree, file) if (tree / file).is_file() else "" for file in files}
+
+
 def make_tree(tree: Path) -> None:
     """A copy of the tracked files, and of new ones that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -617,26 +622,27 @@ def in_forks(trees: list[Path], jobs: Iterable[Any], start: Any) -> Iterator[tup
 
 
 def watch(trees: list[Path], places: list[str]) -> dict[str, Any]:
-    """Run tests without a mutant and see what each executes; kept until the package or the test file changes."""
+    """Run tests without a mutant and see what each executes; kept until the test file or what it executes changes."""
     tree = trees[0]
     paths = [path for place in places for path in sorted(tree.glob(place))]
     found = [test for path in paths for test in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
-    package = digest(tree, PACKAGE)
-    kept = {
-        file.relative_to(tree).as_posix(): WORK / "watched" / f"{package}{digest(tree, str(file))}" for file in found
-    }
+    kept = {file.relative_to(tree).as_posix(): WORK / "watched" / digest(tree, str(file)) for file in found}
     (WORK / "watched").mkdir(exist_ok=True)
+    parts = {file: json.loads(path.read_text()) for file, path in kept.items() if path.exists()}
+    valid = {file for file, part in parts.items() if part["files"] == digests(tree, part["files"])}
 
     def start(tree: Path, file: str) -> Fork:
         return Fork(tree, Watcher(tree, file), 600)
 
-    for place, file, (status, said, took) in in_forks(trees, [file for file in kept if not kept[file].exists()], start):
+    for place, file, (status, said, took) in in_forks(trees, [file for file in kept if file not in valid], start):
         print(f"{file}: {took:.0f} s, status {status}", flush=True)
-        kept[file].write_text(json.dumps(said or {"tests": {}, "loading": {}, "failed": [file], "modules": []}))
+        parts[file] = said or {"tests": {}, "loading": {}, "failed": [file], "modules": []}
+        executed = [parts[file]["loading"], *(about["lines"] for about in parts[file]["tests"].values())]
+        parts[file]["files"] = digests(tree, {name for lines in executed for name in lines})
+        kept[file].write_text(json.dumps(parts[file]))
         if (cache := place.with_name(f"{place.name}-cache")).exists():
             shutil.copytree(cache, CACHE, dirs_exist_ok=True)
     share_bytecode(trees)
-    parts = {file: json.loads(path.read_text()) for file, path in kept.items()}
     return {
         "tests": {test: about for part in parts.values() for test, about in part["tests"].items()},
         "loading": {file: part["loading"] for file, part in parts.items()},
