@@ -12,8 +12,11 @@ wrong after which kill. Figures are not drawn, only written: that takes the time
 """
 
 import builtins
+import contextlib
+import functools
 import gc
 import importlib
+import inspect
 import io
 import itertools
 import json
@@ -395,6 +398,10 @@ def ready():
     cpu.kernel()
     figures.drawn = lambda *figure: figures.MARKS[0] + b"drawn" * 100
     cli.STUDIES["tried"] = study(FIRST)
+    inspect.getsource = functools.cache(inspect.getsource)  # of which tyro makes help texts, every time anew
+    for verb in ("train digits", "import", "analyse", "evaluate", "report", "data prepare nmnist", "data view"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main([*verb.split(), "--help"]) == 0
     gc.freeze()  # or forks would copy all of it in their first collection
 
 
