@@ -79,18 +79,18 @@ from sresnet.report.files import check_folder, save_files
 from sresnet.report.look import Looked, look
 from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
+from sresnet.report.results import write_page
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
 from sresnet.report.write import REPORT, save_page
 from sresnet.report.write import check_free as check_page
-from sresnet.studies.evidence import spread as spread_of
-from sresnet.studies.page import DIGITS, trainings_of, write_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
+from sresnet.studies.rows import rows_of
 from sresnet.studies.run import to_train, work
-from sresnet.studies.scale import ScaleName, scaled
-from sresnet.studies.study import Study, values
+from sresnet.studies.scale import ScaleName, about, scaled
+from sresnet.studies.study import Study, trainings_of
 from sresnet.train import record
 from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
 from sresnet.train.display import display, line_of
@@ -1788,20 +1788,10 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
     needed, found = trainings_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     for study in studies:
-        say("", f"{study.name}: {study.title}", *([study.note] if study.note else []))
-        rows = []
-        for cell in study.cells:
-            numbers, digits = values(cell, study.seeds, found), DIGITS.get(cell.quantity, 2)
-            rows.append(
-                [
-                    cell.row,
-                    cell.column,
-                    "" if cell.paper is None else f"{cell.paper:,.{digits}f}",
-                    spread_of(numbers, digits) if numbers else "-",
-                    str(len(numbers)) if cell.trainings() else "",
-                ]
-            )
-        print_table(("row", "column", "paper", "measured", "seeds"), rows)
+        say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
+        texts = [row.texts() for row in rows_of(study, found, failed)]
+        headings = ("row", "column", "paper", "measured", "seeds")
+        print_table(headings, [[text[heading] for heading in headings] for text in texts])
     if failed:
         say("", "failed trainings:")
         for key, reason in failed.items():

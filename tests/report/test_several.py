@@ -11,9 +11,9 @@ import torch
 
 from sresnet.analysis import figures
 from sresnet.cli import main
-from sresnet.report.files import table_csv, table_markdown
 from sresnet.report.page import Table
 from sresnet.report.svg import Line, line_chart
+from sresnet.report.text import table_csv, table_markdown
 from sresnet.train import record
 from tests.report.runs import read_page, train_tiny
 
@@ -124,7 +124,7 @@ def test_tables_as_text():
         name="t", title="T", columns=(("name", ""), ("number", ",.1f")), rows=(("a|b\nc", 1234.56), ('"x", y', None))
     )
     assert table_csv(table) == 'name,number\na|b\\nc,1234.56\n"""x"", y",\n'
-    assert table_markdown(table) == 'T\n\n| name | number |\n| --- | ---: |\n| a\\|b c | 1,234.6 |\n| "x", y |  |\n'
+    assert table_markdown(table) == 'T\n\n| name | number |\n| --- | ---: |\n| a&#124;b c | 1,234.6 |\n| "x", y |  |\n'
 
 
 def test_points_of_a_chart_are_where_their_numbers_say():

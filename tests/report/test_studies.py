@@ -9,7 +9,7 @@ import pytest
 from sresnet.cli import main
 from sresnet.studies import results
 from sresnet.studies.claims import AFTERWARDS
-from sresnet.studies.study import values
+from sresnet.studies.rows import values
 from tests.report.runs import read_page
 from tests.studies.made_up import all_results, studies_at
 
@@ -37,10 +37,10 @@ def test_all_studies(kept, tmp_path, capsys):
         assert len(rows) == len(study.cells)
         for row, cell in zip(rows, study.cells, strict=True):
             (number,) = values(cell, 1, found)
-            assert float(row["measured"]) == pytest.approx(number, abs=0.0051)
+            assert float(row["mean"]) == pytest.approx(number, abs=1e-6)
             if cell.paper is not None:
                 target = cell.paper if cell.target is None else cell.target
-                assert float(row["difference"]) == pytest.approx(number - target, abs=0.0051)
+                assert float(row["difference"]) == pytest.approx(number - target, abs=1e-6)
         assert study.title in text
     with (tmp_path / "files/claims.csv").open(newline="") as file:
         verdicts = {row["verdict"] for row in csv.DictReader(file)}

@@ -7,8 +7,9 @@ import pytest
 
 from sresnet.config import to_dict
 from sresnet.studies.cells import Pick
-from sresnet.studies.claims import CLAIMS, correlation, evenness, judge, jumps_of, sent_in_stage1, stripes_of
+from sresnet.studies.claims import CLAIMS, judge
 from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Sample, all_of, binomial, near, versus
+from sresnet.studies.measures import correlation, evenness, jumps_of, sent_in_stage1, stripes_of
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
 from tests.studies.made_up import all_results, result_of, studies_at

@@ -14,8 +14,9 @@ from sresnet.data import DataConfig, open_data
 from sresnet.models import SResNetConfig
 from sresnet.studies import results
 from sresnet.studies import run as running
+from sresnet.studies.rows import values
 from sresnet.studies.run import ACTIVITY_IMAGES, run_one, to_train, work
-from sresnet.studies.study import Cell, Result, Study, Training, values
+from sresnet.studies.study import Cell, Result, Study, Training
 from sresnet.train.recipe import Recipe, TrainConfig
 
 CPU = torch.device("cpu")
@@ -129,7 +130,7 @@ def test_numbers_of_a_training(tmp_path):
     assert found[TUNED.key()].best_by_steps == ()
     assert found[TUNED.key()].config["pretrained"] == FIRST.key()
     cell = study(best).cells[0]
-    assert values(cell, 1, found) == [result.result["test_top1"]]
+    assert values(cell, 1, found) == (result.result["test_top1"],)
     assert [what.split(",")[0].split(":")[0] for _, what in told] == ["begins", "finished"] * 3
 
 
@@ -144,7 +145,7 @@ def test_a_failure_is_noted_and_loses_no_other_row(tmp_path):
     assert "is not finite at step " in failed[diverges.key()]
     assert failed[child.key()].startswith("what it starts from failed: ")
     assert any(what.startswith("failed: ") and "is not finite at step " in what for _, what in told)
-    assert values(wanted.cells[0], 1, found) == []
+    assert values(wanted.cells[0], 1, found) == ()
     # Asked for again, it is tried again.
     results.forget_failures(tmp_path / "kept", [child.key(), diverges.key()])
     assert list(to_train([wanted], tmp_path / "runs", tmp_path / "kept")) == [diverges.key(), child.key()]

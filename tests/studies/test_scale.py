@@ -6,7 +6,7 @@ from sresnet import UserError
 from sresnet.data import EventConfig
 from sresnet.models import SResNetConfig, build
 from sresnet.studies.paper import STUDIES
-from sresnet.studies.scale import SCALES, scaled
+from sresnet.studies.scale import SCALES, about, scaled
 
 SMALLER = sorted(SCALES)
 
@@ -35,7 +35,9 @@ def test_numbers_of_the_paper_stay_and_the_note_says_what_changed(scale):
         assert [(cell.row, cell.column, cell.paper, cell.quantity) for cell in smaller.cells] == [
             (cell.row, cell.column, cell.paper, cell.quantity) for cell in study.cells
         ]
-        assert SCALES[scale].about in smaller.note
+        assert (smaller.scale, smaller.note) == (scale, study.note)
+        assert SCALES[scale].about in about(scale)
+    assert about("paper") == ""
 
 
 @pytest.mark.parametrize("scale", SMALLER)
@@ -64,7 +66,8 @@ def test_sizes(scale):
                 assert after.connection == before.connection
             if old.num_steps:
                 assert new.num_steps == old.num_steps // 10
-                assert f"here {new.num_steps} of {after.num_steps} steps" in new.note
+                assert f"here {new.num_steps} of {after.num_steps} steps" in new.remarks
+                assert "here" not in old.remarks
 
 
 def test_small_epochs_and_images():
@@ -89,7 +92,9 @@ def test_simulated_recordings_are_labelled(scale):
             each for each in scaled(STUDIES[name], scale).cells if isinstance(each.training.recipe.data, EventConfig)
         ]
         assert cells
-        assert all("SIMULATED" in each.note for each in cells)
+        assert {each.simulated for each in cells} == {SCALES[scale].events.name}
+        assert all(f"here on SIMULATED recordings ({each.simulated})" in each.remarks for each in cells)
+    assert not any(cell.simulated for study in STUDIES.values() for cell in study.cells)
 
 
 def test_how_many_trainings():

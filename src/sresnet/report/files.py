@@ -6,12 +6,12 @@ from pathlib import Path
 from sresnet.analysis import figures
 from sresnet.analysis.prediction import Prediction
 from sresnet.files import check_listed, claim_folder, write_json, write_whole
-from sresnet.printing import csv_of, printable
 from sresnet.report.look import Looked
 from sresnet.report.page import Figure, Section, Table
 from sresnet.report.run import names_of
 from sresnet.report.several import Shown
 from sresnet.report.svg import standalone
+from sresnet.report.text import table_csv, table_markdown
 
 LIST, KIND = "files.json", "sresnet report files"
 """Name of the list of what was written, and what it says it is."""
@@ -52,20 +52,6 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown],
     for name, whole in content.items():
         write_whole(folder / name, whole)
     return [folder / name for name in content]
-
-
-def table_csv(table: Table) -> str:
-    """All digits of all numbers, headings first."""
-    return csv_of([[heading for heading, _ in table.columns], *table.rows])
-
-
-def table_markdown(table: Table) -> str:
-    """A table as it is shown."""
-    rows = [[heading for heading, _ in table.columns], *table.texts()]
-    cells = [[printable(" ".join(text.split())).replace("|", "\\|") for text in row] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
-    rule = "| " + " | ".join("---:" if form else "---" for _, form in table.columns) + " |"
-    return "\n".join([table.title, "", lines[0], rule, *lines[1:]]) + "\n"
 
 
 def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:

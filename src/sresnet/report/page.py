@@ -11,7 +11,17 @@ from sresnet.report.svg import COLOURS
 GENERATOR = "sresnet report"
 """What our pages say they were made by, so that they are known again."""
 
-Value = str | int | float | None
+
+@dataclass(frozen=True)
+class Number:
+    """A number that is written in a way of its own, such as with its deviation."""
+
+    value: float
+    """By which it is sorted."""
+    text: str
+
+
+Value = str | int | float | Number | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +47,8 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     folded: bool = False
     """Shown when it is asked for: the numbers behind a figure."""
+    data: str = ""
+    """Content of its file of comma-separated values, where that is more than the cells."""
 
     def texts(self) -> list[list[str]]:
         """The cells as they are shown."""
@@ -66,7 +78,16 @@ def shown(value: Value, form: str) -> str:
     """A cell of a table as text."""
     if value is None:
         return ""
+    if isinstance(value, Number):
+        return value.text
     return value if isinstance(value, str) else format(value, form)
+
+
+def number_of(value: Value) -> float | None:
+    """The number in a cell; None where there is text or nothing."""
+    if isinstance(value, Number):
+        return float(value.value)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
@@ -158,7 +179,7 @@ def figure(shown: Figure) -> Markup:
 
 def table(shown: Table) -> Markup:
     """A table in a box that scrolls by itself; the headings are buttons that sort."""
-    numeric = [any(isinstance(row[at], int | float) for row in shown.rows) for at in range(len(shown.columns))]
+    numeric = [any(number_of(row[at]) is not None for row in shown.rows) for at in range(len(shown.columns))]
     headings = [
         element(
             "th",
@@ -188,9 +209,9 @@ def table(shown: Table) -> Markup:
 
 def cell(value: Value, text: str, is_number: bool) -> Markup:
     """A cell; a number is kept beside its text, for sorting."""
-    number = repr(float(value)) if isinstance(value, int | float) else None
+    number = number_of(value)
     kind = "number" if is_number else "prose" if len(text) > PROSE else None
-    return element("td", text, class_=kind, data_value=number)
+    return element("td", text, class_=kind, data_value=None if number is None else repr(number))
 
 
 def paragraph(*content: str, class_: str | None = None) -> Markup:

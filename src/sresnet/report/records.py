@@ -8,7 +8,6 @@ from typing import Any
 
 from sresnet.config import from_dict
 from sresnet.data import EventConfig
-from sresnet.data.events.sets import SIMULATED
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.pretrained import Card
@@ -41,7 +40,7 @@ class Records:
     def simulated(self) -> bool:
         """Whether the data are simulated."""
         return bool(self.result.get("split", {}).get("simulated")) or (
-            isinstance(self.recipe.data, EventConfig) and self.recipe.data.name in SIMULATED
+            isinstance(self.recipe.data, EventConfig) and self.recipe.data.simulated
         )
 
 

@@ -1,15 +1,15 @@
 """Studies on a page: the paper's numbers beside the measured ones, what they say of its claims, and curves."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 
 from sresnet.report import svg
 from sresnet.report.markup import Markup, element
-from sresnet.report.page import Figure, Section, Table, facts, paragraph
+from sresnet.report.page import Figure, Number, Section, Table, Value, facts, paragraph
+from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
-from sresnet.studies.page import DIGITS, failures_of, hours, numbers, protocol_of
-from sresnet.studies.scale import SCALES, about, own_note
-from sresnet.studies.study import Cell, Result, Study
+from sresnet.studies.rows import HEADER, Row, rows_of
+from sresnet.studies.scale import SCALES, about
+from sresnet.studies.study import Cell, Result, Study, trainings_of
 
 
 def study_sections(
@@ -32,14 +32,14 @@ def study_sections(
     return (
         summary(scale, wanted, results, failures),
         claims(scale, names, every, results),
-        *(study_section(scale, study, results, failures) for study in wanted),
+        *(study_section(study, results, failures) for study in wanted),
         making(scale, wanted, results),
     )
 
 
 def trained_for(studies: Sequence[Study], results: Mapping[str, Result]) -> tuple[list[Result], int]:
     """The results that studies look at, each once, and how many there would be."""
-    keys = dict.fromkeys(training.key() for study in studies for training in study.trainings())
+    keys = trainings_of(studies)
     return [results[key] for key in keys if key in results], len(keys)
 
 
@@ -48,7 +48,7 @@ def summary(
 ) -> Section:
     """How much of it is there, and what must be known of it."""
     found, total = trained_for(studies, results)
-    failed = sum(bool(failures_of(cell, study, failures)) for study in studies for cell in study.cells)
+    failed = sum(bool(row.failures) for study in studies for row in rows_of(study, results, failures))
     content: list[Markup | Figure | Table] = [
         paragraph(
             f"{len(found)} of {total} trainings are finished"
@@ -84,41 +84,33 @@ def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Map
     return Section(title="Claims", content=content if rows else (paragraph("None is about these studies."),))
 
 
-def study_section(scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:
+def study_section(study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:
     """A study's table and curves."""
-    note = own_note(study, scale)
-    content: list[Markup | Figure | Table] = [paragraph(note)] if note else []
-    content.append(table(study, results, failures))
+    content: list[Markup | Figure | Table] = [paragraph(study.note)] if study.note else []
+    content.append(table(study, rows_of(study, results, failures)))
     content += curves(study, results)
     title = f"{study.table}. {study.title}" if study.table else study.title
     return Section(title=title, content=tuple(content), short=study.table or study.name)
 
 
-def table(study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Table:
+def table(study: Study, rows: Sequence[Row]) -> Table:
     """A row for each cell."""
-    rows = []
-    for cell in study.cells:
-        found = numbers(cell, study, results)
-        failed = failures_of(cell, study, failures)
-        digits = DIGITS.get(cell.quantity, 2)
-        rows.append(
-            (
-                cell.row,
-                cell.column,
-                cell.paper,
-                round(fmean(found), digits) if found else ("failed" if failed else "not run"),
-                round(stdev(found), digits) if len(found) > 1 else None,
-                len(found) if cell.trainings() else None,
-                round(fmean(found) - cell.goal, digits) if found and cell.goal is not None else None,
-                protocol_of(cell),
-                "; ".join([*failed, *([cell.remarks] if cell.remarks else [])]),
+    shown: list[tuple[Value, ...]] = []
+    for row in rows:
+        numbers = row.numbers()
+        shown.append(
+            tuple(
+                text if (number := numbers.get(heading)) is None else Number(number, text)
+                for heading, text in row.texts().items()
             )
         )
-    columns = (
-        *(("row", ""), ("column", ""), ("paper", ",.10g"), ("measured", ",.10g"), ("±", ".10g"), ("seeds", "d")),
-        *(("difference", "+,.10g"), ("protocol", ""), ("note", "")),
+    return Table(
+        name=study.name,
+        title="The paper's numbers and the measured ones",
+        columns=tuple((heading, "") for heading in HEADER),
+        rows=tuple(shown),
+        data=study_csv(rows),
     )
-    return Table(name=study.name, title="The paper's numbers and the measured ones", columns=columns, rows=tuple(rows))
 
 
 def curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
@@ -191,6 +183,6 @@ def making(scale: str, studies: Sequence[Study], results: Mapping[str, Result]) 
             ("machine", all_of("device")),
             ("versions", f"sresnet {all_of('sresnet')}, torch {all_of('torch')}, Python {all_of('python')}"),
             ("revision", all_of("revision") or "not known"),
-            ("training", f"{sum(map(hours, found)):.2f} hours, each training's own time added up"),
+            ("training", f"{sum(result.hours for result in found):.2f} hours, each training's own time added up"),
         ]
     return Section(title="How it was made", content=(facts(pairs),))

@@ -17,6 +17,11 @@ class Pick:
     row: str
     column: str
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Of the cell in its study."""
+        return self.row, self.column
+
 
 def on(study: str, column: str, **rows: str) -> dict[str, Pick]:
     """Cells of one column, by short names: name -> row."""

@@ -13,11 +13,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
 from sresnet.studies.cells import Pick
+from sresnet.studies.rows import Row, results_of, row_of, spread
 from sresnet.studies.study import Cell, Result, Study
 
 Verdict = Literal["holds", "fails", "within noise", "not tested at this scale"]
@@ -72,13 +72,6 @@ class Sample:
         return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({seeds(len(self.values))})"
 
 
-def spread(values: Sequence[float], digits: int, *, signed: bool = False) -> str:
-    """Mean, `signed` with its sign where positive too, and where there are several values their standard deviation."""
-    return f"{fmean(values):{'+' if signed else ''},.{digits}f}" + (
-        f" ± {stdev(values):,.{digits}f}" if len(values) > 1 else ""
-    )
-
-
 def seeds(number: int) -> str:
     """A number of seeds, for people."""
     return f"{number} seed{'s' if number > 1 else ''}"
@@ -96,10 +89,11 @@ class Evidence:
 
     def cell(self, pick: Pick) -> Cell:
         """The cell meant; KeyError where there is none, which is a fault of the claim."""
-        for cell in self.studies[pick.study].cells:
-            if (cell.row, cell.column) == (pick.row, pick.column):
-                return cell
-        raise KeyError(f"{pick.study} has no cell {pick.row!r}, {pick.column!r}")
+        return self.studies[pick.study].cell(pick.key)
+
+    def row(self, pick: Pick) -> Row:
+        """The row meant; errors as `cell`."""
+        return row_of(self.cell(pick), self.studies[pick.study], self.results, {})
 
     def of(self, pick: Pick) -> list[Result]:
         """The results of a cell's training, a seed each."""
@@ -137,21 +131,6 @@ class Evidence:
             config = {name: value for name, value in result.config.items() if name not in ("seed", "pretrained")}
             groups[json.dumps([config, bool(result.config.get("pretrained"))], sort_keys=True)].append(result)
         return [group for group in groups.values() if len(group) > 1]
-
-
-def results_of(cell: Cell, at_least: int, results: Mapping[str, Result]) -> list[Result]:
-    """The results of a cell's training: of seeds 0 to `at_least` - 1, and of those after them that were run too.
-
-    Another study may ask for more seeds of the same training.
-    """
-    found = []
-    for seed in count():
-        result = results.get(cell.training.with_seed(seed).key())
-        if result is not None:
-            found.append(result)
-        elif seed >= at_least:
-            return found
-    raise AssertionError("count() ends nowhere")
 
 
 def data_of(result: Result) -> str:

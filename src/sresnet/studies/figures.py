@@ -21,8 +21,6 @@ from sresnet.analysis.figures import (
     short,
     styled,
 )
-from sresnet.models import build
-from sresnet.models.network import num_parameters
 from sresnet.studies.cells import (
     F3,
     PLAIN,
@@ -41,9 +39,10 @@ from sresnet.studies.cells import (
     T16_100,
     Pick,
 )
-from sresnet.studies.claims import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
 from sresnet.studies.evidence import Evidence
+from sresnet.studies.measures import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
 from sresnet.studies.published import TABLE_14, Published
+from sresnet.studies.rows import Row
 from sresnet.studies.study import Result, Study
 
 if TYPE_CHECKING:
@@ -179,21 +178,13 @@ SIZES: dict[str, dict[str, Pick]] = {
 FIGURES = {"CIFAR-10": 4, "CIFAR-100": 5, "DVS-CIFAR10": 6}
 
 
-def accuracies(evidence: Evidence, pick: Pick) -> list[float]:
-    """By the cell's protocol, of each seed."""
-    cell = evidence.cell(pick)
-    found = [result.value(cell.quantity, cell.num_steps) for result in evidence.of(pick)]
-    return [value for value in found if value is not None]
-
-
 def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
     """Fig. 4, 5 or 6."""
-    ours = {label: values for label, pick in SIZES[data].items() if (values := accuracies(evidence, pick))}
+    ours = {label: row for label, pick in SIZES[data].items() if (row := evidence.row(pick)).values}
     if not ours:
         return None
-    sizes = {label: num_parameters(build(evidence.cell(SIZES[data][label]).training.recipe.model)) for label in ours}
     others = [entry for entry in TABLE_14 if entry.data == data and entry.parameters]
-    simulated = any("SIMULATED" in evidence.cell(SIZES[data][label]).note for label in ours)
+    simulated = any(row.simulated for row in ours.values())
     here = f"scale {evidence.scale}" + (", simulated recordings" if simulated else "")
     return Drawing(
         name=f"figure{FIGURES[data]}",
@@ -203,15 +194,14 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         f"here, {here}, after the last epoch."
         + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
         + ("" if evidence.scale == "paper" else " The axes differ: the two sides are not to be compared."),
-        draw=lambda: draw_over_parameters(others, ours, sizes, here, evidence.scale == "paper"),
+        draw=lambda: draw_over_parameters(others, ours, here, evidence.scale == "paper"),
     )
 
 
 @styled
 def draw_over_parameters(
     others: Sequence[Published],
-    ours: Mapping[str, Sequence[float]],
-    sizes: Mapping[str, int],
+    ours: Mapping[str, Row],
     here: str,
     same_axes: bool,
 ) -> "Figure":
@@ -232,8 +222,8 @@ def draw_over_parameters(
             markeredgewidth=1.5,
             label=f"{entry.network}{dagger}" + (" (the paper)" if own else ""),
         )
-    for index, (label, values) in enumerate(ours.items()):
-        point(right, [sizes[label]] * len(values), values, index, f"{label} ({len(values)})")
+    for index, (label, row) in enumerate(ours.items()):
+        point(right, [row.parameters] * len(row.values), row.values, index, f"{label} ({len(row.values)})")
     left.set_title("published")
     right.set_title(f"measured here, {here}")
     for axis in (left, right):
@@ -505,7 +495,7 @@ def learning_curves(evidence: Evidence) -> Drawing | None:
             found[title] = scratch, tuned
     if not found:
         return None
-    simulated = any("SIMULATED" in evidence.cell(STARTS[title][0]).note for title in found)
+    simulated = any(evidence.cell(STARTS[title][0]).simulated for title in found)
     return Drawing(
         name="learning-curves",
         title="Training from scratch and from CIFAR-100 (Tables 11 and 12)",

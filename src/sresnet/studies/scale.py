@@ -121,35 +121,23 @@ def scaled(study: Study, scale: str) -> Study:
         study,
         cells=tuple(scaled_cell(cell, how) for cell in study.cells),
         seeds=how.seeds.get(study.name, 1),
-        note=" ".join(part for part in (study.note, about(scale)) if part),
+        scale=scale,
     )
 
 
-def own_note(study: Study, scale: str) -> str:
-    """The note of a study at a scale, without what `scaled` says in all of them."""
-    return study.note.replace(about(scale), "").strip()
-
-
 def about(scale: str) -> str:
-    """What `scaled` adds to every note; nothing at the paper's scale."""
+    """What a scale is, for people; nothing at the paper's."""
     return f"Scale {scale}: {SCALES[scale].about}" if scale in SCALES else ""
 
 
 def scaled_cell(cell: Cell, how: Scale) -> Cell:
-    """A cell of smaller trainings, with a note where its name no longer says what it is."""
-    steps = fewer(cell.num_steps) if cell.num_steps else None
-    trained_steps = fewer(cell.training.recipe.model.num_steps)
-    notes = [cell.note] if cell.note else []
-    if steps:
-        notes.append(f"here {steps} of {trained_steps} steps")
-    if isinstance(cell.training.recipe.data, EventConfig):
-        notes.append(f"here on SIMULATED recordings ({how.events.name})")
+    """A cell of smaller trainings, whose name no longer says all that it is."""
     return replace(
         cell,
         training=scaled_training(cell.training, how),
         candidates=tuple(scaled_training(candidate, how) for candidate in cell.candidates),
-        num_steps=steps,
-        note="; ".join(notes),
+        num_steps=fewer(cell.num_steps) if cell.num_steps else None,
+        rescaled=True,
     )
 
 

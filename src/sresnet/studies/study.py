@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sresnet.config import to_dict
-from sresnet.models import build
-from sresnet.models.network import num_parameters
+from sresnet.data import EventConfig
 from sresnet.train.recipe import Recipe
 
 Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-test-epoch-leak", "best-leak", "parameters"]
@@ -66,7 +65,14 @@ class Cell:
     candidates: tuple[Training, ...] = ()
     """For best-leak: what is trained to choose from, `training` among them."""
     note: str = ""
-    """What a reader of this number must know: a contradiction in the paper, a choice, simulated data."""
+    """What a reader of this number must know: a contradiction in the paper, a choice."""
+    rescaled: bool = False
+    """Whether `training` is smaller than the row says."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is found by in its study: row and column."""
+        return self.row, self.column
 
     @property
     def goal(self) -> float | None:
@@ -82,10 +88,22 @@ class Cell:
         return "u >= theta" if model.fires_at_threshold else "u > theta"
 
     @property
+    def simulated(self) -> str:
+        """The data set, where its recordings are simulated; "" for others."""
+        data = self.training.recipe.data
+        return data.name if isinstance(data, EventConfig) and data.simulated else ""
+
+    @property
     def remarks(self) -> str:
-        """The note, and the spike condition of an S2M network."""
-        condition = f"spikes where {self.condition}" if self.condition else ""
-        return "; ".join(part for part in (self.note, condition) if part)
+        """The note, what the row's name does not say at this scale, and the spike condition of an S2M network."""
+        parts = [self.note] if self.note else []
+        if self.rescaled and self.num_steps:
+            parts.append(f"here {self.num_steps} of {self.training.recipe.model.num_steps} steps")
+        if self.simulated:
+            parts.append(f"here on SIMULATED recordings ({self.simulated})")
+        if self.condition:
+            parts.append(f"spikes where {self.condition}")
+        return "; ".join(parts)
 
     def trainings(self) -> tuple[Training, ...]:
         """What has to be trained for it."""
@@ -108,6 +126,15 @@ class Study:
     """Seeds 0 to seeds - 1."""
     note: str = ""
     """What holds for all of it."""
+    scale: str = "paper"
+    """Name of the scale of its trainings."""
+
+    def cell(self, key: tuple[str, str]) -> Cell:
+        """The cell of this row and column; KeyError where there is none."""
+        for cell in self.cells:
+            if cell.key == key:
+                return cell
+        raise KeyError(f"{self.name} has no cell {key}")
 
     @property
     def table(self) -> str:
@@ -126,43 +153,9 @@ class Study:
         return tuple(found.values())
 
 
-def values(cell: Cell, seeds: int, results: Mapping[str, "Result"]) -> list[float]:
-    """The cell's number for each seed that was run, in order of seeds.
-
-    Args:
-        cell: what to read.
-        seeds: how many seeds there should be.
-        results: key of a training -> its result, as `studies.results.read` gives them.
-    """
-    if cell.quantity == "parameters":
-        return [float(num_parameters(build(cell.training.recipe.model)))]
-    found = []
-    for seed in range(seeds):
-        value = best_leak(cell, seed, results) if cell.quantity == "best-leak" else measured(cell, seed, results)
-        if value is not None:
-            found.append(value)
-    return found
-
-
-def measured(cell: Cell, seed: int, results: Mapping[str, "Result"]) -> float | None:
-    """What the training of one seed gave, or None where it was not run."""
-    result = results.get(cell.training.with_seed(seed).key())
-    return result.value(cell.quantity, cell.num_steps) if result else None
-
-
-def best_leak(cell: Cell, seed: int, results: Mapping[str, "Result"]) -> float | None:
-    """The leak of the candidate that is best on held-out training images; None unless all were run.
-
-    Of equally good ones the first.
-    """
-    scored = []
-    for candidate in cell.candidates:
-        result = results.get(candidate.with_seed(seed).key())
-        score = result.result.get("validation_top1") if result else None
-        if not isinstance(score, int | float):
-            return None
-        scored.append((float(score), candidate.recipe.model.leak))
-    return max(scored, key=lambda pair: pair[0])[1]
+def trainings_of(studies: Iterable[Study]) -> dict[str, Training]:
+    """Key -> training, of all that these studies want trained, each once, in an order to run them."""
+    return {training.key(): training for study in studies for training in study.trainings()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,3 +195,9 @@ class Result:
         name = "best_test_epoch_top1" if quantity == "best-test-epoch" else "test_top1"
         value = self.result.get(name)
         return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def hours(self) -> float:
+        """Spent in the epochs of the training."""
+        seconds: list[Any] = [line.get("seconds", 0.0) for line in self.metrics]
+        return float(sum(seconds)) / 3600

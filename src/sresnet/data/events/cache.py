@@ -33,7 +33,7 @@ from sresnet.config import check_fields, to_dict
 from sresnet.data.events.clips import FrameFile
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
-from sresnet.data.events.sets import SIMULATED, EventConfig, Listing, Source, list_recordings
+from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
 from sresnet.errors import UserError
 from sresnet.files import one_at_a_time, read_json, replacing, write_whole
 from sresnet.limits import MEMORY_LIMIT
@@ -232,7 +232,7 @@ def options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, 
         "num_steps": num_steps,
         "window_seconds": config.window_seconds,
         "damaged": config.damaged,
-        "simulation": to_dict(config.simulation) if config.name in SIMULATED else None,
+        "simulation": to_dict(config.simulation) if config.simulated else None,
         "contents": listing.contents,
     }
 

@@ -107,10 +107,15 @@ class EventConfig:
             raise UserError(f"window_seconds {self.window_seconds} is no length of time: try 0.5, or 0 for no windows")
         for name in ("train_images", "test_images"):
             count = getattr(self, name)
-            if count < 0 or (count and self.name not in SIMULATED):
+            if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
         if self.test_group and self.split != "by-group":
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether there was no camera."""
+        return self.name in SIMULATED
 
 
 USUAL: dict[str, EventConfig] = {
@@ -180,7 +185,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     Raises:
         UserError: no data folder, nothing found in it, a class without recordings, or a zip file that cannot be read.
     """
-    if config.name in SIMULATED:
+    if config.simulated:
         return simulated(config, data_dir)
     if not data_dir:
         raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")

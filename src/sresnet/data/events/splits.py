@@ -13,7 +13,7 @@ import torch
 
 from sresnet.data.events.cache import Prepared
 from sresnet.data.events.clips import FrameSet
-from sresnet.data.events.sets import SIMULATED, EventConfig, Source
+from sresnet.data.events.sets import EventConfig, Source
 from sresnet.data.samples import Splits
 from sresnet.data.split import hold_out, stratified_split
 from sresnet.errors import UserError
@@ -198,7 +198,7 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
 
     about = {
         "name": config.split,
-        "simulated": config.name in SIMULATED,
+        "simulated": config.simulated,
         "recordings": {part: len(indices) for part, indices in parts.items()},
         "skipped_recordings": sum("skipped" in each for each in entries),
         "saturated_events": sum(each["saturated"] for each in entries),

@@ -1,17 +1,21 @@
-"""Tables and the page: what is measured, what is missing and what failed can be told apart."""
+"""The page of results: which networks these are, their numbers and verdicts; and all renderings say the same."""
 
 import csv
-import io
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from sresnet import UserError
-from sresnet.studies.page import MARK, markdown, page, table_csv, table_markdown, write_page
+from sresnet.cli import main
+from sresnet.report.results import MARK, page, write_page
+from sresnet.report.text import markdown
 from sresnet.studies.results import failures as read_failures
 from sresnet.studies.results import read
+from sresnet.studies.rows import rows_of
 from sresnet.studies.scale import SCALES, ScaleName
 from tests.studies.made_up import all_results, result_of, studies_at
 
@@ -19,90 +23,8 @@ ROOT = Path(__file__).parents[2]
 SMALL = studies_at("small")
 
 
-def rows_of(text):
-    """Header -> cell, for each line of a Markdown table."""
-    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    return [dict(zip(header, line, strict=True)) for line in lines]
-
-
-class TestTable:
-    def test_nothing_is_there(self):
-        for row in rows_of(table_markdown(SMALL["table2"], {})):
-            assert (row["measured"], row["seeds"], row["difference"]) == ("not run", "0 of 3", "")
-            assert float(row["paper"]) > 60
-
-    def test_mean_deviation_and_difference(self):
-        study = SMALL["table3"]
-        results = all_results([study], lambda training: 50.0 + training.recipe.seed)
-        row = rows_of(table_markdown(study, results))[0]
-        assert (row["row"], row["paper"], row["target"]) == ("S-ResNet20", "90.89", "")
-        assert (row["measured"], row["seeds"], row["difference"]) == ("51.00 ± 1.00", "3", "-39.89")
-        assert row["protocol"] == "last epoch"
-
-    def test_some_seeds(self):
-        study = SMALL["table3"]
-        results = all_results([replace(study, seeds=2)])
-        assert {row["seeds"] for row in rows_of(table_markdown(study, results))} == {"2 of 3"}
-
-    def test_seeds_that_another_study_asks_for_count(self):
-        results = all_results([SMALL["table16"]], lambda training: 50.0 + training.recipe.seed)
-        row = rows_of(table_markdown(SMALL["table10"], results))[0]
-        assert (row["measured"], row["seeds"]) == ("51.00 ± 1.00", "3")
-
-    def test_the_target_is_what_a_difference_is_to(self):
-        results = all_results([SMALL["table2"]])
-        row = next(row for row in rows_of(table_markdown(SMALL["table7"], results)) if row["seeds"] == "3")
-        assert (row["paper"], row["target"], row["difference"]) == ("92.66", "94.01", "-44.01")
-
-    def test_failures_are_named_and_do_not_hide_seeds_that_did_not_fail(self):
-        study = SMALL["table4"]
-        poisson, image = (cell.training.key() for cell in study.cells)
-        results, failures = all_results([study]), {poisson: "loss is nan"}
-        results.pop(poisson)
-        first, second = rows_of(table_markdown(study, results, failures))
-        assert first["measured"] == "failed"
-        assert first["note"].startswith("seed 0 failed: loss is nan; the released code's encoder")
-        assert second["measured"] == "50.00"
-        more = replace(study, seeds=2)
-        results = all_results([more])
-        results.pop(image)
-        second = rows_of(table_markdown(more, results, {image: "no room"}))[1]
-        assert (second["measured"], second["seeds"], second["note"]) == ("50.00", "1 of 2", "seed 0 failed: no room")
-
-    def test_a_start_that_failed_is_the_reason(self):
-        study = SMALL["table12"]
-        start = study.cells[1].training.start
-        rows = rows_of(table_markdown(study, {}, {start.key(): "the disk is full"}))
-        assert rows[1]["measured"] == "failed"
-        assert "the disk is full" in rows[1]["note"]
-        assert rows[0]["measured"] == "not run"
-
-    def test_parameters_are_counted_without_training(self):
-        row = rows_of(table_markdown(studies_at("paper")["table6"], {}))[0]
-        assert (row["paper"], row["measured"], row["seeds"], row["difference"]) == ("639,760", "639,760", "", "+0")
-
-    def test_leaks_have_three_digits(self):
-        search, learned = rows_of(table_markdown(SMALL["table9"], all_results([SMALL["table9"]])))
-        assert (search["paper"], search["measured"]) == ("0.889", "0.500")
-        assert (learned["measured"], learned["difference"]) == ("0.990", "+0.004")
-
-    def test_time_steps_are_said(self):
-        rows = rows_of(table_markdown(SMALL["table16"], {}))
-        assert [rows[0]["protocol"], rows[-1]["protocol"]] == ["best test epoch, 5 steps", "best test epoch, 1 step"]
-
-    def test_a_bar_in_a_cell_does_not_end_it(self):
-        assert markdown(("a", "b"), [("x|y", "two\nlines")]).splitlines()[2] == "| x&#124;y | two lines |"
-
-    def test_csv_has_the_same_numbers(self):
-        study = SMALL["table3"]
-        results = all_results([study], lambda training: 50.0 + training.recipe.seed)
-        lines = list(csv.DictReader(io.StringIO(table_csv(study, results))))
-        assert [line["row"] for line in lines] == [cell.row for cell in study.cells]
-        assert (lines[0]["mean"], lines[0]["standard_deviation"], lines[0]["seeds"]) == ("51.0", "1.0", "3")
-        assert lines[0]["values"] == "50.0 51.0 52.0"
-        assert float(lines[0]["difference"]) == pytest.approx(51 - 90.89)
-        empty = list(csv.DictReader(io.StringIO(table_csv(study, {}))))
-        assert {(line["mean"], line["seeds"], line["difference"]) for line in empty} == {("", "0", "")}
+def test_a_bar_in_a_cell_does_not_end_it():
+    assert markdown(("a", "b"), [("x|y", "two\nlines")]).splitlines()[2] == "| x&#124;y | two lines |"
 
 
 class TestPage:
@@ -189,3 +111,48 @@ def test_the_committed_page_is_made_of_the_committed_results():
     assert scale, "the page does not say its scale"
     kept = ROOT / "results" / "studies" / scale
     assert text == page(scale, studies_at(scale), read(kept), read_failures(kept)), "make the page again"
+
+
+def written_tables(text):
+    """Study -> its rows, header -> cell, of the tables of a page in Markdown."""
+    found = {}
+    for table, name in re.findall(r"((?:^\|.*\n)+)\n\[(.*)\.csv\]", text, re.MULTILINE):
+        header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        found[name] = [dict(zip(header, line, strict=True)) for line in lines]
+    return found
+
+
+def test_terminal_markdown_csv_and_html_show_the_same_rows(tmp_path, capsys, monkeypatch):
+    """Every study of the committed results: mean, deviation and number of seeds, all seeds that were run."""
+    kept = ROOT / "results" / "studies" / "small"
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "all", "--scale", "small", "--show", "--results", str(kept)]) == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert main(["report", "all", "--scale", "small", "--results", str(kept), "-o", "r.html", "--files", "files"]) == 0
+    html = (tmp_path / "r.html").read_text()
+    pages = written_tables(page("small", SMALL, read(kept), read_failures(kept)))
+    results = read(kept)
+    for name, study in SMALL.items():
+        rows = rows_of(study, results)
+        table = re.search(f'<table aria-labelledby="table-{name}">.*?</table>', html, flags=re.DOTALL)[0]
+        cells = [re.findall("<td.*?>(.*?)</td>", line) for line in re.findall("<tr>(<td.*?)</tr>", table)]
+        with (tmp_path / f"files/{name}.csv").open(newline="") as file:
+            data = list(csv.DictReader(file))
+        with (kept / "tables" / f"{name}.csv").open(newline="") as file:
+            assert data == list(csv.DictReader(file))
+        assert len(rows) == len(pages[name]) == len(cells) == len(data) == len(study.cells)
+        for row, one, two, three in zip(rows, pages[name], cells, data, strict=True):
+            texts = row.texts()
+            words = [texts[heading] for heading in ("row", "column", "paper", "measured", "seeds")]
+            assert " ".join(" ".join(words).split()) in shown
+            assert one == texts
+            assert [unescape(each) for each in two] == list(texts.values())
+            values = [float(value) for value in three["values"].split()]
+            assert (tuple(values), float(three["mean"])) == (row.values, round(fmean(values), 6))
+            assert three["seeds"] == ("" if row.seeds is None else str(row.seeds))
+            assert (float(three["standard_deviation"]) if len(values) > 1 else "") == (
+                round(row.deviation, 6) if row.deviation is not None else three["standard_deviation"]
+            )
+    several = rows_of(SMALL["table7"], results)[-3]
+    assert several.texts()["measured"] == "44.47 ± 0.95"
+    assert several.seeds == 3 > SMALL["table7"].seeds

@@ -1,153 +1,30 @@
-"""Results as tables and as a page: numbers beside the paper's, what they say about its claims, and what they cost.
+"""Results of studies as a page in Markdown: numbers beside the paper's, what they say of its claims, what they cost.
 
 Everything is a function of the results alone, so that the same results always make the same page.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean, stdev
-from textwrap import wrap
-from typing import Any, get_args
+from typing import get_args
 
 from sresnet.analysis.figures import ENDINGS, MARKS, save
 from sresnet.files import beginning, check_free, make_folder, write_whole
-from sresnet.printing import csv_of, printable
+from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
-from sresnet.studies.evidence import STANDARD_ERRORS, Verdict, results_of, spread
+from sresnet.studies.evidence import STANDARD_ERRORS, Verdict
 from sresnet.studies.figures import drawings
 from sresnet.studies.published import REFERENCES, TABLE_14
-from sresnet.studies.scale import SCALES, ScaleName, own_note
-from sresnet.studies.study import Cell, Result, Study, values
+from sresnet.studies.rows import DATA_HEADER, HEADER, rows_of
+from sresnet.studies.scale import SCALES, ScaleName
+from sresnet.studies.study import Result, Study, trainings_of
 
-HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
-CSV_HEADER = (
-    *("study", "row", "column", "paper", "target", "mean", "standard_deviation", "seeds", "seeds_wanted"),
-    *("difference", "protocol", "num_steps", "values", "failures", "note"),
-)
-PROTOCOLS = {
-    "last-epoch": "last epoch",
-    "best-test-epoch": "best test epoch",
-    "leak": "learned leak",
-    "best-test-epoch-leak": "learned leak, best test epoch",
-    "best-leak": "best leak on held-out images",
-    "parameters": "count",
-}
-"""How a number was read, for people."""
-DIGITS = {"parameters": 0, "leak": 3, "best-test-epoch-leak": 3, "best-leak": 3}
-"""After the decimal point; 2 elsewhere."""
 MARK = "<!-- made by sresnet, scale: {scale} -->"
-PAGES = [MARK.format(scale=scale).encode() for scale in get_args(ScaleName)]
-TABLE = ",".join(CSV_HEADER).encode()
-"""What pages and tables that we wrote begin with."""
 """First line of a page, by which it is known again."""
-
-
-def numbers(cell: Cell, study: Study, results: Mapping[str, Result]) -> list[float]:
-    """The cell's number for each seed that was run, seeds that only another study asks for included."""
-    run = len(results_of(cell, study.seeds, results))
-    return values(cell, max(study.seeds, run), results)
-
-
-def failures_of(cell: Cell, study: Study, failures: Mapping[str, str]) -> list[str]:
-    """Why seeds of a cell failed, what they start from included."""
-    found = []
-    for seed in range(study.seeds):
-        for training in cell.trainings():
-            reasons = [failures[each.key()] for each in training.with_seed(seed).chain() if each.key() in failures]
-            found += [f"seed {seed} failed: {reason}" for reason in reasons[:1]]
-    return list(dict.fromkeys(found))
-
-
-def cells_of(
-    study: Study, results: Mapping[str, Result], failures: Mapping[str, str]
-) -> list[tuple[Cell, list[float], list[str]]]:
-    """Each cell with its numbers and its failures."""
-    return [(cell, numbers(cell, study, results), failures_of(cell, study, failures)) for cell in study.cells]
-
-
-def shown(value: float | None, digits: int) -> str:
-    """A number of the paper, or nothing."""
-    return "" if value is None else f"{value:,.{digits}f}"
-
-
-def protocol_of(cell: Cell) -> str:
-    """How the cell's number was read."""
-    steps = f", {cell.num_steps} step{'s' if cell.num_steps > 1 else ''}" if cell.num_steps else ""
-    return PROTOCOLS[cell.quantity] + steps
-
-
-def table_markdown(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> str:
-    """A study as a table in Markdown, a line per cell; ends with a line break.
-
-    Args:
-        study: at the scale of the results.
-        results: key of a training -> result.
-        failures: key of a training -> why it failed.
-    """
-    rows = []
-    for cell, found, failed in cells_of(study, results, failures or {}):
-        digits = DIGITS.get(cell.quantity, 2)
-        target = cell.goal
-        if found:
-            measured = f"{found[0]:,.0f}" if cell.quantity == "parameters" else spread(found, digits)
-        else:
-            measured = "failed" if failed else "not run"
-        wanted = study.seeds if cell.trainings() else 0
-        rows.append(
-            (
-                cell.row,
-                cell.column,
-                shown(cell.paper, digits),
-                shown(cell.target, digits),
-                measured,
-                f"{len(found)}" + (f" of {wanted}" if len(found) < wanted else "") if wanted else "",
-                f"{fmean(found) - target:+,.{digits}f}" if found and target is not None else "",
-                protocol_of(cell),
-                "; ".join([*failed, *([cell.remarks] if cell.remarks else [])]),
-            )
-        )
-    return markdown(HEADER, rows)
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines of a table; a bar or a line break in a cell does not end it."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(
-        f"| {' | '.join(printable(' '.join(each.split())).replace('|', '&#124;') for each in line)} |\n"
-        for line in lines
-    )
-
-
-def table_csv(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> str:
-    """A study as comma-separated values, a line per cell; arguments as `table_markdown`."""
-    rows: list[tuple[str | int | float, ...]] = [CSV_HEADER]
-    for cell, found, failed in cells_of(study, results, failures or {}):
-        target = cell.goal
-        rows.append(
-            (
-                study.name,
-                cell.row,
-                cell.column,
-                "" if cell.paper is None else cell.paper,
-                "" if target is None else target,
-                round(fmean(found), 6) if found else "",
-                round(stdev(found), 6) if len(found) > 1 else "",
-                len(found) if cell.trainings() else "",
-                study.seeds if cell.trainings() else "",
-                round(fmean(found) - target, 6) if found and target is not None else "",
-                cell.quantity,
-                cell.num_steps or "",
-                " ".join(map(str, found)),
-                "; ".join(failed),
-                cell.remarks,
-            )
-        )
-    return csv_of(rows)
-
-
-# The page -------------------------------------------------------------------------------------------------------------
+PAGES = [MARK.format(scale=scale).encode() for scale in get_args(ScaleName)]
+TABLE = ",".join(DATA_HEADER).encode()
+"""What pages and tables that we wrote begin with."""
 
 
 def page(
@@ -180,29 +57,17 @@ def page(
         "images were read once, after it; best test epoch: the best of all epochs on the test images.",
     ]
     for study in studies.values():
-        parts += section(scale, study, results, failures, assets)
+        parts += section(study, results, failures, assets)
     parts += ["## Figures", *pictures(scale, studies, results, assets)]
     parts += ["## What it cost", *costs(results), "## Commands", *commands(scale)]
     return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
-
-
-def folded(text: str) -> str:
-    """Prose in lines of at most 116 characters; headings, comments and pictures stay as they are."""
-    if text.startswith(("#", "<", "![")):
-        return text
-    return "\n".join(wrap(text, 116, break_long_words=False, break_on_hyphens=False))
-
-
-def trainings_of(studies: Iterable[Study]) -> set[str]:
-    """Keys of all that these studies want trained."""
-    return {training.key() for study in studies for training in study.trainings()}
 
 
 def opening(
     scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], failures: Mapping[str, str]
 ) -> list[str]:
     """Which networks these are, and how many of them are there."""
-    wanted = trainings_of(studies.values())
+    wanted = trainings_of(studies.values()).keys()
     done, failed = len(wanted & results.keys()), len((wanted & failures.keys()) - results.keys())
     extra = len(results.keys() - wanted)
     state = (
@@ -244,18 +109,16 @@ def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Resul
         markdown(
             ("claim", "where", "verdict", "evidence"),
             [(claim.says, claim.where, f"**{finding.verdict}**", finding.evidence) for claim, finding in found],
-        ).rstrip("\n"),
+        ),
     ]
 
 
-def section(
-    scale: str, study: Study, results: Mapping[str, Result], failures: Mapping[str, str], assets: str
-) -> list[str]:
+def section(study: Study, results: Mapping[str, Result], failures: Mapping[str, str], assets: str) -> list[str]:
     """A study's heading, note and table."""
-    note = own_note(study, scale)
-    parts = [f"### {heading(study)}", *([note] if note else [])]
+    rows = [list(row.texts().values()) for row in rows_of(study, results, failures)]
+    parts = [f"### {heading(study)}", *([study.note] if study.note else [])]
     parts += [
-        table_markdown(study, results, failures).rstrip("\n"),
+        markdown(HEADER, rows),
         f"[{study.name}.csv]({assets}/tables/{study.name}.csv)",
     ]
     return [*parts, *others()] if study.name == "table14" else parts
@@ -284,7 +147,7 @@ def others() -> list[str]:
     header = ("network", "method", "data", "accuracy as published", "parameters, counted", "counted from", "source")
     return [
         "The table's other rows, as the paper quotes them; none of these was run here.",
-        markdown(header, rows).rstrip("\n"),
+        markdown(header, rows),
     ]
 
 
@@ -313,9 +176,12 @@ def costs(results: Mapping[str, Result]) -> list[str]:
     names = ("device", "threads", "python", "torch", "numpy", "sresnet")
     for result in results.values():
         groups[tuple(str(result.environment.get(name, "")) for name in names)].append(result)
-    rows = [(*about, str(len(group)), f"{sum(map(hours, group)):.1f}") for about, group in sorted(groups.items())]
+    rows = [
+        (*about, str(len(group)), f"{sum(result.hours for result in group):.1f}")
+        for about, group in sorted(groups.items())
+    ]
     revisions = Counter(str(result.environment.get("revision", "")) or "unknown" for result in results.values())
-    total = sum(map(hours, results.values()))
+    total = sum(result.hours for result in results.values())
     return [
         f"{total:.1f} hours of training in all, each training's own time added up, evaluation and looking at the "
         "trained networks not counted.",
@@ -326,12 +192,6 @@ def costs(results: Mapping[str, Result]) -> list[str]:
         + ", ".join(f"`{revision}` ({number})" for revision, number in sorted(revisions.items()))
         + ".",
     ]
-
-
-def hours(result: Result) -> float:
-    """Spent in the epochs of a training."""
-    seconds: list[Any] = [line.get("seconds", 0.0) for line in result.metrics]
-    return float(sum(seconds)) / 3600
 
 
 def commands(scale: str) -> list[str]:
@@ -381,7 +241,7 @@ def write_page(
         make_folder(folder)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
     contents = {path: page(scale, studies, results, failures, link)}
-    contents |= {table: table_csv(study, results, failures) for table, study in tables.items()}
+    contents |= {table: study_csv(rows_of(study, results, failures)) for table, study in tables.items()}
     for each, text in contents.items():
         write_whole(each, text.encode())
     written = list(contents)

@@ -1,0 +1,46 @@
+"""Tables as Markdown and as comma-separated values, and prose in lines."""
+
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from sresnet.printing import csv_of, printable
+from sresnet.report.page import Number, Table
+from sresnet.studies.rows import DATA_HEADER, Row
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool] = ()) -> str:
+    """Lines of a table, no line break after the last; a bar or a line break in a cell does not end it.
+
+    Args:
+        header: the headings.
+        rows: as long each.
+        numeric: whether a column is of numbers, which stand to the right.
+    """
+    rule = ["---:" if number else "---" for number in numeric] or ["---"] * len(header)
+    cells = [[printable(" ".join(text.split())).replace("|", "&#124;") for text in row] for row in (header, *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
+
+
+def folded(text: str) -> str:
+    """Prose in lines of at most 116 characters; headings, comments and pictures stay as they are."""
+    if text.startswith(("#", "<", "![")):
+        return text
+    return "\n".join(wrap(text, 116, break_long_words=False, break_on_hyphens=False))
+
+
+def study_csv(rows: Iterable[Row]) -> str:
+    """Rows of a study with all digits, headings first."""
+    return csv_of([DATA_HEADER, *(list(row.data().values()) for row in rows)])
+
+
+def table_csv(table: Table) -> str:
+    """All digits of all numbers of a table, headings first."""
+    headings = [heading for heading, _ in table.columns]
+    rows = [[each.value if isinstance(each, Number) else each for each in row] for row in table.rows]
+    return table.data or csv_of([headings, *rows])
+
+
+def table_markdown(table: Table) -> str:
+    """A table as it is shown, under its title."""
+    headings = [heading for heading, _ in table.columns]
+    return f"{table.title}\n\n{markdown(headings, table.texts(), [bool(form) for _, form in table.columns])}\n"

@@ -1,0 +1,260 @@
+"""Rows of a study: the paper's numbers, what was measured beside them, and how both are written.
+
+A row is computed here and nowhere else; the terminal, the page in Markdown, CSV files and the HTML page show it.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from statistics import fmean, stdev
+
+from sresnet.models import ModelConfig
+from sresnet.models.network import num_parameters
+from sresnet.models.size import sketch
+from sresnet.studies.study import Cell, Quantity, Result, Study
+
+HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
+"""Of `Row.texts`."""
+DATA_HEADER = (
+    *("study", "row", "column", "paper", "target", "mean", "standard_deviation", "seeds", "seeds_wanted"),
+    *("difference", "protocol", "num_steps", "values", "failures", "note"),
+)
+"""Of `Row.data`."""
+PROTOCOLS: dict[Quantity, str] = {
+    "last-epoch": "last epoch",
+    "best-test-epoch": "best test epoch",
+    "leak": "learned leak",
+    "best-test-epoch-leak": "learned leak, best test epoch",
+    "best-leak": "best leak on held-out images",
+    "parameters": "count",
+}
+"""How a number was read, for people."""
+DIGITS: dict[Quantity, int] = {"parameters": 0, "leak": 3, "best-test-epoch-leak": 3, "best-leak": 3}
+"""After the decimal point; 2 elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number of a study: what the paper says and what was measured, over all seeds that were run."""
+
+    study: str
+    """Its name."""
+    row: str
+    column: str
+    paper: float | None
+    """What the paper reports."""
+    goal: float | None
+    """What a run is set beside: the paper's number or, where the paper has two, its target."""
+    target: float | None
+    """The goal, where the paper has two numbers."""
+    quantity: Quantity
+    num_steps: int | None
+    """Time steps at inference where they are fewer than in training."""
+    values: tuple[float, ...]
+    """The number of each seed that was run, those that only another study asks for included."""
+    wanted: int
+    """Seeds that the study asks for; 0 where nothing has to be trained."""
+    failures: tuple[str, ...]
+    """Why seeds failed."""
+    remarks: str
+    """What a reader of this number must know."""
+    simulated: str
+    """The data set, where its recordings are simulated; "" for others."""
+    parameters: int
+    """Of the network."""
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds; None where there is none."""
+        return fmean(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds; None for fewer than two."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured less goal."""
+        return None if self.mean is None or self.goal is None else self.mean - self.goal
+
+    @property
+    def seeds(self) -> int | None:
+        """How many there are; None where nothing has to be trained."""
+        return len(self.values) if self.wanted else None
+
+    @property
+    def protocol(self) -> str:
+        """How the number was read."""
+        steps = f", {self.num_steps} step{'s' if self.num_steps > 1 else ''}" if self.num_steps else ""
+        return PROTOCOLS[self.quantity] + steps
+
+    def numbers(self) -> dict[str, float | None]:
+        """The numbers behind `texts`, by heading."""
+        return {
+            "paper": self.paper,
+            "target": self.target,
+            "measured": self.mean,
+            "seeds": self.seeds,
+            "difference": self.difference,
+        }
+
+    def texts(self) -> dict[str, str]:
+        """The row as it is read, by heading."""
+        digits = DIGITS.get(self.quantity, 2)
+        missing = f" of {self.wanted}" if len(self.values) < self.wanted else ""
+        none = "failed" if self.failures else "not run"
+        return {
+            "row": self.row,
+            "column": self.column,
+            "paper": written(self.paper, digits),
+            "target": written(self.target, digits),
+            "measured": spread(self.values, digits) if self.values else none,
+            "seeds": f"{len(self.values)}{missing}" if self.wanted else "",
+            "difference": written(self.difference, digits, "+"),
+            "protocol": self.protocol,
+            "note": "; ".join(part for part in (*self.failures, self.remarks) if part),
+        }
+
+    def data(self) -> dict[str, str | int | float]:
+        """The row with all digits and the number of every seed, by heading; "" for what there is not."""
+        return {
+            "study": self.study,
+            "row": self.row,
+            "column": self.column,
+            "paper": given(self.paper),
+            "target": given(self.goal),
+            "mean": rounded(self.mean),
+            "standard_deviation": rounded(self.deviation),
+            "seeds": given(self.seeds),
+            "seeds_wanted": self.wanted or "",
+            "difference": rounded(self.difference),
+            "protocol": self.quantity,
+            "num_steps": given(self.num_steps),
+            "values": " ".join(map(str, self.values)),
+            "failures": "; ".join(self.failures),
+            "note": self.remarks,
+        }
+
+
+def rows_of(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> tuple[Row, ...]:
+    """A study's rows, one for each cell.
+
+    Args:
+        study: at the scale of the results.
+        results: key of a training -> result.
+        failures: key of a training -> why it failed.
+    """
+    return tuple(row_of(cell, study, results, failures or {}) for cell in study.cells)
+
+
+def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Row:
+    """One row; arguments as `rows_of`."""
+    return Row(
+        study=study.name,
+        row=cell.row,
+        column=cell.column,
+        paper=cell.paper,
+        goal=cell.goal,
+        target=cell.target,
+        quantity=cell.quantity,
+        num_steps=cell.num_steps,
+        values=values(cell, study.seeds, results),
+        wanted=study.seeds if cell.trainings() else 0,
+        failures=failures_of(cell, study.seeds, failures),
+        remarks=cell.remarks,
+        simulated=cell.simulated,
+        parameters=parameters(cell.training.recipe.model),
+    )
+
+
+@functools.cache
+def parameters(model: ModelConfig) -> int:
+    """Trainable numbers of a network."""
+    return num_parameters(sketch(model))
+
+
+# Numbers of seeds -----------------------------------------------------------------------------------------------------
+
+
+def values(cell: Cell, wanted: int, results: Mapping[str, Result]) -> tuple[float, ...]:
+    """The cell's number for each of `seeds_of`, in order of seeds."""
+    if cell.quantity == "parameters":
+        return (float(parameters(cell.training.recipe.model)),)
+    read = best_leak if cell.quantity == "best-leak" else measured
+    found = (read(cell, seed, results) for seed in seeds_of(cell, wanted, results))
+    return tuple(value for value in found if value is not None)
+
+
+def seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[int]:
+    """The seeds of a cell's training that were run: those of 0 to `wanted` - 1, and those that follow on them.
+
+    Another study may ask for more seeds of the same training.
+    """
+    found: list[int] = []
+    for seed in count():
+        if cell.training.with_seed(seed).key() in results:
+            found.append(seed)
+        elif seed >= wanted:
+            break
+    return found
+
+
+def results_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[Result]:
+    """The results of a cell's training, of `seeds_of`."""
+    return [results[cell.training.with_seed(seed).key()] for seed in seeds_of(cell, wanted, results)]
+
+
+def measured(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
+    """What the training of one seed gave, or None where it was not measured."""
+    return results[cell.training.with_seed(seed).key()].value(cell.quantity, cell.num_steps)
+
+
+def best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
+    """The leak of the candidate that is best on held-out training images; None unless all were run.
+
+    Of equally good ones the first.
+    """
+    scored = []
+    for candidate in cell.candidates:
+        result = results.get(candidate.with_seed(seed).key())
+        score = result.result.get("validation_top1") if result else None
+        if not isinstance(score, int | float):
+            return None
+        scored.append((float(score), candidate.recipe.model.leak))
+    return max(scored, key=lambda pair: pair[0])[1]
+
+
+def failures_of(cell: Cell, wanted: int, failures: Mapping[str, str]) -> tuple[str, ...]:
+    """Why seeds of a cell failed, what they start from included."""
+    found: list[str] = []
+    for seed in range(wanted):
+        for training in cell.trainings():
+            reasons = [failures[each.key()] for each in training.with_seed(seed).chain() if each.key() in failures]
+            found += [f"seed {seed} failed: {reason}" for reason in reasons[:1]]
+    return tuple(dict.fromkeys(found))
+
+
+# Numbers as text ------------------------------------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float], digits: int, *, signed: bool = False) -> str:
+    """Mean, `signed` with its sign where positive too, and where there are several values their standard deviation."""
+    deviation = f" ± {stdev(values):,.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):{'+' if signed else ''},.{digits}f}{deviation}"
+
+
+def written(value: float | None, digits: int, sign: str = "") -> str:
+    """A number for people, or nothing."""
+    return "" if value is None else f"{value:{sign},.{digits}f}"
+
+
+def given(value: float | None) -> float | str:
+    """A number for programs, or nothing."""
+    return "" if value is None else value
+
+
+def rounded(value: float | None) -> float | str:
+    """A number for programs without what comes of adding up in binary, or nothing."""
+    return "" if value is None else round(value, 6)
