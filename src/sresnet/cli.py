@@ -76,8 +76,8 @@ from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
 from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
 from sresnet.report.files import check_folder, save_files
+from sresnet.report.html import page
 from sresnet.report.look import Looked, look
-from sresnet.report.page import page
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.results import write_page
 from sresnet.report.several import Shown, sections_of, title_of

@@ -47,4 +47,4 @@ def read_page(path):
     reader.feed(path.read_text())
     reader.close()
     assert reader.open == []
-    return re.sub(r"\s+", " ", " ".join(reader.text)), reader.seen
+    return re.sub(r"\s+", " ", " ".join(reader.text)).strip(), reader.seen

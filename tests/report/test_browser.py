@@ -7,7 +7,8 @@ import torch
 
 from sresnet.cli import main
 from sresnet.report import svg
-from sresnet.report.page import Figure, Section, Table, page
+from sresnet.report.document import Figure, Section, Table
+from sresnet.report.html import page
 from sresnet.studies import results
 from tests.report.runs import train_tiny
 from tests.studies.made_up import all_results, studies_at

@@ -20,9 +20,10 @@ from sresnet.data import open_data
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
 from sresnet.printing import printable
+from sresnet.report.document import Figure, Paragraph, Section, Table
+from sresnet.report.html import page
 from sresnet.report.look import look
 from sresnet.report.markup import element
-from sresnet.report.page import Figure, Section, Table, page
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
@@ -212,7 +213,7 @@ def page_of(run, name, looked):
     shown = Shown(records, replace(looked, other_data=name))
     without = Shown(records, f"data not at hand: {name}")
     pages = [page(title_of(runs), sections_of(runs)) for runs in ([shown], [shown, shown], [without])]
-    return [*pages, page(name, [Section(title=name, short=name, content=(table_of(name),))], lead=element("p", name))]
+    return [*pages, page(name, [Section(title=name, short=name, content=(table_of(name), Paragraph(name)))])]
 
 
 def table_of(name):

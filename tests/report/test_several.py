@@ -11,7 +11,7 @@ import torch
 
 from sresnet.analysis import figures
 from sresnet.cli import main
-from sresnet.report.page import Table
+from sresnet.report.document import Table
 from sresnet.report.svg import Line, line_chart
 from sresnet.report.text import table_csv, table_markdown
 from sresnet.train import record

@@ -6,8 +6,8 @@ from pathlib import Path
 from sresnet.analysis import figures
 from sresnet.analysis.prediction import Prediction
 from sresnet.files import check_listed, claim_folder, write_json, write_whole
+from sresnet.report.document import Figure, Section, Table
 from sresnet.report.look import Looked
-from sresnet.report.page import Figure, Section, Table
 from sresnet.report.run import names_of
 from sresnet.report.several import Shown
 from sresnet.report.svg import standalone

@@ -3,13 +3,9 @@
 import html
 import re
 
+from markupsafe import Markup
+
 from sresnet.printing import printable
-
-
-class Markup(str):
-    """Text that is HTML or SVG already, and is not escaped again."""
-
-    __slots__ = ()
 
 
 def escape(content: str) -> Markup:

@@ -12,16 +12,27 @@ from sresnet.analysis import ARITHMETIC, Analysis
 from sresnet.analysis.confusion import Confusion, Example
 from sresnet.analysis.figures import short
 from sresnet.config import to_dict
-from sresnet.models.network import num_parameters
-from sresnet.models.size import sketch
 from sresnet.models.summary import describe
 from sresnet.report import svg
+from sresnet.report.document import (
+    LONG,
+    Block,
+    Cards,
+    Code,
+    Differences,
+    ExampleCard,
+    Examples,
+    Facts,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+)
 from sresnet.report.look import Looked
-from sresnet.report.markup import Markup, element
-from sresnet.report.page import Figure, Section, Table, facts, paragraph
 from sresnet.report.paper import Comparison, compare
 from sresnet.report.png import data_address, picture_of
 from sresnet.report.records import Records
+from sresnet.studies.rows import parameters
 
 CLASSES_SHOWN = 4
 """Classes whose probabilities are drawn for an image."""
@@ -29,8 +40,6 @@ PAIRS_SHOWN = 8
 """Confusions in the table."""
 MOST_EPOCHS = 400
 """Epochs that curves, maps and the table of epochs show; of more, so many that are evenly spread."""
-LONG = 20
-"""Tables of more classes or layers than this are folded."""
 
 
 def run_sections(records: Records, looked: Looked | str, prefix: str) -> tuple[Section, ...]:
@@ -63,16 +72,16 @@ def run_sections(records: Records, looked: Looked | str, prefix: str) -> tuple[S
 def summary(records: Records, looked: Looked | str, prefix: str) -> Section:
     """What was trained, on what, and what came out; beside the paper."""
     comparison = compare(records.recipe)
-    content: list[Markup | Figure | Table] = []
+    content: list[Block] = []
     if records.simulated:
         content.append(
-            paragraph(
-                element("span", "SIMULATED", class_="badge"),
-                " These recordings are simulated: the numbers say nothing about a real event camera.",
+            Paragraph(
+                "These recordings are simulated: the numbers say nothing about a real event camera.",
+                badge="SIMULATED",
             )
         )
-    content.append(paragraph(in_words(records), class_="lead"))
-    content.append(element("div", *cards(records, looked, comparison), class_="cards"))
+    content.append(Paragraph(in_words(records), style="lead"))
+    content.append(Cards(tuple(cards(records, looked, comparison))))
     content += remarks(records, looked)
     content += beside_the_paper(records, comparison)
     return Section(title="Summary", content=tuple(content))
@@ -101,25 +110,21 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def card(value: str, what: str) -> Markup:
-    """A number, large, and what it is."""
-    return element("div", element("span", value, class_="value"), element("span", what, class_="what"), class_="card")
-
-
-def cards(records: Records, looked: Looked | str, comparison: Comparison | None) -> list[Markup]:
-    """The numbers to see first."""
-    found, result = [], records.result
+def cards(records: Records, looked: Looked | str, comparison: Comparison | None) -> list[tuple[str, str]]:
+    """The numbers to see first, each with what it is."""
+    result = records.result
+    found: list[tuple[str, str]] = []
     if "test_top1" in result:
         on_simulated = "simulated " if records.simulated else ""
         found.append(
-            card(
+            (
                 f"{result['test_top1']:.2f} %",
                 f"of {result['test_images']:,} {on_simulated}test {records.kind} recognised, after the last epoch",
             )
         )
     if "best_test_epoch_top1" in result:
         found.append(
-            card(
+            (
                 f"{result['best_test_epoch_top1']:.2f} %",
                 f"in the best test epoch, {result['best_test_epoch']}: picked on the test {records.kind}",
             )
@@ -129,26 +134,26 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
         if isinstance(measured, int | float):
             protocol = ", best test epoch" if value.best_epoch else ""
             found.append(
-                card(
+                (
                     f"{value.value:.2f} %",
                     f"in the paper ({value.table}{protocol}); here {measured - value.value:+.2f} points",
                 )
             )
     if "validation_top1" in result:
-        found.append(card(f"{result['validation_top1']:.2f} %", f"of the held-out {records.kind}"))
-    found.append(card(f"{num_parameters(sketch(records.recipe.model)):,}", "parameters"))
+        found.append((f"{result['validation_top1']:.2f} %", f"of the held-out {records.kind}"))
+    found.append((f"{parameters(records.recipe.model):,}", "parameters"))
     if isinstance(looked, Looked):
         counts, spent = looked.analysis.activity, looked.analysis.cost
         energy = spent.energy()
         sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
         found += [
-            card(svg.readable(counts.spikes), f"{sent} per inference, {counts.rate:.3f} per neuron and step"),
-            card(
+            (svg.readable(counts.spikes), f"{sent} per inference, {counts.rate:.3f} per neuron and step"),
+            (
                 svg.readable(spent.synaptic_operations),
                 f"synaptic operations; the non-spiking twin: {svg.readable(spent.twin_multiply_accumulates)} "
                 "multiply-accumulates",
             ),
-            card(
+            (
                 f"{energy.synapses + energy.updates:.3g} µJ",
                 f"energy of the arithmetic, estimated; the non-spiking twin {energy.twin:.3g} µJ",
             ),
@@ -156,7 +161,7 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
     return found
 
 
-def remarks(records: Records, looked: Looked | str) -> list[Markup]:
+def remarks(records: Records, looked: Looked | str) -> list[Block]:
     """What a reader has to know about the numbers."""
     found = []
     if not records.result:
@@ -185,31 +190,26 @@ def remarks(records: Records, looked: Looked | str) -> list[Markup]:
             )
         elif top1 is None:
             found.append(f"The pass for this page found {again:.2f} % of {seen:,} test {records.kind}.")
-    return [paragraph(text, class_="soft") for text in found]
+    return [Paragraph(text, style="soft") for text in found]
 
 
-def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Markup]:
+def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Block]:
     """The paper's number, or what differs from the paper's nearest recipe."""
     if comparison is None:
-        return [paragraph("The paper has no such network on such data.", class_="soft")]
+        return [Paragraph("The paper has no such network on such data.", style="soft")]
     if not comparison.differences:
         notes = [f"{value.table}, {value.row}: {value.note}." for value in comparison.values if value.note]
         fine = " What it was fine-tuned from is not compared." if records.recipe.pretrained else ""
-        return [paragraph(f"This recipe is the paper's: {comparison.nearest}.{fine}"), *map(paragraph, notes)]
-    words = paragraph(
+        said = [f"This recipe is the paper's: {comparison.nearest}.{fine}", *notes]
+        return [Paragraph(text) for text in said]
+    words = Paragraph(
         "Not one of the paper's recipes, so the paper has no number to compare with. What differs from the nearest of "
         f"them ({comparison.nearest}):"
     )
-    chips = [
-        element(
-            "li",
-            element("b", short_field(each.field)),
-            f" {plain(each.here)} ",
-            element("span", f"paper {plain(each.paper)}"),
-        )
-        for each in comparison.differences
+    fields = [
+        (short_field(each.field), plain(each.here), f"paper {plain(each.paper)}") for each in comparison.differences
     ]
-    return [words, element("ul", *chips, class_="chips")]
+    return [words, Differences(tuple(fields))]
 
 
 def short_field(field: str) -> str:
@@ -259,7 +259,7 @@ def training(records: Records, prefix: str) -> Section:
         "validation_top1": "held out",
         "test_top1_of_this_epoch": "test, every epoch",
     }
-    content: list[Markup | Figure | Table] = [
+    content: list[Block] = [
         *thinning(records),
         *chart("loss", "Loss", "cross-entropy", losses),
         *chart("accuracy", "Accuracy", "accuracy, %", accuracies),
@@ -286,12 +286,13 @@ def thinned(metrics: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]
     return metrics if last <= most else [metrics[round(index * last / most)] for index in range(MOST_EPOCHS)]
 
 
-def thinning(records: Records) -> list[Markup]:
+def thinning(records: Records) -> list[Block]:
     """A paragraph that says so where not all epochs are shown."""
     count = len(records.metrics)
     if count <= MOST_EPOCHS:
         return []
-    return [paragraph(f"{MOST_EPOCHS} of {count:,} epochs are shown, evenly spread; metrics.jsonl has all of them.")]
+    said = f"{MOST_EPOCHS} of {count:,} epochs are shown, evenly spread; metrics.jsonl has all of them."
+    return [Paragraph(said)]
 
 
 COLUMNS = {
@@ -429,7 +430,7 @@ def over_steps(analysis: Analysis, prefix: str) -> Section:
         rows=tuple(zip(steps, top1, analysis.steps.margin, spent, strict=True)),
         folded=True,
     )
-    words = paragraph(
+    words = Paragraph(
         "What the network would say if it were stopped early: its answer is the mean of the readout's input so far."
     )
     return Section(title="Accuracy over time", content=(words, *figures, table))
@@ -476,22 +477,22 @@ def names_of(records: Records, classes: int) -> tuple[str, ...]:
 def examples(records: Records, looked: Looked, prefix: str) -> Section:
     """Some images or clips, and how sure the network was of them after every step."""
     names = names_of(records, len(looked.confusion.counts))
-    drawn = [
-        example_card(f"{prefix}example{n}", each, picture, names) for n, (each, picture) in enumerate(looked.examples)
-    ]
+    drawn = tuple(
+        example_of(f"{prefix}example{n}", each, picture, names) for n, (each, picture) in enumerate(looked.examples)
+    )
     clips = (
         " A clip is shown summed over time, more ON events orange, more OFF events blue."
         if records.kind == "clips"
         else ""
     )
-    words = paragraph(
+    words = Paragraph(
         f"The first test {records.kind} that are recognised, each of another class, and then the first that are not. "
         f"Probabilities are the softmax of the mean score so far, not calibrated.{clips}"
     )
-    return Section(title="Examples", content=(words, element("div", *drawn, class_="examples")))
+    return Section(title="Examples", content=(words, Examples(drawn)))
 
 
-def example_card(name: str, example: Example, picture: Any, names: Sequence[str]) -> Markup:
+def example_of(name: str, example: Example, picture: Any, names: Sequence[str]) -> ExampleCard:
     """A picture, what it is and was taken for, and its chart."""
     steps = list(range(1, len(example.by_step) + 1))
     last = example.by_step[-1]
@@ -501,17 +502,15 @@ def example_card(name: str, example: Example, picture: Any, names: Sequence[str]
         shown.append(example.label)
     lines = [svg.Line(name=names[index], x=steps, y=[100 * step[index] for step in example.by_step]) for index in shown]
     said = "recognised" if example.right else f"taken for {names[example.guess]}"
-    title = f"{names[example.label]}, {said}"
-    caption = element(
-        "p",
-        element("strong", names[example.label]),
-        ": ",
-        element("span", ("✓ " if example.right else "✗ ") + said, class_="mark"),
-        f", {100 * last[example.guess]:.0f} %",
+    label = names[example.label]
+    return ExampleCard(
+        image=data_address(picture_of(picture)),
+        label=label,
+        said=said,
+        right=example.right,
+        percent=100 * last[example.guess],
+        svg=svg.probabilities(name, f"Probabilities: {label}, {said}", lines),
     )
-    image = element("img", src=data_address(picture_of(picture)), alt=f"test sample of class {names[example.label]}")
-    chart = element("div", caption, svg.probabilities(name, f"Probabilities: {title}", lines))
-    return element("div", image, chart, class_=f"example {'right' if example.right else 'wrong'}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -627,11 +626,11 @@ def cost(analysis: Analysis, prefix: str) -> Section:
             for name, e in energies
         ),
     )
-    words = paragraph(
+    words = Paragraph(
         "An estimate: operations counted one by one, times the energy of each in 45 nm (Horowitz 2014). The arithmetic "
         "alone; fetching weights and states costs more, and how much depends on the machine. Where every step receives "
         "the same image, the first convolution is counted once.",
-        class_="soft",
+        style="soft",
     )
     return Section(
         title="Spikes, operations, energy",
@@ -651,12 +650,12 @@ def hardware(analysis: Analysis, prefix: str) -> Section:
     title = "Hardware"
     if view is None:
         reason = analysis.no_hardware
-        return Section(title=title, content=(paragraph(f"{reason[:1].upper()}{reason[1:]}."),))
+        return Section(title=title, content=(Paragraph(f"{reason[:1].upper()}{reason[1:]}."),))
     synapses = view.plain_synapses
     forms = [("single spikes", synapses, view.extra_connections, view.extra_synapses, 0)]
     if view.needs_graded_spikes:
         forms.append(("sums, as graded spikes", synapses, 0, view.intermediate_synapses, view.intermediate_neurons))
-    words = paragraph(
+    words = Paragraph(
         f"Between its layers, {view.connection} sends {view.sends}. Written out as populations and synapses, the "
         "network gives the same scores in each of these forms:"
     )
@@ -701,7 +700,7 @@ def hardware(analysis: Analysis, prefix: str) -> Section:
         ),
         folded=True,
     )
-    return Section(title=title, content=(words, summary, *map(paragraph, notes), layers))
+    return Section(title=title, content=(words, summary, *(Paragraph(text) for text in notes), layers))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -709,11 +708,11 @@ def hardware(analysis: Analysis, prefix: str) -> Section:
 
 def origin(records: Records) -> Section:
     """The command, versions and machine, split, and the whole configuration."""
-    content: list[Markup] = []
+    content: list[Block] = []
     if records.command:
-        content += [paragraph("Trained by"), element("pre", element("code", records.command))]
+        content += [Paragraph("Trained by"), Code(text=records.command)]
     else:
-        content.append(paragraph("No command of ours trains this network; its configuration is below."))
+        content.append(Paragraph("No command of ours trains this network; its configuration is below."))
     known = {key: value for key, value in records.environment.items() if value != "" and key != "sessions"}
     names = {
         "device": "machine",
@@ -721,14 +720,14 @@ def origin(records: Records) -> Section:
         "data_dir": "data folder",
         "cache_dir": "cache folder",
     }
-    content.append(facts([(names.get(key, key.replace("_", " ")), str(value)) for key, value in known.items()]))
+    content.append(Facts(tuple((names.get(key, key.replace("_", " ")), str(value)) for key, value in known.items())))
     if sessions := records.environment.get("sessions"):
-        content.append(paragraph("Not all of it ran under the same conditions, between which rounding may differ:"))
-        content.append(facts(conditions_of(sessions)))
+        content.append(Paragraph("Not all of it ran under the same conditions, between which rounding may differ:"))
+        content.append(Facts(tuple(conditions_of(sessions))))
     if split := records.result.get("split"):
-        content.append(facts([(f"split: {key.replace('_', ' ')}", said(value)) for key, value in split.items()]))
-    whole = element("pre", element("code", json.dumps(to_dict(records.recipe), indent=2)))
-    content.append(element("details", element("summary", "The whole configuration"), whole))
+        content.append(Facts(tuple((f"split: {key.replace('_', ' ')}", said(value)) for key, value in split.items())))
+    whole = json.dumps(to_dict(records.recipe), indent=2)
+    content.append(Code(text=whole, summary="The whole configuration"))
     return Section(title="How it was made", content=tuple(content))
 
 

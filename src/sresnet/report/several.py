@@ -5,16 +5,14 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from sresnet.models.network import num_parameters
-from sresnet.models.size import sketch
 from sresnet.models.summary import describe
 from sresnet.report import svg
+from sresnet.report.document import Block, Figure, Paragraph, Section, Table
 from sresnet.report.look import Looked
-from sresnet.report.markup import Markup, element
-from sresnet.report.page import Figure, Section, Table, paragraph
 from sresnet.report.paper import compare
 from sresnet.report.records import Records
 from sresnet.report.run import MOST_EPOCHS, line_of, run_sections, thinned
+from sresnet.studies.rows import parameters
 
 
 class Shown(NamedTuple):
@@ -45,12 +43,11 @@ def title_of(runs: Sequence[Shown]) -> str:
 
 def comparison(runs: Sequence[Shown]) -> Section:
     """All runs in a table, and their curves over each other."""
-    content: list[Markup | Figure | Table] = []
+    content: list[Block] = []
     if any(run.records.simulated for run in runs):
-        badge = element("span", "SIMULATED", class_="badge")
-        content.append(paragraph(badge, " marks runs on simulated recordings."))
+        content.append(Paragraph("marks runs on simulated recordings.", badge="SIMULATED"))
     if any(len(run.records.metrics) > MOST_EPOCHS for run in runs):
-        content.append(paragraph(f"Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."))
+        content.append(Paragraph(f"Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."))
     content += [table(runs), *overlaid(runs)]
     return Section(title="Comparison", content=tuple(content))
 
@@ -75,7 +72,7 @@ def table(runs: Sequence[Shown]) -> Table:
                 getattr(recipe.model, "connection", ""),
                 recipe.train.epochs,
                 recipe.seed,
-                num_parameters(sketch(recipe.model)),
+                parameters(recipe.model),
                 analysis.activity.spikes if analysis else None,
                 analysis.cost.synaptic_operations if analysis else None,
                 energy.synapses + energy.updates if energy else None,

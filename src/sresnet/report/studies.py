@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sresnet.report import svg
-from sresnet.report.markup import Markup, element
-from sresnet.report.page import Figure, Number, Section, Table, Value, facts, paragraph
+from sresnet.report.document import Block, Facts, Figure, Number, Paragraph, Section, Table, Value
 from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.rows import HEADER, Row, rows_of
@@ -49,8 +48,8 @@ def summary(
     """How much of it is there, and what must be known of it."""
     found, total = trained_for(studies, results)
     failed = sum(bool(row.failures) for study in studies for row in rows_of(study, results, failures))
-    content: list[Markup | Figure | Table] = [
-        paragraph(
+    content: list[Block] = [
+        Paragraph(
             f"{len(found)} of {total} trainings are finished"
             + (f"; {failed} rows have seeds that failed" if failed else "")
             + "."
@@ -59,9 +58,9 @@ def summary(
     if scale in SCALES:
         content.insert(
             0,
-            paragraph(
-                element("strong", "These are not the paper's networks, and their accuracies are not the paper's. "),
+            Paragraph(
                 f"{about(scale)} Rows may be compared with each other, not with the paper's numbers.",
+                strong="These are not the paper's networks, and their accuracies are not the paper's.",
             ),
         )
     return Section(title="Summary", content=tuple(content))
@@ -76,17 +75,17 @@ def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Map
     ]
     columns = (("verdict", ""), ("claim", ""), ("evidence", ""), ("where", ""))
     table = Table(name="claims", title="The paper's claims about these rows", columns=columns, rows=tuple(rows))
-    note = paragraph(
+    note = Paragraph(
         "A difference counts where it exceeds two standard errors; a single training borrows the spread of others. "
         "fails: the contrary was measured."
     )
-    content = (note, paragraph(AFTERWARDS), table)
-    return Section(title="Claims", content=content if rows else (paragraph("None is about these studies."),))
+    content = (note, Paragraph(AFTERWARDS), table)
+    return Section(title="Claims", content=content if rows else (Paragraph("None is about these studies."),))
 
 
 def study_section(study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Section:
     """A study's table and curves."""
-    content: list[Markup | Figure | Table] = [paragraph(study.note)] if study.note else []
+    content: list[Block] = [Paragraph(study.note)] if study.note else []
     content.append(table(study, rows_of(study, results, failures)))
     content += curves(study, results)
     title = f"{study.table}. {study.title}" if study.table else study.title
@@ -185,4 +184,4 @@ def making(scale: str, studies: Sequence[Study], results: Mapping[str, Result]) 
             ("revision", all_of("revision") or "not known"),
             ("training", f"{sum(result.hours for result in found):.2f} hours, each training's own time added up"),
         ]
-    return Section(title="How it was made", content=(facts(pairs),))
+    return Section(title="How it was made", content=(Facts(tuple(pairs)),))

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sresnet.report.markup import Markup, element, join
+from markupsafe import Markup
+
+from sresnet.report.markup import element, join
 
 WIDTH = 360
 COLOURS: dict[str, tuple[str, str]] = {

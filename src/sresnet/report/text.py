@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from sresnet.printing import csv_of, printable
-from sresnet.report.page import Number, Table
+from sresnet.report.document import Number, Table
 from sresnet.studies.rows import DATA_HEADER, Row
 
 
@@ -35,12 +35,10 @@ def study_csv(rows: Iterable[Row]) -> str:
 
 def table_csv(table: Table) -> str:
     """All digits of all numbers of a table, headings first."""
-    headings = [heading for heading, _ in table.columns]
     rows = [[each.value if isinstance(each, Number) else each for each in row] for row in table.rows]
-    return table.data or csv_of([headings, *rows])
+    return table.data or csv_of([table.headings, *rows])
 
 
 def table_markdown(table: Table) -> str:
     """A table as it is shown, under its title."""
-    headings = [heading for heading, _ in table.columns]
-    return f"{table.title}\n\n{markdown(headings, table.texts(), [bool(form) for _, form in table.columns])}\n"
+    return f"{table.title}\n\n{markdown(table.headings, table.texts(), [bool(form) for _, form in table.columns])}\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sresnet import files
 from sresnet.files import make_folder, write_whole
-from sresnet.report.page import GENERATOR
+from sresnet.report.html import GENERATOR
 
 REPORT = "report.html"
 """Name of the page in a run folder."""

@@ -1,0 +1,184 @@
+"""What a page is made of: sections of text, figures and tables, as data; `html` and `text` write them."""
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Literal
+
+from markupsafe import Markup
+
+LONG = 20
+"""Tables of more classes or layers than this are folded."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that is written in a way of its own, such as with its deviation."""
+
+    value: float
+    """By which it is sorted."""
+    text: str
+
+
+Value = str | int | float | Number | None
+"""Of a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under headings. Numbers are sorted as numbers and shown in the form of their column."""
+
+    kind: ClassVar = "table"
+    name: str
+    """Unique in the page; of the file, where it becomes one."""
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    """(heading, format of the numbers such as ",.1f")."""
+    rows: tuple[tuple[Value, ...], ...]
+    folded: bool = False
+    """Shown when it is asked for: the numbers behind a figure."""
+    data: str = ""
+    """Content of its file of comma-separated values, where that is more than the cells."""
+
+    @property
+    def headings(self) -> list[str]:
+        """Of the columns."""
+        return [heading for heading, _ in self.columns]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether a column has numbers."""
+        return [any(number_in(row[at]) is not None for row in self.rows) for at in range(len(self.columns))]
+
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        return [[shown(value, form) for value, (_, form) in zip(row, self.columns, strict=True)] for row in self.rows]
+
+    def cells(self) -> list[list[tuple[str, float | None]]]:
+        """(text, the number in it or None), of all cells."""
+        return [
+            [(text, number_in(value)) for text, value in zip(texts, row, strict=True)]
+            for texts, row in zip(self.texts(), self.rows, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with what it shows."""
+
+    kind: ClassVar = "figure"
+    name: str
+    """Unique in the page; of the file, where it becomes one."""
+    title: str
+    svg: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of text."""
+
+    kind: ClassVar = "paragraph"
+    text: str
+    _: KW_ONLY
+    badge: str = ""
+    """A word in a frame in front of it."""
+    strong: str = ""
+    """Words in front of it that matter most."""
+    style: Literal["", "lead", "soft"] = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Numbers to see first."""
+
+    kind: ClassVar = "cards"
+    cards: tuple[tuple[str, str], ...]
+    """(the number, what it is)."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are, below each other."""
+
+    kind: ClassVar = "facts"
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Fields in which something differs from something else."""
+
+    kind: ClassVar = "differences"
+    fields: tuple[tuple[str, str, str], ...]
+    """(field, here, there)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Lines to copy."""
+
+    kind: ClassVar = "code"
+    text: str
+    summary: str = ""
+    """What it is, where it is shown only when it is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleCard:
+    """A test sample, what it is, and what the network said of it."""
+
+    image: str
+    """Address of the picture."""
+    label: str
+    said: str
+    right: bool
+    percent: float
+    """Probability of what the network said."""
+    svg: Markup
+    """Probabilities by time step."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test samples beside each other."""
+
+    kind: ClassVar = "examples"
+    examples: tuple[ExampleCard, ...]
+
+
+Block = Paragraph | Cards | Facts | Differences | Code | Examples | Figure | Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading and what is under it."""
+
+    title: str
+    content: tuple[Block, ...] = ()
+    """From top to bottom; figures that follow each other stand side by side where there is room."""
+    parts: "tuple[Section, ...]" = ()
+    """Sections below it."""
+    short: str = ""
+    """What links to it say; by default the title."""
+
+    def walk(self) -> Iterator[Block]:
+        """All content, that of the parts too."""
+        yield from self.content
+        for part in self.parts:
+            yield from part.walk()
+
+
+def shown(value: Value, form: str) -> str:
+    """A cell of a table as text."""
+    if value is None:
+        return ""
+    if isinstance(value, Number):
+        return value.text
+    return value if isinstance(value, str) else format(value, form)
+
+
+def number_in(value: Value) -> float | None:
+    """The number in a cell; None where there is text or nothing."""
+    if isinstance(value, Number):
+        return float(value.value)
+    return float(value) if isinstance(value, int | float) else None
