@@ -18,7 +18,6 @@ from typing import Any
 
 from torch import nn
 
-from sresnet.analysis.report import ANALYSIS
 from sresnet.config import to_dict
 from sresnet.data import open_data
 from sresnet.data.samples import matched
@@ -27,6 +26,7 @@ from sresnet.files import write_whole
 from sresnet.models import SResNetConfig
 from sresnet.models.pretrained import Card
 from sresnet.models.saved import WEIGHTS, load, model_bytes
+from sresnet.report.analysis_files import ANALYSIS
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain, seed_of
 from sresnet.train.evaluate import evaluate

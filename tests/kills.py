@@ -37,10 +37,10 @@ import safetensors
 import torch
 
 from sresnet import cli
-from sresnet.analysis import figures
 from sresnet.cli import main
 from sresnet.ops import native
 from sresnet.ops.bntt_lif import cpu
+from sresnet.report import plots
 from sresnet.studies import results
 from sresnet.train.checkpoint import CHECKPOINT
 from tests.data.events.made_up_sets import small_nmnist
@@ -396,7 +396,7 @@ def ready():
         importlib.import_module(name)
     torch.set_num_threads(1)
     cpu.kernel()
-    figures.drawn = lambda *figure: figures.MARKS[0] + b"drawn" * 100
+    plots.written = lambda *figure: plots.MARKS[0] + b"drawn" * 100
     cli.STUDIES["tried"] = study(FIRST)
     inspect.getsource = functools.cache(inspect.getsource)  # of which tyro makes help texts, every time anew
     for verb in ("train digits", "import", "analyse", "evaluate", "report", "data prepare nmnist", "data view"):

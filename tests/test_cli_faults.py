@@ -314,7 +314,7 @@ def test_folders_of_any_name_from_beginning_to_end(encoding, tmp_path, monkeypat
     place = tmp_path / os.fsdecode(b"b\xff\x1b[31m")
     pictures(place / "pictures", WILD)
     monkeypatch.chdir(place)
-    monkeypatch.setattr("sresnet.analysis.figures.available", lambda: False)  # test_figures.py draws such names
+    monkeypatch.setattr("sresnet.report.plots.available", lambda: False)  # test_plots.py draws such names
     small = [*TINY, "--data.image-size", "8", "--data.validation", "0.25"]
     for words in (
         ["train", "folder", "--data-dir", str(place / "pictures"), "--out", str(place / "run"), "--report", *small],
@@ -457,8 +457,8 @@ def test_a_disk_that_is_full_in_truth(things, tmp_path):
     """No file may be longer than a few bytes: the system itself refuses."""
     verbs = [verb for verb in WRITING if verb != "study"]
     code = (
-        "import json, resource, sys, sklearn.datasets; from sresnet.cli import figures, main;"
-        "figures.available() and figures.import_matplotlib();"
+        "import json, resource, sys, sklearn.datasets; from sresnet.report import plots; from sresnet.cli import main;"
+        "plots.available() and plots.import_matplotlib();"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20));"
         "print([main(words) for words in json.loads(sys.argv[1])], file=sys.stderr)"
     )

@@ -124,7 +124,7 @@ def answer(things, words):
         contextlib.chdir(folder),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        mock.patch("sresnet.analysis.figures.available", return_value=words[0] == "predict"),  # seconds for each figure
+        mock.patch("sresnet.report.plots.available", return_value=words[0] == "predict"),  # seconds for each figure
     ):
         status = main(named)
     said = err.getvalue().removesuffix("\n")

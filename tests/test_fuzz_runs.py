@@ -23,10 +23,10 @@ import torch
 
 import sresnet
 from sresnet import UserError
-from sresnet.analysis import figures
 from sresnet.cli import main
 from sresnet.config import to_dict
 from sresnet.models.tensors import CHECKSUM
+from sresnet.report import plots
 from sresnet.studies import results
 from tests.benchmarks.scripts import script
 from tests.bounded import CASES, check, outcomes
@@ -98,7 +98,7 @@ def folders(tmp_path_factory):
     torch.set_num_threads(1)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(figures, "available", lambda: False)
+            patch.setattr(plots, "available", lambda: False)
             os.chdir(base)
             pictures()
             for state, words in {"finished": [TRAIN, ANALYSE, EXIT, FILES], "unfinished": [], "studies": []}.items():
@@ -169,8 +169,8 @@ def command(folder, argument):
     if content is not None:
         Path(file).write_bytes(content)
     # Drawing takes seconds, and fsync waits for a disk that nobody takes away here.
-    figures.available = lambda: words == PAGE
-    figures.drawn = lambda *figure: b""
+    plots.available = lambda: words == PAGE
+    plots.written = lambda *figure: b""
     os.fsync = lambda descriptor: None
     inspect.getsource = SOURCE  # of which tyro makes help texts: a sixth of the time
     if words == LOAD:

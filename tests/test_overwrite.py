@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.analysis import figures
 from sresnet.cli import main
 from sresnet.models.saved import load, save_model
+from sresnet.report import plots
 from sresnet.studies import results
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.run import WEIGHTS
@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parent / "data" / "events"))
 import made_up_events
 
 FAST = "--images 10 --batch-size 10".split()
-needs_matplotlib = pytest.mark.skipif(not figures.available(), reason="matplotlib is not installed")
+needs_matplotlib = pytest.mark.skipif(not plots.available(), reason="matplotlib is not installed")
 
 
 @pytest.fixture(scope="module")

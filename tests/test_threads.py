@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from sresnet.analysis import figures
 from sresnet.cli import main, stop_asked
 from sresnet.printing import unwarned
+from sresnet.report import plots
 from sresnet.train import record
 from sresnet.train.evaluate import seeded
 from sresnet.train.loop import train
@@ -112,7 +112,7 @@ def test_one_thread_at_a_time_changes_what_is_the_process_s(at_once):
     for change in (
         lambda _: met(unwarned()),
         lambda _: met(seeded(0, torch.device("cpu"))),
-        lambda _: figures.styled(meet)(),
+        lambda _: plots.styled(meet)(),
     ):
         inside.reset()
         at_once(change, range(2))

@@ -32,12 +32,10 @@ from sresnet.analysis import (
     analyse,
     batches_of,
     early_exit,
-    figures,
     spread,
 )
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
 from sresnet.analysis.prediction import Prediction, probabilities_by_step
-from sresnet.analysis.report import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
 from sresnet.config import check_number, closest, from_dict
 from sresnet.data import (
     CLASSES,
@@ -75,6 +73,9 @@ from sresnet.models.saved import WEIGHTS, load, model_bytes, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.implementation import implementation
 from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
+from sresnet.report import plots
+from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
+from sresnet.report.figures import predictions as picture_of_predictions
 from sresnet.report.files import check_folder, save_files
 from sresnet.report.html import page
 from sresnet.report.look import Looked, look
@@ -1189,7 +1190,7 @@ def predict_verb(words: list[str]) -> int:
             say(f"{path}: {guesses}")
             predictions.append(found)
         if picture:
-            figures.save_as(figures.predictions(predictions), picture)
+            plots.save_as(plots.draw(picture_of_predictions(predictions)), picture)
             say(f"drawn into {picture}")
     return 0
 
@@ -1197,10 +1198,10 @@ def predict_verb(words: list[str]) -> int:
 def picture_to_write(out: str, force: bool) -> Path:
     """The path itself; UserError where it names no kind of picture, or what we did not make and `force` is off."""
     path = Path(out)
-    if path.suffix.lower() not in figures.ENDINGS:
-        raise UserError(f"--out {out} does not end in {' or '.join(figures.ENDINGS)}: choose one of them")
-    check_free(path, figures.MARKS, force=force)
-    if not figures.available():
+    if path.suffix.lower() not in plots.ENDINGS:
+        raise UserError(f"--out {out} does not end in {' or '.join(plots.ENDINGS)}: choose one of them")
+    check_free(path, plots.MARKS, force=force)
+    if not plots.available():
         raise UserError("--out needs matplotlib, which is not installed: pip install 'sresnet[report]'")
     return path
 

@@ -40,6 +40,15 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """`printable` with line breaks and tabs left as they are.
+
+    So text may stand in HTML and XML, which hold no control characters; no file holds the half of a character, and
+    marks that reorder text would go on beyond it.
+    """
+    return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
+
+
 def escaped(char: str) -> str:
     r"""A character as Python writes it; the stand-in for a byte that did not decode as that byte."""
     if "\udc80" <= char <= "\udcff":

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sresnet.analysis import accuracy_by_step, analyse, batches_of
-from sresnet.analysis.report import save
 from sresnet.data import ImageSet
+from sresnet.report.analysis_files import save
 from sresnet.train.batches import Pixels
 from sresnet.train.evaluate import evaluate
 from tests.analysis.networks import batch, trained

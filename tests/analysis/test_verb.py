@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from sresnet import UserError, load
-from sresnet.analysis import analyse, figures
-from sresnet.analysis.report import claim
+from sresnet.analysis import analyse
 from sresnet.cli import main
+from sresnet.report import plots
+from sresnet.report.analysis_files import claim
 from tests.analysis.networks import batch, trained
 
 FIGURES = {f"{name}.{ending}" for name in ("activity", "cost", "accuracy", "gradients") for ending in ("png", "svg")}
@@ -50,7 +51,7 @@ def test_table_totals_and_files(run, capsys):
 def test_again_replaces_its_own_files_and_nothing_else(run, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     command = ["analyse", str(run), "--images", "10", "--out", str(out)]
-    monkeypatch.setattr(figures, "available", lambda: False)
+    monkeypatch.setattr(plots, "available", lambda: False)
     assert main(command) == 0
     assert "pip install 'sresnet[report]'" in capsys.readouterr().out
     assert [path.name for path in out.iterdir()] == ["analysis.json"]

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sresnet.cli import main
-from sresnet.report import svg
 from sresnet.report.document import Figure, Section, Table
 from sresnet.report.html import page
 from sresnet.studies import results
+from tests.report.charts import every_chart
 from tests.report.runs import train_tiny
 from tests.studies.made_up import all_results, studies_at
 
@@ -142,25 +142,10 @@ def test_text_of_charts_is_large_enough_and_inside(browser, report, width):
     assert [(text, left, right) for text, _, left, right in found if left < -1 or right < -1] == []
 
 
-LONG_NAMES = [f"{word} {number}" for number in range(3) for word in ("sweet_pepper", "chrysanthemum", "Räder links")]
-DEEP = [f"{stage}.{block} second" for stage in (1, 2, 3) for block in range(1, 13)]
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 def test_long_names_and_deep_networks_have_room(browser, tmp_path, width):
     """No label leaves its chart, and no name of a row runs into the next."""
-    counts = [[row == column for column in range(9)] for row in range(9)]
-    lines = [svg.Line(name=name, x=[1, 2, 3], y=[1e6 * place, 2e6, 3.5e6]) for place, name in enumerate(LONG_NAMES)]
-    rows = [[0.1 * step for step in range(50)]] * len(DEEP)
-    charts = [
-        svg.confusion_matrix("a", "A", counts, LONG_NAMES),
-        svg.line_chart("b", "B", lines, x_label="epoch", y_label="y"),
-        svg.heat_map("c", "C", rows, DEEP, x_label="time step", unit="% of the neurons"),
-        svg.bars("d", "D", DEEP, [("spikes", range(len(DEEP)))], x_label="spikes"),
-        svg.heat_map("e", "E", rows[:9], LONG_NAMES, x_label="time step", unit="% of the neurons"),
-        svg.bars("f", "F", LONG_NAMES, [("one", range(9)), ("two", range(9))], x_label="x", marks=("m", range(9))),
-    ]
-    figures = tuple(Figure(name=f"f{at}", title="T", svg=chart) for at, chart in enumerate(charts))
+    figures = tuple(Figure(name=f"f{at}", chart=chart) for at, chart in enumerate(every_chart()))
     (tmp_path / "page.html").write_text(page("T", [Section(title="S", content=figures)]))
     look_at(browser, tmp_path / "page.html", width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

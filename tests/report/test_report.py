@@ -23,11 +23,11 @@ from sresnet.printing import printable
 from sresnet.report.document import Figure, Paragraph, Section, Table
 from sresnet.report.html import page
 from sresnet.report.look import look
-from sresnet.report.markup import element
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.report.several import Shown, sections_of, title_of
+from sresnet.report.svg import draw, element, markup
 from sresnet.report.write import MARK
 from sresnet.train import record
 from sresnet.train.batches import scaling_from_plain
@@ -250,10 +250,10 @@ def test_hostile_names_are_only_text(run, looked, tmp_path, kind):
 @given(st.text(st.characters()) | st.text(st.sampled_from("<>&\"'/=! -;#xscript\n\t\u202e\x00\x1b\ud800")))
 def test_any_text_in_an_element_is_that_text(text):
     reader = Reader()
-    reader.feed(element("p", text, element("b", text), title=text))
+    reader.feed(markup(element("text", text, element("title", text), id=text)))
     reader.close()
     expected = "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
-    assert reader.seen == [("p", {"title": expected}), ("b", {})]
+    assert reader.seen == [("text", {"id": expected}), ("title", {})]
     assert "".join(reader.text) == 2 * expected
     assert reader.open == []
 
@@ -330,13 +330,15 @@ def test_of_many_epochs_some_are_shown(run, tmp_path):
         assert ("Curves show 400 epochs, evenly spread" in text) == (name == "two")
         assert "400 of the epochs, evenly spread" in text
     (loss,) = [each for each in pages["one"][1].walk() if isinstance(each, Figure) and each.name == "loss"]
-    assert "1 at epoch 1, 5e-05 at 20 k" in loss.svg
+    assert "1 at epoch 1, 5e-05 at 20 k" in draw(loss.chart, loss.name)
     (table,) = [each for each in pages["one"][1].walk() if isinstance(each, Table)]
     epochs = [row[0] for row in table.rows]
     assert (epochs[0], epochs[-1], len(epochs)) == (1, count, 400)
     assert {later - earlier for earlier, later in itertools.pairwise(epochs)} == {50, 51}
     (spikes,) = [each for each in pages["one"][1].walk() if isinstance(each, Figure) and "rate-by" in each.name]
-    assert re.findall(r">(\d+000)<", spikes.svg) == [str(epoch) for epoch in range(2000, 20001, 2000)]
+    assert re.findall(r">(\d+000)<", draw(spikes.chart, spikes.name)) == [
+        str(epoch) for epoch in range(2000, 20001, 2000)
+    ]
 
 
 def test_train_writes_it_at_the_end(tmp_path, capsys):

@@ -9,10 +9,11 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from sresnet.analysis import figures
 from sresnet.cli import main
+from sresnet.report import plots
+from sresnet.report.charts import Axis, Line, LineChart
 from sresnet.report.document import Table
-from sresnet.report.svg import Line, line_chart
+from sresnet.report.svg import draw
 from sresnet.report.text import table_csv, table_markdown
 from sresnet.train import record
 from tests.report.runs import read_page, train_tiny
@@ -94,11 +95,11 @@ def test_files_are_the_figures_and_tables_of_the_page(folder, tmp_path):
     assert {path.name for path in files.iterdir()} == {"files.json", *listed["files"]}
     pictures = {path.stem for path in files.glob("*.png")}
     expected = {"activity", "operations", "accuracy-over-steps", "gradients", "examples"}
-    assert pictures == (expected if figures.available() else set())
+    assert pictures == (expected if plots.available() else set())
 
 
 def test_files_of_others_are_left_alone(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures, "available", lambda: False)
+    monkeypatch.setattr(plots, "available", lambda: False)
     page, files = tmp_path / "page.html", tmp_path / "files"
     command = ["report", str(folder / "a"), "-o", str(page), "--images", "5", "--files"]
     (tmp_path / "mine").mkdir()
@@ -127,10 +128,14 @@ def test_tables_as_text():
     assert table_markdown(table) == 'T\n\n| name | number |\n| --- | ---: |\n| a&#124;b c | 1,234.6 |\n| "x", y |  |\n'
 
 
+def chart_of(line, *, logarithmic=False):
+    return LineChart(title="t", lines=(line,), x=Axis(label="x"), y=Axis(label="y", logarithmic=logarithmic))
+
+
 def test_points_of_a_chart_are_where_their_numbers_say():
     """Equal steps in x and y are equal steps on the page; y grows upwards; what is not finite is left out."""
     line = Line(name="", x=[0, 1, 2, 3, 4], y=[0.0, 10.0, float("nan"), 30.0, 20.0])
-    chart = ET.fromstring(line_chart("n", "t", [line], x_label="x", y_label="y"))
+    chart = ET.fromstring(draw(chart_of(line), "n"))
     points = [[float(number) for number in point.split(",")] for point in chart.find("polyline").get("points").split()]
     (x0, y0), (x1, y1), (x3, y3), (x4, y4) = points
     assert x3 - x1 == pytest.approx(2 * (x1 - x0), abs=0.2)
@@ -142,7 +147,7 @@ def test_points_of_a_chart_are_where_their_numbers_say():
 
 def test_a_logarithmic_chart_leaves_out_what_has_no_logarithm():
     line = Line(name="", x=[0, 1, 2], y=[0.0, 0.01, 1.0])
-    chart = ET.fromstring(line_chart("n", "t", [line], x_label="x", y_label="y", logarithmic=True))
+    chart = ET.fromstring(draw(chart_of(line, logarithmic=True), "n"))
     assert len(chart.find("polyline").get("points").split()) == 2
     labels = [text.text for text in chart.iter("text")]
     assert {"1e-2", "1e-1", "1e0"} <= set(labels)

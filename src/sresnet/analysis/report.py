@@ -1,28 +1,22 @@
-"""All of the analysis in one pass over the data, and the files that `sresnet analyse` writes."""
+"""All of the analysis in one pass over the data."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from sresnet.analysis import figures
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity
 from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, LayerCost, neuron_behind
-from sresnet.analysis.early_exit import EarlyExit, Exited, ExitPoint
 from sresnet.analysis.gradients import BlockGradient, gradient_norms
 from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.steps import StepAccuracy, StepCounter
 from sresnet.analysis.walk import Batches, Watcher, walk
 from sresnet.errors import UserError
-from sresnet.files import claim_folder, write_json
 from sresnet.models.network import SpikingNetwork
 
-ANALYSIS = "analysis.json"
-"""Name of the file with the numbers."""
 KIND = "sresnet analysis"
 """What the file says it is, so that it is known again."""
 GRADIENT_IMAGES = 8
@@ -122,88 +116,3 @@ def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView 
         return hardware_view(model, size), ""
     except UserError as error:
         return None, str(error)
-
-
-EARLY_EXIT, EARLY_EXIT_KIND = "early-exit.json", "sresnet early exit"
-"""Name of the file with the numbers of `save_early_exit`, and what it says it is."""
-FIGURES = {KIND: ("activity", "cost", "accuracy", "gradients"), EARLY_EXIT_KIND: ("early-exit",)}
-"""Kind -> names of the figures beside the numbers."""
-
-
-def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND, *, force: bool = False) -> None:
-    """Make `folder` for the files of an analysis, or check that it is one already; its own files may be replaced.
-
-    Args:
-        folder: where.
-        file, kind: name of the file with the numbers, and what it says it is.
-        force: whether the user said that what is in the way may go.
-
-    Raises:
-        UserError: the folder holds something and no such file, or others in the place of the figures, and not `force`,
-            or cannot be made.
-    """
-    claim_folder(folder, file, kind, figure_files(FIGURES[kind]), force=force)
-
-
-def figure_files(names: Iterable[str]) -> list[str]:
-    """The files that figures are written as, none without matplotlib."""
-    return [f"{name}{ending}" for name in names for ending in figures.ENDINGS] if figures.available() else []
-
-
-def save_early_exit(
-    found: EarlyExit, exited: Exited, threshold: float, folder: Path, about: dict[str, Any]
-) -> list[Path]:
-    """Write a curve of accuracy against mean steps, and its figure where matplotlib is there; `folder` is claimed.
-
-    Args:
-        found: the curve.
-        exited: what the threshold asked for gave when it was run.
-        threshold: that threshold.
-        folder: where.
-        about: what else the file should say, such as the run and the data.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UserError: the disk is full or refuses.
-    """
-    ran = {"threshold": threshold, **asdict(exited)}
-    listing = {"kind": EARLY_EXIT_KIND, "files": figure_files(FIGURES[EARLY_EXIT_KIND])}
-    write_json(folder / EARLY_EXIT, {**listing, **about, **asdict(found), "ran": ran})
-    paths = [folder / EARLY_EXIT]
-    if figures.available():
-        point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
-        paths += figures.save(figures.exit_curves({"": found}, chosen=point), folder / "early-exit")
-    return paths
-
-
-def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write the numbers, and the figures where matplotlib is there, into a folder that `claim` has made.
-
-    Args:
-        analysis: what to write.
-        folder: where.
-        about: what else the file should say, such as the run and the data.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UserError: the disk is full or refuses.
-    """
-    names = [name for name in FIGURES[KIND] if analysis.gradients or name != "gradients"]
-    # First, so that what is written before a fault is known as ours.
-    write_json(folder / ANALYSIS, {"kind": KIND, "files": figure_files(names), **about, **analysis.plain()})
-    paths = [folder / ANALYSIS]
-    if not figures.available():
-        return paths
-    drawn = {
-        "activity": lambda: figures.activity_maps({"": analysis.activity}),
-        "cost": lambda: figures.cost_bars(analysis.activity, analysis.cost),
-        "accuracy": lambda: figures.accuracy_curves({"": (analysis.steps, analysis.cost)}),
-        "gradients": lambda: figures.gradient_curves({"": analysis.gradients}),
-    }
-    for name in names:
-        paths += figures.save(drawn[name](), folder / name)
-    return paths

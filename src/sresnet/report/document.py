@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
-from markupsafe import Markup
+from sresnet.report.charts import Chart
 
 LONG = 20
 """Tables of more classes or layers than this are folded."""
@@ -68,9 +68,13 @@ class Figure:
     kind: ClassVar = "figure"
     name: str
     """Unique in the page; of the file, where it becomes one."""
-    title: str
-    svg: Markup
+    chart: Chart
     caption: str = ""
+
+    @property
+    def title(self) -> str:
+        """Of the chart."""
+        return self.chart.title
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class Code:
 class ExampleCard:
     """A test sample, what it is, and what the network said of it."""
 
+    name: str
+    """Unique in the page."""
     image: str
     """Address of the picture."""
     label: str
@@ -134,7 +140,7 @@ class ExampleCard:
     right: bool
     percent: float
     """Probability of what the network said."""
-    svg: Markup
+    chart: Chart
     """Probabilities by time step."""
 
 

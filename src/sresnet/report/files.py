@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sresnet.analysis import figures
 from sresnet.analysis.prediction import Prediction
 from sresnet.files import check_listed, claim_folder, write_json, write_whole
+from sresnet.report import plots
 from sresnet.report.document import Figure, Section, Table
+from sresnet.report.figures import analysis_pictures, predictions
 from sresnet.report.look import Looked
-from sresnet.report.run import names_of
+from sresnet.report.run_test import names_of
 from sresnet.report.several import Shown
-from sresnet.report.svg import standalone
+from sresnet.report.svg import draw, standalone
 from sresnet.report.text import table_csv, table_markdown
 
 LIST, KIND = "files.json", "sresnet report files"
@@ -41,7 +42,7 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown],
     for section in sections:
         for each in section.walk():
             if isinstance(each, Figure):
-                content[f"{each.name}.svg"] = standalone(each.svg).encode()
+                content[f"{each.name}.svg"] = standalone(draw(each.chart, each.name)).encode()
             elif isinstance(each, Table):
                 content[f"{each.name}.csv"] = table_csv(each).encode()
                 content[f"{each.name}.md"] = table_markdown(each).encode()
@@ -55,25 +56,25 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown],
 
 
 def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
-    """Name -> PNG of the figures of `sresnet.analysis`, and of the examples; none without matplotlib."""
+    """Name -> PNG of the pictures of an analysis, and of the examples; none without matplotlib."""
     found: dict[str, bytes] = {}
-    if not figures.available():
+    if not plots.available():
         return found
     for number, (records, looked) in enumerate(runs, 1):
         if not isinstance(looked, Looked):
             continue
-        prefix, analysis = f"run{number}-" if len(runs) > 1 else "", looked.analysis
+        prefix = f"run{number}-" if len(runs) > 1 else ""
         names = names_of(records, len(looked.confusion.counts))
         examples = [
             Prediction(title=f"{names[each.label]}", picture=picture, class_names=names, by_step=each.by_step)
             for each, picture in looked.examples
         ]
-        drawn = {
-            "activity": figures.activity_maps({"": analysis.activity}),
-            "operations": figures.cost_bars(analysis.activity, analysis.cost),
-            "accuracy-over-steps": figures.accuracy_curves({"": (analysis.steps, analysis.cost)}),
-            **({"gradients": figures.gradient_curves({"": analysis.gradients})} if analysis.gradients else {}),
-            **({"examples": figures.predictions(examples)} if examples else {}),
-        }
-        found |= {f"{prefix}{name}.png": figures.drawn(figure, ".png") for name, figure in drawn.items()}
+        drawn = {NAMES.get(name, name): picture for name, picture in analysis_pictures(looked.analysis).items()}
+        if examples:
+            drawn["examples"] = predictions(examples)
+        found |= {f"{prefix}{name}.png": plots.written(plots.draw(each), ".png") for name, each in drawn.items()}
     return found
+
+
+NAMES = {"cost": "operations", "accuracy": "accuracy-over-steps"}
+"""Pictures that are named after a figure of the page."""

@@ -1,7 +1,6 @@
 """One HTML page of sections; it loads nothing from anywhere."""
 
 import functools
-import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from itertools import groupby
@@ -9,9 +8,10 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sresnet.printing import printable
+from sresnet.printing import printable_lines
 from sresnet.report.document import Block, Figure, Section, Table
-from sresnet.report.svg import COLOURS
+from sresnet.report.palette import COLOURS
+from sresnet.report.svg import draw
 
 GENERATOR = "sresnet report"
 """What our pages say they were made by, so that they are known again."""
@@ -46,6 +46,7 @@ def environment() -> Environment:
     found.globals |= {
         "generator": GENERATOR,
         "colours": colours,
+        "draw": draw,
         "packaged": packaged,
         "groups": groups,
         "prose": PROSE,
@@ -54,14 +55,8 @@ def environment() -> Environment:
 
 
 def legible(value: object) -> object:
-    """What is put into the page: line breaks and tabs apart, what shows nothing is written as Python would.
-
-    Neither HTML nor XML may hold control characters, no file the half of a character, and marks that reorder text would
-    go on beyond it; see `printing.printable`.
-    """
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", value))
+    """What is put into the page, with text as it can be shown; markup and what is no text stays as it is."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def packaged(name: str) -> Markup:

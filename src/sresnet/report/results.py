@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from sresnet.analysis.figures import ENDINGS, MARKS, save
 from sresnet.files import beginning, check_free, make_folder, write_whole
+from sresnet.report import plots
+from sresnet.report.study_figures import drawings
 from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Verdict
-from sresnet.studies.figures import drawings
 from sresnet.studies.published import REFERENCES, TABLE_14
 from sresnet.studies.rows import DATA_HEADER, HEADER, rows_of
 from sresnet.studies.scale import SCALES, ScaleName
@@ -233,10 +233,10 @@ def write_page(
     known = any(beginning(table).startswith(TABLE) for table in tables)
     for table in tables:
         check_free(table, [TABLE], force=force, flag="--results")
-    figures = {drawing.name: drawing.draw() for drawing in drawings(scale, studies, results)}
+    figures = {drawing.name: plots.draw(drawing.picture) for drawing in drawings(scale, studies, results)}
     for name in figures if not known else ():  # older figures beside our tables have no mark
-        for ending in ENDINGS:
-            check_free(assets / "figures" / f"{name}{ending}", MARKS, force=force, flag="--results")
+        for ending in plots.ENDINGS:
+            check_free(assets / "figures" / f"{name}{ending}", plots.MARKS, force=force, flag="--results")
     for folder in (path.parent, assets / "tables", assets / "figures"):
         make_folder(folder)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
@@ -246,5 +246,5 @@ def write_page(
         write_whole(each, text.encode())
     written = list(contents)
     for name, figure in figures.items():
-        written += save(figure, assets / "figures" / name)
+        written += plots.save(figure, assets / "figures" / name)
     return written

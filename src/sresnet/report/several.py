@@ -1,17 +1,18 @@
 """Several runs beside each other: a table of them, and their curves over each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import NamedTuple
 
 from sresnet.models.summary import describe
-from sresnet.report import svg
+from sresnet.report.charts import Line
 from sresnet.report.document import Block, Figure, Paragraph, Section, Table
+from sresnet.report.figures import ACCURACY, operation_line, over_operations, over_steps, step_line
 from sresnet.report.look import Looked
 from sresnet.report.paper import compare
 from sresnet.report.records import Records
-from sresnet.report.run import MOST_EPOCHS, line_of, run_sections, thinned
+from sresnet.report.run import run_sections
+from sresnet.report.run_training import MOST_EPOCHS, line_of, over_epochs, thinned
 from sresnet.studies.rows import parameters
 
 
@@ -87,52 +88,29 @@ def table(runs: Sequence[Shown]) -> Table:
 
 
 def overlaid(runs: Sequence[Shown]) -> list[Figure]:
-    """Curves of all runs that have them."""
-    kinds: tuple[tuple[str, str, str, str, Callable[[Shown], svg.Line | None]], ...] = (
-        ("train-accuracy", "Training accuracy", "epoch", "accuracy, %", of_metrics("train_top1")),
-        ("validation-accuracy", "Held-out accuracy", "epoch", "accuracy, %", of_metrics("validation_top1")),
-        ("train-loss", "Training loss", "epoch", "cross-entropy", of_metrics("train_loss")),
-        ("accuracy-over-steps", "Test accuracy over time steps", "time steps", "accuracy, %", over_steps),
-        (
-            "accuracy-over-operations",
-            "Test accuracy over synaptic operations",
-            "synaptic operations per inference",
-            "accuracy, %",
-            over_operations,
-        ),
-    )
-    figures = []
-    for name, title, x_label, y_label, read in kinds:
-        found = [(number, read(run)) for number, run in enumerate(runs)]
-        lines = [replace(line, style=number) for number, line in found if line is not None]
-        if lines:
-            drawn = svg.line_chart(name, title, lines, x_label=x_label, y_label=y_label)
-            figures.append(Figure(name=name, title=title, svg=drawn))
-    return figures
+    """Curves of all runs that have them; a run has the same colour and marker in all."""
+    seen = [
+        (style, run.records.name, run.looked.analysis)
+        for style, run in enumerate(runs)
+        if isinstance(run.looked, Looked)
+    ]
+    steps = [step_line(name, found.steps, style) for style, name, found in seen]
+    operations = [operation_line(name, found.steps, found.cost, style) for style, name, found in seen]
+    charts = {
+        "train-accuracy": over_epochs("Training accuracy", curves(runs, "train_top1"), ACCURACY),
+        "validation-accuracy": over_epochs("Held-out accuracy", curves(runs, "validation_top1"), ACCURACY),
+        "train-loss": over_epochs("Training loss", curves(runs, "train_loss"), "cross-entropy"),
+        "accuracy-over-steps": over_steps(steps, "Test accuracy over time steps"),
+        "accuracy-over-operations": over_operations(operations, "Test accuracy over synaptic operations"),
+    }
+    return [Figure(name=name, chart=chart) for name, chart in charts.items() if chart.lines]
 
 
-def of_metrics(key: str) -> Callable[[Shown], svg.Line | None]:
-    """What reads a curve over epochs from a run; None where it was not measured in every epoch."""
-
-    def read(run: Shown) -> svg.Line | None:
+def curves(runs: Sequence[Shown], key: str) -> list[Line]:
+    """A line over epochs for each run in which this was measured in every epoch."""
+    found = []
+    for style, run in enumerate(runs):
         metrics = thinned(run.records.metrics)
-        has = bool(metrics) and all(isinstance(line.get(key), int | float) for line in metrics)
-        return line_of(metrics, key, run.records.name) if has else None
-
-    return read
-
-
-def over_steps(run: Shown) -> svg.Line | None:
-    """Accuracy after every step."""
-    if isinstance(run.looked, str):
-        return None
-    top1 = run.looked.analysis.steps.top1
-    return svg.Line(name=run.records.name, x=list(range(1, len(top1) + 1)), y=top1)
-
-
-def over_operations(run: Shown) -> svg.Line | None:
-    """Accuracy over the operations spent until then."""
-    if isinstance(run.looked, str):
-        return None
-    analysis = run.looked.analysis
-    return svg.Line(name=run.records.name, x=list(accumulate(analysis.cost.by_step)), y=analysis.steps.top1)
+        if metrics and all(isinstance(line.get(key), int | float) for line in metrics):
+            found.append(replace(line_of(metrics, key, run.records.name), style=style))
+    return found

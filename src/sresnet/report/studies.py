@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from sresnet.report import svg
+from sresnet.report.charts import Line
 from sresnet.report.document import Block, Facts, Figure, Number, Paragraph, Section, Table, Value
+from sresnet.report.figures import ACCURACY, over_steps
+from sresnet.report.run_training import over_epochs
 from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.rows import HEADER, Row, rows_of
@@ -120,20 +122,14 @@ def curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
         if len(metrics) > 1:
             epochs = [number_of(line, "epoch") for line in metrics]
             accuracy = [number_of(line, "train_top1") for line in metrics]
-            by_epoch.append(svg.Line(name=name, x=epochs, y=accuracy, style=style))
+            by_epoch.append(Line(name=name, x=epochs, y=accuracy, style=style))
         if len(result.by_steps) > 1:
-            steps = list(range(1, len(result.by_steps) + 1))
-            by_step.append(svg.Line(name=name, x=steps, y=result.by_steps, style=style))
-    figures = []
-    for key, title, x_label, lines in (
-        ("training", "Accuracy on training images, seed 0", "epoch", by_epoch),
-        ("steps", "Test accuracy if stopped early, seed 0", "time steps", by_step),
-    ):
-        if lines:
-            name = f"{study.name}-{key}"
-            drawn = svg.line_chart(name, title, lines, x_label=x_label, y_label="accuracy, %")
-            figures.append(Figure(name=name, title=title, svg=drawn))
-    return figures
+            by_step.append(Line(name=name, x=range(1, len(result.by_steps) + 1), y=result.by_steps, style=style))
+    charts = {
+        "training": over_epochs("Accuracy on training images, seed 0", by_epoch, ACCURACY),
+        "steps": over_steps(by_step, "Test accuracy if stopped early, seed 0"),
+    }
+    return [Figure(name=f"{study.name}-{key}", chart=chart) for key, chart in charts.items() if chart.lines]
 
 
 def number_of(line: Mapping[str, object], key: str) -> float:

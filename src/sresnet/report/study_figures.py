@@ -1,26 +1,17 @@
 """Pictures of results: Figs. 3 to 6 of the paper, and what its text argues about time steps, spikes and gradients.
 
-Conventions are those of `sresnet.analysis.figures`. Several seeds are shown as their mean, with one standard deviation
-to both sides. A connection has the same colour and marker in every picture.
+Several seeds are shown as their mean, with one standard deviation to both sides. A connection has the same colour and
+marker in every picture.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sresnet.analysis.figures import (
-    COLOURS,
-    MARKERS,
-    activity_maps,
-    finish_lines,
-    label_bars,
-    line_style,
-    new_figure,
-    short,
-    styled,
-)
+from sresnet.report.charts import Axis, Bars, Line, LineChart, Picture
+from sresnet.report.figures import ACCURACY, OPERATIONS, SPIKES, STEPS, activity_maps, gradient_chart
 from sresnet.studies.cells import (
     F3,
     PLAIN,
@@ -45,10 +36,6 @@ from sresnet.studies.published import TABLE_14, Published
 from sresnet.studies.rows import Row
 from sresnet.studies.study import Result, Study
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 ORDER = {"S2S": 0, "S2M": 1, "V2V": 2, "VGG11": 3}
 """Place of a network among colours and markers."""
 FIG3: dict[str, Pick] = {"VGG11": F3["vgg"], "S2M": F3["s2m"], "S2S": F3["s2s"], "V2V": F3["v2v"]}
@@ -64,12 +51,11 @@ class Drawing:
     title: str
     caption: str
     """What must be known to read it."""
-    draw: Callable[[], "Figure"]
-    """UserError where matplotlib is not installed."""
+    picture: Picture | LineChart
 
 
 def drawings(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result]) -> list[Drawing]:
-    """Every picture whose results are there; nothing is drawn yet.
+    """Every picture whose results are there.
 
     Args:
         scale: its name.
@@ -106,7 +92,7 @@ class LayerMap:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkMap:
-    """A network, as `activity_maps` takes it."""
+    """A network, as `report.figures.activity_maps` takes it."""
 
     layers: tuple[LayerMap, ...]
 
@@ -146,7 +132,7 @@ def maps(evidence: Evidence) -> Drawing | None:
         caption="Above: percent of each layer's neurons that fire at each step, by their own spikes, so that in S2S a "
         "sum is not counted twice. Beneath: gamma of the norm in front of them, mean over channels. White lines: the "
         "image size changes. CIFAR-100 test images, mean over seeds.",
-        draw=lambda: activity_maps(found),
+        picture=activity_maps(found),
     )
 
 
@@ -194,66 +180,49 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         f"here, {here}, after the last epoch."
         + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
         + ("" if evidence.scale == "paper" else " The axes differ: the two sides are not to be compared."),
-        draw=lambda: draw_over_parameters(others, ours, here, evidence.scale == "paper"),
+        picture=parameters_picture(others, ours, here, evidence.scale == "paper"),
     )
 
 
-@styled
-def draw_over_parameters(
-    others: Sequence[Published],
-    ours: Mapping[str, Row],
-    here: str,
-    same_axes: bool,
-) -> "Figure":
+def parameters_picture(others: Sequence[Published], ours: Mapping[str, Row], here: str, same_axes: bool) -> Picture:
     """Published and measured accuracies over parameters, side by side."""
-    figure, axes = new_figure(1, 2, width=8.4, height=3.9, sharex=same_axes, sharey=same_axes)
-    left, right = axes[0]
-    for index, entry in enumerate(others):
+    published = []
+    for style, entry in enumerate(others):
         own = entry.reference is None
         dagger = "†" if entry.topology and entry.topology.checked == "not verified" else ""
-        left.plot(
-            [entry.parameters],
-            [entry.accuracy],
-            linestyle="none",
-            marker="*" if own else MARKERS[index % len(MARKERS)],
-            markersize=11 if own else 7,
-            markerfacecolor="white",
-            color="black" if own else COLOURS[index % len(COLOURS)],
-            markeredgewidth=1.5,
-            label=f"{entry.network}{dagger}" + (" (the paper)" if own else ""),
-        )
-    for index, (label, row) in enumerate(ours.items()):
-        point(right, [row.parameters] * len(row.values), row.values, index, f"{label} ({len(row.values)})")
-    left.set_title("published")
-    right.set_title(f"measured here, {here}")
-    for axis in (left, right):
-        axis.set(xlabel="parameters", ylabel="accuracy (%)")
-        axis.margins(x=0.2, y=0.15)
-        logarithmic(axis)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=7)
-    finish_lines(figure, (left, right), {})
-    return figure
+        name = f"{entry.network}{dagger}" + (" (the paper)" if own else "")
+        place = [float(entry.parameters or 0)], [entry.accuracy]
+        published.append(replace(points(name, [place], style), hollow=True, own=own))
+    measured = [
+        points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)
+        for style, (label, row) in enumerate(ours.items())
+    ]
+    x, y = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY)
+    left = LineChart(title="published", lines=tuple(published), x=x, y=y)
+    right = LineChart(title=f"measured here, {here}", lines=tuple(measured), x=x, y=y)
+    return Picture(panels=((left, right),), same_x=same_axes, same_y=same_axes)
 
 
-def point(axis: "Axes", x: Sequence[float], y: Sequence[float], index: int, label: str) -> None:
-    """A network: the mean over its seeds, and one standard deviation to all sides where there are several."""
-    style = line_style(index, 1)
-    if len(y) > 1:
-        ends = {"xerr": stdev(x), "yerr": stdev(y), "ecolor": style["color"]}
-        axis.errorbar([fmean(x)], [fmean(y)], fmt="none", capsize=3, linewidth=1, **ends)
-    axis.plot([fmean(x)], [fmean(y)], label=label, **{**style, "linestyle": "none", "markersize": 7})
+Seeds = tuple[Sequence[float], Sequence[float]]
+"""Two numbers of a network, such as operations and accuracy, of each seed."""
 
 
-def logarithmic(axis: "Axes") -> None:
-    """A logarithmic x axis with round numbers, also where it spans less than a decade; called after drawing."""
-    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+def points(name: str, networks: Sequence[Seeds], style: int) -> Line:
+    """Networks that belong together: the mean of each over its seeds, and its standard deviation, 0 for one."""
 
-    axis.set_xscale("log")
-    low, high = axis.get_xlim()
-    decades = high > 10 * low
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if decades else MaxNLocator(nbins=5, steps=(1, 2, 5, 10)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    def deviations(axis: int) -> list[float]:
+        found = [stdev(seeds[axis]) if len(seeds[axis]) > 1 else 0.0 for seeds in networks]
+        return found if any(found) else []
+
+    return Line(
+        name=name,
+        x=[fmean(x) for x, _ in networks],
+        y=[fmean(y) for _, y in networks],
+        form="dots" if len(networks) > 1 else "points",
+        style=style,
+        x_deviation=deviations(0),
+        y_deviation=deviations(1),
+    )
 
 
 # Time steps and operations, Section 5.2 -------------------------------------------------------------------------------
@@ -281,39 +250,32 @@ def over_steps(evidence: Evidence) -> Drawing | None:
         title="Accuracy over time steps at inference (Table 16)",
         caption="Networks with boosting, 32 filters in the paper; the weights of the best test epoch. Early stop: the "
         "steps that are left out are the last ones.",
-        draw=lambda: draw_over_steps(found),
+        picture=steps_picture(found),
     )
 
 
-@styled
-def draw_over_steps(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> "Figure":
+def steps_picture(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Picture:
     """A panel for each data set, a line for each training."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = new_figure(1, len(found), width=1.2 + 3.4 * len(found), height=3.2)
-    for axis, (data, lines) in zip(axes[0], found.items(), strict=True):
-        for index, (label, curves) in enumerate(lines.items()):
-            steps = range(1, len(curves[0]) + 1)
-            with_band(axis, steps, curves, f"{label} ({len(curves)})", index)
-        axis.set(title=data, xlabel="time steps", ylabel="accuracy (%)")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axis.legend(frameon=False, loc="lower right")
-    finish_lines(figure, axes[0], {})
-    return figure
+    charts = []
+    for data, trainings in found.items():
+        lines = [mean_line(label, curves, style) for style, (label, curves) in enumerate(trainings.items())]
+        charts.append(LineChart(title=data, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY)))
+    return Picture(panels=(tuple(charts),))
 
 
-def with_band(axis: "Axes", x: Sequence[float], curves: Sequence[Sequence[float]], label: str, index: int) -> None:
-    """Mean of several curves, and one standard deviation to both sides."""
+def mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:
+    """Mean of several curves over `first`, `first` + 1, ..., and one standard deviation to both sides."""
     mean = mean_over_seeds(curves)
-    axis.plot(x, mean, label=label, **line_style(index, len(mean)))
-    if len(curves) > 1:
-        spreads = [stdev(column) for column in zip(*curves, strict=True)]
-        low = [value - spread for value, spread in zip(mean, spreads, strict=True)]
-        high = [value + spread for value, spread in zip(mean, spreads, strict=True)]
-        axis.fill_between(x, low, high, color=COLOURS[index % len(COLOURS)], alpha=0.2, linewidth=0)
+    return Line(
+        name=f"{label} ({len(curves)})",
+        x=range(first, first + len(mean)),
+        y=mean,
+        style=style,
+        y_deviation=[stdev(column) for column in zip(*curves, strict=True)] if len(curves) > 1 else (),
+    )
 
 
-OPERATIONS: dict[str, dict[str, tuple[Pick, ...]]] = {
+NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
     "CIFAR-10": {
         "S2S": (T2_10["s2s"],),
         "S2M": (T2_10["s2m"],),
@@ -340,14 +302,10 @@ def operations_of(result: Result) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-Points = list[tuple[list[float], list[float]]]
-"""Operations and accuracies of each seed, for each network of one label."""
-
-
 def over_operations(evidence: Evidence) -> Drawing | None:
     """Accuracy over synaptic operations."""
-    found: dict[str, dict[str, Points]] = {}
-    for data, groups in OPERATIONS.items():
+    found: dict[str, dict[str, list[Seeds]]] = {}
+    for data, groups in NETWORKS.items():
         for label, picks in groups.items():
             for pick in picks:
                 pairs = [
@@ -356,7 +314,7 @@ def over_operations(evidence: Evidence) -> Drawing | None:
                     if (operations := operations_of(result)) and (accuracy := result.value("last-epoch")) is not None
                 ]
                 if pairs:
-                    x, y = (list(column) for column in zip(*pairs, strict=True))
+                    x, y = zip(*pairs, strict=True)
                     found.setdefault(data, {}).setdefault(label, []).append((x, y))
     if not found:
         return None
@@ -366,27 +324,19 @@ def over_operations(evidence: Evidence) -> Drawing | None:
         caption="Per image, all steps together: an addition for each spike at each synapse, a multiply-accumulate for "
         "each real number. Test accuracy after the last epoch. An operation of the twins, and of the first "
         "convolution, is a multiply-accumulate and costs more than an addition.",
-        draw=lambda: draw_over_operations(found),
+        picture=operations_picture(found),
     )
 
 
-@styled
-def draw_over_operations(found: Mapping[str, Mapping[str, Points]]) -> "Figure":
+def operations_picture(found: Mapping[str, Mapping[str, Sequence[Seeds]]]) -> Picture:
     """A panel for each data set, a point for each network."""
-    figure, axes = new_figure(1, len(found), width=1.2 + 3.8 * len(found), height=4.1)
-    for axis, (data, groups) in zip(axes[0], found.items(), strict=True):
-        for label, points in groups.items():
-            index = list(OPERATIONS[data]).index(label)
-            for place, (x, y) in enumerate(points):
-                point(axis, x, y, index, "" if place else label)
-            x, y = [fmean(x) for x, _ in points], [fmean(y) for _, y in points]
-            axis.plot(x, y, ":", color=COLOURS[index], linewidth=1)
-        axis.set(title=data, xlabel="synaptic operations per image", ylabel="accuracy (%)")
-        axis.margins(x=0.1, y=0.12)
-        logarithmic(axis)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1, frameon=False, fontsize=7)
-    finish_lines(figure, axes[0], {})
-    return figure
+    charts = []
+    for data, groups in found.items():
+        order = list(NETWORKS[data])
+        lines = [points(label, networks, order.index(label)) for label, networks in groups.items()]
+        x = Axis(label=OPERATIONS, logarithmic=True)
+        charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=Axis(label=ACCURACY)))
+    return Picture(panels=(tuple(charts),))
 
 
 # Spikes and gradients of the three connections ------------------------------------------------------------------------
@@ -410,29 +360,24 @@ def spikes(evidence: Evidence) -> Drawing | None:
         "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
         "standard deviation to both sides; rings: seeds. The VGG11 has other layers, another number of neurons and no "
         "stages.",
-        draw=lambda: draw_spikes(panels),
+        picture=spikes_picture(panels),
     )
 
 
-@styled
-def draw_spikes(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> "Figure":
+def spikes_picture(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
     """A bar for each network."""
-    rows = max(map(len, panels.values()))
-    figure, axes = new_figure(1, len(panels), width=0.6 + 3.7 * len(panels), height=1.1 + 0.45 * rows)
-    for axis, (title, found) in zip(axes[0], panels.items(), strict=True):
-        for place, (name, numbers) in enumerate(found.items()):
-            axis.barh(
-                [place],
-                [fmean(numbers)],
-                xerr=[stdev(numbers)] if len(numbers) > 1 else None,
-                height=0.6,
-                color=COLOURS[ORDER[name]],
-                capsize=3,
-            )
-            axis.plot(numbers, [place] * len(numbers), "o", color="black", markerfacecolor="white", markersize=4)
-        label_bars(axis, list(found), "spikes per image")
-        axis.set_title(title)
-    return figure
+    charts = [
+        Bars(
+            title=title,
+            row_names=tuple(found),
+            parts=(("spikes", tuple(fmean(numbers) for numbers in found.values())),),
+            x_label=SPIKES,
+            row_styles=tuple(ORDER[name] for name in found),
+            samples=tuple(tuple(numbers) for numbers in found.values()),
+        )
+        for title, found in panels.items()
+    ]
+    return Picture(panels=(tuple(charts),))
 
 
 def gradients(evidence: Evidence) -> Drawing | None:
@@ -455,23 +400,14 @@ def gradients(evidence: Evidence) -> Drawing | None:
         caption="Norm of the loss's gradient in what the stem and each block hand on, in the trained network, with "
         "batch statistics, on a few CIFAR-100 test images. The gradient comes from the right. Image sizes change from "
         "stage to stage, so that levels are best compared between connections, and slopes within a stage.",
-        draw=lambda: draw_gradients(found),
+        picture=gradients_picture(found),
     )
 
 
-@styled
-def draw_gradients(found: Mapping[str, tuple[Sequence[str], Sequence[Sequence[float]]]]) -> "Figure":
+def gradients_picture(found: Mapping[str, tuple[Sequence[str], Sequence[Sequence[float]]]]) -> LineChart:
     """A line for each connection."""
-    figure, axes = new_figure(1, 1, width=6.0, height=3.4)
-    axis = axes[0, 0]
-    for name, (_, runs) in found.items():
-        with_band(axis, range(len(runs[0])), runs, f"{name} ({len(runs)})", ORDER[name])
-    blocks = next(iter(found.values()))[0]
-    every = max(1, len(blocks) // 19)
-    axis.set_xticks(range(0, len(blocks), every), [short(block) for block in blocks[::every]], fontsize=7)
-    axis.set(yscale="log", ylabel="norm of the loss's gradient", xlabel="in the output of: stem, stage.block")
-    finish_lines(figure, axes[0], {"lines need a name": None})
-    return figure
+    lines = [mean_line(name, runs, ORDER[name], first=0) for name, (_, runs) in found.items()]
+    return gradient_chart(lines, next(iter(found.values()))[0])
 
 
 # Learning curves, Tables 11 and 12 ------------------------------------------------------------------------------------
@@ -502,25 +438,17 @@ def learning_curves(evidence: Evidence) -> Drawing | None:
         caption="Accuracy on the augmented training images of each epoch, the curve that every training has. The names "
         "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned."
         + (" DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""),
-        draw=lambda: draw_learning_curves(found),
+        picture=learning_picture(found),
     )
 
 
-@styled
-def draw_learning_curves(found: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> "Figure":
-    """A panel for each network."""
-    from matplotlib.ticker import MaxNLocator
-
-    columns = min(2, len(found))
-    figure, axes = new_figure(-(-len(found) // 2), columns, width=1.2 + 3.4 * columns, height=3.0 * -(-len(found) // 2))
-    panels = list(axes.flat)
-    for axis, (title, (scratch, tuned)) in zip(panels, found.items(), strict=False):
-        with_band(axis, range(1, len(scratch[0]) + 1), scratch, f"from scratch ({len(scratch)})", 0)
-        with_band(axis, range(1, len(tuned[0]) + 1), tuned, f"from CIFAR-100 ({len(tuned)})", 1)
-        axis.set(title=title, xlabel="epoch", ylabel="training accuracy (%)")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axis.legend(frameon=False, loc="lower right")
-    for axis in panels[len(found) :]:
-        axis.set_axis_off()
-    finish_lines(figure, panels[: len(found)], {})
-    return figure
+def learning_picture(found: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> Picture:
+    """A panel for each network, two beside each other."""
+    x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
+    charts = [
+        LineChart(
+            title=title, lines=(mean_line("from scratch", scratch, 0), mean_line("from CIFAR-100", tuned, 1)), x=x, y=y
+        )
+        for title, (scratch, tuned) in found.items()
+    ]
+    return Picture(panels=tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2)))

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from sresnet import UserError
-from sresnet.analysis import accuracy_by_step, activity, cost, figures, gradient_norms
+from sresnet.analysis import accuracy_by_step, activity, cost, gradient_norms
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.prediction import Prediction
+from sresnet.report import figures, plots
 from tests.analysis.networks import batch, trained
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
@@ -24,9 +25,14 @@ def looked_at():
     return activity(model, data), cost(model, data), accuracy_by_step(model, data), gradient_norms(model, *data[0])
 
 
+def drawn(describe):
+    """A function of `figures` that also draws."""
+    return lambda *args, **kwargs: plots.draw(describe(*args, **kwargs))
+
+
 def texts(figure, folder):
     """Write a figure; the words in it."""
-    png, svg = figures.save(figure, folder / "figure")
+    png, svg = plots.save(figure, folder / "figure")
     width, height = struct.unpack(">II", png.read_bytes()[16:24])
     assert (width, height) == tuple(round(200 * inches) for inches in figure.get_size_inches())
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text())
@@ -34,35 +40,35 @@ def texts(figure, folder):
 
 def test_activity_maps(looked_at, tmp_path):
     found = looked_at[0]
-    figure = figures.activity_maps({"S2S": found, "again": found})
+    figure = drawn(figures.activity_maps)({"S2S": found, "again": found})
     words = texts(figure, tmp_path)
     for word in ("S2S", "again", "time step", "layer", "neurons that fire (%)", "mean gamma of the norm", "1.1 first"):
         assert word in words
     images = [axes.images[0].get_array() for axes in figure.axes[:4]]
     assert images[0].tolist() == [list(layer.active) for layer in found.layers]
     assert images[2].tolist() == [list(layer.gamma) for layer in found.layers]
-    sending = figures.activity_maps({"S2S": found}, shown="sending")
+    sending = drawn(figures.activity_maps)({"S2S": found}, shown="sending")
     assert sending.axes[0].images[0].get_array().tolist() == [list(layer.sending) for layer in found.layers]
 
 
 def test_a_network_without_norms_and_many_layers(tmp_path):
     model = trained("sresnet26", norm="none")
     found = activity(model, [batch(model)])
-    words = texts(figures.activity_maps({"": found}), tmp_path)
+    words = texts(drawn(figures.activity_maps)({"": found}), tmp_path)
     assert "24" in words  # numbers instead of names
     assert "1.1 first" not in words
 
 
 def test_bars_and_curves(looked_at, tmp_path):
     found, costs, steps, gradients = looked_at
-    words = texts(figures.cost_bars(found, costs), tmp_path)
-    for word in ("spikes per image", "synaptic operations per image", "2.1 1x1 skip", "readout", "stem"):
+    words = texts(drawn(figures.cost_bars)(found, costs), tmp_path)
+    for word in ("spikes per inference", "synaptic operations per inference", "2.1 1x1 skip", "readout", "stem"):
         assert word in words
-    figure = figures.accuracy_curves({"a": (steps, costs), "b": (steps, costs)})
+    figure = drawn(figures.accuracy_curves)({"a": (steps, costs), "b": (steps, costs)})
     assert figure.axes[0].lines[0].get_ydata().tolist() == list(steps.top1)
     assert figure.axes[1].lines[0].get_xdata()[-1] == pytest.approx(costs.synaptic_operations)
     assert {"a", "b", "accuracy (%)", "time steps"} <= set(texts(figure, tmp_path))
-    figure = figures.gradient_curves({"s2s": gradients})
+    figure = drawn(figures.gradient_curves)({"s2s": gradients})
     assert figure.axes[0].get_yscale() == "log"
     assert {"stem", "1.1", "3.1", "s2s"} <= set(texts(figure, tmp_path))
 
@@ -70,15 +76,15 @@ def test_bars_and_curves(looked_at, tmp_path):
 def test_the_same_numbers_make_the_same_files_and_no_style_stays(looked_at, tmp_path):
     before = dict(matplotlib.rcParams)
     for name in ("one", "two"):
-        figures.save(figures.activity_maps({"": looked_at[0]}), tmp_path / name)
+        plots.save(drawn(figures.activity_maps)({"": looked_at[0]}), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert dict(matplotlib.rcParams) == before
 
 
 def test_without_matplotlib(looked_at, monkeypatch):
-    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"figures need matplotlib, .*: pip install 'sresnet\[report\]'"):
-        figures.activity_maps({"": looked_at[0]})
+        drawn(figures.activity_maps)({"": looked_at[0]})
 
 
 NAMES = {
@@ -99,28 +105,30 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     picture = torch.zeros(1, 8, 8, dtype=torch.uint8)
     step = tuple(1 / len(NAMES) for _ in NAMES)
     found = [Prediction(title=name, picture=picture, class_names=tuple(NAMES), by_step=(step, step)) for name in NAMES]
-    words = texts(figures.predictions(found, len(NAMES)), tmp_path)
+    words = texts(drawn(figures.predictions)(found, len(NAMES)), tmp_path)
     for shown in NAMES.values():
         assert shown in words
         assert words.count(f"{shown}, 11.1 %") == len(NAMES)
     assert ElementTree.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")
     titles = [name for name in NAMES if "\n" not in name]
     blocks = [BlockGradient(name="stem", spikes=0.25, current=0.0)]
-    words = texts(figures.gradient_curves(dict.fromkeys(titles, blocks)), tmp_path)
+    words = texts(drawn(figures.gradient_curves)(dict.fromkeys(titles, blocks)), tmp_path)
     assert {NAMES[name] for name in titles} <= set(words)
     assert "0.1" in words  # an axis of logarithms, without formulas
 
 
 def test_signs_that_no_font_has_are_escaped_in_pixels(monkeypatch, tmp_path):
-    monkeypatch.setattr(figures, "FONTS", ("DejaVu Sans",))
-    drawn = []
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda figure, *a, **k: drawn.append(words_of(figure)))
-    figure = figures.gradient_curves({"日本": [BlockGradient(name="stem", spikes=1.0, current=0.0)], "שלום é": []})
+    monkeypatch.setattr(plots, "FONTS", ("DejaVu Sans",))
+    saved = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda figure, *a, **k: saved.append(words_of(figure)))
+    figure = drawn(figures.gradient_curves)(
+        {"日本": [BlockGradient(name="stem", spikes=1.0, current=0.0)], "שלום é": []}
+    )
     before = words_of(figure)
-    figures.save(figure, tmp_path / "figure")
-    assert r"\u65e5\u672c" in drawn[0]
-    assert "שלום é" in drawn[0]
-    assert "日本" in drawn[1]
+    plots.save(figure, tmp_path / "figure")
+    assert r"\u65e5\u672c" in saved[0]
+    assert "שלום é" in saved[0]
+    assert "日本" in saved[1]
     assert words_of(figure) == before
 
 
@@ -131,8 +139,8 @@ def words_of(figure):
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_a_backend_left_by_a_notebook(backend, tmp_path):
     code = (
-        "from sresnet.analysis import figures; from sresnet.analysis.gradients import BlockGradient;"
-        "figures.save(figures.gradient_curves({'a': [BlockGradient(name='stem', spikes=1.0, current=0.0)]}), "
+        "from sresnet.report import figures, plots; from sresnet.analysis.gradients import BlockGradient;"
+        "plots.save(plots.draw(figures.gradient_curves({'a': [BlockGradient(name='stem', spikes=1.0, current=0.0)]})), "
         "__import__('pathlib').Path('figure')); import os; print(os.environ['MPLBACKEND'])"
     )
     environment = os.environ | {"MPLBACKEND": backend}

@@ -6,8 +6,8 @@ from statistics import stdev
 
 import pytest
 
-from sresnet.analysis import figures as analysis_figures
-from sresnet.studies.figures import drawings
+from sresnet.report import plots
+from sresnet.report.study_figures import drawings
 from tests.studies.made_up import all_results, studies_at
 
 colors = pytest.importorskip("matplotlib.colors", reason="needs matplotlib, the extra 'report'")
@@ -23,7 +23,7 @@ NAMES = [
 
 def drawn(name, results=ALL, scale="small"):
     (found,) = [drawing for drawing in drawings(scale, studies_at(scale), results) if drawing.name == name]
-    return found.draw()
+    return plots.draw(found.picture)
 
 
 def names(*studies):
@@ -42,7 +42,7 @@ def test_each_is_drawn_only_where_there_is_something_for_it():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_can_be_written_at_the_papers_scale(name, tmp_path):
-    png, svg = analysis_figures.save(drawn(name, PAPER, "paper"), tmp_path / name)
+    png, svg = plots.save(drawn(name, PAPER, "paper"), tmp_path / name)
     assert png.stat().st_size > 5_000
     assert len(re.findall(r"<text[^>]*>([^<]+)</text>", svg.read_text())) > 5
 
@@ -73,12 +73,12 @@ def test_published_and_measured_are_told_apart(scale):
     assert published["Kim S-VGG9"].get_xdata()[0] == 5_993_280
     assert published["S-ResNet38 (the paper)"].get_ydata()[0] == 94.14
     assert "Zheng S-ResNet'19†" in published
-    assert {line.get_markerfacecolor() for line in left.lines} == {"white"}
+    assert {colors.to_hex(line.get_markerfacecolor()) for line in left.lines} == {"#ffffff"}
     measured = {line.get_label(): line for line in right.lines if not line.get_label().startswith("_")}
     number = 3 if scale == "small" else 1
     line = measured[f"32 filters ({number})"]
     assert line.get_ydata()[0] == (51.0 if number == 3 else 50.0)
-    assert line.get_markerfacecolor() != "white"
+    assert colors.to_hex(line.get_markerfacecolor()) != "#ffffff"
     assert (left.get_ylim() == right.get_ylim()) == (scale == "paper")
 
 

@@ -1,0 +1,169 @@
+"""Charts as data: what is shown, with its labels and units. `svg` and `plots` draw them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from sresnet.printing import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What a direction of a chart means."""
+
+    label: str
+    """With its unit."""
+    logarithmic: bool = False
+    """In powers of ten; values that are not positive are left out."""
+    limits: tuple[float, float] | None = None
+    """From and to; by default what fits."""
+    names: tuple[str, ...] = ()
+    """What 0, 1, 2, ... are called; by default they are numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Points that belong together, such as one network's; with the standard deviation of each, if known."""
+
+    name: str
+    """For the legend; "" where it needs none."""
+    x: Sequence[float]
+    y: Sequence[float]
+    form: Literal["line", "dashes", "dots", "points"] = "line"
+    """What joins the points: a line, dashes between hollow markers, dots, or nothing."""
+    style: int | None = None
+    """Number of its colour and marker, where charts beside each other show the same; by default its place."""
+    hollow: bool = False
+    """Markers are outlines."""
+    own: bool = False
+    """The one that all others are set beside: in the colour of text, larger."""
+    x_deviation: Sequence[float] = ()
+    y_deviation: Sequence[float] = ()
+    """Standard deviations, shown to both sides: as a band of a line, as bars of points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineChart:
+    """Lines over a common axis."""
+
+    title: str
+    """What it is, for those who do not see it, and above it where charts stand beside each other."""
+    lines: tuple[Line, ...]
+    """At least one, of at least one finite point."""
+    x: Axis
+    y: Axis
+    note: tuple[str, float, float] | None = None
+    """(text, x, y): what to say of a point."""
+    small: bool = False
+    """Stands beside a picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """A number for every row and column, as a colour."""
+
+    title: str
+    rows: tuple[tuple[float | None, ...], ...]
+    """Equally long; None: no number."""
+    row_names: tuple[str, ...]
+    x_label: str
+    """What the columns are."""
+    unit: str
+    """What the numbers are."""
+    colours: Literal["viridis", "cividis"] = "viridis"
+    limits: tuple[float, float]
+    """The numbers that the colours begin and end with."""
+    first_column: int = 1
+    """Number of the first column."""
+    last_column: int | None = None
+    """Of the last; by default every number in between has its column, else they are evenly spread."""
+    breaks: tuple[int, ...] = ()
+    """Rows with a line in front of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Horizontal bars, a row each, made of one part or of several."""
+
+    title: str
+    row_names: tuple[str, ...]
+    parts: tuple[tuple[str, tuple[float, ...]], ...]
+    """(what the part is, its length in each row)."""
+    x_label: str
+    """What is counted."""
+    marks: tuple[str, tuple[float, ...]] | None = None
+    """(what they are, a place on each row to mark)."""
+    style: int = 0
+    """Number of the first part's colour."""
+    row_styles: tuple[int, ...] = ()
+    """Number of each row's colour, where rows differ in it."""
+    samples: tuple[tuple[float, ...], ...] = ()
+    """The numbers whose mean a row is, shown as rings and as one standard deviation to both sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionMatrix:
+    """Rows: the class of the image; columns: what it was taken for."""
+
+    title: str
+    counts: tuple[tuple[int, ...], ...]
+    class_names: tuple[str, ...]
+
+    def strengths(self) -> list[list[float]]:
+        """How strongly a cell is coloured: by its share of the row; mistakes relative to the worst of them."""
+        shares = [[count / (sum(row) or 1) for count in row] for row in self.counts]
+        mistakes = [share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j]
+        worst = max(mistakes, default=0.0) or 1.0
+        return [
+            [share if i == j else (0.25 + 0.75 * share / worst if share else 0.0) for j, share in enumerate(row)]
+            for i, row in enumerate(shares)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """What a network was shown."""
+
+    title: str
+    pixels: Tensor
+    """uint8 [H, W, 3]."""
+
+
+Chart = LineChart | HeatMap | Bars | ConfusionMatrix | Photo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Charts beside and below each other, for a page of paper."""
+
+    panels: tuple[tuple[Chart, ...], ...]
+    """Rows, equally long; the last may be shorter."""
+    same_x: bool = False
+    same_y: bool = False
+    """Whether the axes of panels are the same."""
+
+
+def readable(value: float) -> str:
+    """A number as an axis has room for: 1.2 M, 350 k, 12, 0.25."""
+    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text that has room, in one line: its beginning, and its last character, by which names often differ."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 2]}…{text[-1]}"
+
+
+def short(name: str) -> str:
+    """A layer's name as an axis has room for: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
+    if match := re.fullmatch(r"stage(\d+)_block(\d+)(?:\.(.+))?", name):
+        words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: ""}
+        part = words.get(match[3], str(match[3]).replace("skip.conv", "1x1 skip").replace("skip.neuron", "skip"))
+        return f"{match[1]}.{match[2]} {part}".rstrip()
+    return name.removesuffix(".neuron").removesuffix(".conv").removesuffix(".linear")

@@ -1,0 +1,292 @@
+"""Charts of trained networks, from what the analysis counted: each described here once, for the page and for files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Literal, Protocol
+
+from sresnet.analysis import Analysis
+from sresnet.analysis.activity import Activity
+from sresnet.analysis.cost import Cost
+from sresnet.analysis.early_exit import EarlyExit, ExitPoint
+from sresnet.analysis.gradients import BlockGradient
+from sresnet.analysis.prediction import Prediction
+from sresnet.analysis.steps import StepAccuracy
+from sresnet.report.charts import Axis, Bars, HeatMap, Line, LineChart, Photo, Picture, short, shortened
+from sresnet.report.png import picture_of
+
+ACCURACY = "accuracy (%)"
+STEPS = "time steps"
+OPERATIONS = "synaptic operations per inference"
+SPIKES = "spikes per inference"
+SHOWN = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
+"""What a map of activity may show -> what its numbers are."""
+
+
+# Activity and gamma, Fig. 3 -------------------------------------------------------------------------------------------
+
+
+class MappedLayer(Protocol):
+    """What a map needs of a layer, beside what it shows: `LayerActivity` has it."""
+
+    @property
+    def name(self) -> str:
+        """Of its neurons."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+
+    @property
+    def gamma(self) -> tuple[float, ...] | None:
+        """Mean over channels at each step."""
+
+
+class Mapped(Protocol):
+    """A network to be mapped: `Activity`, or something else that has the same numbers."""
+
+    @property
+    def layers(self) -> Sequence[MappedLayer]:
+        """In the order they run."""
+
+    @property
+    def num_steps(self) -> int:
+        """Time steps."""
+
+
+def activity_map(
+    network: Mapped,
+    title: str = "Neurons that fire",
+    *,
+    shown: Literal["active", "sending"] = "active",
+    most: float = 0,
+) -> HeatMap:
+    """Percent of each layer's neurons that fire at each time step (Fig. 3, above).
+
+    Args:
+        network: what was counted.
+        title: of the map.
+        shown: neurons that fire, or neurons whose output is not 0, skips included; see `Activity`.
+        most: where the colours end; 0: at the highest number.
+    """
+    rows = tuple(tuple(getattr(layer, shown)) for layer in network.layers)
+    limits = (0.0, most or max(map(max, rows)) or 1.0)
+    return map_of(network, title, rows, SHOWN[shown], limits, "viridis")
+
+
+def gamma_map(network: Mapped, title: str = "Gain of the norms", limits: tuple[float, float] | None = None) -> HeatMap:
+    """Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath).
+
+    Args:
+        network: what was counted; a layer without a norm has an empty row.
+        title: of the map.
+        limits: where the colours begin and end; by default at the lowest and highest number.
+    """
+    rows = tuple(tuple(layer.gamma or (None,) * network.num_steps) for layer in network.layers)
+    limits = limits or gamma_limits([network])
+    return map_of(network, title, rows, "mean gamma of the norm", limits, "cividis")
+
+
+def gamma_limits(networks: Iterable[Mapped]) -> tuple[float, float]:
+    """The lowest and highest gamma; (0, 1) where there is no norm."""
+    found = [value for network in networks for layer in network.layers for value in layer.gamma or ()]
+    return min(found, default=0.0), max(found, default=1.0)
+
+
+def map_of(
+    network: Mapped,
+    title: str,
+    rows: tuple[tuple[float | None, ...], ...],
+    unit: str,
+    limits: tuple[float, float],
+    colours: Literal["viridis", "cividis"],
+) -> HeatMap:
+    """Layers down and steps across, with lines where the image size changes."""
+    layers = network.layers
+    breaks = [row for row in range(1, len(layers)) if layers[row].shape[-2:] != layers[row - 1].shape[-2:]]
+    return HeatMap(
+        title=title,
+        rows=rows,
+        row_names=tuple(short(layer.name) for layer in layers),
+        x_label="time step",
+        unit=unit,
+        limits=limits,
+        colours=colours,
+        breaks=tuple(breaks),
+    )
+
+
+def activity_maps(networks: Mapping[str, Mapped], *, shown: Literal["active", "sending"] = "active") -> Picture:
+    """Maps of activity and beneath of gamma, a column for each network; colours mean the same in all columns.
+
+    Args:
+        networks: title -> network; for one, "" leaves the titles as they are.
+        shown: as `activity_map`.
+    """
+    most = max(max(getattr(layer, shown)) for network in networks.values() for layer in network.layers)
+    limits = gamma_limits(networks.values())
+    above = [
+        activity_map(each, title or SHOWN[shown].partition(" (")[0].capitalize(), shown=shown, most=most)
+        for title, each in networks.items()
+    ]
+    beneath = [gamma_map(each, title or "Gain of the norms", limits) for title, each in networks.items()]
+    return Picture(panels=(tuple(above), tuple(beneath)))
+
+
+# Operations and accuracy ----------------------------------------------------------------------------------------------
+
+
+def spike_bars(activity: Activity) -> Bars:
+    """Spikes of each layer of neurons."""
+    return Bars(
+        title="Spikes by layer",
+        row_names=tuple(short(layer.name) for layer in activity.layers),
+        parts=(("spikes", tuple(layer.spikes for layer in activity.layers)),),
+        x_label=SPIKES,
+        style=2,
+    )
+
+
+def operation_bars(cost: Cost) -> Bars:
+    """Synaptic operations that each convolution spends."""
+    layers = [layer for layer in cost.layers if layer.kernel != "join"]
+    return Bars(
+        title="Operations by layer",
+        row_names=tuple(short(layer.name) for layer in layers),
+        parts=(
+            ("additions, one per spike and synapse", tuple(layer.additions for layer in layers)),
+            ("multiply-accumulates, for real inputs", tuple(layer.multiply_accumulates for layer in layers)),
+        ),
+        x_label=OPERATIONS,
+        marks=("multiply-accumulates of the non-spiking twin", tuple(layer.dense for layer in layers)),
+    )
+
+
+def cost_bars(activity: Activity, cost: Cost) -> Picture:
+    """Spikes, and beside them operations."""
+    return Picture(panels=((spike_bars(activity), operation_bars(cost)),))
+
+
+def step_line(name: str, steps: StepAccuracy, style: int | None = None) -> Line:
+    """Accuracy after every step."""
+    return Line(name=name, x=range(1, len(steps.top1) + 1), y=steps.top1, style=style)
+
+
+def operation_line(name: str, steps: StepAccuracy, cost: Cost, style: int | None = None) -> Line:
+    """Accuracy after every step over the synaptic operations spent until then."""
+    return Line(name=name, x=list(accumulate(cost.by_step)), y=steps.top1, style=style)
+
+
+def over_steps(lines: Sequence[Line], title: str = "Accuracy over time steps") -> LineChart:
+    """Lines as `step_line` gives them."""
+    return LineChart(title=title, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY))
+
+
+def over_operations(lines: Sequence[Line], title: str = "Accuracy over synaptic operations") -> LineChart:
+    """Lines as `operation_line` gives them."""
+    return LineChart(title=title, lines=tuple(lines), x=Axis(label=OPERATIONS), y=Axis(label=ACCURACY))
+
+
+def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> Picture:
+    """Accuracy over steps, and beside it over operations; a line per run."""
+    steps = over_steps([step_line(name, found) for name, (found, _) in runs.items()])
+    operations = over_operations([operation_line(name, found, cost) for name, (found, cost) in runs.items()])
+    return Picture(panels=((steps, operations),), same_y=True)
+
+
+def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = None) -> LineChart:
+    """Accuracy over mean time steps: images that leave when the network is sure, beside all leaving after k steps.
+
+    Args:
+        networks: title -> its curve.
+        chosen: a threshold to mark, of the first network.
+    """
+    lines = []
+    for style, (title, found) in enumerate(networks.items()):
+        before = f"{title}: " if title else ""
+        steps = [point.mean_steps for point in found.points]
+        top1 = [point.top1 for point in found.points]
+        every = range(1, len(found.top1_by_step) + 1)
+        lines += [
+            Line(name=f"{before}leaves when it is sure", x=steps, y=top1, style=style),
+            Line(name=f"{before}all after the same step", x=every, y=found.top1_by_step, style=style, form="dashes"),
+        ]
+    return LineChart(
+        title="Accuracy over mean time steps",
+        lines=tuple(lines),
+        x=Axis(label="time steps per image, mean"),
+        y=Axis(label=ACCURACY),
+        note=(f"confidence {chosen.threshold:g}", chosen.mean_steps, chosen.top1) if chosen else None,
+    )
+
+
+# Gradients and predictions --------------------------------------------------------------------------------------------
+
+
+def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> LineChart:
+    """Norm of the loss's gradient in what each block hands on, from the first layer to the last; a line per network."""
+    lines = [
+        Line(name=name, x=range(len(blocks)), y=[block.norm for block in blocks]) for name, blocks in networks.items()
+    ]
+    return gradient_chart(lines, [block.name for block in next(iter(networks.values()))])
+
+
+def gradient_chart(lines: Sequence[Line], blocks: Sequence[str]) -> LineChart:
+    """Gradient norms over the blocks of these names."""
+    return LineChart(
+        title="Gradient through depth",
+        lines=tuple(lines),
+        x=Axis(label="in the output of: stem, stage.block", names=tuple(short(block) for block in blocks)),
+        y=Axis(label="norm of the loss's gradient", logarithmic=True),
+    )
+
+
+def probabilities(
+    title: str, by_step: Sequence[Sequence[float]], class_names: Sequence[str], classes: int, also: int | None = None
+) -> LineChart:
+    """Probabilities of the likeliest classes after every step, those left out that never come to 1 %.
+
+    Args:
+        title: of the chart.
+        by_step: [T][classes].
+        class_names: all of them.
+        classes: how many to show.
+        also: a class to show in any case.
+    """
+    last = by_step[-1]
+    likely = sorted(range(len(last)), key=lambda index: -last[index])[:classes]
+    shown = [index for index in likely if index == likely[0] or max(step[index] for step in by_step) >= 0.01]
+    if also is not None and also not in shown:
+        shown.append(also)
+    steps = range(1, len(by_step) + 1)
+    return LineChart(
+        title=title,
+        lines=tuple(
+            Line(name=class_names[index], x=steps, y=[100 * step[index] for step in by_step]) for index in shown
+        ),
+        x=Axis(label=STEPS),
+        y=Axis(label="probability so far (%)", limits=(-4.0, 104.0)),
+        small=True,
+    )
+
+
+def predictions(found: Sequence[Prediction], classes: int = 5) -> Picture:
+    """What was classified and, beside it, the probabilities of the likeliest classes after every step; a row each."""
+    rows = []
+    for each in found:
+        last = zip(each.class_names, each.by_step[-1], strict=True)
+        names = [f"{shortened(name, 26)}, {100 * probability:.1f} %" for name, probability in last]
+        photo = Photo(title=shortened(each.title, 26), pixels=picture_of(each.picture.cpu()))
+        rows.append((photo, probabilities("", each.by_step, names, classes)))
+    return Picture(panels=tuple(rows))
+
+
+def analysis_pictures(analysis: Analysis) -> dict[str, Picture | LineChart]:
+    """Name -> picture of all that an analysis has."""
+    pictures: dict[str, Picture | LineChart] = {
+        "activity": activity_maps({"": analysis.activity}),
+        "cost": cost_bars(analysis.activity, analysis.cost),
+        "accuracy": accuracy_curves({"": (analysis.steps, analysis.cost)}),
+    }
+    if analysis.gradients:
+        pictures["gradients"] = gradient_curves({"": analysis.gradients})
+    return pictures

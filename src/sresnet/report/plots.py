@@ -1,0 +1,457 @@
+"""Charts as PNG and SVG for papers and slides, by matplotlib.
+
+It is imported here alone, when something is drawn: the extra `report`. Figures are made without pyplot, so nothing is
+kept between calls and no display is needed.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import stdev
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from sresnet.errors import UserError
+from sresnet.files import write_whole
+from sresnet.printing import escaped, printable, unwarned
+from sresnet.report.charts import (
+    Bars,
+    Chart,
+    ConfusionMatrix,
+    HeatMap,
+    Line,
+    LineChart,
+    Photo,
+    Picture,
+    readable,
+    shortened,
+)
+from sresnet.report.palette import COLOURS, colour_of, marker_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ENDINGS = (".png", ".svg")
+"""Kinds of files that figures are written as."""
+MARKS = (b"Software\0sresnet", b"<dc:title>sresnet</dc:title>")
+"""What these kinds of files begin with, among other things, where we wrote them."""
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down": "v", "plus": "P"}
+"""What matplotlib calls them."""
+NAMED_LAYERS = 24
+"""Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "WenQuanYi Zen Hei",
+    "Noto Sans Devanagari",
+    "Nirmala UI",
+    "Arial Unicode MS",
+)
+"""Where characters are looked for, one after the other, as far as installed; matplotlib comes with the first."""
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a $ in the name of a class or file is a dollar
+    "svg.hashsalt": "sresnet",  # the same numbers make the same file
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+_drawing = threading.RLock()
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """`draw` with our style, which is put back after; UserError where matplotlib is not installed."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not available():
+            raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
+        import_matplotlib()
+        from matplotlib import rc_context
+
+        # matplotlib's style is the process's: one thread at a time puts it back as it was.
+        with _drawing, rc_context(STYLE | {"font.family": installed_fonts()}):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def import_matplotlib() -> None:
+    """Import it, whatever MPLBACKEND says: a notebook leaves names there that only it knows, and we need no backend."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def installed_fonts() -> list[str]:
+    """Those of `FONTS` that matplotlib finds here."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in known]
+
+
+@styled
+def save(figure: "Figure", path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other: `path` without ending; returns both paths.
+
+    Raises:
+        UserError: the disk is full or refuses.
+    """
+    paths = [path.with_name(f"{path.name}{ending}") for ending in ENDINGS]
+    for each in paths:
+        save_as(figure, each)
+    return paths
+
+
+@styled
+def save_as(figure: "Figure", path: Path) -> None:
+    """Write a figure to `path`, which ends in one of `ENDINGS`; errors as `save`."""
+    write_whole(path, written(figure, path.suffix.lower()))
+
+
+@styled
+def written(figure: "Figure", ending: str) -> bytes:
+    """A figure as the content of a file, of one of `ENDINGS`.
+
+    Names in it are other people's text: what shows nothing is escaped (`printing.printable`), and in a picture of
+    pixels what no font here has a sign for. In SVG text is text, and the reader's fonts show it.
+    """
+    content = io.BytesIO()
+    with drawable(figure, every_character=ending == ".svg"):
+        about: Any = {"Title": "sresnet", "Date": None} if ending == ".svg" else {"Software": "sresnet"}
+        figure.savefig(content, format=ending[1:], dpi=200, metadata=about)
+    return content.getvalue()
+
+
+@contextlib.contextmanager
+def drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
+    """The texts of a figure as they can be drawn, for as long as the context lasts."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.text import Text
+
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in installed_fonts()]
+
+    def shown(line: str) -> str:
+        line = printable(line)
+        if every_character or line.isascii():
+            return line
+        found = [any(font.get_char_index(ord(char)) for font in fonts) for char in line]
+        if all(found):
+            return line
+        return shortened("".join(char if known else escaped(char) for char, known in zip(line, found, strict=True)), 40)
+
+    texts = [(text, text.get_text()) for text in figure.findobj(Text)]
+    try:
+        for text, before in texts:
+            text.set_text("\n".join(map(shown, before.split("\n"))))
+        with unwarned(UserWarning, "Glyph .* missing from font"):  # measured, not drawn
+            yield
+    finally:
+        for text, before in texts:
+            text.set_text(before)
+
+
+# Drawing --------------------------------------------------------------------------------------------------------------
+
+
+@styled
+def draw(shown: Picture | Chart) -> "Figure":
+    """A picture, or one chart, as a figure of matplotlib; charts have titles where there are several."""
+    from matplotlib.figure import Figure
+
+    picture = shown if isinstance(shown, Picture) else Picture(panels=((shown,),))
+    rows, columns = len(picture.panels), len(picture.panels[0])
+    sizes = [[size_of(chart) for chart in row] for row in picture.panels]
+    widths = [max(row[column][0] for row in sizes if column < len(row)) for column in range(columns)]
+    heights = [max(height for _, height in row) for row in sizes]
+    if rows * columns == 1:
+        widths = [6.0]
+    figure = Figure(figsize=(sum(widths), sum(heights)), layout="constrained")
+    axes = figure.subplots(
+        *(rows, columns),
+        squeeze=False,
+        sharex=picture.same_x,
+        sharey=picture.same_y,
+        width_ratios=widths,
+        height_ratios=heights,
+    )
+    lines = [chart for row in picture.panels for chart in row if isinstance(chart, LineChart) and not chart.small]
+    alike = len({tuple(line.name for line in chart.lines) for chart in lines}) == 1
+    for row, charts in zip(axes, picture.panels, strict=True):
+        for axis in row[len(charts) :]:
+            axis.set_axis_off()
+        for axis, chart in zip(row, charts, strict=False):
+            fill(chart, axis)
+            if rows * columns > 1:
+                axis.set_title(chart.title)
+            if isinstance(chart, LineChart) and not alike and any(line.name for line in chart.lines):
+                where: Any = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+                below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7}
+                axis.legend(frameon=False, **(where if chart.small else below))
+        add_colour_bar(figure, row, charts)
+    add_legend(figure, axes, picture, alike)
+    return figure
+
+
+def size_of(chart: Chart) -> tuple[float, float]:
+    """Width and height in inches."""
+    if isinstance(chart, HeatMap):
+        return 4.0, min(4.2, 1.2 + 0.16 * len(chart.rows))
+    if isinstance(chart, Bars):
+        return 4.2, min(14.0, 1.2 + (0.45 if chart.samples else 0.17) * len(chart.row_names))
+    if isinstance(chart, Photo):
+        return 2.2, 2.2
+    if isinstance(chart, ConfusionMatrix):
+        return 4.2, 4.2
+    return (5.0, 2.2) if chart.small else (4.4, 3.2 + 0.1 * len(chart.lines))
+
+
+def add_colour_bar(figure: "Figure", row: "Sequence[Axes]", charts: Sequence[Chart]) -> None:
+    """One for all maps of a row."""
+    maps = [(axis, chart) for axis, chart in zip(row, charts, strict=False) if isinstance(chart, HeatMap)]
+    if maps:
+        figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
+
+
+def add_legend(figure: "Figure", axes: Any, picture: Picture, alike: bool) -> None:
+    """Beside all charts: of lines that are called the same in all of them, and of parts of bars."""
+    pairs = [
+        (a, chart)
+        for row, charts in zip(axes, picture.panels, strict=True)
+        for a, chart in zip(row, charts, strict=False)
+    ]
+    for axis, chart in pairs:
+        if isinstance(chart, LineChart) and alike and any(line.name for line in chart.lines):
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+            return
+        if isinstance(chart, Bars) and (len(chart.parts) > 1 or chart.marks):
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
+
+
+@functools.singledispatch
+def fill(chart: Chart, axes: "Axes") -> None:
+    """Draw a chart into empty axes."""
+    raise TypeError(f"{type(chart).__name__} is no chart")
+
+
+@fill.register(LineChart)
+def fill_lines(chart: LineChart, axes: "Axes") -> None:
+    """Lines over a common axis."""
+    if chart.x.logarithmic:
+        axes.set_xscale("log")
+    if chart.y.logarithmic:
+        axes.set_yscale("log")
+    for index, line in enumerate(chart.lines):
+        draw_line(axes, line, chart, index if line.style is None else line.style)
+    axes.set_xlabel(chart.x.label)
+    axes.set_ylabel(chart.y.label)
+    if not all(line.form == "line" for line in chart.lines):
+        axes.margins(x=0.15, y=0.13)
+    if chart.y.limits:
+        axes.set_ylim(chart.y.limits)
+    set_x_ticks(axes, chart)
+    if chart.y.logarithmic:
+        set_decades(axes)
+    if chart.note:
+        text, x, y = chart.note
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(-16, 14),  # a curve that rises ever more slowly leaves this corner free
+            textcoords="offset points",
+            ha="right",
+            arrowprops={"arrowstyle": "-", "color": COLOURS["soft"][0], "shrinkB": 3},
+        )
+    axes.grid(color=COLOURS["line"][0], linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
+    """A line with its markers, only as dense as can be told apart, and what is known of its deviation."""
+    colour = COLOURS["fg" if line.own else colour_of(style)][0]
+    joined = line.form in ("line", "dashes")
+    y = [value if value > 0 or not chart.y.logarithmic else float("nan") for value in line.y]
+    look: dict[str, Any] = {"color": colour, "marker": "*" if line.own else MARKERS[marker_of(style)]}
+    look["linestyle"] = {"line": "-", "dashes": "--", "dots": ":", "points": "none"}[line.form]
+    if joined:
+        look |= {"markersize": 4, "markevery": max(1, len(y) // 12), "linewidth": 1.5}
+    else:
+        look |= {"markersize": 11 if line.own else 7, "linewidth": 1}
+    if line.hollow or line.form == "dashes":
+        look |= {"markerfacecolor": COLOURS["bg"][0], "markeredgewidth": 1.5}
+    if line.y_deviation and joined:
+        low = [value - each for value, each in zip(y, line.y_deviation, strict=True)]
+        high = [value + each for value, each in zip(y, line.y_deviation, strict=True)]
+        axes.fill_between(line.x, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif line.x_deviation or line.y_deviation:
+        across, up = ([each or float("nan") for each in side] or None for side in (line.x_deviation, line.y_deviation))
+        axes.errorbar(
+            *(line.x, y),
+            xerr=across,
+            yerr=up,
+            fmt="none",
+            capsize=3,
+            linewidth=1,
+            ecolor=colour,
+        )
+    axes.plot(line.x, y, label=line.name or None, **look)
+
+
+def set_x_ticks(axes: "Axes", chart: LineChart) -> None:
+    """Names, whole numbers, or round ones, also on a logarithmic axis that spans less than a decade."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    values = [x for line in chart.lines for x in line.x]
+    if chart.x.names:
+        every = max(1, len(chart.x.names) // 19)
+        axes.set_xticks(range(0, len(chart.x.names), every), chart.x.names[::every], fontsize=7)
+    elif chart.x.logarithmic:
+        low, high = axes.get_xlim()
+        few = MaxNLocator(nbins=5, steps=(1, 2, 5, 10))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else few)
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif all(float(x).is_integer() for x in values):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if max(values) >= LARGE and not chart.x.names:
+        axes.xaxis.set_major_formatter(lambda value, _: readable(value))
+
+
+LARGE = 1e4
+"""From here on numbers of an axis are written with a prefix: 20 k."""
+
+
+def set_decades(axes: "Axes") -> None:
+    """A logarithmic y axis with 0.01 and 1e-05 where matplotlib writes formulas, which no text here may be."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain())
+
+
+@fill.register(HeatMap)
+def fill_map(chart: HeatMap, axes: "Axes") -> None:
+    """A colour for every number, rows down."""
+    from matplotlib.ticker import MaxNLocator
+
+    columns = len(chart.rows[0])
+    last = chart.first_column + columns - 1 if chart.last_column is None else chart.last_column
+    half = 0.5 * (last - chart.first_column) / max(1, columns - 1) if columns > 1 else 0.5
+    axes.imshow(
+        [[float("nan") if value is None else value for value in row] for row in chart.rows],
+        aspect="auto",
+        interpolation="nearest",
+        cmap=chart.colours,
+        vmin=chart.limits[0],
+        vmax=chart.limits[1],
+        extent=(chart.first_column - half, last + half, len(chart.rows) - 0.5, -0.5),
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel("layer")
+    if len(chart.rows) <= NAMED_LAYERS:
+        axes.set_yticks(range(len(chart.rows)), chart.row_names, fontsize=7)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    for row in chart.breaks:
+        axes.axhline(row - 0.5, color="white", linewidth=1.2)
+
+
+@fill.register(Bars)
+def fill_bars(chart: Bars, axes: "Axes") -> None:
+    """Horizontal bars, a row each, the first on top."""
+    rows = range(len(chart.row_names))
+    before = [0.0] * len(rows)
+    for index, (part, lengths) in enumerate(chart.parts):
+        styles = chart.row_styles or [chart.style + index] * len(rows)
+        colours = [COLOURS[colour_of(style)][0] for style in styles]
+        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in chart.samples] or None
+        name = part if len(chart.parts) > 1 or chart.marks else None
+        look: dict[str, Any] = {"color": colours, "height": 0.76, "label": name, "xerr": deviations, "capsize": 3}
+        if index:  # told apart in grey too
+            look |= {"hatch": "///", "edgecolor": COLOURS["bg"][0], "linewidth": 0}
+        axes.barh(rows, lengths, left=before, **look)
+        before = [start + length for start, length in zip(before, lengths, strict=True)]
+    if chart.marks:
+        name, places = chart.marks
+        axes.plot(places, rows, "|", markersize=7, color=COLOURS["fg"][0], label=name)
+    for row, values in enumerate(chart.samples):
+        axes.plot(values, [row] * len(values), "o", color=COLOURS["fg"][0], markerfacecolor="white", markersize=4)
+    axes.set_yticks(rows, chart.row_names, fontsize=7 if len(rows) <= 45 else 5)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: readable(value))
+    axes.set_xlabel(chart.x_label)
+    axes.grid(axis="x", color=COLOURS["line"][0], linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+@fill.register(ConfusionMatrix)
+def fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
+    """The diagonal in one colour, mistakes in another."""
+    from matplotlib.colors import to_rgb
+
+    panel, right, wrong = (to_rgb(COLOURS[name][0]) for name in ("panel", colour_of(0), colour_of(1)))
+    strengths = chart.strengths()
+    axes.imshow(
+        [
+            [
+                [base + (full - base) * strength for base, full in zip(panel, right if i == j else wrong, strict=True)]
+                for j, strength in enumerate(row)
+            ]
+            for i, row in enumerate(strengths)
+        ]
+    )
+    for i, row in enumerate(chart.counts if len(chart.counts) <= NAMED_LAYERS else ()):
+        for j, count in enumerate(row):
+            if count:
+                colour = COLOURS["bg" if strengths[i][j] > 0.62 else "fg"][0]
+                axes.text(j, i, str(count), ha="center", va="center", color=colour, fontsize=7)
+    if len(chart.class_names) <= NAMED_LAYERS:
+        names = [shortened(name, 10) for name in chart.class_names]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class of the image")
+
+
+@fill.register(Photo)
+def fill_photo(chart: Photo, axes: "Axes") -> None:
+    """What a network was shown."""
+    axes.set_axis_off()
+    axes.imshow(chart.pixels.numpy(), interpolation="nearest")
