@@ -34,7 +34,7 @@ import sresnet  # before torch: it sets how idle threads wait
 from sresnet.models.int8 import to_int8
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.summary import summarise
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 

@@ -13,7 +13,7 @@ from statistics import mean
 from record_runs import accuracy, by_row, machine, run, save
 
 from sresnet.data import open_data
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 

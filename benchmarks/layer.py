@@ -18,7 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.ops.bntt_lif import bntt_lif
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.norm import NormState
+from sresnet.ops.surrogate import Triangle
 
 SHAPES = [(10, 16, 16, 32), (10, 16, 32, 16), (10, 16, 64, 8)]
 
@@ -38,13 +41,14 @@ def contenders(T: int, N: int, C: int, H: int, dtype: torch.dtype) -> dict[str, 
     def convolution() -> object:
         return torch.autograd.grad(F.conv2d(spikes, weight, padding=1), [spikes, weight], gradient)
 
-    x, added = rows(T, N, C, H, H, dtype=dtype).requires_grad_(), rows(T, N, C, H, H, dtype=dtype)
+    x, residual_spikes = rows(T, N, C, H, H, dtype=dtype).requires_grad_(), rows(T, N, C, H, H, dtype=dtype)
     gamma = torch.ones(T, C, requires_grad=True)
-    averages = torch.zeros(T, C), torch.ones(T, C)
+    norm = NormState(gamma=gamma, running_mean=torch.zeros(T, C), running_var=torch.ones(T, C))
+    neuron = LIFConstants(leak=0.874, surrogate=Triangle())
 
     def rest(name: str) -> object:
         with implementation(name):
-            output = bntt_lif(x, gamma, None, *averages, leak=0.874, added=added).output
+            output = bntt_lif(x, norm, neuron, residual_spikes=residual_spikes).output
         return torch.autograd.grad(output, [x, gamma], gradient.unflatten(0, (T, N)))
 
     return {"convolution": convolution, "fused": lambda: rest("fastest"), "reference": lambda: rest("reference")}

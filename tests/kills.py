@@ -38,8 +38,7 @@ import torch
 
 from sresnet import cli
 from sresnet.cli import main
-from sresnet.ops import native
-from sresnet.ops.bntt_lif import cpu
+from sresnet.ops.scan import cpu, native
 from sresnet.report import plots
 from sresnet.studies import results
 from sresnet.train.checkpoint import CHECKPOINT

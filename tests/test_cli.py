@@ -9,7 +9,7 @@ import torch
 
 from sresnet import UserError, create_model
 from sresnet.cli import VERBS, main
-from sresnet.ops.implementation import low_memory_chosen
+from sresnet.ops.dispatch import low_memory_chosen
 from tests.golden.reduce import read
 from tests.models.test_golden import SMALL, released_checkpoint
 

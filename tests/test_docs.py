@@ -29,6 +29,8 @@ from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
 from sresnet.ops.lif import lif, membrane
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.surrogate import Triangle
 from sresnet.studies.paper import STUDIES
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
@@ -189,11 +191,12 @@ def test_leak_is_the_exact_solution_of_eq_2():
     tau, resistance, drive = 8.0, 2.0, 0.4
     for dt in (1.0, 0.1):
         leak, steps = math.exp(-dt / tau), round(20 / dt)
+        neuron = LIFConstants(leak=leak, surrogate=Triangle())
         current = torch.full((steps, 1), (1 - leak) * resistance * drive, dtype=torch.float64)
-        assert lif(current, leak=leak).spikes.sum() == 0
+        assert lif(current, neuron).spikes.sum() == 0
         time = dt * torch.arange(1, steps + 1, dtype=torch.float64)
         expected = resistance * drive * (1 - torch.exp(-time / tau))
-        torch.testing.assert_close(membrane(current, leak=leak)[:, 0], expected)
+        torch.testing.assert_close(membrane(current, neuron)[:, 0], expected)
         assert 0 < leak - (1 - dt / tau) < (dt / tau) ** 2
 
 

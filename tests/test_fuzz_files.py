@@ -27,7 +27,7 @@ from sresnet.data.folder import read_picture
 from sresnet.models import create_model
 from sresnet.models.saved import load, model_bytes
 from sresnet.models.tensors import CHECKSUM, header_to_bytes, parts_of
-from sresnet.ops import native
+from sresnet.ops.scan import native
 from tests.bounded import CASES, check, outcomes
 
 sys.path.insert(0, str(Path(__file__).parent / "data" / "events"))

@@ -71,7 +71,7 @@ from sresnet.models.pretrained import Card, card_of, load_shipped, shipped
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, load, model_bytes, save_model
 from sresnet.models.summary import describe, summarise
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
 from sresnet.report import plots
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit

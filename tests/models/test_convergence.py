@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import sresnet
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 
 
 def losses(name, dtype=torch.float32, **fields):

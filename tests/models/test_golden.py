@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sresnet import load_released
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 from tests.golden.reduce import read
 
 SMALL = Path(__file__).parents[1] / "golden"

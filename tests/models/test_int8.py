@@ -8,10 +8,11 @@ import sresnet
 from sresnet.errors import UserError
 from sresnet.models.int8 import to_int8
 from sresnet.nn.layer import Int8Conv
-from sresnet.ops.bntt_lif import cpu as kernel
-from sresnet.ops.conv_bntt_lif import conv_bntt_lif, cpu
+from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import convolve_int8, prepare, round_weight
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
+from sresnet.ops.scan import cpu as kernel
+from tests.ops.flat import conv_bntt_lif
 
 
 def settled(connection, **fields):
@@ -65,8 +66,8 @@ def test_layers_whose_input_is_whole_numbers_use_it(connection, name, monkeypatc
         torch.testing.assert_close(y.flatten(0, 1), sums, rtol=1e-5, atol=1e-5)
         return y
 
-    convolve_whole_numbers, restored = cpu.convolve_whole_numbers, cpu.restored
-    monkeypatch.setattr(cpu, "convolve_whole_numbers", watch)
+    convolve_whole_numbers, restored = operator.convolve_whole_numbers, operator.restored
+    monkeypatch.setattr(operator, "convolve_whole_numbers", watch)
     with torch.no_grad(), implementation(name):
         scores = rounded(x)
     assert scores.isfinite().all()
@@ -233,8 +234,8 @@ def test_skips_of_every_kind(fields):
 @pytest.mark.parametrize(("layers", "used"), [(127, True), (128, False)])
 def test_sums_that_eight_bits_cannot_hold_are_not_rounded(layers, used, monkeypatch):
     calls = []
-    whole = cpu.convolve_whole_numbers
-    monkeypatch.setattr(cpu, "convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
+    whole = operator.convolve_whole_numbers
+    monkeypatch.setattr(operator, "convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
     ones, weight = torch.full((1, 1, 4, 2, 2), 9.0), torch.ones(4, 4, 1, 1)
     spikes, _, _, packed = conv_bntt_lif(ones, torch.eye(4)[..., None, None], leak=0.5)
     assert spikes.min() == 1

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from sresnet import UserError, create_model
-from sresnet.ops.implementation import IMPLEMENTATIONS, implementation
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 
 KINDS = {
     "bntt": {},

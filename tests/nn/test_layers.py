@@ -5,6 +5,7 @@ from torch import nn
 from sresnet.errors import UserError
 from sresnet.nn import (
     BNTT,
+    ForwardState,
     Neuron,
     NeuronConfig,
     NormConfig,
@@ -13,7 +14,6 @@ from sresnet.nn import (
     Signal,
     SpikingLayer,
     TimeAveragedNorm,
-    Trace,
     conv,
     direct,
     make_norm,
@@ -61,7 +61,7 @@ def test_convolutions_keep_the_size_or_divide_it_rounding_up(size, stride):
 
 
 def spiking_layer(norm):
-    layer = SpikingLayer(3, 5, norm=NormConfig(kind=norm, num_steps=4), neuron=NeuronConfig(), hand_on=True)
+    layer = SpikingLayer(3, 5, norm=NormConfig(kind=norm, num_steps=4), neuron=NeuronConfig(), return_current=True)
     return layer.eval(), Signal(torch.randn(4, 2, 3, 6, 6, requires_grad=True), None)
 
 
@@ -128,9 +128,11 @@ def test_bntt_rows_follow_the_step():
     norm = BNTT(2, num_steps=5).eval()
     norm.weight.data.copy_(torch.arange(10.0).view(5, 2))
     x = torch.ones(2, 1, 2, 1, 1)
-    torch.testing.assert_close(norm(x, Trace(first_step=3)).flatten(), torch.arange(6.0, 10.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        norm(x, ForwardState(first_step=3)).flatten(), torch.arange(6.0, 10.0), atol=1e-3, rtol=0
+    )
     with pytest.raises(UserError, match="time step 6 has no norm"):
-        norm(x, Trace(first_step=4))
+        norm(x, ForwardState(first_step=4))
 
 
 def test_make_norm():

@@ -8,21 +8,22 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.nn import (
+    ForwardState,
     LayerRecord,
     NeuronConfig,
     NormConfig,
     Readout,
+    Recorder,
     ResidualBlock,
     Signal,
     Skip,
     SpikingLayer,
     TimeAveragedNorm,
-    Trace,
     direct,
 )
-from sresnet.ops.bntt_lif import cpu
-from sresnet.ops.lif import lif, membrane
+from sresnet.ops.scan import cpu
 from sresnet.ops.surrogate import Triangle
+from tests.ops.flat import lif, membrane
 
 NUM_STEPS = 7
 
@@ -219,9 +220,10 @@ def test_only_v2v_hands_its_current_on(connection):
 def test_a_record_tells_what_is_fired_from_what_is_sent(kind):
     both = block("s2s", neuron=NeuronConfig(kind=kind)).eval()
     x = Signal(random_spikes(), None)
-    trace = Trace(wanted=frozenset([both.neuron2]))
-    out = both(x, trace).spikes
-    record = trace.records[both.neuron2]
+    recorder = Recorder([both.neuron2])
+    state = ForwardState(recorder=recorder)
+    out = both(x, state).spikes
+    record = recorder.records[both.neuron2]
     assert torch.equal(record.output, out)
     assert torch.equal(record.spikes + x.spikes, out)
     torch.testing.assert_close(both(x).spikes, out)
@@ -270,7 +272,7 @@ def test_blocks_fit_into_a_network_of_ones_own():
         def __init__(self):
             super().__init__()
             shared = {"norm": NormConfig(num_steps=4), "neuron": NeuronConfig(kind="plif", leak=0.5)}
-            self.stem = SpikingLayer(3, 8, hand_on=True, **shared)
+            self.stem = SpikingLayer(3, 8, return_current=True, **shared)
             self.block = ResidualBlock(8, 16, stride=2, connection="v2v", **shared)
             self.readout = Readout(16, 10)
 
@@ -278,7 +280,7 @@ def test_blocks_fit_into_a_network_of_ones_own():
             x = direct(x, num_steps=4)
             return self.readout(self.block(self.stem(Signal(x, None))).spikes).mean(0)
 
-    with pytest.raises(UserError, match="hand_on=True"):
+    with pytest.raises(UserError, match="return_current=True"):
         block("v2v")(Signal(random_spikes(), None))
     network = MyNetwork()
     x = torch.randn(2, 3, 12, 12)

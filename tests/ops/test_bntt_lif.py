@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from sresnet.errors import UserError
-from sresnet.ops.bntt_lif import batch_norm, bntt_lif, cpu
-from sresnet.ops.implementation import implementation
+from sresnet.ops import bntt_lif as typed
+from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif.reference import membrane_reference
-from sresnet.ops.surrogate import ArcTan, Rectangle, Triangle
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.norm import NormState
+from sresnet.ops.scan import cpu
+from sresnet.ops.scan.rows import as_rows
+from sresnet.ops.surrogate import ArcTan, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
+from tests.ops.flat import batch_norm, bntt_lif
 
 SURROGATES = [
     Triangle(),
@@ -19,9 +24,23 @@ SURROGATES = [
     Triangle(height=1.3, width=0.7, center=0.2),
     Rectangle(width=0.8, center=0.3),
     ArcTan(center=0.0),
+    Sigmoid(),
+    Sigmoid(height=0.7, width=0.02, center=0.3),
+    FastSigmoid(),
+    FastSigmoid(height=1.4, width=0.9, center=0.0),
+    Gaussian(),
+    Gaussian(height=0.6, width=0.05, center=0.4),
 ]
-EVERYTHING = {"beta": True, "charge": True, "added": True, "v": True, "learned_leak": True, "need_current": True}
+EVERYTHING = {
+    "beta": True,
+    "residual_current": True,
+    "residual_spikes": True,
+    "v": True,
+    "learned_leak": True,
+    "return_current": True,
+}
 MARGIN = 2e-5
+PAPER = Triangle()
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +84,14 @@ def made(shape, seed, *, norm="per step", dtype=torch.float32, layout="rows", on
         inputs["x"] = inputs["x"].expand(T, N, C, H, W)
     if given.get("beta") and norm != "none":
         inputs["beta"] = torch.randn(steps, generator=draw) * 0.3
-    for name in ("charge", "added"):
+    for name in ("residual_current", "residual_spikes"):
         if given.get(name):
             inputs[name] = stream(T)
     if given.get("v"):
         inputs["v"] = stream(1, torch.float32)[0] * 0.5
     inputs["leak"] = torch.tensor(0.8) if given.get("learned_leak") else 0.8
     gradients = [stream(T), stream(T), stream(1, torch.float32)[0]]
-    return inputs, gradients[:1] + (gradients[1:2] if given.get("need_current") else []) + gradients[2:]
+    return inputs, gradients[:1] + (gradients[1:2] if given.get("return_current") else []) + gradients[2:]
 
 
 def leaves(inputs):
@@ -111,12 +130,14 @@ def exact(inputs, gradients, **constants):
 def margin(inputs, **constants):
     """The least distance of a potential from where rounding changes what a neuron does."""
     wide = {k: v.detach().double() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-    constants = constants | {"need_current": True}
+    constants = constants | {"return_current": True}
     with implementation("reference"):
         current = bntt_lif(**wide, **constants).current
     threshold, surrogate = constants.get("threshold", 1.0), constants.get("surrogate", Triangle())
-    neuron = {"surrogate": surrogate, "detach_reset": True, "fires_at_threshold": constants.get("fires_at_threshold")}
-    u = membrane_reference(current, leak=wide["leak"], threshold=threshold, v=wide.get("v"), **neuron)
+    fires_at_threshold = constants.get("fires_at_threshold", False)
+    spiking = {"surrogate": surrogate, "threshold": threshold, "fires_at_threshold": fires_at_threshold}
+    neuron = LIFConstants(leak=wide["leak"], **spiking)
+    u = membrane_reference(current, neuron, wide.get("v"))
     edges = [threshold]
     if isinstance(surrogate, Rectangle):
         edges += [threshold * (surrogate.center + side * surrogate.width) for side in (-1, 1)]
@@ -135,8 +156,8 @@ def made_safe(shape, *, options=None, **constants):
 def check(shape, options=None, **constants):
     """The op equals the reference in whatever it gives; in bfloat16 as far as storing the result allows."""
     options = options or {}
-    if options.get("need_current"):
-        constants["need_current"] = True
+    if options.get("return_current"):
+        constants["return_current"] = True
     inputs, gradients = made_safe(shape, options=options, **constants)
     ours, theirs = run(inputs, gradients, **constants), exact(inputs, gradients, **constants)
     assert ours.keys() == theirs.keys()
@@ -158,7 +179,7 @@ def check(shape, options=None, **constants):
         assert error <= tolerance * scale + 1e-7, f"{name}: {error / scale:.1e}"
     assert ours["output"].dtype == inputs["x"].dtype
     assert ours["v_last"].dtype == torch.float32
-    if "added" not in inputs:
+    if "residual_spikes" not in inputs:
         assert torch.equal(ours["output"].double(), theirs["output"])
 
 
@@ -184,7 +205,7 @@ def test_degenerate_shapes(shape, dtype):
 def test_many_slabs(shape):
     """Several slabs of partial sums, a last vector partly filled, blocks shorter than the period of the channels."""
     inputs, gradients = made(shape, 0, **EVERYTHING)
-    constants = {"need_current": True, "surrogate": ArcTan(), "threshold": 1e3}
+    constants = {"return_current": True, "surrogate": ArcTan(), "threshold": 1e3}
     ours, theirs = run(inputs, gradients, **constants), exact(inputs, gradients, **constants)
     for name, expected in theirs.items():
         scale = expected.abs().max().clamp(min=1)
@@ -197,7 +218,7 @@ def test_many_slabs(shape):
 @pytest.mark.parametrize("norm", ["per step", "over time", "none"])
 def test_norms(norm, beta, training, dtype):
     check((4, 2, 5, 3, 3), {"norm": norm, "beta": beta, "dtype": dtype}, training=training, eps=1e-2, momentum=0.3)
-    check((4, 2, 5, 3, 3), {"norm": norm, "beta": beta, "dtype": dtype, "charge": True}, training=training)
+    check((4, 2, 5, 3, 3), {"norm": norm, "beta": beta, "dtype": dtype, "residual_current": True}, training=training)
 
 
 @pytest.mark.parametrize("detach_reset", [True, False], ids=["detached", "through reset"])
@@ -212,7 +233,7 @@ def test_neurons(surrogate, fires_at_threshold, detach_reset):
 @DTYPES
 @pytest.mark.parametrize("number", range(32))
 def test_optional_inputs(number, dtype):
-    names = ("charge", "added", "v", "learned_leak", "need_current")
+    names = ("residual_current", "residual_spikes", "v", "learned_leak", "return_current")
     check((3, 2, 9, 3, 3), {"dtype": dtype} | {name: bool(number >> i & 1) for i, name in enumerate(names)})
 
 
@@ -244,10 +265,10 @@ def test_norm_alone(C, norm, training, dtype):
 @DTYPES
 @pytest.mark.parametrize("norm", ["per step", "over time", "none"])
 @pytest.mark.parametrize("one_step", ["expanded", "num_steps"])
-@pytest.mark.parametrize("charge", [True, False], ids=["charge", "no charge"])
+@pytest.mark.parametrize("residual", [True, False], ids=["residual current", "none"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_one_step_for_all(training, charge, one_step, norm, dtype):
-    options = {"norm": norm, "one_step": one_step, "dtype": dtype, "charge": charge, "learned_leak": True}
+def test_one_step_for_all(training, residual, one_step, norm, dtype):
+    options = {"norm": norm, "one_step": one_step, "dtype": dtype, "residual_current": residual, "learned_leak": True}
     check((5, 2, 6, 3, 3), options, num_steps=5, training=training)
 
 
@@ -295,7 +316,7 @@ def test_a_large_mean_costs_no_digits():
 def test_not_a_number_is_not_hidden():
     x = torch.randn(2, 2, 3, 2, 2, dtype=torch.bfloat16)
     x[0, 0, 1, 0, 0] = math.nan
-    out = bntt_lif(x, torch.ones(2, 3), None, torch.zeros(2, 3), torch.ones(2, 3), leak=0.9, need_current=True)
+    out = bntt_lif(x, torch.ones(2, 3), None, torch.zeros(2, 3), torch.ones(2, 3), leak=0.9, return_current=True)
     assert out.current[0, :, 1].isnan().all()
     assert out.current[:, :, ::2].isfinite().all()
     assert out.v[:, 1].isnan().all()
@@ -329,7 +350,7 @@ def test_evaluation_changes_nothing_in_place():
 def test_the_next_convolution_takes_the_output_as_it_is():
     y = torch.randn(6, 8, 5, 5).contiguous(memory_format=torch.channels_last)  # what a convolution gives, T * N images
     x = y.unflatten(0, (3, 2))
-    assert cpu.as_rows(x, x.dtype) is x
+    assert as_rows(x, x.dtype) is x
     output = bntt_lif(x, leak=0.9).output
     images = output.flatten(0, 1)
     assert images.data_ptr() == output.data_ptr()
@@ -337,12 +358,12 @@ def test_the_next_convolution_takes_the_output_as_it_is():
 
 
 def test_keeps_only_what_it_was_given():
-    inputs, _ = made((4, 2, 8, 6, 6), 0, charge=True, added=True)
+    inputs, _ = made((4, 2, 8, 6, 6), 0, residual_current=True, residual_spikes=True)
     x = inputs.pop("x").requires_grad_()
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         bntt_lif(x, **inputs)
-    known = {x.data_ptr(), inputs["charge"].data_ptr()}
+    known = {x.data_ptr(), inputs["residual_current"].data_ptr()}
     assert {t.data_ptr() for t in kept if t.numel() >= x.numel() // 4} == known
 
 
@@ -377,10 +398,10 @@ def test_bits_of_more_neurons_than_32_bits_count():
 
 def test_same_bits_again_and_with_more_threads():
     inputs, gradients = made((3, 9, 17, 16, 16), 0, **EVERYTHING)
-    first = run(inputs, gradients, need_current=True)
+    first = run(inputs, gradients, return_current=True)
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        again = run(inputs, gradients, need_current=True)
+        again = run(inputs, gradients, return_current=True)
         assert all(torch.equal(first[name], again[name]) for name in first), threads
 
 
@@ -392,7 +413,7 @@ def test_gradient_of_one_result(only):
     def gradient(name):
         x = inputs["x"].clone().requires_grad_()
         with implementation(name):
-            out = getattr(bntt_lif(**inputs | {"x": x}, need_current=True), only)
+            out = getattr(bntt_lif(**inputs | {"x": x}, return_current=True), only)
         return torch.autograd.grad((out * (weight[0] if only == "v" else weight)).sum(), x)[0]
 
     torch.testing.assert_close(gradient("fastest"), gradient("reference"), rtol=1e-4, atol=1e-5)
@@ -401,7 +422,7 @@ def test_gradient_of_one_result(only):
 def test_residual_inputs_are_stored_as_x():
     x = torch.randn(3, 2, 5, 3, 3, dtype=torch.bfloat16)
     added = torch.randint(0, 3, x.shape)
-    output = bntt_lif(x, leak=0.9, added=added, charge=torch.zeros(x.shape)).output
+    output = bntt_lif(x, leak=0.9, residual_spikes=added, residual_current=torch.zeros(x.shape)).output
     assert torch.equal(output, bntt_lif(x, leak=0.9).output + added)
     assert output.dtype == torch.bfloat16
 
@@ -437,10 +458,10 @@ def operator_arguments(**options):
     get = inputs.get
     constants = (2, True, 1e-4, 1.0, 1.0, "triangle", 0.3, 1.0, 1.0, False, True)
     statistics = [get("running_mean"), get("running_var")]
-    streams = [get("x"), get("gamma"), get("beta"), *statistics, get("charge"), get("added"), get("v"), get("leak")]
-    forward = (*streams, *constants, True)
+    residual = get("residual_current"), get("residual_spikes")
+    forward = (get("x"), get("gamma"), get("beta"), *statistics, *residual, get("v"), get("leak"), *constants, True)
     empty = [torch.zeros(0) if each is None else each for each in statistics]
-    mains = [get("x"), get("gamma"), get("beta"), *empty, get("charge"), get("v"), get("leak")]
+    mains = [get("x"), get("gamma"), get("beta"), *empty, get("residual_current"), get("v"), get("leak")]
     return forward, (grad_output, grad_current, grad_v, *mains, *constants, True)
 
 
@@ -469,8 +490,8 @@ class Layer(torch.nn.Module):
 
     def forward(self, x):
         y = self.conv(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        norm = self.gamma, None, self.mean, self.var
-        out = bntt_lif(y, *norm, leak=self.leak, training=self.training, need_current=True)
+        norm = NormState(gamma=self.gamma, running_mean=self.mean, running_var=self.var, training=self.training)
+        out = typed.bntt_lif(y, norm, LIFConstants(leak=self.leak, surrogate=PAPER), return_current=True)
         return out.output + out.current
 
 
@@ -498,8 +519,9 @@ def test_compiles_with_an_expanded_image(monkeypatch):
     image = torch.randn(2, 3, 4, 5, requires_grad=True)
 
     def loss(image):
-        norm = torch.ones(6, 3), None, torch.zeros(6, 3), torch.ones(6, 3)
-        return bntt_lif(image.expand(6, *image.shape), *norm, leak=0.8).output.cumsum(0).square().sum()
+        norm = NormState(gamma=torch.ones(6, 3), running_mean=torch.zeros(6, 3), running_var=torch.ones(6, 3))
+        neuron = LIFConstants(leak=0.8, surrogate=PAPER)
+        return typed.bntt_lif(image.expand(6, *image.shape), norm, neuron).output.cumsum(0).square().sum()
 
     (expected,) = torch.autograd.grad(loss(image), image)
     (gradient,) = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="aot_eager")(image), image)
@@ -555,11 +577,9 @@ ROW = torch.ones(2, 4)
         (lambda: bntt_lif(X, leak=0.9, num_steps=3), "num_steps is 3 and x holds 2"),
         (lambda: bntt_lif(X, leak=1.5), "leak 1.5"),
         (lambda: bntt_lif(X, leak=0.9, threshold=-1.0), "threshold -1.0"),
-        (lambda: bntt_lif(X, leak=0.9, charge=X[:1]), r"charge has shape \(1, 3, 4, 5, 5\)"),
-        (lambda: bntt_lif(X, leak=0.9, added=X[0]), r"added has shape \(3, 4, 5, 5\)"),
+        (lambda: bntt_lif(X, leak=0.9, residual_current=X[:1]), r"residual_current has shape \(1, 3, 4, 5, 5\)"),
+        (lambda: bntt_lif(X, leak=0.9, residual_spikes=X[0]), r"residual_spikes has shape \(3, 4, 5, 5\)"),
         (lambda: bntt_lif(X, leak=0.9, v=X), r"v has shape \(2, 3, 4, 5, 5\)"),
-        (lambda: bntt_lif(X, ROW, leak=0.9), "gamma without running_mean"),
-        (lambda: bntt_lif(X, None, ROW, leak=0.9), "without gamma"),
         (lambda: bntt_lif(X, ROW[:1], None, ROW, ROW, leak=0.9), r"gamma has shape \(1, 4\)"),
         (lambda: bntt_lif(X, ROW, ROW[0], ROW, ROW, leak=0.9), r"beta has shape \(4,\)"),
         (lambda: bntt_lif(X[:, :1, :, :1, :1], ROW, None, ROW, ROW, leak=0.9), "1 value per channel"),

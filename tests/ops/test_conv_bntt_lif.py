@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from sresnet.errors import UserError
-from sresnet.ops.bntt_lif import cpu as kernel
-from sresnet.ops.conv_bntt_lif import conv_batch_norm, conv_bntt_lif, cpu
+from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import prepare
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
+from sresnet.ops.scan import cpu as kernel
 from sresnet.ops.surrogate import ArcTan
 from tests.ops import test_bntt_lif as behind
+from tests.ops.flat import conv_batch_norm, conv_bntt_lif
 
 _poisoned, _native = behind._poisoned, behind._native
 EVERYTHING = behind.EVERYTHING
@@ -57,15 +58,15 @@ def margin(inputs, **constants):
     wide = {k: v.detach().double() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     stride, padding = wide.pop("stride"), wide.pop("padding")
     y = F.conv2d(wide["x"].flatten(0, 1), wide.pop("weight"), None, stride, padding)
-    constants.pop("need_current", None)
+    constants.pop("return_current", None)
     return behind.margin(wide | {"x": y.unflatten(0, wide["x"].shape[:2])}, **constants)
 
 
 def check(name, shape, channels=5, size=3, options=None, **constants):
     """The op equals the reference in whatever it gives."""
     options = options or {}
-    if options.get("need_current"):
-        constants["need_current"] = True
+    if options.get("return_current"):
+        constants["return_current"] = True
     for seed in range(300):
         inputs, gradients = made(shape, channels, size, seed, **options)
         if margin(inputs, **constants) > behind.MARGIN:
@@ -90,7 +91,7 @@ def check(name, shape, channels=5, size=3, options=None, **constants):
 
 @pytest.fixture
 def _short_parts(monkeypatch):
-    monkeypatch.setattr(cpu, "PART_STEPS", 2)
+    monkeypatch.setattr(operator, "PART_STEPS", 2)
 
 
 @IMPLEMENTATIONS
@@ -108,7 +109,9 @@ def test_any_shape(channels, size, stride, T, name):
 @pytest.mark.parametrize("norm", ["per step", "over time", "none"])
 @pytest.mark.parametrize("x", ["image", "constant"])
 def test_norms_and_constant_input(x, norm, training, name):
-    check(name, (5, 2, 4, 4, 3), options={"norm": norm, "x": x, "beta": True, "charge": True}, training=training)
+    check(
+        name, (5, 2, 4, 4, 3), options={"norm": norm, "x": x, "beta": True, "residual_current": True}, training=training
+    )
 
 
 @IMPLEMENTATIONS
@@ -133,10 +136,10 @@ def chain(x, name, *, kept=None, dtype=torch.float32, pack=True):
     hooks = torch.autograd.graph.saved_tensors_hooks
     with implementation(name), hooks(lambda t: t if kept is None else (kept.append(t), t)[1], lambda t: t):
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            added = conv_batch_norm(
+            skipped = conv_batch_norm(
                 x, skip, *(row.clone() if row is not None else None for row in skip_norm), training=True
             )
-            out = conv_bntt_lif(x, first, *norms[4], **constants, added=added)
+            out = conv_bntt_lif(x, first, *norms[4], **constants, residual_spikes=skipped)
             for i in (0, 2):
                 sent = out.packed if pack else None
                 hidden = conv_bntt_lif(out.output, weights[i], *norms[i], packed=sent, **constants)
@@ -145,8 +148,8 @@ def chain(x, name, *, kept=None, dtype=torch.float32, pack=True):
                     weights[i + 1],
                     *norms[i + 1],
                     packed=hidden.packed if pack else None,
-                    added=out.output,
-                    added_packed=sent,
+                    residual_spikes=out.output,
+                    residual_packed=sent,
                     **constants,
                 )
     loss = (out.output.float() * torch.linspace(-1, 1, out.output.numel()).view_as(out.output)).sum()
@@ -175,7 +178,7 @@ def test_low_memory_gives_the_same(dtype):
     low, others = chain(x, "low-memory", dtype=dtype)
     assert torch.equal(out.output, low.output)
     # Where the processor computes in bfloat16, each part's gradient of the weight is rounded to eight bits.
-    near = 1e-4 if cpu.arithmetic(dtype) == torch.float32 else 2**-7
+    near = 1e-4 if operator.arithmetic(dtype) == torch.float32 else 2**-7
     for each, (gradient, other) in enumerate(zip(gradients, others, strict=True)):
         bound = 1e-4 if each == 0 else near  # the first is that of x, which is not summed over parts
         torch.testing.assert_close(gradient, other, rtol=bound, atol=bound * gradient.abs().max().item())
@@ -213,10 +216,10 @@ def test_bfloat16_is_float32_rounded_where_it_is_stored():
     norm = torch.ones(4, 7), None, torch.zeros(4, 7), torch.ones(4, 7)
     averages = [row.clone() for row in norm[2:]]
     with torch.autocast("cpu", torch.bfloat16):
-        out = conv_bntt_lif(x, weight, *norm, padding=(1, 1), leak=0.9, need_current=True)
+        out = conv_bntt_lif(x, weight, *norm, padding=(1, 1), leak=0.9, return_current=True)
     y = F.conv2d(x.flatten(0, 1), weight.bfloat16().float(), padding=1).bfloat16().float().unflatten(0, (4, 2))
     with implementation("reference"):
-        expected = behind.bntt_lif(y, *norm[:2], *averages, leak=0.9, need_current=True)
+        expected = behind.bntt_lif(y, *norm[:2], *averages, leak=0.9, return_current=True)
     assert out.output.dtype == torch.bfloat16
     torch.testing.assert_close(out.current.float(), expected.current, rtol=2**-7, atol=2**-5)
     assert (out.output.float() != expected.output).float().mean() < 0.02
@@ -224,11 +227,11 @@ def test_bfloat16_is_float32_rounded_where_it_is_stored():
 
 def test_processors_without_bfloat16_convolutions(monkeypatch):
     """They convert a few images at a time to float32, here three of eight, and store what comes out in bfloat16."""
-    monkeypatch.setattr(cpu, "arithmetic", lambda storage: torch.float32)
-    monkeypatch.setattr(cpu, "BLOCK_BYTES", 3 * 5 * 6 * 6 * 2)
+    monkeypatch.setattr(operator, "arithmetic", lambda storage: torch.float32)
+    monkeypatch.setattr(operator, "BLOCK_BYTES", 3 * 5 * 6 * 6 * 2)
     x, weight, gamma = torch.randn(4, 2, 5, 6, 6).bfloat16(), torch.randn(7, 5, 3, 3) / 7, torch.rand(4, 7) + 0.5
     given = [each.requires_grad_() for each in (x, weight, gamma)]
-    assert cpu.blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
+    assert operator.blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
     averages = torch.zeros(4, 7), torch.ones(4, 7)
     ours = conv_batch_norm(x, weight, gamma, None, *averages, padding=(1, 1), training=True)
     y = F.conv2d(x.flatten(0, 1).float(), weight, padding=1).bfloat16().unflatten(0, (4, 2))
@@ -259,8 +262,8 @@ def test_what_the_backward_pass_keeps():
 
 @pytest.mark.usefixtures("_short_parts")
 def test_how_many_steps_are_convolved_at_a_time(monkeypatch):
-    lengths, convolve = [], cpu.convolve
-    monkeypatch.setattr(cpu, "convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
+    lengths, convolve = [], operator.convolve
+    monkeypatch.setattr(operator, "convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
     x, weight = torch.randn(7, 2, 3, 5, 5), torch.randn(4, 3, 3, 3, requires_grad=True)
     for name, expected in (("fastest", [7]), ("low-memory", [2, 2, 3, 3, 2, 2])):  # there and back
         lengths.clear()
@@ -303,16 +306,16 @@ def test_goes_on_from_v_in_parts(monkeypatch):
     first = conv_bntt_lif(x[:3], weight, leak=0.9)
     second = conv_bntt_lif(x[3:], weight, leak=0.9, v=first.v)
     assert torch.equal(torch.cat([first.output, second.output]), whole.output)
-    monkeypatch.setattr(cpu, "PART_STEPS", 2)
+    monkeypatch.setattr(operator, "PART_STEPS", 2)
     with implementation("low-memory"):
         assert torch.equal(conv_bntt_lif(x, weight, leak=0.9).output, whole.output)
 
 
 @pytest.mark.parametrize("T", [1, 15, 16, 50, 64])
 def test_parts_are_all_steps_in_order(T):
-    division = cpu.parts(T)
+    division = operator.parts(T)
     assert [t for part in division for t in range(part.start, part.stop)] == list(range(T))
-    assert all(part.stop - part.start >= min(T, cpu.PART_STEPS) for part in division)
+    assert all(part.stop - part.start >= min(T, operator.PART_STEPS) for part in division)
 
 
 def test_second_derivatives_are_refused():
@@ -333,7 +336,7 @@ def test_errors_name_the_value():
     x = torch.zeros(2, 3, 4, 5, 5)
     with pytest.raises(UserError, match=r"weight has shape \(6, 3, 3, 3\)"):
         conv_bntt_lif(x, torch.zeros(6, 3, 3, 3), leak=0.9)
-    with pytest.raises(UserError, match=r"added has shape \(2, 3, 6, 5, 5\)"):
-        conv_bntt_lif(x, torch.zeros(6, 4, 3, 3), leak=0.9, added=torch.zeros(2, 3, 6, 5, 5))
+    with pytest.raises(UserError, match=r"residual_spikes has shape \(2, 3, 6, 5, 5\)"):
+        conv_bntt_lif(x, torch.zeros(6, 4, 3, 3), leak=0.9, residual_spikes=torch.zeros(2, 3, 6, 5, 5))
     with pytest.raises(UserError, match="leak 2"):
         conv_bntt_lif(x, torch.zeros(6, 4, 3, 3), leak=2.0)

@@ -10,11 +10,9 @@ import pytest
 import torch
 
 from sresnet import create_model
-from sresnet.ops.bntt_lif import batch_norm, bntt_lif
-from sresnet.ops.conv_bntt_lif import conv_batch_norm, conv_bntt_lif
-from sresnet.ops.implementation import IMPLEMENTATIONS, implementation
-from sresnet.ops.lif import lif, membrane
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 from sresnet.ops.surrogate import Rectangle
+from tests.ops.flat import batch_norm, bntt_lif, conv_batch_norm, conv_bntt_lif, lif, membrane
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 T, N, C, H, W = 2, 2, 3, 4, 3
@@ -41,16 +39,16 @@ def neurons():
 
 
 def behind(*shape):
-    inputs = {name: eighths(T, N, C, H, W) for name in ("x", "charge", "added")}
+    inputs = {name: eighths(T, N, C, H, W) for name in ("x", "residual_current", "residual_spikes")}
     inputs |= {"v": eighths(N, C, H, W), "leak": torch.tensor(0.5), **(norm_rows(*shape) if shape else {})}
-    constants = NEURON | {"training": False, "eps": 0.5, "need_current": True}
+    constants = NEURON | {"training": False, "eps": 0.5, "return_current": True}
     return lambda **given: bntt_lif(**given, **constants), inputs
 
 
 def layer(*shape):
     _, inputs = behind(*shape)
     inputs |= {"x": eighths(T, N, 2, H, W, low=0, high=2) * 8, "weight": eighths(C, 2, 3, 3, low=-3, high=4)}
-    constants = NEURON | {"training": False, "eps": 0.5, "need_current": True, "padding": (1, 1)}
+    constants = NEURON | {"training": False, "eps": 0.5, "return_current": True, "padding": (1, 1)}
     return lambda **given: conv_bntt_lif(**given, **constants)[:3], inputs
 
 
@@ -94,7 +92,7 @@ def test_one_input_of_another_type(op, autocast):
     call, inputs = OPS[op]()
     expected, gradients = everything(call, {k: v.double() for k, v in inputs.items()}, "reference")
     lowest = 2**-9 if autocast is None else 2**-6
-    for changed in [*inputs, *([] if "leak" not in inputs else ["charge and added"]), "all"]:
+    for changed in [*inputs, *([] if "leak" not in inputs else ["residual_current and residual_spikes"]), "all"]:
         for dtype in FLOATS:
             names = inputs if changed == "all" else changed.split(" and ")
             given = inputs | {k: inputs[k].to(dtype) for k in names if k in inputs}
@@ -162,7 +160,7 @@ def test_layers_of_two_types(name):
             with torch.autocast("cpu", torch.bfloat16, enabled=kind), implementation(name):
                 signal = signal if kind else signal.float()
                 out = conv_bntt_lif(
-                    signal, each.to(dtype), **constants, packed=packed, added=signal, added_packed=packed
+                    signal, each.to(dtype), **constants, packed=packed, residual_spikes=signal, residual_packed=packed
                 )
             signal, packed = out.output, out.packed
         return torch.autograd.grad(signal.float().sum(), weight)

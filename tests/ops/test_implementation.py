@@ -8,10 +8,15 @@ import pytest
 import torch
 
 from sresnet import UserError, create_model
-from sresnet.ops.bntt_lif import cpu as kernel
-from sresnet.ops.conv_bntt_lif import conv_bntt_lif, cpu
-from sresnet.ops.implementation import implementation, low_memory_chosen, reference_chosen
-from sresnet.ops.lif import lif
+from sresnet.ops.conv_bntt_lif import operator
+from sresnet.ops.dispatch import implementation, low_memory_chosen, reference_chosen
+from sresnet.ops.lif import lif as typed_lif
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.scan import cpu as kernel
+from sresnet.ops.surrogate import Triangle
+from tests.ops.flat import conv_bntt_lif
+
+NEURON = LIFConstants(leak=0.9, surrogate=Triangle())
 
 
 def chosen():
@@ -87,8 +92,8 @@ def test_the_backward_pass_is_that_of_the_forward_pass(name, place, monkeypatch)
     if not kernel.available():
         pytest.skip("no C++ compiler")
     again = []
-    convolve = cpu.convolve
-    monkeypatch.setattr(cpu, "convolve", lambda *given: (again.append(1), convolve(*given))[1])
+    convolve = operator.convolve
+    monkeypatch.setattr(operator, "convolve", lambda *given: (again.append(1), convolve(*given))[1])
     x, weight = torch.randn(5, 2, 3, 4, 4), torch.randn(4, 3, 3, 3)
 
     def forward():
@@ -120,7 +125,7 @@ def test_compiled_code_follows_the_choice():
         graphs.append(any("bntt_lif" in str(node.target) for node in graph.graph.nodes))
         return graph
 
-    compiled = torch.compile(lambda x: lif(x, leak=0.9).spikes, fullgraph=True, backend=keep)
+    compiled = torch.compile(lambda x: typed_lif(x, NEURON).spikes, fullgraph=True, backend=keep)
     x = torch.randn(3, 4)
     compiled(x)
     with implementation("reference"):

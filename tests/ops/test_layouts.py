@@ -16,12 +16,11 @@ from sresnet import create_model
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
-from sresnet.ops.bntt_lif import batch_norm, bntt_lif
-from sresnet.ops.conv_bntt_lif import conv_batch_norm, conv_bntt_lif
-from sresnet.ops.implementation import IMPLEMENTATIONS, implementation
-from sresnet.ops.lif import lif
-from sresnet.ops.norm import batch_norm_over_time, batch_norm_through_time
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 from sresnet.ops.surrogate import ArcTan
+from tests.ops.flat import batch_norm, bntt_lif, conv_batch_norm, conv_bntt_lif, lif
+from tests.ops.flat import over_time as batch_norm_over_time
+from tests.ops.flat import through_time as batch_norm_through_time
 
 SHAPE = (2, 2, 3, 4, 5)  # T, N, C, H, W; of each axis also size 1
 SHAPES = [s for s in itertools.product(*[(1, size) for size in SHAPE]) if s[1] * s[3] * s[4] > 1]
@@ -121,9 +120,14 @@ def neurons_alone(shape, kind):
 
 def behind_convolution(shape, kind):
     T, _, C, _, _ = shape
-    inputs = {"x": draw(*shape), "charge": draw(*shape), "added": draw(*shape), "v": draw(*shape[1:])}
+    inputs = {
+        "x": draw(*shape),
+        "residual_current": draw(*shape),
+        "residual_spikes": draw(*shape),
+        "v": draw(*shape[1:]),
+    }
     inputs |= {"leak": torch.tensor(0.8)} | ({} if kind == "none" else norm_of(T, C, kind))
-    op = lambda **given: bntt_lif(**given, need_current=True, surrogate=ArcTan())  # noqa: E731
+    op = lambda **given: bntt_lif(**given, return_current=True, surrogate=ArcTan())  # noqa: E731
     return op, inputs, [draw(*shape), draw(*shape), draw(*shape[1:])]
 
 
@@ -131,7 +135,7 @@ def layer(shape, kind):
     T, N, C, H, W = shape
     op, inputs, gradients = behind_convolution(shape, kind)
     inputs |= {"x": draw(T, N, 2, H, W), "weight": draw(C, 2, 3, 3)}
-    op = lambda **given: conv_bntt_lif(**given, need_current=True, surrogate=ArcTan(), padding=(1, 1))  # noqa: E731
+    op = lambda **given: conv_bntt_lif(**given, return_current=True, surrogate=ArcTan(), padding=(1, 1))  # noqa: E731
     return op, inputs, gradients
 
 

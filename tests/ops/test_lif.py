@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from sresnet.errors import UserError
-from sresnet.ops.implementation import implementation
-from sresnet.ops.lif import lif, membrane
+from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif.reference import spike
-from sresnet.ops.surrogate import ArcTan, Rectangle, Triangle, make_surrogate
+from sresnet.ops.surrogate import SURROGATES as SHAPES
+from sresnet.ops.surrogate import ArcTan, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle, make_surrogate
+from tests.ops.flat import lif, membrane
 
-SURROGATES = [Triangle(), Rectangle(), ArcTan(), Triangle(height=1.3, width=0.7, center=0.0)]
+SURROGATES = [made() for made in SHAPES.values()] + [Triangle(height=1.3, width=0.7, center=0.0)]
 
 
 def by_hand(current, leak, threshold, fires_at_threshold):
@@ -155,7 +156,17 @@ def test_integral_is_the_integral(surrogate):
     assert surrogate.integral(torch.tensor(-1e9)).item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "made"), [("triangle", Triangle), ("rectangle", Rectangle), ("arctan", ArcTan)])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("triangle", Triangle),
+        ("rectangle", Rectangle),
+        ("arctan", ArcTan),
+        ("sigmoid", Sigmoid),
+        ("fast-sigmoid", FastSigmoid),
+        ("gaussian", Gaussian),
+    ],
+)
 def test_a_surrogate_by_name(name, made):
     numbers = {"height": 0.4, "width": 0.6, "center": 0.2}
     assert make_surrogate(name, **numbers) == made(**numbers)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.ops import native
-from sresnet.ops.bntt_lif import cpu
 from sresnet.ops.memory import keep_freed_memory
+from sresnet.ops.scan import cpu, native
 from tests.bounded import outcomes
 
 ANSWER = """
@@ -231,7 +230,7 @@ def test_says_once_why_there_is_none(source, break_it, words, monkeypatch, capsy
 @pytest.mark.usefixtures("compiler")
 def test_two_processes_at_once(source):
     code = (
-        "import sys; from pathlib import Path; from sresnet.ops.native import load;"
+        "import sys; from pathlib import Path; from sresnet.ops.scan.native import load;"
         "sys.exit(load(Path(sys.argv[1])).answer())"
     )
     command = [sys.executable, "-c", code, str(source)]
@@ -247,7 +246,7 @@ def test_what_killed_processes_left_is_removed_and_what_others_work_on_is_not(so
     assert native.load(source).answer() == 42  # held by this process, which lives
     assert left.name in cached()
     code = (
-        "import os, signal, sys; from pathlib import Path; from sresnet.ops import native;"
+        "import os, signal, sys; from pathlib import Path; from sresnet.ops.scan import native;"
         "native.run = lambda command: '' if '--version' in command else os.kill(os.getpid(), signal.SIGKILL);"
         "native.load(Path(sys.argv[1]), ())"
     )
@@ -266,7 +265,9 @@ def test_there_is_one_pool_of_threads():
     # In a process of its own: scikit-learn, which other tests import, brings a pool.
     code = (
         "import torch; from pathlib import Path; from sresnet.ops.bntt_lif import bntt_lif;"
-        "torch.set_num_threads(2); bntt_lif(torch.randn(2, 9, 16, 16, 16), leak=0.9);"
+        "from sresnet.ops.neuron import LIFConstants; from sresnet.ops.surrogate import Triangle;"
+        "torch.set_num_threads(2); neuron = LIFConstants(leak=0.9, surrogate=Triangle());"
+        "bntt_lif(torch.randn(2, 9, 16, 16, 16), None, neuron);"
         "print(Path('/proc/self/maps').read_text())"
     )
     maps = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

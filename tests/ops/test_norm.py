@@ -1,6 +1,7 @@
 import torch
 
-from sresnet.ops.norm import batch_norm_over_time, batch_norm_through_time
+from tests.ops.flat import over_time as batch_norm_over_time
+from tests.ops.flat import through_time as batch_norm_through_time
 
 CONSTANTS = {"training": True, "momentum": 0.1, "eps": 1e-4}
 

@@ -7,8 +7,8 @@ import torch
 
 from sresnet import create_model
 from sresnet.models.int8 import to_int8
-from sresnet.ops.bntt_lif import cpu
-from sresnet.ops.implementation import IMPLEMENTATIONS, implementation
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
+from sresnet.ops.scan import cpu
 from tests.ops.test_layouts import OPS, SHAPE, everything
 
 

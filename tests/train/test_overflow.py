@@ -12,7 +12,7 @@ from sresnet import UserError
 from sresnet.cli import main
 from sresnet.models.saved import save_model
 from sresnet.models.tensors import not_finite, read_tensors
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
 from sresnet.train import loop, record
 from sresnet.train.checkpoint import tensors_of_run
 from sresnet.train.evaluate import evaluate, spike_rates

@@ -11,8 +11,8 @@ import pytest
 from sresnet import UserError
 from sresnet.cli import main, trained
 from sresnet.limits import MEMORY_LIMIT
-from sresnet.ops.bntt_lif.cpu import available
-from sresnet.ops.implementation import implementation
+from sresnet.ops.dispatch import implementation
+from sresnet.ops.scan.cpu import available
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.train import record

@@ -9,7 +9,7 @@ from sresnet.analysis.walk import Batches, Observation, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import Neuron, Rectifier
 from sresnet.nn.norm import BNTT, TimeAveragedNorm
-from sresnet.nn.signal import LayerRecord
+from sresnet.nn.state import LayerRecord
 
 
 @dataclass(frozen=True, kw_only=True)

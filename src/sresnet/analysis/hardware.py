@@ -27,7 +27,7 @@ BNTT the scale is another at every step: such synapses need a set of weights per
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -212,7 +212,7 @@ class HardwareNetwork:
         encoded = self.model.encode(x, num_steps)
         for norm in self.model.modules():
             if isinstance(norm, BNTT):
-                norm.arguments(len(encoded), None)  # complains of steps that it has no statistics for
+                norm.rows(len(encoded), None)  # complains of steps that it has no statistics for
         potential: Tensor | float = 0.0
         v: dict[str, Tensor | None] = {}
         sent: dict[str, list[Tensor]] = {population.name: [] for population in self.populations[:-1]}
@@ -224,8 +224,8 @@ class HardwareNetwork:
                     potential = potential + charge.mean((-2, -1))
                     continue
                 if population.neurons is not None:
-                    arguments = population.neurons.arguments(None) | {"v": v.get(population.name)}
-                    spikes, v[population.name] = lif(charge[None], **arguments)
+                    constants = population.neurons.constants()
+                    spikes, v[population.name] = lif(charge[None], constants, v=v.get(population.name))
                     charge = spikes[0]
                 messages[population.name] = charge
                 sent[population.name].append(charge)
@@ -317,7 +317,7 @@ class Builder:
     def stem(self, name: str, layer: SpikingLayer, x: Signals) -> Signals:
         """Convolution -> norm -> neurons."""
         charge = self.convolved(x.spikes, synapses_of(layer.conv))
-        if not layer.hand_on:
+        if not layer.return_current:
             return Signals(spikes=self.neurons(f"{name}.neuron", charge, layer.norm, layer.neuron))
         current = self.summed(f"{name}.sum", scaled(charge, layer.norm))
         return Signals(spikes=self.fired(f"{name}.neuron", current, layer.neuron), current=current)
@@ -473,10 +473,10 @@ def shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, int
 
 def affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
     """A norm in evaluation mode as gain and shift, [S, C] each: y = gain * x + shift."""
-    arguments: dict[str, Any] = norm.arguments(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
-    gain = arguments["gamma"] / torch.sqrt(arguments["running_var"] + arguments["eps"])
-    shift = -gain * arguments["running_mean"]
-    shift = shift if arguments["beta"] is None else shift + arguments["beta"]
+    rows = norm.rows(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
+    gain = rows.gamma / torch.sqrt(rows.running_var + rows.eps)
+    shift = -gain * rows.running_mean
+    shift = shift if rows.beta is None else shift + rows.beta
     return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
 
 

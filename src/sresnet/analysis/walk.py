@@ -14,7 +14,8 @@ from sresnet.models.network import SpikingNetwork, nothing_or_nan
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
-from sresnet.nn.signal import LayerRecord, Signal, Trace
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState, LayerRecord, Recorder
 from sresnet.train.batches import Scaling
 from sresnet.train.evaluate import check_scores, seeded
 
@@ -95,16 +96,17 @@ def walk_batch(
     neurons = dict(model.named_neurons())
     encoded = model.encode(x, num_steps)
     constant = encoded.shape[0] > 1 and encoded.stride(0) == 0
-    trace = Trace()
+    state = ForwardState()
     potential = nothing_or_nan(x, num_steps).sum((0, 2, 3, 4))[:, None]
     for step in range(encoded.shape[0]):
-        trace = Trace(first_step=step, v=trace.v, wanted=frozenset(neurons.values()))
-        signal = model.run_layers(encoded[step : step + 1], trace)
+        recorder = Recorder(neurons.values())
+        state = ForwardState(first_step=step, v=state.v, recorder=recorder)
+        signal = model.run_layers(encoded[step : step + 1], state)
         potential = potential + model.readout(signal.spikes)[0]
         observation = Observation(
             step=step,
             constant=constant,
-            records={name: only_step(trace.records[neuron]) for name, neuron in neurons.items()},
+            records={name: only_step(recorder.records[neuron]) for name, neuron in neurons.items()},
             received=dict(probed.received),
             skipped=dict(probed.skipped),
             scores=potential / (step + 1),

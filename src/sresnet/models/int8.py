@@ -9,7 +9,7 @@ from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn import NoNorm, Skip
 from sresnet.nn.layer import Int8Conv
-from sresnet.ops.bntt_lif import cpu
+from sresnet.ops.scan import cpu
 
 
 def to_int8(model: SpikingNetwork) -> SpikingNetwork:

@@ -13,8 +13,9 @@ from sresnet.nn.encoder import ENCODERS, EncoderKind
 from sresnet.nn.neuron import Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
-from sresnet.nn.signal import LayerRecord, Signal, Trace
-from sresnet.ops.constants import check_constants
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState, LayerRecord, Recorder
+from sresnet.ops.neuron import check_constants
 from sresnet.ops.surrogate import make_surrogate
 
 
@@ -42,7 +43,7 @@ class NetworkConfig:
     """Fraction of the potential kept per step, in (0, 1] (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
     """Firing threshold."""
-    surrogate: Literal["triangle", "rectangle", "arctan"] = "triangle"
+    surrogate: Literal["triangle", "rectangle", "arctan", "sigmoid", "fast-sigmoid", "gaussian"] = "triangle"
     """Shape of the derivative that backward uses for the spike (Eq. 24)."""
     surrogate_height: float = 0.3
     """Its height, alpha of Eq. 24."""
@@ -169,32 +170,32 @@ class SpikingNetwork(nn.Module):
         for name in record:
             if name not in neurons:
                 raise UserError(f"record names {name!r}, no layer of neurons: {closest(name, list(neurons))}")
-        trace = Trace(wanted=frozenset(neurons[name] for name in record))
-        scores = self.forward_steps(x, num_steps=num_steps, trace=trace).mean(0)
-        return scores, {name: trace.records[neurons[name]] for name in record}
+        recorder = Recorder(neurons[name] for name in record)
+        scores = self.forward_steps(x, num_steps=num_steps, state=ForwardState(recorder=recorder)).mean(0)
+        return scores, {name: recorder.records[neurons[name]] for name in record}
 
-    def forward_steps(self, x: Tensor, *, num_steps: int | None = None, trace: Trace | None = None) -> Tensor:
+    def forward_steps(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
         """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
-        return self.readout(self.forward_features(x, num_steps=num_steps, trace=trace))
+        return self.readout(self.forward_features(x, num_steps=num_steps, state=state))
 
-    def forward_features(self, x: Tensor, *, num_steps: int | None = None, trace: Trace | None = None) -> Tensor:
+    def forward_features(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
         """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`.
 
         NaN from the image or frame that is not finite: a neuron that receives NaN stays silent, and what follows would
         look like an answer.
         """
-        features = self.run_layers(self.encode(x, num_steps), trace).spikes
+        features = self.run_layers(self.encode(x, num_steps), state).spikes
         return features + nothing_or_nan(x, num_steps).to(features.dtype)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Class scores [N, num_classes] from what `forward_features` returns."""
         return self.readout(features).mean(0)
 
-    def run_layers(self, x: Tensor, trace: Trace | None) -> Signal:
+    def run_layers(self, x: Tensor, state: ForwardState | None) -> Signal:
         """The layers one after the other on encoded input [T, N, C, H, W]."""
         signal = Signal(x, None)
         for layer in self.layers.values():
-            signal = layer(signal, trace)
+            signal = layer(signal, state)
         return signal
 
     def encode(self, x: Tensor, num_steps: int | None) -> Tensor:
@@ -235,10 +236,10 @@ class SpikingNetwork(nn.Module):
             raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
         steps = state.steps if state else 0
         neurons = [module for _, module in self.named_neurons() if isinstance(module, Neuron)]
-        trace = Trace(first_step=steps, v=dict(zip(neurons, state.v, strict=True)) if state else {})
-        current = self.forward_steps(x, num_steps=1, trace=trace)[0]
+        forward_state = ForwardState(first_step=steps, v=dict(zip(neurons, state.v, strict=True)) if state else {})
+        current = self.forward_steps(x, num_steps=1, state=forward_state)[0]
         potential = current + state.potential if state else current
-        return potential / (steps + 1), StreamState(steps + 1, tuple(trace.v[n] for n in neurons), potential)
+        return potential / (steps + 1), StreamState(steps + 1, tuple(forward_state.v[n] for n in neurons), potential)
 
     def named_neurons(self) -> Iterable[tuple[str, Neuron | Rectifier]]:
         """(name, module) of every layer of neurons in the order they were built."""

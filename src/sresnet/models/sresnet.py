@@ -67,7 +67,7 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
     filters = config.base_filters
     v2v = config.connection == "v2v"
     layers: dict[str, nn.Module] = {
-        "stem": SpikingLayer(config.in_channels, filters, **STEMS[config.stem], **shared, hand_on=v2v),
+        "stem": SpikingLayer(config.in_channels, filters, **STEMS[config.stem], **shared, return_current=v2v),
     }
     if config.stem == "c5s2-pool":
         layers["stem_pool"] = Pool("max")

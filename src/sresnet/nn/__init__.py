@@ -6,12 +6,14 @@ from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, leak_parameter, m
 from sresnet.nn.norm import BNTT, NoNorm, NormConfig, TimeAveragedNorm, make_norm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
-from sresnet.nn.signal import LayerRecord, Signal, Trace
-from sresnet.ops.time import over_time
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState, LayerRecord, Recorder
+from sresnet.ops.over_time import over_time
 
 __all__ = [
     "BNTT",
     "ENCODERS",
+    "ForwardState",
     "GlobalAveragePool",
     "LayerRecord",
     "Neuron",
@@ -20,13 +22,13 @@ __all__ = [
     "NormConfig",
     "Pool",
     "Readout",
+    "Recorder",
     "Rectifier",
     "ResidualBlock",
     "Signal",
     "Skip",
     "SpikingLayer",
     "TimeAveragedNorm",
-    "Trace",
     "conv",
     "direct",
     "leak_parameter",

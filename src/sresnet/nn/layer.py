@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from sresnet.errors import UserError
 from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, make_neuron
 from sresnet.nn.norm import Norm, NormConfig, make_norm
-from sresnet.nn.signal import Signal, Trace
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import bntt_lif
-from sresnet.ops.conv_bntt_lif import conv_bntt_lif
+from sresnet.ops.conv_bntt_lif import Convolution, conv_bntt_lif
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, prepare
-from sresnet.ops.time import over_time
+from sresnet.ops.over_time import over_time
 
 PoolKind = Literal["max", "avg"]
 
@@ -29,63 +30,71 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def fire(
+def conv_norm_neuron(
     convolution: nn.Conv2d,
     x: Signal,
     norm: Norm,
     neuron: Neuron | Rectifier,
-    trace: Trace | None = None,
+    state: ForwardState | None = None,
     *,
-    charge: Tensor | None = None,
-    added: Signal | None = None,
-    hand_on: bool = False,
+    residual_current: Tensor | None = None,
+    residual: Signal | None = None,
+    return_current: bool = False,
 ) -> Signal:
     """One layer: convolution, norm, residual current, neurons, residual spikes.
 
-        current = norm(convolution(x.spikes)) + charge
-        spikes  = neuron(current) + added.spikes
+        current = norm(convolution(x.spikes)) + residual_current
+        spikes  = neuron(current) + residual.spikes
 
     One op does it all, except where somebody wants to see what is in between.
 
     Args:
         convolution, norm, neuron: modules of the layer; the convolution has no bias.
         x: what the layer before sends.
-        trace: see `Trace`.
-        charge: residual current [T, N, C, H, W]; None is zero.
-        added: residual spikes; None is zero.
-        hand_on: give the current too; it is None otherwise.
+        state: see `ForwardState`.
+        residual_current: [T, N, C, H, W]; None is zero.
+        residual: whose spikes are added to those of the neurons; None is zero.
+        return_current: give the current too; it is None otherwise.
     """
-    if isinstance(neuron, Rectifier) or (trace and neuron in trace.wanted):
+    if isinstance(neuron, Rectifier) or (state and state.wants(neuron)):
         y = over_time(convolution, x.spikes)
-        current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), trace)
-        current = current if charge is None else current + charge
-        spikes = neuron(current, trace)
-        if added is not None:
-            spikes = spikes + added.spikes
-            if trace:
-                trace.sends(neuron, spikes)
-        return Signal(spikes, current if hand_on else None)
-    arguments = {
-        **norm.arguments(x.spikes.shape[0], trace),
-        **neuron.arguments(trace),
-        "charge": charge,
-        "added": None if added is None else added.spikes,
-        "need_current": hand_on,
-    }
+        current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), state)
+        current = current if residual_current is None else current + residual_current
+        spikes = neuron(current, state)
+        if residual is not None:
+            spikes = spikes + residual.spikes
+            if state:
+                state.sends(neuron, spikes)
+        return Signal(spikes, current if return_current else None)
+    rows, constants = norm.rows(x.spikes.shape[0], state), neuron.constants()
+    v = state.v.get(neuron) if state else None
+    residual_spikes = None if residual is None else residual.spikes
     packed = None
     if is_watched(convolution):
-        output, current, v = bntt_lif(over_time(convolution, x.spikes), **arguments)
-    else:
-        output, current, v, packed = conv_bntt_lif(
-            x.spikes,
-            convolution.weight,
-            **geometry(convolution),
-            packed=x.packed,
-            added_packed=None if added is None else added.packed,
-            **arguments,
+        output, current, v_last = bntt_lif(
+            over_time(convolution, x.spikes),
+            rows,
+            constants,
+            residual_current=residual_current,
+            residual_spikes=residual_spikes,
+            v=v,
+            return_current=return_current,
         )
-    if trace:
-        trace.leaves(neuron, v)
+    else:
+        output, current, v_last, packed = conv_bntt_lif(
+            x.spikes,
+            as_op(convolution),
+            rows,
+            constants,
+            packed=x.packed,
+            residual_current=residual_current,
+            residual_spikes=residual_spikes,
+            residual_packed=None if residual is None else residual.packed,
+            v=v,
+            return_current=return_current,
+        )
+    if state:
+        state.leaves(neuron, v_last)
     return Signal(output, current, packed)
 
 
@@ -95,15 +104,17 @@ def is_watched(convolution: nn.Conv2d) -> bool:
     return type(convolution) not in (nn.Conv2d, Int8Conv) or any(getattr(convolution, name) for name in names)
 
 
-def geometry(convolution: nn.Conv2d) -> dict[str, Any]:
-    """What the layer op needs of a convolution besides its weight."""
-    int8 = {"int8": convolution.int8} if isinstance(convolution, Int8Conv) else {}
-    return places(convolution) | int8
+def as_op(convolution: nn.Conv2d) -> Convolution:
+    """What the layer op needs of a convolution."""
+    int8 = convolution.int8 if isinstance(convolution, Int8Conv) else None
+    return Convolution(convolution.weight, *places(convolution), int8)
 
 
-def places(convolution: nn.Conv2d) -> dict[str, Any]:
-    """Where a convolution looks."""
-    return {"stride": convolution.stride, "padding": convolution.padding}
+def places(convolution: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a convolution looks: stride and padding."""
+    stride, padding = convolution.stride, convolution.padding
+    assert not isinstance(padding, str)
+    return (stride[0], stride[1]), (padding[0], padding[1])
 
 
 class Int8Conv(nn.Conv2d):
@@ -133,7 +144,7 @@ class Int8Conv(nn.Conv2d):
         weight, before = self.weight.detach(), self.rounded
         alike = before is not None and before[0].dtype == weight.dtype and before[0].device == weight.device
         if before is None or not alike or not torch.equal(before[0], weight):
-            before = self.rounded = weight.clone(), prepare(weight, **places(self))
+            before = self.rounded = weight.clone(), prepare(weight, *places(self))
         return before[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class SpikingLayer(nn.Module):
         norm, neuron: kinds and constants.
         kernel_size, stride: of the convolution.
         shared_leak: see `Neuron`.
-        hand_on: give the current too, for a V2V block that follows.
+        return_current: give the current too, for a V2V block that follows.
     """
 
     def __init__(
@@ -167,16 +178,16 @@ class SpikingLayer(nn.Module):
         kernel_size: int = 3,
         stride: int = 1,
         shared_leak: nn.Parameter | None = None,
-        hand_on: bool = False,
+        return_current: bool = False,
     ) -> None:
         super().__init__()
-        self.hand_on = hand_on
+        self.return_current = return_current
         self.conv = conv(in_channels, out_channels, kernel_size, stride)
         self.norm = make_norm(norm, out_channels, tdbn_scale=neuron.threshold)
         self.neuron = make_neuron(neuron, shared_leak)
 
-    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        return fire(self.conv, x, self.norm, self.neuron, trace, hand_on=self.hand_on)
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        return conv_norm_neuron(self.conv, x, self.norm, self.neuron, state, return_current=self.return_current)
 
 
 class Pool(nn.Module):
@@ -192,7 +203,7 @@ class Pool(nn.Module):
         super().__init__()
         self.kind = kind
 
-    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         current = None if x.current is None else over_time(self.pool, x.current)
         return Signal(over_time(self.pool, x.spikes), current)
 
@@ -207,7 +218,7 @@ class Pool(nn.Module):
 class GlobalAveragePool(nn.Module):
     """Mean over H and W of the spikes of a Signal, kept as [T, N, C, 1, 1]."""
 
-    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         return Signal(pooled(x.spikes)[..., None, None], None)
 
 

@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
-from sresnet.nn.signal import LayerRecord, Trace
-from sresnet.ops.implementation import implementation
+from sresnet.nn.state import ForwardState
+from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif, membrane
+from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.surrogate import Surrogate, Triangle
 
 NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
@@ -84,29 +85,28 @@ class Neuron(nn.Module):
             return torch.sigmoid(self.leak_logit)
         return 1.0 if self.config.kind == "if" else self.config.leak
 
-    def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
-        arguments = self.arguments(trace)
-        if trace and self in trace.wanted:
+    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
+        constants, v = self.constants(), state.v.get(self) if state else None
+        if state and state.wants(self):
             with implementation("reference"):  # so that spikes and membranes are of one rounding
-                spikes, v = lif(current, **arguments)
-                trace.records[self] = LayerRecord(spikes, membrane(current, **arguments), spikes)
+                spikes, v_last = lif(current, constants, v=v)
+                state.record(self, spikes, membrane(current, constants, v=v))
         else:
-            spikes, v = lif(current, **arguments)
-        if trace:
-            trace.leaves(self, v)
+            spikes, v_last = lif(current, constants, v=v)
+        if state:
+            state.leaves(self, v_last)
         return spikes
 
-    def arguments(self, trace: Trace | None) -> dict[str, Any]:
-        """What `ops.lif` and `ops.bntt_lif` need."""
+    def constants(self) -> LIFConstants:
+        """What `ops` need."""
         config = self.config
-        return {
-            "leak": self.leak(),
-            "threshold": config.threshold,
-            "surrogate": config.surrogate,
-            "fires_at_threshold": config.fires_at_threshold,
-            "detach_reset": config.detach_reset,
-            "v": trace.v.get(self) if trace else None,
-        }
+        return LIFConstants(
+            leak=self.leak(),
+            threshold=config.threshold,
+            surrogate=config.surrogate,
+            fires_at_threshold=config.fires_at_threshold,
+            detach_reset=config.detach_reset,
+        )
 
     def leak_value(self) -> float:
         """The leak as a number."""
@@ -120,12 +120,12 @@ class Neuron(nn.Module):
 class Rectifier(nn.Module):
     """max(0, current): the unit of the non-spiking twin (Table 15), in the place of a `Neuron`."""
 
-    def forward(self, current: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
         output = torch.relu(current)
-        if trace and trace.sums is not None:
-            trace.leaves(self, current)
-        if trace and self in trace.wanted:
-            trace.records[self] = LayerRecord(output, current, output)
+        if state and state.sums is not None:
+            state.leaves(self, current)
+        if state:
+            state.record(self, output, current)
         return output
 
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from sresnet.config import closest
 from sresnet.errors import UserError
-from sresnet.nn.signal import Trace
+from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import batch_norm
+from sresnet.ops.norm import NormState
 
 NormKind = Literal["bntt", "time-averaged", "tdbn", "none"]
 
@@ -113,7 +114,7 @@ class BatchNorm(nn.BatchNorm2d):
 class BNTT(BatchNorm):
     """Batch norm through time: statistics and gamma for every step, see `ops.norm.batch_norm_through_time`.
 
-    Parameters are [num_steps, channels]; a call of T steps from `trace.first_step` on uses the rows of those steps, so
+    Parameters are [num_steps, channels]; a call of T steps from `state.first_step` on uses the rows of those steps, so
     the first k steps of a longer run need no more than the first k rows (Table 16).
 
     Raises:
@@ -123,27 +124,27 @@ class BNTT(BatchNorm):
     def __init__(self, channels: int, *, num_steps: int, bias: bool = False) -> None:
         super().__init__(num_steps, channels, bias=bias)
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        return batch_norm(x, **self.arguments(x.shape[0], trace))
+    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+        return batch_norm(x, self.rows(x.shape[0], state))
 
-    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
-        """What `ops.norm` and `ops.bntt_lif` need for the next `num_steps` steps; errors as `forward`."""
-        first = trace.first_step if trace else 0
+    def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
+        """What `ops` need for the next `num_steps` steps; errors as `forward`."""
+        first = state.first_step if state else 0
         last = first + num_steps
         if last > self.weight.shape[0]:
             raise UserError(
                 f"time step {last} has no norm: this network was built for {self.weight.shape[0]}; run fewer steps, or "
                 "build it with a larger num_steps or with norm='time-averaged'"
             )
-        return {
-            "gamma": self.weight[first:last],
-            "beta": None if self.bias is None else self.bias[first:last],
-            "running_mean": self.running_mean[first:last],
-            "running_var": self.running_var[first:last],
-            "training": self.training,
-            "momentum": self.share(range(first, last)),
-            "eps": EPS,
-        }
+        return NormState(
+            gamma=self.weight[first:last],
+            beta=None if self.bias is None else self.bias[first:last],
+            running_mean=self.running_mean[first:last],
+            running_var=self.running_var[first:last],
+            training=self.training,
+            momentum=self.share(range(first, last)),
+            eps=EPS,
+        )
 
     def extra_repr(self) -> str:
         steps, channels = self.weight.shape
@@ -161,20 +162,20 @@ class TimeAveragedNorm(BatchNorm):
         super().__init__(channels, bias=bias)
         self.scale = scale
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
-        return batch_norm(x, **self.arguments(x.shape[0], trace))
+    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+        return batch_norm(x, self.rows(x.shape[0], state))
 
-    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
-        """What `ops.norm` and `ops.bntt_lif` need, the same for all steps."""
-        return {
-            "gamma": self.weight if self.scale == 1 else self.weight * self.scale,
-            "beta": self.bias,
-            "running_mean": self.running_mean,
-            "running_var": self.running_var,
-            "training": self.training,
-            "momentum": self.share(range(1)),
-            "eps": EPS,
-        }
+    def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
+        """What `ops` need, the same for all steps."""
+        return NormState(
+            gamma=self.weight if self.scale == 1 else self.weight * self.scale,
+            beta=self.bias,
+            running_mean=self.running_mean,
+            running_var=self.running_var,
+            training=self.training,
+            momentum=self.share(range(1)),
+            eps=EPS,
+        )
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, bias={self.bias is not None}, scale={self.scale:.4g}"
@@ -183,12 +184,11 @@ class TimeAveragedNorm(BatchNorm):
 class NoNorm(nn.Module):
     """The current as it is."""
 
-    def forward(self, x: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
         return x
 
-    def arguments(self, num_steps: int, trace: Trace | None) -> dict[str, Any]:
-        """None."""
-        return {}
+    def rows(self, num_steps: int, state: ForwardState | None) -> None:
+        """There are none."""
 
 
 Norm = BNTT | TimeAveragedNorm | NoNorm

@@ -8,12 +8,13 @@ from torch import nn
 
 from sresnet.config import closest
 from sresnet.errors import UserError
-from sresnet.nn.layer import conv, fire, geometry, is_watched
+from sresnet.nn.layer import as_op, conv, conv_norm_neuron, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NoNorm, NormConfig, make_norm
-from sresnet.nn.signal import Signal, Trace
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState
 from sresnet.ops.conv_bntt_lif import conv_batch_norm
-from sresnet.ops.time import over_time
+from sresnet.ops.over_time import over_time
 
 Connection = Literal["s2s", "s2m", "v2v", "none"]
 SkipKind = Literal["plain", "spiking", "tdbn", "learned"]
@@ -58,32 +59,26 @@ class Skip(nn.Module):
         self.neuron = make_neuron(neuron, shared_leak) if kind == "spiking" and changes_shape else None
         self.weight = nn.Parameter(torch.ones(out_channels, 1, 1)) if kind == "learned" else None
 
-    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         """What the path makes of x.spikes."""
         if self.conv is not None:
-            x = self.convolved(x, trace)
+            x = self.convolved(x, state)
         elif self.norm is not None:
-            x = Signal(self.norm(x.spikes, trace), None)
+            x = Signal(self.norm(x.spikes, state), None)
         if self.neuron is not None:
-            x = Signal(self.neuron(x.spikes, trace), None)
+            x = Signal(self.neuron(x.spikes, state), None)
         return x if self.weight is None else Signal(self.weight * x.spikes, None)
 
-    def convolved(self, x: Signal, trace: Trace | None) -> Signal:
+    def convolved(self, x: Signal, state: ForwardState | None) -> Signal:
         """Convolution and norm."""
         assert self.conv is not None
         if self.pick > 1:
             x = Signal(x.spikes[..., :: self.pick, :: self.pick], None)
         if self.norm is None or isinstance(self.norm, NoNorm) or is_watched(self.conv):
             y = over_time(self.conv, x.spikes)
-            return Signal(y if self.norm is None else self.norm(y, trace), None)
-        y = conv_batch_norm(
-            x.spikes,
-            self.conv.weight,
-            **geometry(self.conv),
-            packed=x.packed,
-            **self.norm.arguments(x.spikes.shape[0], trace),
-        )
-        return Signal(y, None)
+            return Signal(y if self.norm is None else self.norm(y, state), None)
+        rows = self.norm.rows(x.spikes.shape[0], state)
+        return Signal(conv_batch_norm(x.spikes, as_op(self.conv), rows, packed=x.packed), None)
 
 
 class ResidualBlock(nn.Module):
@@ -138,18 +133,22 @@ class ResidualBlock(nn.Module):
                 shared_leak=shared_leak,
             )
 
-    def forward(self, x: Signal, trace: Trace | None = None) -> Signal:
-        hidden = fire(self.conv1, x, self.norm1, self.neuron1, trace)
-        layer = (self.conv2, hidden, self.norm2, self.neuron2, trace)
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        hidden = conv_norm_neuron(self.conv1, x, self.norm1, self.neuron1, state)
+        layer = (self.conv2, hidden, self.norm2, self.neuron2, state)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
-            return fire(*layer, charge=self.threshold * self.skip(x, trace).spikes)
+            return conv_norm_neuron(*layer, residual_current=self.threshold * self.skip(x, state).spikes)
         if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is handed on
             if x.current is None:
-                raise UserError("v2v passes currents on, and the layer before gives none: build it with hand_on=True")
-            return fire(*layer, charge=self.skip(Signal(x.current, None), trace).spikes, hand_on=True)
+                raise UserError(
+                    "v2v passes currents on, and the layer before gives none: build it with return_current=True"
+                )
+            return conv_norm_neuron(
+                *layer, residual_current=self.skip(Signal(x.current, None), state).spikes, return_current=True
+            )
         if self.connection == "s2s":  # Eqs. 10, 13: skip spikes join the output
-            return fire(*layer, added=self.skip(x, trace))
-        return fire(*layer)
+            return conv_norm_neuron(*layer, residual=self.skip(x, state))
+        return conv_norm_neuron(*layer)
 
     def extra_repr(self) -> str:
         return self.connection

@@ -4,81 +4,122 @@ The result has the precision of gamma: under autocast, convolutions give bfloat1
 steps and stay in float32.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sresnet.errors import UserError
 
-def batch_norm_through_time(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor | None,
-    running_mean: Tensor,
-    running_var: Tensor,
-    *,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormState:
+    """Parameters and statistics of a layer's batch norm, for the time steps that are computed now.
+
+    Rows [T, C] are a norm for each step (BNTT), [C] one over all steps; a factor on gamma such as that of tdBN is
+    folded in by whoever makes this.
+    """
+
+    gamma: Tensor
+    """[T, C] or [C]."""
+    beta: Tensor | None = None
+    """As gamma; None is zero."""
+    running_mean: Tensor
+    """As gamma; updated in place in training."""
+    running_var: Tensor
+    """As gamma; updated in place in training, with the unbiased variance."""
+    training: bool = True
+    """Statistics are those of the batch; else they are the running averages."""
+    momentum: float = 0.1
+    """Weight of the new statistics in the running averages."""
+    eps: float = 1e-4
+    """Added to the variance."""
+
+    @property
+    def per_step(self) -> bool:
+        """Statistics for each time step, not one set over all."""
+        return self.gamma.ndim == 2
+
+
+def check_norm(norm: NormState, shape: tuple[int, ...], num_steps: int) -> None:
+    """Raise UserError for a norm that does not fit x of this shape [T or 1, N, C, H, W], or too few values for it."""
+    channels = shape[2]
+    if norm.gamma.shape not in ((num_steps, channels), (channels,)):
+        raise UserError(
+            f"gamma has shape {tuple(norm.gamma.shape)}: expected {(num_steps, channels)} for a norm per time step, "
+            f"or {(channels,)} for one over time"
+        )
+    for name, row in (("beta", norm.beta), ("running_mean", norm.running_mean), ("running_var", norm.running_var)):
+        if row is not None and row.shape != norm.gamma.shape:
+            raise UserError(f"{name} has shape {tuple(row.shape)}: expected that of gamma, {tuple(norm.gamma.shape)}")
+    values = values_per_row(norm, shape, num_steps)
+    if norm.training and values < 2:
+        raise UserError(f"x has shape {tuple(shape)}, {values} value per channel to normalise: use a larger batch")
+
+
+def values_per_row(norm: NormState, shape: tuple[int, ...], num_steps: int) -> int:
+    """How many values of x [T or 1, N, C, H, W] each mean and variance is of."""
+    return shape[1] * shape[3] * shape[4] * (1 if norm.per_step else num_steps)
+
+
+def update_averages(norm: NormState, mean: Tensor, var: Tensor, values: int) -> None:
+    """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(var * (values / (values - 1)), norm.momentum)
+
+
+def batch_norm_reference(x: Tensor, norm: NormState) -> Tensor:
+    """The batch norm that `norm` describes, of x [T, N, C, H, W], in plain PyTorch."""
+    return batch_norm_through_time(x, norm) if norm.per_step else batch_norm_over_time(x, norm)
+
+
+def batch_norm_through_time(x: Tensor, norm: NormState) -> Tensor:
     """BNTT: every time step has its own statistics, gamma and running averages (Section 3.2.2, Kim & Panda 2021).
 
         y[t] = gamma[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + beta[t]
 
     mean[t] and var[t] are over N, H, W of step t in training, the running averages otherwise. The running averages
-    (given as [T, C], updated in place in training) take the unbiased variance, as torch.nn.BatchNorm2d does.
+    take the unbiased variance, as torch.nn.BatchNorm2d does.
 
     Args:
         x: [T, N, C, H, W].
-        gamma, beta, running_mean, running_var: [T, C], the rows of the steps that x holds; beta None is zero.
+        norm: rows [T, C].
     """
     return torch.stack(
         [
             normalise(
-                x[t].to(gamma.dtype),
-                running_mean[t],
-                running_var[t],
-                gamma[t],
-                None if beta is None else beta[t],
-                training,
-                momentum,
-                eps,
+                x[t].to(norm.gamma.dtype),
+                norm.running_mean[t],
+                norm.running_var[t],
+                norm.gamma[t],
+                None if norm.beta is None else norm.beta[t],
+                norm,
             )
             for t in range(x.shape[0])
         ]
     )
 
 
-def batch_norm_over_time(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor | None,
-    running_mean: Tensor,
-    running_var: Tensor,
-    *,
-    training: bool,
-    momentum: float,
-    eps: float,
-) -> Tensor:
+def batch_norm_over_time(x: Tensor, norm: NormState) -> Tensor:
     """Time-averaged batch norm: one set of statistics over T, N, H, W together (Table 5).
 
     Args:
         x: [T, N, C, H, W].
-        gamma, beta, running_mean, running_var: [C]; beta None is zero.
+        norm: rows [C].
     """
-    y = normalise(x.flatten(0, 1).to(gamma.dtype), running_mean, running_var, gamma, beta, training, momentum, eps)
-    return y.unflatten(0, x.shape[:2])
+    images = x.flatten(0, 1).to(norm.gamma.dtype)
+    return normalise(images, norm.running_mean, norm.running_var, norm.gamma, norm.beta, norm).unflatten(0, x.shape[:2])
 
 
-def normalise(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, *others: Any) -> Tensor:
-    """The batch norm of torch for x [N, C, H, W], whose gradient is right in every memory layout.
+def normalise(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor | None, norm: NormState) -> Tensor:
+    """The batch norm of torch for x [N, C, H, W] and one row [C] each, whose gradient is right in every memory layout.
 
     An axis of size 1 may have any stride. torch 2.13 then takes a tensor for channels last by its sizes and for
     contiguous by its strides, and its backward pass reads x in the order of the other gradient. [N, C, H * W] has one
     layout only; it costs some speed, hence only where there is such an axis. A gamma with gaps is read without them.
     """
-    gamma = gamma.contiguous()
-    if 1 not in x.shape:
-        return F.batch_norm(x, mean, var, gamma, *others)
-    return F.batch_norm(x.flatten(-2), mean, var, gamma, *others).unflatten(-1, x.shape[-2:])
+    images = x if 1 not in x.shape else x.flatten(-2)
+    y = F.batch_norm(images, mean, var, gamma.contiguous(), beta, norm.training, norm.momentum, norm.eps)
+    return y if images is x else y.unflatten(-1, x.shape[-2:])

@@ -12,11 +12,25 @@ gradient as backward, which is how the tests check it.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sresnet.errors import UserError
+
+
+class Surrogate(Protocol):
+    """What a surrogate needs, those below and any of your own; one without a kernel runs in the reference."""
+
+    @property
+    def center(self) -> float:
+        """Where u / theta has the top of the bump."""
+        ...
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center, of the shape of x."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +85,77 @@ class ArcTan:
         return self.height * self.width * (torch.atan(x / self.width) + math.pi / 2)
 
 
-Surrogate = Triangle | Rectangle | ArcTan
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """4 * height * s * (1 - s) with s = 1 / (1 + exp(-x / width)), the derivative of a logistic function.
 
-SURROGATES: dict[str, type[Surrogate]] = {"triangle": Triangle, "rectangle": Rectangle, "arctan": ArcTan}
+    That of a logistic function of slope k is height k / 4, width 1 / k.
+    """
+
+    height: float = 1.0
+    width: float = 0.25
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        s = torch.sigmoid(-(x / self.width).abs())  # of what is negative, where 1 - s loses no digits
+        return 4 * self.height * s * (1 - s)
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        return 4 * self.height * self.width * torch.sigmoid(x / self.width)
 
 
-def make_surrogate(shape: str, *, height: float, width: float, center: float) -> Surrogate:
-    """The surrogate called `shape` ("triangle", "rectangle" or "arctan").
+@dataclass(frozen=True, kw_only=True)
+class FastSigmoid:
+    """height / (1 + |x| / width)^2: SuperSpike (Zenke & Ganguli 2018), whose steepness is 1 / width."""
+
+    height: float = 1.0
+    width: float = 0.04
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        return self.height / (1 + (x / self.width).abs()).square()
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        z = x / self.width
+        return self.height * self.width * (1 + z / (1 + z.abs()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """height * exp(-(x / width)^2 / 2), width the standard deviation (Wu et al. 2018)."""
+
+    height: float = 1.0
+    width: float = 0.5
+    center: float = 1.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """do/du at x = u / theta - center."""
+        return self.height * torch.exp(-0.5 * (x / self.width).square())
+
+    def integral(self, x: Tensor) -> Tensor:
+        """The integral of `derivative` over x, zero far on the left."""
+        return self.height * self.width * math.sqrt(math.pi / 2) * (1 + torch.erf(x / self.width / math.sqrt(2)))
+
+
+KnownSurrogate = Triangle | Rectangle | ArcTan | Sigmoid | FastSigmoid | Gaussian
+
+SURROGATES: dict[str, type[KnownSurrogate]] = {
+    "triangle": Triangle,
+    "rectangle": Rectangle,
+    "arctan": ArcTan,
+    "sigmoid": Sigmoid,
+    "fast-sigmoid": FastSigmoid,
+    "gaussian": Gaussian,
+}
+"""In the order of the kernel's `enum Surrogate`."""
+
+
+def make_surrogate(shape: str, *, height: float, width: float, center: float) -> KnownSurrogate:
+    """The surrogate called `shape`, a name in `SURROGATES`.
 
     Raises:
         UserError: another name, a height or width that is not positive, or a number that is not finite.

@@ -23,7 +23,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.models.tensors import not_finite
 from sresnet.nn import BNTT, Neuron
-from sresnet.nn.signal import Trace
+from sresnet.nn.state import ForwardState
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
@@ -249,14 +249,14 @@ class Run:
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
         poisson = seed_of("step", self.recipe.seed, step)
-        trace = Trace(sums={})
+        state = ForwardState(sums={})
         with seeded(poisson, self.device), precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(x, num_steps=num_steps, trace=trace).float()
+            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
             raise self.diverged(f"loss is {loss_value}", step)
-        if odd := not_finite(self.potentials(trace)):
+        if odd := not_finite(self.potentials(state)):
             raise self.diverged(f"potentials of {odd} are not finite", step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
@@ -300,9 +300,9 @@ class Run:
                     if parameter.grad is not None:
                         parameter.grad[num_steps:] = -self.config.weight_decay * parameter[num_steps:]
 
-    def potentials(self, trace: Trace) -> dict[str, Tensor]:
-        """Layer of neurons -> the sum of its potentials, from what the trace of a training step saw."""
-        sums = trace.sums or {}
+    def potentials(self, state: ForwardState) -> dict[str, Tensor]:
+        """Layer of neurons -> the sum of its potentials, from the state of a training step."""
+        sums = state.sums or {}
         return {name: sums[neurons] for name, neurons in self.model.named_neurons() if neurons in sums}
 
     def diverged(self, what: str, step: int) -> UserError:

@@ -35,8 +35,8 @@ from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS
 from sresnet.models.size import check_network
-from sresnet.ops.bntt_lif.cpu import available
-from sresnet.ops.implementation import low_memory_chosen, reference_chosen
+from sresnet.ops.dispatch import low_memory_chosen, reference_chosen
+from sresnet.ops.scan.cpu import available
 from sresnet.train.recipe import Recipe
 
 CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"

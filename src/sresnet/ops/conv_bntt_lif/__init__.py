@@ -1,25 +1,38 @@
 """A whole layer in one op: convolution, and the norm, residual and neurons behind it."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.errors import UserError
-from sresnet.ops.bntt_lif import OneStep, batch_norm, bntt_lif, check_arguments
-from sresnet.ops.bntt_lif import cpu as kernel
-from sresnet.ops.constants import PAPER_SURROGATE
-from sresnet.ops.conv_bntt_lif import cpu
+from sresnet.ops import scan
+from sresnet.ops.bntt_lif import batch_norm, bntt_lif, check_layer
+from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight
-from sresnet.ops.implementation import low_memory_chosen, reference_chosen
-from sresnet.ops.surrogate import Surrogate
-from sresnet.ops.time import constant, over_time
+from sresnet.ops.dispatch import low_memory_chosen, reference_chosen
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.norm import NormState, update_averages, values_per_row
+from sresnet.ops.over_time import OneStep, constant, over_time
+from sresnet.ops.scan.cpu import WIDE, kernel_constants
+from sresnet.ops.scan.rows import as_rows
 
-__all__ = ["ConvBNTTLIFOutput", "Packed", "conv_batch_norm", "conv_bntt_lif"]
+__all__ = ["BitPackedSpikes", "ConvBNTTLIFOutput", "Convolution", "conv_batch_norm", "conv_bntt_lif"]
 
 
-class Packed(NamedTuple):
+class Convolution(NamedTuple):
+    """A layer's convolution, which has no bias."""
+
+    weight: Tensor
+    """[C, C_in, height, width]."""
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    int8: Int8Weight | None = None
+    """The weight in eight bits, which is used where x is whole numbers, as `packed` tells."""
+
+
+class BitPackedSpikes(NamedTuple):
     """Output of a layer as whoever must keep it for the backward pass keeps it: base + the sum of the planes."""
 
     planes: tuple[Tensor, ...]
@@ -33,42 +46,29 @@ class ConvBNTTLIFOutput(NamedTuple):
     """What a layer gives back."""
 
     output: Tensor
-    """Spikes, with `added` added to them, [T, N, C, H, W], channels last in memory."""
+    """Spikes, with `residual_spikes` added to them, [T, N, C, H, W], channels last in memory."""
     current: Tensor | None
-    """Input current of the neurons, as `output`; None unless `need_current`."""
+    """Input current of the neurons, as `output`; None unless `return_current`."""
     v: Tensor
     """Membrane potential after the last step, [N, C, H, W]: give it to the next call to continue."""
-    packed: Packed | None
+    packed: BitPackedSpikes | None
     """`output` in bits, for the layers behind; None where none of them would keep it."""
 
 
 def conv_bntt_lif(
     x: Tensor,
-    weight: Tensor,
-    gamma: Tensor | None = None,
-    beta: Tensor | None = None,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
+    convolution: Convolution,
+    norm: NormState | None,
+    neuron: LIFConstants,
     *,
-    stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
-    packed: Packed | None = None,
-    leak: float | Tensor,
-    training: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-4,
-    threshold: float = 1.0,
-    surrogate: Surrogate = PAPER_SURROGATE,
-    fires_at_threshold: bool = False,
-    detach_reset: bool = True,
-    charge: Tensor | None = None,
-    added: Tensor | None = None,
-    added_packed: Packed | None = None,
+    packed: BitPackedSpikes | None = None,
+    residual_current: Tensor | None = None,
+    residual_spikes: Tensor | None = None,
+    residual_packed: BitPackedSpikes | None = None,
     v: Tensor | None = None,
-    need_current: bool = False,
-    int8: Int8Weight | None = None,
+    return_current: bool = False,
 ) -> ConvBNTTLIFOutput:
-    """`bntt_lif` of the convolution of every step of x, without bias (Eqs. 3 to 7, 10, 13, 15).
+    """`bntt_lif` of the convolution of every step of x (Eqs. 3 to 7, 10, 13, 15).
 
     On the CPU, in float32 and in bfloat16 (autocast, or x of that type), the backward pass keeps the convolution's
     output and x, as bits where `packed` gives them; under `implementation("low-memory")` only x, and the convolution is
@@ -77,110 +77,64 @@ def conv_bntt_lif(
 
     Args:
         x: [T, N, C_in, H, W]; an image expanded over time goes through the convolution once.
-        weight: [C, C_in, height, width].
-        stride, padding: of the convolution.
+        convolution: of the layer.
+        norm, neuron, residual_current, residual_spikes, v, return_current: as in `bntt_lif`.
         packed: what the layer before gave with x; None keeps x itself for the backward pass.
-        added_packed: what the layer before gave with `added`.
-        gamma, beta, running_mean, running_var, leak, training, momentum, eps, threshold, surrogate, fires_at_threshold,
-            detach_reset, charge, added, v, need_current: as in `bntt_lif`.
-        int8: the weight in eight bits, which is used where x is whole numbers, as `packed` tells.
+        residual_packed: what the layer before gave with `residual_spikes`.
 
     Raises:
         UserError: as `bntt_lif`, a weight that does not fit x, and `int8` where there is no layer of one op, or where
             gradients are wanted.
     """
-    norm: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
-    rows = (gamma, beta, running_mean, running_var)
-    if not runs(x, weight, rows, leak, v, charge, added):
-        refuse(int8)
-        y = convolution(x, weight, stride, padding)
-        neuron: dict[str, Any] = {
-            "leak": leak,
-            "threshold": threshold,
-            "surrogate": surrogate,
-            "fires_at_threshold": fires_at_threshold,
-            "detach_reset": detach_reset,
-        }
-        others: dict[str, Any] = {"charge": charge, "added": added, "v": v, "need_current": need_current}
-        return ConvBNTTLIFOutput(*bntt_lif(y, gamma, beta, running_mean, running_var, **norm, **neuron, **others), None)
+    if not runs(x, convolution, norm, neuron, v, residual_current, residual_spikes):
+        behind = bntt_lif(
+            convolved(x, convolution),
+            norm,
+            neuron,
+            residual_current=residual_current,
+            residual_spikes=residual_spikes,
+            v=v,
+            return_current=return_current,
+        )
+        return ConvBNTTLIFOutput(*behind, None)
     return run_layer(
         x,
-        weight,
-        rows,
+        convolution,
+        norm,
+        neuron,
         packed=packed,
-        constants=kernel.Constants(
-            eps,
-            1.0 if isinstance(leak, Tensor) else leak,
-            threshold,
-            *kernel.described(surrogate),
-            fires_at_threshold,
-            detach_reset,
-        ),
-        leak=leak,
-        stride=stride,
-        padding=padding,
-        training=training,
-        momentum=momentum,
-        charge=charge,
-        added=added,
-        added_packed=added_packed,
+        residual_current=residual_current,
+        residual_spikes=residual_spikes,
+        residual_packed=residual_packed,
         v=v,
-        need_current=need_current,
-        int8=int8,
+        return_current=return_current,
     )
 
 
 def conv_batch_norm(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    beta: Tensor | None,
-    running_mean: Tensor,
-    running_var: Tensor,
-    *,
-    stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
-    packed: Packed | None = None,
-    training: bool,
-    momentum: float = 0.1,
-    eps: float = 1e-4,
-    int8: Int8Weight | None = None,
+    x: Tensor, convolution: Convolution, norm: NormState, *, packed: BitPackedSpikes | None = None
 ) -> Tensor:
     """Convolution and norm without neurons, such as the 1x1 convolution of a skip: y, [T, N, C, H, W].
 
     Arguments and errors as `conv_bntt_lif`.
     """
-    rows = (gamma, beta, running_mean, running_var)
-    if not runs(x, weight, rows, 1.0, None):
-        refuse(int8)
-        y = convolution(x, weight, stride, padding)
-        return batch_norm(y, *rows, training=training, momentum=momentum, eps=eps)
-    return run_layer(
-        x,
-        weight,
-        rows,
-        packed=packed,
-        constants=kernel.Constants(eps, 1.0, 1.0, *kernel.NO_NEURONS, False, True),
-        leak=1.0,
-        stride=stride,
-        padding=padding,
-        training=training,
-        momentum=momentum,
-        int8=int8,
-    ).output
+    if not runs(x, convolution, norm, None, None):
+        return batch_norm(convolved(x, convolution), norm)
+    return run_layer(x, convolution, norm, None, packed=packed).output
 
 
-def refuse(int8: Int8Weight | None) -> None:
-    """Raise UserError where there is a weight of eight bits that would not be used."""
+def convolved(x: Tensor, convolution: Convolution) -> Tensor:
+    """The convolution of every step of x [T, N, C, H, W], in plain PyTorch.
+
+    Raises:
+        UserError: there is a weight of eight bits, which would not be used.
+    """
+    weight, stride, padding, int8 = convolution
     if int8 is not None:
         raise UserError(
             "a network of eight bits runs on a CPU in float32 or bfloat16, by the compiled kernel: leave out "
             "torch.compile, the reference implementation and other types, or use the network that it was made of"
         )
-
-
-def convolution(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    """The convolution of every step of x [T, N, C, H, W]."""
     return over_time(lambda images: F.conv2d(images, weight, None, stride, padding), x)
 
 
@@ -189,85 +143,78 @@ def stored(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
-def fitting(packed: Packed | None, storage: torch.dtype) -> Packed | None:
+def fitting(packed: BitPackedSpikes | None, storage: torch.dtype) -> BitPackedSpikes | None:
     """`packed`, where its sum is what a layer of this storage got: whole numbers are the same in every type."""
     return packed if packed is not None and (packed.base is None or packed.base.dtype == storage) else None
 
 
 def runs(
     x: Tensor,
-    weight: Tensor,
-    rows: tuple[Tensor | None, ...],
-    leak: float | Tensor,
+    convolution: Convolution,
+    norm: NormState | None,
+    neuron: LIFConstants | None,
     v: Tensor | None,
-    charge: Tensor | None = None,
-    added: Tensor | None = None,
+    residual_current: Tensor | None = None,
+    residual_spikes: Tensor | None = None,
 ) -> bool:
-    """These arguments are for the layer of `cpu.py`."""
-    gamma, beta, running_mean, running_var = rows
+    """These arguments are for the layer of `operator.py`."""
     return (
         not reference_chosen()
         and not torch.compiler.is_compiling()
-        and weight.dtype == torch.float32
-        and stored(x) in kernel.WIDE
-        and kernel.runs(x, gamma, beta, running_mean, running_var, leak, v, charge, added)
+        and convolution.weight.dtype == torch.float32
+        and stored(x) in WIDE
+        and scan.runs(x, norm, neuron, v, residual_current, residual_spikes)
     )
 
 
 def run_layer(
     x: Tensor,
-    weight: Tensor,
-    rows: tuple[Tensor | None, ...],
+    convolution: Convolution,
+    norm: NormState | None,
+    neuron: LIFConstants | None,
     *,
-    packed: Packed | None,
-    constants: kernel.Constants,
-    leak: float | Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    training: bool,
-    momentum: float,
-    charge: Tensor | None = None,
-    added: Tensor | None = None,
-    added_packed: Packed | None = None,
+    packed: BitPackedSpikes | None = None,
+    residual_current: Tensor | None = None,
+    residual_spikes: Tensor | None = None,
+    residual_packed: BitPackedSpikes | None = None,
     v: Tensor | None = None,
-    need_current: bool = False,
-    int8: Int8Weight | None = None,
+    return_current: bool = False,
 ) -> ConvBNTTLIFOutput:
-    """The layer of `cpu.py`, arguments checked, and the running averages after it."""
+    """The layer of `operator.py`, arguments checked, and the running averages after it."""
+    weight, stride, padding, int8 = convolution
     if weight.ndim != 4 or x.ndim != 5 or weight.shape[1] != x.shape[2]:
         raise UserError(
             f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}: expected [C, C_in, height, width] and "
             "[T, N, C_in, H, W]"
         )
-    gamma, beta, running_mean, running_var = rows
-    num_steps = x.shape[0]
-    y = cpu.output_like(x, weight, stride, padding).expand(*x.shape[:2], -1, -1, -1)
-    check_arguments(
-        y, gamma, beta, running_mean, running_var, num_steps, training, leak, constants.threshold, charge, added, v
-    )
+    num_steps, learned_leak = x.shape[0], neuron.learned_leak if neuron else None
+    y = operator.output_like(x, weight, stride, padding).expand(*x.shape[:2], -1, -1, -1)
+    check_layer(y, num_steps, norm, residual_current, residual_spikes, v)
     storage = stored(x)
-    packed, added_packed = fitting(packed, storage), fitting(added_packed, storage)
-    added = None if added is None else kernel.as_rows(added, storage)
-    mean, var = running_mean, running_var
+    packed, residual_packed = fitting(packed, storage), fitting(residual_packed, storage)
+    residual_current = None if residual_current is None else as_rows(residual_current, storage)
+    residual_spikes = None if residual_spikes is None else as_rows(residual_spikes, storage)
+    gamma, beta, mean, var = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else (None,) * 4
+    training = norm is not None and norm.training
     if training:  # those of the batch are written there
-        mean, var = (row if row is None else row.new_empty(row.shape) for row in (running_mean, running_var))
+        mean, var = (row if row is None else row.new_empty(row.shape) for row in (mean, var))
     learns = torch.is_grad_enabled()
-    given = (x, weight, gamma, beta, charge, added, v, leak)
-    if learns and int8 is not None and any(isinstance(each, Tensor) and each.requires_grad for each in given):
+    given = (x, weight, gamma, beta, residual_current, residual_spikes, v, learned_leak)
+    if learns and int8 is not None and any(each is not None and each.requires_grad for each in given):
         raise UserError(
             "a network of eight bits has no gradients: use torch.no_grad(), or the network that it was made of"
         )
-    call = cpu.Call(
+    call = operator.Call(
         num_steps=num_steps,
         stride=stride,
         padding=padding,
         training=training,
-        constants=constants,
+        constants=kernel_constants(norm, neuron),
         storage=storage,
         planes=packed.planes if packed else (),
         base=packed.base if packed else None,
-        need_current=need_current,
-        need_packed=(learns or int8 is not None) and constants.surrogate != "none",
+        return_current=return_current,
+        return_packed=(learns or int8 is not None) and neuron is not None,
         learns=learns,
         recompute=low_memory_chosen(),
         int8=int8,
@@ -275,26 +222,16 @@ def run_layer(
     if constant(x):
         x = OneStep.apply(x)
     with torch.autocast("cpu", enabled=False):
-        output, current, v_last, bits = cpu.Layer.apply(
-            x,
-            weight,
-            gamma,
-            beta,
-            mean,
-            var,
-            None if charge is None else kernel.as_rows(charge, storage),
-            added,
-            v,
-            leak if isinstance(leak, Tensor) else None,
-            call,
+        output, current, v_last, bits = operator.Layer.apply(
+            x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, learned_leak, call
         )
-    if training and running_mean is not None and running_var is not None:
+    if norm is not None and training:
         assert mean is not None
         assert var is not None
-        values = y.shape[1] * y.shape[3] * y.shape[4] * (num_steps if running_mean.ndim == 1 else 1)
-        kernel.update_averages(running_mean, running_var, mean, var, momentum, values)
+        update_averages(norm, mean, var, values_per_row(norm, y.shape, num_steps))
     sent = None
-    if call.need_packed:
-        before = added_packed or Packed((), None if added is None else added.detach())
-        sent = Packed((*before.planes, bits), before.base)
-    return ConvBNTTLIFOutput(output, current if need_current else None, v_last, sent)
+    if call.return_packed:
+        base = None if residual_spikes is None else residual_spikes.detach()
+        before = residual_packed or BitPackedSpikes((), base)
+        sent = BitPackedSpikes((*before.planes, bits), before.base)
+    return ConvBNTTLIFOutput(output, current if return_current else None, v_last, sent)

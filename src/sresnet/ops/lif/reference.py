@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.surrogate import Surrogate
 
 
@@ -33,16 +34,7 @@ def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold:
     return Spike.apply(u, threshold, surrogate, fires_at_threshold)
 
 
-def lif_steps(
-    current: Tensor,
-    *,
-    leak: float | Tensor,
-    threshold: float,
-    surrogate: Surrogate,
-    fires_at_threshold: bool,
-    detach_reset: bool,
-    v: Tensor | None,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def lif_steps(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """One (u, o, v) per time step of a layer whose input is current [T, ...].
 
         u[t] = leak * v[t-1] + current[t]       charge (Eqs. 3, 5)
@@ -53,20 +45,21 @@ def lif_steps(
     """
     v = torch.zeros_like(current[0]) if v is None else v
     for current_t in current:
-        u = leak * v + current_t
-        o = spike(u, threshold, surrogate, fires_at_threshold)
-        v = u - threshold * (o.detach() if detach_reset else o)
+        u = neuron.leak * v + current_t
+        o = spike(u, neuron.threshold, neuron.surrogate, neuron.fires_at_threshold)
+        v = u - neuron.threshold * (o.detach() if neuron.detach_reset else o)
         yield u, o, v
 
 
-def lif_reference(current: Tensor, **neuron: Any) -> tuple[Tensor, Tensor]:
-    """Spikes o [T, ...] and the potential v after the last step [...]; the arguments are those of `lif_steps`."""
-    spikes = []
-    for _, o, v in lif_steps(current, **neuron):  # noqa: B007 - the last v is the result
+def lif_reference(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Spikes o [T, ...] and the potential v after the last step [...] of the neurons that `lif_steps` defines."""
+    spikes, v_last = [], v
+    for _, o, v_last in lif_steps(current, neuron, v):  # noqa: B007 - the last one is a result
         spikes.append(o)
-    return torch.stack(spikes), v
+    assert v_last is not None
+    return torch.stack(spikes), v_last
 
 
-def membrane_reference(current: Tensor, **neuron: Any) -> Tensor:
-    """Membrane potentials before reset u [T, ...]; the arguments are those of `lif_steps`."""
-    return torch.stack([u for u, _, _ in lif_steps(current, **neuron)])
+def membrane_reference(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> Tensor:
+    """Membrane potentials before reset, u [T, ...]."""
+    return torch.stack([u for u, _, _ in lif_steps(current, neuron, v)])

@@ -1,5 +1,5 @@
-// A layer of spiking neurons behind a convolution: batch norm, leaky integrate-and-fire over time, residual; and its
-// gradient. reference.py is the definition. Letters:
+// The scan of a spiking layer behind its convolution: batch norm, leaky integrate-and-fire over time, residual; and its
+// gradient. ops/bntt_lif/reference.py is the definition. Letters:
 //
 //   T  time steps                 M  = N * H * W positions of a step       C  channels, the fastest index in memory
 //   X  steps that x holds: T, or 1 where every step receives the same x (direct encoding)
@@ -242,32 +242,62 @@ struct Norm {  // y = scale * x + shift, as tiles [G or 1, P]
   }
 };
 
+enum Surrogate : int32_t { triangle, rectangle, arctan, sigmoid, fast_sigmoid, gaussian, none };  // none: no neurons
+
+struct Constants {  // KernelConstants of cpu.py, in its order
+  double eps;
+  float leak, threshold;
+  Surrogate surrogate;
+  float height, width, center;
+  bool fires_at_threshold, detach_reset;
+};
+
 struct Neuron {
   float leak, threshold, above, reset;  // fires where u > above; reset: threshold where its gradient is wanted, else 0
   float height, stretch, offset;        // surrogate at u is height * shape(stretch * u - offset)
 
-  Neuron(float leak, float threshold, float height, float width, float center, bool fires_at, bool detach_reset)
-      : leak(leak), threshold(threshold), height(height), stretch(1 / (threshold * width)), offset(center / width) {
-    above = fires_at ? std::nextafter(threshold, -INFINITY) : threshold;
-    reset = detach_reset ? 0 : threshold;
+  Neuron(const Constants& c)
+      : leak(c.leak), threshold(c.threshold), height(c.height), stretch(1 / (c.threshold * c.width)),
+        offset(c.center / c.width) {
+    above = c.fires_at_threshold ? std::nextafter(threshold, -INFINITY) : threshold;
+    reset = c.detach_reset ? 0 : threshold;
   }
   Mask fires(V u) const { return u > same(above); }
   V after(V u) const { return u - where(fires(u), same(threshold)); }
 };
 
-enum Surrogate { triangle, rectangle, arctan, none };  // none: no neurons, the output is the current
+// exp(x) for x <= 0 to three units in the last place: 2^n times a polynomial on half a power of two around 1.
+inline V exponential(V x) {
+  x = where(x > -87, x);  // smaller ones are made 1 here and 0 below
+  const V n = x * 1.44269504f;
+  const Mask whole = __builtin_convertvector(n - 0.5f, Mask);  // towards 0, so the nearest of what is negative
+  const V k = __builtin_convertvector(whole, V);
+  const V r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+  V p = same(1.0f / 5040);
+  for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f}) p = p * r + c;
+  return (V)((Mask)p + (whole << 23));
+}
 
 template <Surrogate shape> inline V slope(const Neuron& n, V u) {
   const V z = n.stretch * u - n.offset;
   const V distance = (V)((Mask)z & 0x7fffffff);
   if constexpr (shape == triangle) return n.height * where(distance < 1, 1 - distance);
   if constexpr (shape == rectangle) return where(distance < 1, same(n.height));
+  if constexpr (shape == fast_sigmoid) return n.height / ((1 + distance) * (1 + distance));
+  if constexpr (shape == sigmoid) {
+    const V e = where(distance < 87, exponential(-distance));
+    return 4 * n.height * e / ((1 + e) * (1 + e));
+  }
+  if constexpr (shape == gaussian) {
+    const V half = 0.5f * z * z;
+    return n.height * where(half < 87, exponential(-half));
+  }
   return n.height / (1 + z * z);
 }
 
 // What the two scans read and write besides x; a null pointer where there is none. S is the storage, bf16 or float.
 template <class S> struct Streams {
-  const S *x, *charge, *added;
+  const S *x, *residual_current, *residual_spikes;
   const float* v;
   S *output, *current;
   float* v_last;
@@ -288,7 +318,7 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
       for (int64_t j = j0; j < count; j += z.P) {
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
         V current = scale * get<whole>(x + i, left) + shift;
-        if (io.charge) current += get<whole>(io.charge + at, left);
+        if (io.residual_current) current += get<whole>(io.residual_current + at, left);
         if (io.current) put<whole>(io.current + at, current, left);
         if constexpr (!neurons) {
           put<whole>(io.output + at, current, left);
@@ -298,7 +328,7 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
         const Mask fired = n.fires(u);
         v[j] = u - where(fired, same(n.threshold));
         const V spikes = where(fired, same(1));
-        if (io.added) put<whole>(io.output + at, spikes + get<whole>(io.added + at, left), left);
+        if (io.residual_spikes) put<whole>(io.output + at, spikes + get<whole>(io.residual_spikes + at, left), left);
         else put<whole, true>(io.output + at, spikes, left);
         if (io.packed) io.packed[t * z.Q + first + j] = bits(fired);
       }
@@ -312,9 +342,11 @@ void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& 
 
 template <class S>
 void forward(const Shape& z, const Streams<S>& io, const float* gamma, const float* beta, float* mean, float* var,
-             bool training, double eps, const Neuron& neuron, bool neurons) {
+             bool training, const Constants& constants) {
   if (z.G && training) statistics(z, io.x, mean, var);
-  const Norm norm(z, gamma, beta, mean, var, eps);
+  const Norm norm(z, gamma, beta, mean, var, constants.eps);
+  const Neuron neuron(constants);
+  const bool neurons = constants.surrogate != none;
   for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
     std::vector<Vec> v(z.B);
     for (int64_t q = begin; q < end; q += z.B) {
@@ -330,10 +362,10 @@ void forward(const Shape& z, const Streams<S>& io, const float* gamma, const flo
 template <class S> struct Gradients {
   const S *output, *current;  // of what the forward pass gave
   const float* v_last;
-  S *x, *charge;              // of what it received
+  S *x, *residual_current;    // of what it received
   float* v;
   bool leak;                  // wanted?
-  S* y(int64_t X, int64_t T) const { return charge ? charge : X == T ? x : nullptr; }
+  S* y(int64_t X, int64_t T) const { return residual_current ? residual_current : X == T ? x : nullptr; }
 };
 
 template <Surrogate shape, bool whole, class S>
@@ -348,7 +380,7 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
       for (int64_t j = j0; j < count; j += z.P) {
         const int64_t i = (first + j) * L, left = z.size - i;
         V current = scale * get<whole>(x + i, left) + shift;
-        if (io.charge) current += get<whole>(io.charge + t * z.size + i, left);
+        if (io.residual_current) current += get<whole>(io.residual_current + t * z.size + i, left);
         u[t * z.B + j] = n.leak * dv[j] + current;
         dv[j] = n.after(u[t * z.B + j]);
       }
@@ -412,10 +444,12 @@ void norm_back(const Shape& z, const S* x, const S* dy, S* dx, const Tile* tile,
 
 template <class S, Surrogate shape>
 void backward(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const float* gamma, const float* beta,
-              const float* mean, const float* var, bool training, double eps, const Neuron& neuron, float* dgamma,
+              const float* mean, const float* var, bool training, const Constants& constants, float* dgamma,
               float* dbeta, float* dleak) {
   const int64_t G = std::max<int64_t>(1, z.G);
+  const double eps = constants.eps;
   const Norm norm(z, gamma, beta, mean, var, eps);
+  const Neuron neuron(constants);
   const Tile center = tiles(z, G, [&](int64_t i) { return z.G ? mean[i] : 0; });
   Tile part(z.slabs * G * z.P * 2), leak(z.slabs);
   for_slabs(z, [&](int64_t s, int64_t begin, int64_t end) {
@@ -434,7 +468,7 @@ void backward(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const
     *dleak = float(sum);
   }
   if (!z.G) {  // the gradient of y is the gradient of x
-    if (d.charge && z.X == z.T) std::memcpy(d.x, d.charge, z.T * z.size * sizeof(S));
+    if (d.residual_current && z.X == z.T) std::memcpy(d.x, d.residual_current, z.T * z.size * sizeof(S));
     return;
   }
 
@@ -511,39 +545,43 @@ EXPORT void spikes_unpack(int storage, int64_t T, int64_t size, const void* cons
 
 // Storage is float where `wide`, else bf16. A null pointer: there is no such input, or no such output is wanted.
 // mean and var are read, and in training of a network with a norm written.
-EXPORT void bntt_lif_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
-                             const float* gamma, const float* beta, float* mean, float* var, const void* charge,
-                             const void* added, const float* v, void* output, void* current, float* v_last,
-                             void* packed, bool training, double eps, float leak, float threshold, bool fires_at,
-                             int surrogate) {
+EXPORT void scan_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
+                         const float* gamma, const float* beta, float* mean, float* var, const void* residual_current,
+                         const void* residual_spikes, const float* v, void* output, void* current, float* v_last,
+                         void* packed, bool training, const Constants* constants) {
   const Shape z(T, X, M, C, G);
-  const Neuron neuron(leak, threshold, 1, 1, 1, fires_at, true);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
-    const Streams<S> io{(const S*)x, (const S*)charge, (const S*)added, v, (S*)output, (S*)current, v_last,
-                        (Packed*)packed};
-    forward(z, io, gamma, beta, mean, var, training, eps, neuron, surrogate != none);
+    const Streams<S> io{(const S*)x, (const S*)residual_current, (const S*)residual_spikes, v, (S*)output, (S*)current,
+                        v_last, (Packed*)packed};
+    forward(z, io, gamma, beta, mean, var, training, *constants);
   };
   wide ? go(float()) : go(bf16());
 }
 
-EXPORT void bntt_lif_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
-                              const float* gamma, const float* beta, const float* mean, const float* var,
-                              const void* charge, const float* v, const void* doutput, const void* dcurrent,
-                              const float* dv_last, void* dx, void* dcharge, float* dv, float* dgamma, float* dbeta,
-                              float* dleak, bool training, double eps, float leak, float threshold, bool fires_at,
-                              bool detach_reset, int surrogate, float height, float width, float center) {
+EXPORT void scan_backward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
+                          const float* gamma, const float* beta, const float* mean, const float* var,
+                          const void* residual_current, const float* v, const void* doutput, const void* dcurrent,
+                          const float* dv_last, void* dx, void* d_residual_current, float* dv, float* dgamma,
+                          float* dbeta, float* dleak, bool training, const Constants* constants) {
   const Shape z(T, X, M, C, G);
-  const Neuron neuron(leak, threshold, height, width, center, fires_at, detach_reset);
   const auto go = [&](auto storage) {
     using S = decltype(storage);
-    const Streams<S> io{(const S*)x, (const S*)charge, nullptr, v, nullptr, nullptr, nullptr, nullptr};
-    const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)dcharge, dv, dleak != nullptr};
-    const auto by = surrogate == triangle    ? backward<S, triangle>
-                    : surrogate == rectangle ? backward<S, rectangle>
-                    : surrogate == arctan    ? backward<S, arctan>
-                                             : backward<S, none>;
-    by(z, io, d, gamma, beta, mean, var, training, eps, neuron, dgamma, dbeta, dleak);
+    const Streams<S> io{(const S*)x, (const S*)residual_current, nullptr, v, nullptr, nullptr, nullptr, nullptr};
+    const Gradients<S> d{(const S*)doutput, (const S*)dcurrent, dv_last, (S*)dx, (S*)d_residual_current, dv,
+                         dleak != nullptr};
+    const auto by = [&] {
+      switch (constants->surrogate) {
+        case triangle: return backward<S, triangle>;
+        case rectangle: return backward<S, rectangle>;
+        case arctan: return backward<S, arctan>;
+        case sigmoid: return backward<S, sigmoid>;
+        case fast_sigmoid: return backward<S, fast_sigmoid>;
+        case gaussian: return backward<S, gaussian>;
+        default: return backward<S, none>;
+      }
+    }();
+    by(z, io, d, gamma, beta, mean, var, training, *constants, dgamma, dbeta, dleak);
   };
   wide ? go(float()) : go(bf16());
 }

@@ -1,9 +1,11 @@
 """Layers without memory applied to every time step at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -31,3 +33,18 @@ def constant(x: Tensor) -> bool:
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
         return True
     return x._base is not None and x._base.requires_grad and 0 not in x._base.stride()
+
+
+class OneStep(torch.autograd.Function):
+    """The step [1, ...] of which x [T, ...] is an expanded view, without ever holding T copies of its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.num_steps = x.shape[0]
+        return x[:1].view_as(x[:1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # The gradient of expand sums over T.
+        return (gradient / ctx.num_steps).expand(ctx.num_steps, *gradient.shape[1:])

@@ -1,4 +1,4 @@
-"""The layer on a CPU: a convolution, the kernel of `ops.bntt_lif` behind it, and the gradient of both.
+"""The layer on a CPU: a convolution, the scan behind it, and the gradient of both.
 
 For the backward pass it keeps
 
@@ -18,16 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sresnet.ops.bntt_lif.cpu import (
-    Constants,
-    as_rows,
-    empty_rows,
-    packed_spikes,
-    run_backward,
-    run_forward,
-    unpack,
-)
 from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
+from sresnet.ops.scan.cpu import KernelConstants, NormRows, packed_spikes, run_backward, run_forward, unpack, with_leak
+from sresnet.ops.scan.rows import as_rows, empty_rows
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
@@ -42,15 +35,15 @@ class Call(NamedTuple):
     stride: tuple[int, int]
     padding: tuple[int, int]
     training: bool
-    constants: Constants
+    constants: KernelConstants
     storage: torch.dtype
     """float32 or bfloat16: of what is kept and given."""
     planes: tuple[Tensor, ...]
     """Spikes of the layers that x is the sum of, as bits; empty where x itself is to be kept."""
     base: Tensor | None
     """What x is besides them; None is nothing."""
-    need_current: bool
-    need_packed: bool
+    return_current: bool
+    return_packed: bool
     learns: bool
     """There may be a backward pass."""
     recompute: bool
@@ -129,9 +122,9 @@ def of(part: slice, tensor: Tensor | None) -> Tensor | None:
     return tensor[part] if tensor is not None and tensor.numel() else None
 
 
-def of_norm(part: slice, *rows: Tensor | None) -> tuple[Tensor | None, ...]:
+def of_norm(part: slice, rows: NormRows) -> NormRows:
     """The same of a norm's [T, C]; all of [C], which every step shares."""
-    return tuple(row[part] if row is not None and row.ndim == 2 else row for row in rows)
+    return NormRows(*(row[part] if row is not None and row.ndim == 2 else row for row in rows))
 
 
 def output_like(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
@@ -150,21 +143,24 @@ def restored(
 
 
 class Layer(torch.autograd.Function):
-    """(x, weight, gamma, beta, mean, var, charge, added, v, leak, call) -> (output, current, v, packed spikes).
+    """The layer and its gradient.
+
+    (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, call) -> (output, current, v, bits)
 
     `mean` and `var` are the statistics used: written in training, given in evaluation. What is not wanted is empty.
     """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, weight, gamma, beta, mean, var, charge, added, v, leak, call = inputs
+        x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, call = inputs
+        norm = NormRows(gamma, beta, mean, var)
         x = as_rows(x, call.storage)
-        call = call if leak is None else call._replace(constants=call.constants._replace(leak=leak.item()))
+        call = call._replace(constants=with_leak(call.constants, leak))
         like, steps, batch = output_like(x, weight, call.stride, call.padding), call.num_steps, x.shape[1]
         output = empty_rows(like, steps, batch)
-        current = empty_rows(like, steps, batch) if call.need_current else x.new_empty(0)
-        packed = packed_spikes(like, steps, batch) if call.need_packed else x.new_empty(0)
-        neurons = call.constants.surrogate != "none"
+        current = empty_rows(like, steps, batch) if call.return_current else x.new_empty(0)
+        packed = packed_spikes(like, steps, batch) if call.return_packed else x.new_empty(0)
+        neurons = call.constants.neurons
         one_step = x.shape[0] < steps
         whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
         division = [slice(0, steps)] if whole else parts(steps)
@@ -177,9 +173,9 @@ class Layer(torch.autograd.Function):
             v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
             run_forward(
                 y,
-                of_norm(part, gamma, beta, mean, var),
-                of(part, charge),
-                of(part, added),
+                of_norm(part, norm),
+                of(part, residual_current),
+                of(part, residual_spikes),
                 v,
                 (of(part, output), of(part, current), v_last),
                 part.stop - part.start,
@@ -193,21 +189,22 @@ class Layer(torch.autograd.Function):
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
         source = (None, call.base, *call.planes) if call.planes else (x, None)
-        ctx.save_for_backward(weight, gamma, beta, mean, var, charge, *starts, *kept, *source)
+        ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, *starts, *kept, *source)
         ctx.call, ctx.division, ctx.shape = call._replace(planes=(), base=None, int8=None), division, x.shape
         return output, current, v_last, packed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
-        weight, gamma, beta, mean, var, charge, *others = ctx.saved_tensors
+        weight, gamma, beta, mean, var, residual_current, *others = ctx.saved_tensors
+        norm = NormRows(gamma, beta, mean, var)
         call, division, wanted, n = ctx.call, ctx.division, ctx.needs_input_grad, len(ctx.division)
         starts, kept, (whole_x, base, *planes) = others[:n], others[n : 2 * n], others[2 * n :]
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         d_x = d_weight = None
         d_gamma, d_beta = (None if row is None else row.new_empty(row.shape) for row in (gamma, beta))
-        d_charge = empty_rows(charge, *charge.shape[:2]) if wanted[6] else None
+        d_residual_current = empty_rows(residual_current, *residual_current.shape[:2]) if wanted[6] else None
         d_leak = None
         for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
             if whole_x is None:
@@ -218,13 +215,14 @@ class Layer(torch.autograd.Function):
             d_y = empty_rows(y, *y.shape[:2])
             d_start = None if start is None else empty_rows(start, *start.shape[:1])
             d_part_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
+            d_rows = of_norm(part, NormRows(d_gamma, d_beta, None, None))
             run_backward(
                 (of(part, d_output), of(part, d_current), d_v),
                 y,
-                of_norm(part, gamma, beta, mean, var),
-                of(part, charge),
+                of_norm(part, norm),
+                of(part, residual_current),
                 start,
-                (d_y, of(part, d_charge), d_start, *of_norm(part, d_gamma, d_beta), d_part_leak),
+                (d_y, of(part, d_residual_current), d_start, *d_rows[:2], d_part_leak),
                 part.stop - part.start,
                 call.training,
                 call.constants,
@@ -240,5 +238,6 @@ class Layer(torch.autograd.Function):
                 d_x[part] = d_part
             d_leak = d_part_leak if d_leak is None or d_part_leak is None else d_leak + d_part_leak
             d_v = d_start
-        gradients = (d_x, d_weight, d_gamma, d_beta, None, None, d_charge, d_output, d_v, d_leak, None)
+        d_norm = (d_gamma, d_beta, None, None)
+        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_v, d_leak, None)
         return tuple(each if need else None for each, need in zip(gradients, wanted, strict=True))

@@ -1,0 +1,74 @@
+"""What one forward pass carries beside the signal: potentials to go on from, and what is to be recorded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class LayerRecord(NamedTuple):
+    """What is recorded of one layer of neurons."""
+
+    spikes: Tensor
+    """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
+    membrane: Tensor
+    """u, the potential before reset, [T, N, C, H, W]."""
+    output: Tensor
+    """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
+
+    @property
+    def fired(self) -> Tensor:
+        """Which neurons fire, bool; a unit of the ANN counterpart counts as firing where it is above 0."""
+        return self.spikes > 0
+
+
+class Recorder:
+    """Records of some layers of neurons, filled during one forward pass.
+
+    Args:
+        wanted: modules of the layers.
+    """
+
+    def __init__(self, wanted: Iterable[nn.Module]) -> None:
+        self.wanted = frozenset(wanted)
+        self.records: dict[nn.Module, LayerRecord] = {}
+
+
+@dataclass(kw_only=True)
+class ForwardState:
+    """What one call carries beside the signal. Made for the call and dropped after it: modules keep nothing.
+
+    Modules are told apart by identity, so a module that is called twice in one pass can have no state.
+    """
+
+    first_step: int = 0
+    """Index of the first time step of this call: norms with statistics per step start there."""
+    v: dict[nn.Module, Tensor] = field(default_factory=dict)
+    """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves."""
+    recorder: Recorder | None = None
+    """Records what it wants; None: nothing is recorded."""
+    sums: dict[nn.Module, Tensor] | None = None
+    """None; or {}: sum of the potentials of each layer, of the currents in the ANN counterpart, in the place of `v`.
+    They tell of overflow at any time step: leak and reset leave infinity and NaN as they are."""
+
+    def leaves(self, neurons: nn.Module, v: Tensor) -> None:
+        """Note the potential that `neurons` end with."""
+        if self.sums is None:
+            self.v[neurons] = v
+        else:
+            self.sums[neurons] = v.detach().sum()
+
+    def wants(self, neurons: nn.Module) -> bool:
+        """Whether `neurons` are recorded."""
+        return self.recorder is not None and neurons in self.recorder.wanted
+
+    def record(self, neurons: nn.Module, spikes: Tensor, membrane: Tensor) -> None:
+        """Keep spikes and membrane of `neurons`, if they are recorded."""
+        if self.recorder is not None and neurons in self.recorder.wanted:
+            self.recorder.records[neurons] = LayerRecord(spikes, membrane, spikes)
+
+    def sends(self, neurons: nn.Module, output: Tensor) -> None:
+        """Note that what `neurons` send on is `output`, not their spikes alone."""
+        if self.recorder is not None and neurons in self.recorder.records:
+            self.recorder.records[neurons] = self.recorder.records[neurons]._replace(output=output)

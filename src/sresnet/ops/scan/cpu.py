@@ -1,0 +1,278 @@
+"""The C++ kernel of the scan, called: its constants, its sizes, and the addresses of what it reads and writes."""
+
+import ctypes
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import torch
+from torch import Tensor
+
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.norm import NormState
+from sresnet.ops.scan import native
+from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows, is_rows
+from sresnet.ops.surrogate import SURROGATES
+
+SOURCE = Path(__file__).with_name("kernel.cpp")
+WIDE = {torch.float32: True, torch.bfloat16: False}
+"""What the kernel reads and writes activity in; parameters, statistics and potentials are float32."""
+
+
+# Constants
+
+
+class KernelConstants(NamedTuple):
+    """Numbers of a layer, in the order of the kernel's `struct Constants` and of the operators' arguments."""
+
+    eps: float = 0.0
+    leak: float = 1.0
+    threshold: float = 1.0
+    surrogate: str = "none"
+    """A name in `SHAPES`; "none": there are no neurons, and the output is the current."""
+    height: float = 1.0
+    width: float = 1.0
+    center: float = 1.0
+    fires_at_threshold: bool = False
+    detach_reset: bool = True
+
+    @property
+    def neurons(self) -> bool:
+        """There are some."""
+        return self.surrogate != "none"
+
+
+SHAPES = {surrogate: name for name, surrogate in SURROGATES.items()}
+KINDS = (*SURROGATES, "none")
+"""The kernel's `enum Surrogate`."""
+TYPES: dict[type, type] = {float: ctypes.c_float, str: ctypes.c_int, bool: ctypes.c_bool}
+HINTS = get_type_hints(KernelConstants)
+
+
+class Struct(ctypes.Structure):
+    """`KernelConstants` as the kernel's `struct Constants`."""
+
+    _fields_ = [
+        (name, ctypes.c_double if name == "eps" else TYPES[HINTS[name]]) for name in KernelConstants._fields
+    ]  # fmt: skip
+
+
+def struct(constants: KernelConstants) -> Struct:
+    """The constants as the kernel reads them."""
+    return Struct(**constants._asdict() | {"surrogate": KINDS.index(constants.surrogate)})
+
+
+LATER = [field for field in dataclasses.fields(LIFConstants) if field.name not in KernelConstants._fields]
+"""Constants of neurons that this kernel does not know: it computes layers that have their defaults."""
+
+
+def supports(neuron: LIFConstants) -> bool:
+    """The kernel computes neurons with these constants."""
+    return type(neuron.surrogate) in SHAPES and all(getattr(neuron, each.name) == each.default for each in LATER)
+
+
+def kernel_constants(norm: NormState | None, neuron: LIFConstants | None) -> KernelConstants:
+    """What the kernel is told of a norm and of neurons that it `supports`; a learned leak is put in later."""
+    constants = KernelConstants(eps=norm.eps if norm else 0.0)
+    if neuron is None:
+        return constants
+    surrogate: Any = neuron.surrogate
+    return constants._replace(
+        leak=neuron.fixed_leak,
+        threshold=neuron.threshold,
+        surrogate=SHAPES[type(surrogate)],
+        height=surrogate.height,
+        width=surrogate.width,
+        center=surrogate.center,
+        fires_at_threshold=neuron.fires_at_threshold,
+        detach_reset=neuron.detach_reset,
+    )
+
+
+def with_leak(constants: KernelConstants, learned_leak: Tensor | None) -> KernelConstants:
+    """The constants with the value of the learned leak, where there is one."""
+    return constants if learned_leak is None else constants._replace(leak=learned_leak.item())
+
+
+# The kernel
+
+
+def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
+    """The compiled kernel with the types of its functions; None where there is none."""
+    kernel = native.load(SOURCE, flags)
+    if kernel is None:
+        return None
+    flag, size, memory, constants = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(Struct)
+    shape: list[Any] = [flag, *[size] * 5]
+    kernel.scan_forward.argtypes = [*shape, *[memory] * 12, flag, constants]
+    kernel.scan_backward.argtypes = [*shape, *[memory] * 16, flag, constants]
+    kernel.spikes_unpack.argtypes = [ctypes.c_int, size, size, ctypes.POINTER(memory), size, memory, memory]
+    kernel.scan_forward.restype = kernel.scan_backward.restype = kernel.spikes_unpack.restype = None
+    kernel.packed_size.argtypes, kernel.packed_size.restype = [size], size
+    return kernel
+
+
+kernel = functools.cache(library)
+
+
+def available() -> bool:
+    """The kernel is there; compiles it at the first call."""
+    return kernel() is not None
+
+
+# What torch.compiler.assume_constant_result sets; calling it imports the compiler, a second of every start of sresnet.
+available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, int, int, int]:
+    """T, X, M, C, G of the kernel's legend."""
+    steps, batch, channels, height, width = x.shape
+    groups = 0 if gamma is None else 1 if gamma.ndim == 1 else num_steps
+    return num_steps, steps, batch * height * width, channels, groups
+
+
+def pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
+    """Where they lie; None for what is not there, or empty: not wanted.
+
+    The kernel sees addresses only, so this is where it is made sure of what lies there.
+
+    Raises:
+        TypeError: another dtype, memory that is no CPU's, or values that do not lie one after the other (of [..., C, H,
+            W], as rows); a fault of ours.
+    """
+    wanted = [None if tensor is None or not tensor.numel() else tensor for tensor in tensors]
+    for tensor in wanted:
+        if tensor is not None and (
+            tensor.dtype != dtype
+            or tensor.device.type != "cpu"
+            or not (is_rows(tensor) if tensor.ndim > 3 else tensor.is_contiguous())
+        ):
+            raise TypeError(
+                f"the kernel expects {dtype} in rows and got {tensor.dtype} {tuple(tensor.shape)} of strides "
+                f"{tensor.stride()} on {tensor.device}"
+            )
+    return [None if tensor is None else tensor.data_ptr() for tensor in wanted]
+
+
+class NormRows(NamedTuple):
+    """Rows [T, C] or [C] of a layer's norm as the kernel takes them; all None: there is none."""
+
+    gamma: Tensor | None
+    beta: Tensor | None
+    mean: Tensor | None
+    """Mean and variance are read in evaluation, and written in training."""
+    var: Tensor | None
+
+
+def run_forward(
+    x: Tensor,
+    norm: NormRows,
+    residual_current: Tensor | None,
+    residual_spikes: Tensor | None,
+    v: Tensor | None,
+    given: Sequence[Tensor | None],
+    num_steps: int,
+    training: bool,
+    constants: KernelConstants,
+    packed: Tensor | None = None,
+) -> None:
+    """Call the kernel.
+
+    Args:
+        x, residual_current, residual_spikes, v: as `bntt_lif`.
+        norm: see `NormRows`.
+        given: memory for output, current and the last v; what is None or empty is not wanted.
+        num_steps, training, constants: see `bntt_lif`.
+        packed: memory for the spikes as bits, see `packed_spikes`.
+    """
+    storage = x.dtype
+    output, current, v_last = given
+    x, residual_current, residual_spikes, v = as_rows(x, storage), *in_rows(residual_current, residual_spikes, v)
+    parameters = [each if each is None else each.contiguous() for each in (norm.gamma, norm.beta)]
+    statistics = [norm.mean, norm.var]
+    if not training:
+        statistics = [each if each is None else each.contiguous() for each in statistics]
+    code = kernel()
+    assert code is not None
+    code.scan_forward(
+        WIDE[storage],
+        *sizes(x, num_steps, norm.gamma),
+        *pointers(storage, x),
+        *pointers(torch.float32, *parameters, *statistics),
+        *pointers(storage, residual_current, residual_spikes),
+        *pointers(torch.float32, v),
+        *pointers(storage, output, current),
+        *pointers(torch.float32, v_last),
+        *pointers(torch.uint8, packed),
+        training,
+        struct(constants),
+    )
+
+
+def run_backward(
+    gradients: Sequence[Tensor | None],
+    x: Tensor,
+    norm: NormRows,
+    residual_current: Tensor | None,
+    v: Tensor | None,
+    given: Sequence[Tensor | None],
+    num_steps: int,
+    training: bool,
+    constants: KernelConstants,
+) -> None:
+    """Call the kernel's gradient.
+
+    Args:
+        gradients: of output, current and the last v; None is zero.
+        x, norm, residual_current, v, num_steps, training, constants: as `run_forward`.
+        given: memory for the gradients of x, residual_current, v, gamma, beta and leak; what is None or empty is not
+            wanted.
+    """
+    storage, (d_x, d_residual_current, *d_others) = x.dtype, given
+    x, residual_current, v = as_rows(x, storage), *in_rows(residual_current, v)
+    d_output, d_current, d_v_last = in_rows(*gradients)
+    numbers = [each if each is None else each.contiguous() for each in norm]
+    code = kernel()
+    assert code is not None
+    code.scan_backward(
+        WIDE[storage],
+        *sizes(x, num_steps, norm.gamma),
+        *pointers(storage, x),
+        *pointers(torch.float32, *numbers),
+        *pointers(storage, residual_current),
+        *pointers(torch.float32, v),
+        *pointers(storage, d_output, d_current),
+        *pointers(torch.float32, d_v_last),
+        *pointers(storage, d_x, d_residual_current),
+        *pointers(torch.float32, *d_others),
+        training,
+        struct(constants),
+    )
+
+
+# Spikes as bits
+
+
+def packed_spikes(like: Tensor, num_steps: int, batch: int) -> Tensor:
+    """Memory for the spikes of a layer as bits: uint8 [T, bytes], a bit for each neuron of [N, C, H, W] or a few more.
+
+    The order of the bits is the kernel's affair; `like` has the shape [C, H, W].
+    """
+    code = kernel()
+    assert code is not None
+    return like.new_empty((num_steps, code.packed_size(batch * like.numel())), dtype=torch.uint8)
+
+
+def unpack(planes: Sequence[Tensor], base: Tensor | None, like: Tensor, num_steps: int, batch: int) -> Tensor:
+    """Spikes of several layers, and `base`, added up in this order: [T, N, C, H, W] in the type of `like` [C, H, W]."""
+    output = empty_rows(like, num_steps, batch)
+    (base,) = in_rows(base)
+    addresses = (ctypes.c_void_p * len(planes))(*pointers(torch.uint8, *planes))
+    code = kernel()
+    assert code is not None
+    kind = (*WIDE, torch.uint8).index(like.dtype)
+    places = pointers(like.dtype, base, output)
+    code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *places)
+    return output

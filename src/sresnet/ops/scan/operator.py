@@ -1,0 +1,251 @@
+"""The scan as two operators of torch.library, forward and backward, so that autograd, compile and export know it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.norm import NormState, update_averages, values_per_row
+from sresnet.ops.scan import cpu
+from sresnet.ops.scan.cpu import HINTS, KernelConstants, NormRows, kernel_constants, with_leak
+from sresnet.ops.scan.rows import as_rows, empty_rows
+
+CONSTANTS = ", ".join(f"{HINTS[name].__name__} {name}" for name in KernelConstants._fields)
+
+LIBRARY = torch.library.Library("sresnet", "FRAGMENT")
+LIBRARY.define(
+    "bntt_lif(Tensor x, Tensor? gamma, Tensor? beta, Tensor? mean, Tensor? var, Tensor? residual_current, "
+    "Tensor? residual_spikes, Tensor? v, Tensor? learned_leak, SymInt num_steps, bool training, "
+    f"{CONSTANTS}, bool return_current) -> (Tensor output, Tensor current, Tensor v_last, Tensor mean, Tensor var)"
+)
+LIBRARY.define(
+    "bntt_lif_backward(Tensor? grad_output, Tensor? grad_current, Tensor? grad_v_last, Tensor x, Tensor? gamma, "
+    "Tensor? beta, Tensor mean, Tensor var, Tensor? residual_current, Tensor? v, Tensor? learned_leak, "
+    f"SymInt num_steps, bool training, {CONSTANTS}, bool residual_current_too) "
+    "-> (Tensor x, Tensor gamma, Tensor beta, Tensor residual_current, Tensor v, Tensor leak)"
+)
+
+
+# The call
+
+
+def runs(
+    x: Tensor,
+    norm: NormState | None,
+    neuron: LIFConstants | None,
+    v: Tensor | None,
+    residual_current: Tensor | None = None,
+    residual_spikes: Tensor | None = None,
+) -> bool:
+    """These arguments of `bntt_lif`, or of a norm alone, are for a kernel."""
+    activity = (x, residual_current, residual_spikes)
+    rows = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else ()
+    leak = neuron.learned_leak if neuron else None
+    others = (*rows, v, leak)
+    return (
+        all(each is None or (each.dtype in cpu.WIDE and each.device.type == "cpu") for each in activity)
+        and all(each is None or (each.dtype == torch.float32 and each.device.type == "cpu") for each in others)
+        and (leak is None or leak.ndim == 0)
+        and (neuron is None or cpu.supports(neuron))
+        and x.numel() > 0
+        and cpu.available()
+    )
+
+
+def scan(
+    x: Tensor,
+    norm: NormState | None,
+    neuron: LIFConstants | None,
+    *,
+    num_steps: int,
+    residual_current: Tensor | None = None,
+    residual_spikes: Tensor | None = None,
+    v: Tensor | None = None,
+    return_current: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`bntt_lif` of checked arguments that a kernel `runs`; x holds one step or num_steps.
+
+    Without neurons the output is the current.
+
+    Returns:
+        Output, current (empty unless `return_current`) and the last v; see `bntt_lif`.
+    """
+    call = Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
+    training = norm is not None and norm.training
+    output, current, v_last, mean, var = call(
+        as_rows(x, x.dtype),
+        norm.gamma if norm else None,
+        norm.beta if norm else None,
+        norm.running_mean if norm else None,
+        norm.running_var if norm else None,
+        None if residual_current is None else as_rows(residual_current, x.dtype),
+        None if residual_spikes is None else as_rows(residual_spikes, x.dtype),
+        v,
+        neuron.learned_leak if neuron else None,
+        num_steps,
+        training,
+        *kernel_constants(norm, neuron),
+        return_current,
+    )
+    if norm is not None and training:
+        update_averages(norm, mean, var, values_per_row(norm, x.shape, num_steps))
+    return output, current, v_last
+
+
+# The operators
+
+
+def forward_outputs(
+    x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, return_current: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Memory for what `forward` gives; what is not wanted is empty."""
+    batch = x.shape[1]
+    statistics = (0,) if gamma is None else gamma.shape
+    return (
+        empty_rows(x, num_steps, batch),
+        empty_rows(x, num_steps, batch) if return_current else x.new_empty(0),
+        empty_rows(x, batch, dtype=torch.float32) if neurons else x.new_empty(0, dtype=torch.float32),
+        x.new_empty(statistics, dtype=torch.float32),
+        x.new_empty(statistics, dtype=torch.float32),
+    )
+
+
+def forward(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    residual_current: Tensor | None,
+    residual_spikes: Tensor | None,
+    v: Tensor | None,
+    learned_leak: Tensor | None,
+    num_steps: int,
+    training: bool,
+    *numbers: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Output, current, the last v, and the mean and variance that were used; nothing is changed in place."""
+    constants, return_current = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
+    given = forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
+    mean, var = given[3:]
+    if not training and running_mean is not None and running_var is not None:
+        mean.copy_(running_mean)
+        var.copy_(running_var)
+    norm = NormRows(gamma, beta, mean, var)
+    cpu.run_forward(x, norm, residual_current, residual_spikes, v, given[:3], num_steps, training, constants)
+    return given
+
+
+def backward_outputs(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    v: Tensor | None,
+    learned_leak: Tensor | None,
+    num_steps: int,
+    residual_current_too: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Memory for what `backward` gives; what is not wanted is empty."""
+    steps, batch = x.shape[:2]
+    nothing = (0,)
+    return (
+        empty_rows(x, steps, batch),
+        x.new_empty(nothing if gamma is None else gamma.shape, dtype=torch.float32),
+        x.new_empty(nothing if beta is None else beta.shape, dtype=torch.float32),
+        empty_rows(x, num_steps, batch) if residual_current_too else x.new_empty(nothing),
+        x.new_empty(nothing, dtype=torch.float32) if v is None else empty_rows(x, batch, dtype=torch.float32),
+        x.new_empty(nothing if learned_leak is None else (), dtype=torch.float32),
+    )
+
+
+def backward(
+    grad_output: Tensor | None,
+    grad_current: Tensor | None,
+    grad_v_last: Tensor | None,
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    residual_current: Tensor | None,
+    v: Tensor | None,
+    learned_leak: Tensor | None,
+    num_steps: int,
+    training: bool,
+    *numbers: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, gamma, beta, residual_current (with `residual_current_too`), v and the learned leak."""
+    constants, residual_current_too = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
+    given = backward_outputs(x, gamma, beta, v, learned_leak, num_steps, residual_current_too)
+    grad_x, grad_gamma, grad_beta, grad_residual_current, grad_v, grad_leak = given
+    cpu.run_backward(
+        (grad_output, grad_current, grad_v_last),
+        x,
+        NormRows(gamma, beta, mean, var),
+        residual_current,
+        v,
+        (grad_x, grad_residual_current, grad_v, grad_gamma, grad_beta, grad_leak),
+        num_steps,
+        training,
+        constants,
+    )
+    return given
+
+
+def fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
+    """Shapes, dtypes and strides of `forward`."""
+    num_steps, constants, return_current = others[7], KernelConstants(*others[9:-1]), others[-1]
+    return forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
+
+
+def fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    """Shapes, dtypes and strides of `backward`."""
+    x, gamma, beta = inputs[3:6]
+    v, learned_leak, num_steps = inputs[9:12]
+    return backward_outputs(x, gamma, beta, v, learned_leak, num_steps, inputs[-1])
+
+
+def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """What the backward pass needs: of full size only x and residual_current."""
+    x, gamma, beta, _, _, residual_current, _, v, learned_leak, num_steps, *constants, _ = inputs
+    ctx.save_for_backward(x, gamma, beta, *output[3:], residual_current, v, learned_leak)
+    ctx.constants = num_steps, *constants
+    ctx.set_materialize_grads(False)
+
+
+def differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_last: Tensor | None, *_: Any) -> Any:
+    """Gradients of the inputs of `forward`, in their order."""
+    wanted = ctx.needs_input_grad
+    gradients: list[Tensor | None] = [None] * len(wanted)
+    if output is None and current is None and v_last is None:
+        return tuple(gradients)
+    found = BACKWARD(output, current, v_last, *ctx.saved_tensors, *ctx.constants, wanted[5])
+    x, gamma, beta, residual_current, v, leak = found
+    for i, gradient in enumerate((x, gamma, beta, None, None, residual_current, output, v, leak)):
+        gradients[i] = gradient if wanted[i] else None
+    return tuple(gradients)
+
+
+LIBRARY.impl("bntt_lif", forward, "CPU")
+LIBRARY.impl("bntt_lif_backward", backward, "CPU")
+torch.library.register_fake("sresnet::bntt_lif", fake_forward, lib=LIBRARY)
+torch.library.register_fake("sresnet::bntt_lif_backward", fake_backward, lib=LIBRARY)
+torch.library.register_autograd("sresnet::bntt_lif", differentiate, setup_context=keep, lib=LIBRARY)
+FORWARD, BACKWARD = torch.ops.sresnet.bntt_lif.default, torch.ops.sresnet.bntt_lif_backward.default
+
+
+class Eager(torch.autograd.Function):
+    """The same as calling the operator; what `register_autograd` puts around it costs up to 0.2 ms a call."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = FORWARD(*inputs)
+        keep(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return differentiate(ctx, *gradients)
