@@ -6,6 +6,7 @@ made. Ruff refuses a bare print elsewhere.
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import re
@@ -140,6 +141,12 @@ def inert(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+@functools.cache
+def tell_once(line: str) -> None:
+    """Print a line on stderr, once per process."""
+    say(one_line(f"sresnet: {line}"), error=True, flush=True)
 
 
 _unwarned = threading.RLock()

@@ -242,7 +242,7 @@ def test_sums_that_eight_bits_cannot_hold_are_not_rounded(layers, used, monkeypa
     sent = layers * spikes, packed._replace(planes=packed.planes * layers)
     with torch.no_grad():
         out = conv_bntt_lif(
-            sent[0], weight, leak=0.5, packed=sent[1], int8=prepare(weight, (1, 1), (0, 0)), need_current=True
+            sent[0], weight, leak=0.5, packed=sent[1], int8=prepare(weight, (1, 1), (0, 0)), return_current=True
         )
     assert bool(calls) == used
     torch.testing.assert_close(out.current, torch.full((1, 1, 4, 2, 2), 4.0 * layers))

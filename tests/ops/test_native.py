@@ -9,6 +9,7 @@ import torch
 
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.ops.scan import cpu, native
+from sresnet.printing import tell_once
 from tests.bounded import outcomes
 
 ANSWER = """
@@ -23,12 +24,12 @@ PLAIN = """extern "C" __attribute__((visibility("default"))) int answer() { retu
 def source(tmp_path, monkeypatch):
     """A small C++ file, and a cache that holds nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native.tell.cache_clear()
+    tell_once.cache_clear()
     folder = tmp_path / "op"
     folder.mkdir()
     (folder / "kernel.cpp").write_text(ANSWER)
     yield folder / "kernel.cpp"
-    native.tell.cache_clear()
+    tell_once.cache_clear()
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_compiles_once_and_says_so(source, capsys, monkeypatch):
     assert library.threads() == torch.get_num_threads()
     assert capsys.readouterr().err == "sresnet: compiling op/kernel.cpp for this machine (once, about ten seconds)\n"
     assert len(cached()) == 1
-    native.tell.cache_clear()
+    tell_once.cache_clear()
     monkeypatch.setattr(native, "compile_to", None)  # would fail
     assert native.load(source).answer() == 42
     assert capsys.readouterr().err == ""
@@ -133,7 +134,7 @@ def test_a_link_and_a_file_that_others_can_write_are_not_loaded(source, compiled
 
 def refused(source, capsys, *words):
     """The library is not loaded, and one line says why."""
-    native.tell.cache_clear()
+    tell_once.cache_clear()
     capsys.readouterr()
     assert native.load(source) is None
     (line,) = capsys.readouterr().err.splitlines()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sresnet.analysis.walk import Batches, Observation, walk
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn.neuron import Neuron, Rectifier
+from sresnet.nn.neuron import Neuron
 from sresnet.nn.norm import BNTT, TimeAveragedNorm
 from sresnet.nn.state import LayerRecord
 
@@ -167,6 +167,5 @@ def norm_before(model: SpikingNetwork, neuron: str) -> nn.Module | None:
 
 
 def leak_of(neurons: nn.Module) -> float | None:
-    """The leak of a layer of neurons; None where it keeps no potential."""
-    assert isinstance(neurons, Neuron | Rectifier)
+    """The leak of a layer of neurons; None where it keeps no potential, or is of your own."""
     return neurons.leak_value() if isinstance(neurons, Neuron) else None

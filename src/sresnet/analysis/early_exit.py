@@ -271,7 +271,9 @@ def run_until_sure(
             break
         if not stays.all():
             inside, x = inside[stays], x[stays]
-            state = StreamState(state.steps, tuple(v[stays] for v in state.v), state.potential[stays])
+            state = StreamState(
+                state.steps, tuple(None if v is None else v[stays] for v in state.v), state.potential[stays]
+            )
     return found, steps
 
 

@@ -38,8 +38,8 @@ from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.layer import Pool, SpikingLayer
-from sresnet.nn.neuron import Neuron, Rectifier
-from sresnet.nn.norm import BNTT, NoNorm, Norm, TimeAveragedNorm
+from sresnet.nn.neuron import Neuron, OwnNeuron, Rectifier
+from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, TimeAveragedNorm
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.ops.lif import lif
 
@@ -269,6 +269,8 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
     if any(isinstance(module, Rectifier) for module in model.modules()):
         raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
+    if any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):
+        raise UserError("neurons or norms of your own have no hardware view: use those of the package")
     for name, layer in model.layers.items():
         is_average = isinstance(layer, Pool) and layer.kind == "avg"
         if not isinstance(layer, SpikingLayer | ResidualBlock) and not is_average:
@@ -371,6 +373,7 @@ class Builder:
                 return self.neurons(f"{name}.neuron", self.convolved(x, conv), skip.norm or NoNorm(), skip.neuron)
             x = self.through(x, conv)
         if skip.norm is not None and not isinstance(skip.norm, NoNorm):
+            assert not isinstance(skip.norm, OwnNorm)
             gain, shift = affine(skip.norm)
             x = self.through(x, Synapses(source="", kernel=gain))
             x = Stream(terms=x.terms, shape=x.shape, offset=shift if x.offset is None else x.offset + shift)
@@ -411,6 +414,7 @@ class Builder:
         """Neurons behind a norm, which scales all that reaches them: one gain per neuron."""
         bias = charge.bias
         gain = None
+        assert not isinstance(norm, OwnNorm)
         if not isinstance(norm, NoNorm):
             gain, shift = affine(norm)
             shift = shift[:, :, None, None]
@@ -483,6 +487,7 @@ def affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
 def scaled(charge: Charge, norm: Norm) -> Stream:
     """A charge behind its norm, as a stream to which others are added: the gain is in the weights."""
     assert charge.bias is None  # `hidden` sends spikes alone
+    assert not isinstance(norm, OwnNorm)
     if isinstance(norm, NoNorm):
         return Stream(terms=charge.terms, shape=charge.shape)
     gain, shift = affine(norm)

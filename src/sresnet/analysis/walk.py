@@ -121,7 +121,7 @@ def only_step(record: LayerRecord) -> LayerRecord:
     """A record of one step without its time axis; where spikes are the output, they still are one tensor."""
     spikes = record.spikes[0]
     output = spikes if record.output is record.spikes else record.output[0]
-    return LayerRecord(spikes, record.membrane[0], output)
+    return LayerRecord(spikes, None if record.membrane is None else record.membrane[0], output)
 
 
 class Probed(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
 from sresnet.nn.encoder import ENCODERS, EncoderKind
-from sresnet.nn.neuron import Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
+from sresnet.nn.neuron import AnyNeuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
@@ -33,17 +33,17 @@ class NetworkConfig:
     """Channels of an image, or the two polarities of event frames."""
     num_steps: int = 50
     """Time steps T (Section 3.5)."""
-    norm: NormKind = "bntt"
+    norm: NormKind | str = "bntt"
     """bntt: statistics per time step; time-averaged: one set; tdbn: scaled to the threshold; none."""
     norm_bias: bool = False
     """Norms learn a shift beta. The paper's parameter counts say no; the released code trains it by accident."""
-    neuron: NeuronKind = "lif"
+    neuron: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes."""
     leak: float = 0.874
     """Fraction of the potential kept per step, in (0, 1] (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
     """Firing threshold."""
-    surrogate: Literal["triangle", "rectangle", "arctan", "sigmoid", "fast-sigmoid", "gaussian"] = "triangle"
+    surrogate: Literal["triangle", "rectangle", "arctan", "sigmoid", "fast-sigmoid", "gaussian"] | str = "triangle"
     """Shape of the derivative that backward uses for the spike (Eq. 24)."""
     surrogate_height: float = 0.3
     """Its height, alpha of Eq. 24."""
@@ -119,8 +119,8 @@ class StreamState(NamedTuple):
 
     steps: int
     """Time steps seen so far."""
-    v: tuple[Tensor, ...]
-    """Potentials of every layer of neurons."""
+    v: tuple[Tensor | None, ...]
+    """Potentials of every layer of neurons; None of neurons of your own that keep nothing."""
     potential: Tensor
     """Potential of the readout neurons, [N, num_classes]."""
 
@@ -235,16 +235,18 @@ class SpikingNetwork(nn.Module):
         if x.ndim != 4:
             raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
         steps = state.steps if state else 0
-        neurons = [module for _, module in self.named_neurons() if isinstance(module, Neuron)]
+        neurons = [module for _, module in self.named_neurons() if not isinstance(module, Rectifier)]
         forward_state = ForwardState(first_step=steps, v=dict(zip(neurons, state.v, strict=True)) if state else {})
         current = self.forward_steps(x, num_steps=1, state=forward_state)[0]
         potential = current + state.potential if state else current
-        return potential / (steps + 1), StreamState(steps + 1, tuple(forward_state.v[n] for n in neurons), potential)
+        return potential / (steps + 1), StreamState(
+            steps + 1, tuple(forward_state.v.get(n) for n in neurons), potential
+        )
 
-    def named_neurons(self) -> Iterable[tuple[str, Neuron | Rectifier]]:
+    def named_neurons(self) -> Iterable[tuple[str, AnyNeuron]]:
         """(name, module) of every layer of neurons in the order they were built."""
         for name, module in self.layers.named_modules():
-            if isinstance(module, Neuron | Rectifier):
+            if isinstance(module, AnyNeuron):
                 yield name, module
 
     @property

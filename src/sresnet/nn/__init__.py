@@ -2,13 +2,15 @@
 
 from sresnet.nn.encoder import ENCODERS, direct, poisson, poisson_signed
 from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer, conv, pooled
-from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, leak_parameter, make_neuron
-from sresnet.nn.norm import BNTT, NoNorm, NormConfig, TimeAveragedNorm, make_norm
+from sresnet.nn.neuron import Neuron, NeuronConfig, OwnNeuron, Rectifier, leak_parameter, make_neuron, register_neuron
+from sresnet.nn.norm import BNTT, NoNorm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm, register_norm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
+from sresnet.ops.lif.reference import spike
 from sresnet.ops.over_time import over_time
+from sresnet.ops.surrogate import Surrogate, register_surrogate
 
 __all__ = [
     "BNTT",
@@ -20,6 +22,8 @@ __all__ = [
     "NeuronConfig",
     "NoNorm",
     "NormConfig",
+    "OwnNeuron",
+    "OwnNorm",
     "Pool",
     "Readout",
     "Recorder",
@@ -28,6 +32,7 @@ __all__ = [
     "Signal",
     "Skip",
     "SpikingLayer",
+    "Surrogate",
     "TimeAveragedNorm",
     "conv",
     "direct",
@@ -38,4 +43,8 @@ __all__ = [
     "poisson",
     "poisson_signed",
     "pooled",
+    "register_neuron",
+    "register_norm",
+    "register_surrogate",
+    "spike",
 ]

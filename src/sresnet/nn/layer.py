@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
-from sresnet.nn.neuron import Neuron, NeuronConfig, Rectifier, make_neuron
-from sresnet.nn.norm import Norm, NormConfig, make_norm
+from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
+from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import bntt_lif
@@ -34,7 +34,7 @@ def conv_norm_neuron(
     convolution: nn.Conv2d,
     x: Signal,
     norm: Norm,
-    neuron: Neuron | Rectifier,
+    neuron: AnyNeuron,
     state: ForwardState | None = None,
     *,
     residual_current: Tensor | None = None,
@@ -46,7 +46,8 @@ def conv_norm_neuron(
         current = norm(convolution(x.spikes)) + residual_current
         spikes  = neuron(current) + residual.spikes
 
-    One op does it all, except where somebody wants to see what is in between.
+    One op does it all, except where somebody wants to see what is in between, or put something of his own there: then
+    the modules are called, one after the other.
 
     Args:
         convolution, norm, neuron: modules of the layer; the convolution has no bias.
@@ -56,7 +57,8 @@ def conv_norm_neuron(
         residual: whose spikes are added to those of the neurons; None is zero.
         return_current: give the current too; it is None otherwise.
     """
-    if isinstance(neuron, Rectifier) or (state and state.wants(neuron)):
+    watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
+    if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
         y = over_time(convolution, x.spikes)
         current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), state)
         current = current if residual_current is None else current + residual_current
@@ -98,10 +100,17 @@ def conv_norm_neuron(
     return Signal(output, current, packed)
 
 
-def is_watched(convolution: nn.Conv2d) -> bool:
-    """Somebody's hook waits for the convolution to be called as a module, or it is a module of another kind."""
+def is_watched(module: nn.Module) -> bool:
+    """Somebody's hook waits for this part of a layer to be called as a module, or it is of a kind that no op knows.
+
+    Hooks are those of the module (pruning and spectral norms are such) and those that torch has for all modules.
+    """
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return type(convolution) not in (nn.Conv2d, Int8Conv) or any(getattr(convolution, name) for name in names)
+    return (
+        type(module) not in KNOWN
+        or any(getattr(module, name) for name in names)
+        or any(getattr(torch.nn.modules.module, f"_global{name}") for name in names)
+    )
 
 
 def as_op(convolution: nn.Conv2d) -> Convolution:
@@ -155,6 +164,10 @@ class Int8Conv(nn.Conv2d):
             "a network of eight bits computes its convolutions inside its layers only: use hooks, record and analysis "
             "on the network that it was made of"
         )
+
+
+KNOWN = (nn.Conv2d, Int8Conv, BNTT, TimeAveragedNorm, NoNorm, Neuron)
+"""What the ops compute; a subclass is called."""
 
 
 class SpikingLayer(nn.Module):

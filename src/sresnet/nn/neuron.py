@@ -1,6 +1,7 @@
-"""Layers of neurons: a leak, fixed or learned, and one call of `ops.lif`."""
+"""Layers of neurons: a leak, fixed or learned, and one call of `ops.lif`; and neurons of your own."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +14,8 @@ from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.surrogate import Surrogate, Triangle
+from sresnet.ops.surrogate import SURROGATES, Surrogate, Triangle
+from sresnet.printing import tell_once
 
 NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
 
@@ -26,9 +28,9 @@ class NeuronConfig:
         UserError: an unknown kind, or a field of the wrong type or not finite.
     """
 
-    kind: NeuronKind = "lif"
+    kind: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif: each layer learns its leak; plif-shared: the network learns one; relu: no
-    spikes, no memory, the non-spiking twin."""
+    spikes, no memory, the ANN counterpart; or a name given to `register_neuron`."""
     leak: float = 0.874
     """Fraction of the potential kept per step (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
@@ -41,8 +43,9 @@ class NeuronConfig:
     """No gradient through the reset."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(NeuronKind):
-            raise UserError(f"neuron {self.kind!r} is unknown: {closest(self.kind, list(get_args(NeuronKind)))}")
+        kinds = [*get_args(NeuronKind), *OWN_NEURONS]
+        if self.kind not in kinds:
+            raise UserError(f"neuron {self.kind!r} is unknown: {closest(str(self.kind), kinds)}")
         check_types(self)
 
 
@@ -71,6 +74,8 @@ class Neuron(nn.Module):
     def __init__(self, config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> None:
         super().__init__()
         self.config = config
+        if type(config.surrogate) not in SURROGATES.values():
+            tell_once(f"surrogate {type(config.surrogate).__name__} has no kernel: layers with it run in PyTorch")
         self.leak_logit: nn.Parameter | None = None
         if config.kind == "plif":
             self.leak_logit = leak_parameter(config.leak)
@@ -118,7 +123,7 @@ class Neuron(nn.Module):
 
 
 class Rectifier(nn.Module):
-    """max(0, current): the unit of the non-spiking twin (Table 15), in the place of a `Neuron`."""
+    """max(0, current): the unit of the ANN counterpart (Table 15), in the place of a `Neuron`."""
 
     def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
         output = torch.relu(current)
@@ -129,6 +134,61 @@ class Rectifier(nn.Module):
         return output
 
 
-def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> Neuron | Rectifier:
+Steps = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+"""Neurons of your own, a function or module: (current, v) -> (spikes, v).
+
+current is [T, N, C, H, W], and spikes have its shape. v is what the call before left, None at the start of a sequence;
+the second v is what the next call goes on from, [N, ...] (stack several values behind N), or None."""
+
+OWN_NEURONS: dict[str, Callable[[NeuronConfig], Steps]] = {}
+"""Those that `register_neuron` was given."""
+
+
+def register_neuron(name: str, make: Callable[[NeuronConfig], Steps]) -> None:
+    """Make neurons of your own known under a name, for `create_model(..., neuron=name)` and `NeuronConfig(kind=name)`.
+
+    Layers with them have no kernel and run in PyTorch, step after step. A network with them is saved and loaded like
+    any other, where the name has been registered before. The name may be given again, such as in a notebook.
+
+    Args:
+        name: a new one.
+        make: called once for each layer with the network's `NeuronConfig`; gives a function or module, see `Steps`. The
+            parameters of a module are trained with the network's.
+
+    Raises:
+        UserError: the name of neurons that come with the package.
+    """
+    if name in get_args(NeuronKind):
+        raise UserError(f"neuron {name!r} comes with the package: choose another name")
+    OWN_NEURONS[name] = make
+
+
+class OwnNeuron(nn.Module):
+    """Neurons of your own in the place of a `Neuron`: current [T, N, C, H, W] -> spikes.
+
+    Args:
+        steps: see `Steps`.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
+        spikes, v = self.steps(current, state.v.get(self) if state else None)
+        if state:
+            state.record(self, spikes, None)
+        if state and v is not None:
+            state.leaves(self, v)
+        return spikes
+
+
+AnyNeuron = Neuron | Rectifier | OwnNeuron
+
+
+def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> AnyNeuron:
     """One layer of what `config` describes; errors as `Neuron`."""
+    if config.kind in OWN_NEURONS:
+        tell_once(f"neurons of kind {config.kind!r} have no kernel: their layers run in PyTorch")
+        return OwnNeuron(OWN_NEURONS[config.kind](config))
     return Rectifier() if config.kind == "relu" else Neuron(config, shared_leak)

@@ -1,5 +1,6 @@
 """Normalisation of a layer's current [T, N, C, H, W]: modules that hold the parameters of `ops.norm`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ from sresnet.errors import UserError
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import batch_norm
 from sresnet.ops.norm import NormState
+from sresnet.printing import tell_once
 
 NormKind = Literal["bntt", "time-averaged", "tdbn", "none"]
 
@@ -27,17 +29,18 @@ class NormConfig:
         UserError: an unknown kind, or no time steps.
     """
 
-    kind: NormKind = "bntt"
+    kind: NormKind | str = "bntt"
     """bntt: statistics and gamma per time step; time-averaged: one set for all steps; tdbn: the same, scaled to the
-    threshold; none."""
+    threshold; none; or a name given to `register_norm`."""
     num_steps: int = 50
     """Time steps that "bntt" holds statistics for."""
     bias: bool = False
     """Learn a shift beta as well."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(NormKind):
-            raise UserError(f"norm {self.kind!r} is unknown: {closest(self.kind, list(get_args(NormKind)))}")
+        kinds = [*get_args(NormKind), *OWN_NORMS]
+        if self.kind not in kinds:
+            raise UserError(f"norm {self.kind!r} is unknown: {closest(str(self.kind), kinds)}")
         if self.num_steps < 1:
             raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
 
@@ -191,11 +194,56 @@ class NoNorm(nn.Module):
         """There are none."""
 
 
-Norm = BNTT | TimeAveragedNorm | NoNorm
+Normalise = Callable[[Tensor, int], Tensor]
+"""A norm of your own, a function or module: (x, first step) -> y, both [T, N, C, H, W].
+
+The steps of x are those from this one on: 0, but where a stream goes on."""
+
+OWN_NORMS: dict[str, Callable[[NormConfig, int], Normalise]] = {}
+"""Those that `register_norm` was given."""
+
+
+def register_norm(name: str, make: Callable[[NormConfig, int], Normalise]) -> None:
+    """Make a norm of your own known under a name, for `create_model(..., norm=name)` and `NormConfig(kind=name)`.
+
+    All else as `neuron.register_neuron`.
+
+    Args:
+        name: a new one.
+        make: called once for each layer with the network's `NormConfig` and the layer's channels; gives a function or
+            module, see `Normalise`.
+
+    Raises:
+        UserError: the name of a norm that comes with the package.
+    """
+    if name in get_args(NormKind):
+        raise UserError(f"norm {name!r} comes with the package: choose another name")
+    OWN_NORMS[name] = make
+
+
+class OwnNorm(nn.Module):
+    """A norm of your own in the place of the others.
+
+    Args:
+        normalise: see `Normalise`.
+    """
+
+    def __init__(self, normalise: Normalise) -> None:
+        super().__init__()
+        self.normalise = normalise
+
+    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+        return self.normalise(x, state.first_step if state else 0)
+
+
+Norm = BNTT | TimeAveragedNorm | NoNorm | OwnNorm
 
 
 def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> Norm:
     """The norm that `config` describes; `tdbn_scale` is alpha * threshold of kind "tdbn"."""
+    if config.kind in OWN_NORMS:
+        tell_once(f"norm {config.kind!r} has no kernel: its layers run in PyTorch")
+        return OwnNorm(OWN_NORMS[config.kind](config, channels))
     if config.kind == "bntt":
         return BNTT(channels, num_steps=config.num_steps, bias=config.bias)
     if config.kind == "none":

@@ -10,7 +10,7 @@ from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.layer import as_op, conv, conv_norm_neuron, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
-from sresnet.nn.norm import NoNorm, NormConfig, make_norm
+from sresnet.nn.norm import NoNorm, NormConfig, OwnNorm, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
 from sresnet.ops.conv_bntt_lif import conv_batch_norm
@@ -74,10 +74,11 @@ class Skip(nn.Module):
         assert self.conv is not None
         if self.pick > 1:
             x = Signal(x.spikes[..., :: self.pick, :: self.pick], None)
-        if self.norm is None or isinstance(self.norm, NoNorm) or is_watched(self.conv):
+        norm = self.norm
+        if norm is None or isinstance(norm, NoNorm | OwnNorm) or is_watched(self.conv) or is_watched(norm):
             y = over_time(self.conv, x.spikes)
-            return Signal(y if self.norm is None else self.norm(y, state), None)
-        rows = self.norm.rows(x.spikes.shape[0], state)
+            return Signal(y if norm is None else norm(y, state), None)
+        rows = norm.rows(x.spikes.shape[0], state)
         return Signal(conv_batch_norm(x.spikes, as_op(self.conv), rows, packed=x.packed), None)
 
 

@@ -12,8 +12,8 @@ class LayerRecord(NamedTuple):
 
     spikes: Tensor
     """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
-    membrane: Tensor
-    """u, the potential before reset, [T, N, C, H, W]."""
+    membrane: Tensor | None
+    """u, the potential before reset, [T, N, C, H, W]; None of neurons of your own, which need not have one."""
     output: Tensor
     """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
 
@@ -44,7 +44,7 @@ class ForwardState:
 
     first_step: int = 0
     """Index of the first time step of this call: norms with statistics per step start there."""
-    v: dict[nn.Module, Tensor] = field(default_factory=dict)
+    v: dict[nn.Module, Tensor | None] = field(default_factory=dict)
     """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves."""
     recorder: Recorder | None = None
     """Records what it wants; None: nothing is recorded."""
@@ -63,7 +63,7 @@ class ForwardState:
         """Whether `neurons` are recorded."""
         return self.recorder is not None and neurons in self.recorder.wanted
 
-    def record(self, neurons: nn.Module, spikes: Tensor, membrane: Tensor) -> None:
+    def record(self, neurons: nn.Module, spikes: Tensor, membrane: Tensor | None) -> None:
         """Keep spikes and membrane of `neurons`, if they are recorded."""
         if self.recorder is not None and neurons in self.recorder.wanted:
             self.recorder.records[neurons] = LayerRecord(spikes, membrane, spikes)

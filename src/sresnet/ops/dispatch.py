@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
+
 from sresnet.config import closest
 from sresnet.errors import UserError
 
@@ -24,8 +26,10 @@ _chosen = Choice()
 
 
 def reference_chosen() -> bool:
-    """Inside `implementation("reference")`."""
-    return _chosen.name == "reference"
+    """Inside `implementation("reference")`, or inside the transforms of torch.func, which no kernel knows."""
+    return _chosen.name == "reference" or (
+        not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    )
 
 
 def low_memory_chosen() -> bool:

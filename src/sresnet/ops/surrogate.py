@@ -11,6 +11,7 @@ gradient as backward, which is how the tests check it.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,14 +155,35 @@ SURROGATES: dict[str, type[KnownSurrogate]] = {
 """In the order of the kernel's `enum Surrogate`."""
 
 
-def make_surrogate(shape: str, *, height: float, width: float, center: float) -> KnownSurrogate:
-    """The surrogate called `shape`, a name in `SURROGATES`.
+OWN_SURROGATES: dict[str, Callable[[float, float, float], Surrogate]] = {}
+"""Those that `register_surrogate` was given."""
+
+
+def register_surrogate(name: str, make: Callable[[float, float, float], Surrogate]) -> None:
+    """Make a surrogate of your own known under a name, for `create_model(..., surrogate=name)`.
+
+    Layers with it run in PyTorch, as no kernel knows it. The name may be given again, such as in a notebook.
+
+    Args:
+        name: a new one.
+        make: (height, width, center) -> the surrogate.
+
+    Raises:
+        UserError: the name of a surrogate that comes with the package.
+    """
+    if name in SURROGATES:
+        raise UserError(f"surrogate {name!r} comes with the package: choose another name")
+    OWN_SURROGATES[name] = make
+
+
+def make_surrogate(shape: str, *, height: float, width: float, center: float) -> Surrogate:
+    """The surrogate called `shape`, a name in `SURROGATES` or one given to `register_surrogate`.
 
     Raises:
         UserError: another name, a height or width that is not positive, or a number that is not finite.
     """
-    if shape not in SURROGATES:
-        raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join(SURROGATES)}")
+    if shape not in SURROGATES and shape not in OWN_SURROGATES:
+        raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join([*SURROGATES, *OWN_SURROGATES])}")
     for name, value in (("height", height), ("width", width)):
         if not 0 < value < math.inf:
             raise UserError(
@@ -169,4 +191,6 @@ def make_surrogate(shape: str, *, height: float, width: float, center: float) ->
             )
     if not math.isfinite(center):
         raise UserError(f"surrogate center {center} is no place: 1 is the threshold, 0 is Eq. 24 as printed")
+    if shape in OWN_SURROGATES:
+        return OWN_SURROGATES[shape](height, width, center)
     return SURROGATES[shape](height=height, width=width, center=center)

@@ -149,7 +149,8 @@ def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) 
     finally:
         model.train(was_training)
     for name, record in records.items():
-        if not math.isfinite(float(record.membrane.sum() + record.output.float().sum())):
+        potentials = 0.0 if record.membrane is None else record.membrane.sum()
+        if not math.isfinite(float(potentials + record.output.float().sum())):
             raise UserError(f"potentials of {name} are not finite: the weights are out of range")
     fired = {name: float(record.fired.sum()) for name, record in records.items()}
     return Rates(

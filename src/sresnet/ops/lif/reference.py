@@ -11,7 +11,9 @@ from sresnet.ops.surrogate import Surrogate
 
 
 class Spike(torch.autograd.Function):
-    """The hard step forward (Eq. 4), the surrogate backward (Eq. 24)."""
+    """The hard step forward (Eq. 4), the surrogate backward (Eq. 24), and likewise in forward mode."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
@@ -21,12 +23,18 @@ class Spike(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         u, ctx.threshold, ctx.surrogate, _ = inputs
         ctx.save_for_backward(u)
+        ctx.save_for_forward(u)
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None]:
         (u,) = ctx.saved_tensors
         slope = ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
         return grad_spikes * slope, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return tangent * ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
 
 
 def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:

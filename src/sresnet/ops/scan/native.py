@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 import torch
 
-from sresnet.printing import one_line, say
+from sresnet.printing import tell_once
 
 HOST_FLAGS = ("-march=native",)
 FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fPIC", "-fopenmp", "-fvisibility=hidden")
@@ -41,7 +41,7 @@ def load(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL | Non
     try:
         return built(source, flags)
     except NativeError as error:
-        tell(f"no native code ({error}): the slower PyTorch reference is used")
+        tell_once(f"no native code ({error}): the slower PyTorch reference is used")
         return None
 
 
@@ -58,7 +58,7 @@ def built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
         path = cache_folder() / f"{source.parent.name}-{key(source, compiler, flags)}.so"
         remove_parts(path.parent)
         if not is_whole(path):
-            tell(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
+            tell_once(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
             compile_to(path, source, compiler, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -232,9 +232,3 @@ def run(command: list[str]) -> str:
         lines = done.stderr.splitlines() or [f"status {done.returncode}"]
         raise NativeError(f"{Path(command[0]).name}: " + next((line for line in lines if "error" in line), lines[-1]))
     return done.stdout
-
-
-@functools.cache
-def tell(line: str) -> None:
-    """Print a line on stderr, once per process."""
-    say(one_line(f"sresnet: {line}"), error=True, flush=True)

@@ -1,0 +1,286 @@
+"""Neurons, norms and surrogates of one's own, hooks, torch.func and pruning: in every engine."""
+
+import contextlib
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import sresnet
+from sresnet.errors import UserError
+from sresnet.nn import BNTT, Neuron, OwnNeuron, register_neuron, register_norm, register_surrogate, spike
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
+from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.scan import cpu
+from sresnet.ops.surrogate import OWN_SURROGATES, Triangle
+from sresnet.printing import tell_once
+
+CONNECTIONS = ["s2s", "s2m", "v2v", "none"]
+
+
+class OwnLIF(nn.Module):
+    """LIF once more, as somebody would write it."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, current, v):
+        v = torch.zeros_like(current[0]) if v is None else v
+        spikes = []
+        for x in current:
+            u = self.config.leak * v + self.gain * x
+            o = spike(u, self.config.threshold, self.config.surrogate, self.config.fires_at_threshold)
+            v = u - self.config.threshold * o.detach()
+            spikes.append(o)
+        return torch.stack(spikes), v
+
+
+def plain_norm(config, channels):
+    """The norm "none", as a function."""
+    return lambda x, first_step: x
+
+
+@dataclass(frozen=True)
+class OwnTriangle:
+    height: float
+    width: float
+    center: float
+
+    def derivative(self, x):
+        return self.height * (1 - x.abs() / self.width).clamp(min=0)
+
+
+register_neuron("own-lif", OwnLIF)
+register_norm("own-none", plain_norm)
+register_surrogate("own-triangle", OwnTriangle)
+
+
+def twins(fields, own, connection="s2s"):
+    """A network of the package and one with a part of one's own, with the same weights."""
+    made = {"base_filters": 4, "num_steps": 3, "connection": connection} | fields
+    torch.manual_seed(3)
+    theirs = sresnet.create_model("sresnet8", **made)
+    torch.manual_seed(3)
+    return theirs, sresnet.create_model("sresnet8", **made | own)
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize(
+    ("fields", "own"),
+    [
+        ({}, {"neuron": "own-lif"}),
+        ({"norm": "none"}, {"norm": "own-none"}),
+        ({}, {"surrogate": "own-triangle"}),
+        ({"norm": "none", "skip": "spiking"}, {"norm": "own-none", "neuron": "own-lif", "surrogate": "own-triangle"}),
+    ],
+    ids=["neuron", "norm", "surrogate", "all"],
+)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_a_part_of_ones_own_is_computed_as_that_of_the_package(name, fields, own, connection):
+    if connection == "v2v" and "skip" in fields:
+        fields = fields | {"skip": "plain"}
+    theirs, ours = twins(fields, own, connection)
+    x = torch.randn(2, 3, 8, 8)
+    with implementation("reference"):
+        expected = theirs(x)
+        expected.square().sum().backward()
+    with implementation(name):
+        scores = ours(x)
+        scores.square().sum().backward()
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    known = dict(ours.named_parameters())
+    for key, parameter in theirs.named_parameters():
+        torch.testing.assert_close(known[key].grad, parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_it_is_trained_streamed_recorded_saved_and_left_early(tmp_path):
+    _, model = twins({}, {"neuron": "own-lif"})
+    x = torch.randn(2, 3, 8, 8)
+    model(x).square().sum().backward()
+    assert all(module.steps.gain.grad != 0 for _, module in model.named_neurons())
+    model.eval()
+    state = None
+    for _ in range(3):
+        scores, state = model.step(x, state)
+    torch.testing.assert_close(scores, model(x))
+    scores, records = model(x, record=model.neuron_names)
+    assert set(records["stem.neuron"].spikes.unique().tolist()) == {0.0, 1.0}
+    assert records["stem.neuron"].membrane is None
+    sresnet.save_model(model, tmp_path / "weights.safetensors")
+    assert torch.equal(sresnet.load(tmp_path / "weights.safetensors")(x), model(x))
+    from sresnet.analysis.early_exit import run_until_sure
+    from sresnet.models.summary import summarise
+
+    found, steps = run_until_sure(model, x, threshold=0.9, temperatures=(1.0,) * 3)
+    assert found.shape == (2, 10)
+    assert steps.max() <= 3
+    assert summarise(model.config).neurons == summarise(twins({}, {})[0].config).neurons
+
+
+def test_what_does_not_go_with_it_is_refused():
+    from sresnet.analysis.hardware import hardware_view
+
+    _, model = twins({}, {"neuron": "own-lif"})
+    with pytest.raises(UserError, match="neurons or norms of your own have no hardware view"):
+        hardware_view(model, (8, 8))
+
+
+def test_that_it_has_no_kernel_is_said_once(capsys):
+    tell_once.cache_clear()
+    for _ in range(2):
+        twins({}, {"neuron": "own-lif", "norm": "own-none", "surrogate": "own-triangle"})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "neurons of kind 'own-lif' have no kernel: their layers run in PyTorch" in lines[0] + lines[1]
+    assert "norm 'own-none' has no kernel" in lines[0] + lines[1]
+    twins({}, {"surrogate": "own-triangle"})
+    assert "surrogate OwnTriangle has no kernel" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: register_neuron("lif", OwnLIF), "neuron 'lif' comes with the package"),
+        (lambda: register_norm("bntt", plain_norm), "norm 'bntt' comes with the package"),
+        (lambda: register_surrogate("arctan", OwnTriangle), "surrogate 'arctan' comes with the package"),
+        (lambda: twins({}, {"neuron": "own-liff"}), "neuron 'own-liff' is unknown: did you mean 'own-lif'"),
+        (lambda: twins({}, {"norm": "own-nono"}), "norm 'own-nono' is unknown: did you mean 'own-none'"),
+        (lambda: twins({}, {"surrogate": "round"}), "surrogate 'round' is unknown: choose from .*own-triangle"),
+    ],
+)
+def test_names(call, words):
+    with pytest.raises(UserError, match=words):
+        call()
+
+
+def test_a_name_may_be_given_again():
+    register_surrogate("own-triangle", lambda *numbers: Triangle())
+    assert OWN_SURROGATES["own-triangle"](1, 1, 1) == Triangle()
+    register_surrogate("own-triangle", OwnTriangle)
+
+
+def test_a_constant_that_a_kernel_does_not_know_is_left_to_the_reference(monkeypatch):
+    neuron = LIFConstants(leak=0.5, surrogate=Triangle())
+    assert cpu.supports(neuron)
+    (field,) = [field for field in LIFConstants.__dataclass_fields__.values() if field.name == "threshold"]
+    monkeypatch.setattr(cpu, "LATER", [field])  # as a kernel that has no threshold
+    assert cpu.supports(neuron)
+    assert not cpu.supports(LIFConstants(leak=0.5, surrogate=Triangle(), threshold=2.0))
+
+
+HOOKS = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+PARTS = ["stem.conv", "stem.norm", "stem.neuron", "stage2_block1.conv1", "stage2_block1.norm2"] + [
+    f"stage2_block1.{name}" for name in ("neuron1", "neuron2", "skip.conv", "skip.norm")
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_every_hook_of_every_part_is_called_once(name, part):
+    model, _ = twins({}, {})
+    x, calls = torch.randn(2, 3, 8, 8, requires_grad=True), []
+    with implementation(name):
+        expected = model(x)
+        for hook in HOOKS:
+            getattr(model.layers.get_submodule(part), f"register_{hook}")(lambda *_, hook=hook: calls.append(hook))
+        scores = model(x)
+        scores.sum().backward()
+    assert sorted(calls) == sorted(HOOKS)
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_hooks_for_all_modules_are_called_for_every_part(name):
+    model, _ = twins({}, {})
+    seen, places = [], {module: name for name, module in model.named_modules()}
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(places[module]))
+    try:
+        with implementation(name):
+            model(torch.randn(2, 3, 8, 8))
+    finally:
+        handle.remove()
+    wanted = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | BNTT | Neuron)}
+    assert wanted <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+def test_a_subclass_of_a_part_is_called():
+    class Doubled(Neuron):
+        def forward(self, current, state=None):
+            return 2 * super().forward(current, state)
+
+    model, _ = twins({}, {})
+    layer = model.layers["stem"]
+    layer.neuron = Doubled(layer.neuron.config)
+    seen = []
+    model.layers["stage1_block1"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].spikes))
+    model(torch.randn(2, 3, 8, 8))
+    assert set(seen[0].unique().tolist()) == {0.0, 2.0}
+
+
+def test_gradients_of_each_image_by_torch_func():
+    model, _ = twins({}, {})
+    model.eval()
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+    images, labels = torch.randn(3, 3, 8, 8), torch.tensor([1, 0, 7])
+
+    def loss(parameters, image, label):
+        scores = torch.func.functional_call(model, (parameters, buffers), (image[None],))
+        return nn.functional.cross_entropy(scores, label[None])
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, images, labels)
+    for i in range(3):
+        expected = torch.autograd.grad(
+            nn.functional.cross_entropy(model(images[i : i + 1]), labels[i : i + 1]), list(model.parameters())
+        )
+        for name, gradient in zip(parameters, expected, strict=True):
+            torch.testing.assert_close(found[name][i], gradient, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # of torch, in torch
+def test_forward_mode_by_torch_func():
+    model, _ = twins({}, {})
+    model.eval().double()
+    image, direction = torch.randn(2, 1, 3, 8, 8, dtype=torch.float64)
+    _, tangent = torch.func.jvp(model, (image,), (direction,))
+    jacobian = torch.func.jacrev(model)(image)
+    torch.testing.assert_close(tangent, (jacobian * direction).sum((-4, -3, -2, -1)))
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("permanent", [False, True])
+def test_pruning(permanent, name):
+    model, _ = twins({}, {})
+    model.to(memory_format=torch.contiguous_format)  # prune.l1_unstructured views weights as one row
+    conv = model.layers["stage1_block1"].conv1
+    dense = conv.weight.detach().clone()
+    prune.l1_unstructured(conv, "weight", amount=0.75)
+    mask = conv.weight_mask.clone()
+    if permanent:
+        prune.remove(conv, "weight")
+    x = torch.randn(2, 3, 8, 8)
+    with implementation(name):
+        scores = model(x)
+        scores.square().sum().backward()
+    other, _ = twins({}, {})
+    with torch.no_grad():
+        other.layers["stage1_block1"].conv1.weight.copy_(dense * mask)
+    torch.testing.assert_close(scores, other(x), rtol=1e-4, atol=1e-5)
+    assert mask.mean() == pytest.approx(0.25)
+    if not permanent:
+        assert (conv.weight_orig.grad[mask == 0] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch.compile, about torch
+def test_neurons_of_ones_own_compile():
+    _, model = twins({}, {"neuron": "own-lif"})
+    x = torch.randn(2, 3, 8, 8)
+    model.eval()
+    with contextlib.nullcontext(), torch.no_grad():
+        torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
+    assert isinstance(model.layers["stem"].neuron, OwnNeuron)
