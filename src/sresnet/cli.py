@@ -1278,7 +1278,7 @@ def import_verb(words: list[str]) -> int:
         raise UserError(f"{path} holds a network for images: choose --data cifar10 or cifar100")
     name = "dvs-cifar10" if events else options.data
     recipe = Recipe(
-        model=model.config,  # type: ignore[arg-type]
+        model=model.config,
         data=RELEASED_EVENTS if events else DataConfig(name=name),  # type: ignore[arg-type]
         train=TrainConfig(protocol="released-code"),
     )

@@ -143,8 +143,12 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
 
 
 def member_of(union: Any, family: Any, where: str) -> Any:
-    """The dataclass among `union` (or `union` itself) whose `family` it is; without one, the implicit member."""
-    members = {member.family: member for member in get_args(union) or (union,)}
+    """The dataclass among `union` (or `union` itself) whose `family` it is; without one, the implicit member.
+
+    A dataclass whose own `family` is empty stands for those that its `members()` gives.
+    """
+    open_ended = not get_args(union) and not union.family
+    members = {member.family: member for member in (union.members() if open_ended else get_args(union) or (union,))}
     if family is None:
         family = next((name for name, member in members.items() if getattr(member, "implicit", False)), None)
     if not isinstance(family, str) or family not in members:

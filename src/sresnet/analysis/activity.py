@@ -151,19 +151,13 @@ def mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[floa
 
     A norm with one gamma for all steps gives the same number at every step. The scale of tdBN is part of it.
     """
-    norm = norm_before(model, neuron)
+    name = model.topology.norm_before(neuron)
+    norm = None if name is None else model.layers.get_submodule(name)
     if isinstance(norm, BNTT):
         return tuple(norm.weight.detach()[:num_steps].double().mean(1).tolist())
     if isinstance(norm, TimeAveragedNorm):
         return (norm.scale * float(norm.weight.detach().double().mean()),) * num_steps
     return None
-
-
-def norm_before(model: SpikingNetwork, neuron: str) -> nn.Module | None:
-    """The norm whose output charges a layer of neurons: our layers name them norm and neuron, norm1 and neuron1, ..."""
-    parent, _, name = neuron.rpartition(".")
-    norm = getattr(model.layers.get_submodule(parent), name.replace("neuron", "norm"), None)
-    return norm if isinstance(norm, nn.Module) else None
 
 
 def leak_of(neurons: nn.Module) -> float | None:

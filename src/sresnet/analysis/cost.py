@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from sresnet.analysis.activity import leak_of
 from sresnet.analysis.walk import Batches, Observation, walk
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.summary import InputKind, kernel_of, norm_behind
-from sresnet.nn.norm import BNTT, NoNorm
+from sresnet.models.summary import InputKind, kernel_of
+from sresnet.nn.norm import BNTT
 
 WHOLE = 1e-3
 """How far from a whole number a count of spikes may be: sums of float32 round, real inputs are farther off."""
@@ -58,6 +58,8 @@ class LayerCost:
 
     name: str
     """A module's name; a block's "skip" alone is the addition that joins it."""
+    neurons: str | None
+    """Those that it drives; None at a join, at the end of a skip, and of the readout."""
     kernel: str
     """Such as "3x3", "3x3 /2" (stride 2), "linear"; "join" for a skip."""
     output: tuple[int, ...]
@@ -170,12 +172,6 @@ def geometry(conv: nn.Conv2d) -> dict[str, int]:
     }
 
 
-def neuron_behind(conv: str) -> str:
-    """Name of the layer of neurons that a convolution charges, if there is one: conv1 -> neuron1."""
-    parent, _, own = conv.rpartition(".")
-    return f"{parent}.{own.replace('conv', 'neuron')}"
-
-
 class LayerCounter:
     """Running counts of one convolution, readout or join."""
 
@@ -237,7 +233,7 @@ class CostCounter:
     def __init__(self, model: SpikingNetwork) -> None:
         self.modules = {name.removeprefix("layers."): module for name, module in model.named_modules()}
         self.places = {name: place for place, name in enumerate(model.layers)}
-        self.norms = norm_behind(model)
+        self.topology = model.topology
         self.layers: dict[str, LayerCounter] = {}
         self.fired = dict.fromkeys(model.neuron_names, 0.0)  # spikes of each layer of neurons, for the resets
         self.images = 0
@@ -281,6 +277,7 @@ class CostCounter:
         update_multiplications, update_additions = self.updates(name)
         return LayerCost(
             name=name,
+            neurons=self.topology.neurons_behind(name) if isinstance(module, nn.Conv2d) else None,
             kernel=kernel_of(module) if isinstance(module, nn.Conv2d | nn.Linear) else "join",
             output=counter.outputs,
             input_kind="real" if counter.real else "sums of spikes" if graded else "spikes",
@@ -304,14 +301,14 @@ class CostCounter:
             return 0.0, 0.0
         values = float(torch.Size(counter.outputs).numel() * self.num_steps)
         multiplications = additions = 0.0
-        norm = self.norms.get(counter.module)
-        if norm is not None and not isinstance(norm, NoNorm):
-            multiplications += values if isinstance(norm, BNTT) else 0
+        norm, neuron = self.topology.norm_behind(name), self.topology.neurons_behind(name)
+        if norm is not None:
+            multiplications += values if isinstance(self.modules[norm], BNTT) else 0
             additions += values
-        neuron = neuron_behind(name)
-        leak = leak_of(self.modules[neuron]) if neuron in self.fired else None
+        leak = None if neuron is None else leak_of(self.modules[neuron])
         if leak is not None:
             multiplications += values if leak != 1 else 0
+            assert neuron is not None
             additions += values + self.fired[neuron] / self.images
         return multiplications, additions
 

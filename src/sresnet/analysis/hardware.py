@@ -25,6 +25,7 @@ BNTT the scale is another at every step: such synapses need a set of weights per
 """
 
 import copy
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
@@ -37,9 +38,12 @@ from sresnet.analysis.cost import geometry, outputs_along, reached_along
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn.layer import Pool, SpikingLayer
+from sresnet.models.topology import INPUT
+from sresnet.nn.graph import Node
+from sresnet.nn.layer import Pool
 from sresnet.nn.neuron import Neuron, OwnNeuron, Rectifier
 from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, TimeAveragedNorm
+from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.ops.lif import lif
 
@@ -271,115 +275,133 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
     if any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):
         raise UserError("neurons or norms of your own have no hardware view: use those of the package")
-    for name, layer in model.layers.items():
-        is_average = isinstance(layer, Pool) and layer.kind == "avg"
-        if not isinstance(layer, SpikingLayer | ResidualBlock) and not is_average:
+    for node in model.topology.of_kind("pool"):
+        pool = model.get_submodule("readout") if node.module == "readout" else model.layers.get_submodule(node.module)
+        if not isinstance(pool, Readout) and not (isinstance(pool, Pool) and pool.kind == "avg"):
             raise UserError(
-                f"{name} is a {'max pool' if isinstance(layer, Pool) else type(layer).__name__}: only convolutions, "
-                "2x2 averages and blocks are written out; use downsample 'stride' or 'avg', and stem c3 or c3s2"
+                f"{node.module} is a {'max pool' if isinstance(pool, Pool) else type(pool).__name__}: only "
+                "convolutions, 2x2 averages and blocks are written out; use downsample 'stride' or 'avg', and stem c3 "
+                "or c3s2"
             )
     with torch.no_grad():
         return Builder(model, form).build((model.config.in_channels, *size))
 
 
-@dataclass(kw_only=True, eq=False)
-class Signals:
-    """The two streams that a block receives: its input spikes, and for V2V the current that produced them."""
+class Charge(NamedTuple):
+    """What a convolution brings, before a norm."""
 
-    spikes: Stream
-    current: Stream | None = None
+    terms: tuple[Synapses, ...]
+    shape: tuple[int, int, int]
+    bias: Tensor | None
+    """[S, C, h, w]."""
 
 
 class Builder:
-    """Writes out one network, layer by layer."""
+    """Writes out one network, node by node of its topology."""
 
     def __init__(self, model: SpikingNetwork, form: Form) -> None:
         self.model = model
         self.form = form
+        self.topology = model.topology
         self.populations: list[Population] = []
+        self.streams: dict[str, Stream] = {}
+        """What nodes give, where it can be added to others."""
+        self.charges: dict[str, tuple[Charge, Norm]] = {}
+        """What convolutions and norms give that drive one layer of neurons, and nothing else."""
         # Streams of one stage share their kernels, so do their compositions: one tensor for all blocks of a stage.
         self.known: dict[tuple[int, int], tuple[Synapses, Synapses, Synapses]] = {}
 
     def build(self, shape: tuple[int, int, int]) -> HardwareNetwork:
         """All populations for inputs of `shape` (C, H, W)."""
-        x = Signals(spikes=Stream(terms=(Synapses(source="input", kernel=None),), shape=shape))
-        for name, layer in self.model.layers.items():
-            if isinstance(layer, SpikingLayer):
-                x = self.stem(name, layer, x)
-            elif isinstance(layer, Pool):
-                x = self.averaged(name, x)
-            else:
-                assert isinstance(layer, ResidualBlock)
-                x = self.block(name, layer, x)
+        self.streams[INPUT] = Stream(terms=(Synapses(source=INPUT, kernel=None),), shape=shape)
+        for node in self.topology.nodes:
+            if node.kind == "convolution":
+                self.convolution(node)
+            elif node.kind == "norm":
+                self.norm(node)
+            elif node.kind == "neurons":
+                self.streams[node.name] = self.fire(node)
+            elif node.kind == "factor":
+                x = self.streams[node.inputs[0]]
+                self.streams[node.name] = self.through(x, Synapses(source="", kernel=self.factor(node, x)))
+            elif node.kind in ("sum of currents", "sum of spikes"):
+                self.streams[node.name] = self.summed(node.name, self.total(node))
+            elif node.kind == "pool" and node.name != "readout.pool":
+                self.streams[node.name] = self.averaged(node)
         weight = self.model.readout.linear.weight[None, :, :, None, None]
-        scores = self.convolved(x.spikes, Synapses(source="", kernel=weight))
+        x = self.streams[self.topology.source("readout.pool").name]
+        scores = self.convolved(x, Synapses(source="", kernel=weight))
         self.add("readout", "readout", scores, bias=scores.bias)
         return HardwareNetwork(model=self.model, form=self.form, input_shape=shape, populations=tuple(self.populations))
 
-    def stem(self, name: str, layer: SpikingLayer, x: Signals) -> Signals:
-        """Convolution -> norm -> neurons."""
-        charge = self.convolved(x.spikes, synapses_of(layer.conv))
-        if not layer.return_current:
-            return Signals(spikes=self.neurons(f"{name}.neuron", charge, layer.norm, layer.neuron))
-        current = self.summed(f"{name}.sum", scaled(charge, layer.norm))
-        return Signals(spikes=self.fired(f"{name}.neuron", current, layer.neuron), current=current)
+    def module(self, node: Node) -> nn.Module:
+        """Of a node."""
+        return self.model.layers.get_submodule(node.module)
 
-    def averaged(self, name: str, x: Signals) -> Signals:
-        """Streams behind an average of 2x2 pixels.
+    def convolution(self, node: Node) -> None:
+        """A layer's own convolution waits for its norm; the one of a skip, of 1x1 pixels, is a stream."""
+        conv = self.module(node)
+        assert isinstance(conv, nn.Conv2d)
+        x, synapses = self.streams[node.inputs[0]], synapses_of(conv, pick=node.every)
+        if self.topology.neurons_behind(node.name) is None:
+            self.streams[node.name] = self.through(x, synapses)
+        else:
+            self.charges[node.name] = self.convolved(x, synapses), NoNorm()
+
+    def norm(self, node: Node) -> None:
+        """A gain and a shift of what a convolution brings, or of a skip."""
+        norm, source = self.module(node), node.inputs[0]
+        assert isinstance(norm, BNTT | TimeAveragedNorm)
+        if source in self.charges:
+            self.charges[node.name] = self.charges[source][0], norm
+            return
+        gain, shift = affine(norm)
+        x = self.through(self.streams[source], Synapses(source="", kernel=gain))
+        self.streams[node.name] = replace(x, offset=shift if x.offset is None else x.offset + shift)
+
+    def stream(self, name: str) -> Stream:
+        """What a node gives, as a stream to which others are added."""
+        return scaled(*self.charges[name]) if name in self.charges else self.streams[name]
+
+    def total(self, node: Node) -> Stream:
+        """The sum of all that a node takes."""
+        return functools.reduce(added, map(self.stream, node.inputs))
+
+    def fire(self, node: Node) -> Stream:
+        """Neurons: behind a norm, which scales all that reaches them, or on a sum of streams."""
+        neuron, source = self.module(node), node.inputs[0]
+        if len(node.inputs) == 1 and source in self.charges:
+            charge, norm = self.charges[source]
+            return self.neurons(node.name, charge, norm, neuron)
+        current = self.total(node)
+        bias = None if current.offset is None else current.offset[:, :, None, None]
+        return self.add(node.name, "neurons", Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
+
+    def factor(self, node: Node, x: Stream) -> Tensor:
+        """A number for each channel, [1, C]: learned weights of a skip, or the threshold that S2M gives its spikes."""
+        module = self.module(node)
+        if isinstance(module, Skip):
+            assert module.weight is not None
+            return module.weight[None, :, 0, 0]
+        assert isinstance(module, ResidualBlock)
+        return torch.full((1, x.shape[0]), module.threshold).to(module.conv2.weight)
+
+    def averaged(self, node: Node) -> Stream:
+        """A stream behind an average of 2x2 pixels.
 
         Raises:
             UserError: a window hangs over the edge, where an average weighs its pixels otherwise.
         """
-        channels, height, width = x.spikes.shape
+        x = self.streams[node.inputs[0]]
+        channels, height, width = x.shape
         if height % 2 or width % 2:
             raise UserError(
-                f"{name} averages 2x2 pixels of {height}x{width}: written out are even sizes only, such as 32x32 images"
+                f"{node.module} averages 2x2 pixels of {height}x{width}: written out are even sizes only, such as "
+                "32x32 images"
             )
         weight = self.model.readout.linear.weight
         quarter = torch.eye(channels, dtype=weight.dtype, device=weight.device)[None, :, :, None, None] / 4
-        pool = Synapses(source="", kernel=quarter.expand(-1, -1, -1, 2, 2), stride=2)
-        current = None if x.current is None else self.through(x.current, pool)
-        return Signals(spikes=self.through(x.spikes, pool), current=current)
-
-    def block(self, name: str, layer: ResidualBlock, x: Signals) -> Signals:
-        """Two layers and the skip; the branches are those of `ResidualBlock.forward`."""
-        hidden = self.neurons(
-            f"{name}.neuron1", self.convolved(x.spikes, synapses_of(layer.conv1)), layer.norm1, layer.neuron1
-        )
-        charge = self.convolved(hidden, synapses_of(layer.conv2))
-        neurons = f"{name}.neuron2"
-        if layer.connection == "s2m":
-            skip = self.skipped(f"{name}.skip", layer.skip, x.spikes)
-            threshold = torch.full((1, skip.shape[0]), layer.threshold).to(layer.conv2.weight)
-            skip = self.through(skip, Synapses(source="", kernel=threshold))
-            return Signals(spikes=self.fired(neurons, added(scaled(charge, layer.norm2), skip), layer.neuron2))
-        if layer.connection == "v2v":
-            assert x.current is not None
-            skip = self.skipped(f"{name}.skip", layer.skip, x.current)
-            current = self.summed(f"{name}.sum", added(scaled(charge, layer.norm2), skip))
-            return Signals(spikes=self.fired(neurons, current, layer.neuron2), current=current)
-        spikes = self.neurons(neurons, charge, layer.norm2, layer.neuron2)
-        if layer.connection == "s2s":
-            skip = self.skipped(f"{name}.skip", layer.skip, x.spikes)
-            return Signals(spikes=self.summed(f"{name}.sum", added(spikes, skip)))
-        return Signals(spikes=spikes)
-
-    def skipped(self, name: str, skip: Skip, x: Stream) -> Stream:
-        """The stream behind a skip."""
-        if skip.conv is not None:
-            conv = synapses_of(skip.conv, pick=skip.pick)
-            if skip.neuron is not None:  # Fang et al.: the stream ends here, and new spikes begin
-                assert isinstance(skip.neuron, Neuron)
-                return self.neurons(f"{name}.neuron", self.convolved(x, conv), skip.norm or NoNorm(), skip.neuron)
-            x = self.through(x, conv)
-        if skip.norm is not None and not isinstance(skip.norm, NoNorm):
-            assert not isinstance(skip.norm, OwnNorm)
-            gain, shift = affine(skip.norm)
-            x = self.through(x, Synapses(source="", kernel=gain))
-            x = Stream(terms=x.terms, shape=x.shape, offset=shift if x.offset is None else x.offset + shift)
-        if skip.weight is not None:
-            x = self.through(x, Synapses(source="", kernel=skip.weight[None, :, 0, 0]))
-        return x
+        return self.through(x, Synapses(source="", kernel=quarter.expand(-1, -1, -1, 2, 2), stride=2))
 
     def through(self, x: Stream, outer: Synapses) -> Stream:
         """The stream behind a kernel without padding or a factor per channel: the offset stays the same everywhere."""
@@ -397,7 +419,7 @@ class Builder:
             self.known[key] = (outer, inner, composed(outer, inner))  # the first two keep their ids from being reused
         return replace(self.known[key][2], source=inner.source)
 
-    def convolved(self, x: Stream, conv: Synapses) -> "Charge":
+    def convolved(self, x: Stream, conv: Synapses) -> Charge:
         """What a convolution of the stream brings: one set of synapses per term, and what becomes of the offset."""
         terms = tuple(self.compose(conv, term) for term in x.terms)
         shape = shape_behind(conv, x.shape)
@@ -410,7 +432,7 @@ class Builder:
         bias = F.conv2d(everywhere, conv.kernel[0], stride=conv.stride, padding=conv.padding)
         return Charge(terms, shape, bias)
 
-    def neurons(self, name: str, charge: "Charge", norm: Norm, neuron: nn.Module) -> Stream:
+    def neurons(self, name: str, charge: Charge, norm: Norm, neuron: nn.Module) -> Stream:
         """Neurons behind a norm, which scales all that reaches them: one gain per neuron."""
         bias = charge.bias
         gain = None
@@ -420,11 +442,6 @@ class Builder:
             shift = shift[:, :, None, None]
             bias = shift if bias is None else gain[:, :, None, None] * bias + shift
         return self.add(name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
-
-    def fired(self, name: str, current: Stream, neuron: nn.Module) -> Stream:
-        """Neurons whose current is a stream, as it is."""
-        bias = None if current.offset is None else current.offset[:, :, None, None]
-        return self.add(name, "neurons", Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
 
     def summed(self, name: str, x: Stream) -> Stream:
         """In the graded form, the stream through an intermediate neuron; in the binary form, the stream."""
@@ -437,7 +454,7 @@ class Builder:
         self,
         name: str,
         role: Literal["neurons", "sum", "readout"],
-        charge: "Charge",
+        charge: Charge,
         *,
         gain: Tensor | None = None,
         bias: Tensor | None = None,
@@ -451,15 +468,6 @@ class Builder:
             )
         )
         return Stream(terms=(Synapses(source=name, kernel=None),), shape=charge.shape)
-
-
-class Charge(NamedTuple):
-    """What a convolution brings, before a norm."""
-
-    terms: tuple[Synapses, ...]
-    shape: tuple[int, int, int]
-    bias: Tensor | None
-    """[S, C, h, w]."""
 
 
 def synapses_of(conv: nn.Conv2d, *, pick: int = 1) -> Synapses:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity
-from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, LayerCost, neuron_behind
+from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, LayerCost
 from sresnet.analysis.gradients import BlockGradient, gradient_norms
 from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.steps import StepAccuracy, StepCounter
@@ -38,7 +38,7 @@ class Analysis:
     def rows(self) -> list[tuple[LayerCost, LayerActivity | None]]:
         """Each line of the cost with the neurons behind it, where there are any."""
         neurons = {layer.name: layer for layer in self.activity.layers}
-        return [(layer, neurons.get(neuron_behind(layer.name))) for layer in self.cost.layers]
+        return [(layer, neurons.get(layer.neurons or "")) for layer in self.cost.layers]
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it, totals and energies beside the numbers of each layer."""

@@ -135,19 +135,17 @@ class Probed(NamedTuple):
 def probe(model: SpikingNetwork) -> Iterator[Probed]:
     """Watch what convolutions and readout receive and what skips add, in the order they run, while inside."""
     probed = Probed({}, {})
-    windows: dict[str, Tensor] = {}  # "pool": pixels in each window of the average that the next layer receives
+    windows: dict[str, Tensor] = {}  # of each pool: pixels in each window of its average
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
-    first = {id(conv) for layer in model.layers.values() for conv in fed_by_input(layer)}
+    topology = model.topology
 
     def note_conv(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        pooled = windows.get("pool") if id(module) in first else None
-        probed.received[names[module]] = inputs[0] if pooled is None else inputs[0] * pooled
+        source = topology.source(names[module])
+        is_pooled = source.kind == "pool"
+        probed.received[names[module]] = inputs[0] * windows[source.module] if is_pooled else inputs[0]
 
     def note_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        windows["pool"] = pixels_per_window(module, inputs[0][0][0])
-
-    def forget_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        windows.pop("pool", None)
+        windows[names[module]] = pixels_per_window(module, inputs[0][0][0])
 
     def note_readout(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         probed.received[names[model.readout.linear]] = inputs[0][0]
@@ -163,22 +161,13 @@ def probe(model: SpikingNetwork) -> Iterator[Probed]:
             handles.append(module.register_forward_pre_hook(note_readout))
         elif isinstance(module, Skip):
             handles.append(module.register_forward_hook(note_skip))
-    for layer in model.layers.values():
-        is_pool = isinstance(layer, Pool | GlobalAveragePool)
-        handles.append(layer.register_forward_hook(note_pool if is_pool else forget_pool))
+        elif isinstance(module, Pool | GlobalAveragePool):
+            handles.append(module.register_forward_hook(note_pool))
     try:
         yield probed
     finally:
         for handle in handles:
             handle.remove()
-
-
-def fed_by_input(layer: nn.Module) -> Iterable[nn.Module]:
-    """The convolutions of a layer that receive what the layer itself receives."""
-    skip = getattr(layer, "skip", None)
-    for conv in (getattr(layer, "conv", None), getattr(layer, "conv1", None), getattr(skip, "conv", None)):
-        if isinstance(conv, nn.Module):
-            yield conv
 
 
 def pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:

@@ -1,16 +1,20 @@
 """Whole networks, by name."""
 
 import dataclasses
-import re
 from typing import Any
 
 from sresnet.config import closest
 from sresnet.errors import UserError
+from sresnet.models import families
+from sresnet.models.families.sresnet import RELU_TWIN, SResNetConfig
+from sresnet.models.families.vgg import VGGConfig
 from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
-from sresnet.models.sresnet import SResNetConfig, build_sresnet
-from sresnet.models.vgg import VGGConfig, build_vgg
+from sresnet.models.registry import FAMILIES, Family, register_family
 
 __all__ = [
+    "FAMILIES",
+    "RELU_TWIN",
+    "Family",
     "ModelConfig",
     "NetworkConfig",
     "SResNetConfig",
@@ -20,12 +24,15 @@ __all__ = [
     "build",
     "compat_fields",
     "create_model",
+    "families",
     "list_models",
     "model_config",
     "num_parameters",
+    "register_family",
 ]
 
-ModelConfig = SResNetConfig | VGGConfig
+ModelConfig = NetworkConfig
+"""The configuration of a network of any registered family."""
 
 COMPAT: dict[str, dict[str, Any]] = {
     "paper": {
@@ -57,48 +64,30 @@ def compat_fields(compat: str) -> dict[str, Any]:
     return COMPAT[compat]
 
 
-RELU_TWIN: dict[str, Any] = {
-    "neuron": "relu",
-    "connection": "s2m",  # the skip joins before the nonlinearity, as in He et al. 2016
-    "norm": "time-averaged",
-    "norm_bias": True,
-    "num_steps": 1,
-}
-"""What turns an S-ResNet into the ResNet of He et al. 2016: the same topology code, other units (Table 15)."""
-
-DEPTHS = (8, 14, 20, 26, 32, 38, 44, 56, 110)
-
-
 def list_models() -> dict[str, str]:
     """Model name -> one line about it. S-ResNets and ResNets exist at every depth 6n + 2, not only those listed."""
-    names = {f"sresnet{depth}": f"S-ResNet of depth {depth} (Table 1, Fig. 2)" for depth in DEPTHS}
-    names |= {f"resnet{depth}": f"non-spiking twin of sresnet{depth} (Table 15)" for depth in DEPTHS}
-    names["vgg11"] = "spiking VGG11 without residual connections (Fig. 3)"
-    return names
+    return {name: line for family in FAMILIES.values() for name, line in family.models.items()}
 
 
 def model_config(name: str, *, compat: str | None = None, **fields: Any) -> ModelConfig:
     """The configuration called `name`, with some fields changed; arguments and errors as `create_model`."""
-    defaults: dict[str, Any]
-    if match := re.fullmatch(r"(s?)resnet(\d+)", name):
-        family: type[ModelConfig] = SResNetConfig
-        defaults = {"depth": int(match[2])} | ({} if match[1] else RELU_TWIN)
-    elif name == "vgg11":
-        family, defaults = VGGConfig, {}
-    else:
+    found = [(family.config, family.fields(name)) for family in FAMILIES.values()]
+    named = [(config, defaults) for config, defaults in found if defaults is not None]
+    if not named:
         raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
-    known = [field.name for field in dataclasses.fields(family)]
+    config, defaults = named[0]
+    known = [field.name for field in dataclasses.fields(config)]
     if compat is not None:
         defaults |= {key: value for key, value in compat_fields(compat).items() if key in known}
     for key in fields:
         if key not in known:
             raise UserError(f"{name} has no field {key!r}: {closest(key, known)}")
-    return family(**(defaults | fields))
+    return config(**(defaults | fields))
 
 
 def build(config: ModelConfig) -> SpikingNetwork:
     """The network that `config` describes, freshly initialised from torch's random generator, in its default dtype."""
-    return build_sresnet(config) if isinstance(config, SResNetConfig) else build_vgg(config)
+    return FAMILIES[config.family].build(config)
 
 
 def create_model(

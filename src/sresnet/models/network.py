@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import torch
 from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
+from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import ENCODERS, EncoderKind
 from sresnet.nn.neuron import AnyNeuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
@@ -26,6 +27,9 @@ class NetworkConfig:
     Raises:
         UserError: a field of the wrong type or out of range.
     """
+
+    family: ClassVar[str] = ""
+    """Name of the family in files; each has its own."""
 
     num_classes: int = 10
     """Classes to tell apart."""
@@ -70,6 +74,13 @@ class NetworkConfig:
             leak_parameter(self.leak)
         self.norm_config()
         self.neuron_config()
+
+    @staticmethod
+    def members() -> tuple[type["NetworkConfig"], ...]:
+        """The configurations of all families, of which files name one."""
+        from sresnet.models.registry import FAMILIES  # it builds on what is here
+
+        return tuple(family.config for family in FAMILIES.values())
 
     def norm_config(self) -> NormConfig:
         """The part that the norms need."""
@@ -248,6 +259,11 @@ class SpikingNetwork(nn.Module):
         for name, module in self.layers.named_modules():
             if isinstance(module, AnyNeuron):
                 yield name, module
+
+    @property
+    def topology(self) -> Topology:
+        """What each layer is and what feeds what."""
+        return topology_of(self.layers.items(), self.readout)
 
     @property
     def neuron_names(self) -> list[str]:

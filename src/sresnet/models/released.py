@@ -20,6 +20,7 @@ from sresnet.models import model_config
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import built, load_tensors, tensors_of
 from sresnet.models.size import check_network
+from sresnet.models.topology import Topology
 from sresnet.models.torch_files import Mark, read_torch_file
 from sresnet.nn.readout import VOTES_PER_CLASS
 
@@ -84,8 +85,8 @@ def released_network(path: Path, num_classes: int, boosting: bool, leak: float, 
         norm_bias="bntt1.0.bias" in state,
         stem="c3s2" if stem.size[1] == 2 else "c3",
     )
-    check_network(config, str(path), length, memory_limit)
-    tensors = translated(state, tensor, convolutions, steps, where=str(path))
+    topology = check_network(config, str(path), length, memory_limit).topology
+    tensors = translated(state, tensor, topology, steps, where=str(path))
     model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
@@ -104,7 +105,7 @@ def indices(pattern: str, state: Mapping[str, Mark]) -> int:
 
 
 def translated(
-    state: Mapping[str, Mark], tensor: Callable[[Mark], Tensor], convolutions: int, steps: int, *, where: str
+    state: Mapping[str, Mark], tensor: Callable[[Mark], Tensor], topology: Topology, steps: int, *, where: str
 ) -> dict[str, Tensor]:
     """The released names -> ours, the norms of all steps stacked; aliases are left aside."""
     tensors = {}
@@ -125,18 +126,15 @@ def translated(
                     raise UserError(f"{where}: {theirs}.*.{part} are not alike: download it again")
                 tensors[f"{ours}.{part}"] = torch.stack(rows)
 
-    tensors["layers.stem.conv.weight"] = take("conv1.weight")
-    take_norm("bntt1", "layers.stem.norm")
-    blocks = (convolutions - 1) // 6
-    for index in range(1, convolutions):
-        stage, within = divmod(index - 1, 2 * blocks)
-        block, layer = divmod(within, 2)
-        ours = f"layers.stage{stage + 1}_block{block + 1}"
-        tensors[f"{ours}.conv{layer + 1}.weight"] = take(f"conv_list.{index}.weight")
-        take_norm(f"bntt_list.{index}", f"{ours}.norm{layer + 1}")
-    for skip in (1, 2):
-        ours = f"layers.stage{skip + 1}_block1.skip"
-        tensors[f"{ours}.conv.weight"] = take(f"conv_resize_{skip}.weight")
-        take_norm(f"resize_bn_{skip}", f"{ours}.norm")
+    own, skips = 0, 0
+    for node in topology.of_kind("convolution"):
+        if topology.neurons_behind(node.name) is None:  # 1x1, at the end of a skip
+            skips += 1
+            theirs, norm = f"conv_resize_{skips}", f"resize_bn_{skips}"
+        else:
+            theirs, norm = (f"conv_list.{own}", f"bntt_list.{own}") if own else ("conv1", "bntt1")
+            own += 1
+        tensors[f"layers.{node.module}.weight"] = take(f"{theirs}.weight")
+        take_norm(norm, f"layers.{topology.norm_behind(node.name)}")
     tensors["readout.linear.weight"] = take("fc.weight")
     return tensors

@@ -74,7 +74,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
     """
     model = built(config).eval()
     generator = torch.Generator().manual_seed(0)
-    norms = norm_behind(model)
+    topology = model.topology
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
     layers: list[LayerSummary] = []
     neurons = []
@@ -82,6 +82,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d | nn.Linear)
         is_convolution = isinstance(module, nn.Conv2d)
+        norm = topology.norm_behind(names[module])
         # A convolution sees [1, C, H, W], one step of one image; the readout [1, 1, C].
         shape = tuple(output.shape[1:] if is_convolution else output.shape[2:])
         layers.append(
@@ -89,7 +90,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
                 name=names[module],
                 kernel=kernel_of(module),
                 output=shape,
-                parameters=module.weight.numel() + (num_parameters(norms[module]) if module in norms else 0),
+                parameters=module.weight.numel() + (num_parameters(model.layers.get_submodule(norm)) if norm else 0),
                 input_kind=kind_of(inputs[0]),
                 connections=module.weight.numel() * (shape[1] * shape[2] if is_convolution else 1),
             )
@@ -109,17 +110,6 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
         image = torch.rand(1, config.in_channels, *image_size, generator=generator, dtype=torch.float32, device="cpu")
         model(image, num_steps=1, record=model.neuron_names)
     return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))
-
-
-def norm_behind(model: nn.Module) -> dict[nn.Module, nn.Module]:
-    """Convolution -> the norm that follows it: our layers name them conv and norm, conv1 and norm1, ..."""
-    pairs: dict[nn.Module, nn.Module] = {}
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            norm = getattr(parent, name.replace("conv", "norm"), None)
-            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.Module):
-                pairs[child] = norm
-    return pairs
 
 
 def kernel_of(layer: nn.Conv2d | nn.Linear) -> str:

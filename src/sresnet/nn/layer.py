@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
+from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
 from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
 from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm
 from sresnet.nn.signal import Signal
@@ -202,6 +203,18 @@ class SpikingLayer(nn.Module):
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         return conv_norm_neuron(self.conv, x, self.norm, self.neuron, state, return_current=self.return_current)
 
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        parts: list[tuple[str, NodeKind, nn.Module]] = [
+            (f"{name}.conv", "convolution", self.conv), (f"{name}.norm", "norm", self.norm)
+        ]  # fmt: skip
+        nodes, current = chain(*parts, source=x.spikes)
+        if self.return_current:
+            nodes.append(summed(f"{name}.sum", "sum of currents", [current]))
+            current = f"{name}.sum"
+        fired, spikes = chain((f"{name}.neuron", "neurons", self.neuron), source=current)
+        return nodes + fired, Ends(spikes, current if self.return_current else None)
+
 
 class Pool(nn.Module):
     """2x2 pooling of a Signal, H and W halved, rounding up as a convolution of stride 2 does.
@@ -224,6 +237,14 @@ class Pool(nn.Module):
         """Pool one batch [N, C, H, W]."""
         return (F.max_pool2d if self.kind == "max" else F.avg_pool2d)(x, 2, ceil_mode=True)
 
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        spikes = Node(name=name, kind="pool", inputs=(x.spikes,), module=name)
+        if x.current is None:
+            return [spikes], Ends(name)
+        current = Node(name=f"{name}.current", kind="pool", inputs=(x.current,), module=name)
+        return [spikes, current], Ends(name, current.name)
+
     def extra_repr(self) -> str:
         return f"2x2 {self.kind}"
 
@@ -233,6 +254,10 @@ class GlobalAveragePool(nn.Module):
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         return Signal(pooled(x.spikes)[..., None, None], None)
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        return [Node(name=name, kind="pool", inputs=(x.spikes,), module=name)], Ends(name)
 
 
 def pooled(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sresnet.nn.graph import Ends, Node
 from sresnet.nn.layer import pooled
 
 VOTES_PER_CLASS = 10
@@ -35,3 +36,8 @@ class Readout(nn.Module):
     def forward(self, spikes: Tensor) -> Tensor:
         current = self.linear(pooled(spikes))
         return current if self.votes == 1 else F.avg_pool1d(current, self.votes)
+
+    def describe(self, name: str, x: Ends) -> list[Node]:
+        """Its nodes; the average of votes is no node of its own."""
+        pool = Node(name=f"{name}.pool", kind="pool", inputs=(x.spikes,), module=name)
+        return [pool, Node(name=f"{name}.linear", kind="linear", inputs=(pool.name,), module=f"{name}.linear")]

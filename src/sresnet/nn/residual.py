@@ -8,6 +8,7 @@ from torch import nn
 
 from sresnet.config import closest
 from sresnet.errors import UserError
+from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
 from sresnet.nn.layer import as_op, conv, conv_norm_neuron, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NoNorm, NormConfig, OwnNorm, make_norm
@@ -81,6 +82,17 @@ class Skip(nn.Module):
         rows = norm.rows(x.spikes.shape[0], state)
         return Signal(conv_batch_norm(x.spikes, as_op(self.conv), rows, packed=x.packed), None)
 
+    def describe(self, name: str, source: str) -> tuple[list[Node], str]:
+        """The nodes of the path from what it takes, and the name of the last."""
+        return chain(
+            (f"{name}.conv", "convolution", self.conv),
+            (f"{name}.norm", "norm", self.norm),
+            (f"{name}.neuron", "neurons", self.neuron),
+            (name, "factor", self if self.weight is not None else None),
+            source=source,
+            every=self.pick,
+        )
+
 
 class ResidualBlock(nn.Module):
     """Two convolution-norm-neuron layers and a skip over them: Signal -> Signal (Fig. 1).
@@ -150,6 +162,35 @@ class ResidualBlock(nn.Module):
         if self.connection == "s2s":  # Eqs. 10, 13: skip spikes join the output
             return conv_norm_neuron(*layer, residual=self.skip(x, state))
         return conv_norm_neuron(*layer)
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        parts: list[tuple[str, NodeKind, nn.Module]] = [
+            (f"{name}.conv1", "convolution", self.conv1),
+            (f"{name}.norm1", "norm", self.norm1),
+            (f"{name}.neuron1", "neurons", self.neuron1),
+        ]
+        nodes, hidden = chain(*parts, source=x.spikes)
+        second, current = chain(
+            (f"{name}.conv2", "convolution", self.conv2), (f"{name}.norm2", "norm", self.norm2), source=hidden
+        )
+        neurons, total = f"{name}.neuron2", f"{name}.sum"
+        reaching: tuple[str, ...] = (current,)
+        if self.connection != "none":
+            skipped = x.current if self.connection == "v2v" else x.spikes
+            assert skipped is not None
+            skip, end = self.skip.describe(f"{name}.skip", skipped)
+            nodes += skip
+        if self.connection == "s2m":
+            nodes.append(Node(name=f"{name}.threshold", kind="factor", inputs=(end,), module=name))
+            reaching = (current, f"{name}.threshold")
+        if self.connection == "v2v":
+            second.append(summed(total, "sum of currents", [current, end]))
+            reaching = (total,)
+        nodes += [*second, Node(name=neurons, kind="neurons", inputs=reaching, module=neurons)]
+        if self.connection == "s2s":
+            return [*nodes, summed(total, "sum of spikes", [neurons, end])], Ends(total)
+        return nodes, Ends(neurons, total if self.connection == "v2v" else None)
 
     def extra_repr(self) -> str:
         return self.connection

@@ -10,8 +10,6 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.pretrained import load_shipped, shipped
 from sresnet.models.saved import load, tensors_of
 
-STEM_CONVOLUTION = ("layers.stem.conv.", "layers.conv1.conv.")
-
 
 def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = MEMORY_LIMIT) -> None:
     """Copy a trained network's weights into `model`; the stem's convolution and the readout keep their fresh ones.
@@ -29,17 +27,20 @@ def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = M
         UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.
     """
     ours = path in shipped() and not Path(path).exists()
+    topology = model.topology
+    stem = f"layers.{topology.of_kind('convolution')[0].module}."
+    norms = tuple(f"layers.{node.module}." for node in topology.of_kind("norm"))
     source = tensors_of(load_shipped(path) if ours else load(path, memory_limit=memory_limit))
     with torch.no_grad():
         for name, target in tensors_of(model).items():
-            if name.startswith((*STEM_CONVOLUTION, "readout.")):
+            if name.startswith((stem, "readout.")):
                 continue
             if name not in source:
                 raise UserError(
                     f"{path} has no {name!r}: fine-tune the same network, with the same norm and connection"
                 )
             weights = source[name]
-            if ".norm" in name and weights.ndim == 2:  # [num_steps, channels]
+            if name.startswith(norms) and weights.ndim == 2:  # [num_steps, channels]
                 weights = weights[: len(target)]
             if weights.shape != target.shape:
                 raise UserError(

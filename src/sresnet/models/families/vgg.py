@@ -9,6 +9,7 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
+from sresnet.models.registry import Family, register_family
 from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer
 from sresnet.nn.readout import Readout
 
@@ -60,3 +61,13 @@ def build_vgg(config: VGGConfig) -> SpikingNetwork:
     # On one pixel, a 1x1 convolution is the fully connected layer, and norm and neuron need no second form.
     layers["hidden"] = SpikingLayer(channels, config.hidden, kernel_size=1, **shared)
     return SpikingNetwork(config, layers, Readout(config.hidden, config.num_classes, boosting=config.boosting))
+
+
+register_family(
+    Family(
+        config=VGGConfig,
+        build=build_vgg,
+        models={"vgg11": "spiking VGG11 without residual connections (Fig. 3)"},
+        fields=lambda name: {} if name == "vgg11" else None,
+    )
+)

@@ -4,6 +4,7 @@
 global average pool, linear readout: depth 6n + 2.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
+from sresnet.models.registry import Family, register_family
 from sresnet.nn.layer import Pool, SpikingLayer
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Connection, ResidualBlock, SkipKind, check_connection
@@ -23,6 +25,18 @@ STEMS: dict[str, dict[str, Any]] = {
     "c5s2-pool": {"kernel_size": 5, "stride": 2},
 }
 """Table 13: for 32x32, for 64x64 (c32k3s2), and for 128x128 (c32k5s2 followed by MPk2s2)."""
+
+
+RELU_TWIN: dict[str, Any] = {
+    "neuron": "relu",
+    "connection": "s2m",  # the skip joins before the nonlinearity, as in He et al. 2016
+    "norm": "time-averaged",
+    "norm_bias": True,
+    "num_steps": 1,
+}
+"""What turns an S-ResNet into the ResNet of He et al. 2016: the same topology code, other units (Table 15)."""
+
+DEPTHS = (8, 14, 20, 26, 32, 38, 44, 56, 110)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +102,14 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
             )
             channels = filters * 2 ** (stage - 1)
     return SpikingNetwork(config, layers, Readout(channels, config.num_classes, boosting=config.boosting))
+
+
+def fields_of(name: str) -> dict[str, Any] | None:
+    """The depth that is in the name of an S-ResNet, and what makes it a ResNet of He et al. 2016."""
+    match = re.fullmatch(r"(s?)resnet(\d+)", name)
+    return {"depth": int(match[2])} | ({} if match[1] else RELU_TWIN) if match else None
+
+
+MODELS = {f"sresnet{depth}": f"S-ResNet of depth {depth} (Table 1, Fig. 2)" for depth in DEPTHS}
+MODELS |= {f"resnet{depth}": f"ANN counterpart of sresnet{depth} (Table 15)" for depth in DEPTHS}
+register_family(Family(config=SResNetConfig, build=build_sresnet, models=MODELS, fields=fields_of))

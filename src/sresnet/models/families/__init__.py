@@ -1,0 +1,7 @@
+"""Families of networks: each file here registers one by its name, and a new file is all that a new one takes."""
+
+import importlib
+import pkgutil
+
+for found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{found.name}")

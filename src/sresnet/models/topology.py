@@ -1,0 +1,88 @@
+"""A network's layers: what each is and what feeds what, as one description that everybody reads who asks.
+
+Summaries, counts of activity and operations, the hardware view, fine-tuning and imports look here, and never at names
+of attributes. The nodes come from the blocks that compute them (`describe` of `sresnet.nn`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from sresnet.nn.graph import Described, Ends, Node, NodeKind
+from sresnet.nn.readout import Readout
+
+INPUT = "input"
+"""Name of the node that is the encoded input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """All nodes of a network in the order they run; names are those of modules, without "layers." in front."""
+
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """Name -> node."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def consumers(self) -> dict[str, tuple[Node, ...]]:
+        """Name -> the nodes that take its output."""
+        found: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                found[name].append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def of_kind(self, *kinds: NodeKind) -> tuple[Node, ...]:
+        """The nodes of these kinds, in order."""
+        return tuple(node for node in self.nodes if node.kind in kinds)
+
+    def source(self, name: str) -> Node:
+        """What a node takes; of a sum the layer's own."""
+        return self.by_name[self.by_name[name].inputs[0]]
+
+    def norm_behind(self, name: str) -> str | None:
+        """The norm that takes what a convolution gives; None where there is none."""
+        return next((node.name for node in self.consumers[name] if node.kind == "norm"), None)
+
+    def norm_before(self, name: str) -> str | None:
+        """The norm whose output drives a layer of neurons, alone or beside a skip; None where there is none."""
+        source = self.source(name)
+        while source.kind == "sum of currents":
+            source = self.source(source.name)
+        return source.name if source.kind == "norm" else None
+
+    def neurons_behind(self, name: str) -> str | None:
+        """The neurons that a convolution, its norm and its residual current drive; None at the end of a skip.
+
+        Where a skip joins the current of a layer, the layer's own convolution drives its neurons, not the skip's.
+        """
+        while True:
+            consumers = [node for node in self.consumers[name] if node.inputs[0] == name]
+            neurons = next((node for node in consumers if node.kind == "neurons"), None)
+            if neurons is not None:
+                return neurons.name
+            onward = next((node for node in consumers if node.kind in ("norm", "sum of currents")), None)
+            if onward is None:
+                return None
+            name = onward.name
+
+
+def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> Topology:
+    """The description of layers, (name, module) each, run one after the other, and the readout behind them.
+
+    Raises:
+        TypeError: a module that does not describe itself.
+    """
+    nodes, ends = [Node(name=INPUT, kind="input", inputs=(), module="")], Ends(INPUT)
+    for name, module in layers:
+        if not hasattr(module, "describe"):
+            raise TypeError(f"{name}, a {type(module).__name__}, does not describe itself: give it a method `describe`")
+        block: Described = module  # type: ignore[assignment]
+        more, ends = block.describe(name, ends)
+        nodes += more
+    return Topology(nodes=tuple(nodes + readout.describe("readout", ends)))

@@ -1,0 +1,108 @@
+"""The description of a network is what it does: run node by node, it gives what the network gives."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import sresnet
+from sresnet.models.topology import INPUT, topology_of
+from sresnet.nn import BNTT, GlobalAveragePool, Neuron, Pool, Readout, Skip, TimeAveragedNorm, over_time
+from sresnet.ops.dispatch import implementation
+
+
+def networks():
+    """One of every connection, skip, norm, stem and pool, and of every family."""
+    for connection, skip in itertools.product(("s2s", "s2m", "v2v", "none"), ("plain", "spiking", "tdbn", "learned")):
+        if (connection, skip) != ("v2v", "spiking"):
+            yield "sresnet14", {"connection": connection, "skip": skip}
+    for connection in ("s2s", "s2m", "v2v"):
+        for fields in (
+            {"norm": "none"},
+            {"norm": "tdbn", "skip_norm": False},
+            {"downsample": "avg", "norm": "time-averaged"},
+            {"downsample": "max", "stem": "c5s2-pool"},
+            {"base_filters": 2, "boosting": True},
+        ):
+            yield "sresnet8", {"connection": connection} | fields
+    yield "resnet8", {}
+    yield "vgg11", {"width": 0.05, "hidden": 6}
+
+
+def made(name, fields):
+    torch.manual_seed(2)
+    small = {"num_steps": 3, "base_filters": 6}
+    small = {"vgg11": {"num_steps": 3}, "resnet8": {"base_filters": 4}}.get(name, small) | fields
+    model = sresnet.create_model(name, **small)
+    model(torch.rand(2, 3, 32, 32))  # so that statistics are of something
+    return model.eval()
+
+
+def run(model, x):
+    """The network, node by node of its topology."""
+    values = {INPUT: model.encode(x, None)}
+    for node in model.topology.nodes[1:]:
+        module = None
+        if node.module:
+            owner = model if node.module.startswith("readout") else model.layers
+            module = owner.get_submodule(node.module)
+        inputs = [values[name] for name in node.inputs]
+        if node.kind == "convolution":
+            values[node.name] = over_time(module, inputs[0][..., :: node.every, :: node.every])
+        elif node.kind == "pool":
+            values[node.name] = inputs[0].mean((-2, -1), keepdim=not isinstance(module, Readout))
+            if isinstance(module, Pool):
+                values[node.name] = over_time(module.pool, inputs[0])
+        elif node.kind == "factor":
+            values[node.name] = inputs[0] * (module.weight if isinstance(module, Skip) else module.threshold)
+        elif node.kind in ("sum of currents", "sum of spikes"):
+            values[node.name] = sum(inputs)
+        else:  # norm, neurons, linear
+            values[node.name] = module(sum(inputs))
+    last = values[model.topology.nodes[-1].name]
+    votes = model.readout.votes
+    return (last if votes == 1 else last.unflatten(-1, (-1, votes)).mean(-1)).mean(0)
+
+
+@pytest.mark.parametrize(("name", "fields"), list(networks()), ids=str)
+def test_nodes_run_one_by_one_give_what_the_network_gives(name, fields):
+    model, x = made(name, fields), torch.rand(2, 3, 32, 32)
+    with torch.no_grad(), implementation("reference"):
+        torch.testing.assert_close(run(model, x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "fields"), list(networks()), ids=str)
+def test_nodes_are_all_modules_in_the_order_in_which_they_run(name, fields):
+    model, called = made(name, fields), []
+    parts = (nn.Conv2d, nn.Linear, BNTT, TimeAveragedNorm, Neuron, GlobalAveragePool, Pool)
+    wanted = {
+        name.removeprefix("layers."): module for name, module in model.named_modules() if isinstance(module, parts)
+    }
+    for key, module in wanted.items():
+        module.register_forward_hook(lambda *_, key=key: called.append(key))
+    model(torch.rand(1, 3, 32, 32))
+    described = [node.module for node in model.topology.nodes if node.module in wanted]
+    assert list(dict.fromkeys(called)) == list(dict.fromkeys(described))
+    assert set(called) == set(wanted)
+    names = [node.name for node in model.topology.nodes]
+    assert len(set(names)) == len(names)
+
+
+def test_what_stands_before_and_behind():
+    topology = made("sresnet14", {"connection": "s2m"}).topology
+    block = "stage2_block1"
+    assert topology.norm_behind(f"{block}.conv1") == f"{block}.norm1"
+    assert topology.norm_before(f"{block}.neuron2") == f"{block}.norm2"
+    assert topology.neurons_behind(f"{block}.conv2") == f"{block}.neuron2"
+    assert topology.neurons_behind(f"{block}.skip.conv") is None
+    assert topology.norm_behind("readout.linear") is None
+    v2v = made("sresnet14", {"connection": "v2v", "norm": "none"}).topology
+    assert v2v.norm_before("stem.neuron") is None
+    assert v2v.neurons_behind("stem.conv") == "stem.neuron"
+    assert v2v.by_name[f"{block}.sum"].inputs == (f"{block}.conv2", f"{block}.skip.conv")
+
+
+def test_a_module_that_does_not_describe_itself():
+    with pytest.raises(TypeError, match="mine, a Identity, does not describe itself"):
+        topology_of([("mine", nn.Identity())], Readout(3, 2))
