@@ -80,9 +80,8 @@ def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> To
     """
     nodes, ends = [Node(name=INPUT, kind="input", inputs=(), module="")], Ends(INPUT)
     for name, module in layers:
-        if not hasattr(module, "describe"):
+        if not isinstance(module, Described):
             raise TypeError(f"{name}, a {type(module).__name__}, does not describe itself: give it a method `describe`")
-        block: Described = module  # type: ignore[assignment]
-        more, ends = block.describe(name, ends)
+        more, ends = module.describe(name, ends)
         nodes += more
     return Topology(nodes=tuple(nodes + readout.describe("readout", ends)))

@@ -5,7 +5,7 @@ A block has `describe(name, x)` beside its `forward(x, state)`: the same steps, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -41,6 +41,7 @@ class Ends(NamedTuple):
     current: str | None = None
 
 
+@runtime_checkable
 class Described(Protocol):
     """A block that can say what it does."""
 

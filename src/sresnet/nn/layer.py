@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
@@ -38,7 +39,7 @@ def conv_norm_neuron(
     neuron: AnyNeuron,
     state: ForwardState | None = None,
     *,
-    residual_current: Tensor | None = None,
+    residual_current: Float[Tensor, "T N C H W"] | None = None,
     residual: Signal | None = None,
     return_current: bool = False,
 ) -> Signal:
@@ -233,7 +234,7 @@ class Pool(nn.Module):
         current = None if x.current is None else over_time(self.pool, x.current)
         return Signal(over_time(self.pool, x.spikes), current)
 
-    def pool(self, x: Tensor) -> Tensor:
+    def pool(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C height width"]:
         """Pool one batch [N, C, H, W]."""
         return (F.max_pool2d if self.kind == "max" else F.avg_pool2d)(x, 2, ceil_mode=True)
 
@@ -260,6 +261,6 @@ class GlobalAveragePool(nn.Module):
         return [Node(name=name, kind="pool", inputs=(x.spikes,), module=name)], Ends(name)
 
 
-def pooled(x: Tensor) -> Tensor:
+def pooled(x: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N C"]:
     """Global average pool: mean over H and W, [T, N, C, H, W] -> [T, N, C]."""
     return x.mean(dim=(-2, -1))

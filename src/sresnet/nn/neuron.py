@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
@@ -90,7 +91,9 @@ class Neuron(nn.Module):
             return torch.sigmoid(self.leak_logit)
         return 1.0 if self.config.kind == "if" else self.config.leak
 
-    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(
+        self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T *neurons"]:
         constants, v = self.constants(), state.v.get(self) if state else None
         if state and state.wants(self):
             with implementation("reference"):  # so that spikes and membranes are of one rounding
@@ -125,7 +128,9 @@ class Neuron(nn.Module):
 class Rectifier(nn.Module):
     """max(0, current): the unit of the ANN counterpart (Table 15), in the place of a `Neuron`."""
 
-    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(
+        self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T *neurons"]:
         output = torch.relu(current)
         if state and state.sums is not None:
             state.leaves(self, current)
@@ -174,7 +179,9 @@ class OwnNeuron(nn.Module):
         super().__init__()
         self.steps = steps
 
-    def forward(self, current: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(
+        self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T *neurons"]:
         spikes, v = self.steps(current, state.v.get(self) if state else None)
         if state:
             state.record(self, spikes, None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.config import closest
@@ -127,7 +128,7 @@ class BNTT(BatchNorm):
     def __init__(self, channels: int, *, num_steps: int, bias: bool = False) -> None:
         super().__init__(num_steps, channels, bias=bias)
 
-    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return batch_norm(x, self.rows(x.shape[0], state))
 
     def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
@@ -165,7 +166,7 @@ class TimeAveragedNorm(BatchNorm):
         super().__init__(channels, bias=bias)
         self.scale = scale
 
-    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return batch_norm(x, self.rows(x.shape[0], state))
 
     def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
@@ -187,7 +188,7 @@ class TimeAveragedNorm(BatchNorm):
 class NoNorm(nn.Module):
     """The current as it is."""
 
-    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return x
 
     def rows(self, num_steps: int, state: ForwardState | None) -> None:
@@ -232,7 +233,7 @@ class OwnNorm(nn.Module):
         super().__init__()
         self.normalise = normalise
 
-    def forward(self, x: Tensor, state: ForwardState | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return self.normalise(x, state.first_step if state else 0)
 
 

@@ -1,6 +1,7 @@
 """The last layer: neurons without leak that never spike (Section 3.3), and its voting form (Section 3.2.3)."""
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.nn.graph import Ends, Node
@@ -33,7 +34,7 @@ class Readout(nn.Module):
         self.linear = nn.Linear(channels, num_classes * self.votes, bias=False)
         nn.init.xavier_uniform_(self.linear.weight, gain=2)
 
-    def forward(self, spikes: Tensor) -> Tensor:
+    def forward(self, spikes: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N classes"]:
         current = self.linear(pooled(spikes))
         return current if self.votes == 1 else F.avg_pool1d(current, self.votes)
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.ops.conv_bntt_lif import BitPackedSpikes
@@ -10,9 +11,9 @@ from sresnet.ops.conv_bntt_lif import BitPackedSpikes
 class Signal(NamedTuple):
     """What one layer hands to the next."""
 
-    spikes: Tensor
+    spikes: Float[Tensor, "T N C H W"]
     """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""
-    current: Tensor | None
+    current: Float[Tensor, "T N C H W"] | None
     """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where nobody asks."""
     packed: BitPackedSpikes | None = None
     """The spikes in bits, for layers that keep them for the backward pass; None where that is not possible."""

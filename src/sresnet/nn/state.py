@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class LayerRecord(NamedTuple):
     """What is recorded of one layer of neurons."""
 
-    spikes: Tensor
+    spikes: Float[Tensor, "T N C H W"]
     """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
-    membrane: Tensor | None
+    membrane: Float[Tensor, "T N C H W"] | None
     """u, the potential before reset, [T, N, C, H, W]; None of neurons of your own, which need not have one."""
-    output: Tensor
+    output: Float[Tensor, "T N C H W"]
     """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
@@ -21,13 +22,13 @@ class NormState:
     folded in by whoever makes this.
     """
 
-    gamma: Tensor
+    gamma: Float[Tensor, "*steps C"]
     """[T, C] or [C]."""
-    beta: Tensor | None = None
+    beta: Float[Tensor, "*steps C"] | None = None
     """As gamma; None is zero."""
-    running_mean: Tensor
+    running_mean: Float[Tensor, "*steps C"]
     """As gamma; updated in place in training."""
-    running_var: Tensor
+    running_var: Float[Tensor, "*steps C"]
     """As gamma; updated in place in training, with the unbiased variance."""
     training: bool = True
     """Statistics are those of the batch; else they are the running averages."""
@@ -63,19 +64,21 @@ def values_per_row(norm: NormState, shape: tuple[int, ...], num_steps: int) -> i
     return shape[1] * shape[3] * shape[4] * (1 if norm.per_step else num_steps)
 
 
-def update_averages(norm: NormState, mean: Tensor, var: Tensor, values: int) -> None:
+def update_averages(
+    norm: NormState, mean: Float[Tensor, "*steps C"], var: Float[Tensor, "*steps C"], values: int
+) -> None:
     """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
     with torch.no_grad():
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(var * (values / (values - 1)), norm.momentum)
 
 
-def batch_norm_reference(x: Tensor, norm: NormState) -> Tensor:
+def batch_norm_reference(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """The batch norm that `norm` describes, of x [T, N, C, H, W], in plain PyTorch."""
     return batch_norm_through_time(x, norm) if norm.per_step else batch_norm_over_time(x, norm)
 
 
-def batch_norm_through_time(x: Tensor, norm: NormState) -> Tensor:
+def batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """BNTT: every time step has its own statistics, gamma and running averages (Section 3.2.2, Kim & Panda 2021).
 
         y[t] = gamma[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + beta[t]
@@ -102,7 +105,7 @@ def batch_norm_through_time(x: Tensor, norm: NormState) -> Tensor:
     )
 
 
-def batch_norm_over_time(x: Tensor, norm: NormState) -> Tensor:
+def batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """Time-averaged batch norm: one set of statistics over T, N, H, W together (Table 5).
 
     Args:
@@ -113,7 +116,14 @@ def batch_norm_over_time(x: Tensor, norm: NormState) -> Tensor:
     return normalise(images, norm.running_mean, norm.running_var, norm.gamma, norm.beta, norm).unflatten(0, x.shape[:2])
 
 
-def normalise(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor | None, norm: NormState) -> Tensor:
+def normalise(
+    x: Float[Tensor, "N C H W"],
+    mean: Float[Tensor, " C"],
+    var: Float[Tensor, " C"],
+    gamma: Float[Tensor, " C"],
+    beta: Float[Tensor, " C"] | None,
+    norm: NormState,
+) -> Float[Tensor, "N C H W"]:
     """The batch norm of torch for x [N, C, H, W] and one row [C] each, whose gradient is right in every memory layout.
 
     An axis of size 1 may have any stride. torch 2.13 then takes a tensor for channels last by its sizes and for

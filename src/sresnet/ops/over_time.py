@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def over_time(layer: Callable[[Tensor], Tensor], x: Float[Tensor, "T N *map"]) -> Float[Tensor, "T N *image"]:
     """Apply `layer` to each step of x [T, N, ...] as one batch of T * N; returns [T, N, ...].
 
     A constant sequence, as direct encoding makes by expanding an image over time (stride 0), goes through the layer
@@ -21,7 +22,7 @@ def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, (num_steps, batch))
 
 
-def constant(x: Tensor) -> bool:
+def constant(x: Float[Tensor, "T ..."]) -> bool:
     """All steps of x [T, ...] are one, and whoever wants a gradient wants that of their sum.
 
     Where x is itself what gradients are asked of, each step has its own, although all have the same value; only under

@@ -13,14 +13,16 @@ gradient as backward, which is how the tests check it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
 
 
+@runtime_checkable
 class Surrogate(Protocol):
     """What a surrogate needs, those below and any of your own; one without a kernel runs in the reference."""
 
@@ -29,7 +31,7 @@ class Surrogate(Protocol):
         """Where u / theta has the top of the bump."""
         ...
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center, of the shape of x."""
         ...
 
@@ -42,11 +44,11 @@ class Triangle:
     width: float = 1.0
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         return self.height * (1 - x.abs() / self.width).clamp(min=0)
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         z = (x / self.width).clamp(-1, 1)
         return self.height * self.width * (0.5 + z - 0.5 * z * z.abs())
@@ -60,11 +62,11 @@ class Rectangle:
     width: float = 0.5
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         return self.height * (x.abs() < self.width).to(x.dtype)
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         return self.height * (x.clamp(-self.width, self.width) + self.width)
 
@@ -77,11 +79,11 @@ class ArcTan:
     width: float = 1 / math.pi
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         return self.height / (1 + (x / self.width).square())
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         return self.height * self.width * (torch.atan(x / self.width) + math.pi / 2)
 
@@ -97,12 +99,12 @@ class Sigmoid:
     width: float = 0.25
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         s = torch.sigmoid(-(x / self.width).abs())  # of what is negative, where 1 - s loses no digits
         return 4 * self.height * s * (1 - s)
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         return 4 * self.height * self.width * torch.sigmoid(x / self.width)
 
@@ -115,11 +117,11 @@ class FastSigmoid:
     width: float = 0.04
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         return self.height / (1 + (x / self.width).abs()).square()
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         z = x / self.width
         return self.height * self.width * (1 + z / (1 + z.abs()))
@@ -133,11 +135,11 @@ class Gaussian:
     width: float = 0.5
     center: float = 1.0
 
-    def derivative(self, x: Tensor) -> Tensor:
+    def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """do/du at x = u / theta - center."""
         return self.height * torch.exp(-0.5 * (x / self.width).square())
 
-    def integral(self, x: Tensor) -> Tensor:
+    def integral(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:
         """The integral of `derivative` over x, zero far on the left."""
         return self.height * self.width * math.sqrt(math.pi / 2) * (1 + torch.erf(x / self.width / math.sqrt(2)))
 

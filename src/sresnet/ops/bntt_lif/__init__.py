@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
@@ -19,23 +20,23 @@ __all__ = ["BNTTLIFOutput", "batch_norm", "bntt_lif"]
 class BNTTLIFOutput(NamedTuple):
     """What a layer gives back."""
 
-    output: Tensor
+    output: Float[Tensor, "T N C H W"]
     """Spikes, with `residual_spikes` added to them: [T, N, C, H, W] in the dtype of x, channels last in memory."""
-    current: Tensor | None
+    current: Float[Tensor, "T N C H W"] | None
     """Input current of the neurons, as `output`; None unless `return_current`."""
-    v: Tensor
+    v: Float[Tensor, "N C H W"]
     """Membrane potential after the last step, [N, C, H, W], float32: give it to the next call to continue."""
 
 
 def bntt_lif(
-    x: Tensor,
+    x: Float[Tensor, "steps N C H W"],
     norm: NormState | None,
     neuron: LIFConstants,
     *,
     num_steps: int | None = None,
-    residual_current: Tensor | None = None,
-    residual_spikes: Tensor | None = None,
-    v: Tensor | None = None,
+    residual_current: Float[Tensor, "T N C H W"] | None = None,
+    residual_spikes: Float[Tensor, "T N C H W"] | None = None,
+    v: Float[Tensor, "N C H W"] | None = None,
     return_current: bool = False,
 ) -> BNTTLIFOutput:
     """Batch norm of a convolution's output, residual current, LIF neurons over T steps, residual spikes.
@@ -99,7 +100,7 @@ def bntt_lif(
     return BNTTLIFOutput(output, current if return_current else None, v_last)
 
 
-def batch_norm(x: Tensor, norm: NormState) -> Tensor:
+def batch_norm(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """The norm of `bntt_lif` alone, for a path without neurons such as the 1x1 convolution of a skip.
 
     Args:

@@ -1,6 +1,7 @@
 """Norm, residual and neurons of a layer in plain PyTorch. This file is the definition of anything faster."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.ops.lif.reference import lif_reference
@@ -9,14 +10,14 @@ from sresnet.ops.norm import NormState, batch_norm_reference
 
 
 def bntt_lif_reference(
-    x: Tensor,
+    x: Float[Tensor, "T N C H W"],
     norm: NormState | None,
     neuron: LIFConstants,
     *,
-    residual_current: Tensor | None,
-    residual_spikes: Tensor | None,
-    v: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    residual_current: Float[Tensor, "T N C H W"] | None,
+    residual_spikes: Float[Tensor, "T N C H W"] | None,
+    v: Float[Tensor, "N C H W"] | None,
+) -> tuple[Float[Tensor, "T N C H W"], Float[Tensor, "T N C H W"], Float[Tensor, "N C H W"]]:
     """Output, current and the last v; the arguments are those of `bntt_lif`, x with all its steps.
 
     current[t] = norm(x[t]) + residual_current[t]

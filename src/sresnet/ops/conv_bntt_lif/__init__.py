@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
@@ -24,7 +25,7 @@ __all__ = ["BitPackedSpikes", "ConvBNTTLIFOutput", "Convolution", "conv_batch_no
 class Convolution(NamedTuple):
     """A layer's convolution, which has no bias."""
 
-    weight: Tensor
+    weight: Float[Tensor, "C inputs rows columns"]
     """[C, C_in, height, width]."""
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
@@ -38,34 +39,34 @@ class BitPackedSpikes(NamedTuple):
     planes: tuple[Tensor, ...]
     """Spikes of the layer, and of those before it whose spikes residual connections added, first those: uint8
     [T, bytes], a bit each."""
-    base: Tensor | None
+    base: Float[Tensor, "T N C H W"] | None
     """What a 1x1 skip added at the start of the stage, real numbers [T, N, C, H, W]; None where there is none."""
 
 
 class ConvBNTTLIFOutput(NamedTuple):
     """What a layer gives back."""
 
-    output: Tensor
+    output: Float[Tensor, "T N C H W"]
     """Spikes, with `residual_spikes` added to them, [T, N, C, H, W], channels last in memory."""
-    current: Tensor | None
+    current: Float[Tensor, "T N C H W"] | None
     """Input current of the neurons, as `output`; None unless `return_current`."""
-    v: Tensor
+    v: Float[Tensor, "N C H W"]
     """Membrane potential after the last step, [N, C, H, W]: give it to the next call to continue."""
     packed: BitPackedSpikes | None
     """`output` in bits, for the layers behind; None where none of them would keep it."""
 
 
 def conv_bntt_lif(
-    x: Tensor,
+    x: Float[Tensor, "T N inputs height width"],
     convolution: Convolution,
     norm: NormState | None,
     neuron: LIFConstants,
     *,
     packed: BitPackedSpikes | None = None,
-    residual_current: Tensor | None = None,
-    residual_spikes: Tensor | None = None,
+    residual_current: Float[Tensor, "T N C H W"] | None = None,
+    residual_spikes: Float[Tensor, "T N C H W"] | None = None,
     residual_packed: BitPackedSpikes | None = None,
-    v: Tensor | None = None,
+    v: Float[Tensor, "N C H W"] | None = None,
     return_current: bool = False,
 ) -> ConvBNTTLIFOutput:
     """`bntt_lif` of the convolution of every step of x (Eqs. 3 to 7, 10, 13, 15).
@@ -112,8 +113,12 @@ def conv_bntt_lif(
 
 
 def conv_batch_norm(
-    x: Tensor, convolution: Convolution, norm: NormState, *, packed: BitPackedSpikes | None = None
-) -> Tensor:
+    x: Float[Tensor, "T N inputs height width"],
+    convolution: Convolution,
+    norm: NormState,
+    *,
+    packed: BitPackedSpikes | None = None,
+) -> Float[Tensor, "T N C H W"]:
     """Convolution and norm without neurons, such as the 1x1 convolution of a skip: y, [T, N, C, H, W].
 
     Arguments and errors as `conv_bntt_lif`.
@@ -123,7 +128,7 @@ def conv_batch_norm(
     return run_layer(x, convolution, norm, None, packed=packed).output
 
 
-def convolved(x: Tensor, convolution: Convolution) -> Tensor:
+def convolved(x: Float[Tensor, "T N inputs height width"], convolution: Convolution) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step of x [T, N, C, H, W], in plain PyTorch.
 
     Raises:

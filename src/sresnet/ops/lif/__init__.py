@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
@@ -17,13 +18,15 @@ __all__ = ["LIFOutput", "lif", "membrane"]
 class LIFOutput(NamedTuple):
     """What a layer of neurons gives back."""
 
-    spikes: Tensor
+    spikes: Float[Tensor, "T *neurons"]
     """o, [T, ...], 0 or 1 in the dtype of the current."""
-    v: Tensor
+    v: Float[Tensor, "*neurons"]
     """Membrane potential after the last step, [...], float32 or wider: give it to the next call to continue."""
 
 
-def lif(current: Tensor, neuron: LIFConstants, *, v: Tensor | None = None) -> LIFOutput:
+def lif(
+    current: Float[Tensor, "T *neurons"], neuron: LIFConstants, *, v: Float[Tensor, "*neurons"] | None = None
+) -> LIFOutput:
     """Leaky integrate-and-fire neurons with reset by subtraction; the equations are in `reference.lif_steps`.
 
     Args:
@@ -50,7 +53,9 @@ def lif(current: Tensor, neuron: LIFConstants, *, v: Tensor | None = None) -> LI
     return LIFOutput(spikes.reshape(current.shape), v_last.reshape(current.shape[1:]))
 
 
-def membrane(current: Tensor, neuron: LIFConstants, *, v: Tensor | None = None) -> Tensor:
+def membrane(
+    current: Float[Tensor, "T *neurons"], neuron: LIFConstants, *, v: Float[Tensor, "*neurons"] | None = None
+) -> Float[Tensor, "T *neurons"]:
     """Membrane potentials before reset, u [T, ...], of the neurons that `lif` simulates; same arguments and errors.
 
     In float32 or wider, as `lif` computes them.

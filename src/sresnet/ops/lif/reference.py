@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.ops.neuron import LIFConstants
@@ -37,12 +38,16 @@ class Spike(torch.autograd.Function):
         return tangent * ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
 
 
-def spike(u: Tensor, threshold: float, surrogate: Surrogate, fires_at_threshold: bool) -> Tensor:
+def spike(
+    u: Float[Tensor, "*neurons"], threshold: float, surrogate: Surrogate, fires_at_threshold: bool
+) -> Float[Tensor, "*neurons"]:
     """Spikes o = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
     return Spike.apply(u, threshold, surrogate, fires_at_threshold)
 
 
-def lif_steps(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def lif_steps(
+    current: Float[Tensor, "T *neurons"], neuron: LIFConstants, v: Float[Tensor, "*neurons"] | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """One (u, o, v) per time step of a layer whose input is current [T, ...].
 
         u[t] = leak * v[t-1] + current[t]       charge (Eqs. 3, 5)
@@ -59,7 +64,9 @@ def lif_steps(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> Iterat
         yield u, o, v
 
 
-def lif_reference(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> tuple[Tensor, Tensor]:
+def lif_reference(
+    current: Float[Tensor, "T *neurons"], neuron: LIFConstants, v: Float[Tensor, "*neurons"] | None
+) -> tuple[Float[Tensor, "T *neurons"], Float[Tensor, "*neurons"]]:
     """Spikes o [T, ...] and the potential v after the last step [...] of the neurons that `lif_steps` defines."""
     spikes, v_last = [], v
     for _, o, v_last in lif_steps(current, neuron, v):  # noqa: B007 - the last one is a result
@@ -68,6 +75,8 @@ def lif_reference(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> tu
     return torch.stack(spikes), v_last
 
 
-def membrane_reference(current: Tensor, neuron: LIFConstants, v: Tensor | None) -> Tensor:
+def membrane_reference(
+    current: Float[Tensor, "T *neurons"], neuron: LIFConstants, v: Float[Tensor, "*neurons"] | None
+) -> Float[Tensor, "T *neurons"]:
     """Membrane potentials before reset, u [T, ...]."""
     return torch.stack([u for u, _, _ in lif_steps(current, neuron, v)])
