@@ -26,6 +26,7 @@ def networks():
             {"base_filters": 2, "boosting": True},
         ):
             yield "sresnet8", {"connection": connection} | fields
+    yield "sresnet8", {"connection": "s2m", "threshold": 0.7}
     yield "resnet8", {}
     yield "vgg11", {"width": 0.05, "hidden": 6}
 
