@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
-from sresnet.ops.implementation import IMPLEMENTATIONS, implementation
 
 from sresnet import UserError, create_model
 from sresnet.models.int8 import to_int8
-from sresnet.ops.bntt_lif import cpu
+from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
+from sresnet.ops.scan import cpu
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 DTYPES = (*FLOATS, torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool, torch.complex64)
