@@ -1,8 +1,6 @@
 """Charts of every kind, for what holds of each."""
 
-import torch
-
-from sresnet.report.charts import Axis, Bars, ConfusionMatrix, HeatMap, Line, LineChart, Photo
+from sresnet.report.charts import Axis, Bars, ConfusionMatrix, HeatMap, Line, LineChart
 
 WORDS = ("sweet_pepper", "chrysanthemum", "Räder links")
 LONG_NAMES = tuple(f"{word} {number}" for number in range(3) for word in WORDS)
@@ -43,5 +41,4 @@ def every_chart():
             row_styles=tuple(nine),
             samples=tuple((place, place + 2.0) for place in nine),
         ),
-        Photo(title="I", pixels=torch.zeros(4, 6, 3, dtype=torch.uint8)),
     )

@@ -40,21 +40,22 @@ def texts(figure, folder):
 
 def test_activity_maps(looked_at, tmp_path):
     found = looked_at[0]
-    figure = drawn(figures.activity_maps)({"S2S": found, "again": found})
+    own = figures.own_spikes(found)
+    figure = drawn(figures.activity_maps)({"S2S": own, "again": own})
     words = texts(figure, tmp_path)
     for word in ("S2S", "again", "time step", "layer", "neurons that fire (%)", "mean gamma of the norm", "1.1 first"):
         assert word in words
     images = [axes.images[0].get_array() for axes in figure.axes[:4]]
     assert images[0].tolist() == [list(layer.active) for layer in found.layers]
     assert images[2].tolist() == [list(layer.gamma) for layer in found.layers]
-    sending = drawn(figures.activity_maps)({"S2S": found}, shown="sending")
+    sending = drawn(figures.activity_maps)({"S2S": figures.outputs(found)})
     assert sending.axes[0].images[0].get_array().tolist() == [list(layer.sending) for layer in found.layers]
 
 
 def test_a_network_without_norms_and_many_layers(tmp_path):
     model = trained("sresnet26", norm="none")
     found = activity(model, [batch(model)])
-    words = texts(drawn(figures.activity_maps)({"": found}), tmp_path)
+    words = texts(drawn(figures.activity_maps)({"": figures.own_spikes(found)}), tmp_path)
     assert "24" in words  # numbers instead of names
     assert "1.1 first" not in words
 
@@ -76,7 +77,7 @@ def test_bars_and_curves(looked_at, tmp_path):
 def test_the_same_numbers_make_the_same_files_and_no_style_stays(looked_at, tmp_path):
     before = dict(matplotlib.rcParams)
     for name in ("one", "two"):
-        plots.save(drawn(figures.activity_maps)({"": looked_at[0]}), tmp_path / name)
+        plots.save(drawn(figures.activity_maps)({"": figures.own_spikes(looked_at[0])}), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert dict(matplotlib.rcParams) == before
 
@@ -84,7 +85,7 @@ def test_the_same_numbers_make_the_same_files_and_no_style_stays(looked_at, tmp_
 def test_without_matplotlib(looked_at, monkeypatch):
     monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"figures need matplotlib, .*: pip install 'sresnet\[report\]'"):
-        drawn(figures.activity_maps)({"": looked_at[0]})
+        drawn(figures.activity_maps)({"": figures.own_spikes(looked_at[0])})
 
 
 NAMES = {

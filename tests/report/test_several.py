@@ -94,7 +94,7 @@ def test_files_are_the_figures_and_tables_of_the_page(folder, tmp_path):
     listed = json.loads((files / "files.json").read_text())
     assert {path.name for path in files.iterdir()} == {"files.json", *listed["files"]}
     pictures = {path.stem for path in files.glob("*.png")}
-    expected = {"activity", "operations", "accuracy-over-steps", "gradients", "examples"}
+    expected = {"activity", "operations", "accuracy-over-steps", "confusion", "gradients", "examples"}
     assert pictures == (expected if plots.available() else set())
 
 

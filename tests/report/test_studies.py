@@ -7,6 +7,7 @@ import re
 import pytest
 
 from sresnet.cli import main
+from sresnet.report.study_figures import drawings
 from sresnet.studies import results
 from sresnet.studies.claims import AFTERWARDS
 from sresnet.studies.rows import values
@@ -27,7 +28,7 @@ def kept(tmp_path, monkeypatch):
 def test_all_studies(kept, tmp_path, capsys):
     assert main(["report", "all", "-o", "page.html", "--files", "files"]) == 0
     assert capsys.readouterr().out.startswith("report: page.html\nfiles: ")
-    text, _ = read_page(tmp_path / "page.html")
+    text, elements = read_page(tmp_path / "page.html")
     found = results.read(kept)
     assert "These are not the paper's networks" in text
     assert AFTERWARDS in text
@@ -42,6 +43,12 @@ def test_all_studies(kept, tmp_path, capsys):
                 target = cell.paper if cell.target is None else cell.target
                 assert float(row["difference"]) == pytest.approx(number - target, abs=1e-6)
         assert study.title in text
+    figures = [values["id"] for tag, values in elements if tag == "figure"]
+    pictures = {name.rpartition("-")[0].removeprefix("figure-") for name in figures}
+    drawn = {drawing.name for drawing in drawings("tiny", studies_at("tiny"), found)}
+    assert len(drawn) == 9
+    assert drawn <= pictures
+    assert "figure-figure4-2" in figures
     with (tmp_path / "files/claims.csv").open(newline="") as file:
         verdicts = {row["verdict"] for row in csv.DictReader(file)}
     assert verdicts <= {"holds", "fails", "within noise", "not tested at this scale"}

@@ -125,21 +125,21 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """What a network was shown."""
+    """What a network was shown, beside a chart on paper."""
 
     title: str
     pixels: Tensor
     """uint8 [H, W, 3]."""
 
 
-Chart = LineChart | HeatMap | Bars | ConfusionMatrix | Photo
+Chart = LineChart | HeatMap | Bars | ConfusionMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """Charts beside and below each other, for a page of paper."""
 
-    panels: tuple[tuple[Chart, ...], ...]
+    panels: tuple[tuple[Chart | Photo, ...], ...]
     """Rows, equally long; the last may be shorter."""
     same_x: bool = False
     same_y: bool = False

@@ -1,8 +1,9 @@
 """Charts of trained networks, from what the analysis counted: each described here once, for the page and for files."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal, Protocol
+from typing import Literal
 
 from sresnet.analysis import Analysis
 from sresnet.analysis.activity import Activity
@@ -11,89 +12,79 @@ from sresnet.analysis.early_exit import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
-from sresnet.report.charts import Axis, Bars, HeatMap, Line, LineChart, Photo, Picture, short, shortened
+from sresnet.report.charts import (
+    Axis,
+    Bars,
+    ConfusionMatrix,
+    HeatMap,
+    Line,
+    LineChart,
+    Photo,
+    Picture,
+    short,
+    shortened,
+)
 from sresnet.report.png import picture_of
 
 ACCURACY = "accuracy (%)"
 STEPS = "time steps"
 OPERATIONS = "synaptic operations per inference"
 SPIKES = "spikes per inference"
-SHOWN = {"active": "neurons that fire (%)", "sending": "neurons with an output (%)"}
-"""What a map of activity may show -> what its numbers are."""
 
 
 # Activity and gamma, Fig. 3 -------------------------------------------------------------------------------------------
 
 
-class MappedLayer(Protocol):
-    """What a map needs of a layer, beside what it shows: `LayerActivity` has it."""
+@dataclass(frozen=True, kw_only=True)
+class LayerMap:
+    """What the maps show of a layer of neurons."""
 
-    @property
-    def name(self) -> str:
-        """Of its neurons."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-
-    @property
-    def gamma(self) -> tuple[float, ...] | None:
-        """Mean over channels at each step."""
+    name: str
+    shape: tuple[int, ...]
+    """(C, H, W)."""
+    active: tuple[float, ...]
+    """Percent of the neurons at each step."""
+    gamma: tuple[float, ...] | None
+    """Mean over channels at each step; None without a norm."""
 
 
-class Mapped(Protocol):
-    """A network to be mapped: `Activity`, or something else that has the same numbers."""
-
-    @property
-    def layers(self) -> Sequence[MappedLayer]:
-        """In the order they run."""
-
-    @property
-    def num_steps(self) -> int:
-        """Time steps."""
+def own_spikes(activity: Activity) -> list[LayerMap]:
+    """Layers with their neurons that fire."""
+    return [
+        LayerMap(name=each.name, shape=each.shape, active=each.active, gamma=each.gamma) for each in activity.layers
+    ]
 
 
-def activity_map(
-    network: Mapped,
-    title: str = "Neurons that fire",
-    *,
-    shown: Literal["active", "sending"] = "active",
-    most: float = 0,
-) -> HeatMap:
-    """Percent of each layer's neurons that fire at each time step (Fig. 3, above).
+def outputs(activity: Activity) -> list[LayerMap]:
+    """Layers with their neurons whose output is not 0, skips included."""
+    return [
+        LayerMap(name=each.name, shape=each.shape, active=each.sending, gamma=each.gamma) for each in activity.layers
+    ]
 
-    Args:
-        network: what was counted.
-        title: of the map.
-        shown: neurons that fire, or neurons whose output is not 0, skips included; see `Activity`.
-        most: where the colours end; 0: at the highest number.
-    """
-    rows = tuple(tuple(getattr(layer, shown)) for layer in network.layers)
+
+def activity_map(layers: Sequence[LayerMap], title: str = "Neurons that fire", most: float = 0) -> HeatMap:
+    """Percent of each layer's neurons that fire at each time step (Fig. 3, above); `most` ends the colours, 0: fits."""
+    rows = tuple(layer.active for layer in layers)
     limits = (0.0, most or max(map(max, rows)) or 1.0)
-    return map_of(network, title, rows, SHOWN[shown], limits, "viridis")
+    return map_of(layers, title, rows, "neurons that fire (%)", limits, "viridis")
 
 
-def gamma_map(network: Mapped, title: str = "Gain of the norms", limits: tuple[float, float] | None = None) -> HeatMap:
-    """Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath).
-
-    Args:
-        network: what was counted; a layer without a norm has an empty row.
-        title: of the map.
-        limits: where the colours begin and end; by default at the lowest and highest number.
-    """
-    rows = tuple(tuple(layer.gamma or (None,) * network.num_steps) for layer in network.layers)
-    limits = limits or gamma_limits([network])
-    return map_of(network, title, rows, "mean gamma of the norm", limits, "cividis")
+def gamma_map(
+    layers: Sequence[LayerMap], title: str = "Gain of the norms", limits: tuple[float, float] | None = None
+) -> HeatMap:
+    """Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath); `limits` of the colours."""
+    rows = tuple(layer.gamma or (None,) * len(layer.active) for layer in layers)
+    return map_of(layers, title, rows, "mean gamma of the norm", limits or gamma_limits(layers), "cividis")
 
 
-def gamma_limits(networks: Iterable[Mapped]) -> tuple[float, float]:
+def gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
     """The lowest and highest gamma; (0, 1) where there is no norm."""
-    found = [value for network in networks for layer in network.layers for value in layer.gamma or ()]
+    found = [value for layer in layers for value in layer.gamma or ()]
     return min(found, default=0.0), max(found, default=1.0)
 
 
 def map_of(
-    network: Mapped,
+    layers: Sequence[LayerMap],
     title: str,
     rows: tuple[tuple[float | None, ...], ...],
     unit: str,
@@ -101,7 +92,6 @@ def map_of(
     colours: Literal["viridis", "cividis"],
 ) -> HeatMap:
     """Layers down and steps across, with lines where the image size changes."""
-    layers = network.layers
     breaks = [row for row in range(1, len(layers)) if layers[row].shape[-2:] != layers[row - 1].shape[-2:]]
     return HeatMap(
         title=title,
@@ -115,20 +105,16 @@ def map_of(
     )
 
 
-def activity_maps(networks: Mapping[str, Mapped], *, shown: Literal["active", "sending"] = "active") -> Picture:
+def activity_maps(networks: Mapping[str, Sequence[LayerMap]]) -> Picture:
     """Maps of activity and beneath of gamma, a column for each network; colours mean the same in all columns.
 
     Args:
-        networks: title -> network; for one, "" leaves the titles as they are.
-        shown: as `activity_map`.
+        networks: title -> layers, as `own_spikes` or `outputs` give them.
     """
-    most = max(max(getattr(layer, shown)) for network in networks.values() for layer in network.layers)
-    limits = gamma_limits(networks.values())
-    above = [
-        activity_map(each, title or SHOWN[shown].partition(" (")[0].capitalize(), shown=shown, most=most)
-        for title, each in networks.items()
-    ]
-    beneath = [gamma_map(each, title or "Gain of the norms", limits) for title, each in networks.items()]
+    every = [layer for layers in networks.values() for layer in layers]
+    most, limits = max(max(layer.active) for layer in every), gamma_limits(every)
+    above = [activity_map(layers, title, most) for title, layers in networks.items()]
+    beneath = [gamma_map(layers, title and f"{title}, gamma", limits) for title, layers in networks.items()]
     return Picture(panels=(tuple(above), tuple(beneath)))
 
 
@@ -240,6 +226,11 @@ def gradient_chart(lines: Sequence[Line], blocks: Sequence[str]) -> LineChart:
     )
 
 
+def confusion_matrix(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> ConfusionMatrix:
+    """Which classes are taken for which."""
+    return ConfusionMatrix(title="Confusion matrix", counts=tuple(map(tuple, counts)), class_names=tuple(class_names))
+
+
 def probabilities(
     title: str, by_step: Sequence[Sequence[float]], class_names: Sequence[str], classes: int, also: int | None = None
 ) -> LineChart:
@@ -283,7 +274,7 @@ def predictions(found: Sequence[Prediction], classes: int = 5) -> Picture:
 def analysis_pictures(analysis: Analysis) -> dict[str, Picture | LineChart]:
     """Name -> picture of all that an analysis has."""
     pictures: dict[str, Picture | LineChart] = {
-        "activity": activity_maps({"": analysis.activity}),
+        "activity": activity_maps({"": own_spikes(analysis.activity)}),
         "cost": cost_bars(analysis.activity, analysis.cost),
         "accuracy": accuracy_curves({"": (analysis.steps, analysis.cost)}),
     }

@@ -6,8 +6,9 @@ from pathlib import Path
 from sresnet.analysis.prediction import Prediction
 from sresnet.files import check_listed, claim_folder, write_json, write_whole
 from sresnet.report import plots
+from sresnet.report.charts import Chart, Picture
 from sresnet.report.document import Figure, Section, Table
-from sresnet.report.figures import analysis_pictures, predictions
+from sresnet.report.figures import analysis_pictures, confusion_matrix, predictions
 from sresnet.report.look import Looked
 from sresnet.report.run_test import names_of
 from sresnet.report.several import Shown
@@ -69,7 +70,10 @@ def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
             Prediction(title=f"{names[each.label]}", picture=picture, class_names=names, by_step=each.by_step)
             for each, picture in looked.examples
         ]
-        drawn = {NAMES.get(name, name): picture for name, picture in analysis_pictures(looked.analysis).items()}
+        drawn: dict[str, Picture | Chart] = {
+            NAMES.get(name, name): picture for name, picture in analysis_pictures(looked.analysis).items()
+        }
+        drawn["confusion"] = confusion_matrix(looked.confusion.counts, names)
         if examples:
             drawn["examples"] = predictions(examples)
         found |= {f"{prefix}{name}.png": plots.written(plots.draw(each), ".png") for name, each in drawn.items()}

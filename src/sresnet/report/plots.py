@@ -225,7 +225,7 @@ def draw(shown: Picture | Chart) -> "Figure":
     return figure
 
 
-def size_of(chart: Chart) -> tuple[float, float]:
+def size_of(chart: Chart | Photo) -> tuple[float, float]:
     """Width and height in inches."""
     if isinstance(chart, HeatMap):
         return 4.0, min(4.2, 1.2 + 0.16 * len(chart.rows))
@@ -238,7 +238,7 @@ def size_of(chart: Chart) -> tuple[float, float]:
     return (5.0, 2.2) if chart.small else (4.4, 3.2 + 0.1 * len(chart.lines))
 
 
-def add_colour_bar(figure: "Figure", row: "Sequence[Axes]", charts: Sequence[Chart]) -> None:
+def add_colour_bar(figure: "Figure", row: "Sequence[Axes]", charts: Sequence[Chart | Photo]) -> None:
     """One for all maps of a row."""
     maps = [(axis, chart) for axis, chart in zip(row, charts, strict=False) if isinstance(chart, HeatMap)]
     if maps:
@@ -261,7 +261,7 @@ def add_legend(figure: "Figure", axes: Any, picture: Picture, alike: bool) -> No
 
 
 @functools.singledispatch
-def fill(chart: Chart, axes: "Axes") -> None:
+def fill(chart: Chart | Photo, axes: "Axes") -> None:
     """Draw a chart into empty axes."""
     raise TypeError(f"{type(chart).__name__} is no chart")
 

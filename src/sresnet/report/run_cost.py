@@ -5,7 +5,7 @@ from collections import Counter
 from sresnet.analysis import ARITHMETIC, Analysis
 from sresnet.report.charts import short
 from sresnet.report.document import LONG, Figure, Paragraph, Section, Table
-from sresnet.report.figures import activity_map, gamma_map, operation_bars, spike_bars
+from sresnet.report.figures import activity_map, gamma_map, operation_bars, own_spikes, spike_bars
 
 
 def activity(analysis: Analysis, prefix: str) -> Section:
@@ -14,7 +14,7 @@ def activity(analysis: Analysis, prefix: str) -> Section:
     figures = [
         Figure(
             name=f"{prefix}activity",
-            chart=activity_map(analysis.activity),
+            chart=activity_map(own_spikes(analysis.activity)),
             caption="Percent of a layer's neurons that fire at each time step, mean over test data (Fig. 3, above).",
         )
     ]
@@ -22,7 +22,7 @@ def activity(analysis: Analysis, prefix: str) -> Section:
         figures.append(
             Figure(
                 name=f"{prefix}gamma",
-                chart=gamma_map(analysis.activity),
+                chart=gamma_map(own_spikes(analysis.activity)),
                 caption="Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath).",
             )
         )

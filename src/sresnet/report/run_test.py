@@ -6,9 +6,15 @@ from typing import Any
 
 from sresnet.analysis import Analysis
 from sresnet.analysis.confusion import Confusion, Example
-from sresnet.report.charts import ConfusionMatrix
 from sresnet.report.document import LONG, ExampleCard, Examples, Figure, Paragraph, Section, Table
-from sresnet.report.figures import operation_line, over_operations, over_steps, probabilities, step_line
+from sresnet.report.figures import (
+    confusion_matrix,
+    operation_line,
+    over_operations,
+    over_steps,
+    probabilities,
+    step_line,
+)
 from sresnet.report.look import Looked
 from sresnet.report.png import data_address, picture_of
 from sresnet.report.records import Records
@@ -53,7 +59,7 @@ def confusions(records: Records, found: Confusion, prefix: str) -> Section:
     names = names_of(records, len(found.counts))
     figure = Figure(
         name=f"{prefix}confusion",
-        chart=ConfusionMatrix(title="Confusion matrix", counts=found.counts, class_names=names),
+        chart=confusion_matrix(found.counts, names),
         caption="The stronger the colour, the larger the share of the class; mistakes relative to the worst of them.",
     )
     totals = [sum(row) for row in found.counts]

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from sresnet.report.charts import Line
+from sresnet.report.charts import Line, Photo, Picture
 from sresnet.report.document import Block, Facts, Figure, Number, Paragraph, Section, Table, Value
 from sresnet.report.figures import ACCURACY, over_steps
 from sresnet.report.run_training import over_epochs
+from sresnet.report.study_figures import drawings
 from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.rows import HEADER, Row, rows_of
@@ -20,7 +21,7 @@ def study_sections(
     results: Mapping[str, Result],
     failures: Mapping[str, str],
 ) -> tuple[Section, ...]:
-    """What stands in front, the claims, a section for each study, and how it was made.
+    """What stands in front, the claims, a section for each study, the paper's figures if all are shown, and commands.
 
     Args:
         scale: its name.
@@ -34,6 +35,7 @@ def study_sections(
         summary(scale, wanted, results, failures),
         claims(scale, names, every, results),
         *(study_section(study, results, failures) for study in wanted),
+        *([pictures(scale, every, results)] if len(wanted) == len(every) else []),
         making(scale, wanted, results),
     )
 
@@ -161,6 +163,21 @@ def name_of(cell: Cell, study: Study, leak: float) -> str:
     leaks = f", leak {leak:g}" if len(cell.trainings()) > 1 else ""
     short = cell.column.removesuffix(" Accuracy").removesuffix(" Acc")
     return cell.row + (f", {short}" if len(columns) > 1 else "") + leaks
+
+
+def pictures(scale: str, every: Mapping[str, Study], results: Mapping[str, Result]) -> Section:
+    """Figs. 3 to 6 and others, as far as there are results for them; each chart a figure."""
+    parts = []
+    for drawing in drawings(scale, every, results):
+        shown = drawing.picture
+        panels = [panel for row in shown.panels for panel in row] if isinstance(shown, Picture) else [shown]
+        figures = [
+            Figure(name=f"{drawing.name}-{number}", chart=panel)
+            for number, panel in enumerate(panels, 1)
+            if not isinstance(panel, Photo)
+        ]
+        parts.append(Section(title=drawing.title, content=(Paragraph(drawing.caption), *figures)))
+    return Section(title="Figures", parts=tuple(parts))
 
 
 def making(scale: str, studies: Sequence[Study], results: Mapping[str, Result]) -> Section:

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sresnet.report.charts import Axis, Bars, Line, LineChart, Picture
-from sresnet.report.figures import ACCURACY, OPERATIONS, SPIKES, STEPS, activity_maps, gradient_chart
+from sresnet.report.figures import ACCURACY, OPERATIONS, SPIKES, STEPS, LayerMap, activity_maps, gradient_chart
 from sresnet.studies.cells import (
     F3,
     PLAIN,
@@ -33,7 +33,6 @@ from sresnet.studies.cells import (
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.measures import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
 from sresnet.studies.published import TABLE_14, Published
-from sresnet.studies.rows import Row
 from sresnet.studies.study import Result, Study
 
 ORDER = {"S2S": 0, "S2M": 1, "V2V": 2, "VGG11": 3}
@@ -78,52 +77,25 @@ def drawings(scale: str, studies: Mapping[str, Study], results: Mapping[str, Res
 # Fig. 3 ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerMap:
-    """A layer of neurons; means over seeds."""
-
-    name: str
-    shape: tuple[int, ...]
-    active: tuple[float, ...]
-    """Percent of the neurons that fire at each step."""
-    gamma: tuple[float, ...] | None
-    """Mean over channels."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkMap:
-    """A network, as `report.figures.activity_maps` takes it."""
-
-    layers: tuple[LayerMap, ...]
-
-    @property
-    def num_steps(self) -> int:
-        """Time steps."""
-        return len(self.layers[0].active)
-
-
-def network_map(results: Sequence[Result]) -> NetworkMap | None:
-    """Means over seeds of one network; None where nothing was counted."""
+def mean_maps(results: Sequence[Result]) -> list[LayerMap]:
+    """Layers of one network, means over seeds; none where nothing was counted."""
     counted = [found for result in results if (found := layers_of(result))]
-    if not counted:
-        return None
-    layers = []
-    for same in zip(*counted, strict=True):
-        gammas = [layer["gamma"] for layer in same if layer["gamma"]]
-        layers.append(
-            LayerMap(
-                name=same[0]["name"],
-                shape=tuple(same[0]["shape"]),
-                active=tuple(mean_over_seeds([layer["active"] for layer in same])),
-                gamma=tuple(mean_over_seeds(gammas)) if gammas else None,
-            )
+    return [
+        LayerMap(
+            name=same[0]["name"],
+            shape=tuple(same[0]["shape"]),
+            active=tuple(mean_over_seeds([layer["active"] for layer in same])),
+            gamma=tuple(mean_over_seeds(gammas))
+            if (gammas := [g for layer in same if (g := layer["gamma"])])
+            else None,
         )
-    return NetworkMap(layers=tuple(layers))
+        for same in zip(*counted, strict=True)
+    ]
 
 
 def maps(evidence: Evidence) -> Drawing | None:
     """Fig. 3."""
-    found = {name: found for name, pick in FIG3.items() if (found := network_map(evidence.of(pick)))}
+    found = {name: found for name, pick in FIG3.items() if (found := mean_maps(evidence.of(pick)))}
     if not found:
         return None
     return Drawing(
@@ -169,9 +141,17 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
     ours = {label: row for label, pick in SIZES[data].items() if (row := evidence.row(pick)).values}
     if not ours:
         return None
-    others = [entry for entry in TABLE_14 if entry.data == data and entry.parameters]
     simulated = any(row.simulated for row in ours.values())
     here = f"scale {evidence.scale}" + (", simulated recordings" if simulated else "")
+    others = [entry for entry in TABLE_14 if entry.data == data and entry.parameters]
+    published = [published_point(entry, style) for style, entry in enumerate(others)]
+    measured = [
+        points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)
+        for style, (label, row) in enumerate(ours.items())
+    ]
+    x, y, same = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY), evidence.scale == "paper"
+    left = LineChart(title="published", lines=tuple(published), x=x, y=y)
+    right = LineChart(title=f"measured here, {here}", lines=tuple(measured), x=x, y=y)
     return Drawing(
         name=f"figure{FIGURES[data]}",
         title=f"Fig. {FIGURES[data]}: accuracy over parameters, {data}",
@@ -179,28 +159,18 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         "code or, where a dagger stands, from others' descriptions. None of them was run here. Right, filled: measured "
         f"here, {here}, after the last epoch."
         + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
-        + ("" if evidence.scale == "paper" else " The axes differ: the two sides are not to be compared."),
-        picture=parameters_picture(others, ours, here, evidence.scale == "paper"),
+        + ("" if same else " The axes differ: the two sides are not to be compared."),
+        picture=Picture(panels=((left, right),), same_x=same, same_y=same),
     )
 
 
-def parameters_picture(others: Sequence[Published], ours: Mapping[str, Row], here: str, same_axes: bool) -> Picture:
-    """Published and measured accuracies over parameters, side by side."""
-    published = []
-    for style, entry in enumerate(others):
-        own = entry.reference is None
-        dagger = "†" if entry.topology and entry.topology.checked == "not verified" else ""
-        name = f"{entry.network}{dagger}" + (" (the paper)" if own else "")
-        place = [float(entry.parameters or 0)], [entry.accuracy]
-        published.append(replace(points(name, [place], style), hollow=True, own=own))
-    measured = [
-        points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)
-        for style, (label, row) in enumerate(ours.items())
-    ]
-    x, y = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY)
-    left = LineChart(title="published", lines=tuple(published), x=x, y=y)
-    right = LineChart(title=f"measured here, {here}", lines=tuple(measured), x=x, y=y)
-    return Picture(panels=((left, right),), same_x=same_axes, same_y=same_axes)
+def published_point(entry: Published, style: int) -> Line:
+    """A network of others, or the paper's own, hollow."""
+    own = entry.reference is None
+    dagger = "†" if entry.topology and entry.topology.checked == "not verified" else ""
+    name = f"{entry.network}{dagger}" + (" (the paper)" if own else "")
+    line = points(name, [([float(entry.parameters or 0)], [entry.accuracy])], style)
+    return replace(line, hollow=True, own=own)
 
 
 Seeds = tuple[Sequence[float], Sequence[float]]
@@ -237,30 +207,22 @@ def curve_of(result: Result) -> tuple[float, ...]:
 
 def over_steps(evidence: Evidence) -> Drawing | None:
     """Table 16 as curves."""
-    found: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    charts = []
     for data, picks in CURVES.items():
-        for name in ("s50of50", "s20of20"):
-            curves = [curve for result in evidence.of(picks[name]) if (curve := curve_of(result))]
-            if curves:
-                found.setdefault(data, {})[f"trained with {len(curves[0])} steps"] = curves
-    if not found:
+        found = [[curve_of(result) for result in evidence.of(picks[name])] for name in ("s50of50", "s20of20")]
+        curves = [whole for each in found if (whole := [curve for curve in each if curve])]
+        lines = [mean_line(f"trained with {len(each[0])} steps", each, style) for style, each in enumerate(curves)]
+        if lines:
+            charts.append(LineChart(title=data, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY)))
+    if not charts:
         return None
     return Drawing(
         name="steps",
         title="Accuracy over time steps at inference (Table 16)",
         caption="Networks with boosting, 32 filters in the paper; the weights of the best test epoch. Early stop: the "
         "steps that are left out are the last ones.",
-        picture=steps_picture(found),
+        picture=Picture(panels=(tuple(charts),)),
     )
-
-
-def steps_picture(found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Picture:
-    """A panel for each data set, a line for each training."""
-    charts = []
-    for data, trainings in found.items():
-        lines = [mean_line(label, curves, style) for style, (label, curves) in enumerate(trainings.items())]
-        charts.append(LineChart(title=data, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY)))
-    return Picture(panels=(tuple(charts),))
 
 
 def mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:
@@ -296,27 +258,30 @@ NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
 """Networks in the picture of operations, data -> label -> cells."""
 
 
-def operations_of(result: Result) -> float | None:
-    """Synaptic operations per image."""
-    value = (result.activity or {}).get("synaptic_operations")
-    return float(value) if isinstance(value, int | float) else None
+def operations_and_accuracy(results: Sequence[Result]) -> Seeds | None:
+    """Synaptic operations per image, and accuracy, of each seed that has both; None where none has."""
+    pairs = [
+        (float(operations), accuracy)
+        for result in results
+        if isinstance(operations := (result.activity or {}).get("synaptic_operations"), int | float)
+        and operations
+        and (accuracy := result.value("last-epoch")) is not None
+    ]
+    return ([operations for operations, _ in pairs], [accuracy for _, accuracy in pairs]) if pairs else None
 
 
 def over_operations(evidence: Evidence) -> Drawing | None:
     """Accuracy over synaptic operations."""
-    found: dict[str, dict[str, list[Seeds]]] = {}
+    charts = []
     for data, groups in NETWORKS.items():
-        for label, picks in groups.items():
-            for pick in picks:
-                pairs = [
-                    (operations, accuracy)
-                    for result in evidence.of(pick)
-                    if (operations := operations_of(result)) and (accuracy := result.value("last-epoch")) is not None
-                ]
-                if pairs:
-                    x, y = zip(*pairs, strict=True)
-                    found.setdefault(data, {}).setdefault(label, []).append((x, y))
-    if not found:
+        lines = []
+        for style, (label, picks) in enumerate(groups.items()):
+            if networks := [seeds for pick in picks if (seeds := operations_and_accuracy(evidence.of(pick)))]:
+                lines.append(points(label, networks, style))
+        if lines:
+            x = Axis(label=OPERATIONS, logarithmic=True)
+            charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=Axis(label=ACCURACY)))
+    if not charts:
         return None
     return Drawing(
         name="operations",
@@ -324,19 +289,8 @@ def over_operations(evidence: Evidence) -> Drawing | None:
         caption="Per image, all steps together: an addition for each spike at each synapse, a multiply-accumulate for "
         "each real number. Test accuracy after the last epoch. An operation of the twins, and of the first "
         "convolution, is a multiply-accumulate and costs more than an addition.",
-        picture=operations_picture(found),
+        picture=Picture(panels=(tuple(charts),)),
     )
-
-
-def operations_picture(found: Mapping[str, Mapping[str, Sequence[Seeds]]]) -> Picture:
-    """A panel for each data set, a point for each network."""
-    charts = []
-    for data, groups in found.items():
-        order = list(NETWORKS[data])
-        lines = [points(label, networks, order.index(label)) for label, networks in groups.items()]
-        x = Axis(label=OPERATIONS, logarithmic=True)
-        charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=Axis(label=ACCURACY)))
-    return Picture(panels=(tuple(charts),))
 
 
 # Spikes and gradients of the three connections ------------------------------------------------------------------------
@@ -344,14 +298,16 @@ def operations_picture(found: Mapping[str, Mapping[str, Sequence[Seeds]]]) -> Pi
 
 def spikes(evidence: Evidence) -> Drawing | None:
     """Spikes per inference."""
-    panels: dict[str, dict[str, list[float]]] = {}
+    charts = []
     for title, read in (("own spikes, all layers", spikes_of), ("sent by stem and stage 1", stage1_spikes)):
+        found: dict[str, tuple[float, ...]] = {}
         for name, pick in FIG3.items():
-            cell = evidence.cell(pick)
-            numbers = [value for result in evidence.of(pick) if (value := read(result, cell)) is not None]
-            if numbers:
-                panels.setdefault(title, {})[name] = numbers
-    if not panels:
+            numbers = (read(result, evidence.cell(pick)) for result in evidence.of(pick))
+            if values := tuple(value for value in numbers if value is not None):
+                found[name] = values
+        if found:
+            charts.append(spike_bars(title, found))
+    if not charts:
         return None
     return Drawing(
         name="spikes",
@@ -360,39 +316,32 @@ def spikes(evidence: Evidence) -> Drawing | None:
         "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
         "standard deviation to both sides; rings: seeds. The VGG11 has other layers, another number of neurons and no "
         "stages.",
-        picture=spikes_picture(panels),
+        picture=Picture(panels=(tuple(charts),)),
     )
 
 
-def spikes_picture(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Picture:
-    """A bar for each network."""
-    charts = [
-        Bars(
-            title=title,
-            row_names=tuple(found),
-            parts=(("spikes", tuple(fmean(numbers) for numbers in found.values())),),
-            x_label=SPIKES,
-            row_styles=tuple(ORDER[name] for name in found),
-            samples=tuple(tuple(numbers) for numbers in found.values()),
-        )
-        for title, found in panels.items()
-    ]
-    return Picture(panels=(tuple(charts),))
+def spike_bars(title: str, found: Mapping[str, tuple[float, ...]]) -> Bars:
+    """A bar for each network: the mean over its seeds."""
+    return Bars(
+        title=title,
+        row_names=tuple(found),
+        parts=(("spikes", tuple(fmean(values) for values in found.values())),),
+        x_label=SPIKES,
+        row_styles=tuple(ORDER[name] for name in found),
+        samples=tuple(found.values()),
+    )
 
 
 def gradients(evidence: Evidence) -> Drawing | None:
     """Gradient norm through depth."""
-    found: dict[str, tuple[list[str], list[list[float]]]] = {}
+    lines, names = [], []
     for name, pick in FIG3.items():
-        if name == "VGG11":  # other layers
-            continue
-        runs: list[Any] = [
-            blocks for result in evidence.of(pick) if (blocks := (result.activity or {}).get("gradients"))
-        ]
-        if runs:
+        runs: list[Any] = [blocks for each in evidence.of(pick) if (blocks := (each.activity or {}).get("gradients"))]
+        if runs and name != "VGG11":  # it has other layers
             norms = [[float(block["norm"]) or float("nan") for block in blocks] for blocks in runs]
-            found[name] = [block["block"] for block in runs[0]], norms
-    if not found:
+            lines.append(mean_line(name, norms, ORDER[name], first=0))
+            names = [block["block"] for block in runs[0]]
+    if not lines:
         return None
     return Drawing(
         name="gradients",
@@ -400,14 +349,8 @@ def gradients(evidence: Evidence) -> Drawing | None:
         caption="Norm of the loss's gradient in what the stem and each block hand on, in the trained network, with "
         "batch statistics, on a few CIFAR-100 test images. The gradient comes from the right. Image sizes change from "
         "stage to stage, so that levels are best compared between connections, and slopes within a stage.",
-        picture=gradients_picture(found),
+        picture=gradient_chart(lines, names),
     )
-
-
-def gradients_picture(found: Mapping[str, tuple[Sequence[str], Sequence[Sequence[float]]]]) -> LineChart:
-    """A line for each connection."""
-    lines = [mean_line(name, runs, ORDER[name], first=0) for name, (_, runs) in found.items()]
-    return gradient_chart(lines, next(iter(found.values()))[0])
 
 
 # Learning curves, Tables 11 and 12 ------------------------------------------------------------------------------------
@@ -422,33 +365,23 @@ STARTS: dict[str, tuple[Pick, Pick]] = {
 
 def learning_curves(evidence: Evidence) -> Drawing | None:
     """From scratch and fine-tuned."""
-    found: dict[str, tuple[list[list[float]], list[list[float]]]] = {}
+    charts, simulated = [], False
     for title, picks in STARTS.items():
         scratch, tuned = (
             [curve for result in evidence.of(pick) if (curve := training_accuracies(result))] for pick in picks
         )
         if scratch and tuned:
-            found[title] = scratch, tuned
-    if not found:
+            lines = mean_line("from scratch", scratch, 0), mean_line("from CIFAR-100", tuned, 1)
+            x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
+            charts.append(LineChart(title=title, lines=lines, x=x, y=y))
+            simulated |= bool(evidence.cell(picks[0]).simulated)
+    if not charts:
         return None
-    simulated = any(evidence.cell(STARTS[title][0]).simulated for title in found)
     return Drawing(
         name="learning-curves",
         title="Training from scratch and from CIFAR-100 (Tables 11 and 12)",
         caption="Accuracy on the augmented training images of each epoch, the curve that every training has. The names "
         "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned."
         + (" DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""),
-        picture=learning_picture(found),
+        picture=Picture(panels=tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2))),
     )
-
-
-def learning_picture(found: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> Picture:
-    """A panel for each network, two beside each other."""
-    x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
-    charts = [
-        LineChart(
-            title=title, lines=(mean_line("from scratch", scratch, 0), mean_line("from CIFAR-100", tuned, 1)), x=x, y=y
-        )
-        for title, (scratch, tuned) in found.items()
-    ]
-    return Picture(panels=tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2)))

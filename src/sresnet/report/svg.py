@@ -25,12 +25,10 @@ from sresnet.report.charts import (
     HeatMap,
     Line,
     LineChart,
-    Photo,
     readable,
     shortened,
 )
 from sresnet.report.palette import COLOURS, MAPS, colour_of, marker_of, rgb
-from sresnet.report.png import data_address
 
 WIDTH, SMALL = 360, 232
 TEXT = 11.0
@@ -161,10 +159,12 @@ def line_chart(chart: LineChart, name: str) -> Markup:
     xs, ys = [x for x, _ in reached], [y for _, y in reached]
     low, high = chart.y.limits or padded(min(ys), max(ys))
     left_x, right_x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
+    if any(line.form in ("dots", "points") for line in chart.lines):
+        left_x, right_x = padded(left_x, right_x)
     y_ticks = ticks(low, high, 4, whole=chart.y.logarithmic)
     y_names = [power(tick) if chart.y.logarithmic else readable(tick) for tick in y_ticks]
     left = 8 + max(width_of(text) for text in y_names)
-    legend, legend_height = legend_of([line.name for line in chart.lines], styles, 4, 28, width)
+    legend, legend_height = legend_of(chart.lines, styles, width)
     top, right = 22 + legend_height, width - 12.0
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -284,8 +284,7 @@ def line_of(
             )
         )
     every = max(1, len(placed) // 10) if joined else 1
-    hollow = line.hollow or line.form == "dashes"
-    return [*parts, *(marker(style, x, y, hollow=hollow, own=line.own) for x, y in placed[::every])]
+    return [*parts, *(marker_of_line(line, style, x, y) for x, y in placed[::every])]
 
 
 def path(places: Iterable[tuple[float, float]]) -> str:
@@ -321,12 +320,12 @@ CORNERS = {
 }
 
 
-def marker(style: int, x: float, y: float, *, hollow: bool = False, own: bool = False) -> Element:
+def marker_of_line(line: Line, style: int, x: float, y: float) -> Element:
     """What tells lines apart without their colour."""
-    paint = "var(--fg)" if own else colour(style)
+    paint = "var(--fg)" if line.own else colour(style)
     look: dict[str, str | float | None] = {"fill": paint}
-    if hollow or own:
-        look = {"fill": "var(--bg)", "stroke": paint, "stroke_width": 2.5 if own else 1.4}
+    if line.hollow or line.own or line.form == "dashes":
+        look = {"fill": "var(--bg)", "stroke": paint, "stroke_width": 2.5 if line.own else 1.4}
     kind = marker_of(style)
     if kind == "circle":
         return element("circle", cx=x, cy=y, r=3.0, **look)
@@ -338,24 +337,21 @@ def hover(x: float, y: float, content: str) -> Element:
     return element("circle", element("title", content), cx=x, cy=y, r=7.0, fill_opacity=0)
 
 
-def legend_of(
-    names: Sequence[str], styles: Sequence[int], left: float, top: float, width: float
-) -> tuple[list[Element], float]:
+def legend_of(lines: Sequence[Line], styles: Sequence[int], width: float) -> tuple[list[Element], float]:
     """Names with their markers, in as many rows as they need, and how high that is; nothing for nameless lines."""
-    if not any(names):
-        return [], 0.0
+    left, top = 4.0, 28.0
     parts: list[Element] = []
     x, y = left, top
-    for style, full in zip(styles, names, strict=True):
-        if not full:
+    for style, line in zip(styles, lines, strict=True):
+        if not line.name:
             continue
-        text = shortened(full, int((width - left - 16) / (CHARACTER * TEXT)))
+        text = shortened(line.name, int((width - left - 16) / (CHARACTER * TEXT)))
         needed = 16 + width_of(text) + 12
         if x > left and x + needed > width + 12:
             x, y = left, y + 16
-        parts += [marker(style, x + 4, y - 4), label(x + 13, y, text)]
+        parts += [marker_of_line(line, style, x + 4, y - 4), label(x + 13, y, text)]
         x += needed
-    return parts, y - top + 18
+    return parts, y - top + 18 if parts else 0.0
 
 
 # Maps -----------------------------------------------------------------------------------------------------------------
@@ -597,12 +593,3 @@ def confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
 def upright_label(x: float, y: float, content: str, **attributes: str | float) -> Element:
     """A line of text that goes upwards."""
     return element("text", content, transform=f"translate({x:.1f} {y:.1f}) rotate(-90)", **attributes)
-
-
-@draw.register
-def photo(chart: Photo, name: str) -> Markup:
-    """What a network was shown."""
-    height, width, _ = chart.pixels.shape
-    address, down = data_address(chart.pixels), SMALL * height / width
-    image = element("image", href=address, width=SMALL, height=down, style="image-rendering: pixelated")
-    return drawing(name, chart.title, chart.title, down, [image], SMALL)
