@@ -8,6 +8,9 @@ import pytest
 
 from sresnet.report import plots, svg
 from sresnet.report.charts import Axis, Chart, Line, LineChart, Picture, readable, shortened
+from sresnet.report.document import Figure, Section
+from sresnet.report.files import save_files
+from sresnet.report.html import page
 from sresnet.report.palette import COLOURS, SERIES, colour_of, marker_of
 from tests.report.charts import every_chart
 
@@ -86,3 +89,21 @@ def test_numbers_and_names_as_an_axis_has_room_for():
     assert [readable(value) for value in (1.234e6, 350_000, 12, 0.25)] == ["1.23 M", "350 k", "12", "0.25"]
     assert shortened("sweet_pepper 3", 10) == "sweet_pe…3"
     assert shortened("two\nlines", 20) == r"two\nlines"
+
+
+@needs_matplotlib
+def test_a_new_figure_is_a_description_and_nothing_else(tmp_path):
+    """As docs/architecture.md says: a function that returns a chart; the page, its files and pictures need no more."""
+
+    def firing(rates):
+        lines = (Line(name="stem", x=range(1, 4), y=rates),)
+        return LineChart(title="Firing rates", lines=lines, x=Axis(label="epoch"), y=Axis(label="spikes per step"))
+
+    figure = Figure(name="firing", chart=firing([0.1, 0.3, 0.2]), caption="Of the stem.")
+    section = Section(title="New", content=(figure,))
+    html = page("T", [section])
+    assert "stem, epoch 2: 0.3" in html
+    assert '<figure id="figure-firing">' in html
+    (written,) = [path for path in save_files(tmp_path / "files", [section], []) if path.suffix == ".svg"]
+    assert "Firing rates" in written.read_text()
+    assert plots.draw(figure.chart).axes[0].lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.2])

@@ -7,6 +7,8 @@ import zlib
 import torch
 from torch import Tensor
 
+from sresnet.report.palette import COLOURS, rgb
+
 
 def png(pixels: Tensor) -> bytes:
     """A PNG file of a picture, uint8 [H, W, 3]; eight bits per channel, no filter (PNG specification, 3rd edition)."""
@@ -42,8 +44,8 @@ def picture_of(sample: Tensor) -> Tensor:
     return grey[:, :, None].expand(-1, -1, 3)
 
 
-ON, OFF = (213, 94, 0), (0, 114, 178)
-"""Red, green, blue of the most events of each kind: Okabe and Ito's vermilion and blue."""
+ON, OFF = rgb(COLOURS["s2"][0]), rgb(COLOURS["s1"][0])
+"""Red, green, blue of the most events of each kind: orange and blue."""
 
 
 def signed_colours(events: Tensor) -> Tensor:

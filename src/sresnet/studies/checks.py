@@ -38,34 +38,34 @@ from sresnet.studies.measures import (
 from sresnet.studies.paper import BOOSTED_100, DVS_64
 from sresnet.studies.published import TABLE_14
 from sresnet.studies.rows import parameters, spread
+from sresnet.studies.study import Result
 
 Check = Callable[[Evidence], Finding]
 
 
-def greater(*pairs: tuple[Pick, Pick], measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
-    """In every pair, the first is greater than the second less `margin`."""
+def of_pairs(
+    pairs: Sequence[tuple[Pick, Pick]], measure: Measure, compare: Callable[[Sample, Sample], Finding]
+) -> Check:
+    """What holds in every pair: `compare` sees a sample of the first and one of the second."""
 
     def check(evidence: Evidence) -> Finding:
         findings = []
         for first, second in pairs:
             a, b = evidence.sample(first, measure), evidence.sample(second, measure)
-            findings.append(versus(a, b, margin) if a and b else missing_of((first, a), (second, b)))
+            findings.append(compare(a, b) if a and b else missing_of((first, a), (second, b)))
         return all_of(findings)
 
     return check
+
+
+def greater(*pairs: tuple[Pick, Pick], measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
+    """In every pair, the first is greater than the second less `margin`."""
+    return of_pairs(pairs, measure, lambda a, b: versus(a, b, margin))
 
 
 def close(*pairs: tuple[Pick, Pick], margin: float) -> Check:
     """In every pair, both differ by less than `margin`."""
-
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for first, second in pairs:
-            a, b = evidence.sample(first, ACCURACY), evidence.sample(second, ACCURACY)
-            findings.append(near(a, b, margin) if a and b else missing_of((first, a), (second, b)))
-        return all_of(findings)
-
-    return check
+    return of_pairs(pairs, ACCURACY, lambda a, b: near(a, b, margin))
 
 
 def missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
@@ -80,31 +80,33 @@ def above_zero(label: str, values: Sequence[float], what: str, unit: str = "") -
     return Finding(verdict=decided(fmean(values), noise), evidence=evidence)
 
 
+def above_zero_in(picks: Sequence[Pick], read: Callable[[list[Result]], list[float]], what: str, unit: str) -> Check:
+    """In every network, what is read off its results has a mean above 0."""
+
+    def check(evidence: Evidence) -> Finding:
+        found = [(pick.label, read(evidence.of(pick))) for pick in picks]
+        return all_of([above_zero(label, values, what, unit) if values else missing(label) for label, values in found])
+
+    return check
+
+
 def gamma_localises(*picks: Pick) -> Check:
     """In every network, activity follows gamma over the steps; layers of all seeds together."""
 
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for pick in picks:
-            values = [value for result in evidence.of(pick) for value in gamma_and_activity(result)]
-            findings.append(above_zero(pick.label, values, "layers, all seeds") if values else missing(pick.label))
-        return all_of(findings)
+    def read(results: list[Result]) -> list[float]:
+        return [value for result in results for value in gamma_and_activity(result)]
 
-    return check
+    return above_zero_in(picks, read, "layers, all seeds", "")
 
 
 def striped(*picks: Pick, own: bool = False) -> Check:
     """In every network, the joins send more than the layers between them."""
 
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for pick in picks:
-            rows = [row for result in evidence.of(pick) if (row := stripes_of(result, own))]
-            values = mean_over_seeds(rows) if rows else []
-            findings.append(above_zero(pick.label, values, "blocks", " points") if values else missing(pick.label))
-        return all_of(findings)
+    def read(results: list[Result]) -> list[float]:
+        rows = [row for result in results if (row := stripes_of(result, own))]
+        return mean_over_seeds(rows) if rows else []
 
-    return check
+    return above_zero_in(picks, read, "blocks", " points")
 
 
 def jumps(*picks: Pick) -> Check:
@@ -221,23 +223,14 @@ def never_falls(*curves: tuple[Pick, ...]) -> Check:
 def keeps(part: float, *pairs: tuple[Pick, Pick]) -> Check:
     """In every pair, the first has at least this part of the second's accuracy."""
 
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for first, second in pairs:
-            a, b = evidence.sample(first, ACCURACY), evidence.sample(second, ACCURACY)
-            if a is None or b is None:
-                findings.append(missing_of((first, a), (second, b)))
-                continue
-            noise = STANDARD_ERRORS * sqrt(a.error**2 + (part * b.error) ** 2)
-            findings.append(
-                Finding(
-                    verdict=decided(a.mean - part * b.mean, noise),
-                    evidence=f"{a} of {b}: {100 * a.mean / b.mean:.1f} % kept, noise {100 * noise / b.mean:.1f}",
-                )
-            )
-        return all_of(findings)
+    def compare(a: Sample, b: Sample) -> Finding:
+        noise = STANDARD_ERRORS * sqrt(a.error**2 + (part * b.error) ** 2)
+        return Finding(
+            verdict=decided(a.mean - part * b.mean, noise),
+            evidence=f"{a} of {b}: {100 * a.mean / b.mean:.1f} % kept, noise {100 * noise / b.mean:.1f}",
+        )
 
-    return check
+    return of_pairs(pairs, ACCURACY, compare)
 
 
 def most_accurate(pick: Pick, data: str) -> Check:
