@@ -620,6 +620,12 @@ def test_best_test_epoch_is_reported_under_its_own_name(tmp_path):
     assert best.top1 == max(epochs)
 
 
+def test_the_network_of_the_best_test_epoch_is_the_average_too(tmp_path):
+    train(changed(protocol="best-test-epoch", ema=0.6, epochs=1), SPLITS, tmp_path, device=CPU)
+    best, last = (tmp_path / name for name in ("weights-best-test-epoch.safetensors", "weights.safetensors"))
+    assert best.read_bytes() == last.read_bytes()
+
+
 def test_the_best_of_test_epochs_without_a_hit_is_the_first(tmp_path, monkeypatch):
     none = Evaluation(top1=0.0, top5=0.0, loss=9.0, images=33, batch_mean_top1=0.0)
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: none)
