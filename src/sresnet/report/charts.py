@@ -60,6 +60,11 @@ class LineChart:
     small: bool = False
     """Stands beside a picture."""
 
+    @property
+    def counts(self) -> bool:
+        """Whether the x axis counts something, such as steps or epochs: a line has whole numbers there."""
+        return any(all(float(x).is_integer() for x in line.x) for line in self.lines)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:

@@ -342,7 +342,7 @@ def set_x_ticks(axes: "Axes", chart: LineChart) -> None:
         few = MaxNLocator(nbins=5, steps=(1, 2, 5, 10))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else few)
         axes.xaxis.set_minor_locator(NullLocator())
-    elif all(float(x).is_integer() for x in values):
+    elif chart.counts:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if max(values) >= LARGE and not chart.x.names:
         axes.xaxis.set_major_formatter(lambda value, _: readable(value))

@@ -247,8 +247,7 @@ def x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]
         round_ones = [value for value in values if low <= math.log10(value) <= high]
         shown = round_ones if len(round_ones) > 1 else ticks(10**low, 10**high, 4)
         return [(math.log10(value), readable(value)) for value in shown]
-    whole = all(float(x).is_integer() for line in chart.lines for x in line.x)
-    return [(tick, readable(tick)) for tick in ticks(low, high, 6, whole=whole)]
+    return [(tick, readable(tick)) for tick in ticks(low, high, 6, whole=chart.counts)]
 
 
 def power(exponent: float) -> str:
