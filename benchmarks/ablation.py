@@ -16,12 +16,13 @@ from typing import Any
 from record_runs import by_row, finished, machine, run, save
 
 from sresnet.data import DataConfig, ImageSet, Splits, open_data
+from sresnet.data.scaling import scaling_from_plain
 from sresnet.data.split import stratified_split
+from sresnet.files import read_json
 from sresnet.models import SResNetConfig
 from sresnet.models.saved import load
 from sresnet.studies.evidence import spread
 from sresnet.train import record
-from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -140,7 +141,7 @@ def held_out(row: dict[str, Any]) -> dict[str, Any]:
 
 def first_step(folder: Path, splits: Splits) -> float:
     """Held-out accuracy of a finished run after the first time step: what the loss of every step is for."""
-    scaling = scaling_from_plain(record.read_json(folder / record.DATA))
+    scaling = scaling_from_plain(read_json(folder / record.DATA))
     return evaluate(load(folder), splits.test, scaling, num_steps=1).top1
 
 

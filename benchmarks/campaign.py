@@ -30,7 +30,7 @@ from record_runs import run
 from sresnet.config import check_fields, closest, from_dict, to_dict
 from sresnet.data import EventConfig, Splits, open_data
 from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import read_json, write_whole
 from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
 from sresnet.studies.evidence import spread
@@ -177,7 +177,7 @@ def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
 def read_record(path: Path) -> dict[str, Any]:
     """What was recorded of a finished training; UserError where it is damaged."""
     kinds = {"config": dict[str, Any], "environment": dict[str, Any], "metrics": list[Any], "result": dict[str, Any]}
-    row = check_fields(record.read_json(path), str(path), kinds, {})
+    row = check_fields(read_json(path), str(path), kinds, {})
     check_fields(row["environment"], f"{path}: environment", {"threads": int}, {})
     record.check_result(row["result"], f"{path}: result")
     for number, line in enumerate(row["metrics"], 1):

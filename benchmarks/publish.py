@@ -21,14 +21,15 @@ from torch import nn
 from sresnet.config import to_dict
 from sresnet.data import open_data
 from sresnet.data.samples import matched
+from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
-from sresnet.files import write_whole
+from sresnet.files import read_json, write_json, write_whole
 from sresnet.models import SResNetConfig
 from sresnet.models.pretrained import Card
 from sresnet.models.saved import WEIGHTS, load, model_bytes
+from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import ANALYSIS
 from sresnet.train import record
-from sresnet.train.batches import scaling_from_plain, seed_of
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import command
@@ -64,7 +65,7 @@ def publish(run: Path, name: str, folder: Path = SHIPPED, *, half: bool = False,
             raise UserError(f"{path} exists: choose another name")
     card, content = card_of_run(run, name, half, data_dir)
     write_whole(paths[0], content)
-    record.write_json(paths[1], to_dict(card))
+    write_json(paths[1], to_dict(card))
     write_whole(paths[2], ("\n".join(card_lines(card)) + "\n").encode())
     return paths
 
@@ -73,7 +74,7 @@ def card_of_run(run: Path, name: str, half: bool, data_dir: str) -> tuple[Card, 
     """The card of a finished run, and its weights; errors as `publish`."""
     if not (run / record.RESULT).exists():
         raise UserError(f"{run} has no {record.RESULT}: train it to the end first")
-    recipe, result = record.read_recipe(run), record.read_json(run / record.RESULT)
+    recipe, result = record.read_recipe(run), read_json(run / record.RESULT)
     if "test_top1" not in result:
         raise UserError(f"{run / record.RESULT} has no test accuracy: only a run that has one is published")
     model = load(run)
@@ -87,7 +88,7 @@ def card_of_run(run: Path, name: str, half: bool, data_dir: str) -> tuple[Card, 
         content, rounding = rounded(run, data_dir)
     if half or recipe.train.precision != "fp32":
         recorded, top1 = top1, top1_of(content, run, data_dir)
-    about, environment = record.read_about(run), record.read_json(run / record.ENVIRONMENT)
+    about, environment = record.read_about(run), read_json(run / record.ENVIRONMENT)
     card = Card(
         name=name,
         model=model_name(recipe),
@@ -155,7 +156,7 @@ def model_name(recipe: Recipe) -> str:
 def energy_of(run: Path) -> dict[str, Any] | None:
     """Operations and energy per image, where `sresnet analyse` has counted them for all time steps."""
     path = run / "analysis" / ANALYSIS
-    found = record.read_json(path) if path.exists() else None
+    found = read_json(path) if path.exists() else None
     if found is None or "other_data" in found or found["num_steps"] != record.read_recipe(run).model.num_steps:
         return None
     totals = found["totals"]

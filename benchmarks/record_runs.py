@@ -9,6 +9,7 @@ import torch
 
 from sresnet.config import to_dict
 from sresnet.data import Splits
+from sresnet.files import read_json
 from sresnet.studies.evidence import spread
 from sresnet.train import record
 from sresnet.train.display import display
@@ -42,7 +43,7 @@ def run(
         "row": row,
         "command": command,
         "config": to_dict(recipe),
-        "environment": record.without_places(record.read_json(folder / record.ENVIRONMENT)),
+        "environment": record.without_places(read_json(folder / record.ENVIRONMENT)),
         "metrics": record.read_metrics(folder),
         "result": outcome.result,
     }

@@ -11,10 +11,10 @@ from sresnet import UserError, create_model
 from sresnet.analysis.gradients import gradients_by_connection
 from sresnet.cli import VERBS, main
 from sresnet.data import Splits, open_data
+from sresnet.data.scaling import scaling_from_plain
 from sresnet.models import model_config
 from sresnet.models.pretrained import load_shipped
 from sresnet.models.summary import summarise
-from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.loop import train

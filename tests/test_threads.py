@@ -12,9 +12,9 @@ import torch
 
 from sresnet.cli import main, stop_asked
 from sresnet.printing import unwarned
+from sresnet.randomness import seeded
 from sresnet.report import plots
 from sresnet.train import record
-from sresnet.train.evaluate import seeded
 from sresnet.train.loop import train
 from tests.test_cli import TINY
 from tests.train import test_loop

@@ -61,8 +61,9 @@ from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.folder import read_picture
 from sresnet.data.samples import unnamed
+from sresnet.data.scaling import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain
 from sresnet.errors import UserError, mendable
-from sresnet.files import check_free, make_folder, only_writer, read_regular, state_of
+from sresnet.files import check_free, make_folder, only_writer, read_regular, state_of, write_json
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork, list_models, model_config
 from sresnet.models.int8 import to_int8
@@ -73,6 +74,7 @@ from sresnet.models.saved import WEIGHTS, load, model_bytes, save_model
 from sresnet.models.summary import describe, summarise
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import cut, drop, emit, encodable, going_on, one_line, printable, say
+from sresnet.randomness import seed_of
 from sresnet.report import plots
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save, save_early_exit
 from sresnet.report.figures import predictions as picture_of_predictions
@@ -93,7 +95,6 @@ from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, trainings_of
 from sresnet.train import record
-from sresnet.train.batches import CIFAR10_STATISTICS, Counts, Pixels, Scaling, scaling_from_plain, seed_of
 from sresnet.train.display import display, line_of
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, check_settings, train
@@ -1299,8 +1300,8 @@ def import_verb(words: list[str]) -> int:
         if trained_here or (weights.exists() and read_regular(weights) != model_bytes(model)):
             raise UserError(f"{folder} holds a run: choose another --out")
         # Weights come last: where they are, an import is whole. One that was killed goes on, a whole one stays so.
-        record.write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
-        record.write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
+        write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
+        write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
         save_model(model, weights)
     say(f"{describe(recipe.model)}, trained on {name}")
     say(f"run folder: {folder}")

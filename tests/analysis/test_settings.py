@@ -8,7 +8,7 @@ from sresnet.analysis import analyse, batches_of, early_exit
 from sresnet.analysis.early_exit import run_until_sure
 from sresnet.analysis.prediction import probabilities_by_step
 from sresnet.data import DataConfig, ImageSet
-from sresnet.train.batches import make_pixels
+from sresnet.data.scaling import make_pixels
 from sresnet.train.evaluate import evaluate, spike_rates
 from tests.ops.test_settings import SETTINGS
 

@@ -3,8 +3,8 @@ import torch
 
 from sresnet.analysis import accuracy_by_step, analyse, batches_of
 from sresnet.data import ImageSet
+from sresnet.data.scaling import Pixels
 from sresnet.report.analysis_files import save
-from sresnet.train.batches import Pixels
 from sresnet.train.evaluate import evaluate
 from tests.analysis.networks import batch, trained
 

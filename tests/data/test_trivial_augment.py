@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sresnet.data import DataConfig
+from sresnet.data.augmentation import augmented
 from sresnet.data.trivial_augment import CHANGES, posterise, rotate, trivial_augment
-from sresnet.train.batches import augmented
 
 STRENGTHLESS = ("auto_contrast", "equalise")
 

@@ -13,9 +13,9 @@ from sresnet import UserError
 from sresnet.cli import main
 from sresnet.config import from_dict
 from sresnet.data.digits import load_digits
+from sresnet.data.scaling import scaling_from_plain
 from sresnet.models import pretrained
 from sresnet.models.pretrained import card_of, load_shipped, shipped
-from sresnet.train.batches import scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
 from tests.benchmarks.scripts import script

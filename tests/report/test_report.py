@@ -17,6 +17,8 @@ from sresnet.analysis import hardware_view, walk
 from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
 from sresnet.cli import TrainOptions, main, parse, recipe_fields
 from sresnet.data import open_data
+from sresnet.data.scaling import scaling_from_plain
+from sresnet.files import read_json, write_json
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
 from sresnet.printing import printable
@@ -30,7 +32,6 @@ from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.svg import draw, element, markup
 from sresnet.report.write import MARK
 from sresnet.train import record
-from sresnet.train.batches import scaling_from_plain
 from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained
 from tests.report.runs import TINY, Reader, read_page, train_tiny
@@ -136,14 +137,14 @@ def test_differences_from_the_paper(written):
 def test_the_papers_number_where_the_recipe_is_the_papers(tmp_path, name, measured, expected):
     recipe = replace(RECIPES[name][1], seed=3)
     record.claim(tmp_path, recipe)
-    record.write_json(tmp_path / record.RESULT, {"test_top1": measured, "test_images": 10_000, "split": {}})
+    write_json(tmp_path / record.RESULT, {"test_top1": measured, "test_images": 10_000, "split": {}})
     html = page("", run_sections(records_of(tmp_path), "no data", ""))
     (tmp_path / "page.html").write_text(html)
     text, _ = read_page(tmp_path / "page.html")
     assert expected in text
     assert "This recipe is the paper's" in text
     other = replace(recipe, model=replace(recipe.model, num_steps=49))
-    record.write_json(tmp_path / record.CONFIG, record.to_dict(other))
+    write_json(tmp_path / record.CONFIG, record.to_dict(other))
     html = page("", run_sections(records_of(tmp_path), "no data", ""))
     assert "in the paper (" not in html
     assert "paper 50" in html
@@ -153,7 +154,7 @@ def test_confusion_is_that_of_the_model(run, written):
     """Counted again by the model itself, all steps and images at once."""
     recipe = record.read_recipe(run)
     test = open_data(recipe.data, "", seed=recipe.seed).test
-    scaling = scaling_from_plain(record.read_json(run / record.DATA))
+    scaling = scaling_from_plain(read_json(run / record.DATA))
     with torch.no_grad():
         guesses = load(run)(scaling(test.images)).argmax(1)
     expected = {
@@ -281,8 +282,8 @@ def test_without_data(run, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     cifar = replace(recipe, data=replace(recipe.data, name="cifar10"))
-    record.write_json(copy / record.CONFIG, record.to_dict(cifar))
-    record.write_json(copy / record.ENVIRONMENT, {"data_dir": "/gone & lost", "sresnet": "0.1.0"})
+    write_json(copy / record.CONFIG, record.to_dict(cifar))
+    write_json(copy / record.ENVIRONMENT, {"data_dir": "/gone & lost", "sresnet": "0.1.0"})
     assert main(["report", str(copy), "-o", str(tmp_path / "page.html")]) == 0
     assert "note: data not at hand: " in capsys.readouterr().out
     text, elements = read_page(tmp_path / "page.html")
@@ -298,7 +299,7 @@ def test_old_metrics_do_not_pass_sent_values_off_as_spikes(run, tmp_path, connec
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     other = replace(recipe, model=replace(recipe.model, connection=connection))
-    record.write_json(copy / record.CONFIG, record.to_dict(other))
+    write_json(copy / record.CONFIG, record.to_dict(other))
     new = record.read_metrics(run)
     old = [
         {name: value for name, value in line.items() if name not in ("sent", "spikes_per_neuron_and_step")}
@@ -345,7 +346,7 @@ def test_train_writes_it_at_the_end(tmp_path, capsys):
     run = train_tiny(tmp_path / "run", "--report")
     assert f"report: {run / 'report.html'}" in capsys.readouterr().out.splitlines()
     text, elements = read_page(run / "report.html")
-    assert f"{record.read_json(run / record.RESULT)['test_top1']:.2f} %" in text
+    assert f"{read_json(run / record.RESULT)['test_top1']:.2f} %" in text
     assert figures_of(elements) == FIGURES
     (run / "report.html").write_text("mine")
     train_tiny(run)  # the run is finished, and no page is asked for

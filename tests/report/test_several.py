@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sresnet.cli import main
+from sresnet.files import read_json
 from sresnet.report import plots
 from sresnet.report.charts import Axis, Line, LineChart
 from sresnet.report.document import Table
@@ -43,7 +44,7 @@ def test_a_table_in_front_and_curves_over_each_other(folder, tmp_path):
     assert [row["run"] for row in rows] == ["a", "b"]
     assert [(row["connection"], row["seed"]) for row in rows] == [("s2s", "0"), ("s2m", "1")]
     for row in rows:
-        result = record.read_json(folder / row["run"] / "result.json")
+        result = read_json(folder / row["run"] / "result.json")
         assert float(row["test accuracy, %"]) == result["test_top1"]
         assert f"{result['test_top1']:.2f}" in text
     html = page.read_text()

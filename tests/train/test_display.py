@@ -8,9 +8,9 @@ import torch
 import sresnet
 from sresnet.cli import main
 from sresnet.data import open_data
+from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.train import display
-from sresnet.train.batches import scaling_from_plain
 from sresnet.train.display import bar, line_of, log_lines, tensorboard_writer
 from sresnet.train.loop import Progress
 from sresnet.train.record import read_about, read_recipe

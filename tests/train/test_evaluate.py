@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sresnet.data import ImageSet
-from sresnet.train.batches import Counts
+from sresnet.data.scaling import Counts
 from sresnet.train.evaluate import evaluate
 
 TABLE = torch.randn(23, 7, generator=torch.Generator().manual_seed(3)).round(decimals=3)

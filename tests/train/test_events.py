@@ -9,12 +9,14 @@ import sresnet
 from sresnet import UserError
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, Splits
+from sresnet.data.augmentation import augmented
 from sresnet.data.events.clips import FrameFile, FrameSet
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.fingerprint import fingerprint
+from sresnet.data.scaling import Counts, make_scaling, scaling_from_plain
+from sresnet.files import read_json
 from sresnet.models import SResNetConfig
 from sresnet.train import record
-from sresnet.train.batches import Counts, augmented, make_scaling, scaling_from_plain
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -66,7 +68,7 @@ def test_a_run_from_start_to_end(tmp_path, splits):
         "train": 90, "validation": 20, "test": 33, "name": "random90", "simulated": False,
     }  # fmt: skip
     assert record.read_recipe(tmp_path) == TINY
-    about = record.read_json(tmp_path / "data.json")
+    about = read_json(tmp_path / "data.json")
     assert about.pop("fingerprint") == fingerprint(splits)
     assert about == {"class_names": ["a", "b", "c", "d"], "image_size": [8, 8], "scale": 1.0}
     model = sresnet.load(tmp_path)

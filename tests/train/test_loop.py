@@ -13,12 +13,14 @@ from sresnet import UserError
 from sresnet.analysis import activity
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
-from sresnet.data.augment import shrunk
-from sresnet.files import only_writer
+from sresnet.data.augmentation import augmented
+from sresnet.data.scaling import make_pixels, make_scaling, scaling_from_plain
+from sresnet.data.transforms import shrunk
+from sresnet.files import only_writer, read_json, write_json
 from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
+from sresnet.randomness import order
 from sresnet.train import loop, record
-from sresnet.train.batches import augmented, make_pixels, make_scaling, order, scaling_from_plain
 from sresnet.train.checkpoint import Position, check_position
 from sresnet.train.display import epoch_line
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
@@ -202,9 +204,9 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
 def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
     train(TINY, SPLITS, tmp_path / "whole", device=CPU)
     train(TINY, SPLITS, tmp_path / "old", device=CPU, should_stop=lambda: True)
-    about = record.read_json(tmp_path / "old" / record.DATA)
+    about = read_json(tmp_path / "old" / record.DATA)
     found = about.pop("fingerprint")
-    record.write_json(tmp_path / "old" / record.DATA, about)
+    write_json(tmp_path / "old" / record.DATA, about)
     renamed = dataclasses.replace(SPLITS.train, class_names=("a", "b", "c", "e"))
     with pytest.raises(UserError, match="classes a, b, c, d, now a, b, c, e"):
         train(TINY, Splits(train=renamed, validation=None, test=renamed), tmp_path / "old", device=CPU)
@@ -213,7 +215,7 @@ def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
         train(TINY, more, tmp_path / "old", device=CPU)
     train(TINY, SPLITS, tmp_path / "old", device=CPU)
     assert final(tmp_path / "whole") == final(tmp_path / "old")
-    assert record.read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
+    assert read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
 
 
 def test_damaged_weights_are_made_again_as_the_complaint_says(tmp_path):
@@ -231,8 +233,8 @@ def test_damaged_weights_are_made_again_as_the_complaint_says(tmp_path):
 
 def test_a_finished_run_of_before_fingerprints_is_not_that_of_other_data(tmp_path):
     result = train(TINY, SPLITS, tmp_path, device=CPU).result
-    about = record.read_json(tmp_path / record.DATA)
-    record.write_json(tmp_path / record.DATA, {name: about[name] for name in about if name != "fingerprint"})
+    about = read_json(tmp_path / record.DATA)
+    write_json(tmp_path / record.DATA, {name: about[name] for name in about if name != "fingerprint"})
     assert train(TINY, SPLITS, tmp_path, device=CPU).result == result
     with pytest.raises(UserError, match=r"run on other data \(mean"):
         train(TINY, dataclasses.replace(SPLITS, train=images(120, 1)), tmp_path, device=CPU)
@@ -255,8 +257,8 @@ def test_a_finished_run_of_before_fingerprints_is_not_that_of_other_data(tmp_pat
 )
 def test_damaged_data_json(tmp_path, changes):
     train(TINY, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
-    about = record.read_json(tmp_path / record.DATA)
-    record.write_json(tmp_path / record.DATA, about | changes)
+    about = read_json(tmp_path / record.DATA)
+    write_json(tmp_path / record.DATA, about | changes)
     with pytest.raises(UserError, match=r"data\.json"):
         train(TINY, SPLITS, tmp_path, device=CPU)
 
@@ -268,7 +270,7 @@ def final(folder):
     """What must not depend on how often a run was stopped."""
     weights = (folder / "weights.safetensors").read_bytes()
     metrics = [{k: v for k, v in line.items() if k not in TIMES} for line in record.read_metrics(folder)]
-    return weights, metrics, record.read_json(folder / "result.json")
+    return weights, metrics, read_json(folder / "result.json")
 
 
 @pytest.mark.parametrize(
@@ -615,7 +617,7 @@ def test_best_test_epoch_is_reported_under_its_own_name(tmp_path):
     assert outcome.result["best_test_epoch_top1"] == max(epochs)
     assert outcome.result["test_top1"] == epochs[-1]
     assert outcome.result["best_test_epoch"] == 1 + epochs.index(max(epochs))
-    scaling = scaling_from_plain(record.read_json(tmp_path / record.DATA))
+    scaling = scaling_from_plain(read_json(tmp_path / record.DATA))
     best = evaluate(sresnet.load(tmp_path / "weights-best-test-epoch.safetensors"), SPLITS.test, scaling)
     assert best.top1 == max(epochs)
 

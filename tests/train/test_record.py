@@ -10,6 +10,7 @@ import pytest
 
 from sresnet import UserError
 from sresnet.cli import main, trained
+from sresnet.files import read_json, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.scan.cpu import available
@@ -74,7 +75,7 @@ def test_damaged_json_of_a_run_is_read_or_refused(run, name):
 
 
 def test_data_that_do_not_fit_the_network_are_refused(run):
-    about, path = record.read_json(run / "data.json"), run / "data.json"
+    about, path = read_json(run / "data.json"), run / "data.json"
     wrong = {
         "names 3 classes in data.json, and its network has 4": {"class_names": ["a", "b", "c"]},
         "image_size is [8]": {"image_size": [8]},
@@ -88,11 +89,11 @@ def test_data_that_do_not_fit_the_network_are_refused(run):
     }
     try:
         for fault, fields in wrong.items():
-            record.write_json(path, about | fields)
+            write_json(path, about | fields)
             with pytest.raises(UserError, match=re.escape(fault)):
                 trained(str(run), CPU, MEMORY_LIMIT)
     finally:
-        record.write_json(path, about)
+        write_json(path, about)
     assert record.read_about(run) == about
 
 
@@ -165,7 +166,7 @@ def test_conditions_under_which_nothing_was_done_are_forgotten(tmp_path):
     notes = []
     (tmp_path / "run").mkdir()
     record.claim(tmp_path / "run", TINY)
-    record.write_json(tmp_path / "run" / "environment.json", {"threads": 99, "torch": "1.0"})
+    write_json(tmp_path / "run" / "environment.json", {"threads": 99, "torch": "1.0"})
     piece(tmp_path / "run", notes)
     assert notes == []
     assert "sessions" not in record.read_environment(tmp_path / "run")
@@ -176,13 +177,13 @@ def test_runs_of_before_there_were_sessions(tmp_path):
     piece(tmp_path, notes)
     before = record.read_environment(tmp_path)
     del before["engine"]
-    record.write_json(tmp_path / "environment.json", before)
+    write_json(tmp_path / "environment.json", before)
     piece(tmp_path, notes)
     assert notes == []
-    record.write_json(tmp_path / "environment.json", before | {"threads": 99})
+    write_json(tmp_path / "environment.json", before | {"threads": 99})
     piece(tmp_path, notes)
     assert "(threads " in notes[0]
-    record.write_json(tmp_path / "environment.json", before | {"sessions": [{"threads": 1}]})
+    write_json(tmp_path / "environment.json", before | {"sessions": [{"threads": 1}]})
     with pytest.raises(UserError, match="environment.json: sessions lacks 'from_step'"):
         piece(tmp_path, notes)
 

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from sresnet.analysis.walk import Batches
 from sresnet.errors import UserError
+from sresnet.models.inference import check_scores, precision_context
 from sresnet.models.network import SpikingNetwork, StreamState
-from sresnet.train.evaluate import check_scores, precision_context, seeded
+from sresnet.randomness import seeded
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Where a curve is drawn if nothing else is said."""

@@ -16,7 +16,7 @@ from sresnet.models.saved import built
 from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.residual import Connection, ResidualBlock
 from sresnet.nn.signal import Signal
-from sresnet.train.evaluate import seeded
+from sresnet.randomness import seeded
 
 CONNECTIONS: tuple[Connection, ...] = ("s2s", "s2m", "v2v", "none")
 

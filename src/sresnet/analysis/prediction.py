@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from sresnet.analysis.early_exit import mean_scores
+from sresnet.models.inference import check_scores
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.evaluate import check_scores, seeded
+from sresnet.randomness import seeded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sresnet.data import Samples
+from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
+from sresnet.models.inference import check_scores
 from sresnet.models.network import SpikingNetwork, nothing_or_nan
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
-from sresnet.train.batches import Scaling
-from sresnet.train.evaluate import check_scores, seeded
+from sresnet.randomness import seeded
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(x, labels): images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N], on the network's device."""

@@ -9,8 +9,9 @@ from torch import Tensor
 from sresnet.analysis import Analysis, Batches, analyse, batches_of, spread
 from sresnet.analysis.confusion import Confusion, ConfusionCounter, Example, ExampleCounter
 from sresnet.data import Samples
+from sresnet.data.scaling import Scaling
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.batches import Scaling, seed_of
+from sresnet.randomness import seed_of
 
 EXAMPLES = 4
 """To show of those that were recognised, and of those that were not."""

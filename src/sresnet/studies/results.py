@@ -11,7 +11,7 @@ from typing import Any
 
 from sresnet.config import check_fields, from_dict
 from sresnet.errors import UserError
-from sresnet.files import make_folder
+from sresnet.files import make_folder, read_json, write_json
 from sresnet.studies.study import Result
 from sresnet.train import record
 
@@ -28,7 +28,7 @@ def path_of(folder: Path, key: str) -> Path:
 def write(folder: Path, result: Result) -> None:
     """Keep a finished training, and forget that it failed before; UserError where the disk refuses."""
     make_folder(folder, "--results")
-    record.write_json(path_of(folder, result.key), asdict(result))
+    write_json(path_of(folder, result.key), asdict(result))
     forget_failures(folder, [result.key])
 
 
@@ -44,7 +44,7 @@ def read(folder: Path) -> dict[str, Result]:
 
 def read_one(path: Path) -> Result:
     """One file; errors as `read`."""
-    result = from_dict(Result, record.read_json(path), str(path))
+    result = from_dict(Result, read_json(path), str(path))
     if result.key != path.stem:
         raise UserError(f"{path} holds the training {result.key}: give the file its name back")
     check(result, str(path))
@@ -82,12 +82,12 @@ def check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None
 def write_failure(folder: Path, key: str, row: str, reason: str) -> None:
     """Note that a training failed, and why; UserError where the disk refuses."""
     make_folder(folder, "--results")
-    record.write_json(folder / f"{key}{FAILED}", {"key": key, "row": row, "reason": reason})
+    write_json(folder / f"{key}{FAILED}", {"key": key, "row": row, "reason": reason})
 
 
 def failures(folder: Path) -> dict[str, str]:
     """Key -> reason, of the trainings that failed when they were last tried."""
-    found: dict[str, Any] = {path.name: record.read_json(path) for path in sorted(folder.glob(f"*{FAILED}"))}
+    found: dict[str, Any] = {path.name: read_json(path) for path in sorted(folder.glob(f"*{FAILED}"))}
     return {name.removesuffix(FAILED): str(about.get("reason", "")) for name, about in found.items()}
 
 

@@ -19,15 +19,16 @@ import torch
 from sresnet.analysis import analyse, batches_of, early_exit, spread
 from sresnet.config import to_dict
 from sresnet.data import AnyData, Samples, Splits
+from sresnet.data.scaling import Scaling, scaling_from_plain
 from sresnet.errors import UserError, mendable
 from sresnet.files import InUseError, make_folder, only_writer
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
+from sresnet.randomness import seed_of
 from sresnet.studies import results
 from sresnet.studies.study import Result, Study, Training
 from sresnet.train import record
-from sresnet.train.batches import Scaling, scaling_from_plain, seed_of
 from sresnet.train.loop import Progress, train
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import command

@@ -1,9 +1,6 @@
 """Accuracy and loss of a network on a set of images."""
 
-import contextlib
 import math
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Samples
+from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
+from sresnet.models.inference import check_scores, precision_context
 from sresnet.models.network import SpikingNetwork
-from sresnet.train.batches import Scaling
+from sresnet.randomness import seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +29,6 @@ class Evaluation:
     """Or clips of event frames."""
     batch_mean_top1: float
     """What the released code calls accuracy: the mean of each batch's percentage, the last partial batch left out."""
-
-
-def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """fp32 or bf16 for the convolutions and the readout inside."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
-
-
-# Torch's generators belong to the process. One after the other, threads draw what each would draw by itself.
-_drawing = threading.RLock()
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's random generators start at `seed` inside, and are put back after; one thread at a time."""
-    with _drawing, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def evaluate(
@@ -105,21 +85,6 @@ def evaluate(
         images=count,
         batch_mean_top1=100 * sum(whole) / len(whole) / min(batch_size, count),
     )
-
-
-def check_scores(scores: Tensor, first: int = 0) -> None:
-    """Check that class scores [..., N, classes] are finite: the highest of others is no answer.
-
-    Args:
-        scores: of images or clips.
-        first: number of the first of them.
-
-    Raises:
-        UserError: they are not.
-    """
-    if not scores.isfinite().all():
-        odd = int((~scores.isfinite()).any(-1).reshape(-1, scores.shape[-2]).any(0).nonzero()[0])
-        raise UserError(f"scores of sample {first + odd} are not finite: its pixels or the weights are out of range")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,22 +13,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Splits
-from sresnet.data.augment import shrunk
+from sresnet.data.augmentation import augmented
 from sresnet.data.fingerprint import fingerprint
+from sresnet.data.scaling import Scaling, make_scaling
+from sresnet.data.transforms import shrunk
 from sresnet.errors import UserError
-from sresnet.files import make_folder, only_writer
+from sresnet.files import make_folder, only_writer, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import build
+from sresnet.models.inference import precision_context
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.models.tensors import not_finite
 from sresnet.nn import BNTT, Neuron
 from sresnet.nn.state import ForwardState
 from sresnet.ops.memory import keep_freed_memory
+from sresnet.randomness import order, seed_of, seeded
 from sresnet.train import record
-from sresnet.train.batches import Scaling, augmented, make_scaling, order, seed_of
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
-from sresnet.train.evaluate import Evaluation, evaluate, precision_context, seeded, spike_rates
+from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -130,7 +133,7 @@ def train(
             )
         record.check_statistics(folder, run.scaling.plain())
         about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
-        record.write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
+        write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
         return run.go(watch, should_stop, checkpoint_seconds)
 
 
@@ -380,7 +383,7 @@ class Run:
             "test": len(self.splits.test),
             **self.splits.about,
         }
-        record.write_json(self.folder / record.RESULT, result)
+        write_json(self.folder / record.RESULT, result)
         return Outcome(state="finished", folder=self.folder, step=self.position.step, result=result)
 
     def evaluated_model(self) -> SpikingNetwork:

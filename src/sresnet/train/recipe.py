@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sresnet.config import added_later, check_types, to_dict
 from sresnet.data import AnyData, DataConfig, EventConfig
-from sresnet.data.augment import SHRUNK
+from sresnet.data.transforms import SHRUNK
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SResNetConfig, compat_fields
 

@@ -28,9 +28,7 @@ import torch
 from sresnet.config import check_fields, from_dict, to_dict
 from sresnet.data.fingerprint import Fingerprint, difference
 from sresnet.errors import UserError
-from sresnet.files import opened_to_change, parse_json, read_regular, strangers
-from sresnet.files import read_json as read_json
-from sresnet.files import write_json as write_json
+from sresnet.files import opened_to_change, parse_json, read_json, read_regular, strangers, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS

@@ -57,7 +57,7 @@ class Card:
     image_size: tuple[int, ...]
     """Height and width of an input."""
     scaling: dict[str, Any]
-    """How pixels or counts become the network's input, see `train.batches.scaling_from_plain`."""
+    """How pixels or counts become the network's input, see `data.scaling.scaling_from_plain`."""
     licence: str
     """Of the weights."""
     data_licence: str

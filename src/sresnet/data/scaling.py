@@ -1,10 +1,5 @@
-"""Batches for training: order, augmentation and scaling, each a function of the seed and the step alone.
+"""How uint8 samples become the network's input, as the run folder remembers it."""
 
-Nothing random is carried from one step to the next, so a run that was stopped anywhere goes on as it would have.
-"""
-
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,23 +7,8 @@ import torch
 from torch import Tensor
 
 from sresnet.data import AnyData, DataConfig, EventConfig, ImageSet, Samples
-from sresnet.data.augment import (
-    channel_statistics,
-    intensity,
-    normalise,
-    random_crop,
-    random_erase,
-    random_flip,
-    random_roll,
-)
 from sresnet.data.events.clips import FrameSet
-from sresnet.data.trivial_augment import trivial_augment
-
-
-def seed_of(*parts: int | str) -> int:
-    """A seed for one purpose at one moment, such as ("augment", recipe seed, step): 63 bits, none like another."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+from sresnet.data.transforms import channel_statistics, intensity, normalise
 
 
 class Scaling(Protocol):
@@ -107,45 +87,3 @@ def make_pixels(config: DataConfig, train: ImageSet, *, released_code: bool = Fa
         mean, std = map(torch.tensor, CIFAR10_STATISTICS)
         return Pixels(mean, std)
     return Pixels(*channel_statistics(train.images))
-
-
-def order(images: int, seed: int, epoch: int) -> Tensor:
-    """Indices of all images in the order of one epoch, int64 [images]."""
-    return torch.randperm(images, generator=torch.Generator().manual_seed(seed_of("order", seed, epoch)))
-
-
-def augmented(samples: Tensor, config: AnyData, seed: int, step: int) -> Tensor:
-    """The uint8 batch of training step `step`, changed at random as `config` says.
-
-    All frames of a clip [N, T, 2, H, W] are changed alike, as if they were the channels of one image.
-    """
-    generator = torch.Generator().manual_seed(seed_of("augment", seed, step))
-    if isinstance(config, EventConfig):
-        return augmented_clips(samples.flatten(1, 2), config, generator).view_as(samples)
-    return augmented_images(samples, config, generator)
-
-
-def augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generator) -> Tensor:
-    """Clips [N, T * 2, H, W] changed at random."""
-    if config.flip:
-        clips = random_flip(clips, generator)
-    if config.shift:
-        move: Callable[[Tensor, int, torch.Generator], Tensor]
-        move = random_roll if config.shift_fill == "roll" else random_crop
-        clips = move(clips, config.shift, generator)
-    if config.cutout:
-        clips = random_erase(clips, config.cutout, generator, fill="zero")
-    return clips
-
-
-def augmented_images(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
-    """Images [N, C, H, W] changed at random."""
-    if config.flip:
-        images = random_flip(images, generator)
-    if config.crop_padding:
-        images = random_crop(images, config.crop_padding, generator)
-    if config.policy == "trivial":
-        images = trivial_augment(images, generator)
-    if config.erase:
-        images = random_erase(images, config.erase, generator)
-    return images

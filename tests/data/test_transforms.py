@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from sresnet.data.augment import (
+from sresnet.data.transforms import (
     channel_statistics,
     intensity,
     normalise,

@@ -1,0 +1,30 @@
+"""Around a forward pass whose scores count: its precision, and a check of what comes out."""
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+
+def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """fp32 or bf16 for the convolutions and the readout inside."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def check_scores(scores: Tensor, first: int = 0) -> None:
+    """Check that class scores [..., N, classes] are finite: the highest of others is no answer.
+
+    Args:
+        scores: of images or clips.
+        first: number of the first of them.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not scores.isfinite().all():
+        odd = int((~scores.isfinite()).any(-1).reshape(-1, scores.shape[-2]).any(0).nonzero()[0])
+        raise UserError(f"scores of sample {first + odd} are not finite: its pixels or the weights are out of range")

@@ -1,0 +1,35 @@
+"""Randomness is a function of a seed and a moment.
+
+Nothing random is carried from one step to the next, so a run that was stopped anywhere goes on as it would have.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def seed_of(*parts: int | str) -> int:
+    """A seed for one purpose at one moment, such as ("augment", recipe seed, step): 63 bits, none like another."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def order(images: int, seed: int, epoch: int) -> Tensor:
+    """Indices of all images in the order of one epoch, int64 [images]."""
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed_of("order", seed, epoch)))
+
+
+# Torch's generators belong to the process. One after the other, threads draw what each would draw by itself.
+_drawing = threading.RLock()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's random generators start at `seed` inside, and are put back after; one thread at a time."""
+    with _drawing, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
