@@ -12,7 +12,8 @@ import sys
 import torch
 from torch import Tensor
 
-from sresnet.cli import TrainOptions, parse, recipe_fields
+from sresnet.cli.parse import parse
+from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.data import Samples, Splits, open_data
 from sresnet.train.recipes import RECIPES
 

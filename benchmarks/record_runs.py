@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from sresnet.cli.display import display
 from sresnet.config import to_dict
 from sresnet.data import Splits
 from sresnet.files import read_json
 from sresnet.studies.evidence import spread
 from sresnet.train import record
-from sresnet.train.display import display
 from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe
 

@@ -23,6 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sresnet.cli import MODULES
+
 CASES = int(os.environ.get("SRESNET_FUZZ_CASES", "2000"))
 """Of all fuzz tests of a file together."""
 CPU_SECONDS = 20
@@ -32,7 +34,8 @@ MEMORY = 1 << 30
 # A server that has imported everything and started no threads forks the workers: a start costs milliseconds, and no
 # fork inherits a pool of threads that is not there any more.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "numpy", "safetensors.torch", "sresnet.cli"])
+VERBS = [f"sresnet.cli.{name}" for name in MODULES.values()]
+CONTEXT.set_forkserver_preload(["torch", "numpy", "safetensors.torch", *VERBS])
 
 
 class Outcome(NamedTuple):

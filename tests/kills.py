@@ -36,11 +36,11 @@ import numpy as np
 import safetensors
 import torch
 
-from sresnet import cli
-from sresnet.cli import main
+from sresnet.cli import MODULES, main
 from sresnet.ops.scan import cpu, native
 from sresnet.report import plots
 from sresnet.studies import results
+from sresnet.studies.paper import STUDIES
 from sresnet.train.checkpoint import CHECKPOINT
 from tests.data.events.made_up_sets import small_nmnist
 from tests.golden.reduce import read
@@ -391,12 +391,12 @@ def sweep(name: str, folder: Path) -> list[str]:
 
 def ready():
     """What forks would otherwise do each for itself: imports above all."""
-    for name in IMPORTED_LATE:
+    for name in (*IMPORTED_LATE, *(f"sresnet.cli.{name}" for name in MODULES.values())):
         importlib.import_module(name)
     torch.set_num_threads(1)
     cpu.kernel()
     plots.written = lambda *figure: plots.MARKS[0] + b"drawn" * 100
-    cli.STUDIES["tried"] = study(FIRST)
+    STUDIES["tried"] = study(FIRST)
     inspect.getsource = functools.cache(inspect.getsource)  # of which tyro makes help texts, every time anew
     for verb in ("train digits", "import", "analyse", "evaluate", "report", "data prepare nmnist", "data view"):
         with contextlib.redirect_stdout(io.StringIO()):

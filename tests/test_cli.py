@@ -93,7 +93,7 @@ def test_every_verb_with_the_flag_uses_the_engine(run, verb, work, monkeypatch, 
         seen.append(low_memory_chosen())
         raise UserError("seen enough")
 
-    monkeypatch.setattr(f"sresnet.cli.{work}", stop)
+    monkeypatch.setattr(f"sresnet.cli.{verb}.{work}", stop)
     words = ["digits", *TINY] if verb == "train" else [str(run)]
     out = [] if verb == "evaluate" else ["--out", str(tmp_path / "out")]
     assert main([verb, *words, *out, "--engine", "low-memory"]) == 2

@@ -16,6 +16,7 @@ import torch
 from sresnet import cli
 from sresnet.cli import main
 from sresnet.errors import UserError
+from sresnet.train.recipes import RECIPES
 from tests.data.events.made_up_events import aedat2, events
 from tests.golden.reduce import read as golden
 from tests.models.test_golden import SMALL, released_checkpoint
@@ -120,7 +121,7 @@ def test_help_on_a_stream_of_another_encoding(words, encoding, monkeypatch, capf
 
 def test_help_shows_defaults_that_hold_anything(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "read_run", lambda *arguments: cli.RECIPES["digits"][1])
+    monkeypatch.setattr("sresnet.cli.finetune.read_run", lambda *arguments: RECIPES["digits"][1])
     assert main(["finetune", "\x1b[2J\nsresnet: fine", "--data", "digits", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "\x1b[2J" not in shown
@@ -167,7 +168,8 @@ def test_help_shows_defaults_that_hold_anything(tmp_path, monkeypatch, capsys):
 )
 def test_whatever_is_named_the_complaint_is_one_clean_line(words, name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "train_and_report", lambda options, name: Path(options.out or ".").mkdir() or 0)
+    made = "sresnet.cli.train.train_and_report"
+    monkeypatch.setattr(made, lambda options, name: Path(options.out or ".").mkdir() or 0)
     status = main([word.replace("FOO", name) for word in words])
     if status:
         complaint(capsys)
@@ -177,7 +179,7 @@ def test_whatever_is_named_the_complaint_is_one_clean_line(words, name, capsys, 
 @pytest.mark.parametrize("form", ["--out=~/run", "--out ~/run", "--out=~", "--out ~"])
 def test_the_home_folder_is_meant_where_the_shell_leaves_the_sign(form, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(cli, "train_and_report", lambda options, name: options.out)
+    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.out)
     assert main(["train", "digits", *form.split()]) == str(tmp_path / ("run" if "run" in form else ""))
 
 
@@ -263,7 +265,7 @@ def test_numbers_and_places_that_cannot_be(words, said, run, tmp_path, monkeypat
 
 
 def test_the_cure_for_too_few_epochs_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "train_and_report", lambda options, name: options.train.short_epochs)
+    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.train.short_epochs)
     flags = "--train.epochs 5 --train.short-epochs 4 --train.small-epochs 4".split()
     assert main(["train", "fast-cifar10-wide", *flags]) == (4,)
 
@@ -291,7 +293,7 @@ def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys
 
 
 def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "train_and_report", lambda options, name: options)
+    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, name: options)
     options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
     assert (options.train.small_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
 
@@ -457,7 +459,9 @@ def test_a_disk_that_is_full_in_truth(things, tmp_path):
     """No file may be longer than a few bytes: the system itself refuses."""
     verbs = [verb for verb in WRITING if verb != "study"]
     code = (
-        "import json, resource, sys, sklearn.datasets; from sresnet.report import plots; from sresnet.cli import main;"
+        "import json, resource, sys, sklearn.datasets; from sresnet.cli import MODULES, main;"
+        "from importlib import import_module; from sresnet.report import plots;"
+        "[import_module(f'sresnet.cli.{name}') for name in MODULES.values()];"
         "plots.available() and plots.import_matplotlib();"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20));"
         "print([main(words) for words in json.loads(sys.argv[1])], file=sys.stderr)"

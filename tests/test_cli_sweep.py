@@ -14,8 +14,15 @@ from unittest import mock
 import pytest
 import torch
 
-from sresnet import cli
 from sresnet.cli import main
+from sresnet.cli.analyse import AnalyseOptions
+from sresnet.cli.convert import ImportOptions
+from sresnet.cli.data import DataInfoOptions, DataViewOptions, PrepareOptions
+from sresnet.cli.evaluate import EvaluateOptions
+from sresnet.cli.report import ReportOptions
+from sresnet.cli.runs import Place
+from sresnet.cli.study import StudyOptions
+from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.models import SResNetConfig, VGGConfig
 from sresnet.train.recipes import RECIPES
 from tests.bounded import outcomes
@@ -58,25 +65,25 @@ def flags_of(cls: Any, default: Any = None, prefix: str = "--") -> list[tuple[st
 
 
 def train_flags(recipe):
-    options = cli.TrainOptions(**cli.recipe_fields(RECIPES[recipe][1]))
-    return tuple(flag for flag in flags_of(cli.TrainOptions, options) if flag[0] != "--download")
+    options = TrainOptions(**recipe_fields(RECIPES[recipe][1]))
+    return tuple(flag for flag in flags_of(TrainOptions, options) if flag[0] != "--download")
 
 
 def commands():
     tiny = "--model.base-filters 2 --model.num-steps 2 --train.epochs 2 --data.train-images 60 --max-minutes 0".split()
-    place = tuple(flags_of(cli.Place))
-    prepare = cli.PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
+    place = tuple(flags_of(Place))
+    prepare = PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
     few = "--data.train-images 20 --data.test-images 20 --num-steps 2".split()
     text = ("--out", str), ("--model", str), ("--memory-limit", float)
     return {
         "train": Command(("train", "digits", *tiny, "--out", "new"), (*train_flags("digits"), ("--compat", str))),
         "finetune": Command(("finetune", "RUN", "--data", "digits", *tiny, "--out", "new"), train_flags("digits")),
-        "evaluate": Command(("evaluate", "RUN"), tuple(flags_of(cli.EvaluateOptions))),
-        "exit": Command(("evaluate", "RUN", "--exit-confidence", "0.9"), tuple(flags_of(cli.EvaluateOptions))),
-        "analyse": Command(("analyse", "RUN", "--images", "5"), tuple(flags_of(cli.AnalyseOptions))),
-        "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(cli.ReportOptions))),
+        "evaluate": Command(("evaluate", "RUN"), tuple(flags_of(EvaluateOptions))),
+        "exit": Command(("evaluate", "RUN", "--exit-confidence", "0.9"), tuple(flags_of(EvaluateOptions))),
+        "analyse": Command(("analyse", "RUN", "--images", "5"), tuple(flags_of(AnalyseOptions))),
+        "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(ReportOptions))),
         "predict": Command(("predict", "RUN", "PICTURE"), text),
-        "import": Command(("import", "PICTURE"), tuple(flags_of(cli.ImportOptions))),
+        "import": Command(("import", "PICTURE"), tuple(flags_of(ImportOptions))),
         "info": Command(
             ("info", "sresnet8", "--num-steps", "2", "--base-filters", "2"),
             (*flags_of(SResNetConfig), ("--image-size", int), ("--compat", str)),
@@ -84,14 +91,14 @@ def commands():
         "info-vgg": Command(
             ("info", "vgg11", "--num-steps", "2", "--hidden", "3", "--width", "0.02"), tuple(flags_of(VGGConfig))
         ),
-        "data-info": Command(("data", "info", "EVENTS"), tuple(flags_of(cli.DataInfoOptions))),
-        "data-view": Command(("data", "view", "EVENTS", "--out", "new.png"), tuple(flags_of(cli.DataViewOptions))),
+        "data-info": Command(("data", "info", "EVENTS"), tuple(flags_of(DataInfoOptions))),
+        "data-view": Command(("data", "view", "EVENTS", "--out", "new.png"), tuple(flags_of(DataViewOptions))),
         "data-prepare": Command(
             ("data", "prepare", "digits-dvs", *few, "--cache-dir", "cache"),
-            tuple(flags_of(cli.PrepareOptions, prepare)),
+            tuple(flags_of(PrepareOptions, prepare)),
         ),
-        "study": Command(("study", "table2", "--show"), tuple(flags_of(cli.StudyOptions))),
-        "study-page": Command(("study", "page"), tuple(flags_of(cli.StudyOptions))),
+        "study": Command(("study", "table2", "--show"), tuple(flags_of(StudyOptions))),
+        "study-page": Command(("study", "page"), tuple(flags_of(StudyOptions))),
         "list": Command(("list",), place),
     }
 

@@ -11,20 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.cli import (
-    DATA_VERBS,
-    VERBS,
-    AnalyseOptions,
-    DataInfoOptions,
-    DataViewOptions,
-    EvaluateOptions,
-    ImportOptions,
-    PrepareOptions,
-    ReportOptions,
-    StudyOptions,
-    TrainOptions,
-    parse,
-)
+from sresnet.cli import VERBS
+from sresnet.cli.analyse import AnalyseOptions
+from sresnet.cli.convert import ImportOptions
+from sresnet.cli.data import DATA_VERBS, DataInfoOptions, DataViewOptions, PrepareOptions
+from sresnet.cli.evaluate import EvaluateOptions
+from sresnet.cli.parse import parse
+from sresnet.cli.report import ReportOptions
+from sresnet.cli.study import StudyOptions
+from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config

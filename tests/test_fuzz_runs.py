@@ -116,16 +116,16 @@ def folders(tmp_path_factory):
 
 def stop_in_the_middle():
     """A training that was told to stop in its last epoch."""
-    from sresnet import cli
+    from sresnet.cli import train as verb
 
-    real = cli.train
+    real = verb.train
     calls = []
 
     def stopped(*arguments, should_stop, **options):
         return real(*arguments, should_stop=lambda: calls.append(0) or len(calls) == 5, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "train", stopped)
+        patch.setattr(verb, "train", stopped)
         assert main(TRAIN) == 0
     assert not Path("run/result.json").exists()
     assert Path("run/metrics.jsonl").read_text().count("\n") == 2

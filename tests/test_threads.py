@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from sresnet.cli import main, stop_asked
+from sresnet.cli import main
+from sresnet.cli.terminal import stop_asked
 from sresnet.printing import unwarned
 from sresnet.randomness import seeded
 from sresnet.report import plots

@@ -6,26 +6,14 @@ logits = model(images)
 """
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # Threads that wait must sleep. By default OpenMP's spin, and two processes on the same cores slow each other down ten
 # times instead of twice. It is read when torch is loaded, hence before everything else; a value that is set is kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Large tensors in large pages, which cost fewer page faults. Read at torch's first allocation on the CPU.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
-from sresnet.errors import UserError
-from sresnet.models import (
-    SpikingNetwork,
-    SResNetConfig,
-    StreamState,
-    VGGConfig,
-    build,
-    create_model,
-    list_models,
-    num_parameters,
-)
-from sresnet.models.released import load_released
-from sresnet.models.saved import load, save_model
 
 __version__ = "0.1.0"
 
@@ -43,3 +31,42 @@ __all__ = [
     "num_parameters",
     "save_model",
 ]
+
+if TYPE_CHECKING:
+    from sresnet.errors import UserError
+    from sresnet.models import (
+        SpikingNetwork,
+        SResNetConfig,
+        StreamState,
+        VGGConfig,
+        build,
+        create_model,
+        list_models,
+        num_parameters,
+    )
+    from sresnet.models.released import load_released
+    from sresnet.models.saved import load, save_model
+
+_ELSEWHERE = {
+    "UserError": "errors",
+    "load": "models.saved",
+    "load_released": "models.released",
+    "save_model": "models.saved",
+}
+"""Names that are not in `sresnet.models`."""
+_FOLDERS = ("analysis", "data", "models", "nn", "ops", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a folder of the package, imported when it is asked for first: torch takes seconds (PEP 562)."""
+    if name in _FOLDERS:
+        return import_module(f"sresnet.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'sresnet' has no attribute {name!r}")
+    value = getattr(import_module(f"sresnet.{_ELSEWHERE.get(name, 'models')}"), name)
+    globals()[name] = value  # the next time it is there
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_FOLDERS})

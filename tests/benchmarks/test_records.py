@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sresnet.cli import TrainOptions, main, parse, recipe_fields
+from sresnet.cli import main
+from sresnet.cli.parse import parse
+from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.config import to_dict
 from sresnet.train.recipes import RECIPES
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from sresnet.analysis import hardware_view, walk
 from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
-from sresnet.cli import TrainOptions, main, parse, recipe_fields
+from sresnet.cli import main
+from sresnet.cli.parse import parse
+from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.data import open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.files import read_json, write_json

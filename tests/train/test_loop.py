@@ -11,6 +11,7 @@ import torch
 import sresnet
 from sresnet import UserError
 from sresnet.analysis import activity
+from sresnet.cli.display import epoch_line
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
 from sresnet.data.augmentation import augmented
@@ -22,7 +23,6 @@ from sresnet.models.saved import tensors_of
 from sresnet.randomness import order
 from sresnet.train import loop, record
 from sresnet.train.checkpoint import Position, check_position
-from sresnet.train.display import epoch_line
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.loop import Progress, Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser

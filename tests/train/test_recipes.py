@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sresnet.cli import TrainOptions, parse
+from sresnet.cli.parse import parse
+from sresnet.cli.train import TrainOptions
 from sresnet.config import from_dict
 from sresnet.errors import UserError
 from sresnet.models import VGGConfig

@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from sresnet import UserError
-from sresnet.cli import main, trained
+from sresnet.cli import main
+from sresnet.cli.runs import trained
 from sresnet.files import read_json, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.ops.dispatch import implementation

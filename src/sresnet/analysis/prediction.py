@@ -1,14 +1,33 @@
 """What a network says of one input after every time step."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sresnet.analysis.early_exit import mean_scores
+from sresnet.data import AnyData, EventConfig
+from sresnet.data.events.cache import windows
+from sresnet.data.events.frames import frame_shape, input_scale, to_frames
+from sresnet.data.events.read import read_recording
+from sresnet.data.folder import read_picture
+from sresnet.data.scaling import Counts, Scaling
+from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models.inference import check_scores
 from sresnet.models.network import SpikingNetwork
 from sresnet.randomness import seeded
+
+Note = Callable[[str], object]
+"""Told a line that the user should know."""
+
+
+def quiet(line: str) -> None:
+    """A `Note` that nobody reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +62,70 @@ def probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
         scores = [mean_scores(model.forward_steps(one[None]))[:, 0] for one in x]
         check_scores(torch.stack(scores, 1))
         return torch.stack([each.softmax(1) for each in scores]).mean(0)
+
+
+def predict_file(
+    model: SpikingNetwork,
+    path: Path,
+    data: AnyData,
+    scaling: Scaling,
+    about: Mapping[str, Any],
+    *,
+    memory_limit: float = MEMORY_LIMIT,
+    note: Note = quiet,
+) -> Prediction:
+    """What a network says of a picture or, where it was trained on event recordings, of a recording.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        path: the file.
+        data, scaling, about: what the network was trained on, how that was scaled, and what its data.json says.
+        memory_limit: gigabytes that the file may claim, whatever its length.
+        note: told of a picture whose colours are not what they seem.
+
+    Raises:
+        UserError: the file cannot be read or does not fit the network, or scores that are not finite.
+    """
+    if isinstance(data, EventConfig):
+        x = clips_of_file(path, data, model.config.num_steps, about, memory_limit)
+        shown = x.sum(0)
+    else:
+        shown = image_of_file(path, model.config.in_channels, about, memory_limit, note)
+        x = scaling(shown[None])
+    by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
+    return Prediction(title=path.name, picture=shown, class_names=tuple(about["class_names"]), by_step=by_step)
+
+
+def image_of_file(
+    path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = quiet
+) -> Tensor:
+    """A picture as a run takes it, uint8 [C, H, W]; errors as `read_picture`."""
+    image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
+    if plain:
+        note(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")
+    return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
+
+
+def clips_of_file(
+    path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float
+) -> Tensor:
+    """A recording as a run takes it, float32 [windows, T, 2, H, W].
+
+    Raises:
+        UserError: it cannot be read, or its frames are of another size than those of training.
+    """
+    recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
+    spans = list(windows(recording, data.window_seconds))
+    rows, columns = frame_shape(recording, data.frames)
+    what = f"{len(spans):,} x {num_steps} frames of {columns}x{rows} pixels"
+    # As bytes twice, and as float32.
+    claimed = 6 * len(spans) * num_steps * 2 * rows * columns
+    check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
+    made = partial(to_frames, recording, data.frames, num_steps, memory_limit=memory_limit)
+    frames = torch.stack([torch.from_numpy(made(span=span)[0]) for span in spans])
+    if list(frames.shape[-2:]) != list(about["image_size"]):
+        raise UserError(
+            f"{path} gives frames of {list(frames.shape[-2:])} pixels, the run was trained on {about['image_size']}: "
+            "give a recording of the same camera"
+        )
+    return Counts(input_scale(recording.width, recording.height, data.frames))(frames)

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 import sresnet
-from sresnet.cli import main
+from sresnet.cli import display, main
+from sresnet.cli.display import bar, line_of, log_lines, tensorboard_writer
 from sresnet.data import open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
-from sresnet.train import display
-from sresnet.train.display import bar, line_of, log_lines, tensorboard_writer
 from sresnet.train.loop import Progress
 from sresnet.train.record import read_about, read_recipe
 from tests.report.runs import TINY

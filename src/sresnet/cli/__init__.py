@@ -1,0 +1,161 @@
+"""The command line: a file per verb, imported when the verb is called."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+
+from sresnet.errors import UserError, mendable
+from sresnet.printing import cut, drop, one_line, say
+
+USAGE = """usage: sresnet VERB ...
+
+  train RECIPE        train a network; the same command again goes on where it stopped
+  evaluate RUN        accuracy of a trained network, also with fewer time steps
+  finetune RUN        train a trained network on other data
+  predict RUN FILE    classify pictures or event recordings
+  import FILE         turn a checkpoint of the paper's released code into a run
+  analyse RUN         who fires, what it costs, what hardware it needs
+  report RUN|STUDY... all of that and more as one HTML page
+  info MODEL|RUN      layers, shapes, parameters and operations of a network
+  data info PATH      what an event recording, or a folder of them, holds
+  data view PATH      draw an event recording
+  data prepare NAME   make the frames of event recordings beforehand
+  study NAME...       train what tables and figures of the paper need, and set the numbers beside the paper's
+  list                models, recipes, data sets, pretrained networks
+
+RUN may be the name of a pretrained network too.
+
+sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
+or --compat released-code sets every field on which the paper and its released code differ (docs/paper-and-code.md)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 1 for one of ours."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    return answered(lambda: run([at_home(word) for word in words]), debug=debug)
+
+
+def answered(work: Callable[[], int], *, debug: bool = False) -> int:
+    """The exit status of `work`; what it raises becomes one line on the error output.
+
+    0 or what `work` returns; 2 for a mistake of the user's, and where the system refuses or memory does not suffice;
+    130 where it is interrupted, 141 where nobody reads the output; 1 for a fault of ours.
+    """
+    try:
+        try:
+            status = work()
+        except SystemExit as stop:  # of a help text
+            status = int(stop.code or 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a disk that is full is told now, while somebody listens
+        return status
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        return 141  # as shells say it: 128 and the number of SIGPIPE
+    except KeyboardInterrupt:
+        complain("interrupted: what was saved is kept; run the same command again to go on")
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        said = str(error) if isinstance(error, UserError) else mendable(error)
+        if said:
+            complain(said)
+            return 2
+        text = " ".join(str(error).split())
+        complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a fault of sresnet; --debug shows where")
+        return 1
+    finally:
+        drop_unwritten()
+
+
+def complain(line: str) -> None:
+    """The last line of a command that failed; where it cannot be written, the exit status has to do."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        say(one_line(f"sresnet: {line}"), error=True, flush=True)
+
+
+def drop_unwritten() -> None:
+    """Let go of output that a full disk refused: Python would complain about it when it ends, with status 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            drop(stream)
+        except (ValueError, AttributeError):  # closed, or none
+            pass
+
+
+def at_home(word: str) -> str:
+    """A word of the command line with `~` as the home folder, also where the shell leaves it, as in --out=~/run.
+
+    Raises:
+        UserError: no home folder is known, or the word holds what no path can.
+    """
+    if "\0" in word:
+        raise UserError(f"argument {word!r} holds a NUL character: leave it out")
+    flag = named[0] if (named := re.match(r"--?[\w.-]+=", word)) else ""
+    path = word.removeprefix(flag)
+    if not path.startswith("~"):
+        return word
+    path = os.path.expanduser(path)
+    if path == "~" or path.startswith("~/"):
+        raise UserError(f"{word} is in the home folder, and none is known: set HOME, or write the path out")
+    return flag + path
+
+
+def run(words: list[str]) -> int:
+    """Find the verb and call it."""
+    if not words or words[0] in ("-h", "--help"):
+        say(*USAGE.splitlines())
+        return 0
+    if words[0] == "--version":
+        from sresnet import __version__
+
+        say(__version__)
+        return 0
+    if words[0] not in VERBS:
+        from sresnet.config import closest
+
+        raise UserError(f"verb {words[0]!r} is unknown: {closest(words[0], list(VERBS))}")
+    return VERBS[words[0]](words[1:])
+
+
+MODULES = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "finetune": "finetune",
+    "predict": "predict",
+    "analyse": "analyse",
+    "report": "report",
+    "import": "convert",
+    "info": "info",
+    "data": "data",
+    "study": "study",
+    "list": "listing",
+}
+"""Verb -> its file in this folder, which has a function VERB_verb of the words behind the verb.
+
+Two files cannot be called as their verbs: `import` is a word of Python's, and a file `list` would hide its `list` here.
+"""
+
+
+def call(verb: str, words: list[str]) -> int:
+    """Import the file of a verb, and with it torch and all that the verb needs, and call its function.
+
+    Raises:
+        UserError: as `check_settings`, and what the verb raises.
+    """
+    from sresnet.train.loop import check_settings
+
+    check_settings()
+    function: Callable[[list[str]], int] = getattr(import_module(f"sresnet.cli.{MODULES[verb]}"), f"{verb}_verb")
+    return function(words)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {verb: partial(call, verb) for verb in MODULES}

@@ -1,0 +1,128 @@
+"""`sresnet analyse`."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from sresnet.analysis import Analysis, LayerActivity, analyse, batches_of, spread
+from sresnet.cli.parse import at_least, first_word, parse, wants_help
+from sresnet.cli.runs import Place, is_shipped, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.terminal import print_table, signs_of_life
+from sresnet.errors import UserError
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.randomness import seed_of
+from sresnet.report.analysis_files import claim, save
+from sresnet.train import record
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyseOptions(Place):
+    """Flags of `sresnet analyse`."""
+
+    images: int = 500
+    """How many to look at, evenly spread over the part."""
+    part: str = "test"
+    """test, validation or train."""
+    num_steps: int = 0
+    """Run only this many time steps, the first of those trained; 0: all."""
+    batch_size: int = 25
+    """Images at a time; decides the memory only, and which spikes a Poisson encoder draws."""
+    out: str = ""
+    """Folder for the numbers and figures; by default RUN/analysis, or analysis-NAME for a shipped network."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
+
+
+@going_on()
+def analyse_verb(words: list[str]) -> int:
+    """`sresnet analyse RUN`."""
+    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(AnalyseOptions(), rest, f"sresnet analyse {source}", "Activity, cost and needs of a network.")
+    recipe = read_run(source, options.memory_limit)
+    at_least(0, num_steps=options.num_steps)
+    at_least(1, batch_size=options.batch_size)
+    device = options.torch_device()
+    splits = options.open_again(recipe, source)
+    samples = part_of(splits, options.part)
+    samples = samples.subset(spread(len(samples), options.images))
+    model, scaling, _ = trained(source, device, options.memory_limit, samples)
+    folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
+    if not options.out and folder.is_symlink():
+        raise UserError(f"{folder} is a link, which is followed only where you name it: add --out DIR")
+    claim(folder, force=options.force)
+    with implementation(options.engine):
+        analysis = analyse(
+            model,
+            signs_of_life(batches_of(samples, scaling, batch_size=options.batch_size, device=device), len(samples)),
+            num_steps=options.num_steps or None,
+            seed=seed_of("evaluate", recipe.seed),
+        )
+    print_analysis(analysis, options.part, recipe.model.num_steps)
+    print_split(recipe.data, splits)
+    about = {"run": source, "data": recipe.data.name, "part": options.part}
+    about |= other_data(splits) | record.provenance(shlex.join(["sresnet", "analyse", *words]), device)
+    paths = save(analysis, folder, about)
+    say("", f"written to {folder}: {', '.join(path.name for path in paths)}")
+    if len(paths) == 1:
+        say("note: for figures, pip install 'sresnet[report]' and run the same command again")
+    return 0
+
+
+def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
+    """What `sresnet analyse` found, a line per layer and the sums."""
+    activity, cost = analysis.activity, analysis.cost
+    print_table(
+        ("layer", "output", "active %", "spikes", "dead %", "saturated %", "input", "additions", "MAC"),
+        [
+            [
+                layer.name,
+                "x".join(map(str, layer.output)),
+                *(["", "", "", ""] if neurons is None else neuron_cells(neurons)),
+                layer.input_kind,
+                f"{layer.additions:,.0f}" if layer.additions else "",
+                f"{layer.multiply_accumulates:,.0f}" if layer.multiply_accumulates else "",
+            ]
+            for layer, neurons in analysis.rows()
+        ],
+    )
+    energy, hardware = cost.energy(), describe_hardware(analysis)
+    say(
+        "",
+        f"per image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps",
+        f"accuracy: {analysis.steps.top1[-1]:.2f} %",
+        f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step",
+        f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "
+        f"(MAC); non-spiking twin {cost.twin_multiply_accumulates:,.0f} MAC",
+        f"energy of the arithmetic (45 nm, float32): synapses {energy.synapses:.3g} microjoules, neuron updates "
+        f"{energy.updates:.3g}; non-spiking twin {energy.twin:.3g}",
+        "hardware: " + hardware[0],
+        *(f"  {line}" for line in hardware[1:]),
+    )
+
+
+def neuron_cells(layer: LayerActivity) -> list[str]:
+    """A layer of neurons in a table."""
+    return [f"{100 * layer.rate:.1f}", f"{layer.spikes:,.0f}", f"{layer.dead:.1f}", f"{layer.saturated:.1f}"]
+
+
+def describe_hardware(analysis: Analysis) -> list[str]:
+    """The hardware view in a few lines."""
+    view = analysis.hardware
+    if view is None:
+        return [analysis.no_hardware]
+    lines = [f"{view.connection} sends {view.sends}"]
+    if view.extra_connections:
+        lines.append(
+            f"with single spikes: {view.extra_connections} extra connections, {view.extra_synapses:,} extra synapses "
+            f"beside {view.plain_synapses:,}"
+        )
+    if view.needs_graded_spikes:
+        lines.append(
+            f"with graded spikes: {view.intermediate_neurons:,} intermediate neurons, {view.intermediate_synapses:,} "
+            "extra synapses"
+        )
+    if view.weights_per_step:
+        lines.append("BNTT makes weights on these paths change with the time step")
+    return lines

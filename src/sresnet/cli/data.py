@@ -1,0 +1,216 @@
+"""`sresnet data prepare`, `sresnet data info` and `sresnet data view`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sresnet.cli import USAGE
+from sresnet.cli.parse import C, first_word, parse, wants_help
+from sresnet.cli.runs import Trust, print_split
+from sresnet.cli.terminal import filling, reading
+from sresnet.config import closest
+from sresnet.data import EVENT_SETS, EventConfig, usual_data
+from sresnet.data.events import view
+from sresnet.data.events.cache import Prepared, prepare
+from sresnet.data.events.columns import Damaged
+from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
+from sresnet.data.events.read import read_recording
+from sresnet.data.events.splits import check_split, event_splits
+from sresnet.errors import UserError
+from sresnet.files import check_free
+from sresnet.printing import going_on, say
+from sresnet.train.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(Trust):
+    """Flags of `sresnet data prepare`."""
+
+    data_dir: str = ""
+    """Folder of the data set."""
+    cache_dir: str = ""
+    """Where the frames are kept; by default ~/.cache/sresnet/frames."""
+    data: EventConfig
+    """Data set and frames; split, held-out part and augmentation do not change what is made."""
+    num_steps: int
+    """Frames of a clip."""
+
+
+@going_on()
+def prepare_verb(words: list[str]) -> int:
+    """`sresnet data prepare NAME`."""
+    known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
+    choices = list(dict.fromkeys([*known, *EVENT_SETS]))
+    if wants_help(words):
+        say("usage: sresnet data prepare NAME --data-dir DIR [--field value ...]", "")
+        say("Makes the frames of all recordings once, as sresnet train NAME would, and keeps them in the cache.", "")
+        say("NAME: " + ", ".join(choices), "")
+        say("sresnet data prepare NAME --help explains every field.")
+        return 0
+    name = first_word(words, "name", f"choose from {', '.join(choices)}")
+    if name not in choices:
+        raise UserError(f"name {name!r} is unknown: {closest(name, choices)}")
+    data = known[name].data if name in known else usual_data(name)
+    assert isinstance(data, EventConfig)
+    options = parse(
+        PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10),
+        words[1:],
+        f"sresnet data prepare {name}",
+        "Make the frames of event recordings and keep them.",
+    )
+    started = time.monotonic()
+    with filling() as watch:
+        prepared = prepare(
+            options.data,
+            options.data_dir,
+            options.num_steps,
+            cache_dir=options.cache_dir,
+            watch=watch,
+            check=partial(check_split, options.data),
+            memory_limit=options.memory_limit,
+        )
+    print_prepared(prepared, time.monotonic() - started)
+    print_split(options.data, event_splits(options.data, prepared, seed=0))
+    return 0
+
+
+def print_prepared(prepared: Prepared, seconds: float) -> None:
+    """What is in the cache."""
+    file = prepared.file
+    events = sum(each["events"] for each in prepared.recordings)
+    how = f"made in {seconds:.1f} s" if prepared.made_now else "were there already"
+    steps, _, height, width = file.shape
+    say(
+        f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
+        f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}"
+    )
+    say(f"cache: {file.path}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfoOptions(Trust):
+    """Flags of `sresnet data info`."""
+
+    damaged: Damaged = "error"
+    """skip: leave out what is damaged in a file, and count it, instead of refusing the file."""
+    chip: str = ""
+    """Camera of AEDAT 2.0 and 3.1 files, such as DAVIS240, where their headers should not decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataViewOptions(DataInfoOptions):
+    """Flags of `sresnet data view`."""
+
+    out: str = ""
+    """Picture to write: .png for frames, raster and rates on one page, .gif for the frames one after the other."""
+    frames: int = 8
+    """Parts of equal time that the recording is cut into."""
+    window_ms: float = 0.0
+    """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
+
+
+def data_verb(words: list[str]) -> int:
+    """`sresnet data VERB PATH`."""
+    if wants_help(words):
+        say("usage: sresnet data VERB ...", "")
+        say(*(line for line in USAGE.splitlines() if line.startswith("  data ")), "")
+        say("sresnet data VERB --help explains the options.")
+        return 0
+    name = first_word(words, "what to do with data", f"choose from {', '.join(DATA_VERBS)}")
+    if name not in DATA_VERBS:
+        raise UserError(f"data verb {name!r} is unknown: {closest(name, list(DATA_VERBS))}")
+    return DATA_VERBS[name](words[1:])
+
+
+def data_info_verb(words: list[str]) -> int:
+    """`sresnet data info PATH`: what an event recording, or a folder of them, holds."""
+    path, options = path_and_options(words, DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
+    trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
+    if not path.is_dir():
+        print_facts(describe_file(path, **trust))
+        return 0
+    found, notes = find_recordings(path)
+    print_set_facts(path, describe_set(to_read(reading(found), **trust)))
+    for note in notes:
+        say(f"note: {note}")
+    return 0
+
+
+@going_on()
+def data_view_verb(words: list[str]) -> int:
+    """`sresnet data view PATH --out FILE`: draw an event recording, as .png or .gif."""
+    path, options = path_and_options(words, DataViewOptions(), "view", "Draw an event recording.")
+    if not options.out:
+        raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
+    if not 0 <= options.window_ms <= 1e9:  # eleven days
+        raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
+    check_free(Path(options.out), view.MARKS, force=options.force)
+    recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=options.memory_limit)
+    window = round(1000 * options.window_ms)
+    view.save_view(
+        recording,
+        Path(options.out),
+        frames=options.frames,
+        window=window,
+        title=path.name,
+        memory_limit=options.memory_limit,
+    )
+    say(f"{len(recording):,} events of {path} drawn into {options.out}")
+    return 0
+
+
+def path_and_options(words: list[str], options: C, verb: str, description: str) -> tuple[Path, C]:
+    """The path in front of the flags of `sresnet data VERB`, and the flags."""
+    path = "PATH" if wants_help(words) else first_word(words, "path", "give a recording, or a folder of recordings")
+    rest = words if wants_help(words) else words[1:]
+    return Path(path), parse(options, rest, f"sresnet data {verb} {path}", description)
+
+
+def print_facts(facts: Facts) -> None:
+    """A recording, a line for each kind of fact."""
+    column, row = facts.busiest_pixel
+    say(f"file: {facts.name}")
+    say(f"format: {facts.format}")
+    say(f"sensor: {facts.sensor}, {facts.width}x{facts.height}")
+    say(f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON")
+    say(f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds")
+    say(f"rate: {facts.rate:,.0f} events/s")
+    say(f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}")
+    say(f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events")
+    say(f"skipped: {counted(facts.skipped)}")
+
+
+def print_set_facts(folder: Path, facts: SetFacts) -> None:
+    """A folder of recordings: in all, by class, and what could not be read."""
+    say(f"folder: {folder}")
+    say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
+    for label, count in facts.by_class.items():
+        say(f"  {label:24} {count:,}")
+    if facts.recordings:
+        say(f"sensors: {counted(facts.sensors)}")
+        events, seconds = facts.events, facts.seconds
+        middle = facts.recordings // 2
+        say(f"events: {sum(events):,}; least {events[0]:,}, median {events[middle]:,}, most {events[-1]:,}")
+        least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
+        say(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
+        say(f"skipped: {counted(facts.skipped)}")
+    say(f"unreadable: {len(facts.unreadable):,}")
+    for reason in facts.unreadable:
+        say(f"  {reason}")
+
+
+def counted(kinds: dict[str, int]) -> str:
+    """Names with their numbers."""
+    return "; ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "nothing"
+
+
+DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare_verb,
+    "info": data_info_verb,
+    "view": data_view_verb,
+}

@@ -1,0 +1,189 @@
+"""`sresnet evaluate`."""
+
+import contextlib
+import shlex
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
+from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
+from sresnet.cli.parse import at_least, first_word, parse, wants_help
+from sresnet.cli.runs import Place, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.terminal import print_table
+from sresnet.data import EventConfig, Samples, Splits
+from sresnet.data.scaling import Scaling
+from sresnet.errors import UserError
+from sresnet.models import SpikingNetwork
+from sresnet.models.int8 import to_int8
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.randomness import seed_of
+from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save_early_exit
+from sresnet.train import record
+from sresnet.train.evaluate import evaluate
+from sresnet.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Place):
+    """Flags of `sresnet evaluate`."""
+
+    num_steps: int = 0
+    """Run only this many time steps, the first of those trained; 0: all."""
+    part: str = "test"
+    """test, validation or train."""
+    batch_size: int = 250
+    """Images at a time; only Poisson encoders draw other spikes for another number."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """bf16: convolutions in bfloat16; int8: their weights in eight bits where spikes come in, otherwise as bf16."""
+    exit_confidence: float = 0.0
+    """Stop an image as soon as the network is this sure of it, such as 0.95, and show what other values give; 0: no
+    image stops before the last step."""
+    calibrate: Literal["validation", "train", "none"] = "validation"
+    """Images that exit-confidence is calibrated on; train: those the network has learned, of which it is too sure."""
+    out: str = ""
+    """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
+
+
+def evaluate_verb(words: list[str]) -> int:
+    """`sresnet evaluate RUN`."""
+    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
+    rest = words if wants_help(words) else words[1:]
+    options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
+    recipe = read_run(source, options.memory_limit)
+    at_least(0, num_steps=options.num_steps)
+    at_least(1, batch_size=options.batch_size)
+    device = options.torch_device()
+    splits = options.open_again(recipe, source)
+    samples = part_of(splits, options.part)
+    model, scaling, _ = trained(source, device, options.memory_limit, samples)
+    model = to_int8(model) if options.precision == "int8" else model
+    if options.exit_confidence:
+        with going_on() if options.out else contextlib.nullcontext():
+            line = shlex.join(["sresnet", "evaluate", *words])
+            return evaluate_with_exit(options, line, source, recipe, splits, model, scaling)
+    if options.out:
+        raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
+    started = time.monotonic()
+    with implementation(options.engine):
+        result = evaluate(
+            model,
+            samples,
+            scaling,
+            num_steps=options.num_steps or None,
+            batch_size=options.batch_size,
+            precision="bf16" if options.precision == "int8" else options.precision,
+            seed=seed_of("evaluate", recipe.seed),
+        )
+    seconds = time.monotonic() - started
+    steps = options.num_steps or recipe.model.num_steps
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
+    say(f"{options.part} accuracy{simulated}: {result.top1:.2f} %")
+    say(
+        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, {steps} of "
+        f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} {kind}/s"
+    )
+    print_split(recipe.data, splits)
+    return 0
+
+
+CALIBRATION_IMAGES = 5000
+"""So many are enough for a number per step."""
+
+
+def evaluate_with_exit(
+    options: EvaluateOptions,
+    line: str,
+    source: str,
+    recipe: Recipe,
+    splits: Splits,
+    model: SpikingNetwork,
+    scaling: Scaling,
+) -> int:
+    """`sresnet evaluate RUN --exit-confidence 0.95`, which is `line`: the curve over confidences, and what this one
+    really gives."""
+    threshold = check_threshold(options.exit_confidence)
+    folder = Path(options.out) if options.out else None
+    if folder:
+        claim(folder, EARLY_EXIT, EARLY_EXIT_KIND, force=options.force)
+    samples, held_out = part_of(splits, options.part), calibration_of(options, splits)
+    some = partial(batches_of, scaling=scaling, batch_size=options.batch_size, device=options.torch_device())
+    settings: dict[str, Any] = {
+        "precision": "bf16" if options.precision == "int8" else options.precision,
+        "seed": seed_of("evaluate", recipe.seed),
+    }
+    with implementation(options.engine):
+        found = early_exit(
+            model,
+            some(samples),
+            calibration=some(held_out) if held_out is not None else None,
+            thresholds=sorted({*THRESHOLDS, threshold}),
+            num_steps=options.num_steps or None,
+            **settings,
+        )
+        started = time.monotonic()
+        exited = evaluate_until_sure(
+            model, some(samples), threshold=threshold, temperatures=found.temperatures, **settings
+        )
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
+    steps, speed = len(found.top1_by_step), exited.images / (time.monotonic() - started)
+    left = ", ".join(f"{count:,} after {step}" for step, count in enumerate(exited.left_after, 1))
+    say(f"{options.part} accuracy{simulated} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
+    say(
+        f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
+        f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
+    )
+    print_calibration(options, found, kind)
+    print_split(recipe.data, splits)
+    print_table(
+        ("confidence", "mean steps", "accuracy %"),
+        [[f"{point.threshold:g}", f"{point.mean_steps:.3f}", f"{point.top1:.2f}"] for point in found.points],
+    )
+    if folder:
+        about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
+        about |= {} if found.calibration_images else {"calibrated_on": "none"}
+        about |= other_data(splits) | record.provenance(line, options.torch_device())
+        paths = save_early_exit(found, exited, threshold, folder, about)
+        say(f"written to {folder}: {', '.join(path.name for path in paths)}")
+        if len(paths) == 1:
+            say("note: for the figure, pip install 'sresnet[report]' and run the same command again")
+    return 0
+
+
+def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
+    """The images or clips that confidences are calibrated on; None where there are none, or none are asked for."""
+    if options.calibrate == options.part:
+        raise UserError(
+            f"--calibrate {options.calibrate} and --part {options.part} are the same images, so the confidences would "
+            "look better than they are: choose another part, or --calibrate none"
+        )
+    if options.calibrate == "none" or getattr(splits, options.calibrate) is None:
+        return None
+    samples = part_of(splits, options.calibrate)
+    return samples.subset(spread(len(samples), CALIBRATION_IMAGES))
+
+
+def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> None:
+    """What the confidences rest on."""
+    if not found.calibration_images:
+        say("confidence: as the network claims it, not calibrated")
+        if options.calibrate == "validation":
+            say(
+                f"note: this run held no training {kind} out to calibrate on; train with --data.validation 0.1, or use "
+                f"--calibrate train, whose {kind} the network has learned and is too sure of"
+            )
+        return
+    temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
+    say(
+        f"confidence: calibrated on {found.calibration_images:,} {options.calibrate} {kind}, temperature by step "
+        f"{temperatures}"
+    )
+    if options.calibrate == "train":
+        say(f"warning: the network has learned these {kind} and is surer of them than it is right about others")

@@ -1,0 +1,81 @@
+"""`sresnet info`."""
+
+import re
+from pathlib import Path
+
+from sresnet.cli.parse import first_word, gigabytes, parse, take_option, wants_help
+from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
+from sresnet.cli.terminal import print_table
+from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
+from sresnet.models import model_config
+from sresnet.models.summary import describe, summarise
+from sresnet.printing import say
+from sresnet.train import record
+
+
+def info_verb(words: list[str]) -> int:
+    """`sresnet info MODEL|RUN [--field value ...]`."""
+    if wants_help(words):
+        say("usage: sresnet info MODEL|RUN [--image-size 32|16x24] [--field value ...]", "", "MODEL: see sresnet list")
+        say("image-size: side, or height and width; without it that of RUN, or 32.")
+        say("sresnet info MODEL --help explains every field of a model.")
+        return 0
+    name = first_word(words, "model", "see sresnet list")
+    compat, rest = take_option(words[1:], "--compat")
+    text, rest = take_option(rest, "--image-size")
+    limit, rest = take_option(rest, "--memory-limit")
+    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
+    of_run = None
+    if Path(name).is_dir():
+        of_run = record.read_recipe(Path(name), memory_limit=memory_limit)
+    elif is_shipped(name):
+        of_run = read_run(name, memory_limit)
+    config = of_run.model if of_run else model_config(name, compat=compat or None)
+    config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
+    size = image_size(text) if text else image_size_of(name) if of_run else (32, 32)
+    if of_run and not text:
+        check_image(size, config, name, memory_limit)
+    summary = summarise(config, size)
+    print_table(
+        ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),
+        [
+            [
+                layer.name,
+                layer.kernel,
+                "x".join(map(str, layer.output)),
+                f"{layer.parameters:,}",
+                layer.input_kind,
+                f"{layer.multiply_accumulates:,}" if layer.multiply_accumulates else "",
+                f"{layer.spike_additions:,}" if layer.spike_additions else "",
+            ]
+            for layer in summary.layers
+        ],
+    )
+    say(
+        "",
+        f"{describe(config)}, {config.in_channels}x{size[0]}x{size[1]} images",
+        f"parameters: {summary.parameters:,}",
+        f"spiking neurons: {summary.neurons:,}",
+        f"multiply-accumulates per step: {sum(layer.multiply_accumulates for layer in summary.layers):,}",
+        f"spike additions per step: {sum(layer.spike_additions for layer in summary.layers):,}, "
+        "times the mean number of spikes that an input sends",
+    )
+    return 0
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width of an image, from a side such as 32, or both, such as 16x24."""
+    found = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text)
+    sides = [int(side) for side in found.groups(default=found[1])] if found else [0]
+    if min(sides) < 1:
+        raise UserError(f"image-size {text!r} is no side of 1 to 9999 pixels, nor height and width: try 32, or 16x24")
+    return sides[0], sides[1]
+
+
+def image_size_of(run: str) -> tuple[int, int]:
+    """Height and width of what a run was trained on; 32 each where its training has not said yet."""
+    if not is_shipped(run) and not (Path(run) / record.DATA).exists():
+        return 32, 32
+    height, width = about_run(run)["image_size"]
+    return height, width

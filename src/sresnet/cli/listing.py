@@ -1,0 +1,36 @@
+"""`sresnet list`."""
+
+from sresnet.cli.parse import wants_help
+from sresnet.config import from_dict
+from sresnet.data import DATA_SETS
+from sresnet.errors import UserError
+from sresnet.models import list_models
+from sresnet.models.pretrained import Card, shipped
+from sresnet.models.summary import describe
+from sresnet.printing import say
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipes import RECIPES
+
+
+def describe_card(card: Card) -> str:
+    """A shipped network in a line."""
+    model = describe(from_dict(Recipe, card.recipe).model)
+    simulated = ", simulated recordings" if card.simulated else ""
+    return f"{model}, trained on {card.data}{simulated}: {card.test_top1:.2f} % of {card.test_images:,} test images"
+
+
+def list_verb(words: list[str]) -> int:
+    """`sresnet list`."""
+    if words and not wants_help(words):
+        raise UserError(f"argument {words[0]!r} is one too many: sresnet list takes none")
+    groups = {
+        "models": list_models(),
+        "recipes": {name: line for name, (line, _) in RECIPES.items()},
+        "data sets": DATA_SETS,
+        "pretrained": {name: describe_card(card) for name, card in shipped().items()},
+    }
+    for group, entries in groups.items():
+        say(f"{group}:")
+        for name, line in entries.items():
+            say(f"  {name:24} {line}")
+    return 0

@@ -1,0 +1,135 @@
+"""Words of the command line -> options; the only file that knows tyro."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from sresnet.config import check_number
+from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
+from sresnet.printing import cut, encodable, printable
+
+C = TypeVar("C")
+
+Page = Annotated[str, tyro.conf.arg(aliases=["-o"])]
+"""--out of a verb that writes one page: -o for short."""
+
+
+_parsing = threading.Lock()
+
+
+def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
+    """Read flags into a copy of the dataclass `options`; a mistake becomes a one-line UserError."""
+    prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
+    if "-h" in words or "--help" in words:
+        options = shown(options)
+    with _parsing, contextlib.redirect_stderr(Complaint()) as complaint:
+        try:
+            found = tyro.cli(
+                type(options),
+                default=options,
+                args=list(words),
+                prog=prog,
+                description=description,
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            cause = stop.__context__
+            while cause is not None:
+                if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
+                    raise cause from None
+                cause = cause.__context__
+            raise UserError(complaint_of(complaint.getvalue(), prog)) from None
+    for field in dataclasses.fields(found):  # type: ignore[arg-type]
+        check_number(field.name, getattr(found, field.name), endless=True)
+    return found
+
+
+class Complaint(io.StringIO):
+    """What this thread writes in place of the error output, which is the process's: other threads write past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread, self.past = threading.get_ident(), sys.stderr
+
+    def write(self, text: str) -> int:
+        return super().write(text) if threading.get_ident() == self.thread else self.past.write(text)
+
+
+def shown(value: Any) -> Any:
+    """A value, or a dataclass of values, with every text in it as it can be printed: for a help text."""
+    if isinstance(value, str):
+        return encodable(printable(value), sys.stdout)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)})
+    return value
+
+
+def complaint_of(complaint: str, prog: str) -> str:
+    """Tyro's framed error report as one sentence: its first paragraph and the first suggestion."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ╭╮╰╯") for line in complaint.splitlines()]
+    text, _, rest = re.sub("[─-]{10,}", "─", "\n".join(lines[1:])).lstrip("─\n").partition("─")
+    suggestion = re.search(r"(--[\w.-]+)", rest.partition("Perhaps you meant:")[2])
+    cure = f"did you mean {suggestion[1]}?" if suggestion else f"see {prog} --help"
+    return f"{' '.join(text.split()).rstrip('.:')}: {cure}"
+
+
+def first_word(words: list[str], what: str, choices: str) -> str:
+    """The positional argument in front of the flags."""
+    if not words or words[0].startswith("-"):
+        raise UserError(f"{what} is missing: {choices}")
+    return words[0]
+
+
+def names_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words in front of the flags, each once, and the flags."""
+    at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
+    return list(dict.fromkeys(words[:at])), words[at:]
+
+
+def wants_help(words: list[str]) -> bool:
+    """Whether the first word asks for help instead of naming something."""
+    return bool(words) and words[0] in ("-h", "--help")
+
+
+def check_minutes(max_minutes: float) -> None:
+    """Raise UserError for what is no length of time; NaN would never be over."""
+    if not max_minutes >= 0:
+        raise UserError(f"max_minutes {max_minutes:g} is no length of time: give minutes from 0 up, or leave it out")
+
+
+def at_least(least: int, **numbers: int) -> None:
+    """Raise UserError for the first of `numbers` that is less than `least`."""
+    for name, number in numbers.items():
+        if number < least:
+            raise UserError(f"{name} {number} is less than {least}: leave --{name.replace('_', '-')} out, or give more")
+
+
+def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
+    """The value of a flag, "" where it is not among `words`, and the other words; UserError for a flag alone."""
+    for at, word in enumerate(words):
+        if word == flag:
+            if at + 1 == len(words):
+                raise UserError(f"{flag} has no value: give one behind it")
+            return words[at + 1], words[:at] + words[at + 2 :]
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}="), words[:at] + words[at + 1 :]
+    return "", words
+
+
+def gigabytes(text: str) -> float:
+    """A number of gigabytes that a flag gives."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"memory-limit {text!r} is no number: give gigabytes, such as {MEMORY_LIMIT:g}") from None

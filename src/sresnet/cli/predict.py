@@ -1,0 +1,68 @@
+"""`sresnet predict`."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+from sresnet.analysis.prediction import predict_file
+from sresnet.cli.parse import first_word, gigabytes, take_option, wants_help
+from sresnet.cli.runs import read_run, trained
+from sresnet.errors import UserError
+from sresnet.files import check_free
+from sresnet.limits import MEMORY_LIMIT
+from sresnet.printing import going_on, say
+from sresnet.report import plots
+from sresnet.report.figures import predictions as picture_of_predictions
+
+
+def predict_verb(words: list[str]) -> int:
+    """`sresnet predict RUN FILE ...`, or with `--model NAME` in the place of RUN."""
+    if wants_help(words):
+        say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
+        say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
+        say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
+        say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
+        say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg);")
+        say("--force writes over a file of that name that sresnet did not make.")
+        say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
+        return 0
+    out, rest = take_option(words, "--out")
+    source, rest = take_option(rest, "--model")
+    limit, rest = take_option(rest, "--memory-limit")
+    force, rest = "--force" in rest, [word for word in rest if word != "--force"]
+    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
+    source, paths = (
+        (source, rest) if source else (first_word(rest, "run", "give its folder, or --model NAME"), rest[1:])
+    )
+    if not paths:
+        raise UserError("file is missing: give pictures, or recordings of events")
+    for path in paths:
+        if path.startswith("--"):
+            raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
+    picture = picture_to_write(out, force) if out else None
+    data = read_run(source, memory_limit).data
+    model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
+    with going_on() if picture else contextlib.nullcontext():
+        predictions = []
+        for path in paths:
+            found = predict_file(model, Path(path), data, scaling, about, memory_limit=memory_limit, note=say)
+            last = found.by_step[-1]
+            guesses = ", ".join(f"{name} {100 * last[index]:.1f} %" for name, index in found.best(3))
+            say(f"{path}: {guesses}")
+            predictions.append(found)
+        if picture:
+            plots.save_as(plots.draw(picture_of_predictions(predictions)), picture)
+            say(f"drawn into {picture}")
+    return 0
+
+
+def picture_to_write(out: str, force: bool) -> Path:
+    """The path itself; UserError where it names no kind of picture, or what we did not make and `force` is off."""
+    path = Path(out)
+    if path.suffix.lower() not in plots.ENDINGS:
+        raise UserError(f"--out {out} does not end in {' or '.join(plots.ENDINGS)}: choose one of them")
+    check_free(path, plots.MARKS, force=force)
+    if not plots.available():
+        raise UserError("--out needs matplotlib, which is not installed: pip install 'sresnet[report]'")
+    return path

@@ -1,0 +1,146 @@
+"""`sresnet report`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
+from sresnet.cli.runs import Place, check_run, is_shipped, trained
+from sresnet.cli.study import results_folder, studies_at
+from sresnet.cli.terminal import signs_of_life
+from sresnet.data import Splits
+from sresnet.errors import UserError
+from sresnet.models.pretrained import card_of
+from sresnet.models.saved import WEIGHTS
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.report.files import check_folder, save_files
+from sresnet.report.html import page
+from sresnet.report.look import Looked, look
+from sresnet.report.records import Records, records_of, records_of_card
+from sresnet.report.several import Shown, sections_of, title_of
+from sresnet.report.studies import study_sections
+from sresnet.report.write import REPORT, save_page
+from sresnet.report.write import check_free as check_page
+from sresnet.studies.paper import STUDIES
+from sresnet.studies.results import failures
+from sresnet.studies.results import read as read_results
+from sresnet.studies.scale import ScaleName
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Place):
+    """Flags of `sresnet report`."""
+
+    out: Page = ""
+    """Page to write; by default RUN/report.html, or report-NAME.html for a shipped network."""
+    images: int = 0
+    """How many test images or clips to look at, evenly spread; 0: all."""
+    files: str = ""
+    """Folder for figures (SVG, some as PNG with matplotlib) and tables (CSV, Markdown) as files of their own."""
+    scale: ScaleName = "tiny"
+    """Scale of studies."""
+    results: str = ""
+    """Folder of results of studies; by default results/studies/SCALE."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
+
+
+@going_on()
+def report_verb(words: list[str]) -> int:
+    """`sresnet report RUN [RUN ...]`, `sresnet report STUDY [STUDY ...]`."""
+    if not wants_help(words):
+        first_word(words, "run", "give the folder of a run")
+    runs, flags = names_and_flags(words)
+    prog = f"sresnet report {' '.join(runs) or 'RUN|STUDY ...'}"
+    options = parse(ReportOptions(), flags, prog, "Runs or studies as one HTML page that needs nothing else.")
+    if any(is_study(name) for name in runs):
+        return report_studies(runs, options)
+    at_least(0, images=options.images)
+    if len(runs) > 1 and not options.out:
+        raise UserError("--out is missing: name the page about these runs, such as -o report.html")
+    path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
+    records = [records_of_run(run, options.memory_limit) for run in runs]
+    if len({each.name for each in records}) < len(records):  # folders of one name in several places
+        records = [replace(each, name=run) for each, run in zip(records, runs, strict=True)]
+    check_page(path, options.force)
+    if options.files:
+        check_folder(Path(options.files), options.force)
+    shown = [
+        Shown(each, looked_at(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
+    ]
+    write_report(path, shown, Path(options.files) if options.files else None, force=options.force)
+    return 0
+
+
+def is_study(name: str) -> bool:
+    """Whether a study is meant, and not a folder of that name."""
+    return name in (*STUDIES, "all") and not Path(name).exists()
+
+
+def report_studies(names: list[str], options: ReportOptions) -> int:
+    """`sresnet report STUDY [STUDY ...]`: from the results that are there; nothing is trained."""
+    if others := [name for name in names if not is_study(name)]:
+        raise UserError(f"{others[0]!r} is no study: give studies or runs, a page for each kind")
+    if not options.out:
+        raise UserError("--out is missing: name the page about these studies, such as -o report.html")
+    path = Path(options.out)
+    check_page(path, options.force)
+    every = studies_at(options.scale)
+    wanted = list(every.values()) if "all" in names else [every[name] for name in names]
+    kept = results_folder(options.results, options.scale)
+    found = read_results(kept)
+    if not found:
+        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study first")
+    sections = study_sections(options.scale, wanted, every, found, failures(kept))
+    title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
+    save_page(path, page(f"{title}, scale {options.scale}", sections), options.force)
+    say(f"report: {path}")
+    if options.files:
+        say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")
+    return 0
+
+
+def records_of_run(run: str, memory_limit: float) -> Records:
+    """What is known of a run, finished or not, or of a network that comes with the package."""
+    if is_shipped(run):
+        return records_of_card(card_of(run))
+    check_run(run)
+    return records_of(Path(run), memory_limit=memory_limit)
+
+
+def looked_at(run: str, records: Records, place: Place, images: int, splits: Splits | None = None) -> Looked | str:
+    """What a pass over the test data of a run shows, or why there was none; `splits` where they are open already."""
+    if not is_shipped(run) and not (Path(run) / WEIGHTS).exists():
+        return f"the run has no {WEIGHTS} yet"
+    device = place.torch_device()
+    try:
+        splits = splits or place.open_again(records.recipe, run)
+    except UserError as error:
+        return f"data not at hand: {error}"
+    samples = splits.test
+    model, scaling, _ = trained(run, device, place.memory_limit, samples)
+    total = min(images, len(samples)) if images else len(samples)
+    with implementation(place.engine):
+        found = look(
+            model,
+            samples,
+            scaling,
+            seed=records.recipe.seed,
+            images=images,
+            watch=lambda batches: signs_of_life(batches, total),
+        )
+    return replace(found, other_data=splits.about.get("other_data", ""))
+
+
+def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None, *, force: bool = False) -> None:
+    """Write the page about runs, and its figures and tables if asked for; say where they are."""
+    sections = sections_of(runs)
+    save_page(path, page(title_of(runs), sections), force)
+    for records, looked in runs:
+        if isinstance(looked, str):
+            name = f"{records.name}: " if len(runs) > 1 else ""
+            say(f"note: {name}{looked}; what needs a pass over the test data is left out")
+    say(f"report: {path}")
+    if files:
+        say(f"files: {len(save_files(files, sections, runs, force=force))} in {files}")

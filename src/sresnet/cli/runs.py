@@ -1,0 +1,214 @@
+"""What several verbs do with a run folder, or with a network that comes with the package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from sresnet.cli.terminal import filling
+from sresnet.config import from_dict
+from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
+from sresnet.data.events.cache import cache_folder, is_cache
+from sresnet.data.events.clips import FrameSet
+from sresnet.data.fingerprint import difference, fingerprint
+from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
+from sresnet.errors import UserError
+from sresnet.files import state_of
+from sresnet.limits import MEMORY_LIMIT, check_claim
+from sresnet.models import SpikingNetwork
+from sresnet.models.network import NetworkConfig
+from sresnet.models.pretrained import card_of, load_shipped, shipped
+from sresnet.models.saved import WEIGHTS, load
+from sresnet.printing import say
+from sresnet.train import record
+from sresnet.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """How far a command trusts the files it reads."""
+
+    memory_limit: float = MEMORY_LIMIT
+    """Gigabytes that a file may claim, whatever its length; one that claims more is refused. Raise it for files that
+    you trust."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Trust):
+    """Where a command finds things and does its work."""
+
+    data_dir: str = ""
+    """Folder of the data set."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    download: bool = False
+    """Fetch CIFAR from its publisher into the data folder."""
+    engine: Literal["fastest", "low-memory", "reference"] = "fastest"
+    """How layers are computed; numbers change by rounding only. low-memory keeps nothing but bits of the spikes for the
+    backward pass and convolves again; reference is the plain PyTorch that the others are tested against."""
+    cache_dir: str = ""
+    """Where frames of event recordings are kept; by default ~/.cache/sresnet/frames."""
+
+    def torch_device(self) -> torch.device:
+        """The device meant.
+
+        Raises:
+            UserError: no such device.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.zeros(1, device=device).item()  # meta has no numbers
+        except (RuntimeError, AssertionError, ImportError, ValueError, TypeError):
+            raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
+        return device
+
+    def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
+        """The data set, with a bar while frames of event recordings are made; errors as `open_data`."""
+        with filling() as watch:
+            return open_data(
+                data,
+                self.data_dir,
+                seed=seed,
+                num_steps=num_steps,
+                download=self.download,
+                cache_dir=self.cache_dir,
+                watch=watch,
+                memory_limit=self.memory_limit,
+            )
+
+    def open_again(self, recipe: Recipe, run: str) -> Splits:
+        """The data set of a run, found and cached where `sresnet train` did where nothing else is said.
+
+        Classes are numbered as the run's. "other_data" in `about` is how the data differ from those of the run, where
+        they do and the run says what its own were.
+
+        Raises:
+            UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
+        """
+        environment = {} if is_shipped(run) else record.read_environment(Path(run))
+        noted = environment.get("cache_dir", "")
+        if noted and not self.cache_dir and isinstance(recipe.data, EventConfig) and not is_cache(Path(noted)):
+            # A run may be somebody else's; what it names is written to only if frames were kept there before.
+            say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
+            noted = ""
+        if self.download and not self.data_dir and environment.get("data_dir"):
+            raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
+        place = replace(
+            self,
+            data_dir=self.data_dir or environment.get("data_dir", ""),
+            cache_dir=self.cache_dir or noted,
+        )
+        about = about_run(run)
+        splits = place.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
+        height, width = splits.train.shape[-2:]
+        if [height, width] != list(about["image_size"]):
+            raise UserError(
+                f"the data are of {height}x{width} pixels, and {run} was trained on "
+                f"{'x'.join(map(str, about['image_size']))}: give such data"
+            )
+        differing = difference(about, fingerprint(splits))
+        return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
+
+
+def other_data(splits: Splits) -> dict[str, Any]:
+    """What a file about a run must say where it was looked at with other data than its own."""
+    return {name: value for name, value in splits.about.items() if name == "other_data"}
+
+
+def is_shipped(source: str) -> bool:
+    """Whether a network that comes with the package is meant, and not a folder or file of that name."""
+    return not Path(source).exists() and source in shipped()
+
+
+def read_run(folder: str, memory_limit: float) -> Recipe:
+    """The recipe of a run that has saved its network, or of a network that comes with the package."""
+    if is_shipped(folder):
+        return from_dict(Recipe, card_of(folder).recipe, f"recipe of {folder}")
+    check_run(folder)
+    if not (Path(folder) / WEIGHTS).exists():
+        raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
+    return record.read_recipe(Path(folder), memory_limit=memory_limit)
+
+
+def check_run(folder: str) -> None:
+    """Raise UserError where there is no folder of this name."""
+    if not Path(folder).is_dir():
+        raise UserError(
+            f"run {folder!r} {state_of(Path(folder))}: give the folder that sresnet train printed, or a network that "
+            "sresnet list calls pretrained"
+        )
+
+
+def trained(
+    folder: str, device: torch.device, memory_limit: float, samples: Samples | None = None
+) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
+    """Network of a run or of the package, scaling of its input, and what its data.json or card says.
+
+    Counts of event frames are scaled as their sensor asks, which `samples` know: it need not be that of the training.
+    """
+    about = about_run(folder)
+    model = load_shipped(folder) if is_shipped(folder) else load(folder, memory_limit=memory_limit)
+    record.check_about(about, model.config, folder)
+    check_image(about["image_size"], model.config, folder, memory_limit)
+    scaling = Counts(samples.scale) if isinstance(samples, FrameSet) else scaling_from_plain(about)
+    return model.to(device), scaling, about
+
+
+def check_image(size: Sequence[int], config: NetworkConfig, where: str, memory_limit: float) -> None:
+    """Refuse a run whose images take more memory than it may claim: the first layer's spikes of one step of one."""
+    height, width = size
+    claimed = 4 * height * width * getattr(config, "base_filters", 64)
+    check_claim(f"{where}/{record.DATA}", f"images of {height}x{width} pixels", claimed, 0, memory_limit)
+
+
+def about_run(run: str) -> dict[str, Any]:
+    """What data.json of a run says, or the same of a network that comes with the package."""
+    if not is_shipped(run):
+        return record.read_about(Path(run))
+    card = card_of(run)
+    return {"class_names": card.class_names, "image_size": card.image_size, **card.scaling}
+
+
+def part_of(splits: Splits, part: str) -> Samples:
+    """The images or clips called `part`."""
+    samples: Samples | None = getattr(splits, part) if part in ("train", "validation", "test") else None
+    if samples is None:
+        raise UserError(f"part {part!r} is not there: choose test or train, or validation where some is held out")
+    return samples
+
+
+def print_split(data: AnyData, splits: Splits) -> None:
+    """What a result must say beside its number."""
+    about = splits.about
+    if isinstance(data, EventConfig):
+        print_recordings(data, splits)
+    if "other_data" in about:
+        say(f"note: these are not the data of the run ({about['other_data']})")
+    for note in splits.notes:
+        say(f"note: {note}")
+
+
+def print_recordings(data: EventConfig, splits: Splits) -> None:
+    """The split of event recordings, and what it leaves out."""
+    about = splits.about
+    simulated = ", SIMULATED recordings" if about["simulated"] else ""
+    group = f" (tested on {about['test_group']})" if "test_group" in about else ""
+    recordings = ", ".join(f"{count:,} {part}" for part, count in about["recordings"].items() if count)
+    samples = ", ".join(
+        f"{len(samples):,} {part}"
+        for part, samples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+        if samples is not None
+    )
+    say(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {samples}")
+    if about["classes_left_out"]:
+        names = ", ".join(about["classes_left_out"])
+        count = sum(about["classes_left_out"].values())
+        say(f"note: {count} test recordings of classes that are not trained on are left out: {names}")
+    if about["skipped_recordings"]:
+        say(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
+    if about["saturated_events"]:
+        say(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")

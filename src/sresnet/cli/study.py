@@ -1,0 +1,235 @@
+"""`sresnet study`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from sresnet.cli import answered
+from sresnet.cli.display import line_of
+from sresnet.cli.parse import at_least, check_minutes, first_word, names_and_flags, parse, wants_help
+from sresnet.cli.runs import Place
+from sresnet.cli.terminal import print_table, stop_asked
+from sresnet.config import closest
+from sresnet.data import AnyData, DataConfig, Splits
+from sresnet.errors import UserError
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.report.results import write_page
+from sresnet.studies.paper import STUDIES
+from sresnet.studies.results import failures, forget_failures
+from sresnet.studies.results import read as read_results
+from sresnet.studies.rows import rows_of
+from sresnet.studies.run import to_train, work
+from sresnet.studies.scale import ScaleName, about, scaled
+from sresnet.studies.study import Study, trainings_of
+from sresnet.studies.workers import orphaned, run_workers, share_of
+from sresnet.train.loop import Progress as Stand
+from sresnet.train.recipe import Recipe
+
+
+def results_folder(folder: str, scale: str) -> Path:
+    """Where results of studies at a scale are, if nothing else is said."""
+    return Path(folder or f"results/studies/{scale}")
+
+
+def studies_at(scale: str) -> dict[str, Study]:
+    """Name -> study at a scale, all of them."""
+    return {name: scaled(study, scale) for name, study in STUDIES.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(Place):
+    """Flags of `sresnet study`."""
+
+    scale: ScaleName = "tiny"
+    """paper: the paper's networks and epochs, far more than a CPU can do; small: all tables in about two hours on
+    two cores; tiny: a minute a table, on digits, to see that it runs."""
+    runs: str = ""
+    """Folder of run folders; by default runs/studies/SCALE."""
+    results: str = ""
+    """Folder of results, small files worth keeping; by default results/studies/SCALE."""
+    events_dir: str = ""
+    """Folder of DVS-CIFAR10, for scale paper."""
+    workers: int = 1
+    """Processes that train beside each other, each on its share of the cores, or on a GPU of its own."""
+    seeds: int = 0
+    """Seeds 0 to seeds - 1 of every row; 0: as many as the scale has."""
+    max_minutes: float = float("inf")
+    """Stop cleanly after this long; the same command goes on."""
+    show: bool = False
+    """Train nothing, show what there is."""
+    out: str = "docs/results.md"
+    """Page that `sresnet study page` writes."""
+    force: bool = False
+    """Of `sresnet study page`: write over what is in the way, also what sresnet did not make."""
+
+    def folders(self) -> tuple[Path, Path]:
+        """Run folders and results."""
+        return Path(self.runs or f"runs/studies/{self.scale}"), results_folder(self.results, self.scale)
+
+    def place_of(self, data: AnyData) -> Place:
+        """Where a data set is."""
+        return replace(self, data_dir=self.events_dir) if data.name == "dvs-cifar10" else self
+
+
+MOST_WORKERS, MOST_SEEDS = 256, 1000
+
+
+def study_verb(words: list[str]) -> int:
+    """`sresnet study list`, `sresnet study NAME...`."""
+    if wants_help(words):
+        say("usage: sresnet study list | page | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]", "")
+        say("NAME: all, or any of those that sresnet study list shows. page: all tables, and what they say of the")
+        say("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
+        return 0
+    first_word(words, "study", "sresnet study list shows them")
+    names, flags = names_and_flags(words)
+    if names == ["list"]:
+        for study in STUDIES.values():
+            say(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
+        return 0
+    options = parse(
+        StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
+    )
+    if names == ["page"]:
+        return write_study_page(options)
+    studies = chosen_studies(names, options)
+    if not options.show:
+        stopped = run_studies(studies, options)
+        if stopped:
+            say(f"stopped ({stopped}): run the same command again to go on")
+            return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
+    return show_studies(studies, options.folders()[1])
+
+
+@going_on()
+def write_study_page(options: StudyOptions) -> int:
+    """`sresnet study page`."""
+    _, kept = options.folders()
+    found = read_results(kept)
+    if not found:
+        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
+    failed, studies = failures(kept), studies_at(options.scale)
+    for path in write_page(options.scale, studies, found, failed, Path(options.out), kept, force=options.force):
+        say(str(path))
+    return 0
+
+
+def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
+    """The studies of these names at the scale and with the seeds asked for.
+
+    Raises:
+        UserError: no such study, or fewer than one worker or than no seeds.
+    """
+    at_least(1, workers=options.workers)
+    at_least(0, seeds=options.seeds)
+    check_minutes(options.max_minutes)
+    if options.workers > MOST_WORKERS:
+        raise UserError(f"workers {options.workers} is more than {MOST_WORKERS}: give one for each core or GPU at most")
+    if options.seeds > MOST_SEEDS:
+        raise UserError(f"seeds {options.seeds} is more than {MOST_SEEDS}: the paper shows means of few")
+    for name in names:
+        if name not in STUDIES and name != "all":
+            raise UserError(f"study {name!r} is unknown: {closest(name, [*STUDIES, 'all'])}")
+    wanted = list(STUDIES) if "all" in names else names
+    studies = [scaled(STUDIES[name], options.scale) for name in wanted]
+    return [replace(study, seeds=options.seeds or study.seeds) for study in studies]
+
+
+@going_on()
+def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
+    """Train what they need and is not there yet; returns why it stopped before the end, or ""."""
+    runs, kept = options.folders()
+    left = to_train(studies, runs, kept)
+    if not left:
+        return ""
+    check_data((training.recipe for _, training in left.values()), options)
+    forget_failures(kept, left)
+    say(f"{len(left)} trainings, run folders in {runs}, results in {kept}", flush=True)
+    names = [study.name for study in studies]
+    with stop_asked(options.max_minutes) as asked:
+        if options.workers == 1:
+            study_worker(names, options, asked)
+        else:
+            run_workers(options.workers, partial(study_process, names, options), asked)
+        return asked() if to_train(studies, runs, kept) else ""
+
+
+def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
+    """Open each data set of images once, so that a folder that is missing is said before anything is trained.
+
+    Raises:
+        UserError: as `open_data`.
+    """
+    for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
+        place = options.place_of(recipe.data)
+        if isinstance(recipe.data, DataConfig):
+            place.open(recipe.data, recipe.seed, recipe.model.num_steps)
+        elif name != "digits-dvs" and not place.data_dir:
+            flag = "--events-dir" if name == "dvs-cifar10" else "--data-dir"
+            raise UserError(f"{name} is read from a folder of yours: add {flag} DIR, the folder that holds it")
+
+
+def study_process(names: list[str], options: StudyOptions, index: int) -> None:
+    """Process number `index` of several; their parent tells it when to stop, and so does that it is gone."""
+    with stop_asked(float("inf")) as asked:
+
+        def train_on() -> int:
+            study_worker(names, options, lambda: asked() or orphaned(), index)
+            return 0
+
+        sys.exit(answered(train_on))
+
+
+@going_on()
+def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
+    """Train what studies need, by itself, or beside other processes as number `index`, until `asked` to stop."""
+    studies = chosen_studies(names, options)
+    runs, kept = options.folders()
+    device = options.torch_device()
+    if index is not None:
+        device = share_of(device, index, options.workers)
+
+    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
+        return options.place_of(data).open(data, seed, num_steps)
+
+    last: dict[str, float] = {}
+
+    def tell(name: str, what: Stand | str) -> None:
+        if isinstance(what, str):
+            say(f"{name}: {what}", flush=True)
+        elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
+            say(f"{name}: {line_of(what)}", flush=True)
+            last[name] = time.monotonic()
+
+    left = to_train(studies, runs, kept)
+    with implementation(options.engine):
+        work(
+            left,
+            runs,
+            kept,
+            open_,
+            device=device,
+            tell=tell,
+            should_stop=lambda: bool(asked()),
+            memory_limit=options.memory_limit,
+        )
+
+
+def show_studies(studies: Sequence[Study], kept: Path) -> int:
+    """Print what the studies gave; 1 where a training that they need failed."""
+    needed, found = trainings_of(studies), read_results(kept)
+    failed = {key: reason for key, reason in failures(kept).items() if key in needed}
+    for study in studies:
+        say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
+        texts = [row.texts() for row in rows_of(study, found, failed)]
+        headings = ("row", "column", "paper", "measured", "seeds")
+        print_table(headings, [[text[heading] for heading in headings] for text in texts])
+    if failed:
+        say("", "failed trainings:")
+        for key, reason in failed.items():
+            say(f"  {key}: {reason}")
+    return 1 if failed else 0

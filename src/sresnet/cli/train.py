@@ -1,0 +1,140 @@
+"""`sresnet train`."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sresnet.cli.display import display
+from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
+from sresnet.cli.report import looked_at, write_report
+from sresnet.cli.runs import Place, print_split
+from sresnet.cli.terminal import stop_asked
+from sresnet.config import closest
+from sresnet.data import EventConfig
+from sresnet.errors import UserError
+from sresnet.models.summary import describe
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.report.records import records_of
+from sresnet.report.several import Shown
+from sresnet.report.write import REPORT
+from sresnet.report.write import check_free as check_page
+from sresnet.train.loop import Outcome, train
+from sresnet.train.recipe import Recipe, with_compat
+from sresnet.train.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Recipe, Place):
+    """Flags of `sresnet train`: the fields of the recipe, and where and how long to run."""
+
+    out: str = ""
+    """Run folder; by default runs/RECIPE-FINGERPRINT, so that the same command finds its run again."""
+    max_minutes: float = float("inf")
+    """Stop cleanly after this long; the same command goes on."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints within an epoch."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder."""
+    report: bool = False
+    """At the end, also write the page of sresnet report into the run folder."""
+    force: bool = False
+    """Write over what is in the way, also what sresnet did not make."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_minutes(self.max_minutes)
+        if not self.checkpoint_seconds >= 0:
+            raise UserError(f"checkpoint_seconds {self.checkpoint_seconds:g} is no length of time: 60 is a good choice")
+
+    def recipe(self) -> Recipe:
+        """The part that decides the numbers."""
+        return Recipe(**recipe_fields(self))
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe, without those that options add."""
+    return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
+
+
+def train_verb(words: list[str]) -> int:
+    """`sresnet train RECIPE [--field value ...]`."""
+    if wants_help(words):
+        say("usage: sresnet train RECIPE [--field value ...]", "")
+        say(*(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
+        say("", "sresnet train RECIPE --help explains every field.")
+        return 0
+    name = first_word(words, "recipe", f"choose from {', '.join(RECIPES)}")
+    if name not in RECIPES:
+        raise UserError(f"recipe {name!r} is unknown: {closest(name, list(RECIPES))}")
+    line, recipe = RECIPES[name]
+    compat, rest = take_option(words[1:], "--compat")
+    recipe = with_compat(recipe, compat) if compat else recipe
+    options = parse(
+        TrainOptions(**recipe_fields(recipe)),
+        rest,
+        f"sresnet train {name}",
+        f"{line}.",
+    )
+    return train_and_report(options, name)
+
+
+@going_on()
+def train_and_report(options: TrainOptions, name: str) -> int:
+    """Train as `options` say, show how it goes and what came out."""
+    recipe = options.recipe()
+    device = options.torch_device()
+    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
+    if recipe.data.name in ("folder", "event-folder"):  # how many classes somebody's pictures have, only they tell
+        recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
+    if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
+    folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
+    if options.report:
+        check_page(folder / REPORT, options.force)
+    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    say(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
+    print_split(recipe.data, splits)
+    with (
+        implementation(options.engine),
+        stop_asked(options.max_minutes) as asked,
+        display(folder, options.tensorboard) as watch,
+    ):
+        outcome = train(
+            recipe,
+            splits,
+            folder,
+            device=device,
+            watch=watch,
+            should_stop=lambda: bool(asked()),
+            checkpoint_seconds=options.checkpoint_seconds,
+            data_dir=options.data_dir,
+            cache_dir=options.cache_dir,
+            note=lambda line: say(line, flush=True),
+            memory_limit=options.memory_limit,
+        )
+    if outcome.state == "stopped":
+        say(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
+        return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
+    print_outcome(outcome)
+    if options.report:
+        records = records_of(folder, memory_limit=options.memory_limit)
+        looked = looked_at(str(folder), records, options, 0, splits)
+        write_report(folder / REPORT, [Shown(records, looked)], force=options.force)
+    return 0
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The last lines of a finished run."""
+    result = outcome.result
+    simulated = " on simulated recordings" if result.get("split", {}).get("simulated") else ""
+    say(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
+    if "best_test_epoch_top1" in result:
+        say(
+            f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "
+            "the test images, as in the paper's Tables 14, 16, 17)"
+        )
+    say(f"run folder: {outcome.folder}")

@@ -1,0 +1,133 @@
+"""What docs/architecture.md and CONTRIBUTING.md say of the code, where that can be looked up in it."""
+
+import ast
+import functools
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "sresnet"
+TEXT = (ROOT / "docs" / "architecture.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "tensorboard": "torch.utils.tensorboard"}
+"""Package -> what is imported of it, where that has another name."""
+
+
+@functools.cache
+def tree(file):
+    return ast.parse((SOURCE / file).read_text())
+
+
+def imported(file):
+    """Dotted names of all that a file imports, wherever in it: `from a import b` is a and a.b."""
+    names = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def importers(module):
+    """Files that import a module, or something of it."""
+    return {file for file in FILES if any(f"{name}.".startswith(f"{module}.") for name in imported(file))}
+
+
+def rows(heading):
+    """Cells of the first table under a heading."""
+    section = TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_layers_are_those_of_the_contract():
+    (contract,) = [each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]
+    block = TEXT.partition("## Layers")[2].partition("\n\n    ")[2].partition("\n\n")[0]
+    assert [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines()] == contract["layers"]
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert {row[0].strip("`") for row in rows("Layers")} == folders
+
+
+@pytest.mark.parametrize("row", rows("Dependencies"), ids=lambda row: row[0])
+def test_a_dependency_is_imported_where_the_table_says(row):
+    package, extra = re.fullmatch(r"([\w-]+)(?: \(extra `(\w+)`\))?", row[0]).groups()
+    project = PROJECT["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    assert any(re.split("[<>=]", each)[0] == package for each in wanted)
+    if row[2] == "everywhere":
+        return
+    found, places = importers(MODULES.get(package, package)), re.findall("`([^`]+)`", row[2])
+    assert places
+    for place in places:
+        within = {file for file in found if file == place or file.startswith(f"{place}/")}
+        assert within, f"{place} does not import {package}"
+        found -= within
+    assert not found
+
+
+def test_nothing_else_is_imported():
+    known = {MODULES.get(name, name) for name in (row[0].partition(" ")[0] for row in rows("Dependencies"))}
+    known = {name.partition(".")[0] for name in known} | {"sresnet", *sys.stdlib_module_names}
+    others = {name for file in FILES for name in imported(file) if name.partition(".")[0] not in known}
+    assert not others
+    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 5
+
+
+def test_only_the_command_line_prints():
+    """But for the note that nothing can be compiled, once per process."""
+    printing = {file for name in ("say", "emit") for file in importers(f"sresnet.printing.{name}")}
+    (note,) = {file for file in printing if not file.startswith("cli/")}
+    assert Path(note).name == "native.py"
+
+
+def test_torch_is_left_as_it_was():
+    settings = {
+        "set_default_dtype",
+        "set_default_device",
+        "set_default_tensor_type",
+        "use_deterministic_algorithms",
+        "set_float32_matmul_precision",
+    }
+    used = {(file, node.attr) for file in FILES for node in ast.walk(tree(file)) if isinstance(node, ast.Attribute)}
+    assert not {(file, name) for file, name in used if name in settings}
+
+
+def test_configurations_are_frozen_and_have_keywords_only():
+    seen = 0
+    for file in FILES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.ClassDef) and re.search("Config$|Options$", node.name):
+                (decorator,) = node.decorator_list
+                said = {keyword.arg: ast.literal_eval(keyword.value) for keyword in decorator.keywords}
+                assert said == {"frozen": True, "kw_only": True}, f"{file}: {node.name}"
+                seen += 1
+    assert seen >= 15
+
+
+def test_no_file_is_named_after_nothing():
+    names = {Path(file).stem for file in FILES} | {path.name for path in SOURCE.rglob("*") if path.is_dir()}
+    assert not names & {"utils", "common", "helpers", "misc", "core", "base"}
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(document):
+    """By their path in the package or the project, or, without folder, anywhere in it."""
+    named = set(re.findall(r"`([\w/.-]+\.(?:py|cpp|toml|md|css|js))`", (ROOT / document).read_text()))
+    assert named
+    missing = {
+        name
+        for name in named
+        if not ((SOURCE / name).exists() or (ROOT / name).exists() or ("/" not in name and any(SOURCE.rglob(name))))
+    }
+    assert not missing - {"reference.py"}
+
+
+@pytest.mark.parametrize("folder", ["data", "experiments", "models", "ops", "report", "studies", "tools", "train"])
+def test_tests_are_where_what_they_test_is(folder):
+    assert any((ROOT / "tests" / folder).glob("test_*.py"))
