@@ -60,7 +60,7 @@ bench-peers: constraints.txt
 CAMPAIGN_MINUTES ?= 90
 CAMPAIGN_DIR ?= runs/campaign
 campaign: .venv/.dev
-	@nice -n 19 $(BIN)/python benchmarks/campaign.py --minutes $(CAMPAIGN_MINUTES) --runs $(CAMPAIGN_DIR) $(DATA_DIR)
+	@nice -n 19 $(BIN)/python experiments/campaign.py --minutes $(CAMPAIGN_MINUTES) --runs $(CAMPAIGN_DIR) $(DATA_DIR)
 
 clean:
 	rm -rf .venv build dist

@@ -373,9 +373,9 @@ def main() -> None:
                         )
                         save(path, found)
                 if "memory" in options.parts:
-                    neuron_steps = (
-                        summarise(network(SETTINGS[name])[0].config).neurons * SETTINGS[name][2] * SETTINGS[name][3]
-                    )
+                    depth, filters, steps, batch = SETTINGS[name]
+                    config = sresnet.SResNetConfig(depth=depth, base_filters=filters, num_steps=steps)
+                    neuron_steps = summarise(config).neurons * steps * batch
                     contenders = ENGINES[:2] if is_emulated(precision) else (*ENGINES, *PEERS)
                     sizes = {each: measure_memory(name, precision, each) for each in contenders}
                     found["memory"][f"{name} {precision}"] = {k: v and v / neuron_steps for k, v in sizes.items()}

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -64,7 +65,7 @@ def parsing(seconds: float) -> dict[str, float]:
     rates = {}
     for events in (20_000, 200_000, 2_000_000):
         content = aedat2(events)
-        rates[f"{events:,}"] = events / fastest(lambda content=content: parse_recording(content, "a.aedat"), seconds)
+        rates[f"{events:,}"] = events / fastest(partial(parse_recording, content, "a.aedat"), seconds)
     return rates
 
 
@@ -74,7 +75,7 @@ def framing(seconds: float) -> dict[str, float]:
     rates = {}
     for size, num_steps in ((32, 50), (64, 50), (128, 50), (64, 10)):
         config = FrameConfig(size=size)
-        took = fastest(lambda config=config, num_steps=num_steps: to_frames(recording, config, num_steps), seconds)
+        took = fastest(partial(to_frames, recording, config, num_steps), seconds)
         rates[f"{size}x{size}, T = {num_steps}"] = len(recording) / took
     return rates
 
@@ -95,7 +96,7 @@ def cache_size(folder: Path | None, seconds: float) -> dict[str, Any]:
         raw.append(len(clip))
         packed.append(len(small))
         events.append(len(recording))
-        unpack.append(fastest(lambda small=small: zlib.decompress(small), seconds / len(contents)))
+        unpack.append(fastest(partial(zlib.decompress, small), seconds / len(contents)))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "clips"
         path.write_bytes(clip * CLIPS)
@@ -148,7 +149,7 @@ def loading(threads: int, steps: int) -> dict[str, dict[str, float]]:
                 run.step(chosen)
                 times.append(time.perf_counter() - start)
             torch.set_num_threads(1)
-            took = fastest(lambda run=run, chosen=chosen: run.batch(chosen, 0), 0.5)
+            took = fastest(partial(run.batch, chosen, 0), 0.5)
             results[name] = {
                 "batch_size": run.batch_size,
                 "ms_per_batch": 1e3 * took,

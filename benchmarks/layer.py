@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ def contenders(T: int, N: int, C: int, H: int, dtype: torch.dtype) -> dict[str, 
     norm = NormState(gamma=gamma, running_mean=torch.zeros(T, C), running_var=torch.ones(T, C))
     neuron = LIFConstants(leak=0.874, surrogate=Triangle())
 
-    def rest(name: str) -> object:
+    def rest(name: Literal["fastest", "reference"]) -> object:
         with implementation(name):
             output = bntt_lif(x, norm, neuron, residual_spikes=residual_spikes).output
         return torch.autograd.grad(output, [x, gamma], gradient.unflatten(0, (T, N)))

@@ -50,6 +50,10 @@ def spikingjelly(ours: SpikingNetwork) -> nn.Module:
     config = ours.config
 
     class Network(nn.Module):
+        convs: Any
+        norms: Any
+        neurons: Any
+
         def __init__(self) -> None:
             super().__init__()
             self.convs, self.norms, self.neurons = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -99,6 +103,10 @@ def snntorch(ours: SpikingNetwork) -> nn.Module:
     config = ours.config
 
     class Network(nn.Module):
+        convs: Any
+        norms: Any
+        neurons: Any
+
         def __init__(self) -> None:
             super().__init__()
             self.convs, self.norms, self.neurons = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -118,7 +126,7 @@ def snntorch(ours: SpikingNetwork) -> nn.Module:
         def forward(self, x: Tensor) -> Tensor:
             potentials = {name: each.reset_mem() for name, each in self.neurons.items()}
             stem = self.convs["stem"](x)
-            scores: Tensor | float = 0.0
+            scores: Any = 0.0
             for t in range(config.num_steps):
 
                 def fire(name: str, y: Tensor, t: int = t) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def sample(call: Callable[[], object]) -> Sample:
 
 
 def in_turn(
-    contenders: dict[str, Callable[[], object]], *, rounds: int, at_most_seconds: float
+    contenders: Mapping[str, Callable[[], object]], *, rounds: int, at_most_seconds: float
 ) -> tuple[dict[str, list[Sample]], int]:
     """Call the contenders in turn until `rounds` rounds were undisturbed.
 

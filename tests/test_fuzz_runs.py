@@ -28,9 +28,9 @@ from sresnet.config import to_dict
 from sresnet.models.tensors import CHECKSUM
 from sresnet.report import plots
 from sresnet.studies import results
-from tests.benchmarks.scripts import script
 from tests.bounded import CASES, check, outcomes
 from tests.damage import damaged_json, damaged_lines, damaged_older, damaged_safetensors
+from tests.scripts import script
 from tests.studies.made_up import all_results, studies_at
 
 CPU = ["--device", "cpu"]
@@ -135,7 +135,7 @@ def record_some():
     """Results of a table, a failure, and a record of a campaign."""
     results.write(Path("results"), next(iter(all_results([studies_at("tiny")["table5"]]).values())))
     results.write_failure(Path("results"), "0123456789ab", "some row", "it was late")
-    scripted = script("campaign")
+    scripted = script("experiments/campaign")
     Path("campaign.toml").write_text(TINY_CAMPAIGN)
     (item,) = scripted.read_items(Path("campaign.toml"))
     row = {
@@ -176,7 +176,7 @@ def command(folder, argument):
     if words == LOAD:
         return digest(sresnet.load("run"))
     if words == CAMPAIGN:
-        scripted = script("campaign")
+        scripted = script("experiments/campaign")
         return scripted.page(scripted.read_items(Path("campaign.toml")), Path("campaign"))
     said, complaint = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet import cli
 from sresnet.cli import main
 from sresnet.limits import check_claim
 from sresnet.studies.run import run_one
@@ -114,7 +113,7 @@ def test_studies(asked, tmp_path, monkeypatch):
     assert len({where for where, _, _ in asked}) == 2
     assert {limit for _, _, limit in asked} == {7.5}
     given = {}
-    monkeypatch.setattr(cli, "work", lambda *_, **options: given.update(options))
+    monkeypatch.setattr("sresnet.cli.study.work", lambda *_, **options: given.update(options))
     monkeypatch.chdir(tmp_path)
     assert main(["study", "table12", "--memory-limit", "7.5"]) == 0
     assert given["memory_limit"] == 7.5

@@ -416,7 +416,7 @@ class Watcher:
         self.tests: dict[str, Lines] = {}
         self.fixtures: dict[str, Lines] = {}
         self.names: dict[str, list[str]] = {}
-        self.seconds: collections.Counter[str] = collections.Counter()
+        self.seconds: dict[str, float] = collections.defaultdict(float)
         self.failed: list[str] = []
         self.loading: Lines = {}
 

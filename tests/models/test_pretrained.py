@@ -18,9 +18,9 @@ from sresnet.models import pretrained
 from sresnet.models.pretrained import card_of, load_shipped, shipped
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
-from tests.benchmarks.scripts import script
+from tests.scripts import script
 
-publish = script("publish")
+publish = script("tools/publish")
 REALLY_SHIPPED = shipped()
 CIFAR = Path(__file__).parents[3] / "shared" / "data"
 RECORDS = Path(__file__).parents[2] / "results" / "campaign"

@@ -253,4 +253,4 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
 }
 """name -> (one line, recipe); `sresnet train NAME --data-dir DIR` is the command. What the paper reports is named in
-the line; none of it is measured here. Estimated hours are computed from benchmarks/data by benchmarks/campaign.py."""
+the line; none of it is measured here. Estimated hours are computed from benchmarks/data by experiments/campaign.py."""

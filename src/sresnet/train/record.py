@@ -18,11 +18,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 
 from sresnet.config import check_fields, from_dict, to_dict
@@ -235,7 +235,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "safetensors": safetensors.__version__,
+        "safetensors": version("safetensors"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "engine": engine(device),

@@ -4,7 +4,7 @@ NAME.safetensors   weights and configuration, as `save_model` writes them
 NAME.json          the card, see `Card`
 NAME.md            the card for people, generated from it
 
-`benchmarks/publish.py` makes all three from the records of a finished run.
+`tools/publish.py` makes all three from the records of a finished run.
 """
 
 import hashlib

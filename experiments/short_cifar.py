@@ -1,4 +1,4 @@
-"""Short CIFAR runs on whatever is at hand: python benchmarks/short_cifar.py DATA_DIR [--runs runs/short].
+"""Short CIFAR runs on whatever is at hand: python experiments/short_cifar.py DATA_DIR [--runs runs/short].
 
 Trains what `RUNS` lists, one after the other (a run that was stopped goes on, a finished one is not repeated), then
 writes results/short-cifar.json with configuration, environment, metrics and result of each, and a table beside it.
@@ -12,21 +12,23 @@ from typing import Any
 
 from record_runs import accuracy, by_row, machine, run, save
 
-from sresnet.data import open_data
+from sresnet.data import open_data, usual_data
+from sresnet.models import SResNetConfig
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
-COMMAND = "python benchmarks/short_cifar.py DATA_DIR"
+COMMAND = "python experiments/short_cifar.py DATA_DIR"
 """What makes the records."""
 
 
 def small(*, epochs: int, depth: int = 8, classes: int = 10, seed: int = 0, pretrained: str = "") -> Recipe:
     """The recipe "cifar10-small" with a few fields changed."""
     recipe = RECIPES["cifar10-small"][1]
+    assert isinstance(recipe.model, SResNetConfig)
     return replace(
         recipe,
         model=replace(recipe.model, depth=depth, num_classes=classes),
-        data=replace(recipe.data, name=f"cifar{classes}"),
+        data=usual_data(f"cifar{classes}", recipe.data),
         train=replace(recipe.train, epochs=epochs),
         seed=seed,
         pretrained=pretrained,
@@ -66,7 +68,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "# Short CIFAR runs",
         "",
-        "Made by `python benchmarks/short_cifar.py DATA_DIR` from `short-cifar.json`, which has the configuration,",
+        "Made by `python experiments/short_cifar.py DATA_DIR` from `short-cifar.json`, which has the configuration,",
         "the versions and the machine of every run. T = 4, 16 filters, 45,000 training images, 5,000 held out for the",
         "validation accuracy after each epoch; the 10,000 test images are read once, after the last.",
         "",

@@ -1,6 +1,6 @@
 """Makes a finished run a network that comes with the package.
 
-python benchmarks/publish.py RUN NAME [--half] [--data-dir DIR]
+python tools/publish.py RUN NAME [--half] [--data-dir DIR]
 
 Copies the run's weights as they are and writes a card beside them from the run's own records. `--half` stores the
 weights of convolutions and readout in float16, half the size, and says on the card what that changes on the images that
@@ -205,7 +205,7 @@ def card_lines(card: Card) -> list[str]:
     return [
         f"# {card.name}",
         "",
-        f"Made by `python benchmarks/publish.py RUN {card.name}` from the records of the run, all of which are in",
+        f"Made by `python tools/publish.py RUN {card.name}` from the records of the run, all of which are in",
         f"`{card.name}.json`. One run says nothing about the spread over seeds.",
         "",
         "| | |",

@@ -1,4 +1,4 @@
-"""Real CIFAR-10 with the engine on and off: python benchmarks/engine_cifar.py DATA_DIR [--runs runs/engine].
+"""Real CIFAR-10 with the engine on and off: python experiments/engine_cifar.py DATA_DIR [--runs runs/engine].
 
 S-ResNet8, one epoch of half the training images, the other half held out; the same seeds with `fastest` and with the
 reference. Rounding sends two runs apart, so what is to agree is the accuracy, within its spread over seeds. A run that
@@ -17,7 +17,7 @@ from sresnet.ops.dispatch import implementation
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
-COMMAND = "python benchmarks/engine_cifar.py DATA_DIR"
+COMMAND = "python experiments/engine_cifar.py DATA_DIR"
 """What makes the records."""
 
 SEEDS = (0, 1)
@@ -45,7 +45,7 @@ def main() -> None:
     lines = [
         "# CIFAR-10 with the engine on and off",
         "",
-        "Made by `python benchmarks/engine_cifar.py DATA_DIR`: S-ResNet8, 16 filters, T = 4, one epoch of 25,000",
+        "Made by `python experiments/engine_cifar.py DATA_DIR`: S-ResNet8, 16 filters, T = 4, one epoch of 25,000",
         "images in float32; test accuracy on all 10,000 test images, mean and standard deviation over the seeds.",
         "",
         "| engine | seeds | validation accuracy, % | test accuracy, % |",

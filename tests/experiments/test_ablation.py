@@ -1,8 +1,8 @@
 from sresnet.config import to_dict
 from sresnet.train.recipes import RECIPES
-from tests.benchmarks.scripts import script
+from tests.scripts import script
 
-ablation = script("ablation")
+ablation = script("experiments/ablation")
 FAST = "the first eight, those of the fast recipes"
 
 

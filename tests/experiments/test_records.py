@@ -25,9 +25,9 @@ def records(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(RESULTS)))
 def test_a_record_has_command_revision_and_versions(path):
-    """`python benchmarks/campaign.py --tables` adds the command to records of the campaign that lack it."""
+    """`python experiments/campaign.py --tables` adds the command to records of the campaign that lack it."""
     for record in records(path):
-        assert record.get("command", "").startswith(("sresnet ", "python benchmarks/"))
+        assert record.get("command", "").startswith(("sresnet ", "python experiments/", "python benchmarks/"))
         environment = record["environment"]
         assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?", environment["revision"])
         assert all(environment[name] for name in VERSIONS)

@@ -1,6 +1,6 @@
 """Accuracy of the nearest training clip on an event data set, to hold a network's against.
 
-    python benchmarks/nearest_neighbour.py RECIPE DATA_DIR [--field value ...]
+    python experiments/nearest_neighbour.py RECIPE DATA_DIR [--field value ...]
 
 RECIPE and fields as in `sresnet train`. Each clip is the sum of its frames over time, so that nothing moves any more,
 scaled to length 1; a test clip gets the class of the training clip with the largest scalar product. Prints clips,

@@ -11,7 +11,7 @@ from sresnet.cli.display import display
 from sresnet.config import to_dict
 from sresnet.data import Splits
 from sresnet.files import read_json
-from sresnet.studies.evidence import spread
+from sresnet.studies.rows import spread
 from sresnet.train import record
 from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe

@@ -1,4 +1,4 @@
-"""What each part of the fast recipes brings: python benchmarks/ablation.py DATA_DIR [--runs runs/ablation].
+"""What each part of the fast recipes brings: python experiments/ablation.py DATA_DIR [--runs runs/ablation].
 
 Trains a small network on a part of CIFAR-10's training images, plain and with one addition at a time, `SEEDS` times
 each, and classifies held-out training images after the last epoch; no test image is read. One run after the other; a
@@ -21,12 +21,12 @@ from sresnet.data.split import stratified_split
 from sresnet.files import read_json
 from sresnet.models import SResNetConfig
 from sresnet.models.saved import load
-from sresnet.studies.evidence import spread
+from sresnet.studies.rows import spread
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
 
-COMMAND = "python benchmarks/ablation.py DATA_DIR"
+COMMAND = "python experiments/ablation.py DATA_DIR"
 """What makes the records."""
 
 SEEDS = (0, 1, 2)
@@ -154,7 +154,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
     lines = [
         "# What each part of the fast recipes brings",
         "",
-        "Made by `python benchmarks/ablation.py DATA_DIR` from `ablation-fast.json`, which has the configuration, the",
+        "Made by `python experiments/ablation.py DATA_DIR` from `ablation-fast.json`, which has the configuration, the",
         "versions, the machine and the curves of every run.",
         f"S-ResNet{model['depth']}, {model['base_filters']} filters, T = {model['num_steps']}, "
         f"{counts['train']:,} training images of CIFAR-10, epochs: {training['epochs']}.",

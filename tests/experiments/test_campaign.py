@@ -13,9 +13,9 @@ from sresnet.config import to_dict
 from sresnet.models import SResNetConfig
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
-from tests.benchmarks.scripts import script
+from tests.scripts import script
 
-campaign = script("campaign")
+campaign = script("experiments/campaign")
 RESULTS = campaign.ROOT / "results"
 ITEMS = campaign.read_items(RESULTS / "campaign.toml")
 

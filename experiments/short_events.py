@@ -1,4 +1,4 @@
-"""Trainings on event recordings: python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR [--runs runs/events].
+"""Trainings on event recordings: python experiments/short_events.py NMNIST_DIR BIOLAB_DIR [--runs runs/events].
 
 NMNIST_DIR holds the small set of N-MNIST (NMNISTsmall/, or what is in it), BIOLAB_DIR the sessions of the BioLab
 recordings and no other folders: session_A_DataSet2/ to train on and session_B_100/ to test on. Trains what `RUNS`
@@ -20,7 +20,7 @@ from sresnet.data import EventConfig, open_data
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
-COMMAND = "python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR"
+COMMAND = "python experiments/short_events.py NMNIST_DIR BIOLAB_DIR"
 """What makes the records."""
 
 SEEDS = (0, 1, 2)
@@ -76,7 +76,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "# Trainings on event recordings",
         "",
-        "Made by `python benchmarks/short_events.py NMNIST_DIR BIOLAB_DIR` from `short-events.json`, which has the",
+        "Made by `python experiments/short_events.py NMNIST_DIR BIOLAB_DIR` from `short-events.json`, which has the",
         "configuration, the versions, the machine and the curves of every run. No recording is held out for",
         "validation; the test clips are read once, after the last epoch.",
         "",
@@ -112,7 +112,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         *networks,
         "",
         "Accuracies are mean and standard deviation over the seeds. The nearest neighbour is that of",
-        "`benchmarks/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
+        "`experiments/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
         "largest class is what always naming it would give on the test clips. Clips/s is the median over epochs, and a",
         "run takes as many epochs of median length, without the frames, which are made once, and the test clips.",
         *missing(rows),

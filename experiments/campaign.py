@@ -33,7 +33,7 @@ from sresnet.errors import UserError
 from sresnet.files import read_json, write_whole
 from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
-from sresnet.studies.evidence import spread
+from sresnet.studies.rows import spread
 from sresnet.train import record
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES, command
@@ -45,7 +45,7 @@ SETTINGS = {"A": (38, 16, 10), "B": (38, 32, 10), "C": (8, 16, 50), "D": (20, 16
 CIFAR_IMAGES = 50_000
 DVS_CIFAR10_RECORDINGS = 9_000
 """Nine tenths of DVS-CIFAR10, whatever the split."""
-BEGIN, END = "<!-- made by benchmarks/campaign.py -->", "<!-- end of what it made -->"
+BEGIN, END = "<!-- made by experiments/campaign.py -->", "<!-- end of what it made -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,8 @@ def estimated_hours(recipe: Recipe) -> float:
         speed = times[f"{name} training fp32"]["contenders"]["fastest"]["images/s"]["median"]
         costs[abs(math.log(wanted / theirs))] = 1 / (speed * steps * theirs)
     images = samples * (1 - recipe.data.validation)
-    steps = sum(map(recipe.work_in, range(recipe.train.epochs)))
-    hours = images * steps * wanted * costs[min(costs)] / 3600
+    work = sum(recipe.work_in(epoch) for epoch in range(recipe.train.epochs))
+    hours = images * work * wanted * costs[min(costs)] / 3600
     return float(f"{hours:.2g}")
 
 
@@ -241,7 +241,7 @@ def page(items: list[Item], folder: Path) -> list[str]:
     lines = [
         "# The campaign",
         "",
-        "Made by `python benchmarks/campaign.py` from `campaign.toml`, which lists the trainings, and",
+        "Made by `python experiments/campaign.py` from `campaign.toml`, which lists the trainings, and",
         "`campaign/`, which has configuration, environment, curve and result of each that is finished. `make",
         "campaign DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed",
         "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; core-hours are",
