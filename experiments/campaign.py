@@ -35,8 +35,9 @@ from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
 from sresnet.studies.rows import spread
 from sresnet.train import record
+from sresnet.train.command import command
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import RECIPES, command
+from sresnet.train.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 SPEEDS = ROOT / "benchmarks" / "data" / "amd-epyc-2-cores-avx2.json"

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sresnet.train.loop import train
+from tests.train.test_loop import CPU, SPLITS, TINY
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sresnet"
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
@@ -47,7 +50,8 @@ def rows(heading):
 
 
 def test_the_layers_are_those_of_the_contract():
-    (contract,) = [each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (contract,) = [each for each in contracts if each.get("containers") == ["sresnet"]]
     block = TEXT.partition("## Layers")[2].partition("\n\n    ")[2].partition("\n\n")[0]
     assert [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines()] == contract["layers"]
     folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
@@ -127,6 +131,29 @@ def test_files_that_are_named_are_there(document):
         if not ((SOURCE / name).exists() or (ROOT / name).exists() or ("/" not in name and any(SOURCE.rglob(name))))
     }
     assert not missing - {"reference.py"}
+
+
+@pytest.mark.parametrize(("file", "name"), re.findall(r"`([\w/]+\.py)`, `([\w.]+)`", TEXT))
+def test_a_function_that_is_named_is_in_its_file(file, name):
+    """Also methods, and names that are assigned."""
+    body = tree(file).body
+    for part in name.split("."):
+        *_, node = [  # the last: in front of it may be overloads
+            node
+            for node in body
+            if getattr(node, "name", None) == part
+            or (isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [part])
+        ]
+        body = getattr(node, "body", [])
+
+
+def test_a_run_folder_holds_what_the_table_says(tmp_path):
+    """A training writes all of it that is not asked for with a flag or by another command."""
+    train(TINY, SPLITS, tmp_path / "run", device=CPU)
+    told = {row[0].strip("`").rstrip("/") for row in rows("A run folder")}
+    found = {path.name for path in (tmp_path / "run").iterdir()}
+    later = {"tensorboard", "analysis", "report.html", "weights-best-test-epoch.safetensors", ".lock"}
+    assert found - {".lock"} == told - later
 
 
 @pytest.mark.parametrize("folder", ["data", "experiments", "models", "ops", "report", "studies", "tools", "train"])

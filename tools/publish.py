@@ -30,9 +30,9 @@ from sresnet.models.saved import WEIGHTS, load, model_bytes
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import ANALYSIS
 from sresnet.train import record
+from sresnet.train.command import command
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import command
 
 SHIPPED = Path(__file__).parents[1] / "src" / "sresnet" / "models" / "pretrained"
 LICENCE = "Apache-2.0, as the package"

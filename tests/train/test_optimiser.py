@@ -6,7 +6,8 @@ import torch
 from sresnet import UserError
 from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
-from sresnet.train.optimiser import OrthogonalSGD, make_optimiser, orthogonal, update_average
+from sresnet.train.muon import OrthogonalSGD, orthogonal
+from sresnet.train.optimiser import make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 
 MODEL = SResNetConfig(depth=8, base_filters=4, num_steps=2, surrogate_height=1.0)

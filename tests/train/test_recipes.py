@@ -11,8 +11,9 @@ from sresnet.cli.train import TrainOptions
 from sresnet.config import from_dict
 from sresnet.errors import UserError
 from sresnet.models import VGGConfig
+from sresnet.train.command import command, flag
 from sresnet.train.recipe import Recipe, TrainConfig
-from sresnet.train.recipes import RECIPES, command, flag
+from sresnet.train.recipes import RECIPES
 
 
 def parsed(line):

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sresnet.data import AnyData, DataConfig, EventConfig
+from sresnet.data.config import AnyData, DataConfig
+from sresnet.data.events.sets import EventConfig
 from sresnet.data.transforms import random_crop, random_erase, random_flip, random_roll
 from sresnet.data.trivial_augment import trivial_augment
 from sresnet.randomness import seed_of

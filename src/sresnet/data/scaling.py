@@ -6,8 +6,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sresnet.data import AnyData, DataConfig, EventConfig, ImageSet, Samples
+from sresnet.data.config import AnyData, DataConfig
 from sresnet.data.events.clips import FrameSet
+from sresnet.data.events.sets import EventConfig
+from sresnet.data.images import ImageSet
+from sresnet.data.samples import Samples
 from sresnet.data.transforms import channel_statistics, intensity, normalise
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from sresnet.data import EventConfig
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.study import Cell, Study, Training
+from sresnet.train.command import flat, full_dict
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import flat, full_dict
 
 IGNORED = ("seed", "pretrained", "train.protocol", "data.simulation.", "data.image_size")
 """Fields that do not make another experiment: chance, a folder's name, what is read off beside the last epoch; and

@@ -12,8 +12,8 @@ from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.pretrained import Card
 from sresnet.train import record
+from sresnet.train.command import command
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import command
 
 
 @dataclass(frozen=True, kw_only=True)

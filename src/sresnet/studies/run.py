@@ -29,9 +29,9 @@ from sresnet.randomness import seed_of
 from sresnet.studies import results
 from sresnet.studies.study import Result, Study, Training
 from sresnet.train import record
+from sresnet.train.command import command
 from sresnet.train.loop import Progress, train
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipes import command
 
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""

@@ -1,15 +1,10 @@
 """Named recipes. `sresnet train NAME` runs one; every field of it is a flag."""
 
-import dataclasses
-import shlex
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from sresnet.data import DataConfig, EventConfig
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.sets import USUAL
-from sresnet.errors import UserError
 from sresnet.models import SResNetConfig
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -136,50 +131,6 @@ def paper_events(size: int, **model: object) -> Recipe:
         data=EventConfig(frames=FrameConfig(size=size)),
         train=TrainConfig(milestones=(0.5, 0.7, 0.9)),
     )
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one: {"model": {"depth": 8}} -> {"model.depth": 8}."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
-    return found
-
-
-def command(recipe: Recipe) -> str:
-    """The `sresnet train` line that runs this recipe: the named recipe that is nearest, and flags for the difference.
-
-    Raises:
-        UserError: no named recipe is for such a network and such data.
-    """
-    best: list[str] | None = None
-    for name, (_, named) in RECIPES.items():
-        if type(named.model) is not type(recipe.model) or type(named.data) is not type(recipe.data):
-            continue
-        theirs, words = flat(full_dict(named)), [name]
-        for field, value in flat(full_dict(recipe)).items():
-            if theirs[field] != value:
-                words += flag(field, value)
-        if best is None or len(words) < len(best):
-            best = words
-    if best is None:
-        raise UserError("no recipe is for such a network and such data: train it from Python")
-    return shlex.join(["sresnet", "train", *best])
-
-
-def full_dict(config: Any) -> dict[str, Any]:
-    """All fields of nested dataclasses, those with their default too."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return {key: full_dict(value) if dataclasses.is_dataclass(value) else value for key, value in fields.items()}
-
-
-def flag(field: str, value: Any) -> list[str]:
-    """The words that set a field on the command line."""
-    name = field.replace("_", "-")
-    if isinstance(value, bool):
-        before, _, last = name.rpartition(".")
-        return [f"--{before}.{'' if value else 'no-'}{last}" if before else f"--{'' if value else 'no-'}{last}"]
-    return [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
 
 
 RECIPES: dict[str, tuple[str, Recipe]] = {

@@ -1,0 +1,84 @@
+"""A configuration of data -> its parts: files on disk become images in memory, or clips of event frames on disk."""
+
+from dataclasses import replace
+from functools import partial
+
+from sresnet.data.cifar import load_cifar
+from sresnet.data.config import AnyData, DataConfig
+from sresnet.data.digits import load_digits
+from sresnet.data.download import fetch_cifar
+from sresnet.data.events.cache import Watch, prepare
+from sresnet.data.events.sets import EventConfig
+from sresnet.data.events.splits import check_split, event_splits
+from sresnet.data.folder import open_folder
+from sresnet.data.samples import Splits
+from sresnet.data.split import hold_out, some_of_each_class
+from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
+
+
+def open_data(
+    config: AnyData,
+    data_dir: str,
+    *,
+    seed: int,
+    num_steps: int = 0,
+    download: bool = False,
+    cache_dir: str = "",
+    watch: Watch = lambda done, total, name: None,
+    memory_limit: float = MEMORY_LIMIT,
+) -> Splits:
+    """The images or clips that `config` names.
+
+    Args:
+        config: what to open.
+        data_dir: folder that holds it; "digits" and "digits-dvs" need none.
+        seed: of the held-out part.
+        num_steps: frames of a clip, for event recordings.
+        download: fetch CIFAR from its publisher if it is not in `data_dir`.
+        cache_dir: where frames are kept; "": in the user's cache folder.
+        watch: told how far the making of frames is, where they are not in the cache yet.
+        memory_limit: gigabytes that one file may claim, see `limits`.
+
+    Raises:
+        UserError: no data_dir, or whatever the reader of the data set finds wrong.
+    """
+    if isinstance(config, EventConfig):
+        if download and config.name == "cifar10-dvs-sim":
+            fetch_cifar("cifar10", data_dir)
+        check = partial(check_split, config)
+        prepared = prepare(
+            config,
+            data_dir,
+            num_steps,
+            cache_dir=cache_dir,
+            watch=watch,
+            check=check,
+            memory_limit=memory_limit,
+        )
+        return event_splits(config, prepared, seed)
+    splits = read(config, data_dir, download, memory_limit)
+    if config.train_images:
+        splits = replace(
+            splits, train=splits.train.subset(some_of_each_class(splits.train.labels, config.train_images))
+        )
+    if not config.validation:
+        return splits
+    train = splits.train
+    rest, held_out, notes = hold_out(train.labels, train.class_names, config.validation, seed)
+    return replace(splits, train=train.subset(rest), validation=train.subset(held_out), notes=(*splits.notes, *notes))
+
+
+def read(config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT) -> Splits:
+    """The parts as published; errors as `open_data`."""
+    if config.name == "digits":
+        train, test = load_digits()
+        return Splits(train=train, validation=None, test=test)
+    if not data_dir:
+        raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
+    if config.name == "folder":
+        return open_folder(data_dir, config.image_size, memory_limit=memory_limit, held_out=not config.validation)
+    if download:
+        fetch_cifar(config.name, data_dir)
+    train, test = load_cifar(config.name, data_dir)
+    return Splits(train=train, validation=None, test=test)
