@@ -1,6 +1,7 @@
 """One description, two renderers: each draws every kind of chart, with the same words and in the same colours."""
 
 import re
+from dataclasses import replace
 from typing import get_args
 from xml.etree import ElementTree
 
@@ -82,6 +83,11 @@ def test_a_picture_has_titles_and_one_legend_where_lines_are_called_the_same():
     assert [axes.get_title() for axes in figure.axes] == ["P", "Q", "P", ""]
     assert [len(figure.legends), sum(axes.get_legend() is not None for axes in figure.axes)] == [1, 0]
     assert not figure.axes[3].axison
+    other = replace(charts[1], lines=(replace(charts[1].lines[0], name="b"),))
+    figure = plots.draw(Picture(panels=((charts[0], other),)))
+    legends = [axes.get_legend() for axes in figure.axes]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["a"], ["b"]]
+    assert figure.legends == []
     assert plots.draw(charts[0]).axes[0].get_title() == ""
 
 
