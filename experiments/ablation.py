@@ -44,9 +44,9 @@ BASE = Recipe(
 
 ADDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "2x2 average instead of stride 2": {"model": {"downsample": "avg"}},
-    "orthogonal steps for the filters": {"train": {"filter_rate": 0.03}},
-    "one time step in 8 of 11 epochs, as long in all": {"train": {"epochs": 11, "short_epochs": (8,)}},
-    "smaller images in 5 of 7 epochs, as long in all": {"train": {"epochs": 7, "small_epochs": 5}},
+    "orthogonal steps for the filters": {"train": {"muon_lr": 0.03}},
+    "one time step in 8 of 11 epochs, as long in all": {"train": {"epochs": 11, "progressive_epochs": (8,)}},
+    "smaller images in 5 of 7 epochs, as long in all": {"train": {"epochs": 7, "low_res_epochs": 5}},
     "leak 0.5 instead of 0.874": {"model": {"leak": 0.5}},
     "loss of every step": {"train": {"loss": "per-step"}},
     "label smoothing 0.1": {"train": {"label_smoothing": 0.1}},
@@ -61,7 +61,7 @@ ADDITIONS: dict[str, dict[str, dict[str, Any]]] = {
 FAST = tuple(ADDITIONS)[:8]
 """The additions that the fast recipes of eight layers have."""
 
-BOTH = {"train": {"epochs": 15, "short_epochs": (12,), "small_epochs": 10}}
+BOTH = {"train": {"epochs": 15, "progressive_epochs": (12,), "low_res_epochs": 10}}
 """The two additions that concern some of the epochs, together; as long in all as each alone."""
 
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {

@@ -167,7 +167,7 @@ def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
         path = folder / f"{item.name}-seed{seed}.json"
         if path.exists():
             row = read_record(path)
-            if row["config"] != json.loads(json.dumps(to_dict(item.seeded(seed)))):
+            if from_dict(Recipe, row["config"], f"{path}: config") != item.seeded(seed):
                 raise UserError(
                     f"{path} is of another configuration than {item.name}: give the changed item a new name"
                 )

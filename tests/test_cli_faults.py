@@ -243,13 +243,14 @@ def run(tmp_path_factory):
         (f"train digits --out {'x' * 300}", "File name too long"),
         (
             "train fast-cifar10-wide --train.epochs 5",
-            "short_epochs (16,) leave none of 5 epochs to all time steps and small_epochs 14 leave none of 5 epochs to "
-            "images of full size: add --train.short-epochs 4 --train.small-epochs 4, or train for more than 16 epochs",
+            "progressive_epochs (16,) leave none of 5 epochs to all time steps and low_res_epochs 14 leave none of 5 "
+            "epochs to images of full size: add --train.progressive-epochs 4 --train.low-res-epochs 4, or train for "
+            "more than 16 epochs",
         ),
         (
             "finetune cifar10-t4 --data digits --train.epochs 5",
-            "short_epochs (33,) leave none of 5 epochs to all time steps: add --train.short-epochs 4, or train for "
-            "more than 33 epochs",
+            "progressive_epochs (33,) leave none of 5 epochs to all time steps: add --train.progressive-epochs 4, or "
+            "train for more than 33 epochs",
         ),
     ],
 )
@@ -265,8 +266,8 @@ def test_numbers_and_places_that_cannot_be(words, said, run, tmp_path, monkeypat
 
 
 def test_the_cure_for_too_few_epochs_works(tmp_path, monkeypatch):
-    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.train.short_epochs)
-    flags = "--train.epochs 5 --train.short-epochs 4 --train.small-epochs 4".split()
+    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.train.progressive_epochs)
+    flags = "--train.epochs 5 --train.progressive-epochs 4 --train.low-res-epochs 4".split()
     assert main(["train", "fast-cifar10-wide", *flags]) == (4,)
 
 
@@ -295,7 +296,7 @@ def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys
 def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
     monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, name: options)
     options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
-    assert (options.train.small_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
+    assert (options.train.low_res_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
 
 
 WILD = (

@@ -135,6 +135,16 @@ def test_closest():
 class Grown:
     name: str
     extra: int = added_later(3)
+    now: int = added_later(1, once="before")
+
+
+def test_a_field_may_have_the_name_that_it_had_once():
+    assert from_dict(Grown, {"name": "a", "before": 4}) == Grown(name="a", now=4)
+    assert from_dict(Grown, {"name": "a", "now": 4}) == Grown(name="a", now=4)
+    assert to_dict(Grown(name="a", now=4)) == {"name": "a", "now": 4}
+    assert to_dict(Grown(name="a", now=4), first_names=True) == {"name": "a", "before": 4}
+    with pytest.raises(UserError, match="has 'now' and the name that it had once"):
+        from_dict(Grown, {"name": "a", "now": 4, "before": 4})
 
 
 def test_a_field_that_was_added_later_is_written_where_it_says_something():

@@ -83,34 +83,62 @@ def describe_type(annotation: Any) -> str:
     return text
 
 
-def added_later(default: Any) -> Any:
+def added_later(default: Any, *, once: str = "") -> Any:
     """The default of a field that older runs do not have: `to_dict` leaves it out where it has this value.
 
     So a run made before the field was there and the same run made today have one configuration and one fingerprint.
+
+    Args:
+        default: its value where nobody says another.
+        once: the name that the field had once; files with it still load, and fingerprints are made of it.
     """
-    return dataclasses.field(default=default, metadata={"added later": True})
+    return dataclasses.field(default=default, metadata={"added later": True, "once": once})
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def first_name(field: dataclasses.Field[Any]) -> str:
+    """The name that a field had first."""
+    return field.metadata.get("once") or field.name
+
+
+def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
+    """The fields of a dataclass and of those in it that had another name once: that name -> the name now, with dots."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if first_name(field) != field.name:
+            found[f"{where}{first_name(field)}"] = f"{where}{field.name}"
+        if dataclasses.is_dataclass(value):
+            found |= renamed_fields(value, f"{where}{field.name}.")
+    return found
+
+
+def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
 
     A field made by `added_later` is left out where it has its default. A class attribute `family`, which tells the
     members of a union of dataclasses apart, is written too, but for the member whose attribute `implicit` is true.
+
+    Args:
+        config: a dataclass.
+        first_names: fields have the names that they had first, for fingerprints, which must stay what they were.
     """
     values = {
-        field.name: getattr(config, field.name)
+        first_name(field) if first_names else field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if not ("added later" in field.metadata and getattr(config, field.name) == field.default)
     }
     named = hasattr(type(config), "family") and not getattr(type(config), "implicit", False)
     family = {"family": type(config).family} if named else {}
-    return family | {key: to_dict(v) if dataclasses.is_dataclass(v) else v for key, v in values.items()}
+    return family | {
+        key: to_dict(value, first_names=first_names) if dataclasses.is_dataclass(value) else value
+        for key, value in values.items()
+    }
 
 
 def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     """Build a dataclass, or the member of a union of them that `family` names, from `to_dict`'s output.
 
-    Absent fields take their defaults.
+    Absent fields take their defaults; a field may have the name that it had once.
 
     Raises:
         UserError: an unknown key or family, a value of the wrong type, a missing field without a default, or whatever
@@ -124,8 +152,12 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
         cls = member_of(cls, values.pop("family", None), where)
     hints = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    arguments = {}
+    renamed = {first_name(field): name for name, field in fields.items()}
+    arguments: dict[str, Any] = {}
     for key, value in values.items():
+        key = key if key in fields else renamed.get(key, key)
+        if key in arguments:
+            raise UserError(f"{where} has {key!r} and the name that it had once: leave one of them out")
         if key not in fields:
             raise UserError(f"{where} has no field {key!r}: {closest(str(key), list(fields))}")
         annotation = hints[key]

@@ -61,12 +61,18 @@ def test_each_addition_stands_alone_and_all_together_in_the_last():
         }
 
     alone = [changed(name) for name in (*ablation.ADDITIONS, *ablation.OTHERS)]
-    longer = [{("train", "epochs"), ("train", name)} for name in ("short_epochs", "small_epochs")]
+    longer = [{("train", "epochs"), ("train", name)} for name in ("progressive_epochs", "low_res_epochs")]
     assert [each for each in alone if len(each) > 1] == longer
     assert changed("all of them") == set.union(*map(changed, ablation.ADDITIONS))
     assert changed(FAST) == set.union(*map(changed, ablation.FAST))
     fast = to_dict(RECIPES["fast-cifar10-small"][1])
-    others = {"learning_rate", "ema", "epochs", "short_epochs", "small_epochs"}  # for other batches and other lengths
+    others = {
+        "learning_rate",
+        "ema",
+        "epochs",
+        "progressive_epochs",
+        "low_res_epochs",
+    }  # for other batches and other lengths
     for part, key in changed(FAST):
         assert key in others or fast[part][key] == to_dict(recipes[FAST])[part][key]
     # As long in all: an epoch of small images costs 9/16, so whole epochs come near, not to, the plain one's 20.

@@ -70,7 +70,7 @@ def test_sizes(scale):
                 assert "here" not in old.remarks
 
 
-def test_small_epochs_and_images():
+def test_low_res_epochs_and_images():
     for study in STUDIES.values():
         for old, new in zip(study.cells, scaled(study, "small").cells, strict=True):
             data = new.training.recipe.data

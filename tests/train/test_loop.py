@@ -218,6 +218,22 @@ def test_a_run_of_before_fingerprints_goes_on_and_gains_one(tmp_path):
     assert read_json(tmp_path / "old" / record.DATA)["fingerprint"] == found
 
 
+def test_a_run_with_the_names_that_fields_had_once_goes_on(tmp_path, capsys):
+    recipe = changed(progressive_epochs=(1,), low_res_epochs=1, muon_lr=0.01)
+    train(recipe, SPLITS, tmp_path / "whole", device=CPU)
+    train(recipe, SPLITS, tmp_path / "old", device=CPU, should_stop=lambda: True)
+    config = record.read_json(tmp_path / "old" / record.CONFIG)
+    names = {"progressive_epochs": "short_epochs", "low_res_epochs": "small_epochs", "muon_lr": "filter_rate"}
+    config["train"] = {names.get(name, name): value for name, value in config["train"].items()}
+    assert "short_epochs" in config["train"]
+    record.write_json(tmp_path / "old" / record.CONFIG, config)
+    capsys.readouterr()
+    train(recipe, SPLITS, tmp_path / "old", device=CPU)
+    assert capsys.readouterr() == ("", "")
+    assert final(tmp_path / "whole") == final(tmp_path / "old")
+    assert record.recipe_in(tmp_path / "old") == recipe
+
+
 def test_damaged_weights_are_made_again_as_the_complaint_says(tmp_path):
     train(TINY, SPLITS, tmp_path, device=CPU)
     weights, result = tmp_path / "weights.safetensors", tmp_path / record.RESULT
@@ -278,9 +294,9 @@ def final(folder):
     [
         ("direct", {}),
         ("poisson-signed", {}),
-        ("direct", {"filter_rate": 0.05}),
-        ("direct", {"short_epochs": (1,)}),
-        ("direct", {"small_epochs": 2}),
+        ("direct", {"muon_lr": 0.05}),
+        ("direct", {"progressive_epochs": (1,)}),
+        ("direct", {"low_res_epochs": 2}),
     ],
 )
 def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
@@ -305,9 +321,9 @@ def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
     assert final(tmp_path / "whole") == final(tmp_path / "pieces")
 
 
-def test_short_epochs_run_the_first_time_steps(tmp_path):
+def test_progressive_epochs_run_the_first_time_steps(tmp_path):
     three_steps = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, num_steps=3))
-    recipe = changed(three_steps, epochs=4, short_epochs=(1, 2))
+    recipe = changed(three_steps, epochs=4, progressive_epochs=(1, 2))
     seen = []
 
     class Watched(Run):
@@ -335,8 +351,8 @@ def test_short_epochs_run_the_first_time_steps(tmp_path):
     assert result["test_loss"] == again.loss
 
 
-def test_small_epochs_show_smaller_images(tmp_path):
-    recipe = changed(epochs=4, small_epochs=3, short_epochs=(1,))
+def test_low_res_epochs_show_smaller_images(tmp_path):
+    recipe = changed(epochs=4, low_res_epochs=3, progressive_epochs=(1,))
     (tmp_path / "whole").mkdir()
     whole = Run(changed(epochs=4), SPLITS, tmp_path / "whole", CPU)
     seen = []
@@ -371,7 +387,7 @@ def at_the_end_of(metrics):
 
 
 def test_norms_of_new_time_steps_start_as_the_last(tmp_path):
-    recipe = changed(short_epochs=(1,))
+    recipe = changed(progressive_epochs=(1,))
     run = Run(dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, num_steps=4)), SPLITS, tmp_path, CPU)
     before = {}
     for place, tensors in (("model", dict(run.model.state_dict())), ("average", run.average)):
@@ -685,15 +701,15 @@ def test_fine_tuning_starts_from_everything_but_stem_and_readout(tmp_path):
         train(deeper, SPLITS, tmp_path / "deeper", device=CPU)
 
 
-@pytest.mark.parametrize("filter_rate", [0.0, 0.05])
-def test_fine_tuning_with_short_epochs_keeps_the_norms_of_later_steps(tmp_path, filter_rate):
+@pytest.mark.parametrize("muon_lr", [0.0, 0.05])
+def test_fine_tuning_with_progressive_epochs_keeps_the_norms_of_later_steps(tmp_path, muon_lr):
     source = train(changed(ema=0.0), SPLITS, tmp_path / "source", device=CPU)
     recipe = changed(
         dataclasses.replace(TINY, pretrained=str(source.folder)),
-        short_epochs=(2,),
+        progressive_epochs=(2,),
         weight_decay=0.01,
         clip_norm=1.0,
-        filter_rate=filter_rate,
+        muon_lr=muon_lr,
     )
     loaded = sresnet.load(source.folder).state_dict()
     rows = []
@@ -795,13 +811,13 @@ def test_recipes_go_through_json(name):
         (lambda: DataConfig(validation=1.0), "validation 1.0"),
         (lambda: DataConfig(erase=2.0), "erase 2.0"),
         (lambda: DataConfig(name="mnist"), "name is 'mnist'"),
-        (lambda: TrainConfig(short_epochs=(-1,)), "below 0"),
-        (lambda: TrainConfig(epochs=5, short_epochs=(3, 2)), "none of 5 epochs"),
-        (lambda: TrainConfig(short_epochs=(3,), protocol="best-test-epoch"), "use 'last-epoch'"),
-        (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(short_epochs=(1, 1, 1))), "has 4"),
-        (lambda: TrainConfig(epochs=5, small_epochs=5), "small_epochs 5 leave none of 5 epochs"),
-        (lambda: TrainConfig(small_epochs=-1), "small_epochs -1"),
-        (lambda: Recipe(data=EventConfig(), train=TrainConfig(small_epochs=1)), "not for events"),
+        (lambda: TrainConfig(progressive_epochs=(-1,)), "below 0"),
+        (lambda: TrainConfig(epochs=5, progressive_epochs=(3, 2)), "none of 5 epochs"),
+        (lambda: TrainConfig(progressive_epochs=(3,), protocol="best-test-epoch"), "use 'last-epoch'"),
+        (lambda: Recipe(model=SResNetConfig(num_steps=4), train=TrainConfig(progressive_epochs=(1, 1, 1))), "has 4"),
+        (lambda: TrainConfig(epochs=5, low_res_epochs=5), "low_res_epochs 5 leave none of 5 epochs"),
+        (lambda: TrainConfig(low_res_epochs=-1), "low_res_epochs -1"),
+        (lambda: Recipe(data=EventConfig(), train=TrainConfig(low_res_epochs=1)), "not for events"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),
     ],

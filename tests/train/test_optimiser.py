@@ -11,7 +11,7 @@ from sresnet.train.optimiser import make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 
 MODEL = SResNetConfig(depth=8, base_filters=4, num_steps=2, surrogate_height=1.0)
-CONFIG = TrainConfig(learning_rate=0.2, filter_rate=0.05)
+CONFIG = TrainConfig(learning_rate=0.2, muon_lr=0.05)
 
 
 @pytest.mark.parametrize("shape", [(16, 27), (64, 576), (32, 16), (5, 5), (1, 9)])
@@ -100,7 +100,7 @@ def test_frozen_filters_are_left_alone():
 
 @pytest.mark.parametrize("model", [{"norm": "none"}, {"skip_norm": False}])
 def test_filters_without_a_norm_need_their_length(model):
-    with pytest.raises(UserError, match="filter_rate"):
+    with pytest.raises(UserError, match="muon_lr"):
         Recipe(model=dataclasses.replace(MODEL, **model), train=CONFIG)
 
 

@@ -58,10 +58,10 @@ def test_named_recipes_are_what_was_measured():
     assert {name: recipe.fingerprint() for name, (_, recipe) in RECIPES.items()} == FINGERPRINTS
 
 
-def test_short_epochs_end_below_all_time_steps():
+def test_progressive_epochs_end_below_all_time_steps():
     """1, 2 and 4 time steps, and then 5."""
     model = replace(RECIPES["digits"][1].model, num_steps=5)
-    recipe = Recipe(model=model, train=TrainConfig(epochs=5, short_epochs=(1, 1, 1)))
+    recipe = Recipe(model=model, train=TrainConfig(epochs=5, progressive_epochs=(1, 1, 1)))
     assert [recipe.num_steps_in(epoch) for epoch in range(5)] == [1, 2, 4, 5, 5]
     with pytest.raises(UserError, match="ends with 4 time steps, and the network has 4"):
         replace(recipe, model=replace(model, num_steps=4))

@@ -36,7 +36,7 @@ def finetune_verb(words: list[str]) -> int:
         pretrained=source,
         data=usual_data(name, recipe.data),
         model=replace(recipe.model, **fields),
-        train=replace(recipe.train, small_epochs=0) if events else recipe.train,  # only images have them
+        train=replace(recipe.train, low_res_epochs=0) if events else recipe.train,  # only images have them
     )
     options = parse(
         TrainOptions(**recipe_fields(recipe)),

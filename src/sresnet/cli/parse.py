@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from sresnet.config import check_number
+from sresnet.config import check_number, renamed_fields
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import cut, encodable, printable
@@ -31,6 +31,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
     if "-h" in words or "--help" in words:
         options = shown(options)
+    words = with_names_of_now(options, words)
     with _parsing, contextlib.redirect_stderr(Complaint()) as complaint:
         try:
             found = tyro.cli(
@@ -52,6 +53,17 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
             raise UserError(complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
+    return found
+
+
+def with_names_of_now(options: Any, words: Sequence[str]) -> list[str]:
+    """The words, flags of fields that had another name once with the name of now: old commands still run."""
+    flags = {f"--{once}".replace("_", "-"): now.replace("_", "-") for once, now in renamed_fields(options).items()}
+    found = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        now = flags.get(flag.replace("_", "-"))
+        found.append(word if now is None else f"--{now}{equals}{value}")
     return found
 
 

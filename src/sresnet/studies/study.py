@@ -35,7 +35,7 @@ class Training:
         parts = []
         training: Training | None = self
         while training is not None:
-            parts.append(to_dict(training.recipe))
+            parts.append(to_dict(training.recipe, first_names=True))
             training = training.start
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

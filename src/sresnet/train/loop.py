@@ -240,7 +240,7 @@ class Run:
     def batch(self, indices: Tensor, step: int) -> Tensor:
         """The network's input for training step `step`: the samples at `indices`, changed at random."""
         x = self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
-        return shrunk(x) if step // self.steps_per_epoch < self.config.small_epochs else x
+        return shrunk(x) if step // self.steps_per_epoch < self.config.low_res_epochs else x
 
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
@@ -331,10 +331,10 @@ class Run:
         }
         model = self.evaluated_model()
         num_steps = self.recipe.num_steps_in(epoch)
-        if self.config.short_epochs:
+        if self.config.progressive_epochs:
             metrics["num_steps"] = num_steps
-        if self.config.small_epochs:
-            metrics["small_images"] = epoch < self.config.small_epochs
+        if self.config.low_res_epochs:
+            metrics["small_images"] = epoch < self.config.low_res_epochs
         if self.splits.validation:
             metrics |= named("validation", self.evaluate(model, "validation", num_steps))
         if self.config.protocol != "last-epoch":

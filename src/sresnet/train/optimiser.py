@@ -12,13 +12,13 @@ from sresnet.train.recipe import TrainConfig
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum and weight decay on everything that is trained; with `filter_rate`, `OrthogonalSGD`.
+    """SGD with momentum and weight decay on everything that is trained; with `muon_lr`, `OrthogonalSGD`.
 
     A group's "peak" is its full rate, see `learning_rate`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    filters = [parameter for parameter in trained if config.filter_rate and parameter.ndim == 4]
-    others = [parameter for parameter in trained if not config.filter_rate or parameter.ndim != 4]
+    filters = [parameter for parameter in trained if config.muon_lr and parameter.ndim == 4]
+    others = [parameter for parameter in trained if not config.muon_lr or parameter.ndim != 4]
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
         "momentum": config.momentum,
@@ -28,7 +28,7 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
         return torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings)
     return OrthogonalSGD(
         [
-            {"params": filters, "peak": config.filter_rate, "weight_decay": 0.0, "orthogonal": True},
+            {"params": filters, "peak": config.muon_lr, "weight_decay": 0.0, "orthogonal": True},
             {"params": others, "peak": config.learning_rate, "orthogonal": False},
         ],
         **settings,

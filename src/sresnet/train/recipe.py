@@ -31,15 +31,15 @@ class TrainConfig:
     momentum: float = 0.9
     """Of SGD."""
     weight_decay: float = 1e-4
-    """L2 penalty on every parameter, norms and leaks included (released code); not on filters that `filter_rate` turns,
+    """L2 penalty on every parameter, norms and leaks included (released code); not on filters that `muon_lr` turns,
     whose length is kept."""
-    filter_rate: float = added_later(0.0)
+    muon_lr: float = added_later(0.0, once="filter_rate")
     """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon), while `learning_rate` is
     of the other parameters and momentum is Nesterov's; 0: plain SGD for all."""
-    short_epochs: tuple[int, ...] = added_later(())
+    progressive_epochs: tuple[int, ...] = added_later((), once="short_epochs")
     """Epochs at the start that run the first 1, then 2, 4, 8, ... time steps only: (10, 4) is ten epochs of one step,
     four of two, the others of all."""
-    small_epochs: int = added_later(0)
+    low_res_epochs: int = added_later(0, once="small_epochs")
     """Epochs at the start that show images at three quarters of their height and width, which costs little more than
     half; Tan and Le 2021."""
     schedule: Literal["milestones", "cosine"] = "milestones"
@@ -71,33 +71,34 @@ class TrainConfig:
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is outside [0, 1)")
-        for name in ("learning_rate", "weight_decay", "filter_rate", "warmup_epochs", "clip_norm"):
+        for name in ("learning_rate", "weight_decay", "muon_lr", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
-        if min(self.short_epochs, default=0) < 0:
-            raise UserError(f"short_epochs {self.short_epochs} has a number below 0: they count epochs")
-        if self.small_epochs < 0:
-            raise UserError(f"small_epochs {self.small_epochs} is less than 0: it counts epochs")
-        if self.epochs <= max(sum(self.short_epochs), self.small_epochs):
+        if min(self.progressive_epochs, default=0) < 0:
+            raise UserError(f"progressive_epochs {self.progressive_epochs} has a number below 0: they count epochs")
+        if self.low_res_epochs < 0:
+            raise UserError(f"low_res_epochs {self.low_res_epochs} is less than 0: it counts epochs")
+        if self.epochs <= max(sum(self.progressive_epochs), self.low_res_epochs):
             raise UserError(self.too_few_epochs())
-        if self.short_epochs and self.protocol != "last-epoch":
+        if self.progressive_epochs and self.protocol != "last-epoch":
             raise UserError(
-                f"protocol {self.protocol!r} could choose one of short_epochs {self.short_epochs}: use 'last-epoch'"
+                f"protocol {self.protocol!r} could choose one of progressive_epochs {self.progressive_epochs}: "
+                "use 'last-epoch'"
             )
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
 
     def too_few_epochs(self) -> str:
         """What to say where all epochs would be short or small, with flags in proportion that fit."""
-        short, small = self.short_epochs, self.small_epochs
+        short, small = self.progressive_epochs, self.low_res_epochs
         faults, cures = [], []
         if sum(short) >= self.epochs:
-            faults.append(f"short_epochs {short} leave none of {self.epochs} epochs to all time steps")
+            faults.append(f"progressive_epochs {short} leave none of {self.epochs} epochs to all time steps")
             fitting = (str((self.epochs - 1) * count // sum(short)) for count in short)
-            cures.append(f"--train.short-epochs {' '.join(fitting)}")
+            cures.append(f"--train.progressive-epochs {' '.join(fitting)}")
         if small >= self.epochs:
-            faults.append(f"small_epochs {small} leave none of {self.epochs} epochs to images of full size")
-            cures.append(f"--train.small-epochs {self.epochs - 1}")
+            faults.append(f"low_res_epochs {small} leave none of {self.epochs} epochs to images of full size")
+            cures.append(f"--train.low-res-epochs {self.epochs - 1}")
         most = max(sum(short), small)
         return f"{' and '.join(faults)}: add {' '.join(cures)}, or train for more than {most} epochs"
 
@@ -118,20 +119,20 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
-        short = 2 ** (len(self.train.short_epochs) - 1)
+        short = 2 ** (len(self.train.progressive_epochs) - 1)
         if short >= self.model.num_steps:
             raise UserError(
-                f"short_epochs {self.train.short_epochs} ends with {short} time steps, and the network has "
+                f"progressive_epochs {self.train.progressive_epochs} ends with {short} time steps, and the network has "
                 f"{self.model.num_steps}: give fewer numbers"
             )
-        if self.train.filter_rate and (self.model.norm == "none" or not getattr(self.model, "skip_norm", True)):
+        if self.train.muon_lr and (self.model.norm == "none" or not getattr(self.model, "skip_norm", True)):
             raise UserError(
-                f"filter_rate {self.train.filter_rate} keeps the length of filters, which needs a norm after every "
+                f"muon_lr {self.train.muon_lr} keeps the length of filters, which needs a norm after every "
                 "convolution: use 0"
             )
         if isinstance(self.data, EventConfig):
-            if self.train.small_epochs:
-                raise UserError(f"small_epochs {self.train.small_epochs} are for images, not for events: use 0")
+            if self.train.low_res_epochs:
+                raise UserError(f"low_res_epochs {self.train.low_res_epochs} are for images, not for events: use 0")
             if self.model.encoder != "direct":
                 raise UserError(f"encoder {self.model.encoder!r} makes spikes of images, not of events: use 'direct'")
         elif self.model.encoder == "poisson" and self.data.pixels != "intensity":
@@ -139,16 +140,16 @@ class Recipe:
 
     def num_steps_in(self, epoch: int) -> int:
         """Time steps that training runs in `epoch`, counted from 0."""
-        ends = itertools.accumulate(self.train.short_epochs)
+        ends = itertools.accumulate(self.train.progressive_epochs)
         return next((2**doublings for doublings, end in enumerate(ends) if epoch < end), self.model.num_steps)
 
     def work_in(self, epoch: int) -> float:
         """What an image costs in `epoch`, in time steps of one of full size."""
-        return self.num_steps_in(epoch) * (SHRUNK**2 if epoch < self.train.small_epochs else 1.0)
+        return self.num_steps_in(epoch) * (SHRUNK**2 if epoch < self.train.low_res_epochs else 1.0)
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that differ wherever any field does."""
-        text = json.dumps(to_dict(self), sort_keys=True)
+        text = json.dumps(to_dict(self, first_names=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

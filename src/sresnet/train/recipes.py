@@ -42,10 +42,10 @@ SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_S
 
 FAST = TrainConfig(
     epochs=40,
-    short_epochs=(33,),
+    progressive_epochs=(33,),
     batch_size=128,
     learning_rate=0.1,
-    filter_rate=0.015,
+    muon_lr=0.015,
     schedule="cosine",
     warmup_epochs=1,
     label_smoothing=0.1,
@@ -53,7 +53,7 @@ FAST = TrainConfig(
     ema=0.999,
 )
 
-FAST_SHALLOW = replace(FAST, learning_rate=0.2, filter_rate=0.03)
+FAST_SHALLOW = replace(FAST, learning_rate=0.2, muon_lr=0.03)
 """For a few thousand steps. Of these lengths, trainings of 14,000 learn little after the third epoch; docs/log.md."""
 
 FAST_S_RESNET20 = replace(S_RESNET20, downsample="avg", leak=0.5)
@@ -63,20 +63,20 @@ FAST_CIFAR10 = replace(CIFAR10, model=FAST_S_RESNET20, train=FAST)
 FAST_CIFAR10_SMALL = replace(
     FAST_CIFAR10,
     model=replace(FAST_S_RESNET20, depth=8, base_filters=32, num_steps=2),
-    train=replace(FAST_SHALLOW, epochs=14, short_epochs=(12,), small_epochs=10, ema=0.995),
+    train=replace(FAST_SHALLOW, epochs=14, progressive_epochs=(12,), low_res_epochs=10, ema=0.995),
 )
 
 FAST_CIFAR10_WIDE = replace(
     FAST_CIFAR10,
     model=replace(FAST_S_RESNET20, depth=8, base_filters=64, num_steps=2),
-    train=replace(FAST_SHALLOW, epochs=19, short_epochs=(16,), small_epochs=14, ema=0.998),
+    train=replace(FAST_SHALLOW, epochs=19, progressive_epochs=(16,), low_res_epochs=14, ema=0.998),
 )
 
 FAST_CIFAR100 = replace(
     FAST_CIFAR10,
     model=replace(FAST_S_RESNET20, base_filters=32, num_steps=2, num_classes=100),
     data=CIFAR100.data,
-    train=replace(FAST, epochs=17, short_epochs=(14,)),
+    train=replace(FAST, epochs=17, progressive_epochs=(14,)),
 )
 
 FOLDER = replace(CIFAR10, data=DataConfig(name="folder", validation=0.1))
