@@ -277,6 +277,7 @@ class Trial:
         assert status == 0, self.log.read_text()
         assert len(self.operations) >= self.verb.least, self.operations
         self.expected = content_of(self.work)
+        self.had = content_of(self.before)
 
     def prepare(self):
         """Make what the verb needs, and the user's files."""
@@ -311,23 +312,32 @@ class Trial:
             status, _ = self.run(fatal)
             if status != -signal.SIGKILL and (status or not number):  # what is half done has fewer operations left
                 return f"status {status}: {self.log.read_text()}"
-            if fault := torn(self.work):
+            if fault := torn(self.work, self.had, self.expected):
                 return fault
             if status == 0:
                 break
         return difference(self.expected, content_of(self.work))
 
 
-def torn(folder: Path) -> str:
-    """The first file under a name of its own that is not whole."""
+CHANGING = (".json", ".jsonl", ".safetensors")
+"""Endings of files that say something else in between than before and in the end."""
+
+
+def torn(folder: Path, had: dict[str, Any], expected: dict[str, Any]) -> str:
+    """The first file under a name of its own that is not whole: neither as it was before, nor as it is to be."""
     for path in sorted(folder.rglob("[!.]*")):
+        name = path.relative_to(folder)
         try:
             if path.suffix == ".json":
                 json.loads(path.read_text())
             elif path.suffix == ".safetensors":
                 safetensors.safe_open(path, framework="pt")
+            elif path.suffix not in CHANGING and not any(part[0] == "." for part in name.parts):
+                whole = [each[str(name)] for each in (had, expected) if str(name) in each]
+                if path.is_file() and content(path) not in whole:
+                    return f"{name} is torn: {path.stat().st_size} bytes"
         except (ValueError, safetensors.SafetensorError) as error:
-            return f"{path.relative_to(folder)} is torn: {error}"
+            return f"{name} is torn: {error}"
     return ""
 
 
