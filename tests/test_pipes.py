@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sresnet import printing
-from sresnet.analysis import figures
 from sresnet.cli import main
 from sresnet.printing import going_on, say
+from sresnet.report import plots
 from sresnet.studies import results
 from sresnet.studies import run as running
 from sresnet.studies.study import Result
@@ -81,7 +81,7 @@ def test_what_writes_goes_on(tmp_path, monkeypatch, capfd, verb):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(running, "run_one", trained)
-    monkeypatch.setattr(figures, "drawn", lambda *figure: figures.MARKS[0])
+    monkeypatch.setattr(plots, "written", lambda *figure: plots.MARKS[0])
     command, made = WRITES[verb]
     if verb == "import":
         released_checkpoint(read(SMALL / "plain.safetensors.xz"), Path("best.pth.tar"))
