@@ -181,10 +181,13 @@ def command(folder, argument):
     said, complaint = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
         status = main(words)
+    assert "Traceback" not in complaint.getvalue()
     if status == 2:
-        line = complaint.getvalue().splitlines()[-1]
+        *notes, line = complaint.getvalue().splitlines()
         assert line.startswith("sresnet: ")
-        raise UserError(complaint.getvalue().rstrip("\n"))
+        known = ("note: ", "sresnet: compiling", "sresnet: no native code")
+        assert all(note.startswith(known) for note in notes), notes
+        raise UserError(line)
     if status:
         main([*words, "--debug"])  # raises, so that the report says where
     assert status == 0, complaint.getvalue()
