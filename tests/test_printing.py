@@ -59,6 +59,14 @@ def test_a_message_keeps_its_beginning_and_its_end(before, length, after):
     assert line.endswith(printable(after)[-30:])
 
 
+def test_a_long_word_is_cut_where_the_line_has_room():
+    line = one_line(f"--part {'A' * 1000} is not there")
+    assert line.startswith("--part AAA")
+    assert "A...[1,000 characters]...A" in line
+    assert line.endswith("AAA is not there")
+    assert len(line) == len("--part  is not there") + 400
+
+
 def test_a_long_list_is_cut_too():
     line = one_line("choose from " + ", ".join(map(str, range(5000))) + " or none")
     assert len(line) < 2000
