@@ -179,6 +179,34 @@ def test_blocks_that_do_not_fit_together(compression, pack, cut):
         most_unpacked(b"?" + packet, compression)
 
 
+SPIKES = "6d0000307370696b65200100ffe62f45"
+"""A compressed block of Zstandard, as its own program writes it: 300 times "spike "."""
+THREE = "28b52ffd00587c0000387370696b6573200100f6ffca8b114c000008650100fcff3910025500001070610100db131d0801"
+"""A frame of three such blocks: 300,000 letters."""
+
+
+@pytest.mark.parametrize(
+    ("frame", "unpacked", "most"),
+    [
+        (f"28b52ffd600806{SPIKES}", 1800, 1800),
+        (f"28b52ffd0058{SPIKES}", 1800, 1 << 17),
+        (THREE, 300_000, 3 << 17),
+        (f"28b52ffd0000{SPIKES}", 0, 1 << 10),
+    ],
+    ids=["length in the header", "no length", "several blocks", "small window"],
+)
+def test_compressed_blocks_unpack_to_no_more_than_a_block_may(frame, unpacked, most):
+    assert unpacked <= most_unpacked(bytes.fromhex(frame), 3) == most
+
+
+def test_a_length_that_does_not_end_in_its_block():
+    block = b"\x1f\0\x01\0" + b"\xff" * 10
+    frame = made_up.lz4(b"")[:7] + struct.pack("<I", len(block)) + block
+    assert most_unpacked(frame + bytes(4), 1) == 255 * len(block)
+    with pytest.raises(ValueError, match="inside a frame"):
+        most_unpacked(frame + bytes(4), 1, exact=True)
+
+
 def frames(path):
     return to_frames(read_recording(path), FrameConfig(), 4)[0].shape
 
