@@ -297,7 +297,7 @@ def markdown(found: dict[str, Any]) -> str:
             rounds = f"{entry['rounds']} ({entry['disturbed']})"
             speed = f"{row['images/s']['median']:,.0f}"
             lines.append(f"| {key} | {name} | {seconds:.3f} | {ratio['median']:.2f} | {half} | {speed} | {rounds} |")
-    lines += ["", "Memory at the height of a training step, above the model, in bytes per neuron-step:", ""]
+    lines += ["", "Memory at the height of a training step, above the model, in bytes per neuron and time step:", ""]
     names = list(dict.fromkeys(name for row in found["memory"].values() for name in row))
     lines += [f"| setting | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     for key, row in found["memory"].items():
@@ -331,7 +331,9 @@ def print_tables(found: dict[str, Any]) -> None:
                 f"{row['images/s']['median']:,.0f}",
             )
         console.print(table, f"{entry['rounds']} rounds, {entry['disturbed']} disturbed\n")
-    table = Table("setting", *next(iter(found["memory"].values()), {}), title="bytes per neuron-step", box=None)
+    table = Table(
+        "setting", *next(iter(found["memory"].values()), {}), title="bytes per neuron and time step", box=None
+    )
     for key, row in found["memory"].items():
         table.add_row(key, *(f"{value:.2f}" if value else "" for value in row.values()))
     console.print(table)

@@ -166,7 +166,8 @@ def energy_of(run: Path) -> dict[str, Any] | None:
         "spikes": totals["spikes"],
         "additions": totals["additions"],
         "multiply_accumulates": totals["multiply_accumulates"],
-        "twin_multiply_accumulates": totals["twin_multiply_accumulates"],
+        # "twin...": the former name, which older analyses have
+        "ann_multiply_accumulates": totals.get("ann_multiply_accumulates", totals.get("twin_multiply_accumulates")),
         "microjoules_float32_45nm": found["energy_microjoules"]["float32"],
     }
 
@@ -180,7 +181,7 @@ def card_lines(card: Card) -> list[str]:
             f"{card.energy['additions']:,.0f} additions and {card.energy['multiply_accumulates']:,.0f} "
             f"multiply-accumulates per image (mean of {card.energy['images']:,} {card.energy['part']} images); their "
             f"arithmetic in float32 at 45 nm: {joules['synapses']:.3g} microjoules, and {joules['updates']:.3g} for "
-            f"the neurons; the non-spiking twin {joules['twin']:.3g}"
+            f"the neurons; the ANN counterpart {joules.get('ann', joules.get('twin')):.3g}"
         )
     simulated = " (SIMULATED recordings)" if card.simulated else ""
     bf16 = card.recipe["train"]["precision"] == "bf16"

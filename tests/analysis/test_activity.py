@@ -6,7 +6,7 @@ from torch import nn
 
 from sresnet import UserError
 from sresnet.analysis import activity, early_exit, spread, walk
-from sresnet.analysis.early_exit import evaluate_until_sure
+from sresnet.analysis.early_exit import evaluate_early_exit
 from sresnet.analysis.prediction import probabilities_by_step
 from sresnet.analysis.walk import batches_of
 from sresnet.data import ImageSet
@@ -84,13 +84,13 @@ def test_gamma_of_other_norms_and_leaks():
     assert layer.leak == pytest.approx(0.874)
 
 
-def test_vgg_and_the_twin():
+def test_vgg_and_the_ann_counterpart():
     vgg = trained("vgg11", width=0.08, hidden=8, num_steps=2, in_channels=2)
     assert [layer.name for layer in activity(vgg, [batch(vgg)]).layers] == vgg.neuron_names
-    twin = trained("resnet8", num_steps=1)
-    x, labels = batch(twin)
-    _, records, _ = whole_run(twin, x)
-    layer = activity(twin, [(x, labels)]).layers[0]
+    ann = trained("resnet8", num_steps=1)
+    x, labels = batch(ann)
+    _, records, _ = whole_run(ann, x)
+    layer = activity(ann, [(x, labels)]).layers[0]
     assert layer.active[0] == pytest.approx(100 * float((records["stem.neuron"].spikes > 0).float().mean()))
     assert layer.leak is None
 
@@ -131,7 +131,7 @@ def test_an_input_that_is_not_finite_is_named(frames):
     looks = (
         lambda: activity(model, batches),
         lambda: early_exit(model, batches),
-        lambda: evaluate_until_sure(model, batches, threshold=0.9, temperatures=[1.0, 1.0, 1.0]),
+        lambda: evaluate_early_exit(model, batches, threshold=0.9, temperatures=[1.0, 1.0, 1.0]),
         lambda: walk(model, batches, []),
     )
     for look in looks:

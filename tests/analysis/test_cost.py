@@ -160,14 +160,14 @@ def test_energy_is_counts_times_constants():
     assert energy.synapses == pytest.approx((0.9 * additions + 4.6 * products) / 1e6)
     dense = sum(layer.dense for layer in found.layers if layer.kernel != "join")
     joins = sum(layer.dense for layer in found.layers if layer.kernel == "join")
-    assert energy.twin == pytest.approx((4.6 * dense + 0.9 * joins) / 1e6)
+    assert energy.ann == pytest.approx((4.6 * dense + 0.9 * joins) / 1e6)
     assert found.energy(ARITHMETIC["int8"]).synapses < energy.synapses
     assert ARITHMETIC["float32"].multiply_accumulate == pytest.approx(4.6)
 
 
-def test_the_twin_itself():
-    twin = trained("resnet8", num_steps=1)
-    found = cost(twin, [batch(twin)])
+def test_the_ann_counterpart_itself():
+    ann = trained("resnet8", num_steps=1)
+    found = cost(ann, [batch(ann)])
     assert found.num_steps == 1
     stem, *others, readout = found.layers
     assert stem.multiply_accumulates == stem.dense

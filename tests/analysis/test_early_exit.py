@@ -12,11 +12,11 @@ from sresnet.analysis import early_exit
 from sresnet.analysis.early_exit import (
     calibrate,
     confidence,
-    evaluate_until_sure,
+    evaluate_early_exit,
     exit_curve,
     exit_steps,
     mean_scores,
-    run_until_sure,
+    run_early_exit,
     step_scores,
 )
 from sresnet.cli import main
@@ -80,8 +80,8 @@ def test_calibration_is_the_least_cross_entropy_of_each_step(scores):
         losses = torch.stack([F.cross_entropy(z[step].double() / t, labels) for t in tried])
         assert temperature == pytest.approx(float(tried[losses.argmin()]), rel=1e-2)
     torch.testing.assert_close(calibrate(7 * z, labels), 7 * best, rtol=1e-6, atol=0)
-    surest = calibrate(10 * F.one_hot(labels, 4).float()[None], labels)
-    assert float(surest) == pytest.approx(0.01)  # always right: as sure as can be
+    coldest = calibrate(10 * F.one_hot(labels, 4).float()[None], labels)
+    assert float(coldest) == pytest.approx(0.01)  # always right: as confident as can be
 
 
 def test_calibrated_confidence_is_the_share_that_is_right():
@@ -110,12 +110,12 @@ def test_the_pass_that_saves_steps_equals_the_definition(fields, frames):
     expected = exit_steps(confidences, threshold)
     assert len(expected.unique()) >= 3
     with torch.inference_mode():
-        found, steps = run_until_sure(model, x, threshold=threshold, temperatures=temperatures)
+        found, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
     assert steps.tolist() == expected.tolist()
     torch.testing.assert_close(found, z[steps - 1, torch.arange(40)], atol=1e-5, rtol=1e-4)
     (point,) = exit_curve(z, labels, torch.tensor(temperatures), [threshold])
     batches = [(x[:15], labels[:15]), (x[15:], labels[15:])]
-    exited = evaluate_until_sure(model, batches, threshold=threshold, temperatures=temperatures)
+    exited = evaluate_early_exit(model, batches, threshold=threshold, temperatures=temperatures)
     assert (exited.top1, exited.mean_steps) == pytest.approx((point.top1, point.mean_steps))
     assert exited.left_after == tuple(torch.bincount(expected - 1, minlength=4).tolist())
     assert exited.images == 40
@@ -132,11 +132,11 @@ def test_images_that_have_left_are_not_computed():
     z, _ = step_scores(model, [(x, labels)])
     threshold = float(confidence(z, torch.tensor(temperatures))[0].quantile(0.8))
     seen.clear()
-    _, steps = run_until_sure(model, x, threshold=threshold, temperatures=temperatures)
+    _, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
     assert seen == [int((steps > step).sum()) for step in range(max(steps.tolist()))]
     assert 30 < sum(seen) < 4 * 30
     seen.clear()
-    run_until_sure(model, x, threshold=1e-6, temperatures=[1.0] * 4)
+    run_early_exit(model, x, threshold=1e-6, temperatures=[1.0] * 4)
     assert seen == [30]
 
 
@@ -164,14 +164,14 @@ def test_thresholds_out_of_range(threshold):
     with pytest.raises(UserError, match="is outside \\(0, 1\\]"):
         early_exit(model, [(x, labels)], thresholds=[threshold])
     with pytest.raises(UserError, match="is outside \\(0, 1\\]"):
-        run_until_sure(model, x, threshold=threshold, temperatures=[1.0])
+        run_early_exit(model, x, threshold=threshold, temperatures=[1.0])
 
 
 def test_no_images():
     with pytest.raises(UserError, match="no images to look at"):
         early_exit(trained(), [])
     with pytest.raises(UserError, match="no images to look at"):
-        evaluate_until_sure(trained(), [], threshold=0.5, temperatures=[1.0])
+        evaluate_early_exit(trained(), [], threshold=0.5, temperatures=[1.0])
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_the_command(runs, tmp_path, capsys):
     assert 1 < ran["mean_steps"] < 3
     assert f"with exit at confidence 0.6: {ran['top1']:.2f} %\n{ran['mean_steps']:.3f} of 3 time steps" in said
     words = (out / "early-exit.svg").read_text()
-    assert all(word in words for word in ("leaves when it is sure", "all after the same step", "confidence 0.6"))
+    assert all(word in words for word in ("early exit", "all images at the same step", "confidence 0.6"))
     assert main(command) == 0  # its own files may be replaced
     (out / "early-exit.json").write_text("{}")
     assert main(command) == 2
@@ -219,7 +219,7 @@ def test_what_the_command_says_of_calibration(runs, capsys):
     said = capsys.readouterr().out
     assert "of 2 time steps" in said
     assert "calibrated on 1,438 train images" in said
-    assert "warning: the network has learned these images" in said
+    assert "warning: the network was trained on these images" in said
     assert main(["evaluate", str(runs / "held-out"), "--exit-confidence", "0.9", "--calibrate", "none"]) == 0
     said = capsys.readouterr().out
     assert "not calibrated" in said

@@ -5,7 +5,7 @@ import torch
 
 from sresnet import create_model
 from sresnet.analysis import analyse, batches_of, early_exit
-from sresnet.analysis.early_exit import run_until_sure
+from sresnet.analysis.early_exit import run_early_exit
 from sresnet.analysis.prediction import probabilities_by_step
 from sresnet.data import DataConfig, ImageSet
 from sresnet.data.scaling import make_pixels
@@ -27,7 +27,7 @@ def looks(model):
     yield probabilities_by_step(model, x).tolist()
     curve = early_exit(model, [(x, labels)], calibration=[(x, labels)])
     yield curve
-    yield [each.tolist() for each in run_until_sure(model, x, threshold=0.5, temperatures=curve.temperatures)]
+    yield [each.tolist() for each in run_early_exit(model, x, threshold=0.5, temperatures=curve.temperatures)]
 
 
 @pytest.mark.parametrize("setting", ["default float64", "default float16", "default device", "deterministic"])

@@ -107,8 +107,8 @@ def test_one_image_has_no_gradients_and_no_images_is_an_error(run):
 
 
 def test_networks_without_a_hardware_view_say_why():
-    twin = trained("resnet8", num_steps=1)
-    found = analyse(twin, [batch(twin)])
+    ann = trained("resnet8", num_steps=1)
+    found = analyse(ann, [batch(ann)])
     assert found.hardware is None
     assert "sends no spikes" in found.plain()["hardware"]["not_available"]
     json.dumps(found.plain())

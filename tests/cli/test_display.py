@@ -22,7 +22,7 @@ METRICS = {
     "sent": {"stem": -0.5},
 }
 STEP = "step 7/20  loss 0.500  train 75.00 %  2,000 images/s  1:15 left"
-EPOCH = "epoch 2/4  loss 0.500  train 75.00 %  0.250 spikes a neuron-step  1,234 images/s"
+EPOCH = "epoch 2/4  loss 0.500  train 75.00 %  firing rate 0.250  1,234 images/s"
 
 
 def progress(step=7, metrics=None):
@@ -58,7 +58,7 @@ def test_lines_come_at_every_epoch_and_every_half_minute(monkeypatch, capsys):
 def test_the_bar_ends_each_epoch_with_its_line(monkeypatch, capsys):
     with bar() as watch:
         watch(progress())
-        assert "spikes a neuron-step" not in capsys.readouterr().out
+        assert "firing rate" not in capsys.readouterr().out
         watch(progress(metrics=METRICS))
     assert EPOCH in capsys.readouterr().out
 

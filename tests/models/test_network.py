@@ -184,7 +184,7 @@ def test_parameter_counts_of_the_paper(base_filters, num_classes, boosting, para
     assert sresnet.num_parameters(model) == parameters
 
 
-def test_the_twin_has_the_parameters_of_resnet20():
+def test_the_ann_counterpart_has_the_parameters_of_resnet20():
     # He et al. 2016 give 0.27 M for depth 20; here with 1x1 convolutions on the two skips and a readout without bias.
     assert sresnet.num_parameters(create_model("resnet20")) == 272_464
 

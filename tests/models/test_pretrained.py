@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import sresnet
 from sresnet import UserError
 from sresnet.cli import main
+from sresnet.cli.parse import with_names_of_now
 from sresnet.config import from_dict
 from sresnet.data.digits import load_digits
 from sresnet.data.scaling import scaling_from_plain
@@ -65,6 +67,24 @@ def test_the_card_is_what_the_run_recorded(run, registry):
     assert "recorded by the run" not in words
     assert card.command in words
     assert card.sha256 in words
+
+
+def test_an_analysis_with_the_former_names_is_published_too(run, registry, tmp_path):
+    """Until 0.1.0 the counts of the ANN counterpart were called those of a twin."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    path = copy / "analysis" / "analysis.json"
+    path.write_text(
+        path.read_text()
+        .replace('"ann_multiply_accumulates":', '"twin_multiply_accumulates":')
+        .replace('"ann":', '"twin":')
+    )
+    publish.publish(copy, "former", registry)
+    new, old = card_of("tiny-t2").energy, card_of("former").energy
+    assert old["ann_multiply_accumulates"] == new["ann_multiply_accumulates"] > 0
+    assert old["microjoules_float32_45nm"]["twin"] == new["microjoules_float32_45nm"]["ann"]
+    lines = [publish.card_lines(card_of(name)) for name in ("tiny-t2", "former")]
+    assert [line for line in lines[0] if "ANN counterpart" in line] == [line for line in lines[1] if "ANN " in line]
 
 
 def test_the_weights_are_those_of_the_run(run, registry):
@@ -253,7 +273,8 @@ def test_they_are_small():
 def test_cards_for_people_are_those_for_programs(name):
     card = REALLY_SHIPPED[name]
     assert (Path(pretrained.__file__).parent / f"{name}.md").read_text().splitlines() == publish.card_lines(card)
-    assert publish.command(from_dict(Recipe, card.recipe)) in card.command
+    recipe = from_dict(Recipe, card.recipe)
+    assert publish.command(recipe) in " ".join(with_names_of_now(recipe, card.command.split()))
     assert card.environment["revision"]
     assert "+changes" not in card.environment["revision"]
 

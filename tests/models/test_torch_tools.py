@@ -15,7 +15,7 @@ KINDS = {
     "bntt": {},
     "time-averaged": {"norm": "time-averaged"},
     "tdbn": {"norm": "tdbn", "norm_bias": True, "connection": "s2m"},
-    "twin": {"neuron": "relu", "norm": "time-averaged", "connection": "s2m"},
+    "ann": {"neuron": "relu", "norm": "time-averaged", "connection": "s2m"},
 }
 
 

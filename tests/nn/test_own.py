@@ -112,10 +112,10 @@ def test_it_is_trained_streamed_recorded_saved_and_left_early(tmp_path):
     assert records["stem.neuron"].membrane is None
     sresnet.save_model(model, tmp_path / "weights.safetensors")
     assert torch.equal(sresnet.load(tmp_path / "weights.safetensors")(x), model(x))
-    from sresnet.analysis.early_exit import run_until_sure
+    from sresnet.analysis.early_exit import run_early_exit
     from sresnet.models.summary import summarise
 
-    found, steps = run_until_sure(model, x, threshold=0.9, temperatures=(1.0,) * 3)
+    found, steps = run_early_exit(model, x, threshold=0.9, temperatures=(1.0,) * 3)
     assert found.shape == (2, 10)
     assert steps.max() <= 3
     assert summarise(model.config).neurons == summarise(twins({}, {})[0].config).neurons

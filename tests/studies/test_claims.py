@@ -64,7 +64,7 @@ def test_equal_accuracies_decide_nothing_about_which_is_better():
     verdicts = {claim.name: finding.verdict for claim, finding in judge("small", SMALL, all_results(SMALL.values()))}
     for name in ("s2s-beats-v2v", "depth-helps", "wider", "boosting-helps-cifar10", "lif-beats-plif", "events-64"):
         assert verdicts[name] == "within noise", name
-    for name in ("v2v-close-to-s2s", "depth-saturates", "near-the-twin"):  # where a point is more than the noise
+    for name in ("v2v-close-to-s2s", "depth-saturates", "near-the-ann"):  # where a point is more than the noise
         assert verdicts[name] == "holds", name
         assert found(name, seeds=1).verdict == "within noise", name
 
@@ -85,7 +85,7 @@ ORDERS = [
     ("lif-beats-plif", lambda model: model.neuron == "lif"),
     ("lif-beats-shared-plif", lambda model: model.neuron == "lif"),
     ("events-64", lambda model: model.stem == "c3s2"),
-    ("near-the-twin", lambda model: model.num_steps > 1),
+    ("near-the-ann", lambda model: model.num_steps > 1),
     ("leak-for-the-steps", lambda model: model.neuron == "plif-shared"),
     ("ten-steps", lambda model: model.num_steps == 2),
     ("twenty-steps-cifar100", lambda model: model.num_steps == 2),

@@ -190,7 +190,7 @@ def test_every_row_of_s2m_states_its_spike_condition():
     for study in STUDIES.values():
         for each in study.cells:
             model = each.training.recipe.model
-            is_s2m = getattr(model, "connection", "") == "s2m" and model.neuron == "lif"  # the twin has no spikes
+            is_s2m = getattr(model, "connection", "") == "s2m" and model.neuron == "lif"  # the ANN has no spikes
             shown += is_s2m
             assert each.condition == ("u > theta" if is_s2m else "")
             assert ("spikes where u > theta" in each.remarks) == is_s2m

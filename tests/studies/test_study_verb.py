@@ -25,7 +25,7 @@ def test_list(capsys):
 
 
 def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
-    """Norms, the non-spiking twin, and a learned leak beside early stops, by two processes."""
+    """Norms, the ANN counterpart, and a learned leak beside early stops, by two processes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     names = ["table5", "table15", "table17"]

@@ -106,7 +106,7 @@ def test_spike_rates_are_those_of_the_analysis(tmp_path, model):
     differ = {name for name, rate in line["spike_rate"].items() if rate != line["sent"][name]}
     expected = {"": {"stage1_block1.neuron2", "stage2_block1.neuron2", "stage3_block1.neuron2"}, "s2m": set()}
     assert differ == expected.get(model.get("connection", model.get("neuron", "")), set(line["sent"]))
-    assert f"{found.rate:.3f} spikes a neuron-step" in epoch_line(at_the_end_of(line))
+    assert f"firing rate {found.rate:.3f}" in epoch_line(at_the_end_of(line))
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.6])

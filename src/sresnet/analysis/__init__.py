@@ -1,4 +1,4 @@
-"""A trained network looked at: who fires, what it costs, how gradients flow, what hardware it asks for."""
+"""Analysis of a trained network: firing rates, operations and energy, gradients, what neuromorphic hardware needs."""
 
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity, activity
 from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, Energy, LayerCost, cost

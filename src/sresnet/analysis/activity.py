@@ -28,7 +28,7 @@ class LayerActivity:
     gamma: tuple[float, ...] | None
     """Mean of the norm's gamma over channels: the second row of Fig. 3; None without a norm."""
     leak: float | None
-    """Fraction of the potential kept per step; None for the non-spiking twin."""
+    """Fraction of the potential kept per step; None for the ANN counterpart."""
     dead: float
     """Percent of the neurons that never fired on the data looked at."""
     saturated: float
@@ -43,7 +43,7 @@ class LayerActivity:
 
     @property
     def rate(self) -> float:
-        """Spikes per neuron and step."""
+        """Firing rate: spikes per neuron and time step."""
         return self.spikes / self.neurons / len(self.active)
 
 
@@ -57,7 +57,7 @@ class Activity:
     the map would be solid. The neurons' own spikes mean the same everywhere; `figures.activity_maps` draws either.
 
     Fig. 3 counts layers from 0, the stem: the 1x1 skips join at 14 and 26, and the joins have even numbers. In the
-    non-spiking twin a unit is active where it is above 0.
+    ANN counterpart a unit is active where it is above 0.
     """
 
     layers: tuple[LayerActivity, ...]
@@ -72,7 +72,7 @@ class Activity:
 
     @property
     def rate(self) -> float:
-        """Spikes per neuron and step, over the whole network."""
+        """Firing rate of the whole network: spikes per neuron and time step."""
         return self.spikes / sum(layer.neurons for layer in self.layers) / self.num_steps
 
 
@@ -140,7 +140,7 @@ class ActivityCounter:
 
 
 def activity(model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, seed: int = 0) -> Activity:
-    """Count who fires; arguments and errors as `walk`."""
+    """Count spikes, layer by layer and step by step; arguments and errors as `walk`."""
     counter = ActivityCounter(model)
     walk(model, batches, [counter], num_steps=num_steps, seed=seed)
     return counter.result()

@@ -1,4 +1,4 @@
-"""Synaptic operations, counted one by one on data, and what they would cost in energy, beside the non-spiking twin's.
+"""Synaptic operations, counted one by one on data, and what they would cost in energy, beside its ANN counterpart's.
 
 What is counted, per image:
 
@@ -75,7 +75,7 @@ class LayerCost:
     additions: float
     multiply_accumulates: float
     dense: float
-    """The twin's: every input over every synapse, once. Multiply-accumulates; additions for a join."""
+    """Of the ANN counterpart: every input over every synapse, once. Multiply-accumulates; additions for a join."""
     update_multiplications: float
     """Of the norm and the neurons behind: a gain that changes with the step, and the leak."""
     update_additions: float
@@ -95,8 +95,9 @@ class Energy:
     """Additions and multiply-accumulates of all synapses."""
     updates: float
     """Norms, leaks and resets of all neurons, which go on at every step, spikes or not."""
-    twin: float
-    """The non-spiking network of the same topology: all multiply-accumulates, once; norms are part of its weights."""
+    ann: float
+    """Of the ANN counterpart (the non-spiking network of the same topology): all multiply-accumulates, once; norms are
+    part of its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +131,20 @@ class Cost:
         return self.additions + self.multiply_accumulates
 
     @property
-    def twin_multiply_accumulates(self) -> float:
-        """Of the non-spiking twin, once."""
+    def ann_multiply_accumulates(self) -> float:
+        """Of the ANN counterpart, once."""
         return sum(layer.dense for layer in self.layers if layer.kernel != "join")
 
     def energy(self, arithmetic: Arithmetic = ARITHMETIC["float32"]) -> Energy:
         """Counts times energy per operation."""
         joins = sum(layer.dense for layer in self.layers if layer.kernel == "join")
-        twin = self.twin_multiply_accumulates * arithmetic.multiply_accumulate + joins * arithmetic.add
+        ann = self.ann_multiply_accumulates * arithmetic.multiply_accumulate + joins * arithmetic.add
         synapses = self.additions * arithmetic.add + self.multiply_accumulates * arithmetic.multiply_accumulate
         updates = sum(
             layer.update_multiplications * arithmetic.multiply + layer.update_additions * arithmetic.add
             for layer in self.layers
         )
-        return Energy(synapses=synapses / 1e6, updates=updates / 1e6, twin=twin / 1e6)
+        return Energy(synapses=synapses / 1e6, updates=updates / 1e6, ann=ann / 1e6)
 
 
 def outputs_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:

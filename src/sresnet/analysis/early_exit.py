@@ -1,4 +1,4 @@
-"""Anytime inference: an image is done as soon as the network is sure of it.
+"""Early exit (anytime inference): an image leaves as soon as the network is confident of its class.
 
 The readout has no leak and sends no spikes, so after every step t it has an answer, the mean of its input so far:
 
@@ -8,14 +8,14 @@ The readout has no leak and sends no spikes, so after every step t it has an ans
     an image leaves after the first step with confidence[t] >= threshold, after the last step T at the latest
 
 and what it is classified as is the class of the highest score at the step where it leaves. One pass over all T steps
-says what every threshold would have given (`exit_steps`, `exit_curve`). `run_until_sure` computes no step that is not
+says what every threshold would have given (`exit_steps`, `exit_curve`). `run_early_exit` computes no step that is not
 needed: images that have left are taken out of the batch before the next step.
 
-Networks are surer than they are right. `calibrate` finds, for every step, the temperature at which the probabilities
+Networks are overconfident. `calibrate` finds, for every step, the temperature at which the probabilities
 fit labelled images best (least cross-entropy; temperature scaling of Guo et al. 2017, one temperature per step because
-the scores of few steps are spread otherwise than those of many). The images have to be others than those the network
-learned from, which it is surer of, and others than those the curve is drawn for. Thresholds are for one class of images
-as much as for another: the mean number of steps depends on the mixture of images.
+the scores of few steps are spread otherwise than those of many). The images must not be those the network was
+trained on, of which it is more confident, nor those the curve is drawn for. A threshold applies to all images
+alike: the mean number of steps depends on the mixture of easy and hard ones.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ from sresnet.models.network import SpikingNetwork, StreamState
 from sresnet.randomness import seeded
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
-"""Where a curve is drawn if nothing else is said."""
+"""Thresholds of a curve by default."""
 COLDEST, HOTTEST = 0.01, 100.0
-"""Temperatures are looked for between these; a network that is right about every image would want 0."""
+"""Temperatures are searched for between these; that of a network that is right about every image would be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class EarlyExit:
 
 @dataclass(frozen=True, kw_only=True)
 class Exited:
-    """What a network really did that let images leave."""
+    """What a pass gave in which images really left early."""
 
     top1: float
     """Percent."""
@@ -93,9 +93,9 @@ def exit_steps(confidences: Tensor, threshold: float) -> Tensor:
         confidences: [T, N].
         threshold: in (0, 1].
     """
-    sure = confidences >= threshold
-    sure[-1] = True
-    return sure.int().argmax(0) + 1
+    confident = confidences >= threshold
+    confident[-1] = True
+    return confident.int().argmax(0) + 1
 
 
 def exit_curve(
@@ -133,7 +133,7 @@ def best_class(scores: Tensor) -> Tensor:
 
 
 def check_threshold(threshold: float) -> float:
-    """The threshold itself; UserError where it is no probability above 0."""
+    """The threshold itself; UserError where it is not a probability above 0."""
     if not 0 < threshold <= 1:
         raise UserError(f"exit confidence {threshold:g} is outside (0, 1]: it is a probability, such as 0.95")
     return threshold
@@ -157,8 +157,8 @@ def calibrate(scores: Tensor, labels: Tensor) -> Tensor:
     for _ in range(40):
         middle = (low + high) / 2
         p = (z * middle.exp()[:, None, None]).softmax(2)
-        too_sure = (p * z).sum(2).mean(1) > right
-        low, high = torch.where(too_sure, low, middle), torch.where(too_sure, middle, high)
+        overconfident = (p * z).sum(2).mean(1) > right
+        low, high = torch.where(overconfident, low, middle), torch.where(overconfident, middle, high)
     return (-(low + high) / 2).exp()
 
 
@@ -234,10 +234,10 @@ def early_exit(
     )
 
 
-def run_until_sure(
+def run_early_exit(
     model: SpikingNetwork, x: Tensor, *, threshold: float, temperatures: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Run `model` as it is on one batch and drop every image as soon as it is sure of it.
+    """Run `model` as it is on one batch and drop each image as soon as its confidence reaches the threshold.
 
     After each step the images that leave are taken out of the batch and out of the network's state, so the next step
     is computed for the others only. Results are those of `exit_steps` on a pass over all steps, but for rounding (and
@@ -278,7 +278,7 @@ def run_until_sure(
     return found, steps
 
 
-def evaluate_until_sure(
+def evaluate_early_exit(
     model: SpikingNetwork,
     batches: Batches,
     *,
@@ -287,14 +287,14 @@ def evaluate_until_sure(
     precision: str = "fp32",
     seed: int = 0,
 ) -> Exited:
-    """Classify all images with `run_until_sure`; arguments and errors as there and in `step_scores`."""
+    """Classify all images with `run_early_exit`; arguments and errors as there and in `step_scores`."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     hits, counts = 0, torch.zeros(len(temperatures), dtype=torch.int64)
     try:
         with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
             for x, labels in batches:
-                scores, steps = run_until_sure(model, x, threshold=threshold, temperatures=temperatures)
+                scores, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
                 check_scores(scores, int(counts.sum()))
                 hits += int((best_class(scores) == labels).sum())
                 counts += torch.bincount(steps.cpu() - 1, minlength=len(counts))

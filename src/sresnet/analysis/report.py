@@ -53,7 +53,7 @@ class Analysis:
                 "additions": cost.additions,
                 "multiply_accumulates": cost.multiply_accumulates,
                 "synaptic_operations": cost.synaptic_operations,
-                "twin_multiply_accumulates": cost.twin_multiply_accumulates,
+                "ann_multiply_accumulates": cost.ann_multiply_accumulates,
             },
             "energy_microjoules": {name: asdict(cost.energy(kind)) for name, kind in ARITHMETIC.items()},
             "energy_picojoules_per_operation": {name: asdict(kind) for name, kind in ARITHMETIC.items()},

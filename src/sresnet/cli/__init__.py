@@ -18,7 +18,7 @@ USAGE = """usage: sresnet VERB ...
   finetune RUN        train a trained network on other data
   predict RUN FILE    classify pictures or event recordings
   import FILE         turn a checkpoint of the paper's released code into a run
-  analyse RUN         who fires, what it costs, what hardware it needs
+  analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... all of that and more as one HTML page
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds

@@ -92,11 +92,11 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
         "",
         f"per image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps",
         f"accuracy: {analysis.steps.top1[-1]:.2f} %",
-        f"spikes: {activity.spikes:,.0f}, {activity.rate:.3f} per neuron and step",
+        f"spikes: {activity.spikes:,.0f}, firing rate {activity.rate:.3f} per neuron and step",
         f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "
-        f"(MAC); non-spiking twin {cost.twin_multiply_accumulates:,.0f} MAC",
+        f"(MAC); ANN counterpart {cost.ann_multiply_accumulates:,.0f} MAC",
         f"energy of the arithmetic (45 nm, float32): synapses {energy.synapses:.3g} microjoules, neuron updates "
-        f"{energy.updates:.3g}; non-spiking twin {energy.twin:.3g}",
+        f"{energy.updates:.3g}; ANN counterpart {energy.ann:.3g}",
         "hardware: " + hardware[0],
         *(f"  {line}" for line in hardware[1:]),
     )

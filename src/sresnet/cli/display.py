@@ -88,7 +88,7 @@ def epoch_line(progress: Progress) -> str:
     size = "  3/4 size" if metrics.get("small_images") else ""
     return (
         f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  train {progress.accuracy:.2f} %"
-        f"{validation}{steps}{size}  {metrics['spikes_per_neuron_and_step']:.3f} spikes a neuron-step  "
+        f"{validation}{steps}{size}  firing rate {metrics['spikes_per_neuron_and_step']:.3f}  "
         f"{metrics['images_per_second']:,.0f} images/s"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
-from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_until_sure
+from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.parse import at_least, first_word, parse, wants_help
 from sresnet.cli.runs import Place, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
@@ -40,10 +40,11 @@ class EvaluateOptions(Place):
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """bf16: convolutions in bfloat16; int8: their weights in eight bits where spikes come in, otherwise as bf16."""
     exit_confidence: float = 0.0
-    """Stop an image as soon as the network is this sure of it, such as 0.95, and show what other values give; 0: no
-    image stops before the last step."""
+    """Early exit: an image stops at the first step with this confidence, such as 0.95; other values are shown
+    beside it. 0: no image stops before the last step."""
     calibrate: Literal["validation", "train", "none"] = "validation"
-    """Images that exit-confidence is calibrated on; train: those the network has learned, of which it is too sure."""
+    """Images that exit-confidence is calibrated on; train: those the network was trained on, of
+    which it is overconfident."""
     out: str = ""
     """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
     force: bool = False
@@ -107,7 +108,7 @@ def evaluate_with_exit(
     scaling: Scaling,
 ) -> int:
     """`sresnet evaluate RUN --exit-confidence 0.95`, which is `line`: the curve over confidences, and what this one
-    really gives."""
+    gives in a real run."""
     threshold = check_threshold(options.exit_confidence)
     folder = Path(options.out) if options.out else None
     if folder:
@@ -128,7 +129,7 @@ def evaluate_with_exit(
             **settings,
         )
         started = time.monotonic()
-        exited = evaluate_until_sure(
+        exited = evaluate_early_exit(
             model, some(samples), threshold=threshold, temperatures=found.temperatures, **settings
         )
     kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
@@ -177,7 +178,7 @@ def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> 
         if options.calibrate == "validation":
             say(
                 f"note: this run held no training {kind} out to calibrate on; train with --data.validation 0.1, or use "
-                f"--calibrate train, whose {kind} the network has learned and is too sure of"
+                f"--calibrate train, whose {kind} the network was trained on and is overconfident of"
             )
         return
     temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
@@ -186,4 +187,4 @@ def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> 
         f"{temperatures}"
     )
     if options.calibrate == "train":
-        say(f"warning: the network has learned these {kind} and is surer of them than it is right about others")
+        say(f"warning: the network was trained on these {kind} and is overconfident of them")

@@ -149,10 +149,10 @@ def _splits(data_dir: Path, parts: dict[str, Pictures], left: LeftOut) -> Splits
     """The parts with all that is to be said of them."""
     about, notes = {}, list(left.notes)
     for part in ("validation", "test"):
-        if part in parts and (twins := _twins(parts["train"], parts[part])):
-            about[f"{part}_images_in_train"] = len(twins)
-            found = such_as(f"{part} images whose bytes are those of a training image", data_dir, list(twins))
-            notes.append(f"{found}, as {below(data_dir, next(iter(twins.values())))}: they are learned by heart")
+        if part in parts and (copies := _copies(parts["train"], parts[part])):
+            about[f"{part}_images_in_train"] = len(copies)
+            found = such_as(f"{part} images whose bytes are those of a training image", data_dir, list(copies))
+            notes.append(f"{found}, as {below(data_dir, next(iter(copies.values())))}: they are learned by heart")
     if left.stray:
         notes.append(such_as("left out: pictures beside class folders", data_dir, left.stray))
     notes += left_out(data_dir, left.unread, left.dead, "pictures")
@@ -168,7 +168,7 @@ def _splits(data_dir: Path, parts: dict[str, Pictures], left: LeftOut) -> Splits
     )
 
 
-def _twins(train: Pictures, others: Pictures) -> dict[Path, Path]:
+def _copies(train: Pictures, others: Pictures) -> dict[Path, Path]:
     """Path of one of the others -> that of a training picture with the same bytes, where there is one."""
     known = dict(zip(train.digests, train.paths, strict=True))
     return {path: known[key] for key, path in zip(others.digests, others.paths, strict=True) if key in known}

@@ -6,14 +6,14 @@ from typing import Any
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models import families
-from sresnet.models.families.sresnet import RELU_TWIN, SResNetConfig
+from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
 from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
 
 __all__ = [
+    "ANN_COUNTERPART",
     "FAMILIES",
-    "RELU_TWIN",
     "Family",
     "ModelConfig",
     "NetworkConfig",

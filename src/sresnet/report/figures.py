@@ -143,7 +143,7 @@ def operation_bars(cost: Cost) -> Bars:
             ("multiply-accumulates, for real inputs", tuple(layer.multiply_accumulates for layer in layers)),
         ),
         x_label=OPERATIONS,
-        marks=("multiply-accumulates of the non-spiking twin", tuple(layer.dense for layer in layers)),
+        marks=("multiply-accumulates of the ANN counterpart", tuple(layer.dense for layer in layers)),
     )
 
 
@@ -180,7 +180,7 @@ def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> Picture:
 
 
 def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = None) -> LineChart:
-    """Accuracy over mean time steps: images that leave when the network is sure, beside all leaving after k steps.
+    """Accuracy over mean time steps: images that leave when the network is confident, beside all leaving after k steps.
 
     Args:
         networks: title -> its curve.
@@ -193,8 +193,10 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
         top1 = [point.top1 for point in found.points]
         every = range(1, len(found.top1_by_step) + 1)
         lines += [
-            Line(name=f"{before}leaves when it is sure", x=steps, y=top1, style=style),
-            Line(name=f"{before}all after the same step", x=every, y=found.top1_by_step, style=style, form="dashes"),
+            Line(name=f"{before}early exit", x=steps, y=top1, style=style),
+            Line(
+                name=f"{before}all images at the same step", x=every, y=found.top1_by_step, style=style, form="dashes"
+            ),
         ]
     return LineChart(
         title="Accuracy over mean time steps",

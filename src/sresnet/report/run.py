@@ -127,15 +127,15 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
         energy = spent.energy()
         sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
         found += [
-            (readable(counts.spikes), f"{sent} per inference, {counts.rate:.3f} per neuron and step"),
+            (readable(counts.spikes), f"{sent} per inference, firing rate {counts.rate:.3f} per neuron and step"),
             (
                 readable(spent.synaptic_operations),
-                f"synaptic operations; the non-spiking twin: {readable(spent.twin_multiply_accumulates)} "
+                f"synaptic operations; the ANN counterpart: {readable(spent.ann_multiply_accumulates)} "
                 "multiply-accumulates",
             ),
             (
                 f"{energy.synapses + energy.updates:.3g} µJ",
-                f"energy of the arithmetic, estimated; the non-spiking twin {energy.twin:.3g} µJ",
+                f"energy of the arithmetic, estimated; the ANN counterpart {energy.ann:.3g} µJ",
             ),
         ]
     return found

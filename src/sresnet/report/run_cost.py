@@ -1,4 +1,4 @@
-"""The sections about what a trained network does: who fires when, what it costs, what it asks of a chip."""
+"""The sections about firing rates, operations and energy, and hardware."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from sresnet.report.figures import activity_map, gamma_map, operation_bars, own_
 
 
 def activity(analysis: Analysis, prefix: str) -> Section:
-    """Fig. 3 for this network: who fires when, and what the norms do about it."""
+    """Fig. 3 for this network: firing rates over time, and the gain of the norms."""
     layers = analysis.activity.layers
     figures = [
         Figure(
@@ -76,11 +76,11 @@ def cost(analysis: Analysis, prefix: str) -> Section:
             ("synapses", ".3g"),
             ("norms and neurons", ".3g"),
             ("together", ".3g"),
-            ("non-spiking twin", ".3g"),
-            ("of the twin's, %", ".0f"),
+            ("ANN counterpart", ".3g"),
+            ("% of the ANN's", ".0f"),
         ),
         rows=tuple(
-            (name, e.synapses, e.updates, e.synapses + e.updates, e.twin, 100 * (e.synapses + e.updates) / e.twin)
+            (name, e.synapses, e.updates, e.synapses + e.updates, e.ann, 100 * (e.synapses + e.updates) / e.ann)
             for name, e in energies
         ),
     )

@@ -90,7 +90,7 @@ def names_of(records: Records, classes: int) -> tuple[str, ...]:
 
 
 def examples(records: Records, looked: Looked, prefix: str) -> Section:
-    """Some images or clips, and how sure the network was of them after every step."""
+    """Some images or clips, and how confident the network was of them after every step."""
     names = names_of(records, len(looked.confusion.counts))
     drawn = tuple(
         example_of(f"{prefix}example{n}", each, picture, names) for n, (each, picture) in enumerate(looked.examples)

@@ -100,7 +100,7 @@ def maps(evidence: Evidence) -> Drawing | None:
         return None
     return Drawing(
         name="figure3",
-        title="Fig. 3: who fires when, and gamma",
+        title="Fig. 3: firing rates over time, and gamma",
         caption="Above: percent of each layer's neurons that fire at each step, by their own spikes, so that in S2S a "
         "sum is not counted twice. Beneath: gamma of the norm in front of them, mean over channels. White lines: the "
         "image size changes. CIFAR-100 test images, mean over seeds.",
@@ -244,7 +244,7 @@ NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
         "V2V": (T2_10["v2v"],),
         "S2S, half the filters, three depths": (T3["shallow"], T3["middle"], T3["deep"]),
         "no skips, half the filters, three depths": (PLAIN["d20"], PLAIN["d38"], PLAIN["d44"]),
-        "non-spiking twins, multiply-accumulates": (T15["ann"], T15["wide_ann"]),
+        "ANN counterparts, multiply-accumulates": (T15["ann"], T15["wide_ann"]),
     },
     "CIFAR-100": {
         "S2S": (T2_100["s2s"],),
@@ -287,7 +287,7 @@ def over_operations(evidence: Evidence) -> Drawing | None:
         name="operations",
         title="Accuracy over synaptic operations",
         caption="Per image, all steps together: an addition for each spike at each synapse, a multiply-accumulate for "
-        "each real number. Test accuracy after the last epoch. An operation of the twins, and of the first "
+        "each real number. Test accuracy after the last epoch. An operation of the ANNs, and of the first "
         "convolution, is a multiply-accumulate and costs more than an addition.",
         picture=Picture(panels=(tuple(charts),)),
     )

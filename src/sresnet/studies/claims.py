@@ -352,8 +352,8 @@ CLAIMS: tuple[Claim, ...] = (
         check=most_accurate(T14_100, "CIFAR-100"),
     ),
     Claim(
-        name="near-the-twin",
-        says=f"The network is not far from its non-spiking twin (here: at most {CLOSE:g} point less accurate)",
+        name="near-the-ann",
+        says=f"The network is not far from its ANN counterpart (here: at most {CLOSE:g} point less accurate)",
         where="Section 5.1, Table 15",
         studies=("table15",),
         check=greater((T15["snn"], T15["ann"]), (T15["wide_snn"], T15["wide_ann"]), margin=CLOSE),

@@ -6,7 +6,7 @@ Table 14's rows of other authors are in `published`; what the paper has no table
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sresnet.models import RELU_TWIN
+from sresnet.models import ANN_COUNTERPART
 from sresnet.studies.ours import OURS
 from sresnet.studies.study import Cell, Quantity, Study, Training
 from sresnet.train.recipe import Recipe
@@ -299,19 +299,19 @@ TABLE14 = Study(
 )
 
 
-def twin(filters: int) -> Training:
+def ann_counterpart(filters: int) -> Training:
     """The non-spiking ResNet."""
-    return trained("cifar10", base_filters=filters, **RELU_TWIN)
+    return trained("cifar10", base_filters=filters, **ANN_COUNTERPART)
 
 
 TABLE15 = Study(
     name="table15",
-    title="The network against its non-spiking twin",
+    title="The network against its ANN counterpart",
     cells=(
         *cells_of(
             C10,
-            ("ResNet38 (ANN)", twin(16), 92.33),
-            ("ResNet38 wider (ANN)", twin(32), 93.56),
+            ("ResNet38 (ANN)", ann_counterpart(16), 92.33),
+            ("ResNet38 wider (ANN)", ann_counterpart(32), 93.56),
             ("S-ResNet38 (SNN)", NARROW_10, 91.97, ONE_NUMBER_NARROW_10),
         ),
         Cell(

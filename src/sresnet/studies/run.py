@@ -280,7 +280,7 @@ def accuracy_by_steps(model: SpikingNetwork, test: Samples, scaling: Scaling, re
 
 
 def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> dict[str, Any]:
-    """Who fires and what it costs, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
+    """Firing rates and operations, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
 
     images, spikes, synaptic_operations, multiply_accumulates (the last three per image); layers: name, shape, active
     and gamma by step, leak, spikes; gradients: block and norm, in network order.

@@ -92,12 +92,12 @@ class Rates:
     """How often neurons fire, and what they send on, on some samples. Means over samples, neurons and time steps."""
 
     spike_rate: dict[str, float]
-    """Layer of neurons -> its own spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
+    """Layer of neurons -> its firing rate, its own spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
     sent: dict[str, float]
     """Layer of neurons -> what it sends on: its spikes, or at the end of an S2S block sums of spikes, which may be
     above 1, or real numbers behind a 1x1 skip, which may be below 0."""
     overall: float
-    """Spikes per neuron and step over all neurons of the network, as `Activity.rate` of the analysis."""
+    """Firing rate over all neurons of the network, spikes per neuron and step, as `Activity.rate` of the analysis."""
 
 
 def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> Rates:

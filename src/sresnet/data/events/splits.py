@@ -130,9 +130,9 @@ def check_leak(recordings: Sequence[Listed], train: list[int], test: list[int]) 
     """Raise UserError where a recording, known by its bytes, is on both sides."""
     trained = {recordings[index].content: recordings[index].name for index in train if recordings[index].content}
     for index in test:
-        if (twin := trained.get(recordings[index].content)) is not None:
+        if (copy := trained.get(recordings[index].content)) is not None:
             raise UserError(
-                f"{recordings[index].name}, to be tested on, has the same bytes as {twin}, to be trained on: take one "
+                f"{recordings[index].name}, to be tested on, has the same bytes as {copy}, to be trained on: take one "
                 "of the two away"
             )
 
@@ -168,8 +168,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     if strange := sorted({listed[index].class_name for index in part_held} - set(class_names)):
         notes.append(f"left out: recordings to validate on of classes that are not trained on, {', '.join(strange)}")
     others = {listed[index].content for index in (*train, *test)} - {""}
-    if twins := [listed[index].name for index in held if listed[index].content in others]:
-        notes.append(f"recordings to validate on with the bytes of others ({len(twins):,}), such as {twins[0]}")
+    if copies := [listed[index].name for index in held if listed[index].content in others]:
+        notes.append(f"recordings to validate on with the bytes of others ({len(copies):,}), such as {copies[0]}")
     if config.validation and train:
         if held:
             notes.append("left out: recordings to validate on, as --data.validation holds some of the others out")

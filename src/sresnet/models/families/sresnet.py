@@ -1,4 +1,4 @@
-"""S-ResNet (Section 3.2.2, Table 1, Fig. 2), and with other units its non-spiking twin (Table 15).
+"""S-ResNet (Section 3.2.2, Table 1, Fig. 2), and with other units its ANN counterpart (Table 15).
 
 3x3 stem, three stages of n residual blocks with F, 2F, 4F filters, each stage at half the size of the one before,
 global average pool, linear readout: depth 6n + 2.
@@ -27,7 +27,7 @@ STEMS: dict[str, dict[str, Any]] = {
 """Table 13: for 32x32, for 64x64 (c32k3s2), and for 128x128 (c32k5s2 followed by MPk2s2)."""
 
 
-RELU_TWIN: dict[str, Any] = {
+ANN_COUNTERPART: dict[str, Any] = {
     "neuron": "relu",
     "connection": "s2m",  # the skip joins before the nonlinearity, as in He et al. 2016
     "norm": "time-averaged",
@@ -107,7 +107,7 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
 def fields_of(name: str) -> dict[str, Any] | None:
     """The depth that is in the name of an S-ResNet, and what makes it a ResNet of He et al. 2016."""
     match = re.fullmatch(r"(s?)resnet(\d+)", name)
-    return {"depth": int(match[2])} | ({} if match[1] else RELU_TWIN) if match else None
+    return {"depth": int(match[2])} | ({} if match[1] else ANN_COUNTERPART) if match else None
 
 
 MODELS = {f"sresnet{depth}": f"S-ResNet of depth {depth} (Table 1, Fig. 2)" for depth in DEPTHS}
