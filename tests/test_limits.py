@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sresnet import cli
+from sresnet.analysis.prediction import clips_of_file
 from sresnet.config import from_dict, to_dict
 from sresnet.data.events.cache import windows
 from sresnet.data.events.describe import describe_file
@@ -353,6 +354,24 @@ def test_commands_refuse_such_a_run(tmp_path, verb):
     assert fits(command, [verb, str(saved(tmp_path, base_filters=1000))]).startswith(
         f"2: sresnet: {tmp_path}/config.json claims 1.2 GB of memory for a network of"
     )
+
+
+def test_a_run_on_images_that_no_memory_holds(tmp_path):
+    about = {"class_names": ["a", "b"], "mean": None, "std": None}
+    for side, expected in ((8, "0: "), (16384, f"2: sresnet: {tmp_path}/data.json claims 2.1 GB of memory for images")):
+        write_json(saved(tmp_path) / "data.json", about | {"image_size": [side, side]})
+        assert fits(command, ["info", str(tmp_path)]).startswith(expected)
+
+
+def test_windows_to_predict_are_not_more_than_memory_has(tmp_path):
+    """Each of them would be; together they are not made."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(made_up.nmnist(made_up.events(12, step=100)))
+    config = EventConfig(name="event-folder", split="random90", window_seconds=1e-4)
+    about = {"image_size": [34, 34]}
+    assert len(clips_of_file(path, config, 10, about, 1.0)) == 11
+    with pytest.raises(UserError, match=r"a.bin claims 0.0 GB of memory for 11 x 10 frames of 34x34 pixels"):
+        clips_of_file(path, config, 10, about, 1e-3)
 
 
 def test_the_flag_raises_the_limit(tmp_path, capsys):
