@@ -69,7 +69,7 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "surrogate of height 0.3, the paper's, not 1": {"model": {"surrogate_height": 0.3}},
     "convolutions in bfloat16": {"train": {"precision": "bf16"}},
 }
-"""Rows that are no additions: another way to shrink, what every fast recipe differs in from the paper, and what only
+"""Rows that are not additions: another way to shrink, what every fast recipe differs in from the paper, and what only
 a processor decides."""
 
 

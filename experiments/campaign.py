@@ -78,7 +78,7 @@ def read_items(path: Path) -> list[Item]:
         listed = tomllib.loads(path.read_text())["item"]
         items = [read_item(values) for values in listed]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no list of items ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path} is not a list of items ({type(error).__name__}: {error})") from None
     names = [item.name for item in items]
     for name in names:
         if names.count(name) > 1:
@@ -202,7 +202,7 @@ def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:
     chosen = [item for item in items if not names or item.name in names]
     for seed in seeds:
         if not any(seed in item.seeds for item in chosen):
-            raise UserError(f"seed {seed} is none of the seeds of {', '.join(item.name for item in chosen)}")
+            raise UserError(f"seed {seed} is not one of the seeds of {', '.join(item.name for item in chosen)}")
     if not seeds:
         return chosen
     narrowed = [replace(item, seeds=tuple(seed for seed in item.seeds if seed in seeds)) for item in chosen]

@@ -14,7 +14,7 @@ ODD = [
 ]  # fmt: skip
 """Values in the place of others."""
 TOO_MUCH = ["1e400", "-" + "9" * 5000, "[" * 200 + "]" * 200, "[" * 100_000, '{"a":' * 300 + "1" + "}" * 300, "NaN"]
-"""JSON text that is no value, or more than anyone can hold."""
+"""JSON text that is not a value, or more than anyone can hold."""
 
 
 def damaged_bytes(content: bytes, rng: random.Random) -> bytes:

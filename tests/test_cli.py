@@ -285,7 +285,7 @@ def test_mistakes_are_one_line_and_exit_with_2(words, complaint, capsys, tmp_pat
         ("predict RUN RUN/config.json", "config.json"),
         ("predict RUN nothing.png", "nothing.png"),
         ("finetune RUN", "--data is missing"),
-        ("finetune RUN --data mnist", "--data 'mnist' is no data set"),
+        ("finetune RUN --data mnist", "--data 'mnist' is not a known data set"),
         ("train digits --out RUN", "holds a run with"),
     ],
 )

@@ -157,7 +157,7 @@ def test_info_of_a_run_is_of_its_images(wide_run, capsys):
         assert "3x16x24 images" in capsys.readouterr().out
     for text in ("²", "0", "16x", "16x0", "x16", "16x24x3", "-4", "12345"):
         assert main(["info", "sresnet8", f"--image-size={text}"]) == 2
-        assert "is no side of 1 to 9999 pixels" in capsys.readouterr().err
+        assert "is neither a side of 1 to 9999 pixels nor" in capsys.readouterr().err
 
 
 def test_images_of_another_size_are_refused(wide_run, tmp_path, capsys):
@@ -179,7 +179,7 @@ def test_what_was_left_out_is_said_by_train_and_evaluate(run, tmp_path, capsys):
     for words in (command, ["evaluate", str(tmp_path / "run")]):
         assert main(words) == 0
         out = capsys.readouterr().out
-        left = "left out: files that are no pictures by their endings, .txt 1 (1), such as ant/list.txt"
+        left = "left out: files whose endings are not those of pictures, .txt 1 (1), such as ant/list.txt"
         assert f"note: {left}\n" in out
         assert "note: validation 0.06 holds out nothing of classes with few images: ant, cat\n" in out
 

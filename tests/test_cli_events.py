@@ -228,7 +228,7 @@ def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):
         ("data prepare nmist", "name 'nmist' is unknown: did you mean 'nmnist'?"),
         ("data prepare nmnist", "add --data-dir DIR"),
         ("data prepare nmnist --num-steps 0 --data-dir .", "num_steps 0"),
-        ("data prepare nmnist --data.split random90", "split 'random90' is none of nmnist's"),
+        ("data prepare nmnist --data.split random90", "split 'random90' is not one of nmnist's"),
         ("train nmnist --data-dir nowhere", "nowhere does not exist: give the folder that holds nmnist"),
         ("train dvs-cifar10 --data-dir .", "neither class folders nor zip files of DVS-CIFAR10"),
         ("train nmnist --model.encoder poisson", "encoder 'poisson' makes spikes of images"),

@@ -209,10 +209,10 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("train digits --max-minutes nan", "max_minutes nan is no length of time: give minutes"),
-        ("train digits --max-minutes -1", "max_minutes -1 is no length of time"),
-        ("train digits --checkpoint-seconds nan", "checkpoint_seconds nan is no length of time"),
-        ("train digits --checkpoint-seconds -1", "checkpoint_seconds -1 is no length of time"),
+        ("train digits --max-minutes nan", "max_minutes nan is not a length of time: give minutes"),
+        ("train digits --max-minutes -1", "max_minutes -1 is not a length of time"),
+        ("train digits --checkpoint-seconds nan", "checkpoint_seconds nan is not a length of time"),
+        ("train digits --checkpoint-seconds -1", "checkpoint_seconds -1 is not a length of time"),
         ("train digits --train.learning-rate nan", "learning_rate is nan"),
         ("train digits --model.num-steps 99999999999", "num_steps is 99999999999: no such number makes sense"),
         ("train digits --model.num-steps 1000000000", "weights and statistics is too large"),

@@ -91,7 +91,7 @@ def test_no_device_or_folder_is_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(UserError, match="it is no file"):
+        with pytest.raises(UserError, match="it is not a regular file"):
             write_whole(tmp_path / name, b"ours")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
@@ -215,8 +215,8 @@ def test_what_json_has_not_is_not_written(tmp_path, value):
     [
         (b"{", "Expecting property name"),
         (b"", "Expecting value"),
-        (b"[NaN]", "NaN is no number"),
-        (b"[-Infinity]", "-Infinity is no number"),
+        (b"[NaN]", "NaN is not a number"),
+        (b"[-Infinity]", "-Infinity is not a number"),
         (b"[1e999]", "1e999 is too large"),
         (b"[" + b"9" * 5000 + b"]", "99999999999999999999 is too large"),
         (b"[-18446744073709551616]", "is too large"),
@@ -238,7 +238,7 @@ def test_json_that_is_none(tmp_path, content, fault):
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_is_not_read(tmp_path, make):
     make(tmp_path / "a.json")
-    with pytest.raises(UserError, match="a.json (is no file|cannot be read)"):
+    with pytest.raises(UserError, match="a.json (is not a file|cannot be read)"):
         read_json(tmp_path / "a.json")
 
 

@@ -51,7 +51,7 @@ def test_a_claim_is_compared_with_the_limit_and_with_the_length():
     with pytest.raises(UserError, match="raise --memory-limit"):
         check_claim("f", "x", 64_000_000_001, 2_000_000_000, 1.0)
     for nonsense in (0.0, -1.0, float("nan")):
-        with pytest.raises(UserError, match="is no limit: give gigabytes"):
+        with pytest.raises(UserError, match="is not a valid limit: give gigabytes"):
             check_claim("f", "x", 1, 1, nonsense)
 
 

@@ -85,7 +85,7 @@ def test_a_file_of_somebody_else(here, capsys, kind):
     assert not out.is_symlink()
     out.unlink()
     Path("ours").write_bytes(ours)
-    out.symlink_to("ours")  # a link is none of ours, whatever it leads to
+    out.symlink_to("ours")  # a link is not one of ours, whatever it leads to
     assert main(words) == 2
     out.unlink()
     out.mkdir()

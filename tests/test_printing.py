@@ -21,7 +21,7 @@ from sresnet.printing import HIDDEN, JOINERS, csv_of, encodable, one_line, print
         ("a\r\tb\x7f\x9b31m", r"a\r\tb\x7f\x9b31m"),
         ("cat\u202egnp.exe", r"cat\u202egnp.exe"),
         ("a\u2028b", r"a\u2028b"),
-        ("caf\udce9", r"caf\xe9"),  # a byte that is no UTF-8, as Python reads names of files
+        ("caf\udce9", r"caf\xe9"),  # a byte that is not UTF-8, as Python reads names of files
         ("\ud800", r"\ud800"),
         ("می\u200cخواهم", "می\u200cخواهم"),
     ],

@@ -61,7 +61,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(foreign, capsys, verb, 
     status = main(VERBS[verb])
     assert status in (0, 2)  # not every verb reads every file
     if status:
-        assert f"{name} is no file that can be read to its end" in capsys.readouterr().err
+        assert f"{name} cannot be read to its end" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["config.json", "checkpoint.safetensors", "metrics.jsonl", "environment.json"])
@@ -71,13 +71,13 @@ def test_a_training_waits_for_no_pipe(tmp_path, capsys, stopped, name):
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
     assert main(["train", "digits", *TINY, "--out", str(run)]) == 2
-    assert f"{name} is no file" in capsys.readouterr().err
+    assert f"{name} is not a file" in capsys.readouterr().err
 
 
 def test_a_pipe_among_the_files_to_classify(foreign, capsys):
     os.mkfifo("pipe.png")
     assert main(["predict", "run", "pipe.png"]) == 2
-    assert "pipe.png is no file that can be read to its end" in capsys.readouterr().err
+    assert "pipe.png cannot be read to its end" in capsys.readouterr().err
     os.mkfifo("pipe.aedat")
     assert main(["data", "info", "pipe.aedat"]) == 2
     assert main(["data", "view", "pipe.aedat", "--out", "view.png"]) == 2

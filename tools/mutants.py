@@ -138,7 +138,7 @@ class Finder:
         return self.source[start:end].decode()
 
     def add(self, kind: str, start: int, end: int, text: str) -> None:
-        """Note a mutant, unless it is no Python."""
+        """Note a mutant, unless it is not Python."""
         changed = self.source[:start] + text.encode() + self.source[end:]
         with contextlib.suppress(SyntaxError):
             compile(changed, self.file, "exec", dont_inherit=True)

@@ -16,7 +16,7 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
     """A zip file, of which the list of members has been read; `file` where it has been opened already.
 
     Raises:
-        UserError: it is no whole zip file.
+        UserError: it is not a complete zip file.
     """
     try:
         return zipfile.ZipFile(file or path)
@@ -24,7 +24,7 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
         raise
     # zipfile raises whatever damage makes it trip over: BadZipFile, struct.error, NotImplementedError, ...
     except Exception as error:
-        raise UserError(f"{path} is no whole zip file ({reason(error)}): get it again") from None
+        raise UserError(f"{path} is not a complete zip file ({reason(error)}): get it again") from None
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit: float, times: int = 1) -> bytes:

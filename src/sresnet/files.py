@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise OSError(errno.EINVAL, "no name holds a zero byte")
         mode = mode_of(path)
         if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
-            raise OSError(errno.EINVAL, "it is no file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         part, descriptor = new_part(path)
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -301,7 +301,7 @@ def open_own(path: Path, more: int) -> int:
         raise OSError(error.errno, "it is a link" if error.errno == errno.ELOOP else error.strerror) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor
 
 
@@ -406,7 +406,7 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
-                raise UserError(f"{path} is no file that can be read to its end: give a plain file")
+                raise UserError(f"{path} cannot be read to its end: give a plain file")
             if limit is not None and about.st_size > limit:
                 raise UserError(
                     f"{path} has {about.st_size:,} bytes, more than the {limit:,} that it may: it is damaged"
@@ -473,7 +473,7 @@ def parse_json(content: bytes | str, where: str) -> Any:
 
 def no_number(text: str) -> float:
     """Refuse NaN, Infinity and -Infinity, which no other reader of JSON takes."""
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def finite(text: str) -> float:

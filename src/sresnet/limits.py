@@ -25,10 +25,10 @@ def check_claim(where: str, what: str, claimed: int, length: int, memory_limit: 
         memory_limit: gigabytes that may be claimed whatever the length.
 
     Raises:
-        UserError: `claimed` is more than both; or the limit is no limit.
+        UserError: `claimed` is more than both; or the limit is not a positive number.
     """
     if not memory_limit > 0:
-        raise UserError(f"memory-limit {memory_limit:g} is no limit: give gigabytes, such as {MEMORY_LIMIT:g}")
+        raise UserError(f"memory-limit {memory_limit:g} is not a valid limit: give gigabytes, such as {MEMORY_LIMIT:g}")
     if claimed > max(1e9 * memory_limit, TIMES * length):
         raise UserError(
             f"{where} claims {claimed / 1e9:,.1f} GB of memory for {what}, more than {TIMES} times its {length:,} "

@@ -266,7 +266,7 @@ def test_what_is_left_out_is_said(divided):
     assert open_folder(divided, 8).notes == (
         "left out: extra/ beside train/, test/",
         "left out: pictures beside class folders (2), such as other.png",
-        "left out: files that are no pictures by their endings, .txt 2, .heic 1, none 1 (4), such as train/cat/a.txt",
+        "left out: files whose endings are not those of pictures, .txt 2, .heic 1, none 1 (4), such as train/cat/a.txt",
         "left out: links that lead to no file (1), such as train/dog/gone.png",
     )
     put(divided / "whole" / "a.png")

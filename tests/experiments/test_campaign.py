@@ -104,7 +104,7 @@ def test_only_some_items(items):
     assert [(item.name, item.seeds) for item in campaign.only(items, [], [1])] == [("first", (1,))]
     with pytest.raises(UserError, match="item 'secnd' is unknown: did you mean 'second'"):
         campaign.only(items, ["secnd"], [])
-    with pytest.raises(UserError, match="seed 1 is none of the seeds of second"):
+    with pytest.raises(UserError, match="seed 1 is not one of the seeds of second"):
         campaign.only(items, ["second"], [1])
 
 
@@ -214,9 +214,9 @@ def test_a_record_of_another_configuration_is_refused(items, tmp_path):
         ('"model.num_steps"', '"model.num_stepz"', "num_stepz"),
         ('name = "second"', 'name = "first"', "two items called 'first'"),
         ("hours = 0.1", "hours = 0.1\nhuors = 1", "has no field 'huors'"),
-        ('for = "a try"', "", "is no list of items"),
-        ("[[item]]", "[[itme]]", "is no list of items"),
-        ('for = "a try"', "for = ", "is no list of items"),
+        ('for = "a try"', "", "is not a list of items"),
+        ("[[item]]", "[[itme]]", "is not a list of items"),
+        ('for = "a try"', "for = ", "is not a list of items"),
     ],
 )
 def test_mistakes_in_the_list(old, new, words, tmp_path):

@@ -21,7 +21,7 @@ VERSIONS = ("sresnet", "python", "torch", "numpy", "safetensors")
 
 
 def records(path):
-    content = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    content = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     return content if isinstance(content, list) else [content]
 
 

@@ -78,7 +78,7 @@ def test_one_study_with_a_row_that_failed_and_one_that_was_not_run(kept, tmp_pat
     ("words", "complaint"),
     [
         (["table3"], "--out is missing: name the page about these studies, such as -o report.html"),
-        (["table3", "runs/first", "-o", "x.html"], "'runs/first' is no study"),
+        (["table3", "runs/first", "-o", "x.html"], "'runs/first' is not a study"),
         (["table3", "--scale", "small", "-o", "x.html"], "holds no results of scale small: run sresnet study first"),
         (["table3", "-o", "mine.txt"], "mine.txt exists and was not made by sresnet"),
     ],

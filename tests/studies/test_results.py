@@ -74,7 +74,7 @@ def layer(**other):
     [
         ({"result": {}}, "result lacks 'test_top1'"),
         ({"result": {"test_top1": 50.0, "split": {"test": -1}}}, "result: split: test is -1"),
-        ({"metrics": [{"epoch": 1, "step": 5, "train_top1": [1]}]}, "metrics 1: train_top1 is no number"),
+        ({"metrics": [{"epoch": 1, "step": 5, "train_top1": [1]}]}, "metrics 1: train_top1 is not a number"),
         ({"config": {"data": ["digits"]}}, "config: data is"),
         ({"activity": {"layers": {"stem": 1}}}, "activity: layers is"),
         ({"activity": {"layers": [layer(active=["1", 2.0])]}}, "layer 1: active is"),

@@ -552,7 +552,7 @@ DAMAGE = {
     "no position": lambda _, metadata: metadata.pop("position"),
     "a step below zero": position_with(step=-1),
     "more hits than images": position_with(hits=10**6),
-    "a sum that is no number": position_with(loss_sum="1"),
+    "a sum that is not a number": position_with(loss_sum="1"),
     "half a best epoch": position_with(best_test={"top1": 3.0}),
     "a field too many": position_with(other=1),
     "a checksum of another file": lambda _, metadata: metadata.update(sha256="0" * 64),

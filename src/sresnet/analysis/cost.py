@@ -69,7 +69,7 @@ class LayerCost:
     events: float
     """Inputs that are not 0: messages, if every number is sent as one."""
     graded_events: float
-    """Those among them that are no single spike: they need graded spikes, or several."""
+    """Those among them that are not single spikes: they need graded spikes, or several."""
     spikes: float
     """Spikes that arrived, a whole number k counted as k; 0 where the input is real."""
     additions: float

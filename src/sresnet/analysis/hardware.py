@@ -267,7 +267,7 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
 
     Raises:
         UserError: an unknown form, or a network that has no such form: a non-spiking one; one with maxima between its
-            layers, since the maximum of a sum is no sum of maxima; one with averages over an odd number of pixels.
+            layers, since the maximum of a sum is not a sum of maxima; one with averages over an odd number of pixels.
     """
     if form not in get_args(Form):
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
@@ -549,7 +549,7 @@ class HardwareView:
     sends: str
     """What travels if nothing is taken apart."""
     needs_graded_spikes: bool
-    """Without extra connections, some messages are no spikes."""
+    """Without extra connections, some messages are not spikes."""
     layers: tuple[HardwareLayer, ...]
     """In the binary form."""
     synapses: int

@@ -25,7 +25,7 @@ def finetune_verb(words: list[str]) -> int:
     recipe = read_run(source, gigabytes(limit) if limit else MEMORY_LIMIT)
     name, words = take_option(words[1:], "--data")
     if name not in DATA_SETS:
-        fault = f"{name!r} is no data set" if name else "is missing"
+        fault = f"{name!r} is not a known data set" if name else "is missing"
         raise UserError(f"--data {fault}: choose from {', '.join(DATA_SETS)}")
     events = name in EVENT_SETS
     classes, channels = CLASSES.get(name, (recipe.model.num_classes, 2 if events else 3))

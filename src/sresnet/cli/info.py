@@ -69,7 +69,9 @@ def image_size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text)
     sides = [int(side) for side in found.groups(default=found[1])] if found else [0]
     if min(sides) < 1:
-        raise UserError(f"image-size {text!r} is no side of 1 to 9999 pixels, nor height and width: try 32, or 16x24")
+        raise UserError(
+            f"image-size {text!r} is neither a side of 1 to 9999 pixels nor height and width: try 32, or 16x24"
+        )
     return sides[0], sides[1]
 
 

@@ -115,9 +115,9 @@ def wants_help(words: list[str]) -> bool:
 
 
 def check_minutes(max_minutes: float) -> None:
-    """Raise UserError for what is no length of time; NaN would never be over."""
+    """Raise UserError for what is not a length of time; NaN would never be over."""
     if not max_minutes >= 0:
-        raise UserError(f"max_minutes {max_minutes:g} is no length of time: give minutes from 0 up, or leave it out")
+        raise UserError(f"max_minutes {max_minutes:g} is not a length of time: give minutes from 0 up, or leave it out")
 
 
 def at_least(least: int, **numbers: int) -> None:
@@ -144,4 +144,4 @@ def gigabytes(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"memory-limit {text!r} is no number: give gigabytes, such as {MEMORY_LIMIT:g}") from None
+        raise UserError(f"memory-limit {text!r} is not a number: give gigabytes, such as {MEMORY_LIMIT:g}") from None

@@ -81,7 +81,7 @@ def is_study(name: str) -> bool:
 def report_studies(names: list[str], options: ReportOptions) -> int:
     """`sresnet report STUDY [STUDY ...]`: from the results that are there; nothing is trained."""
     if others := [name for name in names if not is_study(name)]:
-        raise UserError(f"{others[0]!r} is no study: give studies or runs, a page for each kind")
+        raise UserError(f"{others[0]!r} is not a study: give studies or runs, a page for each kind")
     if not options.out:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
     path = Path(options.out)

@@ -48,7 +48,9 @@ class TrainOptions(Recipe, Place):
         super().__post_init__()
         check_minutes(self.max_minutes)
         if not self.checkpoint_seconds >= 0:
-            raise UserError(f"checkpoint_seconds {self.checkpoint_seconds:g} is no length of time: 60 is a good choice")
+            raise UserError(
+                f"checkpoint_seconds {self.checkpoint_seconds:g} is not a length of time: 60 is a good choice"
+            )
 
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""

@@ -78,7 +78,7 @@ def usual_data(name: str, like: AnyData | None = None) -> AnyData:
         UserError: no data set of that name.
     """
     if name not in DATA_SETS:
-        raise UserError(f"data {name!r} is no data set: choose from {', '.join(DATA_SETS)}")
+        raise UserError(f"data {name!r} is not a known data set: choose from {', '.join(DATA_SETS)}")
     if name in USUAL:
         return like if isinstance(like, EventConfig) and like.name == name else USUAL[name]
     return replace(like if isinstance(like, DataConfig) else DataConfig(), name=name)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def difference(about: Mapping[str, Any], now: Fingerprint) -> str:
         now: of the others.
 
     Raises:
-        UserError: what `about` holds is no fingerprint.
+        UserError: what `about` holds is not a fingerprint.
     """
     before = about.get("fingerprint")
     if before is not None:

@@ -41,7 +41,7 @@ class Samples(Protocol):
         """The same samples with other numbers and names of their classes."""
 
     def digest(self) -> str:
-        """Hexadecimal digits that change with every sample, and with their order; labels are no part of it."""
+        """Hexadecimal digits that change with every sample, and with their order; labels are not part of it."""
 
 
 S = TypeVar("S", bound=Samples)

@@ -98,7 +98,7 @@ def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str
         endings = sorted(counts.items(), key=lambda ending: (-ending[1], ending[0]))
         shown = ", ".join(f"{ending} {count:,}" for ending, count in endings[:5])
         others = f" and {len(endings) - 5} other endings" if len(endings) > 5 else ""
-        notes.append(such_as(f"left out: files that are no {kind} by their endings, {shown}{others}", root, unread))
+        notes.append(such_as(f"left out: files whose endings are not those of {kind}, {shown}{others}", root, unread))
     kinds: dict[str, list[Path]] = {}
     for path in dead:
         kinds.setdefault(kind_of(path) or "dead link", []).append(path)

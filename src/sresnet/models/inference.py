@@ -16,7 +16,7 @@ def precision_context(precision: str, device: torch.device) -> contextlib.Abstra
 
 
 def check_scores(scores: Tensor, first: int = 0) -> None:
-    """Check that class scores [..., N, classes] are finite: the highest of others is no answer.
+    """Check that class scores [..., N, classes] are finite: the highest of others is not an answer.
 
     Args:
         scores: of images or clips.

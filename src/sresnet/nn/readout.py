@@ -39,6 +39,6 @@ class Readout(nn.Module):
         return current if self.votes == 1 else F.avg_pool1d(current, self.votes)
 
     def describe(self, name: str, x: Ends) -> list[Node]:
-        """Its nodes; the average of votes is no node of its own."""
+        """Its nodes; the average of votes is not a node of its own."""
         pool = Node(name=f"{name}.pool", kind="pool", inputs=(x.spikes,), module=name)
         return [pool, Node(name=f"{name}.linear", kind="linear", inputs=(pool.name,), module=f"{name}.linear")]

@@ -192,7 +192,7 @@ def make_surrogate(shape: str, *, height: float, width: float, center: float) ->
                 f"surrogate {name} {value} is not positive: no gradient would pass; the paper uses 0.3 and 1"
             )
     if not math.isfinite(center):
-        raise UserError(f"surrogate center {center} is no place: 1 is the threshold, 0 is Eq. 24 as printed")
+        raise UserError(f"surrogate center {center} is not valid: 1 is the threshold, 0 is Eq. 24 as printed")
     if shape in OWN_SURROGATES:
         return OWN_SURROGATES[shape](height, width, center)
     return SURROGATES[shape](height=height, width=width, center=center)

@@ -55,7 +55,7 @@ def environment() -> Environment:
 
 
 def legible(value: object) -> object:
-    """What is put into the page, with text as it can be shown; markup and what is no text stays as it is."""
+    """What is put into the page, with text as it can be shown; markup and what is not text stays as it is."""
     return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -263,7 +263,7 @@ def add_legend(figure: "Figure", axes: Any, picture: Picture, alike: bool) -> No
 @functools.singledispatch
 def fill(chart: Chart | Photo, axes: "Axes") -> None:
     """Draw a chart into empty axes."""
-    raise TypeError(f"{type(chart).__name__} is no chart")
+    raise TypeError(f"{type(chart).__name__} is not a chart")
 
 
 @fill.register(LineChart)

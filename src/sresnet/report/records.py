@@ -48,7 +48,7 @@ def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
     """The records of a run folder, finished or not; its network may claim so many gigabytes, see `limits`.
 
     Raises:
-        UserError: it is no run folder, or its files are damaged.
+        UserError: it is not a run folder, or its files are damaged.
     """
     recipe = record.read_recipe(folder, memory_limit=memory_limit)
     environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else {}

@@ -45,7 +45,7 @@ TITLED_CELLS = 1200
 @functools.singledispatch
 def draw(chart: Chart, name: str) -> Markup:
     """A chart as an <svg>; `name`, unique in the page, ties it to its title and description."""
-    raise TypeError(f"{type(chart).__name__} is no chart")
+    raise TypeError(f"{type(chart).__name__} is not a chart")
 
 
 def standalone(svg: str) -> str:

@@ -13,7 +13,7 @@ MARK = f'<meta name="generator" content="{GENERATOR}">'.encode()
 
 
 def check_free(path: Path, force: bool = False) -> None:
-    """Raise UserError where `path` is something that is no report of ours, unless `force`, or a folder."""
+    """Raise UserError where `path` is something that is not a report of sresnet, unless `force`, or a folder."""
     files.check_free(path, [MARK], force=force)
 
 

@@ -39,7 +39,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak:
     """Rate of training step `step`, counted from 0 over all epochs; `peak`: the full rate, `config.learning_rate`.
 
     Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The
-    released code drops one epoch later, and not at all where m * epochs is no whole number.
+    released code drops one epoch later, and not at all where m * epochs is not a whole number.
     """
     total = config.epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch

@@ -111,7 +111,7 @@ def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> N
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """What environment.json of a run folder says; errors as `read_json`, and for folders that are no text."""
+    """What environment.json of a run folder says; errors as `read_json`, and for folders that are not text."""
     known = {**dict.fromkeys((*PLACES, "imported_from"), str), "threads": int, "sessions": list[dict[str, Any]]}
     found = check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
     for session in found.get("sessions", ()):
@@ -154,7 +154,7 @@ def check_line(line: Any, where: str) -> dict[str, Any]:
     checked = check_fields(line, where, {"epoch": int, "step": int}, dict.fromkeys(by_layer, Numbers))
     for name, value in checked.items():
         if name not in by_layer and not isinstance(value, int | float | str):
-            raise UserError(f"{where}: {name} is no number: it is damaged, or no file of a run")
+            raise UserError(f"{where}: {name} is not a number: the file is damaged, or not that of a run")
     return checked
 
 
@@ -162,7 +162,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """Make `folder` the run folder of `recipe`, or check that it is.
 
     Raises:
-        UserError: it holds another recipe, or something that is no run; nothing is written over.
+        UserError: it holds another recipe, or something that is not a run; nothing is written over.
     """
     if (folder / CONFIG).exists():
         theirs, ours = to_dict(recipe_in(folder)), to_dict(recipe)

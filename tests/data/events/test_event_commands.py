@@ -59,7 +59,7 @@ def test_info_of_a_folder(files, capsys):
     assert main(["data", "info", "set"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "recordings: 2 in 2 folders"  # the link leads to recordings that were counted
-    left = "left out: files that are no recordings by their endings, .raw 1 (1), such as one/scene.raw"
+    left = "left out: files whose endings are not those of recordings, .raw 1 (1), such as one/scene.raw"
     assert lines[-1] == f"note: {left}"
 
 

@@ -376,7 +376,7 @@ def test_no_events(name):
         (b"#!AER-DAT1.0\r\n", "x.aedat", "is AEDAT '1.0', which is not read: convert"),
         (b"#!AER-DAT3.0\r\n", "x.aedat", "is AEDAT '3.0'"),
         (b"PK\x03\x04", "x.aedat", "begins with b'PK"),
-        (b"\x89PNG", "x.png", "is no event file"),
+        (b"\x89PNG", "x.png", "is not an event file"),
         (b"% Version 2\n", "x.dat", "ends inside its header"),
         (b"% Version 2", "x.dat", "events of type 0x25"),
         (b"% Version 2\n\x28\x08", "x.dat", "events of type 0x28 and 8 bytes"),

@@ -196,7 +196,7 @@ def empty_group(root):
         (lambda root: None, EventConfig(), "neither class folders nor zip files of DVS-CIFAR10, such as airplane/"),
         (lambda root: None, NMNIST, "neither Train/ nor Train.zip, nor the small set's train1K.txt"),
         (lambda root: None, folder(), "has no recordings .*: add some or take the folder away"),
-        (broken_zip, EventConfig(), "cat.zip is no whole zip file"),
+        (broken_zip, EventConfig(), "cat.zip is not a complete zip file"),
         (empty_zip, EventConfig(), "dog.zip has no recordings"),
         (empty_class, EventConfig(), "class folder .*frog has no recordings"),
         (missing_class, EventConfig(), "no recordings of dvs-cifar10's class 'frog'"),
@@ -240,7 +240,7 @@ def test_a_member_whose_bytes_are_damaged(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"split": "official"}, "split 'official' is none of dvs-cifar10's: choose from first900-by-name"),
+        ({"split": "official"}, "split 'official' is not one of dvs-cifar10's: choose from first900-by-name"),
         ({"split": "random"}, "split is 'random'"),
         ({"validation": 1.0}, "validation 1.0"),
         ({"cutout": 1.5}, "cutout 1.5"),

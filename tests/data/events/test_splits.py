@@ -95,7 +95,7 @@ def test_the_same_bytes_on_both_sides_are_an_error():
     with pytest.raises(UserError, match="airplane_9.aedat, to be tested on, has the same bytes as .*airplane_0.aedat"):
         divide(EventConfig(split="first900-by-number"), recordings)
     recordings[0], recordings[2] = listed(10)[0], dataclasses.replace(recordings[2], content="1234")
-    divide(EventConfig(split="first900-by-number"), recordings)  # twice on one side is no leak
+    divide(EventConfig(split="first900-by-number"), recordings)  # twice on one side is not a leak
 
 
 def test_too_few_to_test_on():
@@ -188,7 +188,7 @@ def test_files_beside_recordings_are_said_to_be_left_out(tmp_path):
     made_up.put(tmp_path / "data" / "more" / "cup" / "0.aedat", made_up.aedat2())
     assert opened(tmp_path, config).notes == (
         "left out: more/ beside train/, test/",
-        "left out: files that are no recordings by their endings, .raw 2, .txt 1 (3), such as train/cup/a.raw",
+        "left out: files whose endings are not those of recordings, .raw 2, .txt 1 (3), such as train/cup/a.raw",
         "left out: links that lead to no file (1), such as test/pen/gone.aedat",
     )
 

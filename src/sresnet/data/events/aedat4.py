@@ -281,7 +281,7 @@ def _run(
             events.append(mine)
     except (UserError, MemoryError):
         raise
-    # A panic of the decoder is no Exception.
+    # A panic of the decoder is not an Exception.
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise

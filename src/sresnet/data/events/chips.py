@@ -30,7 +30,7 @@ def find_chip(text: str, where: str) -> Chip:
     """The chip that `text` names, by class or model: `eu.seebetter.ini.chips.davis.DAVIS240C`, `DVS128`.
 
     Raises:
-        UserError: a name that is none of these.
+        UserError: a name that is not one of these.
     """
     model = re.split(r"[.\s]", text.strip())[-1] if "." in text else text.strip()
     for chip in CHIPS:

@@ -19,7 +19,8 @@ _SENSORS = (("N-MNIST", 34, 34), ("ATIS", 304, 240))
 def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
     """Records without a header: byte 0 the column, byte 1 the row, then a bit of polarity and 23 bits of microseconds.
 
-    Column 0 is left and row 0 on top, so that the digits stand upright. A record of row 240 is no event: it says that
+    Column 0 is left and row 0 on top, so that the digits stand upright. A record of row 240 is not an event: it says
+    that
     the camera's counter overflowed, and adds 2^13 microseconds to what follows (N-Caltech101 has them). The clock
     wraps at 2^23 microseconds.
 

@@ -95,6 +95,6 @@ def format_of(data: bytes, name: str) -> str:
     if ending in (".aedat", ".aedat2") and (data[:1] == b"#" or data[:2] == b"\0\0"):
         return FORMATS[0]
     raise UserError(
-        f"{name} begins with {data[:12]!r}, which is no event file: give AEDAT 2.0, 3.1 or 4.0, N-MNIST "
+        f"{name} begins with {data[:12]!r}, which is not an event file: give AEDAT 2.0, 3.1 or 4.0, N-MNIST "
         "(.bin, .bs2) or Prophesee (.dat)"
     )

@@ -96,7 +96,7 @@ class EventConfig:
         check_types(self)
         splits = EVENT_SETS[self.name][1]
         if self.split not in splits:
-            raise UserError(f"split {self.split!r} is none of {self.name}'s: choose from {', '.join(splits)}")
+            raise UserError(f"split {self.split!r} is not one of {self.name}'s: choose from {', '.join(splits)}")
         if not 0 <= self.validation < 1:
             raise UserError(f"validation {self.validation} is outside [0, 1): it is a part of the training recordings")
         if not 0 <= self.cutout <= 1:
@@ -104,7 +104,9 @@ class EventConfig:
         if self.shift < 0:
             raise UserError(f"shift {self.shift} is less than 0: it counts pixels")
         if not 0 <= self.window_seconds < 1e6:
-            raise UserError(f"window_seconds {self.window_seconds} is no length of time: try 0.5, or 0 for no windows")
+            raise UserError(
+                f"window_seconds {self.window_seconds} is not a length of time: try 0.5, or 0 for no windows"
+            )
         for name in ("train_images", "test_images"):
             count = getattr(self, name)
             if count < 0 or (count and not self.simulated):
@@ -157,7 +159,7 @@ class LeftOut:
 
     notes: list[str] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
-    """Files that are no recordings by their endings."""
+    """Files whose endings are not those of recordings."""
     dead: list[Path] = field(default_factory=list)
     """As `tree.files_in`."""
 

@@ -12,7 +12,7 @@ from sresnet.errors import UserError
 SENSOR = "simulated DVS"
 
 MOST = {"size": 4096, "amplitude": 4096, "loops": 256, "samples": 4096, "threshold_spread": 10, "noise_rate": 1e4}
-"""Of fields of `DVSConfig`: more takes hours, or is no number to compute with."""
+"""Of fields of `DVSConfig`: more takes hours, or is not a number to compute with."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 

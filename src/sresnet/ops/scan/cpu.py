@@ -139,7 +139,7 @@ def pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
     The kernel sees addresses only, so this is where it is made sure of what lies there.
 
     Raises:
-        TypeError: another dtype, memory that is no CPU's, or values that do not lie one after the other (of [..., C, H,
+        TypeError: another dtype, memory that is not on a CPU, or values that are not contiguous (of [..., C, H,
             W], as rows); a fault of ours.
     """
     wanted = [None if tensor is None or not tensor.numel() else tensor for tensor in tensors]

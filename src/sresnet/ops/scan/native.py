@@ -134,7 +134,7 @@ def is_whole(path: Path) -> bool:
         OSError: it cannot be read.
     """
     try:
-        # What is no plain file, a link among them, is not followed and not waited for.
+        # What is not a plain file, a link among them, is not followed and not waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
