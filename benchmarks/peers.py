@@ -96,7 +96,7 @@ def spikingjelly(ours: SpikingNetwork) -> nn.Module:
 
 
 def snntorch(ours: SpikingNetwork) -> nn.Module:
-    """snnTorch, a loop over time steps. Where a potential passes twice the threshold it resets otherwise than ours."""
+    """snnTorch, a loop over time steps. A potential of twice the threshold resets differently from ours."""
     import snntorch as snn
     from snntorch import surrogate
 

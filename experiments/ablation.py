@@ -2,7 +2,7 @@
 
 Trains a small network on a part of CIFAR-10's training images, plain and with one addition at a time, `SEEDS` times
 each, and classifies held-out training images after the last epoch; no test image is read. One run after the other; a
-run that was stopped goes on, a finished one is not repeated. Writes results/ablation-fast.json with configuration,
+run that was stopped resumes, a finished one is not repeated. Writes results/ablation-fast.json with configuration,
 environment, metrics and result of each run, and a table beside it. `--finished` trains nothing and writes what there
 is; `--tiny` is for trying the script.
 """
@@ -93,7 +93,7 @@ def rows(base: Recipe) -> dict[str, Recipe]:
 
 
 def split(data_dir: str, count: int = TRAINED_ON) -> Splits:
-    """`count` training images to train on, and held-out training images in the place of the test images.
+    """`count` training images to train on, and held-out training images in place of the test images.
 
     The same images for every row and seed, so that a seed's runs differ by the addition alone.
     """
@@ -105,7 +105,7 @@ def split(data_dir: str, count: int = TRAINED_ON) -> Splits:
         train=splits.train.subset(some),
         validation=None,
         test=splits.validation,
-        about={"name": "held-out training images in the place of the test images"},
+        about={"name": "held-out training images in place of the test images"},
     )
 
 

@@ -1,7 +1,7 @@
-"""The trainings that are to be done, a slice at a time: make campaign DATA_DIR=DIR [CAMPAIGN_MINUTES=90].
+"""The training runs that are to be done, a slice at a time: make campaign DATA_DIR=DIR [CAMPAIGN_MINUTES=90].
 
 results/campaign.toml lists them. This trains the next unfinished one, and the one after it, until the minutes are over
-or it is told to stop (Ctrl-C, SIGTERM), and stops cleanly at a step; the same command goes on there. Seed 0 of every
+or it is told to stop (Ctrl-C, SIGTERM), and stops cleanly at a step; the same command resumes there. Seed 0 of every
 item goes before seed 1. A finished training is written to results/campaign/NAME-seedSEED.json with configuration,
 environment, curve and result, and the tables in results/campaign.md and README.md are made again from these files.
 Commit them before the next slice: a run's revision says whether the tree was changed.
@@ -242,12 +242,12 @@ def page(items: list[Item], folder: Path) -> list[str]:
     lines = [
         "# The campaign",
         "",
-        "Made by `python experiments/campaign.py` from `campaign.toml`, which lists the trainings, and",
+        "Made by `python experiments/campaign.py` from `campaign.toml`, which lists the training runs, and",
         "`campaign/`, which has configuration, environment, curve and result of each that is finished. `make",
         "campaign DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed",
         "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; core-hours are",
         "those of the training steps on the machine that the records name, in the precision that the command names.",
-        "Nothing is claimed of trainings that are not finished. Test images are read once, after the last epoch. Mean",
+        "Nothing is claimed of unfinished training runs. Test images are read once, after the last epoch. Mean",
         "and standard deviation where several seeds are finished.",
         "",
         *table(items, folder),
@@ -294,7 +294,7 @@ def line_of(recipe: Recipe) -> str:
 
 
 def write_record(path: Path, row: dict[str, Any]) -> None:
-    """Keep what came out of a training."""
+    """Keep the result of a training run."""
     write_whole(path, (json.dumps(row, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -337,7 +337,7 @@ def go(items: list[Item], data_dir: str, runs: Path, folder: Path, *, minutes: f
             seeded = item.seeded(seed)
             row = run(item.name, seeded, images_for(seeded, data_dir), runs, should_stop, command=line_of(seeded))
             if not row["result"]:
-                print(f"{item.name}, seed {seed}: stopped; the same command goes on")
+                print(f"{item.name}, seed {seed}: stopped; the same command resumes it")
                 break
             write_record(folder / f"{item.name}-seed{seed}.json", row)
             print(f"{item.name}, seed {seed}: test accuracy {row['result']['test_top1']:.2f} %")
@@ -355,7 +355,7 @@ def images_for(recipe: Recipe, data_dir: str) -> Splits:
         UserError: no folder to read them from, or as `open_data`.
     """
     if not data_dir and recipe.data.name != "digits":
-        raise UserError(f"{recipe.data.name} is read from a folder of yours: make campaign DATA_DIR=DIR")
+        raise UserError(f"{recipe.data.name} is read from your own folder: make campaign DATA_DIR=DIR")
     return open_data(recipe.data, data_dir, seed=recipe.seed)
 
 
@@ -366,7 +366,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=90.0, help="stop after so long")
     parser.add_argument("--only", nargs="+", default=[], help="names of items")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[], help="of these; two processes need different trainings"
+        "--seeds", nargs="+", type=int, default=[], help="of these; two processes need different training runs"
     )
     parser.add_argument("--longest", type=float, default=24.0, help="hours; longer items are left out on a CPU")
     parser.add_argument("--runs", type=Path, default=Path("runs/campaign"))

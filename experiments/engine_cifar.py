@@ -2,7 +2,7 @@
 
 S-ResNet8, one epoch of half the training images, the other half held out; the same seeds with `fastest` and with the
 reference. Rounding sends two runs apart, so what is to agree is the accuracy, within its spread over seeds. A run that
-was stopped goes on, a finished one is not repeated. Writes results/engine-cifar.json and a table beside it.
+was stopped resumes, a finished one is not repeated. Writes results/engine-cifar.json and a table beside it.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def run(
     """Train `recipe` in the run folder `runs`/`row`/SEED, and return command, configuration, environment, metrics and
     result. `command` is what makes the row.
 
-    A run that was stopped goes on, a finished one is not repeated. The result is empty where `should_stop`, asked after
+    A run that was stopped resumes, a finished one is not repeated. The result is empty where `should_stop`, asked after
     every step, said so.
     """
     print(f"{row}, seed {recipe.seed}", flush=True)

@@ -1,6 +1,6 @@
 """Short CIFAR runs on whatever is at hand: python experiments/short_cifar.py DATA_DIR [--runs runs/short].
 
-Trains what `RUNS` lists, one after the other (a run that was stopped goes on, a finished one is not repeated), then
+Trains what `RUNS` lists, one after the other (a run that was stopped resumes, a finished one is not repeated), then
 writes results/short-cifar.json with configuration, environment, metrics and result of each, and a table beside it.
 """
 

@@ -2,7 +2,7 @@
 
 NMNIST_DIR holds the small set of N-MNIST (NMNISTsmall/, or what is in it), BIOLAB_DIR the sessions of the BioLab
 recordings and no other folders: session_A_DataSet2/ to train on and session_B_100/ to test on. Trains what `RUNS`
-lists with each of `SEEDS`, one after the other (a run that was stopped goes on, a finished one is not repeated), then
+lists with each of `SEEDS`, one after the other (a run that was stopped resumes, a finished one is not repeated), then
 writes results/short-events.json with configuration, environment, metrics, result and what to compare with of each, and
 a table beside it. Where other programs run beside it, set OMP_WAIT_POLICY=PASSIVE (docs/log.md says why).
 """

@@ -12,7 +12,7 @@ ODD = [
     float("inf"), float("-inf"), "", "0", "1", "nan", "x", "x" * 3000, "../../etc", "/dev/stdin", "\x1b[2J\n",
     "\u202e=1+1", "\ud800", "\0", [], {}, [[]], [None], {"": None}, [0] * 1000, ["a", "a"], {"family": "resnet"},
 ]  # fmt: skip
-"""Values in the place of others."""
+"""Values in place of others."""
 TOO_MUCH = ["1e400", "-" + "9" * 5000, "[" * 200 + "]" * 200, "[" * 100_000, '{"a":' * 300 + "1" + "}" * 300, "NaN"]
 """JSON text that is not a value, or more than anyone can hold."""
 
@@ -46,7 +46,7 @@ def damaged_json(content: bytes, rng: random.Random, indent: int | None = 2) -> 
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         value = changed(value, rng)
     text = json.dumps(value, indent=indent)
-    if rng.random() < 0.1:  # in the place of some number or word
+    if rng.random() < 0.1:  # in place of some number or word
         words = text.split(" ")
         words[rng.randrange(len(words))] = rng.choice(TOO_MUCH)
         text = " ".join(words)

@@ -43,7 +43,7 @@ def test_train_prints_accuracy_and_folder(tmp_path, capsys, monkeypatch):
 def test_max_minutes_stops_and_says_how_to_go_on(tmp_path, capsys):
     command = ["train", "digits", *TINY, "--out", str(tmp_path / "run")]
     assert main([*command, "--max-minutes", "0"]) == 0
-    assert "stopped at step 1 (0 minutes are over): run the same command again to go on" in capsys.readouterr().out
+    assert "stopped at step 1 (0 minutes are over): run the same command again to resume" in capsys.readouterr().out
     assert main(command) == 0
     assert "test accuracy" in capsys.readouterr().out
 
@@ -329,7 +329,7 @@ def test_interrupted_by_ctrl_c_saves_and_says_so(tmp_path):
             break
     out, err = process.communicate()
     assert process.returncode == 143, err
-    assert "(SIGTERM): run the same command again to go on" in out
+    assert "(SIGTERM): run the same command again to resume" in out
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 

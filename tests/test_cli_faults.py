@@ -32,7 +32,7 @@ def complaint(capsys):
     assert line.isprintable()
     assert len(line) <= 2000
     assert line.startswith("sresnet: ")
-    assert "fault of sresnet" not in line
+    assert "bug in sresnet" not in line
     return line.removeprefix("sresnet: ")
 
 
@@ -82,7 +82,7 @@ def test_our_faults_are_one_short_line_too(capsys, monkeypatch):
     assert err.count("\n") == 1
     assert len(err) < 2000
     assert "\x1b" not in err
-    assert err.endswith("this is a fault of sresnet; --debug shows where\n")
+    assert err.endswith("this is a bug in sresnet; --debug shows where\n")
 
 
 def test_interrupted(capsys, monkeypatch):
@@ -448,8 +448,8 @@ def test_a_disk_that_refuses(verb, function, things, tmp_path, monkeypatch, caps
     if verb in ("predict", "data view") and function == "mkdir":
         assert status == 0  # they make no folder
     elif verb == "study":
-        assert status in (1, 2)  # 1: some of its trainings failed, each with its reason
-        assert "fault of sresnet" not in capsys.readouterr().err
+        assert status in (1, 2)  # 1: some of its training runs failed, each with its reason
+        assert "bug in sresnet" not in capsys.readouterr().err
     else:
         assert status == 2
         assert REFUSALS[function].strerror in complaint(capsys)

@@ -20,7 +20,7 @@ from sresnet.cli.convert import ImportOptions
 from sresnet.cli.data import DataInfoOptions, DataViewOptions, PrepareOptions
 from sresnet.cli.evaluate import EvaluateOptions
 from sresnet.cli.report import ReportOptions
-from sresnet.cli.runs import Place
+from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.study import StudyOptions
 from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.models import SResNetConfig, VGGConfig
@@ -71,7 +71,7 @@ def train_flags(recipe):
 
 def commands():
     tiny = "--model.base-filters 2 --model.num-steps 2 --train.epochs 2 --data.train-images 60 --max-minutes 0".split()
-    place = tuple(flags_of(Place))
+    runtime = tuple(flags_of(RuntimeOptions))
     prepare = PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
     few = "--data.train-images 20 --data.test-images 20 --num-steps 2".split()
     text = ("--out", str), ("--model", str), ("--memory-limit", float)
@@ -99,7 +99,7 @@ def commands():
         ),
         "study": Command(("study", "table2", "--show"), tuple(flags_of(StudyOptions))),
         "study-page": Command(("study", "page"), tuple(flags_of(StudyOptions))),
-        "list": Command(("list",), place),
+        "list": Command(("list",), runtime),
     }
 
 
@@ -137,7 +137,7 @@ def answer(things, words):
     said = err.getvalue().removesuffix("\n")
     lines = said.split("\n")
     assert status in (0, 2), f"status {status}: {said}"
-    assert "fault of sresnet" not in said
+    assert "bug in sresnet" not in said
     assert "Traceback" not in said
     assert all(line.isprintable() and len(line) <= 2000 for line in lines), said
     assert status == 0 or (said.startswith("sresnet: ") and len(lines) == 1), said

@@ -268,7 +268,7 @@ def test_fuzz_weights(tmp_path):
 
 
 def loaded(folder, raw):
-    """The answer of code that is loaded; UserError in the place of making it again."""
+    """The answer of code that is loaded; UserError in place of making it again."""
     path = folder / "kernel.so"
     path.unlink(missing_ok=True)
     path.write_bytes(raw)

@@ -239,7 +239,7 @@ def test_a_page_in_the_way_is_said_before_the_work(here, monkeypatch, capsys):
 @pytest.mark.parametrize("mine", ["page.md", "kept/tables/table3.csv", "kept/figures/FIGURE"])
 def test_the_page_of_studies(here, capsys, mine):
     words = "study page --results kept --out page.md".split()
-    for training in scaled(STUDIES["table3"], "tiny").trainings():
+    for training in scaled(STUDIES["table3"], "tiny").training_runs():
         results.write(here / "kept", result_of(training))
     assert main(words) == 0
     assert main(words) == 0  # what it made itself

@@ -90,7 +90,7 @@ def test_what_writes_goes_on(tmp_path, monkeypatch, capfd, verb):
     elif verb == "predict":
         digit("three.png")
     elif verb == "study page":
-        results.write(Path("kept"), result_of(studies_at("tiny")["table5"].trainings()[0]))
+        results.write(Path("kept"), result_of(studies_at("tiny")["table5"].training_runs()[0]))
     with unread():
         assert main(command.split()) == 0
     assert list(tmp_path.glob(made))
@@ -103,7 +103,7 @@ def test_workers_of_a_study_go_on_where_nobody_reads(tmp_path):
     with subprocess.Popen(
         command, cwd=tmp_path, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert "2 trainings" in process.stdout.readline()
+        assert "2 training runs" in process.stdout.readline()
         process.stdout.close()
         assert process.wait() == 141  # of the tables at the end, when everything is trained
         assert process.stderr.read() == ""

@@ -832,7 +832,7 @@ def page(record: dict[str, Any], judged: dict[str, Any]) -> str:
 
 
 def unjudged(record: dict[str, Any], judged: dict[str, Any]) -> list[str]:
-    """Ids of what no test killed, and nobody judged to be no hole."""
+    """Ids of what no test killed, and that were not judged to be anything but a hole."""
     rows = [row for part in record["folders"].values() for row in part["mutants"]]
     return [
         row["id"]

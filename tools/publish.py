@@ -81,7 +81,9 @@ def card_of_run(run: Path, name: str, half: bool, data_dir: str) -> tuple[Card, 
     if model.config != recipe.model:
         raise UserError(f"{run / WEIGHTS} is of another network than {record.CONFIG}: publish the folder as it was")
     if recipe.data.name not in DATA_LICENCES:
-        raise UserError(f"{recipe.data.name} is nobody's data set in particular: only runs on known data are published")
+        raise UserError(
+            f"{recipe.data.name} is not one particular data set: only runs on known data sets are published"
+        )
     content = (run / WEIGHTS).read_bytes()
     rounding, recorded, top1 = None, None, result["test_top1"]
     if half:

@@ -38,7 +38,7 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
         times: of its unpacked length is what its reader takes in memory.
 
     Raises:
-        UserError: it is not there, is packed otherwise than as most are, claims too much, or does not unpack.
+        UserError: it is not there, is packed in an unusual way, claims too much, or does not unpack.
     """
     try:
         member = archive.getinfo(name)
@@ -54,7 +54,7 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
         return content
     except (UserError, MemoryError):
         raise
-    # The file is somebody else's: encrypted members, headers that do not agree, streams that end.
+    # The file comes from elsewhere: encrypted members, headers that do not agree, streams that end.
     except Exception as error:
         raise UserError(f"{where} cannot be read ({reason(error)}): replace it or take it away") from None
 

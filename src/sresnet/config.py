@@ -66,12 +66,12 @@ def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapp
         UserError: no object, a needed field that is missing, or a value of another type.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where} holds no object with named fields: it is damaged, or no file of a run")
+        raise UserError(f"{where} holds no object with named fields: it is damaged, or not a file of a run")
     for name, annotation in {**needed, **known}.items():
         if name in values:
             check_value(f"{where}: {name}", values[name], annotation)
         elif name in needed:
-            raise UserError(f"{where} lacks {name!r}: it is damaged, or no file of a run")
+            raise UserError(f"{where} lacks {name!r}: it is damaged, or not a file of a run")
     return values
 
 
@@ -89,7 +89,7 @@ def added_later(default: Any, *, once: str = "") -> Any:
     So a run made before the field was there and the same run made today have one configuration and one fingerprint.
 
     Args:
-        default: its value where nobody says another.
+        default: its value where none is given.
         once: the name that the field had once; files with it still load, and fingerprints are made of it.
     """
     return dataclasses.field(default=default, metadata={"added later": True, "once": once})

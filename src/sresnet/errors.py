@@ -26,7 +26,7 @@ CURES = {
     errno.EROFS: "choose a place that can be written",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "check the name",
-    errno.ENOTDIR: "a file is in the place of a folder: choose another path",
+    errno.ENOTDIR: "a file is in place of a folder: choose another path",
     errno.EEXIST: "choose another path",
     errno.EISDIR: "name a file, not a folder",
     errno.ELOOP: "a link leads back to itself: name the file or folder it stands for",
@@ -45,7 +45,7 @@ MEMORY = re.compile(
 
 
 def mendable(error: BaseException) -> str:
-    """The line for an exception that is not ours but that the user can mend; "" for a fault of sresnet.
+    """The line for an exception from elsewhere that the user can mend; "" for a bug in sresnet.
 
     The system refuses (no room, no right, no such path), or memory does not suffice.
     """

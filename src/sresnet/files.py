@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and reading what somebody else may have put in their place."""
+"""Files that are there whole or not at all, and reading files that may not be what they should be."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from sresnet.errors import UserError
 LOCK = ".lock"
 """Name of the file that `only_writer` holds in a folder."""
 LARGEST_JSON = 16 << 20
-"""Bytes of JSON that `read_json` takes if nothing else is said: Python needs up to thirty times as many to hold it."""
+"""Bytes of JSON that `read_json` takes by default: Python needs up to thirty times as many to hold it."""
 DEEPEST_JSON = 50
 """Objects and lists within each other that `read_json` takes."""
 
@@ -64,7 +64,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(descriptor)
-            if os.name != "nt":  # renamed while held, so that nobody takes it for a leftover
+            if os.name != "nt":  # renamed while held, so that no other process takes it for a leftover
                 part.replace(path)
         if os.name == "nt":  # which renames no open file
             part.replace(path)
@@ -96,11 +96,11 @@ def new_part(path: Path) -> tuple[Path, int]:
     while True:
         part = path.with_name(f"{start_of_parts(path.name)}{secrets.token_hex(8)}.part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK | PLAIN, 0o666)
-        with contextlib.suppress(OSError):  # a disk without locks, where nobody removes leftovers
+        with contextlib.suppress(OSError):  # a disk without locks, where leftovers are not removed
             filelock.lock_descriptor(descriptor)
         if os.name == "nt" or os.fstat(descriptor).st_nlink:
             return part, descriptor
-        os.close(descriptor)  # somebody took it for a leftover before it was held
+        os.close(descriptor)  # another process took it for a leftover before it was held
 
 
 def start_of_parts(name: str) -> str:
@@ -110,7 +110,7 @@ def start_of_parts(name: str) -> str:
 
 
 def sweep(folder: Path, name: str = "") -> None:
-    """Remove what killed writers left of the file `name` of a folder, or of all; what somebody writes now stays.
+    """Remove what killed writers left of the file `name` of a folder, or of all; what is being written now stays.
 
     Windows keeps what is left, as a part cannot be held there until it is renamed.
     """
@@ -137,7 +137,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def strangers(folder: Path) -> list[str]:
-    """What a folder holds besides the lock and unfinished parts of ours, sorted; nothing where there is no folder.
+    """What a folder holds besides the lock and our unfinished parts, sorted; nothing where there is no folder.
 
     A part is ours if its name is one that `write_whole` gives, or gave before (.NAME.part).
 
@@ -232,7 +232,7 @@ def claim_folder(
 def check_listed(
     folder: Path, before: Sequence[str], names: Iterable[str], *, force: bool = False, flag: str = "--out"
 ) -> None:
-    """Check that files may be written into a folder of ours: those that are there are listed as ours (`before`).
+    """Check that files may be written into one of our folders: those that are there are listed as ours (`before`).
 
     Raises:
         UserError: there is another one; `force` lets it go.
@@ -243,7 +243,7 @@ def check_listed(
 
 
 def listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None:
-    """The files that a listing of `claim_folder` names, `names` where it does not say; None: no listing of ours."""
+    """The files that a listing of `claim_folder` names, `names` where it does not say; None: not our listing."""
     try:
         content = read_json(path)
     except UserError:
@@ -275,7 +275,7 @@ def opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened_to_change(path: Path) -> Iterator[int]:
-    """The descriptor of a file of ours to add to or to cut, made if need be; a link there is not followed.
+    """The descriptor of one of our files to append to or to cut, made if need be; a link there is not followed.
 
     Raises:
         UserError: it cannot be opened, is something else than a file, or the disk refuses what is done inside.
@@ -341,7 +341,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path` for this process, after whoever holds it now; a killed process holds nothing.
+    """Hold the lock file `path` for this process, after the process that holds it now; a killed process holds nothing.
 
     Args:
         path: the lock file, made if need be.
@@ -425,7 +425,7 @@ def write_json(path: Path, value: Any) -> None:
     """Indented JSON, whole or not at all; errors as `write_whole`.
 
     Raises:
-        ValueError: NaN or infinity, which JSON does not have: a fault of whoever made `value`.
+        ValueError: NaN or infinity, which JSON does not have: a bug where `value` was made.
     """
     write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
@@ -468,7 +468,7 @@ def parse_json(content: bytes | str, where: str) -> Any:
         reason = str(error)
     else:
         return value
-    raise UserError(f"{where} cannot be read ({reason}): it is damaged, or no file of a run")
+    raise UserError(f"{where} cannot be read ({reason}): it is damaged, or not a file of a run")
 
 
 def no_number(text: str) -> float:

@@ -2,14 +2,14 @@
 
 A few bytes can claim anything: a picture of a million rows, a packet that unpacks to gigabytes, a network of a billion
 parameters. So a reader works out what a file claims, and asks here before it takes memory for it. A file may always
-have some multiple of its own length: whoever has a large file knows that it is large. Beyond that there is a limit,
-which whoever trusts the file raises.
+have some multiple of its own length: the owner of a large file knows that it is large. Beyond that there is a limit,
+which a user who trusts the file can raise.
 """
 
 from sresnet.errors import UserError
 
 MEMORY_LIMIT = 1.0
-"""Gigabytes (1e9 bytes) that a file may claim, where nothing else is said."""
+"""Gigabytes (1e9 bytes) that a file may claim by default."""
 TIMES = 32
 """What is a multiple of the file's length by no more than this is never refused."""
 

@@ -82,7 +82,7 @@ def say(*lines: str, error: bool = False, flush: bool = False) -> None:
 
 
 def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:
-    """Write text as it is; where nobody reads it any more and `going_on` says so, there and from then on to nowhere."""
+    """Write text as it is; where it has no reader any more and `going_on` says so, drop it from then on."""
     try:
         print(text, end="", file=stream, flush=flush)
     except BrokenPipeError:

@@ -1,6 +1,6 @@
 """Randomness is a function of a seed and a moment.
 
-Nothing random is carried from one step to the next, so a run that was stopped anywhere goes on as it would have.
+Nothing random is carried from one step to the next, so a run that was stopped anywhere resumes as if it had not been.
 """
 
 import contextlib

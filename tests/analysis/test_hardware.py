@@ -174,7 +174,7 @@ def test_s2s_has_as_many_extra_connections_and_s2m_one_per_block():
     assert s2s.synapses - s2s.extra_synapses == v2v.synapses - v2v.extra_synapses == none.synapses
     neurons = [6 * 16 * 1024, 6 * 32 * 256, 6 * 64 * 64]
     assert s2s.intermediate_neurons == sum(neurons)
-    assert v2v.intermediate_neurons == sum(neurons) + 16 * 1024  # the stem's current is handed on too
+    assert v2v.intermediate_neurons == sum(neurons) + 16 * 1024  # the stem's current is passed on too
 
 
 def test_synapses_are_those_of_the_convolutions():

@@ -113,7 +113,7 @@ def test_no_name_is_even_imported(monkeypatch):
         (b"\x80\x02}", "ends at byte 3"),
         (b"T\xff\xff\xff\x7fabc.", "ends at byte 9"),
         (b"T\xff\xff\xff\xff.", "ends at byte"),
-        (b"N.N", "goes on for 1 bytes"),
+        (b"N.N", "1 bytes follow its end"),
         (b"\x80\x03N.", "protocol 2"),
         (b"}]K\x01s.", "a list is a key"),
         (b"})K\x01s.", "a tuple is a key"),

@@ -1,4 +1,4 @@
-"""The list of trainings, and the tables made from what is finished."""
+"""The list of training runs, and the tables made from what is finished."""
 
 import json
 import re
@@ -134,7 +134,7 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
         return campaign.go(items, "", tmp_path / "runs", folder, minutes=minutes, longest=longest)
 
     assert go(0) == 0
-    assert "first, seed 0: stopped; the same command goes on" in capsys.readouterr().out
+    assert "first, seed 0: stopped; the same command resumes it" in capsys.readouterr().out
     assert (tmp_path / "runs" / "first" / "0" / "checkpoint.safetensors").exists()
     assert list(folder.iterdir()) == []
     assert go(10) == 3

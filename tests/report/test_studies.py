@@ -63,7 +63,7 @@ def test_one_study_with_a_row_that_failed_and_one_that_was_not_run(kept, tmp_pat
     results.write_failure(kept, failed, "row", "loss is <nan>")
     assert main(["report", "table3", "-o", "page.html"]) == 0
     text, _ = read_page(tmp_path / "page.html")
-    assert "1 of 3 trainings are finished; 1 rows have seeds that failed." in text
+    assert "1 of 3 training runs are finished; 1 rows have seeds that failed." in text
     assert "seed 0 failed: loss is <nan>" in text
     html = (tmp_path / "page.html").read_text()
     assert "loss is <nan>" not in html

@@ -140,7 +140,7 @@ def test_gradients_of_the_connections():
 
 def only(name, scale, results):
     """Those results that a study looks at."""
-    return {training.key(): results[training.key()] for training in studies_at(scale)[name].trainings()}
+    return {training.key(): results[training.key()] for training in studies_at(scale)[name].training_runs()}
 
 
 def test_learning_curves():

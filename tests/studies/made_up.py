@@ -94,6 +94,6 @@ def all_results(studies, top1=lambda training: 50.0, seeds=None):
     """Key -> result of every training of these studies, `top1(training)` each."""
     found = {}
     for study in studies:
-        for training in replace(study, seeds=seeds or study.seeds).trainings():
+        for training in replace(study, seeds=seeds or study.seeds).training_runs():
             found.setdefault(training.key(), result_of(training, top1(training)))
     return found

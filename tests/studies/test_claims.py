@@ -24,7 +24,7 @@ def found(name, top1=lambda training: 50.0, change=lambda training, result: resu
     results = {}
     for study in claim.studies:
         for seed in range(seeds):
-            for training in dataclasses.replace(studies[study], seeds=seed + 1).trainings():
+            for training in dataclasses.replace(studies[study], seeds=seed + 1).training_runs():
                 results.setdefault(training.key(), change(training, result_of(training, top1(training))))
     return claim.check(Evidence(scale=scale, studies=studies, results=results))
 
@@ -185,7 +185,7 @@ def test_the_papers_own_numbers_do_not_refute_the_paper():
     for claim in CLAIMS:
         results = {}
         for cell in [cell for name in claim.studies for cell in studies[name].cells]:
-            if cell.paper is None or not cell.trainings():
+            if cell.paper is None or not cell.training_runs():
                 continue
             key = cell.training.key()
             result = results.setdefault(key, blank(cell.training))

@@ -54,7 +54,7 @@ def test_the_parameters_are_exactly_the_papers():
     for each in cells:
         assert num_parameters(build(each.training.recipe.model)) == each.paper
         assert values(each, 1, {}) == (each.paper,)
-        assert each.trainings() == ()
+        assert each.training_runs() == ()
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_rows_that_are_one_network_are_one_training(same):
 
 def test_all_trainings():
     """43 different ones for the whole paper; a changed default would add or merge some."""
-    keys = [{training.key() for training in study.trainings()} for study in STUDIES.values()]
+    keys = [{training.key() for training in study.training_runs()} for study in STUDIES.values()]
     assert len(set().union(*keys)) == 43
     assert sum(map(len, keys)) == 68
 
@@ -114,8 +114,8 @@ def test_best_test_epochs_are_reported_where_they_are_read():
 
 def test_pre_training_comes_first_and_is_a_training_of_the_tables():
     for name in ("table11", "table12", "table13"):
-        order = [training.key() for training in STUDIES[name].trainings()]
-        for training in STUDIES[name].trainings():
+        order = [training.key() for training in STUDIES[name].training_runs()]
+        for training in STUDIES[name].training_runs():
             if training.start:
                 assert order.index(training.start.key()) < order.index(training.key())
     starts = {each.training.start.key() for each in STUDIES["table11"].cells if each.training.start}

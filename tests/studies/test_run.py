@@ -189,7 +189,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_result(tmp_path):
 
 
 def stand_in(training, runs, open_, **_):
-    """In the place of `run_one`: leaves what a run leaves, in a moment."""
+    """In place of `run_one`: leaves what a run leaves, in a moment."""
     if training.start:
         assert (runs / training.start.key() / "weights.safetensors").exists()
     time.sleep(0.05)
@@ -208,7 +208,7 @@ def test_workers_share_and_wait_for_what_others_train(tmp_path, monkeypatch):
     for worker in workers:
         worker.join()
     found = results.read(tmp_path / "kept")
-    assert set(found) == {each.key() for each in wanted.trainings()}
+    assert set(found) == {each.key() for each in wanted.training_runs()}
     assert results.failures(tmp_path / "kept") == {}
 
 

@@ -14,7 +14,7 @@ SMALLER = sorted(SCALES)
 def trainings(scale, names=STUDIES):
     found = {}
     for name in names:
-        for training in scaled(STUDIES[name], scale).trainings():
+        for training in scaled(STUDIES[name], scale).training_runs():
             found[training.key()] = training
     return found
 

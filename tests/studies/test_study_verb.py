@@ -21,7 +21,7 @@ def test_list(capsys):
     assert main(["study", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(STUDIES)
-    assert "Residual connections S2M, S2S and V2V (6 trainings)" in lines[0]
+    assert "Residual connections S2M, S2S and V2V (6 training runs)" in lines[0]
 
 
 def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
@@ -33,7 +33,7 @@ def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
     out = capfd.readouterr().out
     found = read(tmp_path / "results/studies/tiny")
     studies = [scaled(STUDIES[name], "tiny") for name in names]
-    assert set(found) == {training.key() for study in studies for training in study.trainings()}
+    assert set(found) == {training.key() for study in studies for training in study.training_runs()}
     for study in studies:
         assert f"\n{study.name}: {study.title}\n" in out
         for cell in study.cells:
@@ -86,12 +86,12 @@ def test_seeds_and_rows_that_fail(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["study", "table5", "--seeds", "3"]) == 1
     out = capsys.readouterr().out
-    assert "failed trainings:" in out
+    assert "failed training runs:" in out
     assert out.count("RuntimeError: the lights went out") == 2  # as it happened, and in the end
     rows = [line.split() for line in out.splitlines() if "100 Accuracy  " in line]
     assert [row[-4:] for row in rows] == [["1.41", "2", "of", "3"], ["41.00", "±", "1.00", "3"]]
     assert main(["study", "table12", "--seeds", "3", "--show"]) == 0  # which does not need what failed
-    assert "failed trainings:" not in capsys.readouterr().out
+    assert "failed training runs:" not in capsys.readouterr().out
     assert main(["study", "table5", "--seeds", "1", "--show"]) == 0
     assert main(["study", "table5", "--seeds", "3", "--show"]) == 1
 
@@ -107,7 +107,7 @@ def test_stopped_by_sigterm_it_goes_on(tmp_path, workers):
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
     assert process.returncode == 143
-    assert "stopped (SIGTERM): run the same command again to go on" in rest
+    assert "stopped (SIGTERM): run the same command again to resume" in rest
     assert "Traceback" not in rest
 
 
@@ -138,7 +138,7 @@ def test_workers_stop_where_their_parent_was_killed(tmp_path):
     assert not any(held(claim) for claim in claims)
     assert not list((tmp_path / "results/studies/tiny").iterdir())  # none was finished, none failed
     assert "Traceback" not in rest
-    assert rest.count("stopped: the same command goes on") == 2
+    assert rest.count("stopped: the same command resumes it") == 2
 
 
 def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monkeypatch):
@@ -147,9 +147,9 @@ def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monk
     assert main(["study", "table5", "--workers", "2", "--results", "kept", "--runs", "results/below"]) == 2
     said = capfd.readouterr().err
     assert "folder results/below" in said
-    assert "sresnet: a worker could not go on: mend what is said above" in said
+    assert "sresnet: a worker could not continue: mend what is reported above" in said
     assert "Traceback" not in said
-    assert "fault of sresnet" not in said
+    assert "bug in sresnet" not in said
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monk
         ([], "study is missing: sresnet study list shows them"),
         (["tabel2"], "study 'tabel2' is unknown: did you mean 'table2'?"),
         (["table2", "--scale", "huge"], "invalid choice"),
-        (["table2", "--scale", "small"], "cifar10 is read from a folder of yours: add --data-dir DIR"),
+        (["table2", "--scale", "small"], "cifar10 is read from your own folder: add --data-dir DIR"),
         (["table13", "--scale", "small", "--data-dir", "nowhere"], "nowhere"),
         (["table2", "--workers", "0"], "workers 0 is less than 1: leave --workers out, or give more"),
         (["page"], "results/studies/tiny holds no results of scale tiny: run sresnet study all first"),

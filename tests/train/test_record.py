@@ -23,7 +23,7 @@ from tests.report.runs import TINY as FEW
 from tests.train.test_loop import CPU, SPLITS, TINY, changed
 
 ODD = (None, True, -1, 10**18, 1.5, "", "text", [], ["a", 1], {}, {"a": {"b": None}})
-"""What a damaged file may hold in the place of anything."""
+"""What a damaged file may hold in place of anything."""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_going_on_under_other_conditions_is_said_and_kept(tmp_path, monkeypatch)
         piece(tmp_path, notes)
     engine = "low-memory" if available() else "reference, as nothing could be compiled"
     (note,) = notes
-    assert f"goes on under other conditions (threads 1, before 2, engine {engine}, before reference): rounding" in note
+    assert f"resumes under other conditions (threads 1, before 2, engine {engine}, before reference): rounding" in note
     found = record.read_environment(tmp_path)
     assert (found["threads"], found["engine"]) == (1, engine)
     sessions = found["sessions"]
@@ -193,7 +193,7 @@ def test_the_command_says_it(tmp_path, capsys):
     words = ["train", "digits", *FEW, "--out", str(tmp_path / "run")]
     assert main([*words, "--max-minutes", "0"]) == 0
     assert main([*words, "--engine", "reference"]) == 0
-    assert "\nnote: this run goes on under other conditions (engine reference, before " in capsys.readouterr().out
+    assert "\nnote: this run resumes under other conditions (engine reference, before " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="no git")

@@ -94,7 +94,7 @@ class Energy:
     synapses: float
     """Additions and multiply-accumulates of all synapses."""
     updates: float
-    """Norms, leaks and resets of all neurons, which go on at every step, spikes or not."""
+    """Norms, leaks and resets of all neurons, which are computed at every step, spikes or not."""
     ann: float
     """Of the ANN counterpart (the non-spiking network of the same topology): all multiply-accumulates, once; norms are
     part of its weights."""
@@ -205,7 +205,7 @@ class LayerCounter:
         size = values.abs()
         self.real = self.real or bool(((size - size.round()).abs() > WHOLE).any())
         # Summed over images and channels first: all inputs of a pixel reach equally many outputs. Whole numbers are
-        # summed exactly; where they are none, nobody asks for the sum.
+        # summed exactly; where they are not, the sum is not used.
         events = (size > 0).sum((0, 1)).double()
         spikes = size.sum((0, 1)).double().round()
         graded = (size > 1 + WHOLE).sum()

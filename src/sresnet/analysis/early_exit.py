@@ -13,7 +13,7 @@ needed: images that have left are taken out of the batch before the next step.
 
 Networks are overconfident. `calibrate` finds, for every step, the temperature at which the probabilities
 fit labelled images best (least cross-entropy; temperature scaling of Guo et al. 2017, one temperature per step because
-the scores of few steps are spread otherwise than those of many). The images must not be those the network was
+the scores of few steps are spread differently from those of many). The images must not be those the network was
 trained on, of which it is more confident, nor those the curve is drawn for. A threshold applies to all images
 alike: the mean number of steps depends on the mixture of easy and hard ones.
 """

@@ -23,17 +23,17 @@ CONNECTIONS: tuple[Connection, ...] = ("s2s", "s2m", "v2v", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class BlockGradient:
-    """Gradient of the loss in what one layer or block hands on, over all images, steps and neurons."""
+    """Gradient of the loss in what one layer or block passes on, over all images, steps and neurons."""
 
     name: str
     spikes: float
     """Norm of dL/do of its output, the skip's spikes included."""
     current: float
-    """Norm of dL/dr of the current that V2V hands on; 0 elsewhere."""
+    """Norm of dL/dr of the current that V2V passes on; 0 elsewhere."""
 
     @property
     def norm(self) -> float:
-        """Norm of both together: what a V2V block hands on is the pair."""
+        """Norm of both together: what a V2V block passes on is the pair."""
         return (self.spikes**2 + self.current**2) ** 0.5
 
 

@@ -539,7 +539,7 @@ class HardwareView:
     Counts of the paper and ours. A connection joins two layers. For V2V the paper has (l/n) - 1 extra connections for
     each r_l (Eq. 18). That is the number of layers whose current is in the sum of Eq. 15 if the input is layer 1 and
     the stem layer 2, so that block k ends at layer l = 2k + 2: k extra connections. With the stem as layer 0, as Fig. 3
-    counts, Eq. 18 leaves out the stem's current, which Eq. 15 hands on; we count it. For S2S the paper gives no number:
+    counts, Eq. 18 leaves out the stem's current, which Eq. 15 passes on; we do. For S2S the paper gives no number:
     the layer behind block k receives from the stem and k blocks, k extra connections. Either way the blocks of a
     network with B of them have B (B + 1) / 2, which is the "same effect in the information flow" of the text. S2M has
     one per block.

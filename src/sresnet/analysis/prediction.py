@@ -27,7 +27,7 @@ Note = Callable[[str], object]
 
 
 def quiet(line: str) -> None:
-    """A `Note` that nobody reads."""
+    """A `Note` that is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)

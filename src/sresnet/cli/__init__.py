@@ -13,7 +13,7 @@ from sresnet.printing import cut, drop, one_line, say
 
 USAGE = """usage: sresnet VERB ...
 
-  train RECIPE        train a network; the same command again goes on where it stopped
+  train RECIPE        train a network; the same command again resumes where it stopped
   evaluate RUN        accuracy of a trained network, also with fewer time steps
   finetune RUN        train a trained network on other data
   predict RUN FILE    classify pictures or event recordings
@@ -34,7 +34,7 @@ or --compat released-code sets every field on which the paper and its released c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 1 for one of ours."""
+    """Run one command; returns the exit status: 0, 2 for the user's mistake, 1 for a bug in sresnet."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def answered(work: Callable[[], int], *, debug: bool = False) -> int:
     """The exit status of `work`; what it raises becomes one line on the error output.
 
-    0 or what `work` returns; 2 for a mistake of the user's, and where the system refuses or memory does not suffice;
-    130 where it is interrupted, 141 where nobody reads the output; 1 for a fault of ours.
+    0 or what `work` returns; 2 for the user's mistake, and where the system refuses or memory does not suffice;
+    130 where it is interrupted, 141 where the output has no reader; 1 for a bug in sresnet.
     """
     try:
         try:
@@ -53,12 +53,12 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
         except SystemExit as stop:  # of a help text
             status = int(stop.code or 0)
         if sys.stdout is not None:
-            sys.stdout.flush()  # a disk that is full is told now, while somebody listens
+            sys.stdout.flush()  # a full disk is reported now, while it still can be
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
         return 141  # as shells say it: 128 and the number of SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted: what was saved is kept; run the same command again to go on")
+        complain("interrupted: what was saved is kept; run the same command again to resume")
         return 130
     except Exception as error:
         if debug:
@@ -68,7 +68,7 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
             complain(said)
             return 2
         text = " ".join(str(error).split())
-        complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a fault of sresnet; --debug shows where")
+        complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a bug in sresnet; --debug shows where")
         return 1
     finally:
         drop_unwritten()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.analysis import Analysis, LayerActivity, analyse, batches_of, spread
 from sresnet.cli.parse import at_least, first_word, parse, wants_help
-from sresnet.cli.runs import Place, is_shipped, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
@@ -17,7 +17,7 @@ from sresnet.train import record
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyseOptions(Place):
+class AnalyseOptions(RuntimeOptions):
     """Flags of `sresnet analyse`."""
 
     images: int = 500

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from sresnet.cli.parse import first_word, parse, wants_help
-from sresnet.cli.runs import Trust
+from sresnet.cli.runs import ReadOptions
 from sresnet.data import CLASSES, DataConfig, EventConfig
 from sresnet.data.events.frames import FrameConfig, input_scale
 from sresnet.data.events.sets import CIFAR10_CLASSES
@@ -23,7 +23,7 @@ from sresnet.train.recipe import Recipe, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions(Trust):
+class ImportOptions(ReadOptions):
     """Flags of `sresnet import`."""
 
     data: str = "cifar10"
@@ -73,7 +73,7 @@ def import_verb(words: list[str]) -> int:
         weights = folder / WEIGHTS
         if trained_here or (weights.exists() and read_regular(weights) != model_bytes(model)):
             raise UserError(f"{folder} holds a run: choose another --out")
-        # Weights come last: where they are, an import is whole. One that was killed goes on, a whole one stays so.
+        # Weights come last: where they are, an import is whole. One that was killed resumes, a whole one stays so.
         write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
         write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
         save_model(model, weights)

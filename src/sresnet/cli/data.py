@@ -9,7 +9,7 @@ from typing import Any
 
 from sresnet.cli import USAGE
 from sresnet.cli.parse import C, first_word, parse, wants_help
-from sresnet.cli.runs import Trust, print_split
+from sresnet.cli.runs import ReadOptions, print_split
 from sresnet.cli.terminal import filling, reading
 from sresnet.config import closest
 from sresnet.data import EVENT_SETS, EventConfig, usual_data
@@ -26,7 +26,7 @@ from sresnet.train.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(Trust):
+class PrepareOptions(ReadOptions):
     """Flags of `sresnet data prepare`."""
 
     data_dir: str = ""
@@ -91,7 +91,7 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataInfoOptions(Trust):
+class DataInfoOptions(ReadOptions):
     """Flags of `sresnet data info`."""
 
     damaged: Damaged = "error"

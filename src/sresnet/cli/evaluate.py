@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.parse import at_least, first_word, parse, wants_help
-from sresnet.cli.runs import Place, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
 from sresnet.data import EventConfig, Samples, Splits
 from sresnet.data.scaling import Scaling
@@ -28,7 +28,7 @@ from sresnet.train.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Place):
+class EvaluateOptions(RuntimeOptions):
     """Flags of `sresnet evaluate`."""
 
     num_steps: int = 0

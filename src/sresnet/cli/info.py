@@ -76,7 +76,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def image_size_of(run: str) -> tuple[int, int]:
-    """Height and width of what a run was trained on; 32 each where its training has not said yet."""
+    """Height and width of what a run was trained on; 32 each where none is recorded yet."""
     if not is_shipped(run) and not (Path(run) / record.DATA).exists():
         return 32, 32
     height, width = about_run(run)["image_size"]

@@ -17,7 +17,7 @@ from sresnet.report.figures import predictions as picture_of_predictions
 
 
 def predict_verb(words: list[str]) -> int:
-    """`sresnet predict RUN FILE ...`, or with `--model NAME` in the place of RUN."""
+    """`sresnet predict RUN FILE ...`, or with `--model NAME` in place of RUN."""
     if wants_help(words):
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
-from sresnet.cli.runs import Place, check_run, is_shipped, trained
+from sresnet.cli.runs import RuntimeOptions, check_run, is_shipped, trained
 from sresnet.cli.study import results_folder, studies_at
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
@@ -29,7 +29,7 @@ from sresnet.studies.scale import ScaleName
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Place):
+class ReportOptions(RuntimeOptions):
     """Flags of `sresnet report`."""
 
     out: Page = ""
@@ -109,19 +109,21 @@ def records_of_run(run: str, memory_limit: float) -> Records:
     return records_of(Path(run), memory_limit=memory_limit)
 
 
-def looked_at(run: str, records: Records, place: Place, images: int, splits: Splits | None = None) -> Looked | str:
+def looked_at(
+    run: str, records: Records, options: RuntimeOptions, images: int, splits: Splits | None = None
+) -> Looked | str:
     """What a pass over the test data of a run shows, or why there was none; `splits` where they are open already."""
     if not is_shipped(run) and not (Path(run) / WEIGHTS).exists():
         return f"the run has no {WEIGHTS} yet"
-    device = place.torch_device()
+    device = options.torch_device()
     try:
-        splits = splits or place.open_again(records.recipe, run)
+        splits = splits or options.open_again(records.recipe, run)
     except UserError as error:
         return f"data not at hand: {error}"
     samples = splits.test
-    model, scaling, _ = trained(run, device, place.memory_limit, samples)
+    model, scaling, _ = trained(run, device, options.memory_limit, samples)
     total = min(images, len(samples)) if images else len(samples)
-    with implementation(place.engine):
+    with implementation(options.engine):
         found = look(
             model,
             samples,

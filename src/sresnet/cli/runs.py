@@ -27,8 +27,8 @@ from sresnet.train.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trust:
-    """How far a command trusts the files it reads."""
+class ReadOptions:
+    """What applies to every command that reads files."""
 
     memory_limit: float = MEMORY_LIMIT
     """Gigabytes that a file may claim, whatever its length; one that claims more is refused. Raise it for files that
@@ -36,8 +36,9 @@ class Trust:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place(Trust):
-    """Where a command finds things and does its work."""
+class RuntimeOptions(ReadOptions):
+    """Runtime options: where data are, and on which device and how it is computed. Rounding apart, no number depends on
+    them."""
 
     data_dir: str = ""
     """Folder of the data set."""
@@ -63,7 +64,7 @@ class Place(Trust):
             device = torch.device(self.device)
             torch.zeros(1, device=device).item()  # meta has no numbers
         except (RuntimeError, AssertionError, ImportError, ValueError, TypeError):
-            raise UserError(f"device {self.device!r} is not to be had here: try --device cpu") from None
+            raise UserError(f"device {self.device!r} is not available here: try --device cpu") from None
         return device
 
     def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
@@ -81,7 +82,7 @@ class Place(Trust):
             )
 
     def open_again(self, recipe: Recipe, run: str) -> Splits:
-        """The data set of a run, found and cached where `sresnet train` did where nothing else is said.
+        """The data set of a run, found and cached, by default, where `sresnet train` did.
 
         Classes are numbered as the run's. "other_data" in `about` is how the data differ from those of the run, where
         they do and the run says what its own were.
@@ -92,18 +93,18 @@ class Place(Trust):
         environment = {} if is_shipped(run) else record.read_environment(Path(run))
         noted = environment.get("cache_dir", "")
         if noted and not self.cache_dir and isinstance(recipe.data, EventConfig) and not is_cache(Path(noted)):
-            # A run may be somebody else's; what it names is written to only if frames were kept there before.
+            # A run may come from another user; what it names is written to only if frames were kept there before.
             say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
             noted = ""
         if self.download and not self.data_dir and environment.get("data_dir"):
             raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
-        place = replace(
+        found = replace(
             self,
             data_dir=self.data_dir or environment.get("data_dir", ""),
             cache_dir=self.cache_dir or noted,
         )
         about = about_run(run)
-        splits = place.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
+        splits = found.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             raise UserError(
@@ -148,7 +149,7 @@ def trained(
 ) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:
     """Network of a run or of the package, scaling of its input, and what its data.json or card says.
 
-    Counts of event frames are scaled as their sensor asks, which `samples` know: it need not be that of the training.
+    Counts of event frames are scaled as their sensor asks, which `samples` know; the training data may be from another.
     """
     about = about_run(folder)
     model = load_shipped(folder) if is_shipped(folder) else load(folder, memory_limit=memory_limit)

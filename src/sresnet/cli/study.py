@@ -10,7 +10,7 @@ from pathlib import Path
 from sresnet.cli import answered
 from sresnet.cli.display import line_of
 from sresnet.cli.parse import at_least, check_minutes, first_word, names_and_flags, parse, wants_help
-from sresnet.cli.runs import Place
+from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.terminal import print_table, stop_asked
 from sresnet.config import closest
 from sresnet.data import AnyData, DataConfig, Splits
@@ -24,14 +24,14 @@ from sresnet.studies.results import read as read_results
 from sresnet.studies.rows import rows_of
 from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
-from sresnet.studies.study import Study, trainings_of
+from sresnet.studies.study import Study, training_runs_of
 from sresnet.studies.workers import orphaned, run_workers, share_of
 from sresnet.train.loop import Progress as Stand
 from sresnet.train.recipe import Recipe
 
 
 def results_folder(folder: str, scale: str) -> Path:
-    """Where results of studies at a scale are, if nothing else is said."""
+    """Where results of studies at a scale are by default."""
     return Path(folder or f"results/studies/{scale}")
 
 
@@ -41,7 +41,7 @@ def studies_at(scale: str) -> dict[str, Study]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(Place):
+class StudyOptions(RuntimeOptions):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
@@ -58,7 +58,7 @@ class StudyOptions(Place):
     seeds: int = 0
     """Seeds 0 to seeds - 1 of every row; 0: as many as the scale has."""
     max_minutes: float = float("inf")
-    """Stop cleanly after this long; the same command goes on."""
+    """Minutes after which to stop cleanly; the same command resumes."""
     show: bool = False
     """Train nothing, show what there is."""
     out: str = "docs/results.md"
@@ -70,8 +70,8 @@ class StudyOptions(Place):
         """Run folders and results."""
         return Path(self.runs or f"runs/studies/{self.scale}"), results_folder(self.results, self.scale)
 
-    def place_of(self, data: AnyData) -> Place:
-        """Where a data set is."""
+    def options_of(self, data: AnyData) -> RuntimeOptions:
+        """These options, with the folder of this data set."""
         return replace(self, data_dir=self.events_dir) if data.name == "dvs-cifar10" else self
 
 
@@ -89,7 +89,7 @@ def study_verb(words: list[str]) -> int:
     names, flags = names_and_flags(words)
     if names == ["list"]:
         for study in STUDIES.values():
-            say(f"  {study.name:12} {study.title} ({len(study.trainings())} trainings)")
+            say(f"  {study.name:12} {study.title} ({len(study.training_runs())} training runs)")
         return 0
     options = parse(
         StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
@@ -100,7 +100,7 @@ def study_verb(words: list[str]) -> int:
     if not options.show:
         stopped = run_studies(studies, options)
         if stopped:
-            say(f"stopped ({stopped}): run the same command again to go on")
+            say(f"stopped ({stopped}): run the same command again to resume")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
     return show_studies(studies, options.folders()[1])
 
@@ -148,7 +148,7 @@ def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
         return ""
     check_data((training.recipe for _, training in left.values()), options)
     forget_failures(kept, left)
-    say(f"{len(left)} trainings, run folders in {runs}, results in {kept}", flush=True)
+    say(f"{len(left)} training runs, run folders in {runs}, results in {kept}", flush=True)
     names = [study.name for study in studies]
     with stop_asked(options.max_minutes) as asked:
         if options.workers == 1:
@@ -159,18 +159,18 @@ def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
 
 
 def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
-    """Open each data set of images once, so that a folder that is missing is said before anything is trained.
+    """Open each data set of images once, so that a missing folder is reported before anything is trained.
 
     Raises:
         UserError: as `open_data`.
     """
     for name, recipe in {recipe.data.name: recipe for recipe in recipes}.items():
-        place = options.place_of(recipe.data)
+        own = options.options_of(recipe.data)
         if isinstance(recipe.data, DataConfig):
-            place.open(recipe.data, recipe.seed, recipe.model.num_steps)
-        elif name != "digits-dvs" and not place.data_dir:
+            own.open(recipe.data, recipe.seed, recipe.model.num_steps)
+        elif name != "digits-dvs" and not own.data_dir:
             flag = "--events-dir" if name == "dvs-cifar10" else "--data-dir"
-            raise UserError(f"{name} is read from a folder of yours: add {flag} DIR, the folder that holds it")
+            raise UserError(f"{name} is read from your own folder: add {flag} DIR, the folder that holds it")
 
 
 def study_process(names: list[str], options: StudyOptions, index: int) -> None:
@@ -186,7 +186,7 @@ def study_process(names: list[str], options: StudyOptions, index: int) -> None:
 
 @going_on()
 def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
-    """Train what studies need, by itself, or beside other processes as number `index`, until `asked` to stop."""
+    """Train what studies need, alone, or beside other processes as number `index`, until `asked` to stop."""
     studies = chosen_studies(names, options)
     runs, kept = options.folders()
     device = options.torch_device()
@@ -194,7 +194,7 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
         device = share_of(device, index, options.workers)
 
     def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
-        return options.place_of(data).open(data, seed, num_steps)
+        return options.options_of(data).open(data, seed, num_steps)
 
     last: dict[str, float] = {}
 
@@ -220,8 +220,8 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:
-    """Print what the studies gave; 1 where a training that they need failed."""
-    needed, found = trainings_of(studies), read_results(kept)
+    """Print what the studies gave; 1 where a run that they need failed."""
+    needed, found = training_runs_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     for study in studies:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
@@ -229,7 +229,7 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
         headings = ("row", "column", "paper", "measured", "seeds")
         print_table(headings, [[text[heading] for heading in headings] for text in texts])
     if failed:
-        say("", "failed trainings:")
+        say("", "failed training runs:")
         for key, reason in failed.items():
             say(f"  {key}: {reason}")
     return 1 if failed else 0

@@ -55,7 +55,7 @@ def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
     """A function that says why to stop, "" while there is no reason: a signal, or the time is up.
 
     The first Ctrl-C or SIGTERM asks; a second Ctrl-C stops at once. Signals are the main thread's: in another one they
-    are left to whoever handles them there, and only time ends a training.
+    are left to their handlers there, and only time ends a run.
     """
     reasons: list[str] = []
     end = time.monotonic() + 60 * max_minutes

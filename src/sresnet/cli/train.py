@@ -10,7 +10,7 @@ import torch
 from sresnet.cli.display import display
 from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
 from sresnet.cli.report import looked_at, write_report
-from sresnet.cli.runs import Place, print_split
+from sresnet.cli.runs import RuntimeOptions, print_split
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest
 from sresnet.data import EventConfig
@@ -28,13 +28,13 @@ from sresnet.train.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(Recipe, Place):
+class TrainOptions(Recipe, RuntimeOptions):
     """Flags of `sresnet train`: the fields of the recipe, and where and how long to run."""
 
     out: str = ""
     """Run folder; by default runs/RECIPE-FINGERPRINT, so that the same command finds its run again."""
     max_minutes: float = float("inf")
-    """Stop cleanly after this long; the same command goes on."""
+    """Minutes after which to stop cleanly; the same command resumes."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch."""
     tensorboard: bool = False
@@ -90,7 +90,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     recipe = options.recipe()
     device = options.torch_device()
     splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
-    if recipe.data.name in ("folder", "event-folder"):  # how many classes somebody's pictures have, only they tell
+    if recipe.data.name in ("folder", "event-folder"):  # the number of classes is known from the pictures alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
@@ -119,7 +119,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
             memory_limit=options.memory_limit,
         )
     if outcome.state == "stopped":
-        say(f"stopped at step {outcome.step} ({asked()}): run the same command again to go on")
+        say(f"stopped at step {outcome.step} ({asked()}): run the same command again to resume")
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     print_outcome(outcome)
     if options.report:

@@ -123,7 +123,7 @@ def _locked(part: Path) -> Iterator[io.FileIO]:
         with io.FileIO(descriptor, "r+") as file:
             if sys.platform != "win32":
                 filelock.lock_descriptor(descriptor)
-            # Whoever had the lock may have renamed or deleted the file that was opened here.
+            # The process that had the lock may have renamed or deleted the file that was opened here.
             try:
                 current = os.path.samestat(os.fstat(descriptor), part.stat())
             except FileNotFoundError:

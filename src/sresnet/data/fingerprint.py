@@ -1,4 +1,4 @@
-"""What data a run is of, so that it goes on with no others, and is not evaluated on others without a word."""
+"""Which data a run was trained on, so that it resumes with no others, and is not evaluated on others unnoticed."""
 
 import hashlib
 from collections.abc import Mapping

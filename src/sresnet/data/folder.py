@@ -114,7 +114,7 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What was found while a folder was read and is to be said of it; lists that grow."""
+    """What was found while a folder was read and is to be reported; lists that grow."""
 
     notes: list[str] = field(default_factory=list)
     stray: list[Path] = field(default_factory=list)
@@ -146,13 +146,15 @@ def _places(data_dir: Path, left: LeftOut) -> dict[str, Path]:
 
 
 def _splits(data_dir: Path, parts: dict[str, Pictures], left: LeftOut) -> Splits:
-    """The parts with all that is to be said of them."""
+    """The parts with all notes on them."""
     about, notes = {}, list(left.notes)
     for part in ("validation", "test"):
         if part in parts and (copies := _copies(parts["train"], parts[part])):
             about[f"{part}_images_in_train"] = len(copies)
             found = such_as(f"{part} images whose bytes are those of a training image", data_dir, list(copies))
-            notes.append(f"{found}, as {below(data_dir, next(iter(copies.values())))}: they are learned by heart")
+            notes.append(
+                f"{found}, as {below(data_dir, next(iter(copies.values())))}: the network has seen them in training"
+            )
     if left.stray:
         notes.append(such_as("left out: pictures beside class folders", data_dir, left.stray))
     notes += left_out(data_dir, left.unread, left.dead, "pictures")
@@ -322,7 +324,7 @@ def _only_transparent(image: Any) -> bool:
 
 @contextlib.contextmanager
 def _any_size(image_module: Any) -> Iterator[None]:
-    """Without Pillow's own limit of pixels, which is one for the whole process, and cannot be told of ours."""
+    """Without Pillow's own limit of pixels, which is one for the whole process, and cannot be told what ours is."""
     with _PILLOW:
         before, image_module.MAX_IMAGE_PIXELS = image_module.MAX_IMAGE_PIXELS, None
         try:

@@ -75,7 +75,7 @@ def read(config: DataConfig, data_dir: str, download: bool, memory_limit: float 
         train, test = load_digits()
         return Splits(train=train, validation=None, test=test)
     if not data_dir:
-        raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
+        raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     if config.name == "folder":
         return open_folder(data_dir, config.image_size, memory_limit=memory_limit, held_out=not config.validation)
     if download:

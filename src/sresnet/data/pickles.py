@@ -76,7 +76,7 @@ def read_pickle(raw: bytes, where: str) -> Any:
     try:
         value, end = run_pickle(raw, ARRAYS)
         if end != len(raw):
-            raise PickleFault(f"it goes on for {len(raw) - end} bytes after its end")
+            raise PickleFault(f"{len(raw) - end} bytes follow its end")
         return value
     except PickleFault as fault:
         raise UserError(

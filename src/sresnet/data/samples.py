@@ -48,12 +48,12 @@ S = TypeVar("S", bound=Samples)
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """What classes are called whose names nobody knows, such as those of an imported checkpoint."""
+    """Names for classes whose names are not known, such as those of an imported checkpoint."""
     return tuple(f"class {number}" for number in range(count))
 
 
 def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network") -> S:
-    """The samples with the classes of `owner`: whoever compares labels of two origins matches them here, by name.
+    """The samples with the classes of `owner`: labels of two origins are matched by name before they are compared.
 
     Names may come in another order, and some of the owner's may be missing. Where the owner's classes are `unnamed`,
     there is nothing to match but their numbers.

@@ -42,7 +42,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 def hold_out(
     labels: Tensor, class_names: Sequence[str], fraction: float, seed: int, kind: str = "images"
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """`stratified_split` for a validation part, with what is to be said of classes that it does not divide.
+    """`stratified_split` for a validation part, with notes on classes that it does not divide.
 
     Args:
         labels, fraction, seed: as `stratified_split`.
@@ -76,7 +76,7 @@ def hold_out(
 def some_of_each_class(labels: Tensor, count: int) -> Tensor:
     """Choose `count` images, of every class as many as of the others, or one more.
 
-    The choice depends on nothing but the labels and `count`, so that two trainings with different seeds see the same
+    The choice depends on nothing but the labels and `count`, so that two runs with different seeds see the same
     images.
 
     Args:

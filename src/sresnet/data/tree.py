@@ -1,4 +1,4 @@
-"""The files of somebody's folder, and what is said of those that are not used."""
+"""The files of a user's folder, and notes on those that are not used."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ VALIDATION = ("val", "valid", "validation")
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder and is not hidden, by name.
+    """What is in a folder and not hidden, by name.
 
     Raises:
         UserError: it cannot be read.
@@ -68,7 +68,7 @@ def identity(folder: Path) -> tuple[int, int]:
 
 
 def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Part -> folder of data that are divided already, and what is said of other folders beside them.
+    """Part -> folder of data that are divided already, and notes on other folders beside them.
 
     The test set is `test/`, or where there is none the first of `VALIDATION`; "validation" is the first of them beside
     a `test/`. A part that is not there is left out; errors as `entries`.
@@ -84,7 +84,7 @@ def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str) -> list[str]:
-    """What is said of files that are not used.
+    """Notes on files that are not used.
 
     Args:
         root: folder of the data.

@@ -33,5 +33,5 @@ def register_family(family: Family) -> None:
     """
     name = family.config.family
     if not name:
-        raise ValueError(f"{family.config.__name__} has no name: give it a class attribute `family`")
+        raise ValueError(f"{family.config.__name__} has no name: add a class attribute `family`")
     FAMILIES[name] = family

@@ -101,7 +101,7 @@ def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, wh
     """Copy `tensors` into those of a network, `own`, every one exactly once.
 
     Raises:
-        UserError: a missing or surplus name, another shape, or integers in the place of numbers or the reverse.
+        UserError: a missing or surplus name, another shape, or integers in place of numbers or the reverse.
     """
     check_fit(own, tensors, where=where)
     with torch.no_grad():

@@ -106,7 +106,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
         elif isinstance(module, Neuron | OwnNeuron):
             module.register_forward_hook(spike_at_random)
     with torch.no_grad():
-        # Recording makes every layer of neurons run by itself, where its spikes can be replaced.
+        # Recording makes every layer of neurons run on its own, where its spikes can be replaced.
         image = torch.rand(1, config.in_channels, *image_size, generator=generator, dtype=torch.float32, device="cpu")
         model(image, num_steps=1, record=model.neuron_names)
     return Summary(layers=tuple(layers), parameters=num_parameters(model), neurons=sum(neurons))

@@ -81,7 +81,7 @@ def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> To
     nodes, ends = [Node(name=INPUT, kind="input", inputs=(), module="")], Ends(INPUT)
     for name, module in layers:
         if not isinstance(module, Described):
-            raise TypeError(f"{name}, a {type(module).__name__}, does not describe itself: give it a method `describe`")
+            raise TypeError(f"{name}, a {type(module).__name__}, does not describe itself: add a method `describe`")
         more, ends = module.describe(name, ends)
         nodes += more
     return Topology(nodes=tuple(nodes + readout.describe("readout", ends)))

@@ -76,11 +76,11 @@ class Mark:
 
 
 class Label:
-    """A value that nobody needs: a dtype, a number of numpy."""
+    """A value that is not needed: a dtype, a NumPy number."""
 
 
 def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mark], Tensor]]:
-    """What `torch.save` wrote: its value, with a `Mark` in the place of each tensor, and what gives a mark's tensor.
+    """What `torch.save` wrote: its value, with a `Mark` in place of each tensor, and what gives a mark's tensor.
 
     Tensors that share their numbers in the file share memory.
 

@@ -48,7 +48,7 @@ def conv_norm_neuron(
         current = norm(convolution(x.spikes)) + residual_current
         spikes  = neuron(current) + residual.spikes
 
-    One op does it all, except where somebody wants to see what is in between, or put something of his own there: then
+    One op does it all, except where what is in between is recorded, or replaced by the user's own: then
     the modules are called, one after the other.
 
     Args:

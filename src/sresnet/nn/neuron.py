@@ -126,7 +126,7 @@ class Neuron(nn.Module):
 
 
 class Rectifier(nn.Module):
-    """max(0, current): the unit of the ANN counterpart (Table 15), in the place of a `Neuron`."""
+    """max(0, current): the unit of the ANN counterpart (Table 15), in place of a `Neuron`."""
 
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
@@ -143,7 +143,7 @@ Steps = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 """Neurons of your own, a function or module: (current, v) -> (spikes, v).
 
 current is [T, N, C, H, W], and spikes have its shape. v is what the call before left, None at the start of a sequence;
-the second v is what the next call goes on from, [N, ...] (stack several values behind N), or None."""
+the second v is what the next call starts from, [N, ...] (stack several values behind N), or None."""
 
 OWN_NEURONS: dict[str, Callable[[NeuronConfig], Steps]] = {}
 """Those that `register_neuron` was given."""
@@ -169,7 +169,7 @@ def register_neuron(name: str, make: Callable[[NeuronConfig], Steps]) -> None:
 
 
 class OwnNeuron(nn.Module):
-    """Neurons of your own in the place of a `Neuron`: current [T, N, C, H, W] -> spikes.
+    """Neurons of your own in place of a `Neuron`: current [T, N, C, H, W] -> spikes.
 
     Args:
         steps: see `Steps`.

@@ -47,7 +47,7 @@ class NormConfig:
 
 
 def refused(norm: nn.Module, *_: Any) -> Any:
-    """Raise UserError: what tools that put torch's own norm in the place of another read or set."""
+    """Raise UserError: what tools that put torch's own norm in place of another read or set."""
     raise UserError(
         f"{type(norm).__name__} is computed inside its layer, and no other norm can take its place (SyncBatchNorm, "
         "FrozenBatchNorm, fusion): in several processes each keeps its own statistics; to fix them use freeze_backbone"
@@ -198,7 +198,7 @@ class NoNorm(nn.Module):
 Normalise = Callable[[Tensor, int], Tensor]
 """A norm of your own, a function or module: (x, first step) -> y, both [T, N, C, H, W].
 
-The steps of x are those from this one on: 0, but where a stream goes on."""
+The steps of x are those from this one on: 0, except where a stream continues."""
 
 OWN_NORMS: dict[str, Callable[[NormConfig, int], Normalise]] = {}
 """Those that `register_norm` was given."""
@@ -223,7 +223,7 @@ def register_norm(name: str, make: Callable[[NormConfig, int], Normalise]) -> No
 
 
 class OwnNorm(nn.Module):
-    """A norm of your own in the place of the others.
+    """A norm of your own in place of the others.
 
     Args:
         normalise: see `Normalise`.

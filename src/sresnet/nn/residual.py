@@ -151,7 +151,7 @@ class ResidualBlock(nn.Module):
         layer = (self.conv2, hidden, self.norm2, self.neuron2, state)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
             return conv_norm_neuron(*layer, residual_current=self.threshold * self.skip(x, state).spikes)
-        if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is handed on
+        if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is passed on
             if x.current is None:
                 raise UserError(
                     "v2v passes currents on, and the layer before gives none: build it with return_current=True"

@@ -14,6 +14,6 @@ class Signal(NamedTuple):
     spikes: Float[Tensor, "T N C H W"]
     """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""
     current: Float[Tensor, "T N C H W"] | None
-    """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where nobody asks."""
+    """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where unused."""
     packed: BitPackedSpikes | None = None
     """The spikes in bits, for layers that keep them for the backward pass; None where that is not possible."""

@@ -1,4 +1,4 @@
-"""What one forward pass carries beside the signal: potentials to go on from, and what is to be recorded."""
+"""What one forward pass carries beside the signal: potentials to start from, and what is to be recorded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class ForwardState:
     recorder: Recorder | None = None
     """Records what it wants; None: nothing is recorded."""
     sums: dict[nn.Module, Tensor] | None = None
-    """None; or {}: sum of the potentials of each layer, of the currents in the ANN counterpart, in the place of `v`.
+    """None; or {}: sum of the potentials of each layer, of the currents in the ANN counterpart, in place of `v`.
     They tell of overflow at any time step: leak and reset leave infinity and NaN as they are."""
 
     def leaves(self, neurons: nn.Module, v: Tensor) -> None:

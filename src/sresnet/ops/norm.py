@@ -19,7 +19,7 @@ class NormState:
     """Parameters and statistics of a layer's batch norm, for the time steps that are computed now.
 
     Rows [T, C] are a norm for each step (BNTT), [C] one over all steps; a factor on gamma such as that of tdBN is
-    folded in by whoever makes this.
+    folded in by the caller.
     """
 
     gamma: Float[Tensor, "*steps C"]

@@ -23,7 +23,7 @@ def over_time(layer: Callable[[Tensor], Tensor], x: Float[Tensor, "T N *map"]) -
 
 
 def constant(x: Float[Tensor, "T ..."]) -> bool:
-    """All steps of x [T, ...] are one, and whoever wants a gradient wants that of their sum.
+    """All steps of x [T, ...] are one, so the gradient wanted is that of their sum.
 
     Where x is itself what gradients are asked of, each step has its own, although all have the same value; only under
     an image that was expanded are they added up. What torch.compile sees tells nothing of that: there it is taken for

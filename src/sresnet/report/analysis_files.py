@@ -29,7 +29,7 @@ def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND, *, force: bool =
         force: whether the user said that what is in the way may go.
 
     Raises:
-        UserError: the folder holds something and no such file, or others in the place of the figures, and not `force`,
+        UserError: the folder holds something and no such file, or others in place of the figures, and not `force`,
             or cannot be made.
     """
     claim_folder(folder, file, kind, figure_files(FIGURES[kind]), force=force)

@@ -211,7 +211,7 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
 
 
 def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> LineChart:
-    """Norm of the loss's gradient in what each block hands on, from the first layer to the last; a line per network."""
+    """Norm of the loss's gradient in what each block passes on, from first to last; a line per network."""
     lines = [
         Line(name=name, x=range(len(blocks)), y=[block.norm for block in blocks]) for name, blocks in networks.items()
     ]

@@ -20,7 +20,7 @@ LIST, KIND = "files.json", "sresnet report files"
 
 
 def check_folder(folder: Path, force: bool = False) -> list[str]:
-    """Make `folder`, or check that it is one that we made; returns the names of what is in it of ours.
+    """Make `folder`, or check that it is one that we made; returns the names of our files in it.
 
     Raises:
         UserError: it holds something and is none that we wrote, unless `force`, or cannot be made.

@@ -23,7 +23,7 @@ class Records:
     name: str
     recipe: Recipe
     command: str
-    """What trains it again; "" where no recipe of ours does."""
+    """The command that trains it again; "" where no named recipe does."""
     environment: Mapping[str, Any]
     class_names: tuple[str, ...]
     metrics: tuple[Mapping[str, Any], ...]

@@ -18,7 +18,7 @@ from sresnet.studies.evidence import STANDARD_ERRORS, Verdict
 from sresnet.studies.published import REFERENCES, TABLE_14
 from sresnet.studies.rows import DATA_HEADER, HEADER, rows_of
 from sresnet.studies.scale import SCALES, ScaleName
-from sresnet.studies.study import Result, Study, trainings_of
+from sresnet.studies.study import Result, Study, training_runs_of
 
 MARK = "<!-- made by sresnet, scale: {scale} -->"
 """First line of a page, by which it is known again."""
@@ -39,8 +39,8 @@ def page(
     Args:
         scale: its name.
         studies: name -> study at that scale, all of them.
-        results: key of a training -> result.
-        failures: key of a training -> why it failed.
+        results: key of a training run -> result.
+        failures: key of a training run -> why it failed.
         assets: where tables and figures lie, as seen from the page; ../results/studies/SCALE by default.
     """
     assets = assets or f"../results/studies/{scale}"
@@ -67,11 +67,11 @@ def opening(
     scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], failures: Mapping[str, str]
 ) -> list[str]:
     """Which networks these are, and how many of them are there."""
-    wanted = trainings_of(studies.values()).keys()
+    wanted = training_runs_of(studies.values()).keys()
     done, failed = len(wanted & results.keys()), len((wanted & failures.keys()) - results.keys())
     extra = len(results.keys() - wanted)
     state = (
-        f"{done} of {len(wanted)} trainings are finished"
+        f"{done} of {len(wanted)} training runs are finished"
         + (f", {failed} failed" if failed else "")
         + (f"; {extra} more, of other seeds or earlier settings, are kept" if extra else "")
         + "."
@@ -100,8 +100,8 @@ def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Resul
     return [
         f"Of {len(found)} claims: {summary}.",
         f"Of two networks, one is better where their means differ by more than {STANDARD_ERRORS:g} standard errors of "
-        "the difference. One training may be off by the largest of three standard deviations: that of its own seeds, "
-        "that of all trainings with several seeds pooled, and that of counting on so many test images; so a single "
+        "the difference. One run may be off by the largest of three standard deviations: that of its own seeds, "
+        "that of all training runs with several seeds pooled, and that of counting on so many test images; so a single "
         "seed borrows the spread of others. *Within noise*: the difference is smaller, and nothing is decided. "
         "*Fails*: the contrary was measured, beyond noise. A claim of several parts holds where all do and fails where "
         "one does. Among so many claims, one or two are likely to be decided by chance.",
@@ -183,9 +183,9 @@ def costs(results: Mapping[str, Result]) -> list[str]:
     revisions = Counter(str(result.environment.get("revision", "")) or "unknown" for result in results.values())
     total = sum(result.hours for result in results.values())
     return [
-        f"{total:.1f} hours of training in all, each training's own time added up, evaluation and looking at the "
+        f"{total:.1f} hours of training in all, the time of each run added up, evaluation and looking at the "
         "trained networks not counted.",
-        markdown(("machine", "threads", "Python", "torch", "numpy", "sresnet", "trainings", "hours"), rows).rstrip(
+        markdown(("machine", "threads", "Python", "torch", "numpy", "sresnet", "training runs", "hours"), rows).rstrip(
             "\n"
         ),
         "Revisions of the source: "

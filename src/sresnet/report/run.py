@@ -148,7 +148,7 @@ def remarks(records: Records, looked: Looked | str) -> list[Block]:
         found.append(
             "This run is not finished: there is no test result yet."
             if "imported_from" not in records.environment
-            else "An imported network: there are no records of its training."
+            else "An imported network: how it was trained is not on record."
         )
     if isinstance(looked, str):
         found.append(f"{looked[:1].upper()}{looked[1:]}. What needs a pass over the test data is left out.")
@@ -165,7 +165,7 @@ def remarks(records: Records, looked: Looked | str) -> list[Block]:
             )
         elif isinstance(top1, int | float) and seen == looked.of and abs(top1 - again) > 1e-6:
             found.append(
-                f"The pass for this page found {again:.2f} %, the end of the training {top1:.2f} %: another machine, "
+                f"The pass for this page found {again:.2f} %, the end of training {top1:.2f} %: another machine, "
                 "precision or engine rounds otherwise, and Poisson spikes are drawn anew."
             )
         elif top1 is None:
@@ -221,7 +221,7 @@ def origin(records: Records) -> Section:
     if records.command:
         content += [Paragraph("Trained by"), Code(text=records.command)]
     else:
-        content.append(Paragraph("No command of ours trains this network; its configuration is below."))
+        content.append(Paragraph("No sresnet command trains this network; its configuration is below."))
     known = {key: value for key, value in records.environment.items() if value != "" and key != "sessions"}
     names = {
         "device": "machine",

@@ -1,4 +1,4 @@
-"""The section about a training: what metrics.jsonl says, epoch by epoch."""
+"""The section about the course of training: what metrics.jsonl says, epoch by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence

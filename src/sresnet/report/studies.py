@@ -11,7 +11,7 @@ from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.rows import HEADER, Row, rows_of
 from sresnet.studies.scale import SCALES, about
-from sresnet.studies.study import Cell, Result, Study, trainings_of
+from sresnet.studies.study import Cell, Result, Study, training_runs_of
 
 
 def study_sections(
@@ -27,8 +27,8 @@ def study_sections(
         scale: its name.
         wanted: the studies to show, at that scale.
         every: name -> study at that scale, all of them, for the claims.
-        results: key of a training -> result.
-        failures: key of a training -> why it failed.
+        results: key of a training run -> result.
+        failures: key of a training run -> why it failed.
     """
     names = {study.name for study in wanted}
     return (
@@ -42,7 +42,7 @@ def study_sections(
 
 def trained_for(studies: Sequence[Study], results: Mapping[str, Result]) -> tuple[list[Result], int]:
     """The results that studies look at, each once, and how many there would be."""
-    keys = trainings_of(studies)
+    keys = training_runs_of(studies)
     return [results[key] for key in keys if key in results], len(keys)
 
 
@@ -54,7 +54,7 @@ def summary(
     failed = sum(bool(row.failures) for study in studies for row in rows_of(study, results, failures))
     content: list[Block] = [
         Paragraph(
-            f"{len(found)} of {total} trainings are finished"
+            f"{len(found)} of {total} training runs are finished"
             + (f"; {failed} rows have seeds that failed" if failed else "")
             + "."
         )
@@ -141,11 +141,11 @@ def number_of(line: Mapping[str, object], key: str) -> float:
 
 
 def first_results(study: Study, results: Mapping[str, Result]) -> dict[str, Result]:
-    """Name -> result of seed 0, each training once; at most as many as a chart can tell apart."""
+    """Name -> result of seed 0, each run once; at most as many as a chart can tell apart."""
     found: dict[str, Result] = {}
     seen = set()
     for cell in study.cells:
-        for training in cell.trainings():
+        for training in cell.training_runs():
             key = training.with_seed(0).key()
             if key in results and key not in seen:
                 seen.add(key)
@@ -159,8 +159,8 @@ MOST_LINES = 6
 
 def name_of(cell: Cell, study: Study, leak: float) -> str:
     """What a line is called: the row, and the column where there are several."""
-    columns = {each.column for each in study.cells if each.trainings()}
-    leaks = f", leak {leak:g}" if len(cell.trainings()) > 1 else ""
+    columns = {each.column for each in study.cells if each.training_runs()}
+    leaks = f", leak {leak:g}" if len(cell.training_runs()) > 1 else ""
     short = cell.column.removesuffix(" Accuracy").removesuffix(" Acc")
     return cell.row + (f", {short}" if len(columns) > 1 else "") + leaks
 
@@ -195,6 +195,6 @@ def making(scale: str, studies: Sequence[Study], results: Mapping[str, Result]) 
             ("machine", all_of("device")),
             ("versions", f"sresnet {all_of('sresnet')}, torch {all_of('torch')}, Python {all_of('python')}"),
             ("revision", all_of("revision") or "not known"),
-            ("training", f"{sum(result.hours for result in found):.2f} hours, each training's own time added up"),
+            ("training", f"{sum(result.hours for result in found):.2f} hours, the time of each run added up"),
         ]
     return Section(title="How it was made", content=(Facts(tuple(pairs)),))

@@ -59,7 +59,7 @@ def drawings(scale: str, studies: Mapping[str, Study], results: Mapping[str, Res
     Args:
         scale: its name.
         studies: name -> study at that scale, all of them.
-        results: key of a training -> result.
+        results: key of a training run -> result.
     """
     evidence = Evidence(scale=scale, studies=studies, results=results)
     makers: tuple[Callable[[Evidence], Drawing | None], ...] = (
@@ -132,7 +132,7 @@ SIZES: dict[str, dict[str, Pick]] = {
         "32 filters, 128x128": T13["s128"],
     },
 }
-"""Networks of ours in Figs. 4 to 6, data -> label -> cell."""
+"""The package's networks in Figs. 4 to 6, data -> label -> cell."""
 FIGURES = {"CIFAR-10": 4, "CIFAR-100": 5, "DVS-CIFAR10": 6}
 
 
@@ -346,7 +346,7 @@ def gradients(evidence: Evidence) -> Drawing | None:
     return Drawing(
         name="gradients",
         title="Gradient through depth (Eqs. 9, 11 and 17)",
-        caption="Norm of the loss's gradient in what the stem and each block hand on, in the trained network, with "
+        caption="Norm of the loss's gradient in what the stem and each block pass on, in the trained network, with "
         "batch statistics, on a few CIFAR-100 test images. The gradient comes from the right. Image sizes change from "
         "stage to stage, so that levels are best compared between connections, and slopes within a stage.",
         picture=gradient_chart(lines, names),

@@ -18,7 +18,7 @@ def check_free(path: Path, force: bool = False) -> None:
 
 
 def save_page(path: Path, html: str, force: bool = False) -> None:
-    """Write a page, in the place of an older one.
+    """Write a page, in place of an older one.
 
     Raises:
         UserError: something else is there and not `force`, or the disk is full or refuses.

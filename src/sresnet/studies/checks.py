@@ -234,7 +234,7 @@ def keeps(part: float, *pairs: tuple[Pick, Pick]) -> Check:
 
 
 def most_accurate(pick: Pick, data: str) -> Check:
-    """More accurate than all others of Table 14 on this data; asked of trainings at the paper's scale alone."""
+    """More accurate than all others of Table 14 on this data; asked of training runs at the paper's scale alone."""
 
     def check(evidence: Evidence) -> Finding:
         if evidence.scale != "paper":

@@ -73,7 +73,7 @@ def judge(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result
     Args:
         scale: its name.
         studies: name -> study at that scale, all of them.
-        results: key of a training -> result.
+        results: key of a training run -> result.
     """
     evidence = Evidence(scale=scale, studies=studies, results=results)
     return [(claim, claim.check(evidence)) for claim in CLAIMS]

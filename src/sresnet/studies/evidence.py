@@ -1,7 +1,7 @@
 """Numbers of trained networks with their noise, and whether two of them differ.
 
-Noise. What one training may be off by is the largest of three standard deviations: that of its own seeds, that of all
-trainings with several seeds pooled (those on the same data, if there are any), and for accuracies the binomial one of
+Noise. What one run may be off by is the largest of three standard deviations: that of its own seeds, that of all
+runs with several seeds pooled (those on the same data, if there are any), and for accuracies the binomial one of
 the test images. Divided by the square root of the number of seeds it is the standard error of a network's mean. A
 difference is decided where it exceeds two standard errors of the difference. So a single seed is never taken at its
 word: it borrows the spread of others.
@@ -54,7 +54,7 @@ class Sample:
     label: str
     values: tuple[float, ...]
     deviation: float
-    """Standard deviation of one training, see the top of this file."""
+    """Standard deviation of one run, see the top of this file."""
     digits: int = 2
     unit: str = ""
 
@@ -85,10 +85,10 @@ class Evidence:
     studies: Mapping[str, Study]
     """name -> study at that scale."""
     results: Mapping[str, Result]
-    """Key of a training -> its result."""
+    """Key of a training run -> its result."""
 
     def cell(self, pick: Pick) -> Cell:
-        """The cell meant; KeyError where there is none, which is a fault of the claim."""
+        """The cell meant; KeyError where there is none, which is an error in the claim."""
         return self.studies[pick.study].cell(pick.key)
 
     def row(self, pick: Pick) -> Row:
@@ -113,7 +113,7 @@ class Evidence:
         return Sample(label=label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
 
     def pooled(self, cell: Cell, measure: Measure, data: str) -> float:
-        """Standard deviation over seeds of all trainings with several, on this data or, failing that, on any; or 0."""
+        """Standard deviation over seeds of all cells with several, on this data or, failing that, on any; or 0."""
         found: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
         for group in self.repeated:
             values = [value for result in group if (value := measure.read(result, cell)) is not None]

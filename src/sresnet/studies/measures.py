@@ -117,7 +117,7 @@ def jumps_of(result: Result) -> tuple[float, float] | None:
 
 
 def reach(result: Result, cell: Cell) -> float | None:
-    """Logarithm to base 10 of the gradient's norm in what the first layer hands on over that of the last block."""
+    """Logarithm to base 10 of the gradient's norm in what the first layer passes on over that of the last block."""
     gradients: Any = (result.activity or {}).get("gradients", [])
     if len(gradients) < 2:
         return None

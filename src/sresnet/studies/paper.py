@@ -1,4 +1,4 @@
-"""Sections 4 and 5 of the paper as data: every table whose numbers come from a training, row by row.
+"""Sections 4 and 5 of the paper as data: every table whose numbers come from training, row by row.
 
 Table 14's rows of other authors are in `published`; what the paper has no table for is in `ours`.
 """
@@ -59,7 +59,7 @@ TWO_NUMBERS_WIDER_100 = (
     "one network, two numbers in the paper: 74.54 in Tables 2 and 5, 74.46 in Table 6; the target is 74.54"
 )
 ONE_NUMBER_NARROW_10 = (
-    "the paper gives 91.97 both after 70 epochs (Tables 3, 15) and after 200 (Tables 7, 12): two trainings here, with "
+    "the paper gives 91.97 both after 70 epochs (Tables 3, 15) and after 200 (Tables 7, 12): two runs here, with "
     "the same target"
 )
 
@@ -396,7 +396,7 @@ TABLE17 = Study(
 
 
 def sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
-    """The same studies; a training whose best test epoch is read anywhere reports it everywhere, so that it is one.
+    """The same studies; a run whose best test epoch is read anywhere reports it everywhere, so that it is one.
 
     A run by protocol best-test-epoch also reports the last epoch's accuracy, and ends with the same weights.
     """

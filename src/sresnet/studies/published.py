@@ -163,7 +163,7 @@ def fang_wide_7b() -> tuple[Layer, ...]:
 BNTT_CODE = "github.com/Intelligent-Computing-Lab-Yale/BNTT-Batch-Normalization-Through-Time, model.py"
 PLIF_CODE = "github.com/fangwei123456/Parametric-Leaky-Integrate-and-Fire-Spiking-Neuron, codes/models.py"
 RESNET19_SOURCE = (
-    "the paper's table as two re-implementations of others give it (github.com/thiswinex/STBP-simple among them)"
+    "the paper's table as two other re-implementations give it (github.com/thiswinex/STBP-simple among them)"
 )
 RESNET19_NOTE = "one of the two has 64 filters in the stem, which makes 12.63 million parameters for 3 input channels"
 

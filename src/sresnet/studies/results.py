@@ -1,4 +1,4 @@
-"""What is kept of the trainings that studies need: a folder with a file KEY.json for each that is finished.
+"""What is kept of the training runs that studies need: a folder with a file KEY.json for each that is finished.
 
 The folder is small and meant to be committed; run folders, with weights and checkpoints, are not needed to make tables.
 A training that failed leaves KEY.failed.json with the reason, until it is tried again.
@@ -46,7 +46,7 @@ def read_one(path: Path) -> Result:
     """One file; errors as `read`."""
     result = from_dict(Result, read_json(path), str(path))
     if result.key != path.stem:
-        raise UserError(f"{path} holds the training {result.key}: give the file its name back")
+        raise UserError(f"{path} holds the training run {result.key}: give the file its name back")
     check(result, str(path))
     return result
 
@@ -80,18 +80,18 @@ def check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None
 
 
 def write_failure(folder: Path, key: str, row: str, reason: str) -> None:
-    """Note that a training failed, and why; UserError where the disk refuses."""
+    """Note that a training run failed, and why; UserError where the disk refuses."""
     make_folder(folder, "--results")
     write_json(folder / f"{key}{FAILED}", {"key": key, "row": row, "reason": reason})
 
 
 def failures(folder: Path) -> dict[str, str]:
-    """Key -> reason, of the trainings that failed when they were last tried."""
+    """Key -> reason, of the training runs that failed when they were last tried."""
     found: dict[str, Any] = {path.name: read_json(path) for path in sorted(folder.glob(f"*{FAILED}"))}
     return {name.removesuffix(FAILED): str(about.get("reason", "")) for name, about in found.items()}
 
 
 def forget_failures(folder: Path, keys: Iterable[str]) -> None:
-    """Take back the notes of `write_failure`, so that the trainings are tried again."""
+    """Take back the notes of `write_failure`, so that the training runs are tried again."""
     for key in keys:
         (folder / f"{key}{FAILED}").unlink(missing_ok=True)

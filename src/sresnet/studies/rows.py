@@ -143,8 +143,8 @@ def rows_of(study: Study, results: Mapping[str, Result], failures: Mapping[str, 
 
     Args:
         study: at the scale of the results.
-        results: key of a training -> result.
-        failures: key of a training -> why it failed.
+        results: key of a training run -> result.
+        failures: key of a training run -> why it failed.
     """
     return tuple(row_of(cell, study, results, failures or {}) for cell in study.cells)
 
@@ -161,7 +161,7 @@ def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Ma
         quantity=cell.quantity,
         num_steps=cell.num_steps,
         values=values(cell, study.seeds, results),
-        wanted=study.seeds if cell.trainings() else 0,
+        wanted=study.seeds if cell.training_runs() else 0,
         failures=failures_of(cell, study.seeds, failures),
         remarks=cell.remarks,
         simulated=cell.simulated,
@@ -207,7 +207,7 @@ def results_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[R
 
 
 def measured(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
-    """What the training of one seed gave, or None where it was not measured."""
+    """What the run of one seed gave, or None where it was not measured."""
     return results[cell.training.with_seed(seed).key()].value(cell.quantity, cell.num_steps)
 
 
@@ -230,7 +230,7 @@ def failures_of(cell: Cell, wanted: int, failures: Mapping[str, str]) -> tuple[s
     """Why seeds of a cell failed, what they start from included."""
     found: list[str] = []
     for seed in range(wanted):
-        for training in cell.trainings():
+        for training in cell.training_runs():
             reasons = [failures[each.key()] for each in training.with_seed(seed).chain() if each.key() in failures]
             found += [f"seed {seed} failed: {reason}" for reason in reasons[:1]]
     return tuple(dict.fromkeys(found))

@@ -1,8 +1,8 @@
-"""Trains what studies need, each training once, by any number of processes that share two folders.
+"""Trains what studies need, each network once, by any number of processes that share two folders.
 
-There is no coordinator. Every worker goes through the list, takes the first training that is open and that nobody
+There is no coordinator. Every worker goes through the list, takes the first run that is open and that nobody
 holds, and trains it in its run folder, RUNS/KEY. What is finished is written to RESULTS/KEY.json. A worker that is
-stopped or killed leaves a checkpoint, and whoever comes next goes on there. So more workers are more processes with the
+stopped or killed leaves a checkpoint, from which the next worker resumes. So more workers are more processes with the
 same two folders, on one machine or on several that share a disk.
 """
 
@@ -43,7 +43,7 @@ Open = Callable[[AnyData, int, int], Splits]
 
 
 Tell = Callable[[str, Progress | str], None]
-"""(name of the training, how far it is or what has become of it)."""
+"""(name of the training run, how far it is or what has become of it)."""
 
 
 def nothing(name: str, what: Progress | str) -> None:
@@ -63,10 +63,10 @@ def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tupl
     """
     left: dict[str, tuple[str, Training]] = {}
     for study in studies:
-        names, trainings = names_of(study), study.trainings()
-        unfinished = [training for training in trainings if not done(training, runs, kept)]
+        names, wanted = names_of(study), study.training_runs()
+        unfinished = [training for training in wanted if not done(training, runs, kept)]
         starts = {start.key() for training in unfinished for start in training.chain()[:-1]}
-        for training in trainings:
+        for training in wanted:
             key = training.key()
             if not done(training, runs, kept, weights=key in starts):
                 left.setdefault(key, (names[key], training))
@@ -74,14 +74,14 @@ def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tupl
 
 
 def names_of(study: Study) -> dict[str, str]:
-    """Key of a training -> table, row, column and seed, of the first cell that looks at it."""
+    """Key of a training run -> table, row, column and seed, of the first cell that looks at it."""
     names: dict[str, str] = {}
     for seed in range(study.seeds):
         for cell in study.cells:
             name = f"{study.name}, {cell.row}, {cell.column}, seed {seed}"
-            for training in cell.trainings():
+            for training in cell.training_runs():
                 own = training.with_seed(seed)
-                detail = f" (leak {own.recipe.model.leak:g})" if len(cell.trainings()) > 1 else ""
+                detail = f" (leak {own.recipe.model.leak:g})" if len(cell.training_runs()) > 1 else ""
                 names.setdefault(own.key(), name + detail)
                 for start in own.chain()[:-1]:
                     names.setdefault(start.key(), f"{name}: what it starts from")
@@ -100,7 +100,7 @@ def work(
     checkpoint_seconds: float = 60.0,
     memory_limit: float = MEMORY_LIMIT,
 ) -> None:
-    """Train what is left until nothing is, or until `should_stop`; a training that fails does not stop the others.
+    """Train what is left until nothing is, or until `should_stop`; a run that fails does not stop the others.
 
     Args:
         left: as `to_train` gives it.
@@ -141,12 +141,12 @@ def work(
 
 
 def ready(training: Training, runs: Path, kept: Path) -> bool:
-    """Whether what a training starts from is there."""
+    """Whether what a run starts from is there."""
     return training.start is None or done(training.start, runs, kept, weights=True)
 
 
 def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> bool:
-    """Whether a training is finished and its result kept; with `weights`, whether its network is there as well."""
+    """Whether a run is finished and its result kept; with `weights`, whether its network is there as well."""
     key = training.key()
     return results.path_of(kept, key).exists() and (not weights or (runs / key / WEIGHTS).exists())
 
@@ -201,7 +201,7 @@ def attempt(
             tell(name, f"failed: {reason}")
             return True
         if result is None:
-            tell(name, "stopped: the same command goes on")
+            tell(name, "stopped: the same command resumes it")
             return True
         if not results.path_of(kept, key).exists():  # trained again for its weights
             results.write(kept, result)
@@ -260,7 +260,7 @@ def run_one(
 
 
 def command_of(training: Training) -> str:
-    """The `sresnet train` line of a training; DIR and RUN stand for its data and for the run that it starts from.
+    """The `sresnet train` line of a training run; DIR and RUN stand for its data and for the run that it starts from.
 
     Where no recipe is for such a network, what trains it is the study, at the SCALE of the folder of results.
     """

@@ -35,11 +35,11 @@ class Scale:
     batch_size: int
     """Images per step."""
     data: DataConfig | None
-    """In the place of both CIFARs; None: themselves."""
+    """In place of both CIFARs; None: themselves."""
     train_images: int
     """Training images."""
     events: EventConfig
-    """In the place of DVS-CIFAR10."""
+    """In place of DVS-CIFAR10."""
     frame: int
     """The side of event frames is divided by this."""
     seeds: Mapping[str, int]
@@ -51,7 +51,7 @@ SCALES: dict[str, Scale] = {
         about="Depth 20, 38, 44 became 8, 14, 20, filters and image sides were halved (a stem of stride 2), T was "
         "divided by 10, 70, 100, 200 epochs became 2, 3, 6 over 10,000 training images, always the same, each class "
         "alike; surrogate height 1, batch of 64, learning rate 0.1 with a warm-up and a cosine. All test images. "
-        "In the place of DVS-CIFAR10: simulated recordings of 4,000 training and 2,000 test images of CIFAR-10, 64x64 "
+        "In place of DVS-CIFAR10: simulated recordings of 4,000 training and 2,000 test images of CIFAR-10, 64x64 "
         "pixels, 5 epochs; those in which the camera sees nothing are left out.",
         filters=2,
         vgg={"width": 0.125, "hidden": 256},
@@ -74,8 +74,8 @@ SCALES: dict[str, Scale] = {
     ),
     "tiny": Scale(
         about="Depth 20, 38, 44 became 8, 14, 20, 16 and 32 filters 2 and 4, T was divided by 10, one epoch over 300 "
-        "of scikit-learn's digits in the place of both CIFARs, which are therefore the same; surrogate height 1, batch "
-        "of 32, learning rate 0.1 with a warm-up and a cosine. In the place of DVS-CIFAR10: simulated recordings of "
+        "of scikit-learn's digits in place of both CIFARs, which are therefore the same; surrogate height 1, batch "
+        "of 32, learning rate 0.1 with a warm-up and a cosine. In place of DVS-CIFAR10: simulated recordings of "
         "120 training and 60 test digits. It shows that a study runs, and nothing about networks.",
         filters=8,
         vgg={"width": 0.0625, "hidden": 32},
@@ -103,7 +103,7 @@ WARMUP_EPOCHS = 0.25
 
 
 def scaled(study: Study, scale: str) -> Study:
-    """The study at a scale: a function of its recipes alone, so that equal trainings stay equal.
+    """The study at a scale: a function of its recipes alone, so that equal training runs stay equal.
 
     Args:
         study: at the paper's scale.
@@ -131,7 +131,7 @@ def about(scale: str) -> str:
 
 
 def scaled_cell(cell: Cell, how: Scale) -> Cell:
-    """A cell of smaller trainings, whose name no longer says all that it is."""
+    """A cell of smaller training runs, whose name no longer says all that it is."""
     return replace(
         cell,
         training=scaled_training(cell.training, how),

@@ -55,7 +55,7 @@ class Cell:
     training: Training
     """What is trained for it."""
     paper: float | None
-    """What the paper reports; None for rows of ours."""
+    """What the paper reports; None for rows that it does not have."""
     target: float | None = None
     """Where the paper reports two numbers for one network: the one that a run at its scale should reach."""
     quantity: Quantity = "last-epoch"
@@ -105,7 +105,7 @@ class Cell:
             parts.append(f"spikes where {self.condition}")
         return "; ".join(parts)
 
-    def trainings(self) -> tuple[Training, ...]:
+    def training_runs(self) -> tuple[Training, ...]:
         """What has to be trained for it."""
         if self.quantity == "parameters":
             return ()
@@ -127,7 +127,7 @@ class Study:
     note: str = ""
     """What holds for all of it."""
     scale: str = "paper"
-    """Name of the scale of its trainings."""
+    """Name of the scale of its training runs."""
 
     def cell(self, key: tuple[str, str]) -> Cell:
         """The cell of this row and column; KeyError where there is none."""
@@ -138,24 +138,24 @@ class Study:
 
     @property
     def table(self) -> str:
-        """As the paper numbers it, such as Table 2; "" for a study of ours."""
+        """As the paper numbers it, such as Table 2; "" for a study that it does not have."""
         number = self.name.removeprefix("table")
         return f"Table {number}" if number.isdigit() else ""
 
-    def trainings(self) -> tuple[Training, ...]:
+    def training_runs(self) -> tuple[Training, ...]:
         """Each different training once, for every seed, whatever it starts from before it; in an order to run them."""
         found: dict[str, Training] = {}
         for seed in range(self.seeds):
             for cell in self.cells:
-                for training in cell.trainings():
+                for training in cell.training_runs():
                     for each in training.with_seed(seed).chain():
                         found.setdefault(each.key(), each)
         return tuple(found.values())
 
 
-def trainings_of(studies: Iterable[Study]) -> dict[str, Training]:
+def training_runs_of(studies: Iterable[Study]) -> dict[str, Training]:
     """Key -> training, of all that these studies want trained, each once, in an order to run them."""
-    return {training.key(): training for study in studies for training in study.trainings()}
+    return {training.key(): training for study in studies for training in study.training_runs()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class Result:
     """What is kept of a finished training, in the file KEY.json of a folder of results."""
 
     key: str
-    """Of the training."""
+    """Of the training run."""
     config: dict[str, object]
     """The whole recipe; what it started from by its key, as `pretrained`."""
     environment: dict[str, object]
@@ -198,6 +198,6 @@ class Result:
 
     @property
     def hours(self) -> float:
-        """Spent in the epochs of the training."""
+        """Spent in the epochs of the training run."""
         seconds: list[Any] = [line.get("seconds", 0.0) for line in self.metrics]
         return float(sum(seconds)) / 3600

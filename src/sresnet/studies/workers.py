@@ -35,7 +35,7 @@ def run_workers(count: int, work: Callable[[int], None], asked: Callable[[], str
             worker.join(0.2)
     statuses = {worker.exitcode for worker in workers} - {0, -signal.SIGTERM}
     if statuses == {2}:
-        raise UserError("a worker could not go on: mend what is said above, and run the same command again")
+        raise UserError("a worker could not continue: mend what is reported above, and run the same command again")
     if statuses:
         raise RuntimeError("a worker ended with an error, see above")
 

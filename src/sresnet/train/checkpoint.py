@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on, in one file that is there whole or not at all."""
+"""Everything that a run needs to resume, in one file that is there whole or not at all."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -36,7 +36,7 @@ class Position:
 
 
 def tensors_of_run(model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All numbers that training goes on with: model/NAME, average/NAME, momentum/INDEX."""
+    """All numbers that training resumes with: model/NAME, average/NAME, momentum/INDEX."""
     tensors = {f"model/{name}": tensor for name, tensor in tensors_of(model).items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, state in optimiser.state_dict()["state"].items():

@@ -14,7 +14,7 @@ from sresnet.models.saved import load, tensors_of
 def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = MEMORY_LIMIT) -> None:
     """Copy a trained network's weights into `model`; the stem's convolution and the readout keep their fresh ones.
 
-    As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything goes on
+    As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything continues
     training at the same rate. A network of fewer time steps takes the norms of the first ones. With
     `progressive_epochs`, the norms of time steps that do not run yet stay as they were loaded.
 

@@ -63,7 +63,7 @@ class Outcome:
     """How `train` ended."""
 
     state: Literal["finished", "stopped"]
-    """finished: the last epoch is done and the test images were read. stopped: run the same again to go on."""
+    """finished: the last epoch is done and the test images were read. stopped: run the same again to resume."""
     folder: Path
     step: int
     result: dict[str, Any]
@@ -99,7 +99,7 @@ def train(
         checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
-        note: called with a line for people where the run goes on with other versions, threads, engine or processor.
+        note: called with a line for people where the run resumes with other versions, threads, engine or processor.
         memory_limit: gigabytes that the network it starts from may claim, see `limits`.
 
     Raises:
@@ -128,7 +128,7 @@ def train(
         here = record.environment(device) | places
         if differing := record.enter_session(folder, here, run.position.step):
             note(
-                f"note: this run goes on under other conditions ({differing}): rounding may differ, so it may end like "
+                f"note: this run resumes under other conditions ({differing}): rounding may differ, so it may end like "
                 "neither alone would; environment.json keeps both"
             )
         record.check_statistics(folder, run.scaling.plain())

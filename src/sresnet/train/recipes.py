@@ -27,7 +27,7 @@ CIFAR100 = Recipe(
 
 SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_STEPS, epochs=5, batch_size=64))
 
-# The fast family: few steps and what is known to help short trainings. Values are from trials and the literature, none
+# The fast family: few steps and what is known to help short runs. Values are from trials and the literature, none
 # was chosen by its accuracy on test images; results/ablation-fast.md has each alone on held-out images, three seeds.
 #   2x2 average instead of stride 2       +4.4 points; the paper's VGG shrinks so too
 #   orthogonal steps for the filters      +9.0; Jordan et al. 2024
@@ -38,7 +38,7 @@ SMALL = replace(CIFAR10, model=replace(S_RESNET20, depth=8), train=replace(FEW_S
 #   label smoothing                       undecided; Szegedy et al. 2016
 #   average of the weights                undecided; Polyak and Juditsky 1992
 #   cosine after a warm-up                not measured; Loshchilov and Hutter 2017; Goyal et al. 2017
-# `--data.policy trivial` and `--data.erase 0.5` are for trainings several times as long: here they cost accuracy.
+# `--data.policy trivial` and `--data.erase 0.5` are for training runs several times as long: here they cost accuracy.
 
 FAST = TrainConfig(
     epochs=40,
@@ -54,7 +54,7 @@ FAST = TrainConfig(
 )
 
 FAST_SHALLOW = replace(FAST, learning_rate=0.2, muon_lr=0.03)
-"""For a few thousand steps. Of these lengths, trainings of 14,000 learn little after the third epoch; docs/log.md."""
+"""For a few thousand steps. Of these lengths, runs of 14,000 learn little after the third epoch; docs/log.md."""
 
 FAST_S_RESNET20 = replace(S_RESNET20, downsample="avg", leak=0.5)
 

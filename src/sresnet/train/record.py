@@ -4,7 +4,7 @@ config.json          the whole recipe
 environment.json     versions, revision, machine, device
 data.json            class names, how pixels were scaled, and a fingerprint of the data
 metrics.jsonl        one line per epoch
-checkpoint.safetensors   to go on from
+checkpoint.safetensors   to resume from
 weights.safetensors  the trained network, for `sresnet.load`
 weights-best-test-epoch.safetensors   the same of the best test epoch, where the protocol picks one
 result.json          there when the run is finished
@@ -80,7 +80,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         {"scale": float, "mean": list[float] | None, "std": list[float] | None},
     )
     if fault := fault_of(about):
-        raise UserError(f"{folder / DATA} cannot be read ({fault}): it is damaged, or no file of a run")
+        raise UserError(f"{folder / DATA} cannot be read ({fault}): it is damaged, or not a file of a run")
     return about
 
 
@@ -127,7 +127,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def check_result(values: Any, where: str) -> dict[str, Any]:
-    """What a training gave, as result.json and records of results hold it; UserError for numbers that are none."""
+    """What a run gave, as result.json and records of results hold it; UserError for numbers that are none."""
     result = check_fields(
         values,
         where,
@@ -144,7 +144,7 @@ def check_result(values: Any, where: str) -> dict[str, Any]:
     split = check_fields(result.get("split", {}), f"{where}: split", {}, counts | {"simulated": bool, "name": str})
     for part in counts:
         if split.get(part, 0) < 0:
-            raise UserError(f"{where}: split: {part} is {split[part]}: it is damaged, or no file of a run")
+            raise UserError(f"{where}: split: {part} is {split[part]}: it is damaged, or not a file of a run")
     return result
 
 
@@ -196,7 +196,7 @@ def check_data(folder: Path, data: Fingerprint) -> None:
 
 
 def check_statistics(folder: Path, scaling: Mapping[str, Any]) -> None:
-    """Check that a run of before there were fingerprints goes on with its data, as far as mean and deviation tell.
+    """Check that a run from before there were fingerprints resumes with its data, as far as mean and deviation tell.
 
     Raises:
         UserError: they are others.
@@ -253,7 +253,7 @@ def engine(device: torch.device) -> str:
 
 
 def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
-    """Write to environment.json under which conditions a run goes on; returns how they differ from those before, or "".
+    """Write to environment.json under which conditions a run resumes; returns how they differ from those before, or "".
 
     The fields are those of the last session. Where not all of a run ran alike, "sessions" is a list of all, each with
     "from_step", the training steps that were done before it: rounding may differ between them.
@@ -313,7 +313,7 @@ def revision() -> str:
 
 
 PLACES = ("data_dir", "cache_dir")
-"""What environment.json says of the machine's folders, which nobody else has."""
+"""What environment.json says of the machine's folders, which are its own."""
 
 
 def without_places(environment: dict[str, Any]) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def test_what_is_wrong_with_a_folder(tmp_path, make, config, words):
 
 
 def test_without_a_folder():
-    with pytest.raises(UserError, match="nmnist is read from a folder of yours: add --data-dir DIR"):
+    with pytest.raises(UserError, match="nmnist is read from your own folder: add --data-dir DIR"):
         list_recordings(NMNIST, "")
     with pytest.raises(UserError, match="nowhere does not exist: give the folder that holds nmnist"):
         list_recordings(NMNIST, "nowhere")

@@ -151,7 +151,7 @@ def is_cache(folder: Path) -> bool:
 def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
     """Path of each file that holds recordings -> [size, time of change, time of change of anything about it, number].
 
-    Times are in nanoseconds. The second one can be set by anybody, the third one by nobody; on Windows it is the time
+    Times are in nanoseconds. Any user can set the second one, none the third; on Windows it is the time
     of creation.
     """
     found = {}

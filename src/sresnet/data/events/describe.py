@@ -120,9 +120,9 @@ def describe_file(
 
 
 def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
-    """(class, file) of every recording below a folder, by name, and what is said of other files.
+    """(class, file) of every recording below a folder, by name, and notes on other files.
 
-    The class is the path of the folder it lies in. Hidden files and folders are ignored, links are followed.
+    The class is the path of its folder. Hidden files and folders are ignored, links are followed.
 
     Raises:
         UserError: there is none.

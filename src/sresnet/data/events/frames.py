@@ -57,7 +57,7 @@ def to_frames(
 
     "spikingjelly" is how SpikingJelly orients DVS-CIFAR10: x = 127 - y_raw, y = 127 - x_raw, p = 1 - p_raw of the raw
     address. A DVS128 shows its viewer x = 127 - x_raw, row 127 - y_raw and ON = 1 - p_raw, so theirs is the transpose
-    of ours with the same channels.
+    of this package with the same channels.
 
     Args:
         recording: the events.

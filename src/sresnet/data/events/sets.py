@@ -155,7 +155,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What was found beside recordings while they were looked for, and is to be said; lists that grow."""
+    """What was found beside recordings while they were looked for, and is to be reported; lists that grow."""
 
     notes: list[str] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
@@ -190,7 +190,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     if config.simulated:
         return simulated(config, data_dir)
     if not data_dir:
-        raise UserError(f"{config.name} is read from a folder of yours: add --data-dir DIR, the folder that holds it")
+        raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     root = Path(data_dir)
     if not root.is_dir():
         raise UserError(f"data folder {root} {state_of(root)}: give the folder that holds {config.name}")

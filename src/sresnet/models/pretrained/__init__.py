@@ -20,7 +20,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import load
 
 SHIPPED: Traversable = files("sresnet.models.pretrained")
-"""Where they lie."""
+"""Where they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Card:
     recipe: dict[str, Any]
     """The whole configuration of that run."""
     seed: int
-    """Of the one run that it is; nothing is said about other seeds."""
+    """Of the one run that it is; it says nothing about other seeds."""
     test_top1: float
     """Percent of the test images that the file as it is shipped gives in float32, as `sresnet evaluate` does; of the
     last epoch unless `protocol` says otherwise."""

@@ -25,7 +25,7 @@ class BNTTLIFOutput(NamedTuple):
     current: Float[Tensor, "T N C H W"] | None
     """Input current of the neurons, as `output`; None unless `return_current`."""
     v: Float[Tensor, "N C H W"]
-    """Membrane potential after the last step, [N, C, H, W], float32: give it to the next call to continue."""
+    """Membrane potential after the last step, [N, C, H, W], float32: pass it to the next call to continue."""
 
 
 def bntt_lif(
@@ -65,7 +65,7 @@ def bntt_lif(
             skip(current). Stored in the dtype of x.
         residual_spikes: [T, N, C, H, W]: 0 or 1, or real numbers behind a 1x1 skip. Stored in the dtype of x.
         v: potential left by an earlier call, [N, C, H, W]; None is zero.
-        return_current: give the current too, which v2v hands on; its gradient flows back.
+        return_current: return the current too, which v2v passes on; its gradient flows back.
 
     Raises:
         UserError: a shape that does not fit, no time step, or one value per channel to take statistics of.

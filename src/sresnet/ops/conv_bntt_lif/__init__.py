@@ -34,7 +34,7 @@ class Convolution(NamedTuple):
 
 
 class BitPackedSpikes(NamedTuple):
-    """Output of a layer as whoever must keep it for the backward pass keeps it: base + the sum of the planes."""
+    """Output of a layer in the form in which it is kept for the backward pass: base + the sum of the planes."""
 
     planes: tuple[Tensor, ...]
     """Spikes of the layer, and of those before it whose spikes residual connections added, first those: uint8
@@ -51,7 +51,7 @@ class ConvBNTTLIFOutput(NamedTuple):
     current: Float[Tensor, "T N C H W"] | None
     """Input current of the neurons, as `output`; None unless `return_current`."""
     v: Float[Tensor, "N C H W"]
-    """Membrane potential after the last step, [N, C, H, W]: give it to the next call to continue."""
+    """Membrane potential after the last step, [N, C, H, W]: pass it to the next call to continue."""
     packed: BitPackedSpikes | None
     """`output` in bits, for the layers behind; None where none of them would keep it."""
 

@@ -5,7 +5,7 @@ For the backward pass it keeps
     fastest       the convolution's output, and its input: one bit for every neuron and step that sent it spikes
     low-memory    the input alone: the convolution is done again, a few time steps at a time, as is all the rest
 
-Between those few steps and the next, only potentials are handed on: with a norm per step they have nothing else in
+Between those few steps and the next, only potentials are passed on: with a norm per step they have nothing else in
 common. With one norm over time all steps go together.
 """
 

@@ -21,7 +21,7 @@ class LIFOutput(NamedTuple):
     spikes: Float[Tensor, "T *neurons"]
     """o, [T, ...], 0 or 1 in the dtype of the current."""
     v: Float[Tensor, "*neurons"]
-    """Membrane potential after the last step, [...], float32 or wider: give it to the next call to continue."""
+    """Membrane potential after the last step, [...], float32 or wider: pass it to the next call to continue."""
 
 
 def lif(
@@ -60,7 +60,7 @@ def membrane(
 
     In float32 or wider, as `lif` computes them.
 
-    Training never needs them, so `lif` does not keep them: this walks the steps again for whoever wants to look.
+    Training never needs them, so `lif` does not keep them: this computes the steps again, for inspection.
     """
     check_arguments(current, v)
     return membrane_reference(current.to(torch.promote_types(current.dtype, torch.float32)), neuron, v)

@@ -134,9 +134,9 @@ def sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, in
 
 
 def pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
-    """Where they lie; None for what is not there, or empty: not wanted.
+    """Their addresses; None for what is not there, or empty: not wanted.
 
-    The kernel sees addresses only, so this is where it is made sure of what lies there.
+    The kernel sees addresses only, so this is where the memory is checked.
 
     Raises:
         TypeError: another dtype, memory that is not on a CPU, or values that are not contiguous (of [..., C, H,

@@ -84,7 +84,7 @@ def cache_folder() -> Path:
     """Where compiled code is kept: sresnet/native in $XDG_CACHE_HOME or ~/.cache, which only this user can write.
 
     Raises:
-        NativeError: there is no home folder, or somebody else could put code there.
+        NativeError: there is no home folder, or another user could put code there.
         OSError: it cannot be made or searched.
     """
     try:
@@ -95,25 +95,25 @@ def cache_folder() -> Path:
     root.mkdir(parents=True, exist_ok=True)
     status = root.stat()
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise NativeError(f"others can write {root}: chmod o-w, or set XDG_CACHE_HOME to a folder of yours")
+        raise NativeError(f"others can write {root}: chmod o-w, or set XDG_CACHE_HOME to a folder of your own")
     check_owner(root, status)
     for folder in (root / "sresnet", root / "sresnet" / "native"):
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
         check_owner(folder, status)
         if folder.name == "sresnet" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == stat.S_IWGRP:
-            # The frames of event recordings lie there too: whoever made them first may have a umask of 002.
+            # The frames of event recordings are there too, and may have been made first, with a umask of 002.
             folder.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
             status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise NativeError(f"others can write {folder}: delete it, or set XDG_CACHE_HOME to a folder of yours")
+            raise NativeError(f"others can write {folder}: delete it, or set XDG_CACHE_HOME to a folder of your own")
     return folder
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
     """Raise NativeError where `path` belongs to neither this user nor the system's administrator."""
     if status.st_uid not in (os.geteuid(), 0):
-        raise NativeError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of yours")
+        raise NativeError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
 
 
 SEAL = b"sresnet sha256 "
@@ -211,7 +211,7 @@ def new_part(cache: Path) -> tuple[Path, int]:
         part = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            with contextlib.suppress(OSError):  # a disk without locks, where nobody removes leftovers
+            with contextlib.suppress(OSError):  # a disk without locks, where leftovers are not removed
                 filelock.lock_descriptor(descriptor)
             if part.exists():
                 return part, descriptor
