@@ -112,7 +112,7 @@ def test_the_limit_can_be_raised_beyond_that_of_pillow(tmp_path, monkeypatch):
 
 def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UserError, match="no file that can be read to its end"):
+    with pytest.raises(UserError, match="cannot be read to its end"):
         read_picture(tmp_path / "pipe.png", (8, 8))
     with pytest.raises(UserError, match="does not exist"):
         read_picture(tmp_path / "none.png", (8, 8))

@@ -344,8 +344,8 @@ def test_pictures_of_both_sides_are_counted(divided):
     splits = open_folder(divided, 8)
     assert splits.about == {"test_images_in_train": 2}
     assert splits.notes == (
-        "test images whose bytes are those of a training image (2), such as test/cat/1.png, as train/dog/8.png: they "
-        "are learned by heart",
+        "test images whose bytes are those of a training image (2), such as test/cat/1.png, as train/dog/8.png: "
+        "the network has seen them in training",
     )
     for kind in ("cat", "dog"):
         for number in range(20):
