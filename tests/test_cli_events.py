@@ -231,7 +231,7 @@ def test_the_bar_of_a_terminal(tmp_path, capsys, monkeypatch):
         ("data prepare nmnist --data.split random90", "split 'random90' is not one of nmnist's"),
         ("train nmnist --data-dir nowhere", "nowhere does not exist: give the folder that holds nmnist"),
         ("train dvs-cifar10 --data-dir .", "neither class folders nor zip files of DVS-CIFAR10"),
-        ("train nmnist --model.encoder poisson", "encoder 'poisson' makes spikes of images"),
+        ("train nmnist --model.encoder poisson", "encoder 'poisson' encodes images"),
         ("train event-folder --data-dir . --data.split by-group", "has 0 folders"),
     ],
 )

@@ -243,13 +243,13 @@ def run(tmp_path_factory):
         (f"train digits --out {'x' * 300}", "File name too long"),
         (
             "train fast-cifar10-wide --train.epochs 5",
-            "progressive_epochs (16,) leave none of 5 epochs to all time steps and low_res_epochs 14 leave none of 5 "
-            "epochs to images of full size: add --train.progressive-epochs 4 --train.low-res-epochs 4, or train for "
+            "progressive_epochs (16,) leave none of 5 epochs for all time steps and low_res_epochs 14 leave none of 5 "
+            "epochs for images of full size: add --train.progressive-epochs 4 --train.low-res-epochs 4, or train for "
             "more than 16 epochs",
         ),
         (
             "finetune cifar10-t4 --data digits --train.epochs 5",
-            "progressive_epochs (33,) leave none of 5 epochs to all time steps: add --train.progressive-epochs 4, or "
+            "progressive_epochs (33,) leave none of 5 epochs for all time steps: add --train.progressive-epochs 4, or "
             "train for more than 33 epochs",
         ),
     ],

@@ -305,11 +305,11 @@ def test_new_classifier_and_frozen_backbone():
         (lambda: make("s2s")(torch.zeros(1, 2, 3, 8, 8), num_steps=3), "more than the 2 frames"),
         (
             lambda: make("s2s")(torch.zeros(1, 3, 8, 8), record=["stem"]),
-            "record names 'stem', no layer of neurons: .*stem.neuron",
+            "record names 'stem', not a layer of neurons: .*stem.neuron",
         ),
         (
             lambda: create_model("sresnet8", encoder="poisson", **SMALL)(torch.zeros(1, 2, 3, 8, 8)),
-            "encoder 'poisson' makes spikes of images",
+            "encoder 'poisson' encodes images",
         ),
         (lambda: make("s2s").step(torch.zeros(1, 2, 3, 8, 8)), "one time step"),
     ],

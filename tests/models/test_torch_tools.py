@@ -89,7 +89,7 @@ def test_only_the_steps_that_ran_are_counted():
         norm.momentum = None
     with torch.no_grad():
         model(BATCHES[0], num_steps=2)
-        with pytest.raises(UserError, match="unlike numbers of batches"):
+        with pytest.raises(UserError, match="different numbers of batches"):
             model(BATCHES[0])
         frames = BATCHES[0][:, None].expand(-1, 3, -1, -1, -1)
         for norm in norms_of(model):

@@ -23,8 +23,8 @@ USAGE = """usage: sresnet VERB ...
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
-  data prepare NAME   make the frames of event recordings beforehand
-  study NAME...       train what tables and figures of the paper need, and set the numbers beside the paper's
+  data prepare NAME   make the frames of event recordings in advance
+  study NAME...       train what the paper's tables and figures need, and compare the numbers with the paper's
   list                models, recipes, data sets, pretrained networks
 
 RUN may be the name of a pretrained network too.

@@ -21,17 +21,17 @@ class AnalyseOptions(RuntimeOptions):
     """Flags of `sresnet analyse`."""
 
     images: int = 500
-    """How many to look at, evenly spread over the part."""
+    """How many images or clips to analyse, evenly spread over the part."""
     part: str = "test"
-    """test, validation or train."""
+    """Part of the data: test, validation or train."""
     num_steps: int = 0
     """Run only this many time steps, the first of those trained; 0: all."""
     batch_size: int = 25
-    """Images at a time; decides the memory only, and which spikes a Poisson encoder draws."""
+    """Images at a time; affects only memory, and which spikes a Poisson encoder draws."""
     out: str = ""
     """Folder for the numbers and figures; by default RUN/analysis, or analysis-NAME for a shipped network."""
     force: bool = False
-    """Write over what is in the way, also what sresnet did not make."""
+    """Overwrite what is in the way, even if sresnet did not make it."""
 
 
 @going_on()
@@ -39,7 +39,9 @@ def analyse_verb(words: list[str]) -> int:
     """`sresnet analyse RUN`."""
     source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
     rest = words if wants_help(words) else words[1:]
-    options = parse(AnalyseOptions(), rest, f"sresnet analyse {source}", "Activity, cost and needs of a network.")
+    options = parse(
+        AnalyseOptions(), rest, f"sresnet analyse {source}", "Firing rates, operations, energy and hardware needs."
+    )
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)
     at_least(1, batch_size=options.batch_size)

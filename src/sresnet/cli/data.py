@@ -59,7 +59,7 @@ def prepare_verb(words: list[str]) -> int:
         PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10),
         words[1:],
         f"sresnet data prepare {name}",
-        "Make the frames of event recordings and keep them.",
+        "Make the frames of event recordings and cache them.",
     )
     started = time.monotonic()
     with filling() as watch:
@@ -111,7 +111,7 @@ class DataViewOptions(DataInfoOptions):
     window_ms: float = 0.0
     """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
     force: bool = False
-    """Write over what is in the way, also what sresnet did not make."""
+    """Overwrite what is in the way, even if sresnet did not make it."""
 
 
 def data_verb(words: list[str]) -> int:

@@ -34,11 +34,11 @@ class EvaluateOptions(RuntimeOptions):
     num_steps: int = 0
     """Run only this many time steps, the first of those trained; 0: all."""
     part: str = "test"
-    """test, validation or train."""
+    """Part of the data: test, validation or train."""
     batch_size: int = 250
-    """Images at a time; only Poisson encoders draw other spikes for another number."""
+    """Images at a time; affects only memory and speed, and which spikes a Poisson encoder draws."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: convolutions in bfloat16; int8: their weights in eight bits where spikes come in, otherwise as bf16."""
+    """bf16: convolutions in bfloat16; int8: their weights in eight bits where the input is spikes, else as bf16."""
     exit_confidence: float = 0.0
     """Early exit: an image stops at the first step with this confidence, such as 0.95; other values are shown
     beside it. 0: no image stops before the last step."""
@@ -48,7 +48,7 @@ class EvaluateOptions(RuntimeOptions):
     out: str = ""
     """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
     force: bool = False
-    """Write over what is in the way, also what sresnet did not make."""
+    """Overwrite what is in the way, even if sresnet did not make it."""
 
 
 def evaluate_verb(words: list[str]) -> int:

@@ -18,7 +18,7 @@ def finetune_verb(words: list[str]) -> int:
     prog = "sresnet finetune"
     if wants_help(words):
         say("usage: sresnet finetune RUN --data NAME [--field value ...]", "", "NAME: " + ", ".join(DATA_SETS))
-        say("RUN's recipe, its fields as flags like in sresnet train. Stem convolution and readout start anew.")
+        say("The recipe of RUN, with its fields as flags as in sresnet train. Stem convolution and readout start anew.")
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
     limit, _ = take_option(words, "--memory-limit")

@@ -21,10 +21,10 @@ def predict_verb(words: list[str]) -> int:
     if wants_help(words):
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
-        say("The three most likely classes of each picture, or, for a run on event recordings, of each recording;")
+        say("The three most likely classes of each picture, or, after training on event recordings, of each recording;")
         say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
-        say("--out draws what was classified and how the probabilities came about, step by step (.png or .svg);")
-        say("--force writes over a file of that name that sresnet did not make.")
+        say("--out draws the input and the class probabilities after every step (.png or .svg);")
+        say("--force overwrites a file of that name that sresnet did not make.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0
     out, rest = take_option(words, "--out")

@@ -35,7 +35,7 @@ class ReportOptions(RuntimeOptions):
     out: Page = ""
     """Page to write; by default RUN/report.html, or report-NAME.html for a shipped network."""
     images: int = 0
-    """How many test images or clips to look at, evenly spread; 0: all."""
+    """How many test images or clips to analyse, evenly spread; 0: all."""
     files: str = ""
     """Folder for figures (SVG, some as PNG with matplotlib) and tables (CSV, Markdown) as files of their own."""
     scale: ScaleName = "tiny"
@@ -43,7 +43,7 @@ class ReportOptions(RuntimeOptions):
     results: str = ""
     """Folder of results of studies; by default results/studies/SCALE."""
     force: bool = False
-    """Write over what is in the way, also what sresnet did not make."""
+    """Overwrite what is in the way, even if sresnet did not make it."""
 
 
 @going_on()
@@ -53,7 +53,7 @@ def report_verb(words: list[str]) -> int:
         first_word(words, "run", "give the folder of a run")
     runs, flags = names_and_flags(words)
     prog = f"sresnet report {' '.join(runs) or 'RUN|STUDY ...'}"
-    options = parse(ReportOptions(), flags, prog, "Runs or studies as one HTML page that needs nothing else.")
+    options = parse(ReportOptions(), flags, prog, "Runs or studies as one self-contained HTML page.")
     if any(is_study(name) for name in runs):
         return report_studies(runs, options)
     at_least(0, images=options.images)

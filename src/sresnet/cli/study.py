@@ -54,17 +54,17 @@ class StudyOptions(RuntimeOptions):
     events_dir: str = ""
     """Folder of DVS-CIFAR10, for scale paper."""
     workers: int = 1
-    """Processes that train beside each other, each on its share of the cores, or on a GPU of its own."""
+    """Processes that train side by side, each on its share of the cores, or on a GPU of its own."""
     seeds: int = 0
     """Seeds 0 to seeds - 1 of every row; 0: as many as the scale has."""
     max_minutes: float = float("inf")
     """Minutes after which to stop cleanly; the same command resumes."""
     show: bool = False
-    """Train nothing, show what there is."""
+    """Train nothing, show the results that there are."""
     out: str = "docs/results.md"
     """Page that `sresnet study page` writes."""
     force: bool = False
-    """Of `sresnet study page`: write over what is in the way, also what sresnet did not make."""
+    """With `sresnet study page`: overwrite what is in the way, even if sresnet did not make it."""
 
     def folders(self) -> tuple[Path, Path]:
         """Run folders and results."""

@@ -36,13 +36,13 @@ class TrainOptions(Recipe, RuntimeOptions):
     max_minutes: float = float("inf")
     """Minutes after which to stop cleanly; the same command resumes."""
     checkpoint_seconds: float = 60.0
-    """Time between checkpoints within an epoch."""
+    """Seconds between checkpoints within an epoch."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
     report: bool = False
     """At the end, also write the page of sresnet report into the run folder."""
     force: bool = False
-    """Write over what is in the way, also what sresnet did not make."""
+    """Overwrite what is in the way, even if sresnet did not make it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,7 +28,7 @@ CLASSES: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What images to train on, and how they are changed on the way.
+    """Which images to train on, and how they are augmented and scaled.
 
     Raises:
         UserError: a field of the wrong type or out of range.
@@ -40,7 +40,7 @@ class DataConfig:
     name: DataName = "cifar10"
     """Data set: digits, cifar10, cifar100, folder."""
     validation: float = 0.0
-    """Part of the training images held out, stratified and seeded; any choice may use these, none the test images."""
+    """Fraction of the training images held out, stratified and seeded; choices use these, never test images."""
     flip: bool = True
     """Mirror every other training image at random."""
     crop_padding: int = 4
@@ -52,14 +52,14 @@ class DataConfig:
     pixels: Literal["normalised", "intensity"] = "normalised"
     """normalised: to mean 0 and deviation 1 per channel; intensity: in [0, 1], what the poisson encoder needs."""
     image_size: int = 32
-    """Side to which the pictures of a folder are brought."""
+    """Side in pixels to which the pictures of a folder are resized."""
     train_images: int = added_later(0)
-    """Use only so many of the training images, each class alike, always the same ones; 0: all."""
+    """Use only this many training images, as many of each class, always the same ones; 0: all."""
 
     def __post_init__(self) -> None:
         check_types(self)
         if not 0 <= self.validation < 1:
-            raise UserError(f"validation {self.validation} is outside [0, 1): it is the part of the training images")
+            raise UserError(f"validation {self.validation} is outside [0, 1): it is a fraction of the training images")
         if not 0 <= self.erase <= 1:
             raise UserError(f"erase {self.erase} is outside [0, 1]: it is a probability")
         if self.crop_padding < 0 or self.image_size < 1:

@@ -32,7 +32,7 @@ class NetworkConfig:
     """Name of the family in files; each has its own."""
 
     num_classes: int = 10
-    """Classes to tell apart."""
+    """Number of classes."""
     in_channels: int = 3
     """Channels of an image, or the two polarities of event frames."""
     num_steps: int = 50
@@ -48,21 +48,21 @@ class NetworkConfig:
     threshold: float = 1.0
     """Firing threshold."""
     surrogate: Literal["triangle", "rectangle", "arctan", "sigmoid", "fast-sigmoid", "gaussian"] | str = "triangle"
-    """Shape of the derivative that backward uses for the spike (Eq. 24)."""
+    """Surrogate gradient: the shape of the spike's derivative in the backward pass (Eq. 24)."""
     surrogate_height: float = 0.3
-    """Its height, alpha of Eq. 24."""
+    """Height of the surrogate, alpha of Eq. 24."""
     surrogate_width: float = 1.0
-    """Its width, in units of the threshold."""
+    """Width of the surrogate, in units of the threshold."""
     surrogate_center: float = 1.0
-    """Where u / threshold has the top: 1 is the threshold (released code), 0 is Eq. 24 as printed."""
+    """Where the surrogate peaks, in units of the threshold: 1 (released code), or 0 as Eq. 24 is printed."""
     fires_at_threshold: bool = False
     """u >= threshold fires (Eq. 4) instead of u > threshold (released code)."""
     detach_reset: bool = True
     """No gradient through the reset (released code)."""
     encoder: EncoderKind = "direct"
-    """direct: the image at every step; poisson: spikes from intensities; poisson-signed: the released code's."""
+    """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's."""
     boosting: bool = False
-    """Ten neurons per class vote (Section 3.2.3)."""
+    """Ten readout neurons per class, averaged (Section 3.2.3)."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -126,18 +126,18 @@ def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int
 
 
 class StreamState(NamedTuple):
-    """What `SpikingNetwork.step` hands from one time step of a live stream to the next."""
+    """What `SpikingNetwork.step` passes from one time step of a live stream to the next."""
 
     steps: int
     """Time steps seen so far."""
     v: tuple[Tensor | None, ...]
-    """Potentials of every layer of neurons; None of neurons of your own that keep nothing."""
+    """Potentials of every layer of neurons; None for neurons of your own that keep none."""
     potential: Tensor
     """Potential of the readout neurons, [N, num_classes]."""
 
 
 class SpikingNetwork(nn.Module):
-    """encoder -> layers -> readout. Holds parameters only: no call leaves anything behind (but batch-norm statistics).
+    """encoder -> layers -> readout. Holds parameters only: no call leaves anything behind except batch-norm statistics.
 
     Args:
         config: what it was built from; saved beside its weights.
@@ -180,7 +180,7 @@ class SpikingNetwork(nn.Module):
         neurons = dict(self.named_neurons())
         for name in record:
             if name not in neurons:
-                raise UserError(f"record names {name!r}, no layer of neurons: {closest(name, list(neurons))}")
+                raise UserError(f"record names {name!r}, not a layer of neurons: {closest(name, list(neurons))}")
         recorder = Recorder(neurons[name] for name in record)
         scores = self.forward_steps(x, num_steps=num_steps, state=ForwardState(recorder=recorder)).mean(0)
         return scores, {name: recorder.records[neurons[name]] for name in record}
@@ -222,9 +222,7 @@ class SpikingNetwork(nn.Module):
         if x.ndim == 4:
             return ENCODERS[self.config.encoder](x, self.config.num_steps if num_steps is None else num_steps)
         if self.config.encoder != "direct":
-            raise UserError(
-                f"encoder {self.config.encoder!r} makes spikes of images, and x is event frames: use 'direct'"
-            )
+            raise UserError(f"encoder {self.config.encoder!r} encodes images, and x is event frames: use 'direct'")
         if num_steps is not None and num_steps > x.shape[1]:
             raise UserError(f"num_steps {num_steps} is more than the {x.shape[1]} frames given: ask for at most that")
         return x.transpose(0, 1)[:num_steps]
@@ -297,7 +295,7 @@ class SpikingNetwork(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, of which a frozen backbone takes no part."""
+        """Training mode, which a frozen backbone does not enter."""
         super().train(mode)
         if self.backbone_frozen:
             self.layers.eval()

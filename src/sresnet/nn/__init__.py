@@ -1,4 +1,4 @@
-"""Modules: parameters and one call of an op each. They fit into anybody's network; see docs/python.md."""
+"""Modules: parameters and one call of an op each. They fit into any network; see docs/python.md."""
 
 from sresnet.nn.encoder import ENCODERS, direct, poisson, poisson_signed
 from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer, conv, pooled

@@ -57,7 +57,7 @@ def conv_norm_neuron(
         state: see `ForwardState`.
         residual_current: [T, N, C, H, W]; None is zero.
         residual: whose spikes are added to those of the neurons; None is zero.
-        return_current: give the current too; it is None otherwise.
+        return_current: return the current too; it is None otherwise.
     """
     watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
     if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
@@ -103,7 +103,7 @@ def conv_norm_neuron(
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Somebody's hook waits for this part of a layer to be called as a module, or it is of a kind that no op knows.
+    """Whether a hook expects this part of a layer to be called as a module, or it is of a kind that no op knows.
 
     Hooks are those of the module (pruning and spectral norms are such) and those that torch has for all modules.
     """
@@ -169,7 +169,7 @@ class Int8Conv(nn.Conv2d):
 
 
 KNOWN = (nn.Conv2d, Int8Conv, BNTT, TimeAveragedNorm, NoNorm, Neuron)
-"""What the ops compute; a subclass is called."""
+"""What the ops compute; a subclass is called as a module."""
 
 
 class SpikingLayer(nn.Module):
@@ -180,7 +180,7 @@ class SpikingLayer(nn.Module):
         norm, neuron: kinds and constants.
         kernel_size, stride: of the convolution.
         shared_leak: see `Neuron`.
-        return_current: give the current too, for a V2V block that follows.
+        return_current: return the current too, for a V2V block that follows.
     """
 
     def __init__(

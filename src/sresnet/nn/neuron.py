@@ -157,8 +157,8 @@ def register_neuron(name: str, make: Callable[[NeuronConfig], Steps]) -> None:
 
     Args:
         name: a new one.
-        make: called once for each layer with the network's `NeuronConfig`; gives a function or module, see `Steps`. The
-            parameters of a module are trained with the network's.
+        make: called once for each layer with the network's `NeuronConfig`; returns a function or module, see `Steps`.
+            The parameters of a module are trained with the network's.
 
     Raises:
         UserError: the name of neurons that come with the package.

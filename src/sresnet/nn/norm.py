@@ -55,7 +55,7 @@ def refused(norm: nn.Module, *_: Any) -> Any:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """What the norms have in common: they pass for torch's where others look for it, and refuse what they cannot do.
+    """What the norms have in common: to tools they pass for torch's own, and they refuse what they cannot do.
 
     `torch.optim.swa_utils.update_bn`, `norm.eval()` and `norm.momentum = ...` for every `nn.BatchNorm2d` of a network
     work. With momentum None the running averages are the mean over the batches since `reset_running_stats`.
@@ -63,7 +63,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     momentum: float | None = MOMENTUM
     frozen = False
-    """The statistics are not to be lost."""
+    """Whether the statistics must not change."""
     num_features = eps = affine = track_running_stats = property(refused, refused)
     running_mean: Tensor
     running_var: Tensor
@@ -98,10 +98,10 @@ class BatchNorm(nn.BatchNorm2d):
             nn.init.zeros_(self.bias)
 
     def share(self, rows: range) -> float:
-        """Weight of the batch that comes now in the running averages of these rows of the statistics.
+        """Weight of the present batch in the running averages of these rows of the statistics.
 
         Raises:
-            UserError: momentum is None, and the rows are averages of unlike numbers of batches.
+            UserError: momentum is None, and the rows are averages of different numbers of batches.
         """
         if self.momentum is not None or not self.training:
             return MOMENTUM if self.momentum is None else self.momentum
@@ -109,7 +109,7 @@ class BatchNorm(nn.BatchNorm2d):
         number = 1 + counts.get(rows[0], 0)
         if any(1 + counts.get(row, 0) != number for row in rows):
             raise UserError(
-                "momentum is None, and time steps have seen unlike numbers of batches: give each batch as many steps"
+                "momentum is None, and time steps have seen different numbers of batches: give each batch as many steps"
             )
         counts.update(dict.fromkeys(rows, number))
         return 1 / number
@@ -211,7 +211,7 @@ def register_norm(name: str, make: Callable[[NormConfig, int], Normalise]) -> No
 
     Args:
         name: a new one.
-        make: called once for each layer with the network's `NormConfig` and the layer's channels; gives a function or
+        make: called once for each layer with the network's `NormConfig` and the layer's channels; returns a function or
             module, see `Normalise`.
 
     Raises:

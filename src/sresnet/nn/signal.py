@@ -9,7 +9,7 @@ from sresnet.ops.conv_bntt_lif import BitPackedSpikes
 
 
 class Signal(NamedTuple):
-    """What one layer hands to the next."""
+    """What one layer passes to the next."""
 
     spikes: Float[Tensor, "T N C H W"]
     """o, [T, N, C, H, W]: 0 or 1 from a neuron, sums of them behind S2S connections, real numbers behind a 1x1 skip."""

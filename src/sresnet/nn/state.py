@@ -14,7 +14,7 @@ class LayerRecord(NamedTuple):
     spikes: Float[Tensor, "T N C H W"]
     """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
     membrane: Float[Tensor, "T N C H W"] | None
-    """u, the potential before reset, [T, N, C, H, W]; None of neurons of your own, which need not have one."""
+    """u, the potential before reset, [T, N, C, H, W]; None for neurons of your own, which need not have one."""
     output: Float[Tensor, "T N C H W"]
     """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
 
@@ -48,10 +48,10 @@ class ForwardState:
     v: dict[nn.Module, Tensor | None] = field(default_factory=dict)
     """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves."""
     recorder: Recorder | None = None
-    """Records what it wants; None: nothing is recorded."""
+    """What is to be recorded; None: nothing."""
     sums: dict[nn.Module, Tensor] | None = None
     """None; or {}: sum of the potentials of each layer, of the currents in the ANN counterpart, in place of `v`.
-    They tell of overflow at any time step: leak and reset leave infinity and NaN as they are."""
+    They show overflow at any time step: leak and reset leave infinity and NaN as they are."""
 
     def leaves(self, neurons: nn.Module, v: Tensor) -> None:
         """Note the potential that `neurons` end with."""

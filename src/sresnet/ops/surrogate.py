@@ -1,11 +1,11 @@
 """Surrogate derivatives of the spike function (paper Sections 2.2 and 3.3).
 
-The spike o = [u > theta] has no useful derivative; backward uses a bump instead, placed where x = 0 with
+The spike o = [u > theta] has no useful derivative; backward uses a bump instead, with its peak at x = 0:
 
     x = u / theta - center           center = 1: on the threshold (released code); 0: Eq. 24 as printed
     do/du = height * shape(x / width)
 
-`height` is do/du at the top, in spikes per unit of potential; `width` is in units of the threshold. `integral` is the
+`height` is do/du at the peak, in spikes per unit of potential; `width` is in units of the threshold. `integral` is the
 smooth step whose true derivative is the surrogate: with it in place of the hard step, finite differences see the same
 gradient as backward, which is how the tests check it.
 """
@@ -28,7 +28,7 @@ class Surrogate(Protocol):
 
     @property
     def center(self) -> float:
-        """Where u / theta has the top of the bump."""
+        """Where the surrogate peaks, in units of theta."""
         ...
 
     def derivative(self, x: Float[Tensor, "*neurons"]) -> Float[Tensor, "*neurons"]:

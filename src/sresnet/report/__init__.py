@@ -1,1 +1,1 @@
-"""Runs as a page to read: one HTML file that needs nothing else."""
+"""Runs as a page to read: one self-contained HTML file."""

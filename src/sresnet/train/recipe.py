@@ -27,31 +27,31 @@ class TrainConfig:
     batch_size: int = 21
     """Images per step."""
     learning_rate: float = 0.0268
-    """Of SGD (Section 3.5)."""
+    """Learning rate of SGD (Section 3.5)."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: float = 1e-4
-    """L2 penalty on every parameter, norms and leaks included (released code); not on filters that `muon_lr` turns,
-    whose length is kept."""
+    """L2 penalty on every parameter, norms and leaks included (released code), but not filters trained with
+    `muon_lr`, whose norm is kept."""
     muon_lr: float = added_later(0.0, once="filter_rate")
-    """How far a step turns the filters, in parts of their length, by orthogonal steps (Muon), while `learning_rate` is
-    of the other parameters and momentum is Nesterov's; 0: plain SGD for all."""
+    """Learning rate of orthogonal steps (Muon) for the filters, relative to their norm; `learning_rate` is then that of
+    the other parameters, and the momentum is Nesterov's. 0: plain SGD for all."""
     progressive_epochs: tuple[int, ...] = added_later((), once="short_epochs")
-    """Epochs at the start that run the first 1, then 2, 4, 8, ... time steps only: (10, 4) is ten epochs of one step,
-    four of two, the others of all."""
+    """Epochs at the start that run only the first 1, then 2, 4, 8, ... time steps: (10, 4) is ten epochs of one step,
+    four of two, and the others of all steps."""
     low_res_epochs: int = added_later(0, once="small_epochs")
     """Epochs at the start that show images at three quarters of their height and width, which costs little more than
     half; Tan and Le 2021."""
     schedule: Literal["milestones", "cosine"] = "milestones"
-    """milestones: a tenth of the rate from each on; cosine: half a cosine down to zero."""
+    """milestones: the rate drops to a tenth at each; cosine: half a cosine down to zero."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
     """Fractions of the epochs where the rate drops (Section 3.5)."""
     warmup_epochs: float = 0.0
-    """Epochs in which the rate rises from zero."""
+    """Epochs over which the learning rate rises from zero."""
     clip_norm: float = 0.0
-    """Longest gradient let through; 0 is off."""
+    """Gradients are clipped to this norm; 0: no clipping."""
     label_smoothing: float = 0.0
-    """Share of the target spread evenly over all classes."""
+    """Share of the target that is spread evenly over all classes; 0: none."""
     loss: Literal["mean", "per-step"] = "mean"
     """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022)."""
     ema: float = 0.0
@@ -59,9 +59,9 @@ class TrainConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions in bfloat16, norms and potentials in float32."""
     protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
-    """last-epoch: test images are seen once, after the last epoch. best-test-epoch: the best of all epochs is reported
-    beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops, its mean of batch means, and
-    CIFAR-10's constants for CIFAR-100."""
+    """last-epoch: the test images are read once, after the last epoch. best-test-epoch: the best of all epochs is
+    reported beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops, its mean of batch means,
+    and CIFAR-10's constants for CIFAR-100."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -93,11 +93,11 @@ class TrainConfig:
         short, small = self.progressive_epochs, self.low_res_epochs
         faults, cures = [], []
         if sum(short) >= self.epochs:
-            faults.append(f"progressive_epochs {short} leave none of {self.epochs} epochs to all time steps")
+            faults.append(f"progressive_epochs {short} leave none of {self.epochs} epochs for all time steps")
             fitting = (str((self.epochs - 1) * count // sum(short)) for count in short)
             cures.append(f"--train.progressive-epochs {' '.join(fitting)}")
         if small >= self.epochs:
-            faults.append(f"low_res_epochs {small} leave none of {self.epochs} epochs to images of full size")
+            faults.append(f"low_res_epochs {small} leave none of {self.epochs} epochs for images of full size")
             cures.append(f"--train.low-res-epochs {self.epochs - 1}")
         most = max(sum(short), small)
         return f"{' and '.join(faults)}: add {' '.join(cures)}, or train for more than {most} epochs"
@@ -111,7 +111,7 @@ class Recipe:
     data: AnyData = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
-    """Of the initial weights, the order of the images, their augmentation, Poisson spikes and the held-out split."""
+    """Seed of the initial weights, order and augmentation of the images, Poisson spikes and held-out split."""
     pretrained: str = ""
     """Run folder, weights file or pretrained network of sresnet list to start from; stem convolution and readout start
     anew (Tables 11, 12)."""
@@ -134,7 +134,7 @@ class Recipe:
             if self.train.low_res_epochs:
                 raise UserError(f"low_res_epochs {self.train.low_res_epochs} are for images, not for events: use 0")
             if self.model.encoder != "direct":
-                raise UserError(f"encoder {self.model.encoder!r} makes spikes of images, not of events: use 'direct'")
+                raise UserError(f"encoder {self.model.encoder!r} encodes images, not events: use 'direct'")
         elif self.model.encoder == "poisson" and self.data.pixels != "intensity":
             raise UserError("encoder 'poisson' takes intensities, not normalised pixels: add --data.pixels intensity")
 

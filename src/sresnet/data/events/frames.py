@@ -26,7 +26,7 @@ class FrameConfig:
     by: Literal["time", "count"] = "time"
     """time: time windows of equal length (Section 3.4); count: equal numbers of events (released code)."""
     size: int = 0
-    """Side of the square frames in pixels; the whole sensor goes onto it. 0: the sensor's own width and height."""
+    """Side in pixels of the square frames, which show the whole sensor; 0: the sensor's own width and height."""
     resize: Literal["sum", "mean"] = "sum"
     """What a pixel of a smaller frame shows of the sensor's pixels in it: sum of their counts, or mean (released)."""
     orientation: Literal["sensor", "spikingjelly"] = "sensor"

@@ -64,13 +64,14 @@ class EventConfig:
     """Data set: dvs-cifar10, nmnist, event-folder, digits-dvs, cifar10-dvs-sim."""
     split: SplitName = "first900-by-name"
     """official: train/ and test/; first900-by-name: SpikingJelly's, in order _0, _1, _10; first900-by-number: _0, _1,
-    _2; random90: drawn, stratified; by-group: test_group is tested on; images: as the images they are simulated of."""
+    _2; random90: drawn at random, stratified; by-group: test_group is the test set; images: that of the images
+    they are simulated from."""
     split_seed: int = 0
-    """Of random90."""
+    """Seed of random90."""
     test_group: str = ""
     """Group, such as a session, whose recordings are the test set; with split by-group."""
     validation: float = 0.0
-    """Part of the training recordings held out, stratified and seeded."""
+    """Fraction of the training recordings held out, stratified and seeded."""
     frames: FrameConfig = field(default_factory=FrameConfig)
     """How events are counted into frames."""
     window_seconds: float = 0.0
@@ -88,9 +89,9 @@ class EventConfig:
     simulation: DVSConfig = field(default_factory=DVSConfig)
     """The simulated camera, for digits-dvs and cifar10-dvs-sim."""
     train_images: int = added_later(0)
-    """Simulate recordings of only so many training images, each class alike; 0: of all."""
+    """Simulate recordings of only this many training images, as many of each class; 0: of all."""
     test_images: int = added_later(0)
-    """Likewise of the test images."""
+    """Likewise for the test images."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -98,7 +99,9 @@ class EventConfig:
         if self.split not in splits:
             raise UserError(f"split {self.split!r} is not one of {self.name}'s: choose from {', '.join(splits)}")
         if not 0 <= self.validation < 1:
-            raise UserError(f"validation {self.validation} is outside [0, 1): it is a part of the training recordings")
+            raise UserError(
+                f"validation {self.validation} is outside [0, 1): it is a fraction of the training recordings"
+            )
         if not 0 <= self.cutout <= 1:
             raise UserError(f"cutout {self.cutout} is outside [0, 1]: it is a probability")
         if self.shift < 0:
@@ -116,7 +119,7 @@ class EventConfig:
 
     @property
     def simulated(self) -> bool:
-        """Whether there was no camera."""
+        """Whether the recordings are simulated, not those of a camera."""
         return self.name in SIMULATED
 
 

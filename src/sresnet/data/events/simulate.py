@@ -18,7 +18,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True, kw_only=True)
 class DVSConfig:
-    """The camera, and how the image moves before it.
+    """The camera, and how the image moves in front of it.
 
     Raises:
         UserError: a value out of its range.
@@ -27,21 +27,21 @@ class DVSConfig:
     size: int = 64
     """Side of the square sensor in pixels; the image is scaled to fill it."""
     threshold: float = 0.3
-    """Change of the logarithm of intensity that makes an event."""
+    """Change of log intensity that causes an event."""
     dark: float = 0.1
-    """Added to the intensity, 0 to 1, before the logarithm: what the camera sees of black."""
+    """Added to the intensity, 0 to 1, before the logarithm: how bright black is to the camera."""
     amplitude: float = 3.0
     """Radius of the circle on which the image moves, in pixels of the sensor."""
     loops: int = 4
-    """Rounds on the circle."""
+    """Times that the image goes around the circle."""
     duration: int = 400_000
-    """Microseconds that all rounds take together."""
+    """Microseconds that all loops take together."""
     samples: int = 48
-    """Positions per round at which the intensity is computed; between them its logarithm is taken to change evenly."""
+    """Positions per loop at which the intensity is computed; in between, its logarithm is interpolated linearly."""
     threshold_spread: float = 0.0
     """Standard deviation of the threshold from pixel to pixel, as a fraction of it."""
     noise_rate: float = 0.0
-    """Events without cause per pixel and second, ON and OFF alike."""
+    """Noise events per pixel and second, ON and OFF alike."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -57,7 +57,7 @@ class DVSConfig:
         if self.threshold < 1e-3:
             raise UserError(f"threshold {self.threshold} is finer than any camera's: give 0.001 or more")
         if self.samples < 8:
-            raise UserError(f"samples {self.samples} make no circle: give 8 or more")
+            raise UserError(f"samples {self.samples} are too few for a circle: give 8 or more")
 
 
 def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Recording:

@@ -52,7 +52,7 @@ class SResNetConfig(NetworkConfig):
     connection: Connection = "s2s"
     """Residual connection: s2s, s2m, v2v (Section 3.2.1), or none."""
     skip: SkipKind = "plain"
-    """What lies on the skip path: plain; spiking (Fang et al.); tdbn (Zheng et al.); learned weights."""
+    """What is on the skip path: plain; spiking (Fang et al.); tdbn (Zheng et al.); learned weights."""
     skip_norm: bool = True
     """A norm after the 1x1 convolution of the skip (released code; the parameter counts agree), not bare (Eq. 13)."""
     stem: StemKind = "c3"

@@ -24,11 +24,11 @@ class VGGConfig(NetworkConfig):
     family: ClassVar[str] = "vgg"
 
     width: float = 1.0
-    """Factor on all numbers of filters."""
+    """Factor by which all numbers of filters are multiplied."""
     hidden: int = 4096
     """Neurons of the fully connected layer before the readout."""
     downsample: Literal["avg", "max"] = "avg"
-    """How the size is halved."""
+    """How the image size is halved: average or maximum."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,7 @@ __all__ = ["BNTTLIFOutput", "batch_norm", "bntt_lif"]
 
 
 class BNTTLIFOutput(NamedTuple):
-    """What a layer gives back."""
+    """What a layer returns."""
 
     output: Float[Tensor, "T N C H W"]
     """Spikes, with `residual_spikes` added to them: [T, N, C, H, W] in the dtype of x, channels last in memory."""

@@ -44,7 +44,7 @@ class BitPackedSpikes(NamedTuple):
 
 
 class ConvBNTTLIFOutput(NamedTuple):
-    """What a layer gives back."""
+    """What a layer returns."""
 
     output: Float[Tensor, "T N C H W"]
     """Spikes, with `residual_spikes` added to them, [T, N, C, H, W], channels last in memory."""

@@ -16,7 +16,7 @@ __all__ = ["LIFOutput", "lif", "membrane"]
 
 
 class LIFOutput(NamedTuple):
-    """What a layer of neurons gives back."""
+    """What a layer of neurons returns."""
 
     spikes: Float[Tensor, "T *neurons"]
     """o, [T, ...], 0 or 1 in the dtype of the current."""
