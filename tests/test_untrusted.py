@@ -71,7 +71,7 @@ def test_a_training_waits_for_no_pipe(tmp_path, capsys, stopped, name):
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
     assert main(["train", "digits", *TINY, "--out", str(run)]) == 2
-    assert f"{name} is not a file" in capsys.readouterr().err
+    assert f"{name} cannot be read to its end" in capsys.readouterr().err
 
 
 def test_a_pipe_among_the_files_to_classify(foreign, capsys):
