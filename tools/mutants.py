@@ -24,7 +24,7 @@ How it works:
   fastest first, up to `--seconds` of them as traced. Processor time and memory are limited: a mutant that exceeds them
   is killed.
 - Outcomes are kept in build/mutants. One is used again as long as the changed file and the file of the test that killed
-  it are the same; that of a survivor, as long as the package and all tests that reach it are.
+  it are the same; that of a survivor, as long as the package and all tests that reach it are, or once it is judged.
 """
 
 import argparse
@@ -894,7 +894,11 @@ def main() -> int:
             return key_of(trees[0], hashes, files[row["id"]], tests[row["id"]], row)
 
         candidates = [] if options.only else kept
-        rows = {row["id"]: row for row in candidates if row["id"] in files and row["key"] == key(row)}
+        rows = {
+            row["id"]: row
+            for row in candidates
+            if row["id"] in files and (row["key"] == key(row) or (row["outcome"] != "killed" and row["id"] in judged))
+        }
         left = [mutant for mutant in mutants if mutant.id not in rows]
         for row in try_mutants(left, trees, watched, tests, bool(options.only)):
             rows[row["id"]] = row | {"key": key(row)}
