@@ -292,7 +292,9 @@ def test_a_member_is_unpacked_no_further_than_it_says(tmp_path):
 @pytest.mark.parametrize(("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
 def test_other_ways_to_pack_are_refused(tmp_path, method, name):
     zipped(tmp_path, made_up.nmnist(made_up.events()), method)
-    with pytest.raises(UserError, match=f"0.bin is packed by {name}: pack it again, stored or deflated"):
+    with pytest.raises(
+        UserError, match=f"0.bin is compressed by {name}: make it again with members stored or deflated"
+    ):
         first_member(tmp_path)
 
 

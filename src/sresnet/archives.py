@@ -46,7 +46,9 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
         check_claim(where, what, times * member.file_size, member.compress_size, memory_limit)
         if member.compress_type not in PACKED:
             method = METHODS.get(member.compress_type, f"method {member.compress_type}")
-            raise UserError(f"{where} is packed by {method}: pack it again, {' or '.join(PACKED.values())}")
+            raise UserError(
+                f"{where} is compressed by {method}: make it again with members {' or '.join(PACKED.values())}"
+            )
         with archive.open(member) as file:
             content = file.read(member.file_size)  # with a number, no more than that is unpacked
         if len(content) < member.file_size:
@@ -56,7 +58,7 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
         raise
     # The file comes from elsewhere: encrypted members, headers that do not agree, streams that end.
     except Exception as error:
-        raise UserError(f"{where} cannot be read ({reason(error)}): replace it or take it away") from None
+        raise UserError(f"{where} cannot be read ({reason(error)}): replace it or remove it") from None
 
 
 def reason(error: Exception) -> str:

@@ -50,7 +50,7 @@ def check_number(name: str, value: Any, *, endless: bool = False) -> None:
         if isinstance(number, float) and not abs(number) <= LARGEST and not (endless and math.isinf(number)):
             raise UserError(f"{name} is {number}: expected a number of at most {LARGEST:g}")
         if isinstance(number, int) and not -(2**31) <= number < 2**31:
-            raise UserError(f"{name} is {number}: no such number makes sense, give one between -2**31 and 2**31")
+            raise UserError(f"{name} is {number}: it is out of range, give one between -2**31 and 2**31")
 
 
 def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     for key, value in values.items():
         key = key if key in fields else renamed.get(key, key)
         if key in arguments:
-            raise UserError(f"{where} has {key!r} and the name that it had once: leave one of them out")
+            raise UserError(f"{where} has {key!r} and its former name: leave one of them out")
         if key not in fields:
             raise UserError(f"{where} has no field {key!r}: {closest(str(key), list(fields))}")
         annotation = hints[key]

@@ -288,7 +288,7 @@ def opened_to_change(path: Path) -> Iterator[int]:
             os.close(descriptor)
     except OSError as error:
         raise UserError(
-            f"{path} could not be written ({error.strerror}): make room or take away what is in its place, and run the "
+            f"{path} could not be written ({error.strerror}): make room or remove what is in its place, and run the "
             "same command again"
         ) from None
 

@@ -32,6 +32,6 @@ def check_claim(where: str, what: str, claimed: int, length: int, memory_limit: 
     if claimed > max(1e9 * memory_limit, TIMES * length):
         raise UserError(
             f"{where} claims {claimed / 1e9:,.1f} GB of memory for {what}, more than {TIMES} times its {length:,} "
-            f"bytes and more than the limit of {memory_limit:g} GB: take it away, or where it is to be trusted, raise "
+            f"bytes and more than the limit of {memory_limit:g} GB: remove it, or, if you trust it, raise "
             f"--memory-limit (memory_limit in Python)"
         )

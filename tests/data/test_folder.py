@@ -189,7 +189,7 @@ def test_a_file_that_does_not_decode_is_named(divided, damage):
                 "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n",
             }[damage]
         )
-    with pytest.raises(UserError, match=rf"{path} does not decode as an image .*: replace it or take it away"):
+    with pytest.raises(UserError, match=rf"{path} does not decode as an image .*: replace it or remove it"):
         load_folder(divided, 8)
 
 

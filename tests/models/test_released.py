@@ -47,10 +47,10 @@ def test_no_code_in_a_checkpoint_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bomb.pth.tar"
     torch.save({"global_step": 1, "state_dict": {}, "accuracy": Bomb()}, path)
-    with pytest.raises(UserError, match=r"bomb\.pth\.tar is not a whole checkpoint"):
+    with pytest.raises(UserError, match=r"bomb\.pth\.tar is not a complete checkpoint"):
         load_released(path)
     (tmp_path / "bare.pth.tar").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(UserError, match=r"bare\.pth\.tar is not a whole checkpoint"):
+    with pytest.raises(UserError, match=r"bare\.pth\.tar is not a complete checkpoint"):
         load_released(tmp_path / "bare.pth.tar")
     assert not (tmp_path / "exploded").exists()
 
@@ -104,19 +104,19 @@ def test_truncated_missing_and_foreign_files(checkpoint, tmp_path):
     content = checkpoint.read_bytes()
     for length in (0, 10, len(content) // 2, len(content) - 40):
         checkpoint.write_bytes(content[:length])
-        with pytest.raises(UserError, match="not a whole checkpoint"):
+        with pytest.raises(UserError, match="not a complete checkpoint"):
             load_released(checkpoint)
     with pytest.raises(UserError, match="does not exist"):
         load_released(tmp_path / "nowhere")
     with pytest.raises(UserError, match="is a folder: give the checkpoint file"):
         load_released(tmp_path)
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(UserError, match="not a whole checkpoint"):
+    with pytest.raises(UserError, match="not a complete checkpoint"):
         load_released(tmp_path / "text")
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
     (tmp_path / "array.npy").write_bytes(buffer.getvalue())
-    with pytest.raises(UserError, match="not a whole checkpoint"):
+    with pytest.raises(UserError, match="not a complete checkpoint"):
         load_released(tmp_path / "array.npy")
 
 

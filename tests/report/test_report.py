@@ -66,7 +66,7 @@ def test_what_is_on_the_page(run, written):
     text, elements = read_page(written)
     result = json.loads((run / "result.json").read_text())
     assert f"{result['test_top1']:.2f} %" in text
-    assert "of 359 test images recognised, after the last epoch" in text
+    assert "of 359 test images classified correctly, after the last epoch" in text
     assert f"{result['validation_top1']:.2f} %" in text
     assert "SIMULATED" not in text
     assert figures_of(elements) == FIGURES

@@ -70,12 +70,12 @@ class Example:
 
     @property
     def right(self) -> bool:
-        """Whether it was recognised."""
+        """Whether it was classified correctly."""
         return self.guess == self.label
 
 
 class ExampleCounter:
-    """Watches for images to show: the first `count` that are recognised, each of another class, and as many others.
+    """Watches for images to show: the first `count` that are correct, each of another class, and as many others.
 
     Holds the scores of one batch, and the examples. Nothing about an image but its class and the guess decides, so the
     examples are as good or bad as those behind them.
@@ -109,5 +109,5 @@ class ExampleCounter:
         self.images += len(labels)
 
     def result(self) -> tuple[Example, ...]:
-        """The recognised ones, then the others."""
+        """The correct ones, then the others."""
         return (*self.found[True].values(), *self.found[False].values())

@@ -192,7 +192,7 @@ def step_scores(
     finally:
         model.train(was_training)
     if not scores:
-        raise UserError("there are no images to look at: give at least one batch")
+        raise UserError("there are no images to analyse: give at least one batch")
     return torch.cat(scores, 1), torch.cat(labels)
 
 
@@ -302,7 +302,7 @@ def evaluate_early_exit(
         model.train(was_training)
     images = int(counts.sum())
     if not images:
-        raise UserError("there are no images to look at: give at least one batch")
+        raise UserError("there are no images to analyse: give at least one batch")
     image_steps = int((counts * torch.arange(1, len(counts) + 1)).sum())
     return Exited(
         top1=100 * hits / images, mean_steps=image_steps / images, images=images, left_after=tuple(counts.tolist())

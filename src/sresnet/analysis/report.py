@@ -85,7 +85,7 @@ def analyse(
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
-        raise UserError("there are no images to look at: give at least one batch")
+        raise UserError("there are no images to analyse: give at least one batch")
     counters = ActivityCounter(model), CostCounter(model), StepCounter()
     walk(model, chain([first], batches), [*counters, *watchers], num_steps=num_steps, seed=seed)
     gradients = first_gradients(model, *first, seed=seed)

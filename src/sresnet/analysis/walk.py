@@ -200,5 +200,5 @@ def spread(total: int, count: int) -> Tensor:
         UserError: fewer than one.
     """
     if count < 1:
-        raise UserError(f"images {count} is less than 1: at least one has to be looked at")
+        raise UserError(f"images {count} is less than 1: analyse at least one")
     return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()

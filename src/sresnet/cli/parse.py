@@ -132,7 +132,7 @@ def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
     for at, word in enumerate(words):
         if word == flag:
             if at + 1 == len(words):
-                raise UserError(f"{flag} has no value: give one behind it")
+                raise UserError(f"{flag} has no value: add one after it")
             return words[at + 1], words[:at] + words[at + 2 :]
         if word.startswith(f"{flag}="):
             return word.removeprefix(f"{flag}="), words[:at] + words[at + 1 :]

@@ -178,7 +178,7 @@ def part_of(splits: Splits, part: str) -> Samples:
     """The images or clips called `part`."""
     samples: Samples | None = getattr(splits, part) if part in ("train", "validation", "test") else None
     if samples is None:
-        raise UserError(f"part {part!r} is not there: choose test or train, or validation where some is held out")
+        raise UserError(f"part {part!r} is not available: choose test or train, or validation where some is held out")
     return samples
 
 

@@ -30,7 +30,7 @@ def filling() -> Iterator[Watch]:
     def lines(done: int, total: int, name: str) -> None:
         nonlocal last
         if name == "another process":
-            say("another process makes these frames: waiting for it", error=True, flush=True)
+            say("another process is making these frames: waiting for it", error=True, flush=True)
         elif time.monotonic() - last > 30:
             say(f"frames of {done:,} of {total:,} recordings", error=True, flush=True)
             last = time.monotonic()

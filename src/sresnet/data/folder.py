@@ -219,7 +219,7 @@ def _read_classes(root: Path, image_size: int, memory_limit: float, left: LeftOu
         if not images:
             raise UserError(
                 f"class folder {folder} has no image ({len(found)} other files): add some ({', '.join(SUFFIXES)}) or "
-                "take the folder away"
+                "remove the folder"
             )
         files += [(path, label) for path in images]
         left.unread.extend(path for path in found if path.suffix.lower() not in SUFFIXES)
@@ -309,7 +309,7 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
         raise
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        raise UserError(f"{path} does not decode as an image ({error}): replace it or take it away") from None
+        raise UserError(f"{path} does not decode as an image ({error}): replace it or remove it") from None
     digest = hashlib.blake2b(content, digest_size=16).digest()
     return Picture(pixels=_middle(image, size), digest=digest, plain=plain)
 

@@ -51,7 +51,7 @@ def load_released(
     try:
         return released_network(path, num_classes, boosting, leak, memory_limit)
     except PickleFault as fault:
-        raise UserError(f"{path} is not a whole checkpoint ({fault}): download it again") from None
+        raise UserError(f"{path} is not a complete checkpoint ({fault}): download it again") from None
 
 
 def released_network(path: Path, num_classes: int, boosting: bool, leak: float, memory_limit: float) -> SpikingNetwork:
@@ -112,7 +112,7 @@ def translated(
 
     def take(theirs: str) -> Tensor:
         if theirs not in state:
-            raise UserError(f"{where} lacks {theirs!r}: not a whole checkpoint of the released S-ResNet code")
+            raise UserError(f"{where} lacks {theirs!r}: not a complete checkpoint of the released S-ResNet code")
         found = tensor(state[theirs])
         if not bool(torch.isfinite(found).all()):
             raise UserError(f"{where}: {theirs} holds NaN or infinity: download it again")

@@ -82,11 +82,11 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
                 "sresnet.load_released, or sresnet import"
             ) from None
         raise UserError(
-            f"{path} is not a whole safetensors file ({error}): take an undamaged copy; the weights of a run are made "
+            f"{path} is not a complete safetensors file ({error}): use an intact copy; the weights of a run are made "
             "again from its checkpoint by the same sresnet train, once they and result.json beside them are deleted"
         ) from None
     if "model" not in metadata:
-        raise UserError(f"{path} says nothing of its network: only files that sresnet saved can be loaded")
+        raise UserError(f"{path} does not describe its network: only files that sresnet saved can be loaded")
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
     # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
     check_fit(tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))

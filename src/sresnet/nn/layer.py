@@ -163,8 +163,8 @@ class Int8Conv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         raise UserError(
-            "a network of eight bits computes its convolutions inside its layers only: use hooks, record and analysis "
-            "on the network that it was made of"
+            "an 8-bit network computes its convolutions inside its layers only: use hooks, record and analysis "
+            "on the network that it was made from"
         )
 
 

@@ -85,7 +85,7 @@ class BatchNorm(nn.BatchNorm2d):
             UserError: the norm is part of a frozen backbone.
         """
         if self.frozen:
-            raise UserError("the backbone is frozen and keeps its statistics: freeze_backbone(False) lets go of them")
+            raise UserError("the backbone is frozen and keeps its statistics: freeze_backbone(False) unfreezes it")
         self.running_mean.zero_()
         self.running_var.fill_(1)
         self.batches: dict[int, int] = {}

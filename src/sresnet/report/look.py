@@ -14,7 +14,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.randomness import seed_of
 
 EXAMPLES = 4
-"""To show of those that were recognised, and of those that were not."""
+"""To show of those classified correctly, and of those that were not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,8 +82,8 @@ def opening(
     return [
         "**These are not the paper's networks, and their accuracies are not the paper's.** "
         f"Scale `{scale}`: {how.about}",
-        "Differences to the paper's numbers are therefore large and say nothing. What may be compared is rows with "
-        "each other: whether one is better than another here as it is there. Even that can come out otherwise in "
+        "Differences from the paper's numbers are therefore large and say nothing. What can be compared is rows with "
+        "each other: whether one is better than another here as it is there. Even that can come out differently in "
         "networks so much smaller and trained so briefly, and neither outcome proves anything about the paper's "
         "networks.",
         "Rows and claims keep the paper's names and numbers: what is called S-ResNet38 is the network that stands for "

@@ -99,7 +99,8 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
         found.append(
             (
                 f"{result['test_top1']:.2f} %",
-                f"of {result['test_images']:,} {on_simulated}test {records.kind} recognised, after the last epoch",
+                f"of {result['test_images']:,} {on_simulated}test {records.kind} classified correctly, after the last "
+                "epoch",
             )
         )
     if "best_test_epoch_top1" in result:
@@ -166,7 +167,7 @@ def remarks(records: Records, looked: Looked | str) -> list[Block]:
         elif isinstance(top1, int | float) and seen == looked.of and abs(top1 - again) > 1e-6:
             found.append(
                 f"The pass for this page found {again:.2f} %, the end of training {top1:.2f} %: another machine, "
-                "precision or engine rounds otherwise, and Poisson spikes are drawn anew."
+                "precision or engine rounds differently, and Poisson spikes are drawn anew."
             )
         elif top1 is None:
             found.append(f"The pass for this page found {again:.2f} % of {seen:,} test {records.kind}.")

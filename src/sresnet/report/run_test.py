@@ -101,7 +101,7 @@ def examples(records: Records, looked: Looked, prefix: str) -> Section:
         else ""
     )
     words = Paragraph(
-        f"The first test {records.kind} that are recognised, each of another class, and then the first that are not. "
+        f"The first test {records.kind} classified correctly, each of another class, then the first that are not. "
         f"Probabilities are the softmax of the mean score so far, not calibrated.{clips}"
     )
     return Section(title="Examples", content=(words, Examples(drawn)))
@@ -109,7 +109,7 @@ def examples(records: Records, looked: Looked, prefix: str) -> Section:
 
 def example_of(name: str, example: Example, picture: Any, names: Sequence[str]) -> ExampleCard:
     """A picture, what it is and was taken for, and its chart."""
-    said = "recognised" if example.right else f"taken for {names[example.guess]}"
+    said = "correct" if example.right else f"taken for {names[example.guess]}"
     label = names[example.label]
     title = f"Probabilities: {label}, {said}"
     return ExampleCard(

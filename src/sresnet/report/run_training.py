@@ -99,10 +99,10 @@ def over_epochs(title: str, lines: Sequence[Line], y_label: str) -> LineChart:
 
 def spike_rates(metrics: Sequence[Mapping[str, Any]], prefix: str) -> list[Figure]:
     """Firing rates, over the network and layer by layer, and what layers send where that is more."""
-    figures, unit = [], "firing rate, spikes per neuron and step"
+    figures, unit = [], "firing rate"
     overall = line_of(metrics, "spikes_per_neuron_and_step", "")
     if any(map(math.isfinite, overall.y)):
-        caption = "The neurons' own spikes, over all of the network, on 64 training samples."
+        caption = "Spikes per neuron and time step, over the whole network, on 64 training samples."
         chart = over_epochs("Firing rate", [overall], unit)
         figures.append(Figure(name=f"{prefix}spike-rate", chart=chart, caption=caption))
     rates, sent = by_layer(metrics, "spike_rate"), by_layer(metrics, "sent")

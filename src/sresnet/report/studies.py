@@ -80,7 +80,7 @@ def claims(scale: str, names: set[str], every: Mapping[str, Study], results: Map
     columns = (("verdict", ""), ("claim", ""), ("evidence", ""), ("where", ""))
     table = Table(name="claims", title="The paper's claims about these rows", columns=columns, rows=tuple(rows))
     note = Paragraph(
-        "A difference counts where it exceeds two standard errors; a single training borrows the spread of others. "
+        "A difference counts where it exceeds two standard errors; a single run borrows the spread of others. "
         "fails: the contrary was measured."
     )
     content = (note, Paragraph(AFTERWARDS), table)

@@ -156,7 +156,7 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         name=f"figure{FIGURES[data]}",
         title=f"Fig. {FIGURES[data]}: accuracy over parameters, {data}",
         caption="Left, hollow: accuracies as published, by the best test epoch; parameters counted from the authors' "
-        "code or, where a dagger stands, from others' descriptions. None of them was run here. Right, filled: measured "
+        "code or, if marked by a dagger, from others' descriptions. None of them was run here. Right, filled: measured "
         f"here, {here}, after the last epoch."
         + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
         + ("" if same else " The axes differ: the two sides are not to be compared."),
@@ -314,7 +314,7 @@ def spikes(evidence: Evidence) -> Drawing | None:
         title="Spikes per inference",
         caption="Per CIFAR-100 test image, all steps. Left: neurons' own spikes, in S2S no sum counted. Right: what "
         "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
-        "standard deviation to both sides; rings: seeds. The VGG11 has other layers, another number of neurons and no "
+        "standard deviation either side; rings: seeds. The VGG11 has other layers, another number of neurons and no "
         "stages.",
         picture=Picture(panels=(tuple(charts),)),
     )

@@ -128,8 +128,8 @@ def train(
         here = record.environment(device) | places
         if differing := record.enter_session(folder, here, run.position.step):
             note(
-                f"note: this run resumes under other conditions ({differing}): rounding may differ, so it may end like "
-                "neither alone would; environment.json keeps both"
+                f"note: this run resumes under other conditions ({differing}): rounding may differ, so it may not end "
+                "as it would under either alone; environment.json keeps both"
             )
         record.check_statistics(folder, run.scaling.plain())
         about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
@@ -144,7 +144,7 @@ def check_settings() -> None:
     """
     if (dtype := torch.get_default_dtype()) != torch.float32:
         raise UserError(
-            f"torch's default dtype is {dtype}, and sresnet trains and looks at networks in float32: call "
+            f"torch's default dtype is {dtype}, and sresnet trains and analyses networks in float32: call "
             "torch.set_default_dtype(torch.float32); --train.precision bf16 stores activity in bfloat16"
         )
     if (device := torch.get_default_device()).type != "cpu":

@@ -195,7 +195,7 @@ def empty_group(root):
     [
         (lambda root: None, EventConfig(), "neither class folders nor zip files of DVS-CIFAR10, such as airplane/"),
         (lambda root: None, NMNIST, "neither Train/ nor Train.zip, nor the small set's train1K.txt"),
-        (lambda root: None, folder(), "has no recordings .*: add some or take the folder away"),
+        (lambda root: None, folder(), "has no recordings .*: add some or remove the folder"),
         (broken_zip, EventConfig(), "cat.zip is not a complete zip file"),
         (empty_zip, EventConfig(), "dog.zip has no recordings"),
         (empty_class, EventConfig(), "class folder .*frog has no recordings"),

@@ -109,7 +109,7 @@ def _packets(
         listed = ", ".join(map(str, sorted(sources)))
         raise UserError(f"{name} holds events of several cameras (sources {listed}): write each into a file of its own")
     if not packets:
-        raise UserError(f"{name} holds no polarity events: take it away or get it again")
+        raise UserError(f"{name} holds no polarity events: remove it or get it again")
     return packets, sources.pop()
 
 

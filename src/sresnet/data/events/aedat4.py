@@ -201,7 +201,7 @@ def _packets(
 def _event_stream(streams: dict[int, _Stream], filled: set[int], name: str) -> _Stream:
     found = [stream for stream in streams.values() if stream.kind == "EVTS"]
     if not found:
-        raise UserError(f"{name} has no stream of events: record one, or take the file away")
+        raise UserError(f"{name} has no stream of events: record one, or remove the file")
     if len(filled) > 1:
         listed = ", ".join(map(str, sorted(filled)))
         raise UserError(f"{name} holds events of several streams ({listed}): write each into a file of its own")

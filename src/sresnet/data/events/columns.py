@@ -64,7 +64,7 @@ def finish(columns: Columns, damaged: Damaged) -> Recording:
             t = t[in_order]
             columns.skipped["back in time"] = len(columns.t) - columns.skipped.get("off the sensor", 0) - len(t)
     if not len(t):
-        raise UserError(f"{columns.name} holds no events{_but(columns.skipped)}: take it away or get it again")
+        raise UserError(f"{columns.name} holds no events{_but(columns.skipped)}: remove it or get it again")
     return Recording(
         t=t,
         x=_pick(columns.x, on_sensor, in_order),

@@ -78,7 +78,7 @@ def format_of(data: bytes, name: str) -> str:
         UserError: none of them.
     """
     if not data:
-        raise UserError(f"{name} is empty: take it away or get it again")
+        raise UserError(f"{name} is empty: remove it or get it again")
     for magic, form in ((aedat2.MAGIC, FORMATS[0]), (aedat3.MAGIC, FORMATS[1]), (aedat4.MAGIC, FORMATS[2])):
         if data.startswith(magic):
             return form

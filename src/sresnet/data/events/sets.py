@@ -361,7 +361,7 @@ def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Ite
     if folders and recordings:
         raise UserError(f"{recordings[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
     if not folders and not recordings:
-        raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away")
+        raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or remove the folder")
     for class_folder in folders:
         yield from sources_of_folder(root, class_folder, class_folder.name, left, group)
     left.unread.extend(file for file in files if not is_recording(file))
@@ -377,7 +377,7 @@ def sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, 
     recordings = [file for file in files if is_recording(file)]
     if not recordings:
         raise UserError(
-            f"class folder {folder} has no recordings ({', '.join(EXTENSIONS)}): add some or take the folder away"
+            f"class folder {folder} has no recordings ({', '.join(EXTENSIONS)}): add some or remove the folder"
         )
     left.unread.extend(file for file in files if not is_recording(file))
     left.dead.extend(dead)

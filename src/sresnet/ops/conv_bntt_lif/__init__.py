@@ -137,8 +137,8 @@ def convolved(x: Float[Tensor, "T N inputs height width"], convolution: Convolut
     weight, stride, padding, int8 = convolution
     if int8 is not None:
         raise UserError(
-            "a network of eight bits runs on a CPU in float32 or bfloat16, by the compiled kernel: leave out "
-            "torch.compile, the reference implementation and other types, or use the network that it was made of"
+            "an 8-bit network runs on a CPU in float32 or bfloat16, by the compiled kernel: leave out "
+            "torch.compile, the reference implementation and other types, or use the network that it was made from"
         )
     return over_time(lambda images: F.conv2d(images, weight, None, stride, padding), x)
 
@@ -206,9 +206,7 @@ def run_layer(
     learns = torch.is_grad_enabled()
     given = (x, weight, gamma, beta, residual_current, residual_spikes, v, learned_leak)
     if learns and int8 is not None and any(each is not None and each.requires_grad for each in given):
-        raise UserError(
-            "a network of eight bits has no gradients: use torch.no_grad(), or the network that it was made of"
-        )
+        raise UserError("an 8-bit network has no gradients: use torch.no_grad(), or the network that it was made from")
     call = operator.Call(
         num_steps=num_steps,
         stride=stride,

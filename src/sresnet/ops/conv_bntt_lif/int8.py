@@ -34,8 +34,8 @@ def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -
     """
     if weight.dtype != torch.float32 or weight.device.type != "cpu":
         raise UserError(
-            f"a network of eight bits is for float32 on the CPU, and its weight is {weight.dtype} on {weight.device}: "
-            "make it of a float32 network there, and leave it so"
+            f"an 8-bit network is for float32 on the CPU, and its weight is {weight.dtype} on {weight.device}: "
+            "make it from a float32 network there, and do not move or cast it"
         )
     integers, scale = round_weight(weight.detach())
     prepared = torch.ops.onednn.qconv_prepack(integers, scale, 1.0, 0, stride, padding, (1, 1), 1, None)
