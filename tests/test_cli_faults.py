@@ -214,7 +214,7 @@ def run(tmp_path_factory):
         ("train digits --checkpoint-seconds nan", "checkpoint_seconds nan is not a length of time"),
         ("train digits --checkpoint-seconds -1", "checkpoint_seconds -1 is not a length of time"),
         ("train digits --train.learning-rate nan", "learning_rate is nan"),
-        ("train digits --model.num-steps 99999999999", "num_steps is 99999999999: no such number makes sense"),
+        ("train digits --model.num-steps 99999999999", "num_steps is 99999999999: it is out of range"),
         ("train digits --model.num-steps 1000000000", "weights and statistics is too large"),
         ("train digits --model.base-filters 1000000", "weights and statistics is too large"),
         ("info vgg11 --hidden 2000000000", "weights and statistics is too large"),

@@ -328,7 +328,7 @@ def recipe_of(folder):
         ({"base_filters": 1000}, "claims 1.2 GB of memory for a network of"),
         ({"num_classes": 10**8}, "claims 3.2 GB of memory for a network of"),
         ({"num_steps": 3_000_000}, "claims 1.5 GB of memory for 3,000,000 time steps"),
-        ({"num_classes": 10**19}, "no such number makes sense"),
+        ({"num_classes": 10**19}, "it is out of range"),
     ],
     ids=["filters", "classes", "steps", "no number"],
 )
