@@ -44,7 +44,7 @@ def test_missing(tmp_path):
 def test_truncated(weights, part):
     content = weights.read_bytes()
     weights.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         sresnet.load(weights)
 
 
@@ -59,7 +59,7 @@ def test_damaged_weights_of_ours_are_not_called_somebody_elses(weights):
     content = weights.read_bytes()
     for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), content[:4], b""):
         weights.write_bytes(damaged)
-        with pytest.raises(UserError, match="take an undamaged copy; the weights of a run are made again") as caught:
+        with pytest.raises(UserError, match="use an intact copy; the weights of a run are made again") as caught:
             sresnet.load(weights)
         assert "load_released" not in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_metadata_of_no_meaning_are_damage(weights):
 )
 def test_headers_that_are_none(weights, content):
     weights.write_bytes(content)
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         sresnet.load(weights)
 
 
