@@ -90,7 +90,7 @@ def change_field(**fields):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: {}, "says nothing of its network"),
+        (lambda m: {}, "does not describe its network"),
         (lambda m: {"model": "{"}, "configuration in .* cannot be read"),
         (lambda m: {"model": "[]"}, "expected an object"),
         (change_field(family="transformer"), "family is 'transformer': choose from sresnet, vgg"),
