@@ -99,20 +99,20 @@ def over_epochs(title: str, lines: Sequence[Line], y_label: str) -> LineChart:
 
 def spike_rates(metrics: Sequence[Mapping[str, Any]], prefix: str) -> list[Figure]:
     """Firing rates, over the network and layer by layer, and what layers send where that is more."""
-    figures, unit = [], "firing rate"
+    figures = []
     overall = line_of(metrics, "spikes_per_neuron_and_step", "")
     if any(map(math.isfinite, overall.y)):
-        caption = "Spikes per neuron and time step, over the whole network, on 64 training samples."
-        chart = over_epochs("Firing rate", [overall], unit)
+        caption = "The neurons' own spikes, over all of the network, on 64 training samples."
+        chart = over_epochs("Firing rate", [overall], "spikes per neuron and time step")
         figures.append(Figure(name=f"{prefix}spike-rate", chart=chart, caption=caption))
     rates, sent = by_layer(metrics, "spike_rate"), by_layer(metrics, "sent")
     if rates:
-        figures.append(layer_map(metrics, rates, f"{prefix}spike-rate-by-layer", "Firing rate by layer", unit))
+        figures.append(layer_map(metrics, rates, f"{prefix}spike-rate-by-layer", "Firing rate by layer", "firing rate"))
     if sent and sent != rates:
         caption = "The neurons' spikes, with those of the skip at the end of an S2S block: a sum k counts as k, and a "
         caption += "1x1 skip adds real numbers."
-        unit = "mean sent value"
-        figures.append(layer_map(metrics, sent, f"{prefix}sent-by-layer", "Sent values by layer", unit, caption))
+        title, unit = "Sent values by layer", "mean sent value"
+        figures.append(layer_map(metrics, sent, f"{prefix}sent-by-layer", title, unit, caption))
     return figures
 
 
