@@ -225,7 +225,7 @@ def test_the_report_of_a_training(here, capsys):
 def test_a_page_in_the_way_is_said_before_the_work(here, monkeypatch, capsys):
     Path("mine.html").write_text("mine")
     with monkeypatch.context() as context:
-        context.setattr("sresnet.cli.report.looked_at", None)  # would fail
+        context.setattr("sresnet.cli.report.inspect_run", None)  # would fail
         assert main(["report", "run", "-o", "mine.html"]) == 2
     words = [*RUNS["train"], "--train.batch-size", "20", "--out", "OUT"]
     assert main([*words, "--max-minutes", "0"]) == 0

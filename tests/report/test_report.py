@@ -26,7 +26,7 @@ from sresnet.models.saved import load
 from sresnet.printing import printable
 from sresnet.report.document import Figure, Paragraph, Section, Table
 from sresnet.report.html import page
-from sresnet.report.look import look
+from sresnet.report.inspection import inspect_network
 from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
@@ -226,7 +226,7 @@ def table_of(name):
 @pytest.fixture(scope="module")
 def looked(run):
     test = open_data(record.read_recipe(run).data, "", seed=0, num_steps=2).test
-    return look(load(run), test, scaling_from_plain(record.read_about(run)), seed=0, images=60)
+    return inspect_network(load(run), test, scaling_from_plain(record.read_about(run)), seed=0, images=60)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -266,9 +266,9 @@ def test_a_page_is_replaced_and_nothing_else_is(run, written, tmp_path, capsys):
     assert main(["report", str(run), "-o", str(out), "--images", "20"]) == 0
     assert MARK in out.read_bytes()
     text, _ = read_page(out)
-    assert "Looked at: 20 of 359 test images, evenly spread." in text
+    assert "Analysed: 20 of 359 test images, evenly spread." in text
     assert main(["report", str(run), "-o", str(out), "--images", "30"]) == 0
-    assert "Looked at: 30 of 359" in out.read_text()
+    assert "Analysed: 30 of 359" in out.read_text()
     out.write_text("my own notes, not made by sresnet report")
     capsys.readouterr()
     assert main(["report", str(run), "-o", str(out)]) == 2

@@ -64,7 +64,7 @@ class EarlyExit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exited:
+class EarlyExitResult:
     """What a pass gave in which images really left early."""
 
     top1: float
@@ -286,7 +286,7 @@ def evaluate_early_exit(
     temperatures: Sequence[float],
     precision: str = "fp32",
     seed: int = 0,
-) -> Exited:
+) -> EarlyExitResult:
     """Classify all images with `run_early_exit`; arguments and errors as there and in `step_scores`."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -304,6 +304,6 @@ def evaluate_early_exit(
     if not images:
         raise UserError("there are no images to analyse: give at least one batch")
     image_steps = int((counts * torch.arange(1, len(counts) + 1)).sum())
-    return Exited(
+    return EarlyExitResult(
         top1=100 * hits / images, mean_steps=image_steps / images, images=images, left_after=tuple(counts.tolist())
     )

@@ -12,7 +12,7 @@ from sresnet.data import Samples
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.models.inference import check_scores
-from sresnet.models.network import SpikingNetwork, nothing_or_nan
+from sresnet.models.network import SpikingNetwork, zero_or_nan
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
@@ -98,7 +98,7 @@ def walk_batch(
     encoded = model.encode(x, num_steps)
     constant = encoded.shape[0] > 1 and encoded.stride(0) == 0
     state = ForwardState()
-    potential = nothing_or_nan(x, num_steps).sum((0, 2, 3, 4))[:, None]
+    potential = zero_or_nan(x, num_steps).sum((0, 2, 3, 4))[:, None]
     for step in range(encoded.shape[0]):
         recorder = Recorder(neurons.values())
         state = ForwardState(first_step=step, v=state.v, recorder=recorder)

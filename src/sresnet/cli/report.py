@@ -16,7 +16,7 @@ from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.files import check_folder, save_files
 from sresnet.report.html import page
-from sresnet.report.look import Looked, look
+from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
@@ -67,7 +67,7 @@ def report_verb(words: list[str]) -> int:
     if options.files:
         check_folder(Path(options.files), options.force)
     shown = [
-        Shown(each, looked_at(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
+        Shown(each, inspect_run(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
     ]
     write_report(path, shown, Path(options.files) if options.files else None, force=options.force)
     return 0
@@ -109,9 +109,9 @@ def records_of_run(run: str, memory_limit: float) -> Records:
     return records_of(Path(run), memory_limit=memory_limit)
 
 
-def looked_at(
+def inspect_run(
     run: str, records: Records, options: RuntimeOptions, images: int, splits: Splits | None = None
-) -> Looked | str:
+) -> Inspection | str:
     """What a pass over the test data of a run shows, or why there was none; `splits` where they are open already."""
     if not is_shipped(run) and not (Path(run) / WEIGHTS).exists():
         return f"the run has no {WEIGHTS} yet"
@@ -124,7 +124,7 @@ def looked_at(
     model, scaling, _ = trained(run, device, options.memory_limit, samples)
     total = min(images, len(samples)) if images else len(samples)
     with implementation(options.engine):
-        found = look(
+        found = inspect_network(
             model,
             samples,
             scaling,
@@ -139,10 +139,10 @@ def write_report(path: Path, runs: Sequence[Shown], files: Path | None = None, *
     """Write the page about runs, and its figures and tables if asked for; say where they are."""
     sections = sections_of(runs)
     save_page(path, page(title_of(runs), sections), force)
-    for records, looked in runs:
-        if isinstance(looked, str):
+    for records, inspection in runs:
+        if isinstance(inspection, str):
             name = f"{records.name}: " if len(runs) > 1 else ""
-            say(f"note: {name}{looked}; what needs a pass over the test data is left out")
+            say(f"note: {name}{inspection}; what needs a pass over the test data is left out")
     say(f"report: {path}")
     if files:
         say(f"files: {len(save_files(files, sections, runs, force=force))} in {files}")

@@ -116,7 +116,7 @@ class RuntimeOptions(ReadOptions):
 
 
 def other_data(splits: Splits) -> dict[str, Any]:
-    """What a file about a run must say where it was looked at with other data than its own."""
+    """What a file about a run must say where it was evaluated or analysed on other data than its own."""
     return {name: value for name, value in splits.about.items() if name == "other_data"}
 
 

@@ -26,7 +26,7 @@ from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
 from sresnet.studies.workers import orphaned, run_workers, share_of
-from sresnet.train.loop import Progress as Stand
+from sresnet.train.loop import Progress
 from sresnet.train.recipe import Recipe
 
 
@@ -198,7 +198,7 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
 
     last: dict[str, float] = {}
 
-    def tell(name: str, what: Stand | str) -> None:
+    def tell(name: str, what: Progress | str) -> None:
         if isinstance(what, str):
             say(f"{name}: {what}", flush=True)
         elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:

@@ -9,7 +9,7 @@ import torch
 
 from sresnet.cli.display import display
 from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
-from sresnet.cli.report import looked_at, write_report
+from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, print_split
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest
@@ -124,8 +124,8 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     print_outcome(outcome)
     if options.report:
         records = records_of(folder, memory_limit=options.memory_limit)
-        looked = looked_at(str(folder), records, options, 0, splits)
-        write_report(folder / REPORT, [Shown(records, looked)], force=options.force)
+        inspection = inspect_run(str(folder), records, options, 0, splits)
+        write_report(folder / REPORT, [Shown(records, inspection)], force=options.force)
     return 0
 
 

@@ -9,7 +9,7 @@ from sresnet.data.samples import Samples, Splits, listed
 from sresnet.errors import UserError
 
 
-class PartPrint(TypedDict):
+class PartFingerprint(TypedDict):
     """One part of the data."""
 
     samples: int
@@ -23,22 +23,22 @@ class Fingerprint(TypedDict):
     """The data of a run, as `data.json` holds them under "fingerprint"."""
 
     class_names: list[str]
-    train: PartPrint
-    validation: PartPrint | None
-    test: PartPrint
+    train: PartFingerprint
+    validation: PartFingerprint | None
+    test: PartFingerprint
 
 
 def fingerprint(splits: Splits) -> Fingerprint:
     """The data in a few numbers: images are read once, about a gigabyte a second, of clips what they are made of."""
     return {
         "class_names": list(splits.train.class_names),
-        "train": part_print(splits.train),
-        "validation": None if splits.validation is None else part_print(splits.validation),
-        "test": part_print(splits.test),
+        "train": part_fingerprint(splits.train),
+        "validation": None if splits.validation is None else part_fingerprint(splits.validation),
+        "test": part_fingerprint(splits.test),
     }
 
 
-def part_print(samples: Samples) -> PartPrint:
+def part_fingerprint(samples: Samples) -> PartFingerprint:
     """One part in a few numbers."""
     labels = samples.labels.cpu()
     return {

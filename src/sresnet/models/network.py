@@ -196,7 +196,7 @@ class SpikingNetwork(nn.Module):
         look like an answer.
         """
         features = self.run_layers(self.encode(x, num_steps), state).spikes
-        return features + nothing_or_nan(x, num_steps).to(features.dtype)
+        return features + zero_or_nan(x, num_steps).to(features.dtype)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Class scores [N, num_classes] from what `forward_features` returns."""
@@ -322,7 +322,7 @@ def check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
     raise UserError(f"input is of {x.dtype}, and the weights of this network are of {weights}: {cure}")
 
 
-def nothing_or_nan(x: Tensor, num_steps: int | None) -> Tensor:
+def zero_or_nan(x: Tensor, num_steps: int | None) -> Tensor:
     """0 for each image [N, C, H, W] or event frame [N, T, C, H, W] whose numbers are finite, NaN for others.
 
     Returns:

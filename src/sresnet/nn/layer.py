@@ -118,11 +118,11 @@ def is_watched(module: nn.Module) -> bool:
 def as_op(convolution: nn.Conv2d) -> Convolution:
     """What the layer op needs of a convolution."""
     int8 = convolution.int8 if isinstance(convolution, Int8Conv) else None
-    return Convolution(convolution.weight, *places(convolution), int8)
+    return Convolution(convolution.weight, *stride_and_padding(convolution), int8)
 
 
-def places(convolution: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where a convolution looks: stride and padding."""
+def stride_and_padding(convolution: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Stride and padding of a convolution."""
     stride, padding = convolution.stride, convolution.padding
     assert not isinstance(padding, str)
     return (stride[0], stride[1]), (padding[0], padding[1])
@@ -155,7 +155,7 @@ class Int8Conv(nn.Conv2d):
         weight, before = self.weight.detach(), self.rounded
         alike = before is not None and before[0].dtype == weight.dtype and before[0].device == weight.device
         if before is None or not alike or not torch.equal(before[0], weight):
-            before = self.rounded = weight.clone(), prepare(weight, *places(self))
+            before = self.rounded = weight.clone(), prepare(weight, *stride_and_padding(self))
         return before[1]
 
     def __getstate__(self) -> dict[str, Any]:

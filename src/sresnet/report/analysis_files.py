@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.analysis import Analysis
-from sresnet.analysis.early_exit import EarlyExit, Exited, ExitPoint
+from sresnet.analysis.early_exit import EarlyExit, EarlyExitResult, ExitPoint
 from sresnet.analysis.report import KIND
 from sresnet.files import claim_folder, write_json
 from sresnet.report import plots
@@ -41,7 +41,7 @@ def figure_files(names: Iterable[str]) -> list[str]:
 
 
 def save_early_exit(
-    found: EarlyExit, exited: Exited, threshold: float, folder: Path, about: dict[str, Any]
+    found: EarlyExit, exited: EarlyExitResult, threshold: float, folder: Path, about: dict[str, Any]
 ) -> list[Path]:
     """Write a curve of accuracy against mean steps, and its figure where matplotlib is there; `folder` is claimed.
 

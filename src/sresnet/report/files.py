@@ -9,7 +9,7 @@ from sresnet.report import plots
 from sresnet.report.charts import Chart, Picture
 from sresnet.report.document import Figure, Section, Table
 from sresnet.report.figures import analysis_pictures, confusion_matrix, predictions
-from sresnet.report.look import Looked
+from sresnet.report.inspection import Inspection
 from sresnet.report.run_test import names_of
 from sresnet.report.several import Shown
 from sresnet.report.svg import draw, standalone
@@ -61,19 +61,19 @@ def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
     found: dict[str, bytes] = {}
     if not plots.available():
         return found
-    for number, (records, looked) in enumerate(runs, 1):
-        if not isinstance(looked, Looked):
+    for number, (records, inspection) in enumerate(runs, 1):
+        if not isinstance(inspection, Inspection):
             continue
         prefix = f"run{number}-" if len(runs) > 1 else ""
-        names = names_of(records, len(looked.confusion.counts))
+        names = names_of(records, len(inspection.confusion.counts))
         examples = [
             Prediction(title=f"{names[each.label]}", picture=picture, class_names=names, by_step=each.by_step)
-            for each, picture in looked.examples
+            for each, picture in inspection.examples
         ]
         drawn: dict[str, Picture | Chart] = {
-            NAMES.get(name, name): picture for name, picture in analysis_pictures(looked.analysis).items()
+            NAMES.get(name, name): picture for name, picture in analysis_pictures(inspection.analysis).items()
         }
-        drawn["confusion"] = confusion_matrix(looked.confusion.counts, names)
+        drawn["confusion"] = confusion_matrix(inspection.confusion.counts, names)
         if examples:
             drawn["examples"] = predictions(examples)
         found |= {f"{prefix}{name}.png": plots.written(plots.draw(each), ".png") for name, each in drawn.items()}

@@ -16,7 +16,7 @@ from sresnet.report.document import (
     Paragraph,
     Section,
 )
-from sresnet.report.look import Looked
+from sresnet.report.inspection import Inspection
 from sresnet.report.paper import Comparison, compare
 from sresnet.report.records import Records
 from sresnet.report.run_cost import activity, cost, hardware
@@ -25,31 +25,31 @@ from sresnet.report.run_training import training
 from sresnet.studies.rows import parameters
 
 
-def run_sections(records: Records, looked: Looked | str, prefix: str) -> tuple[Section, ...]:
+def run_sections(records: Records, inspection: Inspection | str, prefix: str) -> tuple[Section, ...]:
     """The sections about one run.
 
     Args:
         records: what it wrote.
-        looked: what its test data showed, or why they were not looked at.
+        inspection: what its test data showed, or why there is none.
         prefix: in front of the names of figures and tables, so that they are unique in the page.
     """
-    sections = [summary(records, looked, prefix)]
+    sections = [summary(records, inspection, prefix)]
     if records.metrics:
         sections.append(training(records, prefix))
-    if isinstance(looked, Looked):
+    if isinstance(inspection, Inspection):
         sections += [
-            over_time(looked.analysis, prefix),
-            confusions(records, looked.confusion, prefix),
-            examples(records, looked, prefix),
-            activity(looked.analysis, prefix),
-            cost(looked.analysis, prefix),
-            hardware(looked.analysis, prefix),
+            over_time(inspection.analysis, prefix),
+            confusions(records, inspection.confusion, prefix),
+            examples(records, inspection, prefix),
+            activity(inspection.analysis, prefix),
+            cost(inspection.analysis, prefix),
+            hardware(inspection.analysis, prefix),
         ]
     sections.append(origin(records))
     return tuple(sections)
 
 
-def summary(records: Records, looked: Looked | str, prefix: str) -> Section:
+def summary(records: Records, inspection: Inspection | str, prefix: str) -> Section:
     """What was trained, on what, and what came out; beside the paper."""
     comparison = compare(records.recipe)
     content: list[Block] = []
@@ -61,8 +61,8 @@ def summary(records: Records, looked: Looked | str, prefix: str) -> Section:
             )
         )
     content.append(Paragraph(in_words(records), style="lead"))
-    content.append(Cards(tuple(cards(records, looked, comparison))))
-    content += remarks(records, looked)
+    content.append(Cards(tuple(cards(records, inspection, comparison))))
+    content += remarks(records, inspection)
     content += beside_the_paper(records, comparison)
     return Section(title="Summary", content=tuple(content))
 
@@ -90,7 +90,7 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def cards(records: Records, looked: Looked | str, comparison: Comparison | None) -> list[tuple[str, str]]:
+def cards(records: Records, inspection: Inspection | str, comparison: Comparison | None) -> list[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
     result = records.result
     found: list[tuple[str, str]] = []
@@ -123,8 +123,8 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
     if "validation_top1" in result:
         found.append((f"{result['validation_top1']:.2f} %", f"of the held-out {records.kind}"))
     found.append((f"{parameters(records.recipe.model):,}", "parameters"))
-    if isinstance(looked, Looked):
-        counts, spent = looked.analysis.activity, looked.analysis.cost
+    if isinstance(inspection, Inspection):
+        counts, spent = inspection.analysis.activity, inspection.analysis.cost
         energy = spent.energy()
         sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
         found += [
@@ -142,7 +142,7 @@ def cards(records: Records, looked: Looked | str, comparison: Comparison | None)
     return found
 
 
-def remarks(records: Records, looked: Looked | str) -> list[Block]:
+def remarks(records: Records, inspection: Inspection | str) -> list[Block]:
     """What a reader has to know about the numbers."""
     found = []
     if not records.result:
@@ -151,20 +151,20 @@ def remarks(records: Records, looked: Looked | str) -> list[Block]:
             if "imported_from" not in records.environment
             else "An imported network: how it was trained is not on record."
         )
-    if isinstance(looked, str):
-        found.append(f"{looked[:1].upper()}{looked[1:]}. What needs a pass over the test data is left out.")
+    if isinstance(inspection, str):
+        found.append(f"{inspection[:1].upper()}{inspection[1:]}. What needs a pass over the test data is left out.")
     else:
-        seen = looked.confusion.images
-        if seen < looked.of:
-            found.append(f"Looked at: {seen:,} of {looked.of:,} test {records.kind}, evenly spread.")
+        seen = inspection.confusion.images
+        if seen < inspection.of:
+            found.append(f"Analysed: {seen:,} of {inspection.of:,} test {records.kind}, evenly spread.")
         top1 = records.result.get("test_top1")
-        again = looked.confusion.top1
-        if looked.other_data:
+        again = inspection.confusion.top1
+        if inspection.other_data:
             found.append(
                 f"The pass for this page found {again:.2f} %; it was over data that are not the data of the run "
-                f"({looked.other_data})."
+                f"({inspection.other_data})."
             )
-        elif isinstance(top1, int | float) and seen == looked.of and abs(top1 - again) > 1e-6:
+        elif isinstance(top1, int | float) and seen == inspection.of and abs(top1 - again) > 1e-6:
             found.append(
                 f"The pass for this page found {again:.2f} %, the end of training {top1:.2f} %: another machine, "
                 "precision or engine rounds differently, and Poisson spikes are drawn anew."

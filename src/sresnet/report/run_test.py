@@ -15,7 +15,7 @@ from sresnet.report.figures import (
     probabilities,
     step_line,
 )
-from sresnet.report.look import Looked
+from sresnet.report.inspection import Inspection
 from sresnet.report.png import data_address, picture_of
 from sresnet.report.records import Records
 
@@ -89,11 +89,11 @@ def names_of(records: Records, classes: int) -> tuple[str, ...]:
     return names if len(names) == classes else tuple(f"class {index}" for index in range(classes))
 
 
-def examples(records: Records, looked: Looked, prefix: str) -> Section:
+def examples(records: Records, inspection: Inspection, prefix: str) -> Section:
     """Some images or clips, and how confident the network was of them after every step."""
-    names = names_of(records, len(looked.confusion.counts))
+    names = names_of(records, len(inspection.confusion.counts))
     drawn = tuple(
-        example_of(f"{prefix}example{n}", each, picture, names) for n, (each, picture) in enumerate(looked.examples)
+        example_of(f"{prefix}example{n}", each, picture, names) for n, (each, picture) in enumerate(inspection.examples)
     )
     clips = (
         " A clip is shown summed over time, more ON events orange, more OFF events blue."

@@ -8,7 +8,7 @@ from sresnet.models.summary import describe
 from sresnet.report.charts import Line
 from sresnet.report.document import Block, Figure, Paragraph, Section, Table
 from sresnet.report.figures import ACCURACY, operation_line, over_operations, over_steps, step_line
-from sresnet.report.look import Looked
+from sresnet.report.inspection import Inspection
 from sresnet.report.paper import compare
 from sresnet.report.records import Records
 from sresnet.report.run import run_sections
@@ -20,7 +20,7 @@ class Shown(NamedTuple):
     """A run on a page."""
 
     records: Records
-    looked: Looked | str
+    inspection: Inspection | str
     """What a pass over its test data showed, or why there was none."""
 
 
@@ -56,11 +56,11 @@ def comparison(runs: Sequence[Shown]) -> Section:
 def table(runs: Sequence[Shown]) -> Table:
     """A row for each run; empty where something was not measured."""
     rows = []
-    for records, looked in runs:
+    for records, inspection in runs:
         recipe, result = records.recipe, records.result
         found = compare(recipe)
         paper = next((value for value in found.values if not value.best_epoch), None) if found else None
-        analysis = looked.analysis if isinstance(looked, Looked) else None
+        analysis = inspection.analysis if isinstance(inspection, Inspection) else None
         energy = analysis.cost.energy() if analysis else None
         rows.append(
             (
@@ -90,9 +90,9 @@ def table(runs: Sequence[Shown]) -> Table:
 def overlaid(runs: Sequence[Shown]) -> list[Figure]:
     """Curves of all runs that have them; a run has the same colour and marker in all."""
     seen = [
-        (style, run.records.name, run.looked.analysis)
+        (style, run.records.name, run.inspection.analysis)
         for style, run in enumerate(runs)
-        if isinstance(run.looked, Looked)
+        if isinstance(run.inspection, Inspection)
     ]
     steps = [step_line(name, found.steps, style) for style, name, found in seen]
     operations = [operation_line(name, found.steps, found.cost, style) for style, name, found in seen]

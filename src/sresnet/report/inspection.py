@@ -18,20 +18,20 @@ EXAMPLES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What one pass over the test data showed."""
+class Inspection:
+    """What one pass over the test data gives for a page."""
 
     analysis: Analysis
     confusion: Confusion
     examples: tuple[tuple[Example, Tensor], ...]
     """With their uint8 image [C, H, W] or clip [T, 2, H, W]."""
     of: int
-    """Test images or clips that there are; fewer may have been looked at."""
+    """Test images or clips that there are; fewer may have been analysed."""
     other_data: str = ""
     """How the data differ from those of the run, where they do."""
 
 
-def look(
+def inspect_network(
     model: SpikingNetwork,
     samples: Samples,
     scaling: Scaling,
@@ -39,15 +39,15 @@ def look(
     seed: int,
     images: int = 0,
     watch: Callable[[Batches], Batches] = lambda batches: batches,
-) -> Looked:
+) -> Inspection:
     """Classify test images or clips once, and count all that a page shows.
 
     Args:
         model: a trained network.
-        samples: what to look at.
+        samples: what to classify.
         scaling: as in its training.
         seed: of the run; Poisson encoders draw as in its evaluation.
-        images: only so many, evenly spread; 0: all.
+        images: only this many, evenly spread; 0: all.
         watch: sees the batches go by.
     """
     total, steps = len(samples), model.config.num_steps
@@ -62,7 +62,7 @@ def look(
     )
     found = examples.result()
     pictures = some.batch(torch.tensor([example.index for example in found], dtype=torch.int64)).cpu()
-    return Looked(
+    return Inspection(
         analysis=analysis,
         confusion=confusion.result(),
         examples=tuple(zip(found, pictures, strict=True)),
