@@ -214,7 +214,7 @@ def page_of(run, name, looked):
         environment={key: name if isinstance(value, str) else value for key, value in records.environment.items()},
     )
     shown = Shown(records, replace(looked, other_data=name))
-    without = Shown(records, f"data not at hand: {name}")
+    without = Shown(records, f"the data are not available: {name}")
     pages = [page(title_of(runs), sections_of(runs)) for runs in ([shown], [shown, shown], [without])]
     return [*pages, page(name, [Section(title=name, short=name, content=(table_of(name), Paragraph(name)))])]
 
@@ -287,9 +287,9 @@ def test_without_data(run, tmp_path, capsys):
     write_json(copy / record.CONFIG, record.to_dict(cifar))
     write_json(copy / record.ENVIRONMENT, {"data_dir": "/gone & lost", "sresnet": "0.1.0"})
     assert main(["report", str(copy), "-o", str(tmp_path / "page.html")]) == 0
-    assert "note: data not at hand: " in capsys.readouterr().out
+    assert "note: the data are not available: " in capsys.readouterr().out
     text, elements = read_page(tmp_path / "page.html")
-    assert re.search(r"Data not at hand: [^:]*/gone & lost", text)
+    assert re.search(r"The data are not available: [^:]*/gone & lost", text)
     assert figures_of(elements) == OF_METRICS
     assert "--data-dir '/gone & lost'" in text
 

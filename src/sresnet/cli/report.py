@@ -119,7 +119,7 @@ def inspect_run(
     try:
         splits = splits or options.open_again(records.recipe, run)
     except UserError as error:
-        return f"data not at hand: {error}"
+        return f"the data are not available: {error}"
     samples = splits.test
     model, scaling, _ = trained(run, device, options.memory_limit, samples)
     total = min(images, len(samples)) if images else len(samples)
