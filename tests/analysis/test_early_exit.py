@@ -168,9 +168,9 @@ def test_thresholds_out_of_range(threshold):
 
 
 def test_no_images():
-    with pytest.raises(UserError, match="no images to look at"):
+    with pytest.raises(UserError, match="no images to analyse"):
         early_exit(trained(), [])
-    with pytest.raises(UserError, match="no images to look at"):
+    with pytest.raises(UserError, match="no images to analyse"):
         evaluate_early_exit(trained(), [], threshold=0.5, temperatures=[1.0])
 
 

@@ -102,7 +102,7 @@ def test_one_image_has_no_gradients_and_no_images_is_an_error(run):
     model = load(run)
     x = torch.randn(1, 1, 8, 8)
     assert analyse(model, [(x, torch.zeros(1, dtype=torch.long))]).gradients == ()
-    with pytest.raises(UserError, match="no images to look at"):
+    with pytest.raises(UserError, match="no images to analyse"):
         analyse(model, [])
 
 
