@@ -84,7 +84,8 @@ def test_engines_agree(run, capsys):
 
 
 @pytest.mark.parametrize(
-    ("verb", "work"), [("evaluate", "evaluate"), ("analyse", "analyse"), ("report", "look"), ("train", "train")]
+    ("verb", "work"),
+    [("evaluate", "evaluate"), ("analyse", "analyse"), ("report", "inspect_network"), ("train", "train")],
 )
 def test_every_verb_with_the_flag_uses_the_engine(run, verb, work, monkeypatch, tmp_path, capsys):
     seen = []

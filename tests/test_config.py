@@ -143,7 +143,7 @@ def test_a_field_may_have_the_name_that_it_had_once():
     assert from_dict(Grown, {"name": "a", "now": 4}) == Grown(name="a", now=4)
     assert to_dict(Grown(name="a", now=4)) == {"name": "a", "now": 4}
     assert to_dict(Grown(name="a", now=4), first_names=True) == {"name": "a", "before": 4}
-    with pytest.raises(UserError, match="has 'now' and the name that it had once"):
+    with pytest.raises(UserError, match="has 'now' and its former name"):
         from_dict(Grown, {"name": "a", "now": 4, "before": 4})
 
 

@@ -90,7 +90,7 @@ def added_later(default: Any, *, once: str = "") -> Any:
 
     Args:
         default: its value where none is given.
-        once: the name that the field had once; files with it still load, and fingerprints are made of it.
+        once: the former name of the field; files with it still load, and fingerprints are made of it.
     """
     return dataclasses.field(default=default, metadata={"added later": True, "once": once})
 
@@ -138,7 +138,7 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
 def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     """Build a dataclass, or the member of a union of them that `family` names, from `to_dict`'s output.
 
-    Absent fields take their defaults; a field may have the name that it had once.
+    Absent fields take their defaults; a field may have its former name.
 
     Raises:
         UserError: an unknown key or family, a value of the wrong type, a missing field without a default, or whatever
