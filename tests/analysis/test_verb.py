@@ -37,7 +37,7 @@ def test_table_totals_and_files(run, capsys):
     assert written["by_step"]["top1"][-1] == pytest.approx(result["test_top1"])
     totals = written["totals"]
     assert f"{totals['additions']:,.0f} additions, {totals['multiply_accumulates']:,.0f} multiply-acc" in out
-    assert f"spikes: {totals['spikes']:,.0f}, {totals['spikes_per_neuron_and_step']:.3f} per" in out
+    assert f"spikes: {totals['spikes']:,.0f}, firing rate {totals['spikes_per_neuron_and_step']:.3f} per" in out
     assert sum(layer["additions"] for layer in written["cost"]) == pytest.approx(totals["additions"])
     stem = written["activity"][0]
     (line,) = [line for line in out.splitlines() if line.startswith("stem.conv")]
@@ -79,7 +79,7 @@ def test_a_folder_with_other_things_is_refused(run, tmp_path, capsys):
         (["--num-steps", "-1"], "num_steps -1 is less than 0"),
         (["--num-steps", "3"], "time step 3 has no norm"),
         (["--batch-size", "0"], "batch_size 0 is less than 1"),
-        (["--part", "all"], "part 'all' is not there"),
+        (["--part", "all"], "part 'all' is not available"),
         (["--device", "abacus"], "device 'abacus'"),
     ],
 )
