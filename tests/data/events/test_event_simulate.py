@@ -167,7 +167,7 @@ def test_colours_count_as_luminance():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"amplitude": -1.0}, "amplitude -1.0"),
         ({"loops": 0}, "loops 0"),
-        ({"samples": 3}, "samples 3 make no circle"),
+        ({"samples": 3}, "samples 3 are too few for a circle"),
         ({"size": 100_000}, "size 100000"),
         ({"noise_rate": float("inf")}, "noise_rate is inf"),
         ({"size": 1.5}, "DVSConfig.size is 1.5"),
