@@ -675,13 +675,14 @@ class Plan(NamedTuple):
     """They were seen to execute the statement."""
 
 
-def plan(mutant: Mutant, watched: dict[str, Any], seconds: float, killer: str = "") -> Plan:
+def plan(mutant: Mutant, watched: dict[str, Any], seconds: float, killers: Iterable[str] = ()) -> Plan:
     """The tests that reach a mutant, those of the same folder and then others, the fastest first, `seconds` of each.
 
     What is executed when a file is imported is reached by all tests whose file imports it, those first that execute
     something of it. A C++ file is reached with the functions of the Python file beside it that calls it. Where no test
     was seen to reach the statement, and processes that tests start or torch.compile might, these are the tests that
-    execute something of the file. `killer` is the test that killed it in an earlier run: it comes before all others.
+    execute something of the file. `killers` come before all others: the tests that killed it, or mutants near it, in an
+    earlier run.
     """
     folder = mutant.file.removeprefix(f"{PACKAGE}/").partition("/")[0]
     file, lines = mutant.file, set(range(mutant.statement[0], mutant.statement[1] + 1))
@@ -707,8 +708,7 @@ def plan(mutant: Mutant, watched: dict[str, Any], seconds: float, killer: str = 
         total[other] += each
         if total[other] <= seconds or not any(groups):
             groups[other].append(test)
-    if killer in watched["tests"]:
-        groups.insert(0, [killer])
+    groups.insert(0, [test for test in dict.fromkeys(killers) if test in watched["tests"]])
     return Plan([group for group in groups if group], reached)
 
 
@@ -850,7 +850,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--seconds", type=float, default=20, help="of tests of its folder for a mutant, at most, and of others"
+        "--seconds", type=float, default=90, help="of tests of its folder for a mutant, at most, and of others"
     )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="which may kill")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
@@ -885,9 +885,15 @@ def main() -> int:
         mutants = chosen(everything, options.count, options.seed)
         if options.only:
             mutants = [mutant for mutant in everything if mutant.id == options.only]
-        killers = {row["id"]: row["by"] for row in kept if row["outcome"] == "killed"}
-        tests = {mutant.id: plan(mutant, watched, options.seconds, killers.get(mutant.id, "")) for mutant in mutants}
         files = {mutant.id: mutant.file for mutant in mutants}
+        killers = {row["id"]: row["by"] for row in kept if row["outcome"] == "killed"}
+        near: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        for id, test in killers.items():
+            near[files.get(id, "")][test] += 1
+        tests = {}
+        for mutant in mutants:
+            first = [killers.get(mutant.id, ""), *(test for test, _ in near[mutant.file].most_common(5))]
+            tests[mutant.id] = plan(mutant, watched, options.seconds, first)
         hashes = {name: digest(trees[0], name) for name in {PACKAGE, *files.values()}}
 
         def key(row: dict[str, Any], tests: Any = tests, files: Any = files, hashes: Any = hashes) -> str:
