@@ -1,9 +1,10 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from sresnet import UserError
+from sresnet.studies.measures import stripes_of
 from sresnet.studies.results import failures, forget_failures, path_of, read, write, write_failure
 from sresnet.studies.study import Result
 
@@ -49,6 +50,25 @@ def test_a_result_takes_back_a_failure(tmp_path):
     assert failures(tmp_path) == {"ffffffffffff": "no such luck"}
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '{"reason": ["late"]}', "{"])
+def test_damaged_notes_of_a_failure(tmp_path, content):
+    (tmp_path / "0123456789ab.failed.json").write_text(content)
+    with pytest.raises(UserError, match="0123456789ab.failed.json"):
+        failures(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [None, [4], "4", 0])
+def test_what_joins_send_does_not_need_the_recipe(steps):
+    """The steps are those that were counted, whatever a damaged recipe says."""
+    names = ("stage1_block1.neuron1", "stage1_block1.neuron2")
+    result = replace(
+        RESULT,
+        config={"model": {"connection": "s2s", "num_steps": steps}},
+        activity={"layers": [layer(name=name, spikes=64.0) for name in names]},
+    )
+    assert stripes_of(result) == [0.0]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
@@ -76,7 +96,12 @@ def layer(**other):
         ({"result": {"test_top1": 50.0, "split": {"test": -1}}}, "result: split: test is -1"),
         ({"metrics": [{"epoch": 1, "step": 5, "train_top1": [1]}]}, "metrics 1: train_top1 is not a number"),
         ({"config": {"data": ["digits"]}}, "config: data is"),
+        ({"config": {"seed": [1]}}, "config: seed is"),
         ({"activity": {"layers": {"stem": 1}}}, "activity: layers is"),
+        ({"activity": {"layers": [layer(shape=[2, 0, 8])]}}, "layer 1: shape is \\[2, 0, 8\\]"),
+        ({"activity": {"layers": [layer(shape=[])]}}, "layer 1: shape is"),
+        ({"activity": {"layers": [layer(active=[])]}}, "layer 1: active has 0 time steps, not 2"),
+        ({"activity": {"layers": [layer(active=[])]}, "by_steps": []}, "activity is of no time step"),
         ({"activity": {"layers": [layer(active=["1", 2.0])]}}, "layer 1: active is"),
         ({"activity": {"layers": [layer(), layer(active=[1.0])]}}, "layer 2: active has 1 time steps, not 2"),
         ({"activity": {"layers": [layer(gamma=[1.0])]}}, "layer 1: gamma has 1 time steps, not 2"),

@@ -99,7 +99,8 @@ def stripes_of(result: Result, own: bool = False) -> list[float]:
     """
     model: Any = result.config.get("model", {})
     if model.get("connection") == "s2s" and not own:
-        sent = {name: 100 * spikes / neurons / model["num_steps"] for name, neurons, spikes in sent_in_stage1(result)}
+        num_steps = len(result.by_steps)
+        sent = {name: 100 * spikes / neurons / num_steps for name, neurons, spikes in sent_in_stage1(result)}
     else:
         sent = {str(layer["name"]): fmean(layer["active"]) for layer in layers_of(result)}
     joins = {name: name.replace("neuron1", "neuron2") for name in sent if name.endswith("neuron1")}

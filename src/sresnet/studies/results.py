@@ -53,7 +53,8 @@ def read_one(path: Path) -> Result:
 
 def check(result: Result, where: str) -> None:
     """Raise UserError where a record lacks what tables, claims and figures read, or has something else there."""
-    check_fields(result.config, f"{where}: config", {}, dict.fromkeys(("model", "data", "train"), dict[str, Any]))
+    parts = dict.fromkeys(("model", "data", "train"), dict[str, Any])
+    check_fields(result.config, f"{where}: config", {}, {**parts, "seed": int})
     record.check_result(result.result, f"{where}: result")
     for number, line in enumerate(result.metrics, 1):
         record.check_line(line, f"{where}: metrics {number}")
@@ -70,9 +71,13 @@ def check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None
         each = f"{where}: layer {number}"
         needed = {"name": str, "shape": list[int], "active": steps, "gamma": steps | None, "spikes": float}
         check_fields(layer, each, needed, {"leak": float | None})
+        if min(layer["shape"], default=0) < 1:
+            raise UserError(f"{each}: shape is {layer['shape'][:4]}: it is damaged")
         for name in ("active", "gamma"):
-            if layer[name] and len(layer[name]) != num_steps:
+            if (layer[name] or name == "active") and len(layer[name]) != num_steps:
                 raise UserError(f"{each}: {name} has {len(layer[name])} time steps, not {num_steps}: it is damaged")
+        if num_steps < 1:
+            raise UserError(f"{where} is of no time step: it is damaged")
         if not all(abs(value) <= LARGEST for value in (layer["spikes"], *layer["active"], *(layer["gamma"] or ()))):
             raise UserError(f"{each} holds a number above {LARGEST:g}: it is damaged")
     for number, block in enumerate(activity.get("gradients", ()), 1):
@@ -86,9 +91,12 @@ def write_failure(folder: Path, key: str, row: str, reason: str) -> None:
 
 
 def failures(folder: Path) -> dict[str, str]:
-    """Key -> reason, of the training runs that failed when they were last tried."""
-    found: dict[str, Any] = {path.name: read_json(path) for path in sorted(folder.glob(f"*{FAILED}"))}
-    return {name.removesuffix(FAILED): str(about.get("reason", "")) for name, about in found.items()}
+    """Key -> reason, of the training runs that failed when they were last tried; UserError for a damaged note."""
+    found = {
+        path.name: check_fields(read_json(path), str(path), {}, {"reason": str})
+        for path in sorted(folder.glob(f"*{FAILED}"))
+    }
+    return {name.removesuffix(FAILED): about.get("reason", "") for name, about in found.items()}
 
 
 def forget_failures(folder: Path, keys: Iterable[str]) -> None:
