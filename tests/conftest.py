@@ -1,5 +1,13 @@
+import importlib
+
 import pytest
 import torch
+
+from sresnet.cli import MODULES
+
+# Verbs take functions of each other: a file that is imported first while a test has replaced one would keep that.
+for verb in MODULES.values():
+    importlib.import_module(f"sresnet.cli.{verb}")
 
 
 def pytest_addoption(parser):

@@ -16,7 +16,11 @@ from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
 RESULTS = Path(__file__).parents[2] / "results"
-FILES = sorted(path for path in RESULTS.rglob("*.json") if not path.name.endswith(".failed.json"))
+FILES = sorted(
+    path
+    for path in RESULTS.rglob("*.json")
+    if not path.name.endswith(".failed.json") and path.name != "mutants.json"  # of tests, in tests/tools
+)
 VERSIONS = ("sresnet", "python", "torch", "numpy", "safetensors")
 
 

@@ -281,7 +281,7 @@ def test_eight_bits_are_for_calls_of_which_nothing_takes_a_gradient():
         expected = conv_bntt_lif(x, weight, **given).v
         assert not torch.equal(expected, conv_bntt_lif(x, weight, **given | {"int8": None}).v)
     assert torch.equal(conv_bntt_lif(x, weight, **given).v, expected)
-    with pytest.raises(UserError, match="eight bits has no gradients"):
+    with pytest.raises(UserError, match="an 8-bit network has no gradients"):
         conv_bntt_lif(x, weight.requires_grad_(), **given)
 
 
