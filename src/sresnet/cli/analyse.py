@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sresnet.analysis import Analysis, LayerActivity, analyse, batches_of, spread
-from sresnet.cli.parse import at_least, first_word, parse, wants_help
+from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
@@ -37,8 +37,7 @@ class AnalyseOptions(RuntimeOptions):
 @going_on()
 def analyse_verb(words: list[str]) -> int:
     """`sresnet analyse RUN`."""
-    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
-    rest = words if wants_help(words) else words[1:]
+    source, rest = name_and_flags(words, "run", "give the folder of a trained run")
     options = parse(
         AnalyseOptions(), rest, f"sresnet analyse {source}", "Firing rates, operations, energy and hardware needs."
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from sresnet.cli.parse import first_word, parse, wants_help
+from sresnet.cli.parse import name_and_flags, parse
 from sresnet.cli.runs import ReadOptions
 from sresnet.data import CLASSES, DataConfig, EventConfig
 from sresnet.data.events.frames import FrameConfig, input_scale
@@ -39,8 +39,7 @@ class ImportOptions(ReadOptions):
 @going_on()
 def import_verb(words: list[str]) -> int:
     """`sresnet import FILE`."""
-    path = "FILE" if wants_help(words) else first_word(words, "file", "give a checkpoint of the released code")
-    rest = words if wants_help(words) else words[1:]
+    path, rest = name_and_flags(words, "file", "give a checkpoint of the released code")
     options = parse(ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
     if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
         raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")

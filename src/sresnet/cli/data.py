@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli import USAGE
-from sresnet.cli.parse import C, first_word, parse, wants_help
+from sresnet.cli.parse import C, first_word, name_and_flags, parse, wants_help
 from sresnet.cli.runs import ReadOptions, print_split
 from sresnet.cli.terminal import filling, reading
 from sresnet.config import closest
@@ -166,8 +166,7 @@ def data_view_verb(words: list[str]) -> int:
 
 def path_and_options(words: list[str], options: C, verb: str, description: str) -> tuple[Path, C]:
     """The path in front of the flags of `sresnet data VERB`, and the flags."""
-    path = "PATH" if wants_help(words) else first_word(words, "path", "give a recording, or a folder of recordings")
-    rest = words if wants_help(words) else words[1:]
+    path, rest = name_and_flags(words, "path", "give a recording, or a folder of recordings")
     return Path(path), parse(options, rest, f"sresnet data {verb} {path}", description)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_early_exit
-from sresnet.cli.parse import at_least, first_word, parse, wants_help
+from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
 from sresnet.data import EventConfig, Samples, Splits
@@ -53,8 +53,7 @@ class EvaluateOptions(RuntimeOptions):
 
 def evaluate_verb(words: list[str]) -> int:
     """`sresnet evaluate RUN`."""
-    source = "RUN" if wants_help(words) else first_word(words, "run", "give the folder of a trained run")
-    rest = words if wants_help(words) else words[1:]
+    source, rest = name_and_flags(words, "run", "give the folder of a trained run")
     options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)

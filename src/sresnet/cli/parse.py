@@ -114,6 +114,15 @@ def wants_help(words: list[str]) -> bool:
     return bool(words) and words[0] in ("-h", "--help")
 
 
+def name_and_flags(words: list[str], what: str, choices: str) -> tuple[str, list[str]]:
+    """The positional argument and the flags behind it; a placeholder and all words where they ask for help.
+
+    Raises:
+        UserError: as `first_word`.
+    """
+    return (what.upper(), words) if wants_help(words) else (first_word(words, what, choices), words[1:])
+
+
 def check_minutes(max_minutes: float) -> None:
     """Raise UserError for what is not a length of time; NaN would never be over."""
     if not max_minutes >= 0:

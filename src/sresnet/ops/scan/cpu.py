@@ -166,6 +166,11 @@ class NormRows(NamedTuple):
     var: Tensor | None
 
 
+def contiguous(*rows: Tensor | None) -> list[Tensor | None]:
+    """Each without gaps; the caller must hold them while the kernel runs."""
+    return [row if row is None else row.contiguous() for row in rows]
+
+
 def run_forward(
     x: Tensor,
     norm: NormRows,
@@ -190,10 +195,9 @@ def run_forward(
     storage = x.dtype
     output, current, v_last = given
     x, residual_current, residual_spikes, v = as_rows(x, storage), *in_rows(residual_current, residual_spikes, v)
-    parameters = [each if each is None else each.contiguous() for each in (norm.gamma, norm.beta)]
-    statistics = [norm.mean, norm.var]
-    if not training:
-        statistics = [each if each is None else each.contiguous() for each in statistics]
+    parameters, statistics = contiguous(norm.gamma, norm.beta), [norm.mean, norm.var]
+    if not training:  # else they are written, where they lie
+        statistics = contiguous(*statistics)
     code = kernel()
     assert code is not None
     code.scan_forward(
@@ -233,7 +237,7 @@ def run_backward(
     storage, (d_x, d_residual_current, *d_others) = x.dtype, given
     x, residual_current, v = as_rows(x, storage), *in_rows(residual_current, v)
     d_output, d_current, d_v_last = in_rows(*gradients)
-    numbers = [each if each is None else each.contiguous() for each in norm]
+    numbers = contiguous(*norm)
     code = kernel()
     assert code is not None
     code.scan_backward(
