@@ -160,12 +160,12 @@ def test_confusion_is_that_of_the_model(run, written):
     with torch.no_grad():
         guesses = load(run)(scaling(test.images)).argmax(1)
     expected = {
-        f"{label}, taken for {guess}: {count} of {int((test.labels == label).sum())}"
+        f"{label}, predicted as {guess}: {count} of {int((test.labels == label).sum())}"
         for label in range(10)
         for guess in range(10)
         if (count := int(((test.labels == label) & (guesses == guess)).sum()))
     }
-    assert set(re.findall(r"\d, taken for \d: \d+ of \d+", written.read_text())) == expected
+    assert set(re.findall(r"\d, predicted as \d: \d+ of \d+", written.read_text())) == expected
 
 
 def test_confusions_and_examples_of_made_up_batches():

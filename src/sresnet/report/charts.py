@@ -1,8 +1,10 @@
 """Charts as data: what is shown, with its labels and units. `svg` and `plots` draw them."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import Literal
 
 from torch import Tensor
@@ -23,6 +25,12 @@ class Axis:
     names: tuple[str, ...] = ()
     """What 0, 1, 2, ... are called; by default they are numbers."""
 
+    def place(self, value: float) -> float:
+        """Where a value stands: at its logarithm if the axis is logarithmic; NaN where it has none."""
+        if not self.logarithmic:
+            return value
+        return math.log10(value) if value > 0 else math.nan
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -39,10 +47,15 @@ class Line:
     hollow: bool = False
     """Markers are outlines."""
     own: bool = False
-    """The one that all others are set beside: in the colour of text, larger."""
+    """The one that all others are compared with: in the colour of text, larger."""
     x_deviation: Sequence[float] = ()
     y_deviation: Sequence[float] = ()
-    """Standard deviations, shown to both sides: as a band of a line, as bars of points."""
+    """Standard deviations, shown to both sides: as a band around a line, as bars at points."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is a curve rather than single points."""
+        return self.form in ("line", "dashes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +63,20 @@ class LineChart:
     """Lines over a common axis."""
 
     title: str
-    """What it is, for those who do not see it, and above it where charts stand beside each other."""
+    """For readers who cannot see it, and above it where charts stand side by side."""
     lines: tuple[Line, ...]
     """At least one, of at least one finite point."""
     x: Axis
     y: Axis
     note: tuple[str, float, float] | None = None
-    """(text, x, y): what to say of a point."""
+    """(text, x, y): a remark on a point."""
     small: bool = False
     """Stands beside a picture."""
+
+    @property
+    def styled(self) -> list[tuple[int, Line]]:
+        """The lines, each with the number of its colour and marker."""
+        return [(place if line.style is None else line.style, line) for place, line in enumerate(self.lines)]
 
     @property
     def counts(self) -> bool:
@@ -76,6 +94,8 @@ class HeatMap:
     row_names: tuple[str, ...]
     x_label: str
     """What the columns are."""
+    y_label: str = "layer"
+    """What the rows are."""
     unit: str
     """What the numbers are."""
     colours: Literal["viridis", "cividis"] = "viridis"
@@ -88,10 +108,20 @@ class HeatMap:
     breaks: tuple[int, ...] = ()
     """Rows with a line in front of them."""
 
+    @property
+    def last(self) -> int:
+        """Number of the last column."""
+        return self.first_column + len(self.rows[0]) - 1 if self.last_column is None else self.last_column
+
+    @property
+    def spacing(self) -> float:
+        """From one column to the next, 0 of a single one."""
+        return (self.last - self.first_column) / max(1, len(self.rows[0]) - 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Horizontal bars, a row each, made of one part or of several."""
+    """Horizontal bars, one per row, of one or several parts."""
 
     title: str
     row_names: tuple[str, ...]
@@ -106,19 +136,21 @@ class Bars:
     row_styles: tuple[int, ...] = ()
     """Number of each row's colour, where rows differ in it."""
     samples: tuple[tuple[float, ...], ...] = ()
-    """The numbers whose mean a row is, shown as rings and as one standard deviation to both sides."""
+    """The numbers that each row is the mean of, shown as rings and as one standard deviation to both sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfusionMatrix:
-    """Rows: the class of the image; columns: what it was taken for."""
+    """Rows: the true class; columns: the predicted one."""
 
     title: str
     counts: tuple[tuple[int, ...], ...]
     class_names: tuple[str, ...]
+    x_label: str = "predicted as"
+    y_label: str = "true class"
 
     def strengths(self) -> list[list[float]]:
-        """How strongly a cell is coloured: by its share of the row; mistakes relative to the worst of them."""
+        """How strongly each cell is coloured: by its share of the row; mistakes relative to the worst of them."""
         shares = [[count / (sum(row) or 1) for count in row] for row in self.counts]
         mistakes = [share for i, row in enumerate(shares) for j, share in enumerate(row) if i != j]
         worst = max(mistakes, default=0.0) or 1.0
@@ -137,18 +169,21 @@ class Photo:
     """uint8 [H, W, 3]."""
 
 
+STRONG = 0.62
+"""Cells coloured more strongly than this have their number in the colour of the background."""
+
 Chart = LineChart | HeatMap | Bars | ConfusionMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Charts beside and below each other, for a page of paper."""
+    """Charts side by side and below each other, for a printed page."""
 
     panels: tuple[tuple[Chart | Photo, ...], ...]
     """Rows, equally long; the last may be shorter."""
     same_x: bool = False
     same_y: bool = False
-    """Whether the axes of panels are the same."""
+    """Whether the panels share their axes."""
 
 
 def readable(value: float) -> str:
@@ -160,9 +195,14 @@ def readable(value: float) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """A text that has room, in one line: its beginning, and its last character, by which names often differ."""
+    """A text cut to fit one line: its beginning, and its last character, by which names often differ."""
     text = printable(text)
     return text if len(text) <= most else f"{text[: most - 2]}…{text[-1]}"
+
+
+def deviation_of(values: Sequence[float]) -> float:
+    """Standard deviation, 0 for a single number."""
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def short(name: str) -> str:

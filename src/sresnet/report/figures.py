@@ -229,7 +229,7 @@ def gradient_chart(lines: Sequence[Line], blocks: Sequence[str]) -> LineChart:
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> ConfusionMatrix:
-    """Which classes are taken for which."""
+    """How often each class is predicted as each."""
     return ConfusionMatrix(title="Confusion matrix", counts=tuple(map(tuple, counts)), class_names=tuple(class_names))
 
 

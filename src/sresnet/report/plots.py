@@ -13,13 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import stdev
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sresnet.errors import UserError
 from sresnet.files import write_whole
 from sresnet.printing import escaped, printable, unwarned
 from sresnet.report.charts import (
+    STRONG,
     Bars,
     Chart,
     ConfusionMatrix,
@@ -28,6 +28,7 @@ from sresnet.report.charts import (
     LineChart,
     Photo,
     Picture,
+    deviation_of,
     readable,
     shortened,
 )
@@ -43,27 +44,17 @@ R = TypeVar("R")
 ENDINGS = (".png", ".svg")
 """Kinds of files that figures are written as."""
 MARKS = (b"Software\0sresnet", b"<dc:title>sresnet</dc:title>")
-"""What these kinds of files begin with, among other things, where we wrote them."""
+"""What files of these kinds have near their beginning where we wrote them."""
 MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down": "v", "plus": "P"}
 """What matplotlib calls them."""
 NAMED_LAYERS = 24
 """Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
 FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Hiragino Sans",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "PingFang SC",
-    "Apple SD Gothic Neo",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Devanagari",
-    "Nirmala UI",
-    "Arial Unicode MS",
+    *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"),
+    *("Malgun Gothic", "PingFang SC", "Apple SD Gothic Neo", "WenQuanYi Zen Hei", "Noto Sans Devanagari"),
+    *("Nirmala UI", "Arial Unicode MS"),
 )
-"""Where characters are looked for, one after the other, as far as installed; matplotlib comes with the first."""
+"""Searched for a character one after the other, as far as installed; matplotlib comes with the first."""
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -86,7 +77,7 @@ _drawing = threading.RLock()
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """`draw` with our style, which is put back after; UserError where matplotlib is not installed."""
+    """`draw` with our style, which is undone afterwards; UserError where matplotlib is not installed."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -122,7 +113,6 @@ def installed_fonts() -> list[str]:
     return [name for name in FONTS if name in known]
 
 
-@styled
 def save(figure: "Figure", path: Path) -> list[Path]:
     """Write a figure as PNG and SVG beside each other: `path` without ending; returns both paths.
 
@@ -135,7 +125,6 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     return paths
 
 
-@styled
 def save_as(figure: "Figure", path: Path) -> None:
     """Write a figure to `path`, which ends in one of `ENDINGS`; errors as `save`."""
     write_whole(path, written(figure, path.suffix.lower()))
@@ -145,8 +134,8 @@ def save_as(figure: "Figure", path: Path) -> None:
 def written(figure: "Figure", ending: str) -> bytes:
     """A figure as the content of a file, of one of `ENDINGS`.
 
-    Names in it are other people's text: what shows nothing is escaped (`printing.printable`), and in a picture of
-    pixels what no font here has a sign for. In SVG text is text, and the reader's fonts show it.
+    Names in it are other people's text: invisible characters are escaped (`printing.printable`), and in a picture of
+    pixels those that no font here has. In SVG text is text, and the reader's fonts show it.
     """
     content = io.BytesIO()
     with drawable(figure, every_character=ending == ".svg"):
@@ -199,29 +188,20 @@ def draw(shown: Picture | Chart) -> "Figure":
     if rows * columns == 1:
         widths = [6.0]
     figure = Figure(figsize=(sum(widths), sum(heights)), layout="constrained")
-    axes = figure.subplots(
-        *(rows, columns),
-        squeeze=False,
-        sharex=picture.same_x,
-        sharey=picture.same_y,
-        width_ratios=widths,
-        height_ratios=heights,
-    )
-    lines = [chart for row in picture.panels for chart in row if isinstance(chart, LineChart) and not chart.small]
-    alike = len({tuple(line.name for line in chart.lines) for chart in lines}) == 1
-    for row, charts in zip(axes, picture.panels, strict=True):
+    shared: Any = {"sharex": picture.same_x, "sharey": picture.same_y}
+    axes = figure.subplots(rows, columns, squeeze=False, **shared, width_ratios=widths, height_ratios=heights)
+    pairs = [list(zip(row, charts, strict=False)) for row, charts in zip(axes, picture.panels, strict=True)]
+    for row, charts in zip(axes, pairs, strict=True):
         for axis in row[len(charts) :]:
             axis.set_axis_off()
-        for axis, chart in zip(row, charts, strict=False):
+        for axis, chart in charts:
             fill(chart, axis)
             if rows * columns > 1:
                 axis.set_title(chart.title)
-            if isinstance(chart, LineChart) and not alike and any(line.name for line in chart.lines):
-                where: Any = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
-                below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7}
-                axis.legend(frameon=False, **(where if chart.small else below))
-        add_colour_bar(figure, row, charts)
-    add_legend(figure, axes, picture, alike)
+        maps = [(axis, chart) for axis, chart in charts if isinstance(chart, HeatMap)]
+        if maps:  # one colour bar for all maps of a row
+            figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
+    add_legends(figure, [pair for row in pairs for pair in row])
     return figure
 
 
@@ -238,26 +218,22 @@ def size_of(chart: Chart | Photo) -> tuple[float, float]:
     return (5.0, 2.2) if chart.small else (4.4, 3.2 + 0.1 * len(chart.lines))
 
 
-def add_colour_bar(figure: "Figure", row: "Sequence[Axes]", charts: Sequence[Chart | Photo]) -> None:
-    """One for all maps of a row."""
-    maps = [(axis, chart) for axis, chart in zip(row, charts, strict=False) if isinstance(chart, HeatMap)]
-    if maps:
-        figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
-
-
-def add_legend(figure: "Figure", axes: Any, picture: Picture, alike: bool) -> None:
-    """Beside all charts: of lines that are called the same in all of them, and of parts of bars."""
-    pairs = [
-        (a, chart)
-        for row, charts in zip(axes, picture.panels, strict=True)
-        for a, chart in zip(row, charts, strict=False)
-    ]
-    for axis, chart in pairs:
-        if isinstance(chart, LineChart) and alike and any(line.name for line in chart.lines):
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-            return
+def add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]") -> None:
+    """One for all charts where their lines have the same names, otherwise one per chart; and of the parts of bars."""
+    lines = [(axes, chart) for axes, chart in pairs if isinstance(chart, LineChart)]
+    named = [(axes, chart) for axes, chart in lines if any(line.name for line in chart.lines)]
+    alike = len({tuple(line.name for line in chart.lines) for _, chart in lines if not chart.small}) == 1
+    if named and alike:
+        handles = named[0][0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=4, frameon=False)
+        return
+    for axes, chart in named:
+        where: Any = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+        below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7}
+        axes.legend(frameon=False, **(where if chart.small else below))
+    for axes, chart in pairs:
         if isinstance(chart, Bars) and (len(chart.parts) > 1 or chart.marks):
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
 
 
 @functools.singledispatch
@@ -273,8 +249,8 @@ def fill_lines(chart: LineChart, axes: "Axes") -> None:
         axes.set_xscale("log")
     if chart.y.logarithmic:
         axes.set_yscale("log")
-    for index, line in enumerate(chart.lines):
-        draw_line(axes, line, chart, index if line.style is None else line.style)
+    for style, line in chart.styled:
+        draw_line(axes, line, chart, style)
     axes.set_xlabel(chart.x.label)
     axes.set_ylabel(chart.y.label)
     if not all(line.form == "line" for line in chart.lines):
@@ -301,31 +277,22 @@ def fill_lines(chart: LineChart, axes: "Axes") -> None:
 def draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
     """A line with its markers, only as dense as can be told apart, and what is known of its deviation."""
     colour = COLOURS["fg" if line.own else colour_of(style)][0]
-    joined = line.form in ("line", "dashes")
     y = [value if value > 0 or not chart.y.logarithmic else float("nan") for value in line.y]
     look: dict[str, Any] = {"color": colour, "marker": "*" if line.own else MARKERS[marker_of(style)]}
     look["linestyle"] = {"line": "-", "dashes": "--", "dots": ":", "points": "none"}[line.form]
-    if joined:
+    if line.joined:
         look |= {"markersize": 4, "markevery": max(1, len(y) // 12), "linewidth": 1.5}
     else:
         look |= {"markersize": 11 if line.own else 7, "linewidth": 1}
     if line.hollow or line.form == "dashes":
         look |= {"markerfacecolor": COLOURS["bg"][0], "markeredgewidth": 1.5}
-    if line.y_deviation and joined:
+    if line.y_deviation and line.joined:
         low = [value - each for value, each in zip(y, line.y_deviation, strict=True)]
         high = [value + each for value, each in zip(y, line.y_deviation, strict=True)]
         axes.fill_between(line.x, low, high, color=colour, alpha=0.2, linewidth=0)
     elif line.x_deviation or line.y_deviation:
         across, up = ([each or float("nan") for each in side] or None for side in (line.x_deviation, line.y_deviation))
-        axes.errorbar(
-            *(line.x, y),
-            xerr=across,
-            yerr=up,
-            fmt="none",
-            capsize=3,
-            linewidth=1,
-            ecolor=colour,
-        )
+        axes.errorbar(line.x, y, up, across, fmt="none", capsize=3, linewidth=1, ecolor=colour)
     axes.plot(line.x, y, label=line.name or None, **look)
 
 
@@ -369,9 +336,7 @@ def fill_map(chart: HeatMap, axes: "Axes") -> None:
     """A colour for every number, rows down."""
     from matplotlib.ticker import MaxNLocator
 
-    columns = len(chart.rows[0])
-    last = chart.first_column + columns - 1 if chart.last_column is None else chart.last_column
-    half = 0.5 * (last - chart.first_column) / max(1, columns - 1) if columns > 1 else 0.5
+    half = 0.5 * chart.spacing or 0.5
     axes.imshow(
         [[float("nan") if value is None else value for value in row] for row in chart.rows],
         aspect="auto",
@@ -379,11 +344,11 @@ def fill_map(chart: HeatMap, axes: "Axes") -> None:
         cmap=chart.colours,
         vmin=chart.limits[0],
         vmax=chart.limits[1],
-        extent=(chart.first_column - half, last + half, len(chart.rows) - 0.5, -0.5),
+        extent=(chart.first_column - half, chart.last + half, len(chart.rows) - 0.5, -0.5),
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel(chart.x_label)
-    axes.set_ylabel("layer")
+    axes.set_ylabel(chart.y_label)
     if len(chart.rows) <= NAMED_LAYERS:
         axes.set_yticks(range(len(chart.rows)), chart.row_names, fontsize=7)
     else:
@@ -400,7 +365,7 @@ def fill_bars(chart: Bars, axes: "Axes") -> None:
     for index, (part, lengths) in enumerate(chart.parts):
         styles = chart.row_styles or [chart.style + index] * len(rows)
         colours = [COLOURS[colour_of(style)][0] for style in styles]
-        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in chart.samples] or None
+        deviations = [deviation_of(values) for values in chart.samples] or None
         name = part if len(chart.parts) > 1 or chart.marks else None
         look: dict[str, Any] = {"color": colours, "height": 0.76, "label": name, "xerr": deviations, "capsize": 3}
         if index:  # told apart in grey too
@@ -428,26 +393,24 @@ def fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
 
     panel, right, wrong = (to_rgb(COLOURS[name][0]) for name in ("panel", colour_of(0), colour_of(1)))
     strengths = chart.strengths()
+
+    def mixed(strength: float, full: tuple[float, float, float]) -> list[float]:
+        return [base + (channel - base) * strength for base, channel in zip(panel, full, strict=True)]
+
     axes.imshow(
-        [
-            [
-                [base + (full - base) * strength for base, full in zip(panel, right if i == j else wrong, strict=True)]
-                for j, strength in enumerate(row)
-            ]
-            for i, row in enumerate(strengths)
-        ]
+        [[mixed(each, right if i == j else wrong) for j, each in enumerate(row)] for i, row in enumerate(strengths)]
     )
     for i, row in enumerate(chart.counts if len(chart.counts) <= NAMED_LAYERS else ()):
         for j, count in enumerate(row):
             if count:
-                colour = COLOURS["bg" if strengths[i][j] > 0.62 else "fg"][0]
+                colour = COLOURS["bg" if strengths[i][j] > STRONG else "fg"][0]
                 axes.text(j, i, str(count), ha="center", va="center", color=colour, fontsize=7)
     if len(chart.class_names) <= NAMED_LAYERS:
         names = [shortened(name, 10) for name in chart.class_names]
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("class of the image")
+    axes.set_xlabel(chart.x_label)
+    axes.set_ylabel(chart.y_label)
 
 
 @fill.register(Photo)

@@ -55,7 +55,7 @@ def over_time(analysis: Analysis, prefix: str) -> Section:
 
 
 def confusions(records: Records, found: Confusion, prefix: str) -> Section:
-    """Which classes are taken for which."""
+    """How often each class is predicted as each."""
     names = names_of(records, len(found.counts))
     figure = Figure(
         name=f"{prefix}confusion",
@@ -77,7 +77,7 @@ def confusions(records: Records, found: Confusion, prefix: str) -> Section:
     worst = Table(
         name=f"{prefix}mistakes",
         title="Most frequent mistakes",
-        columns=(("class", ""), ("taken for", ""), (records.kind, ",d"), ("share, %", ".1f")),
+        columns=(("class", ""), ("predicted as", ""), (records.kind, ",d"), ("share, %", ".1f")),
         rows=tuple((names[a], names[b], count, 100 * count / totals[a]) for a, b, count in pairs[:PAIRS_SHOWN]),
     )
     return Section(title="Classes", content=(figure, *([worst] if pairs else []), by_class))
@@ -108,8 +108,8 @@ def examples(records: Records, inspection: Inspection, prefix: str) -> Section:
 
 
 def example_of(name: str, example: Example, picture: Any, names: Sequence[str]) -> ExampleCard:
-    """A picture, what it is and was taken for, and its chart."""
-    said = "correct" if example.right else f"taken for {names[example.guess]}"
+    """A picture, its class, what it was predicted as, and its chart."""
+    said = "correct" if example.right else f"predicted as {names[example.guess]}"
     label = names[example.label]
     title = f"Probabilities: {label}, {said}"
     return ExampleCard(
