@@ -227,10 +227,10 @@ def add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]")
         handles = named[0][0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper center", ncols=4, frameon=False)
         return
-    for axes, chart in named:
+    for axes, curves in named:
         where: Any = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
         below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7}
-        axes.legend(frameon=False, **(where if chart.small else below))
+        axes.legend(frameon=False, **(where if curves.small else below))
     for axes, chart in pairs:
         if isinstance(chart, Bars) and (len(chart.parts) > 1 or chart.marks):
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)

@@ -432,7 +432,7 @@ def bars(chart: Bars, name: str) -> Markup:
         if chart.samples:
             mean, deviation = spreads[row]
             parts.append(line((across(mean - deviation), middle), (across(mean + deviation), middle), "var(--fg)"))
-            look = {"r": 2.5, "fill": "var(--bg)", "stroke": "var(--fg)"}
+            look: dict[str, str | float] = {"r": 2.5, "fill": "var(--bg)", "stroke": "var(--fg)"}
             parts += [element("circle", cx=across(value), cy=middle, **look) for value in chart.samples[row]]
     named = zip(chart.row_names, totals, strict=True)
     description = f"{chart.x_label}. " + "; ".join(f"{text}: {total:,.0f}" for text, total in named) + "."
