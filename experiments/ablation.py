@@ -7,29 +7,25 @@ environment, metrics and result of each run, and a table beside it. `--finished`
 is; `--tiny` is for trying the script.
 """
 
-import argparse
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from record_runs import by_row, finished, machine, run, save
+from experiment import carry_out, flags, groups, kept_in, machine, numbers, save, study
 
-from sresnet.data import DataConfig, ImageSet, Splits, open_data
-from sresnet.data.scaling import scaling_from_plain
+from sresnet.data import AnyData, DataConfig, ImageSet, Splits, open_data
 from sresnet.data.split import stratified_split
-from sresnet.files import read_json
 from sresnet.models import SResNetConfig
-from sresnet.models.saved import load
+from sresnet.studies import results
 from sresnet.studies.rows import spread
-from sresnet.train import record
-from sresnet.train.evaluate import evaluate
+from sresnet.studies.study import Result
 from sresnet.train.recipe import Recipe, TrainConfig
 
 COMMAND = "python experiments/ablation.py DATA_DIR"
 """What makes the records."""
 
-SEEDS = (0, 1, 2)
+SEEDS = 3
 HELD_OUT = 0.1
 """Part of the 50,000 training images that is classified at the end."""
 TRAINED_ON = 8_000
@@ -111,46 +107,36 @@ def split(data_dir: str, count: int = TRAINED_ON) -> Splits:
 
 def main() -> None:
     """Run and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_dir")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--finished", action="store_true", help="train nothing, write what is finished")
+    parser = flags(__doc__, "runs/ablation", "data_dir")
     parser.add_argument("--tiny", action="store_true", help="200 images, one epoch, one seed; prints, writes nothing")
     options = parser.parse_args()
     base = with_fields(BASE, {"train": {"epochs": 1}}) if options.tiny else BASE
-    splits = split(options.data_dir, 200 if options.tiny else TRAINED_ON)
-    found = []
-    for seed in SEEDS[:1] if options.tiny else SEEDS:
-        for name, recipe in rows(base).items():
-            if not options.finished or finished(name, seed, options.runs):
-                row = held_out(run(name, replace(recipe, seed=seed), splits, options.runs, command=COMMAND))
-                row["result"]["held_out_top1_first_step"] = first_step(options.runs / name / str(seed), splits)
-                found.append(row)
+    wanted = [study("ablation", rows(base), 1 if options.tiny else SEEDS)]
+
+    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
+        return split(options.data_dir, 200 if options.tiny else TRAINED_ON)
+
+    if not carry_out(wanted, open_, options):
+        return
     if options.tiny:
-        print("\n".join(table(found)))
+        found = {key: held_out(result) for key, result in results.read(kept_in(options.runs)).items()}
+        print("\n".join(table(groups(wanted, found))))
     else:
-        save("ablation-fast", found, table(found))
+        save("ablation-fast", wanted, options, table, COMMAND, held_out)
 
 
-def held_out(row: dict[str, Any]) -> dict[str, Any]:
-    """A run's row whose results are named after the images they are of."""
-    result = {name.replace("test_", "held_out_"): value for name, value in row["result"].items() if name != "split"}
-    counts = {"train": row["result"]["split"]["train"], "held_out": row["result"]["split"]["test"]}
-    return row | {"result": result | {"split": counts}}
+def held_out(found: Result) -> Result:
+    """A result whose numbers are named after the images they are of, and that of a network stopped after a step."""
+    result = {name.replace("test_", "held_out_"): value for name, value in found.result.items() if name != "split"}
+    counts = {"train": found.result["split"]["train"], "held_out": found.result["split"]["test"]}
+    return replace(found, result=result | {"held_out_top1_first_step": found.by_steps[0], "split": counts})
 
 
-def first_step(folder: Path, splits: Splits) -> float:
-    """Held-out accuracy of a finished run after the first time step: what the loss of every step is for."""
-    scaling = scaling_from_plain(read_json(folder / record.DATA))
-    return evaluate(load(folder), splits.test, scaling, num_steps=1).top1
-
-
-def table(found: list[dict[str, Any]]) -> list[str]:
-    """The lines of results/ablation-fast.md, from runs of at least the plain row."""
-    groups = by_row(found)
-    plain = {row["config"]["seed"]: row["result"]["held_out_top1"] for row in groups[PLAIN]}
-    counts, config = found[0]["result"]["split"], found[0]["config"]
-    model, training = config["model"], config["train"]
+def table(found: Mapping[str, list[Result]]) -> list[str]:
+    """The lines of results/ablation-fast.md, from results of at least the plain row."""
+    plain = {result.config["seed"]: result.result["held_out_top1"] for result in found[PLAIN]}
+    first = found[PLAIN][0]
+    counts, model, training = first.result["split"], first.config["model"], first.config["train"]
     lines = [
         "# What each part of the fast recipes brings",
         "",
@@ -165,17 +151,16 @@ def table(found: list[dict[str, Any]]) -> list[str]:
         "| change | seeds | held-out accuracy, % | difference | after the first step, % | training accuracy, % |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, group in groups.items():
-        top1 = [row["result"]["held_out_top1"] for row in group]
+    for name, group in found.items():
         pairs = [
-            row["result"]["held_out_top1"] - plain[row["config"]["seed"]]
-            for row in group
-            if row["config"]["seed"] in plain
+            result.result["held_out_top1"] - plain[result.config["seed"]]
+            for result in group
+            if result.config["seed"] in plain
         ]
         difference = "" if name == PLAIN or not pairs else spread(pairs, 2, signed=True)
-        training_top1 = mean(row["metrics"][-1]["train_top1"] for row in group)
-        early = spread([row["result"]["held_out_top1_first_step"] for row in group], 2)
-        lines.append(f"| {name} | {len(group)} | {spread(top1, 2)} | {difference} | {early} | {training_top1:.2f} |")
+        top1, early = (spread(numbers(group, number), 2) for number in ("held_out_top1", "held_out_top1_first_step"))
+        training_top1 = mean(result.metrics[-1]["train_top1"] for result in group)
+        lines.append(f"| {name} | {len(group)} | {top1} | {difference} | {early} | {training_top1:.2f} |")
     return [
         *lines,
         "",

@@ -16,25 +16,25 @@ per step, time steps, training images and epochs. Evaluation after the epochs is
 import argparse
 import json
 import math
-import signal
-import time
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from record_runs import run
+from experiment import accuracy, images_in, study, train
 
 from sresnet.config import check_fields, closest, from_dict, to_dict
-from sresnet.data import EventConfig, Splits, open_data
+from sresnet.data import EventConfig
 from sresnet.errors import UserError
-from sresnet.files import read_json, write_whole
+from sresnet.files import write_whole
 from sresnet.models import ModelConfig, SResNetConfig
 from sresnet.models.summary import summarise
-from sresnet.studies.rows import spread
-from sresnet.train import record
+from sresnet.studies import results
+from sresnet.studies.run import command_of, to_train
+from sresnet.studies.study import Result, Training
 from sresnet.train.command import command
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
@@ -63,9 +63,10 @@ class Item:
     earlier: bool = False
     """A recipe as it was before; README.md leaves it out."""
 
-    def seeded(self, seed: int) -> Recipe:
-        """The recipe with a seed."""
-        return replace(self.recipe, seed=seed)
+    @property
+    def trainings(self) -> list[Training]:
+        """One for each seed."""
+        return [Training(recipe=self.recipe, name=self.name).with_seed(seed) for seed in self.seeds]
 
 
 def read_items(path: Path) -> list[Item]:
@@ -144,50 +145,46 @@ def estimated_hours(recipe: Recipe) -> float:
     return float(f"{hours:.2g}")
 
 
-def core_hours(row: dict[str, Any]) -> float:
+def core_hours(found: Result) -> float:
     """Hours of training times threads, as measured, of a finished run; evaluation is left out, as in the estimate."""
     seconds, before = 0.0, 0
-    for line in row["metrics"]:
-        images = (line["step"] - before) * row["config"]["train"]["batch_size"]
+    for line in found.metrics:
+        images = (line["step"] - before) * found.config["train"]["batch_size"]
         seconds, before = seconds + images / line["images_per_second"], line["step"]
-    return seconds * row["environment"]["threads"] / 3600
+    return seconds * found.environment["threads"] / 3600
 
 
 # Results
 
 
-def results_of(item: Item, folder: Path) -> dict[int, dict[str, Any]]:
-    """Seed -> what was recorded of the finished training.
+def results_of(item: Item, folder: Path) -> list[Result]:
+    """What was recorded of the item's finished trainings, in order of seeds.
 
     Raises:
         UserError: a record that is damaged, or of another configuration than the item's.
     """
-    found = {}
-    for seed in item.seeds:
-        path = folder / f"{item.name}-seed{seed}.json"
+    found = []
+    for training in item.trainings:
+        path = results.path_of(folder, training.key())
         if path.exists():
-            row = read_record(path)
-            if from_dict(Recipe, row["config"], f"{path}: config") != item.seeded(seed):
+            result = results.read_one(path)
+            check_speeds(result, str(path))
+            if from_dict(Recipe, result.config, f"{path}: config") != training.recipe:
                 raise UserError(
                     f"{path} is of another configuration than {item.name}: give the changed item a new name"
                 )
-            found[seed] = row
+            found.append(result)
     return found
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """What was recorded of a finished training; UserError where it is damaged."""
-    kinds = {"config": dict[str, Any], "environment": dict[str, Any], "metrics": list[Any], "result": dict[str, Any]}
-    row = check_fields(read_json(path), str(path), kinds, {})
-    check_fields(row["environment"], f"{path}: environment", {"threads": int}, {})
-    record.check_result(row["result"], f"{path}: result")
-    for number, line in enumerate(row["metrics"], 1):
-        where = f"{path}: metrics {number}"
-        record.check_line(line, where)
-        check_fields(line, where, {"images_per_second": float}, {"validation_top1": float})
+def check_speeds(found: Result, where: str) -> None:
+    """Raise UserError where a record lacks what `core_hours` reads."""
+    check_fields(found.environment, f"{where}: environment", {"threads": int}, {})
+    for number, line in enumerate(found.metrics, 1):
+        each = f"{where}: metrics {number}"
+        check_fields(line, each, {"step": int, "images_per_second": float}, {"validation_top1": float})
         if line["images_per_second"] <= 0:
-            raise UserError(f"{where}: images_per_second is {line['images_per_second']}: it is damaged")
-    return row
+            raise UserError(f"{each}: images_per_second is {line['images_per_second']}: it is damaged")
 
 
 def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:
@@ -209,16 +206,14 @@ def only(items: list[Item], names: list[str], seeds: list[int]) -> list[Item]:
     return [item for item in narrowed if item.seeds]
 
 
-def next_training(items: list[Item], folder: Path, longest: float) -> tuple[Item, int] | None:
-    """The item and seed to train next: the lowest seed that is open, of the first item; None: nothing is left."""
-    open_ones = [
-        (seed, number)
-        for number, item in enumerate(items)
-        if item.hours <= longest
-        for seed in item.seeds
-        if seed not in results_of(item, folder)
-    ]
-    return (items[min(open_ones)[1]], min(open_ones)[0]) if open_ones else None
+def left_of(items: Iterable[Item], runs: Path, folder: Path, longest: float) -> dict[str, tuple[str, Training]]:
+    """What is left to train, as `to_train` of the study engine gives it, of the items that are not too long."""
+    chosen = [item for item in items if item.hours <= longest]
+    for item in chosen:
+        results_of(item, folder)  # refuses records of other configurations
+    wanted = {training.key() for item in chosen for training in item.trainings}
+    studies = [study(item.name, {"": item.trainings[0].with_seed(0)}, max(item.seeds) + 1) for item in chosen]
+    return {key: what for key, what in to_train(studies, runs, folder).items() if key in wanted}
 
 
 def table(items: list[Item], folder: Path) -> list[str]:
@@ -228,11 +223,10 @@ def table(items: list[Item], folder: Path) -> list[str]:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for item in items:
-        rows = results_of(item, folder)
-        top1 = [row["result"]["test_top1"] for row in rows.values()]
-        shown = spread(top1, 2) if top1 else ""
-        cost = f"{mean(core_hours(row) for row in rows.values()):.2g}" if rows else ""
-        counts = f"{len(rows)} of {len(item.seeds)}"
+        found = results_of(item, folder)
+        shown = accuracy(found) if found else ""
+        cost = f"{mean(map(core_hours, found)):.2g}" if found else ""
+        counts = f"{len(found)} of {len(item.seeds)}"
         lines.append(f"| {item.purpose} | `{command(item.recipe)}` | {item.hours:g} | {cost} | {counts} | {shown} |")
     return lines
 
@@ -254,11 +248,11 @@ def page(items: list[Item], folder: Path) -> list[str]:
     ]
     curves = []
     for item in items:
-        for seed, row in results_of(item, folder).items():
-            values = [line.get("validation_top1") for line in row["metrics"]]
+        for found in results_of(item, folder):
+            values = [line.get("validation_top1") for line in found.metrics]
             if None not in values:
                 curve = " ".join(f"{value:.1f}" for value in values)
-                curves.append(f"| {item.name} | {seed} | {curve} |")
+                curves.append(f"| {item.name} | {found.config['seed']} | {curve} |")
     if curves:
         lines += [
             "",
@@ -288,75 +282,20 @@ def current(items: list[Item]) -> list[Item]:
     return [item for item in items if not item.earlier]
 
 
-def line_of(recipe: Recipe) -> str:
-    """What trains a recipe of the campaign; DIR stands for the folder of the data."""
-    return command(recipe) + ("" if recipe.data.name == "digits" else " --data-dir DIR")
-
-
-def write_record(path: Path, row: dict[str, Any]) -> None:
-    """Keep the result of a training run."""
-    write_whole(path, (json.dumps(row, indent=1, allow_nan=False) + "\n").encode())
-
-
 def write_tables(items: list[Item], root: Path = ROOT) -> None:
     """results/campaign.md and the table in README.md, which has what is current, from what is recorded.
 
-    Records of earlier versions get the command that they lack; `results_of` has checked that they are of its recipe.
+    Records of earlier versions get the command that they lack.
     """
     folder = root / "results" / "campaign"
     for item in items:
-        for seed, row in results_of(item, folder).items():
-            if "command" not in row:
-                whole = {"row": row["row"], "command": line_of(item.seeded(seed))} | row
-                write_record(folder / f"{item.name}-seed{seed}.json", whole)
+        by_key = {training.key(): training for training in item.trainings}
+        for found in results_of(item, folder):
+            if not found.command:
+                results.write(folder, replace(found, command=command_of(by_key[found.key])))
     write_whole(root / "results" / "campaign.md", ("\n".join(page(items, folder)) + "\n").encode())
     readme = root / "README.md"
     write_whole(readme, with_table(readme.read_text(), table(current(items), folder)).encode())
-
-
-# Running
-
-
-def go(items: list[Item], data_dir: str, runs: Path, folder: Path, *, minutes: float, longest: float) -> int:
-    """Train one item after the other until the time is over; returns how many were finished."""
-    end = time.monotonic() + 60 * minutes
-    asked: list[int] = []
-
-    def should_stop() -> bool:
-        return bool(asked) or time.monotonic() >= end
-
-    before = {
-        number: signal.signal(number, lambda received, frame: asked.append(received))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    done = 0
-    try:
-        while (chosen := next_training(items, folder, longest)) and (done == 0 or not should_stop()):
-            item, seed = chosen
-            seeded = item.seeded(seed)
-            row = run(item.name, seeded, images_for(seeded, data_dir), runs, should_stop, command=line_of(seeded))
-            if not row["result"]:
-                print(f"{item.name}, seed {seed}: stopped; the same command resumes it")
-                break
-            write_record(folder / f"{item.name}-seed{seed}.json", row)
-            print(f"{item.name}, seed {seed}: test accuracy {row['result']['test_top1']:.2f} %")
-            done += 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return done
-
-
-def images_for(recipe: Recipe, data_dir: str) -> Splits:
-    """The data of a recipe.
-
-    Raises:
-        UserError: no folder to read them from, or as `open_data`.
-    """
-    if not data_dir and recipe.data.name != "digits":
-        raise UserError(f"{recipe.data.name} is read from your own folder: make campaign DATA_DIR=DIR")
-    return open_data(recipe.data, data_dir, seed=recipe.seed)
 
 
 def main() -> None:
@@ -383,9 +322,10 @@ def main() -> None:
         if not options.tables:
             longest = math.inf if torch.cuda.is_available() else options.longest
             chosen = only(items, options.only, options.seeds)
-            if next_training(chosen, folder, longest) is None:
+            left = left_of(chosen, options.runs, folder, longest)
+            if not left:
                 print("nothing is left to do" + ("" if longest == math.inf else f" in {longest:g} hours on a CPU"))
-            go(chosen, options.data_dir, options.runs, folder, minutes=options.minutes, longest=longest)
+            train(left, options.runs, folder, images_in(options.data_dir), options.minutes)
         write_tables(items)
     except UserError as error:
         raise SystemExit(f"campaign: {error}") from None

@@ -5,43 +5,49 @@ reference. Rounding sends two runs apart, so what is to agree is the accuracy, w
 was stopped resumes, a finished one is not repeated. Writes results/engine-cifar.json and a table beside it.
 """
 
-import argparse
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean
+from typing import Literal
 
-from record_runs import accuracy, by_row, machine, run, save
+from experiment import accuracy, carry_out, flags, images_in, machine, save, study
 
-from sresnet.data import open_data
 from sresnet.ops.dispatch import implementation
+from sresnet.studies.study import Result, Study
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
 COMMAND = "python experiments/engine_cifar.py DATA_DIR"
 """What makes the records."""
 
-SEEDS = (0, 1)
+Engine = Literal["fastest", "reference"]
+SEEDS = 2
+ENGINES: tuple[Engine, ...] = ("fastest", "reference")
 
 
-def half_epoch(seed: int) -> Recipe:
+def half_epoch() -> Recipe:
     """The recipe "cifar10-small", one epoch of half the images."""
     recipe = RECIPES["cifar10-small"][1]
-    return replace(recipe, data=replace(recipe.data, validation=0.5), train=replace(recipe.train, epochs=1), seed=seed)
+    return replace(recipe, data=replace(recipe.data, validation=0.5), train=replace(recipe.train, epochs=1))
+
+
+def row(engine: Engine) -> Study:
+    """The row of an engine; the recipe is the same for all."""
+    return study("engine", {engine: half_epoch()}, SEEDS)
 
 
 def main() -> None:
     """Run and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_dir")
-    parser.add_argument("--runs", type=Path, default=Path("runs/engine"))
-    options = parser.parse_args()
-    rows = []
-    for seed in SEEDS:
-        recipe = half_epoch(seed)
-        splits = open_data(recipe.data, options.data_dir, seed=seed)
-        for engine in ("fastest", "reference"):
-            with implementation(engine):
-                rows.append(run(engine, recipe, splits, options.runs, command=COMMAND))
+    options = flags(__doc__, "runs/engine", "data_dir").parse_args()
+    for engine in ENGINES:
+        with implementation(engine):
+            if not carry_out([row(engine)], images_in(options.data_dir), options):
+                return
+    save("engine-cifar", list(map(row, ENGINES)), options, table, COMMAND)
+
+
+def table(found: Mapping[str, list[Result]]) -> list[str]:
+    """The lines of results/engine-cifar.md."""
     lines = [
         "# CIFAR-10 with the engine on and off",
         "",
@@ -51,10 +57,10 @@ def main() -> None:
         "| engine | seeds | validation accuracy, % | test accuracy, % |",
         "| --- | --- | --- | --- |",
     ]
-    for engine, group in by_row(rows).items():
-        held_out = mean(row["metrics"][-1]["validation_top1"] for row in group)
+    for engine, group in found.items():
+        held_out = mean(result.metrics[-1]["validation_top1"] for result in group)
         lines.append(f"| {engine} | {len(group)} | {held_out:.2f} | {accuracy(group)} |")
-    save("engine-cifar", rows, [*lines, "", f"{machine(rows)}. The machine did other things meanwhile, so no speeds."])
+    return [*lines, "", f"{machine(found)}. The machine did other things meanwhile, so no speeds."]
 
 
 if __name__ == "__main__":

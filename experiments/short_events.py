@@ -2,28 +2,29 @@
 
 NMNIST_DIR holds the small set of N-MNIST (NMNISTsmall/, or what is in it), BIOLAB_DIR the sessions of the BioLab
 recordings and no other folders: session_A_DataSet2/ to train on and session_B_100/ to test on. Trains what `RUNS`
-lists with each of `SEEDS`, one after the other (a run that was stopped resumes, a finished one is not repeated), then
+lists with three seeds each, one after the other (a run that was stopped resumes, a finished one is not repeated), then
 writes results/short-events.json with configuration, environment, metrics, result and what to compare with of each, and
 a table beside it. Where other programs run beside it, set OMP_WAIT_POLICY=PASSIVE (docs/log.md says why).
 """
 
-import argparse
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 from statistics import median
 from typing import Any
 
+from experiment import accuracy, carry_out, flags, machine, save, study
 from nearest_neighbour import largest_class, nearest_neighbour
-from record_runs import accuracy, by_row, finished, machine, run, save
 
-from sresnet.data import EventConfig, open_data
+from sresnet.data import AnyData, EventConfig, Splits, open_data
+from sresnet.studies.study import Result
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
 COMMAND = "python experiments/short_events.py NMNIST_DIR BIOLAB_DIR"
 """What makes the records."""
 
-SEEDS = (0, 1, 2)
+SEEDS = 3
 
 
 def biolab() -> Recipe:
@@ -31,7 +32,7 @@ def biolab() -> Recipe:
     recipe = RECIPES["event-folder"][1]
     assert isinstance(recipe.data, EventConfig)
     data = replace(recipe.data, split="by-group", test_group="session_B_100", window_seconds=0.5)
-    return replace(recipe, data=data)
+    return replace(recipe, data=data, model=replace(recipe.model, num_classes=7))
 
 
 RUNS = {
@@ -44,34 +45,30 @@ RUNS = {
 
 def main() -> None:
     """Run and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("nmnist_dir")
-    parser.add_argument("biolab_dir")
-    parser.add_argument("--runs", type=Path, default=Path("runs/events"))
+    parser = flags(__doc__, "runs/events", "nmnist_dir", "biolab_dir")
     parser.add_argument("--cache-dir", default="", help="where frames are kept; by default ~/.cache/sresnet/frames")
-    parser.add_argument("--finished", action="store_true", help="train nothing, write what is finished")
     options = parser.parse_args()
     folders = {"digits-dvs": "", "nmnist": options.nmnist_dir, "event-folder": options.biolab_dir}
-    rows = []
-    for name, recipe in RUNS.items():
-        splits = open_data(
-            recipe.data,
-            folders[recipe.data.name],
-            seed=0,  # of the held-out part, and there is none
-            num_steps=recipe.model.num_steps,
-            cache_dir=options.cache_dir,
-        )
-        model = replace(recipe.model, num_classes=len(splits.train.class_names))
-        compare = {"nearest_neighbour": nearest_neighbour(splits), "largest_class": largest_class(splits.test)}
-        for seed in SEEDS:
-            seeded = replace(recipe, model=model, seed=seed)
-            if options.finished and not finished(name, seed, options.runs):
-                continue
-            rows.append(run(name, seeded, splits, options.runs, command=COMMAND) | {"compare": compare})
-    save("short-events", rows, table(rows))
+
+    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
+        # The seed is of the held-out part, and there is none.
+        return open_data(data, folders[data.name], seed=0, num_steps=num_steps, cache_dir=options.cache_dir)
+
+    @cache
+    def compare(name: str) -> dict[str, float]:
+        recipe = next(recipe for recipe in RUNS.values() if recipe.data.name == name)
+        splits = open_(recipe.data, 0, recipe.model.num_steps)
+        return {"nearest_neighbour": nearest_neighbour(splits), "largest_class": largest_class(splits.test)}
+
+    def look(found: Result) -> Result:
+        return replace(found, result=found.result | {"compare": compare(found.config["data"]["name"])})
+
+    wanted = [study("events", RUNS, SEEDS)]
+    if carry_out(wanted, open_, options):
+        save("short-events", wanted, options, table, COMMAND, look)
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(found: Mapping[str, list[Result]]) -> list[str]:
     """The lines of results/short-events.md."""
     lines = [
         "# Trainings on event recordings",
@@ -85,11 +82,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     networks = []
-    for name, group in by_row(rows).items():
-        config, split, compare = (group[0][part] for part in ("config", "result", "compare"))
-        split = split["split"]
-        speed = median(line["images_per_second"] for row in group for line in row["metrics"])
-        seconds = config["train"]["epochs"] * median(line["seconds"] for row in group for line in row["metrics"])
+    for name, group in found.items():
+        first = group[0]
+        config, split, compare = first.config, first.result["split"], first.result["compare"]
+        speed = median(line["images_per_second"] for result in group for line in result.metrics)
+        seconds = config["train"]["epochs"] * median(line["seconds"] for result in group for line in result.metrics)
         cells = [
             name,
             "**simulated**" if split["simulated"] else "real",
@@ -115,17 +112,16 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "`experiments/nearest_neighbour.py`: it sees the sums of the same frames over time, without their order. The",
         "largest class is what always naming it would give on the test clips. Clips/s is the median over epochs, and a",
         "run takes as many epochs of median length, without the frames, which are made once, and the test clips.",
-        *missing(rows),
+        *missing(found),
         "",
-        f"{machine(rows)}.",
+        f"{machine(found)}.",
     ]
 
 
-def missing(rows: list[dict[str, Any]]) -> list[str]:
+def missing(found: Mapping[str, list[Result]]) -> list[str]:
     """Says which runs were not finished; nothing where all were."""
-    done = by_row(rows)
-    open_runs = {name: len(SEEDS) - len(done.get(name, [])) for name in RUNS}
-    names = "; ".join(f"{name}, {count} of {len(SEEDS)}" for name, count in open_runs.items() if count)
+    open_runs = {name: SEEDS - len(found.get(name, [])) for name in RUNS}
+    names = "; ".join(f"{name}, {count} of {SEEDS}" for name, count in open_runs.items() if count)
     return ["", f"Runs that are not finished and not in this record: {names}."] if names else []
 
 

@@ -1,4 +1,5 @@
 from sresnet.config import to_dict
+from sresnet.studies.study import Result
 from sresnet.train.recipes import RECIPES
 from tests.scripts import script
 
@@ -6,27 +7,29 @@ ablation = script("experiments/ablation")
 FAST = "the first eight, those of the fast recipes"
 
 
-def made_up(name, seed, top1, train=50.0):
-    return {
-        "row": name,
-        "config": to_dict(ablation.BASE) | {"seed": seed},
-        "environment": {"device": "abacus, 2 cores", "threads": 2, "torch": "2.0"},
-        "metrics": [{"train_top1": 1.0}, {"train_top1": train}],
-        "result": {
+def made_up(seed, top1, train=50.0):
+    return Result(
+        key="",
+        config=to_dict(ablation.BASE) | {"seed": seed},
+        environment={"device": "abacus, 2 cores", "threads": 2, "torch": "2.0"},
+        metrics=[{"train_top1": 1.0}, {"train_top1": train}],
+        result={
             "test_top1": top1,
             "test_loss": 1.0,
-            "held_out_top1_first_step": 20.0,
             "steps": 3,
             "split": {"train": 10000, "test": 5000, "name": "x"},
         },
-    }
+        by_steps=(20.0, top1),
+    )
 
 
 def test_table_of_made_up_runs():
-    runs = [made_up("plain", seed, top1) for seed, top1 in enumerate((40.0, 42.0, 44.0))]
-    runs += [made_up("TrivialAugment", seed, top1, 30.0) for seed, top1 in enumerate((41.0, 44.0, 47.0))]
-    runs += [made_up("all of them", 1, 41.5)]
-    lines = ablation.table([ablation.held_out(row) for row in runs])
+    found = {
+        "plain": [made_up(seed, top1) for seed, top1 in enumerate((40.0, 42.0, 44.0))],
+        "TrivialAugment": [made_up(seed, top1, 30.0) for seed, top1 in enumerate((41.0, 44.0, 47.0))],
+        "all of them": [made_up(1, 41.5)],
+    }
+    lines = ablation.table({row: list(map(ablation.held_out, group)) for row, group in found.items()})
     assert "| plain | 3 | 42.00 ± 2.00 |  | 20.00 ± 0.00 | 50.00 |" in lines
     assert "| TrivialAugment | 3 | 44.00 ± 3.00 | +2.00 ± 1.00 | 20.00 ± 0.00 | 30.00 |" in lines
     assert "| all of them | 1 | 41.50 | -0.50 | 20.00 | 50.00 |" in lines  # with the plain run of seed 1
@@ -35,9 +38,8 @@ def test_table_of_made_up_runs():
     assert max(map(len, lines)) <= 120
 
 
-def test_a_row_does_not_call_held_out_images_test_images():
-    row = ablation.held_out(made_up("plain", 0, 40.0))
-    assert row["result"] == {
+def test_a_result_does_not_call_held_out_images_test_images():
+    assert ablation.held_out(made_up(0, 40.0)).result == {
         "held_out_top1": 40.0,
         "held_out_loss": 1.0,
         "held_out_top1_first_step": 20.0,

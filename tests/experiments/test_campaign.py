@@ -11,6 +11,8 @@ import torch
 from sresnet import UserError
 from sresnet.config import to_dict
 from sresnet.models import SResNetConfig
+from sresnet.studies.study import Result
+from sresnet.train.loop import train
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
 from tests.scripts import script
@@ -76,8 +78,8 @@ def test_recipes_say_what_was_measured_of_them():
         if plain not in fast.values():
             continue
         said_of += [name for name, recipe in fast.items() if recipe == plain]
-        top1 = [row["result"]["test_top1"] for row in campaign.results_of(item, RESULTS / "campaign").values()]
-        said = f": {campaign.spread(top1, 2)} %" if top1 else ": not measured yet"
+        found = campaign.results_of(item, RESULTS / "campaign")
+        said = f": {campaign.accuracy(found)} %" if found else ": not measured yet"
         assert said in RECIPES[said_of[-1]][0], item.name
     assert sorted(said_of) == sorted(fast)
 
@@ -94,8 +96,9 @@ def test_hours_of_a_setting_that_was_measured():
 def test_core_hours():
     """Two epochs of 10 and 20 batches of 5 images, at 1 and 2 images/s, on two threads."""
     lines = [{"step": 10, "images_per_second": 1.0}, {"step": 30, "images_per_second": 2.0}]
-    row = {"metrics": lines, "config": {"train": {"batch_size": 5}}, "environment": {"threads": 2}}
-    assert campaign.core_hours(row) == pytest.approx((50 + 50) * 2 / 3600)
+    config = {"train": {"batch_size": 5}}
+    found = Result(key="", config=config, environment={"threads": 2}, metrics=lines, result={})
+    assert campaign.core_hours(found) == pytest.approx((50 + 50) * 2 / 3600)
 
 
 def test_only_some_items(items):
@@ -125,28 +128,49 @@ def test_it_holds_what_no_small_machine_can_finish():
     assert found == wanted
 
 
+class Counted:
+    """Asked after every step; says to stop after `steps` of them."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
 def test_slices_of_a_campaign(items, tmp_path, capsys):
     torch.set_num_threads(1)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    folder = tmp_path / "results" / "campaign"
+    runs, folder = tmp_path / "runs", tmp_path / "results" / "campaign"
 
-    def go(minutes, longest=24.0):
-        return campaign.go(items, "", tmp_path / "runs", folder, minutes=minutes, longest=longest)
+    def go(minutes):
+        left = campaign.left_of(items, runs, folder, 24.0)
+        return campaign.train(left, runs, folder, campaign.images_in(""), minutes)
 
-    assert go(0) == 0
-    assert "first, seed 0: stopped; the same command resumes it" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "first" / "0" / "checkpoint.safetensors").exists()
-    assert list(folder.iterdir()) == []
-    assert go(10) == 3
+    # As the campaign of earlier versions left it: a run folder, and nothing of the study engine's beside it.
+    recipe = items[0].recipe
+    begun = runs / "first" / "0"
+    begun.parent.mkdir(parents=True)
+    outcome = train(
+        recipe, campaign.images_in("")(recipe.data, 0, 2), begun, device=torch.device("cpu"), should_stop=Counted(3)
+    )
+    assert (outcome.state, outcome.step) == ("stopped", 3)
+
+    assert not go(0)
+    assert not list(folder.glob("*.json"))
+    assert go(10)
     said = capsys.readouterr().out
-    order = [said.index(f"{name}: test accuracy") for name in ("first, seed 0", "second, seed 0", "first, seed 1")]
+    order = [said.index(f"{name}: finished") for name in ("first, seed 0", "second, seed 0", "first, seed 1")]
     assert order == sorted(order)
     assert {path.name for path in folder.iterdir()} == {"first-seed0.json", "first-seed1.json", "second-seed0.json"}
-    assert campaign.next_training(items, folder, 24.0) is None
-    assert campaign.next_training(items, folder, 200.0)[0].name == "long"
-    assert go(10) == 0
+    whole = train(recipe, campaign.images_in("")(recipe.data, 0, 2), tmp_path / "whole", device=torch.device("cpu"))
+    assert json.loads((folder / "first-seed0.json").read_text())["result"] == json.loads(json.dumps(whole.result))
+    assert campaign.left_of(items, runs, folder, 24.0) == {}
+    assert list(campaign.left_of(items, runs, folder, 200.0)) == ["long-seed0"]
+    assert go(10)
     row = json.loads((folder / "first-seed1.json").read_text())
-    assert row["config"] == json.loads(json.dumps(to_dict(items[0].seeded(1))))
+    assert row["config"] == json.loads(json.dumps(to_dict(items[0].trainings[1].recipe)))
     assert row["result"]["test_images"] == 359
     assert "data_dir" not in row["environment"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -160,8 +184,7 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     top1 = [json.loads((folder / f"first-seed{seed}.json").read_text())["result"]["test_top1"] for seed in (0, 1)]
     deviation = abs(top1[0] - top1[1]) / 2**0.5
     command = "sresnet train digits --model.num-steps 2 --model.base-filters 2 --data.validation 0.1 --train.epochs 1"
-    rows = [json.loads((folder / f"first-seed{seed}.json").read_text()) for seed in (0, 1)]
-    cost = sum(campaign.core_hours(row) for row in rows) / 2
+    cost = sum(map(campaign.core_hours, campaign.results_of(items[0], folder))) / 2
     line = f"| a try | `{command}` | 0.1 | {cost:.2g} | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |"
     assert line in readme
     page = (tmp_path / "results" / "campaign.md").read_text()
@@ -188,10 +211,10 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
 )
 def test_a_damaged_record_is_refused(items, tmp_path, part, changed, words):
     line = {"epoch": 1, "step": 22, "images_per_second": 20.0}
-    row = {"metrics": [line], "environment": {"threads": 2}, "result": {"test_top1": 50.0}}
+    row = {"row": "first", "metrics": [line], "environment": {"threads": 2}, "result": {"test_top1": 50.0}}
     row["config"] = to_dict(items[0].recipe)
     (tmp_path / "first-seed0.json").write_text(json.dumps(row))
-    assert list(campaign.results_of(items[0], tmp_path)) == [0]
+    assert [found.key for found in campaign.results_of(items[0], tmp_path)] == ["first-seed0"]
     (tmp_path / "first-seed0.json").write_text(json.dumps(row | {part: changed}))
     with pytest.raises(UserError, match=words):
         campaign.results_of(items[0], tmp_path)
@@ -201,7 +224,7 @@ def test_a_damaged_record_is_refused(items, tmp_path, part, changed, words):
 
 
 def test_a_record_of_another_configuration_is_refused(items, tmp_path):
-    row = {"config": {}, "environment": {"threads": 1}, "metrics": [], "result": {"test_top1": 99.0}}
+    row = {"row": "first", "config": {}, "environment": {"threads": 1}, "metrics": [], "result": {"test_top1": 99.0}}
     (tmp_path / "first-seed0.json").write_text(json.dumps(row))
     with pytest.raises(UserError, match="is of another configuration than first: give the changed item a new name"):
         campaign.table(items, tmp_path)
@@ -227,7 +250,8 @@ def test_mistakes_in_the_list(old, new, words, tmp_path):
 
 
 def test_no_folder_and_no_markers(tmp_path):
-    with pytest.raises(UserError, match="make campaign DATA_DIR=DIR"):
-        campaign.images_for(ITEMS[0].recipe, "")
+    left = campaign.left_of(ITEMS[-1:], tmp_path, tmp_path, 1e9)
+    with pytest.raises(UserError, match="is read from your own folder: give it, as DATA_DIR"):
+        campaign.train(left, tmp_path, tmp_path, campaign.images_in(""), 1)
     with pytest.raises(UserError, match="README.md needs"):
         campaign.with_table("no markers", [])

@@ -14,6 +14,7 @@ from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.config import from_dict
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
+from tests.scripts import script
 
 RESULTS = Path(__file__).parents[2] / "results"
 FILES = sorted(
@@ -68,3 +69,41 @@ def test_what_early_exit_and_analysis_write(tmp_path):
         written = json.loads((tmp_path / name).read_text())
         assert written["command"] == shlex.join(["sresnet", *words])
         assert set(VERSIONS) | {"revision", "device"} <= set(written["environment"])
+
+
+def rows_of(name):
+    """What an experiment trains."""
+    experiment = script(f"experiments/{name}")
+    if name == "ablation":
+        return [experiment.study("ablation", experiment.rows(experiment.BASE), experiment.SEEDS)]
+    if name == "short_events":
+        return [experiment.study("events", experiment.RUNS, experiment.SEEDS)]
+    return experiment.rows() if name == "short_cifar" else list(map(experiment.row, experiment.ENGINES))
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("ablation", "ablation-fast"),
+        ("short_cifar", "short-cifar"),
+        ("short_events", "short-events"),
+        ("engine_cifar", "engine-cifar"),
+    ],
+)
+def test_a_table_is_made_of_its_record(name, record, tmp_path, monkeypatch):
+    experiment, shared = script(f"experiments/{name}"), script("experiments/experiment")
+    found = shared.read(RESULTS / f"{record}.json")
+    grouped = shared.groups(rows_of(name), found)
+    assert sum(map(len, grouped.values())) == len(found)
+    page = (RESULTS / f"{record}.md").read_text()
+    assert page.splitlines() == experiment.table(grouped)
+
+    # The same from results as the study engine keeps them, once through a record of today.
+    runs = tmp_path / "runs"
+    for result in found.values():
+        shared.results.write(shared.kept_in(runs), replace(result, result={"test_top1": 0.0} | result.result))
+    monkeypatch.setattr(shared, "RESULTS", tmp_path)
+    options = shared.flags("", str(runs)).parse_args(["--finished"])
+    shared.save(record, rows_of(name), options, experiment.table, experiment.COMMAND)
+    assert (tmp_path / f"{record}.md").read_text() == page
+    assert shared.read(tmp_path / f"{record}.json").keys() == found.keys()

@@ -59,16 +59,27 @@ def made_up(key, top1=50.0):
     return Result(key=key, config={}, environment={}, metrics=(), result={"test_top1": top1})
 
 
+def test_a_named_training_has_a_folder_and_a_result_of_its_name(tmp_path):
+    tuned = dataclasses.replace(TUNED, name="tuned", start=dataclasses.replace(FIRST, name="begun"))
+    seeded = tuned.with_seed(2)
+    assert [each.key() for each in seeded.chain()] == ["begun-seed2", "tuned-seed2"]
+    found = go(tmp_path, study(tuned))[0]
+    assert set(found) == {"begun-seed0", "tuned-seed0"}
+    assert (tmp_path / "runs" / "begun" / "0" / "weights.safetensors").exists()
+    assert (tmp_path / "runs" / "tuned" / "0" / "result.json").exists()
+    assert found["tuned-seed0"].config["pretrained"] == "begun-seed0"
+
+
 class TestToTrain:
     def test_each_once_and_seed_0_of_all_rows_first(self, tmp_path):
         both = [study(FIRST, SECOND, FIRST, seeds=2), study(SECOND, TUNED)]
         left = to_train(both, tmp_path / "runs", tmp_path / "kept")
-        order = [FIRST, SECOND, FIRST.with_seed(1), SECOND.with_seed(1), TUNED]
+        order = [FIRST, SECOND, TUNED, FIRST.with_seed(1), SECOND.with_seed(1)]
         assert list(left) == [each.key() for each in order]
         assert [name for name, _ in left.values()][:3] == [
             "tried, row 0, acc, seed 0",
             "tried, row 1, acc, seed 0",
-            "tried, row 0, acc, seed 1",
+            "tried, row 1, acc, seed 0",
         ]
 
     def test_what_is_kept_is_not_trained_again(self, tmp_path):

@@ -66,6 +66,20 @@ def log_lines() -> Callable[[Progress], None]:
     return watch
 
 
+def run_lines() -> Callable[[str, Progress | str], None]:
+    """Progress of several runs by their names: a line per epoch, every minute within one, and what becomes of a run."""
+    last: dict[str, float] = {}
+
+    def tell(name: str, what: Progress | str) -> None:
+        if isinstance(what, str):
+            say(f"{name}: {what}", flush=True)
+        elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
+            say(f"{name}: {line_of(what)}", flush=True)
+            last[name] = time.monotonic()
+
+    return tell
+
+
 def line_of(progress: Progress) -> str:
     """Where a run stands, in a line: after an epoch what came out, within one what matters then."""
     return epoch_line(progress) if progress.metrics else f"step {progress.step}/{progress.steps}  {numbers(progress)}"

@@ -1,14 +1,13 @@
 """`sresnet study`."""
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from sresnet.cli import answered
-from sresnet.cli.display import line_of
+from sresnet.cli.display import run_lines
 from sresnet.cli.parse import at_least, check_minutes, first_word, names_and_flags, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.terminal import print_table, stop_asked
@@ -26,7 +25,6 @@ from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
 from sresnet.studies.workers import orphaned, run_workers, share_of
-from sresnet.train.loop import Progress
 from sresnet.train.recipe import Recipe
 
 
@@ -196,15 +194,6 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
     def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
         return options.options_of(data).open(data, seed, num_steps)
 
-    last: dict[str, float] = {}
-
-    def tell(name: str, what: Progress | str) -> None:
-        if isinstance(what, str):
-            say(f"{name}: {what}", flush=True)
-        elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
-            say(f"{name}: {line_of(what)}", flush=True)
-            last[name] = time.monotonic()
-
     left = to_train(studies, runs, kept)
     with implementation(options.engine):
         work(
@@ -213,7 +202,7 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
             kept,
             open_,
             device=device,
-            tell=tell,
+            tell=run_lines(),
             should_stop=lambda: bool(asked()),
             memory_limit=options.memory_limit,
         )

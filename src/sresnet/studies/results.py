@@ -44,7 +44,10 @@ def read(folder: Path) -> dict[str, Result]:
 
 def read_one(path: Path) -> Result:
     """One file; errors as `read`."""
-    result = from_dict(Result, read_json(path), str(path))
+    values = read_json(path)
+    if isinstance(values, dict) and "row" in values:  # of a campaign of earlier versions
+        values = {"key": path.stem} | {name: value for name, value in values.items() if name != "row"}
+    result = from_dict(Result, values, str(path))
     if result.key != path.stem:
         raise UserError(f"{path} holds the training run {result.key}: give the file its name back")
     check(result, str(path))

@@ -1,9 +1,9 @@
 """Trains what studies need, each network once, by any number of processes that share two folders.
 
 There is no coordinator. Every worker goes through the list, takes the first run that is open and that nobody
-holds, and trains it in its run folder, RUNS/KEY. What is finished is written to RESULTS/KEY.json. A worker that is
-stopped or killed leaves a checkpoint, from which the next worker resumes. So more workers are more processes with the
-same two folders, on one machine or on several that share a disk.
+holds, and trains it in its run folder, RUNS/KEY, or RUNS/NAME/SEED where it has a name. What is finished is written to
+RESULTS/KEY.json. A worker that is stopped or killed leaves a checkpoint, from which the next worker resumes. So more
+workers are more processes with the same two folders, on one machine or on several that share a disk.
 """
 
 import time
@@ -53,8 +53,8 @@ def nothing(name: str, what: Progress | str) -> None:
 def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tuple[str, Training]]:
     """Key -> (name for people, training) of all that is left to do, in an order to do it.
 
-    Studies come in the order given, and within each first seed 0 of all rows. What a network is fine-tuned from is
-    trained again where only its result was kept and not its weights.
+    Seed 0 of all rows of all studies comes before seed 1 of any, so that wherever it stops there is something of each.
+    What a network is fine-tuned from is trained again where only its result was kept and not its weights.
 
     Args:
         studies: what is wanted.
@@ -70,7 +70,7 @@ def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tupl
             key = training.key()
             if not done(training, runs, kept, weights=key in starts):
                 left.setdefault(key, (names[key], training))
-    return left
+    return dict(sorted(left.items(), key=lambda item: item[1][1].recipe.seed))
 
 
 def names_of(study: Study) -> dict[str, str]:
@@ -78,7 +78,7 @@ def names_of(study: Study) -> dict[str, str]:
     names: dict[str, str] = {}
     for seed in range(study.seeds):
         for cell in study.cells:
-            name = f"{study.name}, {cell.row}, {cell.column}, seed {seed}"
+            name = ", ".join(filter(None, (study.name, cell.row, cell.column, f"seed {seed}")))
             for training in cell.training_runs():
                 own = training.with_seed(seed)
                 detail = f" (leak {own.recipe.model.leak:g})" if len(cell.training_runs()) > 1 else ""
@@ -147,8 +147,8 @@ def ready(training: Training, runs: Path, kept: Path) -> bool:
 
 def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> bool:
     """Whether a run is finished and its result kept; with `weights`, whether its network is there as well."""
-    key = training.key()
-    return results.path_of(kept, key).exists() and (not weights or (runs / key / WEIGHTS).exists())
+    there = results.path_of(kept, training.key()).exists()
+    return there and (not weights or (runs / training.folder / WEIGHTS).exists())
 
 
 def attempt(
@@ -221,11 +221,11 @@ def run_one(
     note: Callable[[str], None] = lambda line: None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Result | None:
-    """Train in `runs`/KEY and look at what came out; None where it was stopped. Arguments and errors as `train`."""
+    """Train in its run folder and look at what came out; None where it was stopped. Arguments and errors as `train`."""
     key, recipe = training.key(), training.recipe
     splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
-    placed = replace(recipe, pretrained=str(runs / training.start.key()) if training.start else "")
-    folder = runs / key
+    placed = replace(recipe, pretrained=str(runs / training.start.folder) if training.start else "")
+    folder = runs / training.folder
     outcome = train(
         placed,
         splits,

@@ -24,20 +24,30 @@ class Training:
     """With seed 0 and no `pretrained`; `with_seed` sets the seed here and in what it starts from."""
     start: "Training | None" = None
     """What it is fine-tuned from (Tables 11 to 13)."""
+    name: str = ""
+    """What it is called where people look for its result and its run folder; a study's trainings have none."""
 
     def with_seed(self, seed: int) -> "Training":
         """The same with another seed all the way down."""
         start = self.start.with_seed(seed) if self.start else None
-        return Training(recipe=replace(self.recipe, seed=seed), start=start)
+        return replace(self, recipe=replace(self.recipe, seed=seed), start=start)
 
     def key(self) -> str:
-        """Twelve hexadecimal digits that differ wherever recipe or start do; the name of its run folder."""
+        """What it and its result are found by: twelve hexadecimal digits that differ wherever recipe or start do, or
+        NAME-seedSEED."""
+        if self.name:
+            return f"{self.name}-seed{self.recipe.seed}"
         parts = []
         training: Training | None = self
         while training is not None:
             parts.append(to_dict(training.recipe, first_names=True))
             training = training.start
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Its run folder, within that of all runs: KEY, or NAME/SEED."""
+        return f"{self.name}/{self.recipe.seed}" if self.name else self.key()
 
     def chain(self) -> "tuple[Training, ...]":
         """What has to be trained for it, in that order: what it starts from, and itself."""
@@ -164,13 +174,13 @@ class Result:
 
     key: str
     """Of the training run."""
-    config: dict[str, object]
+    config: dict[str, Any]
     """The whole recipe; what it started from by its key, as `pretrained`."""
-    environment: dict[str, object]
+    environment: dict[str, Any]
     """Versions, revision, machine."""
-    metrics: Sequence[dict[str, object]]
+    metrics: Sequence[dict[str, Any]]
     """A line per epoch."""
-    result: dict[str, object]
+    result: dict[str, Any]
     """As the run folder's result.json."""
     by_steps: tuple[float, ...] = ()
     """Test accuracy after 1, 2, ... T steps, of the weights of the last epoch."""
@@ -178,7 +188,7 @@ class Result:
     """The same of the best test epoch's weights, where that protocol is used."""
     command: str = ""
     """What trains it again, the folders of data and of what it starts from apart; "" in results of earlier versions."""
-    activity: dict[str, object] | None = None
+    activity: dict[str, Any] | None = None
     """What `studies.run.activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
     and operations per image in all."""
 
