@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sresnet.report.charts import Chart
 
@@ -23,11 +23,16 @@ Value = str | int | float | Number | None
 """Of a cell."""
 
 
+def columns(header: str) -> tuple[tuple[str, str], ...]:
+    """Columns of a table from its header, `layer | active, %:.1f`: headings, and after a colon the number format."""
+    found = (each.strip().partition(":") for each in header.split("|"))
+    return tuple((heading, form) for heading, _, form in found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under headings. Numbers are sorted as numbers and shown in the form of their column."""
+    """Rows under headings. Numbers are sorted as numbers and shown in the format of their column."""
 
-    kind: ClassVar = "table"
     name: str
     """Unique in the page; of the file, where it becomes one."""
     title: str
@@ -56,122 +61,9 @@ class Table:
     def cells(self) -> list[list[tuple[str, float | None]]]:
         """(text, the number in it or None), of all cells."""
         return [
-            [(text, number_in(value)) for text, value in zip(texts, row, strict=True)]
+            list(zip(texts, map(number_in, row), strict=True))
             for texts, row in zip(self.texts(), self.rows, strict=True)
         ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A chart with what it shows."""
-
-    kind: ClassVar = "figure"
-    name: str
-    """Unique in the page; of the file, where it becomes one."""
-    chart: Chart
-    caption: str = ""
-
-    @property
-    def title(self) -> str:
-        """Of the chart."""
-        return self.chart.title
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """A paragraph of text."""
-
-    kind: ClassVar = "paragraph"
-    text: str
-    _: KW_ONLY
-    badge: str = ""
-    """A word in a frame in front of it."""
-    strong: str = ""
-    """Words in front of it that matter most."""
-    style: Literal["", "lead", "soft"] = ""
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Numbers to see first."""
-
-    kind: ClassVar = "cards"
-    cards: tuple[tuple[str, str], ...]
-    """(the number, what it is)."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Names and what they are, below each other."""
-
-    kind: ClassVar = "facts"
-    pairs: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Differences:
-    """Fields in which something differs from something else."""
-
-    kind: ClassVar = "differences"
-    fields: tuple[tuple[str, str, str], ...]
-    """(field, here, there)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Code:
-    """Lines to copy."""
-
-    kind: ClassVar = "code"
-    text: str
-    summary: str = ""
-    """What it is, where it is shown only when it is asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleCard:
-    """A test sample, what it is, and what the network said of it."""
-
-    name: str
-    """Unique in the page."""
-    image: str
-    """Address of the picture."""
-    label: str
-    said: str
-    right: bool
-    percent: float
-    """Probability of what the network said."""
-    chart: Chart
-    """Probabilities by time step."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Test samples beside each other."""
-
-    kind: ClassVar = "examples"
-    examples: tuple[ExampleCard, ...]
-
-
-Block = Paragraph | Cards | Facts | Differences | Code | Examples | Figure | Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading and what is under it."""
-
-    title: str
-    content: tuple[Block, ...] = ()
-    """From top to bottom; figures that follow each other stand side by side where there is room."""
-    parts: "tuple[Section, ...]" = ()
-    """Sections below it."""
-    short: str = ""
-    """What links to it say; by default the title."""
-
-    def walk(self) -> Iterator[Block]:
-        """All content, that of the parts too."""
-        yield from self.content
-        for part in self.parts:
-            yield from part.walk()
 
 
 def shown(value: Value, form: str) -> str:
@@ -188,3 +80,104 @@ def number_in(value: Value) -> float | None:
     if isinstance(value, Number):
         return float(value.value)
     return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart and what is said below its title."""
+
+    name: str
+    """Unique in the page; of the file, where it becomes one."""
+    chart: Chart
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of text."""
+
+    text: str
+    _: KW_ONLY
+    badge: str = ""
+    """A word in a frame in front of it."""
+    strong: str = ""
+    """Words in front of it that matter most."""
+    style: Literal["", "lead", "soft"] = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Numbers to see first."""
+
+    cards: tuple[tuple[str, str], ...]
+    """(the number, what it is)."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are, below each other."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Fields in which something differs from something else."""
+
+    fields: tuple[tuple[str, str, str], ...]
+    """(field, here, there)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    summary: str = ""
+    """What it is, where it is shown only when it is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleCard:
+    """A test sample, its class, and what the network said of it."""
+
+    name: str
+    """Unique in the page."""
+    image: str
+    """Address of the picture."""
+    label: str
+    said: str
+    right: bool
+    percent: float
+    """Probability of what the network said."""
+    chart: Chart
+    """Probabilities by time step."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test samples side by side."""
+
+    examples: tuple[ExampleCard, ...]
+
+
+Block = Paragraph | Cards | Facts | Differences | Code | Examples | Figure | Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading and what is under it."""
+
+    title: str
+    content: tuple[Block, ...] = ()
+    """From top to bottom; figures that follow each other stand side by side where there is room."""
+    parts: "tuple[Section, ...]" = ()
+    """Sections below it."""
+    short: str = ""
+    """The text of links to it; by default the title."""
+
+    def walk(self) -> Iterator[Block]:
+        """All content, that of the parts too."""
+        yield from self.content
+        for part in self.parts:
+            yield from part.walk()

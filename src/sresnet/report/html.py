@@ -14,11 +14,11 @@ from sresnet.report.palette import COLOURS
 from sresnet.report.svg import draw
 
 GENERATOR = "sresnet report"
-"""What our pages say they were made by, so that they are known again."""
+"""Named in our pages as what made them, so that they are recognised."""
 NARROW = 4
-"""Columns that a table may have to stand beside figures."""
+"""Most columns of a table that stands beside figures."""
 PROSE = 60
-"""Characters from which on the text of a cell is wrapped."""
+"""Cells with more characters than this are wrapped."""
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
@@ -33,7 +33,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 @functools.cache
 def environment() -> Environment:
-    """Of the template: all that is not known to be markup is escaped, and a name that does not exist is an error."""
+    """Of the template: everything but known markup is escaped, and a name that does not exist is an error."""
     found = Environment(
         loader=PackageLoader("sresnet.report", ""),
         autoescape=True,
@@ -43,19 +43,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.globals |= {
-        "generator": GENERATOR,
-        "colours": colours,
-        "draw": draw,
-        "packaged": packaged,
-        "groups": groups,
-        "prose": PROSE,
-    }
+    found.globals |= {"generator": GENERATOR, "prose": PROSE, "kind_of": lambda block: type(block).__name__}
+    found.globals |= {each.__name__: each for each in (colours, draw, packaged, groups)}
     return found
 
 
 def legible(value: object) -> object:
-    """What is put into the page, with text as it can be shown; markup and what is not text stays as it is."""
+    """What goes into the page, text as it can be shown; markup, and what is not text, stays as it is."""
     return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -2,20 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sresnet.config import to_dict
 from sresnet.models.summary import describe
 from sresnet.report.charts import readable
-from sresnet.report.document import (
-    Block,
-    Cards,
-    Code,
-    Differences,
-    Facts,
-    Paragraph,
-    Section,
-)
+from sresnet.report.document import Block, Cards, Code, Differences, Examples, Facts, Figure, Paragraph, Section, Table
 from sresnet.report.inspection import Inspection
 from sresnet.report.paper import Comparison, compare
 from sresnet.report.records import Records
@@ -25,7 +18,7 @@ from sresnet.report.run_training import training
 from sresnet.studies.rows import parameters
 
 
-def run_sections(records: Records, inspection: Inspection | str, prefix: str) -> tuple[Section, ...]:
+def run_sections(records: Records, inspection: Inspection | str, prefix: str = "") -> tuple[Section, ...]:
     """The sections about one run.
 
     Args:
@@ -33,36 +26,44 @@ def run_sections(records: Records, inspection: Inspection | str, prefix: str) ->
         inspection: what its test data showed, or why there is none.
         prefix: in front of the names of figures and tables, so that they are unique in the page.
     """
-    sections = [summary(records, inspection, prefix)]
+    sections = [summary(records, inspection)]
     if records.metrics:
-        sections.append(training(records, prefix))
+        sections.append(training(records))
     if isinstance(inspection, Inspection):
+        analysis = inspection.analysis
         sections += [
-            over_time(inspection.analysis, prefix),
-            confusions(records, inspection.confusion, prefix),
-            examples(records, inspection, prefix),
-            activity(inspection.analysis, prefix),
-            cost(inspection.analysis, prefix),
-            hardware(inspection.analysis, prefix),
+            over_time(analysis),
+            confusions(records, inspection.confusion),
+            examples(records, inspection),
+            *(each(analysis) for each in (activity, cost, hardware)),
         ]
     sections.append(origin(records))
-    return tuple(sections)
+    return tuple(prefixed(section, prefix) for section in sections)
 
 
-def summary(records: Records, inspection: Inspection | str, prefix: str) -> Section:
+def prefixed(section: Section, prefix: str) -> Section:
+    """A section with the names of its figures, tables and examples behind `prefix`."""
+
+    def named(block: Block) -> Block:
+        if isinstance(block, Figure | Table):
+            return replace(block, name=f"{prefix}{block.name}")
+        if isinstance(block, Examples):
+            return Examples(tuple(replace(each, name=f"{prefix}{each.name}") for each in block.examples))
+        return block
+
+    return replace(section, content=tuple(map(named, section.content)))
+
+
+def summary(records: Records, inspection: Inspection | str) -> Section:
     """What was trained, on what, and what came out; beside the paper."""
     comparison = compare(records.recipe)
     content: list[Block] = []
     if records.simulated:
-        content.append(
-            Paragraph(
-                "These recordings are simulated: the numbers say nothing about a real event camera.",
-                badge="SIMULATED",
-            )
-        )
+        warning = "These recordings are simulated: the numbers say nothing about a real event camera."
+        content.append(Paragraph(warning, badge="SIMULATED"))
     content.append(Paragraph(in_words(records), style="lead"))
     content.append(Cards(tuple(cards(records, inspection, comparison))))
-    content += remarks(records, inspection)
+    content += [Paragraph(text, style="soft") for text in remarks(records, inspection)]
     content += beside_the_paper(records, comparison)
     return Section(title="Summary", content=tuple(content))
 
@@ -70,7 +71,7 @@ def summary(records: Records, inspection: Inspection | str, prefix: str) -> Sect
 def in_words(records: Records) -> str:
     """One or two sentences."""
     recipe, split = records.recipe, records.result.get("split", {})
-    epochs = counted(recipe.train.epochs, "epoch")
+    epochs = f"{recipe.train.epochs:,} epoch{'' if recipe.train.epochs == 1 else 's'}"
     start = f", starting from {recipe.pretrained}" if recipe.pretrained else ""
     imported = records.environment.get("imported_from")
     trained = f"imported from {imported}, trained on" if imported else f"{epochs} on"
@@ -85,93 +86,63 @@ def in_words(records: Records) -> str:
 PARTS = {"train": "to train on", "validation": "held out", "test": "to test on"}
 
 
-def counted(count: int, word: str) -> str:
-    """1 epoch, 2 epochs."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
 def cards(records: Records, inspection: Inspection | str, comparison: Comparison | None) -> list[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
-    result = records.result
+    result, kind = records.result, records.kind
     found: list[tuple[str, str]] = []
     if "test_top1" in result:
-        on_simulated = "simulated " if records.simulated else ""
-        found.append(
-            (
-                f"{result['test_top1']:.2f} %",
-                f"of {result['test_images']:,} {on_simulated}test {records.kind} classified correctly, after the last "
-                "epoch",
-            )
-        )
+        of = f"of {result['test_images']:,} {'simulated ' if records.simulated else ''}test {kind}"
+        found.append((f"{result['test_top1']:.2f} %", f"{of} classified correctly, after the last epoch"))
     if "best_test_epoch_top1" in result:
-        found.append(
-            (
-                f"{result['best_test_epoch_top1']:.2f} %",
-                f"in the best test epoch, {result['best_test_epoch']}: picked on the test {records.kind}",
-            )
-        )
+        picked = f"in the best test epoch, {result['best_test_epoch']}: picked on the test {kind}"
+        found.append((f"{result['best_test_epoch_top1']:.2f} %", picked))
     for value in comparison.values if comparison else ():
         measured = result.get("best_test_epoch_top1" if value.best_epoch else "test_top1")
         if isinstance(measured, int | float):
-            protocol = ", best test epoch" if value.best_epoch else ""
-            found.append(
-                (
-                    f"{value.value:.2f} %",
-                    f"in the paper ({value.table}{protocol}); here {measured - value.value:+.2f} points",
-                )
-            )
+            table = f"{value.table}{', best test epoch' if value.best_epoch else ''}"
+            beside = f"in the paper ({table}); here {measured - value.value:+.2f} points"
+            found.append((f"{value.value:.2f} %", beside))
     if "validation_top1" in result:
-        found.append((f"{result['validation_top1']:.2f} %", f"of the held-out {records.kind}"))
+        found.append((f"{result['validation_top1']:.2f} %", f"of the held-out {kind}"))
     found.append((f"{parameters(records.recipe.model):,}", "parameters"))
     if isinstance(inspection, Inspection):
         counts, spent = inspection.analysis.activity, inspection.analysis.cost
         energy = spent.energy()
         sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
+        dense = f"{readable(spent.ann_multiply_accumulates)} multiply-accumulates"
+        microjoules = f"{energy.synapses + energy.updates:.3g} µJ"
         found += [
             (readable(counts.spikes), f"{sent} per inference, firing rate {counts.rate:.3f} per neuron and step"),
-            (
-                readable(spent.synaptic_operations),
-                f"synaptic operations; the ANN counterpart: {readable(spent.ann_multiply_accumulates)} "
-                "multiply-accumulates",
-            ),
-            (
-                f"{energy.synapses + energy.updates:.3g} µJ",
-                f"energy of the arithmetic, estimated; the ANN counterpart {energy.ann:.3g} µJ",
-            ),
+            (readable(spent.synaptic_operations), f"synaptic operations; the ANN counterpart: {dense}"),
+            (microjoules, f"energy of the arithmetic, estimated; the ANN counterpart {energy.ann:.3g} µJ"),
         ]
     return found
 
 
-def remarks(records: Records, inspection: Inspection | str) -> list[Block]:
+def remarks(records: Records, inspection: Inspection | str) -> list[str]:
     """What a reader has to know about the numbers."""
     found = []
     if not records.result:
-        found.append(
-            "This run is not finished: there is no test result yet."
-            if "imported_from" not in records.environment
-            else "An imported network: how it was trained is not on record."
-        )
+        imported = "An imported network: how it was trained is not on record."
+        unfinished = "This run is not finished: there is no test result yet."
+        found.append(imported if "imported_from" in records.environment else unfinished)
     if isinstance(inspection, str):
-        found.append(f"{inspection[:1].upper()}{inspection[1:]}. What needs a pass over the test data is left out.")
-    else:
-        seen = inspection.confusion.images
-        if seen < inspection.of:
-            found.append(f"Analysed: {seen:,} of {inspection.of:,} test {records.kind}, evenly spread.")
-        top1 = records.result.get("test_top1")
-        again = inspection.confusion.top1
-        if inspection.other_data:
-            found.append(
-                f"The pass for this page found {again:.2f} %; it was over data that are not the data of the run "
-                f"({inspection.other_data})."
-            )
-        elif isinstance(top1, int | float) and seen == inspection.of and abs(top1 - again) > 1e-6:
-            found.append(
-                f"The pass for this page found {again:.2f} %, the end of training {top1:.2f} %: another machine, "
-                "precision or engine rounds differently, and Poisson spikes are drawn anew."
-            )
-        elif top1 is None:
-            found.append(f"The pass for this page found {again:.2f} % of {seen:,} test {records.kind}.")
-    return [Paragraph(text, style="soft") for text in found]
+        return [*found, f"{inspection[:1].upper()}{inspection[1:]}. What needs a pass over the test data is left out."]
+    seen, again = inspection.confusion.images, inspection.confusion.top1
+    if seen < inspection.of:
+        found.append(f"Analysed: {seen:,} of {inspection.of:,} test {records.kind}, evenly spread.")
+    top1 = records.result.get("test_top1")
+    said = f"The pass for this page found {again:.2f} %"
+    if inspection.other_data:
+        found.append(f"{said}; it was over data other than the run's own ({inspection.other_data}).")
+    elif isinstance(top1, int | float) and seen == inspection.of and abs(top1 - again) > 1e-6:
+        found.append(
+            f"{said}, the end of training {top1:.2f} %: another machine, precision or engine rounds differently, and "
+            "Poisson spikes are drawn anew."
+        )
+    elif top1 is None:
+        found.append(f"{said} of {seen:,} test {records.kind}.")
+    return found
 
 
 def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Block]:
@@ -181,19 +152,16 @@ def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Bl
     if not comparison.differences:
         notes = [f"{value.table}, {value.row}: {value.note}." for value in comparison.values if value.note]
         fine = " What it was fine-tuned from is not compared." if records.recipe.pretrained else ""
-        said = [f"This recipe is the paper's: {comparison.nearest}.{fine}", *notes]
-        return [Paragraph(text) for text in said]
+        return [Paragraph(text) for text in (f"This recipe is the paper's: {comparison.nearest}.{fine}", *notes)]
     words = Paragraph(
         "Not one of the paper's recipes, so the paper has no number to compare with. What differs from the nearest of "
         f"them ({comparison.nearest}):"
     )
-    fields = [
-        (short_field(each.field), plain(each.here), f"paper {plain(each.paper)}") for each in comparison.differences
-    ]
+    fields = [(in_plain(each.field), plain(each.here), f"paper {plain(each.paper)}") for each in comparison.differences]
     return [words, Differences(tuple(fields))]
 
 
-def short_field(field: str) -> str:
+def in_plain(field: str) -> str:
     """A field of a recipe in words: model.num_steps -> time steps."""
     return FIELDS.get(field, field.partition(".")[2].replace("_", " "))
 
@@ -224,13 +192,7 @@ def origin(records: Records) -> Section:
     else:
         content.append(Paragraph("No sresnet command trains this network; its configuration is below."))
     known = {key: value for key, value in records.environment.items() if value != "" and key != "sessions"}
-    names = {
-        "device": "machine",
-        "revision": "revision of sresnet",
-        "data_dir": "data folder",
-        "cache_dir": "cache folder",
-    }
-    content.append(Facts(tuple((names.get(key, key.replace("_", " ")), str(value)) for key, value in known.items())))
+    content.append(Facts(tuple((ORIGINS.get(key, key.replace("_", " ")), str(value)) for key, value in known.items())))
     if sessions := records.environment.get("sessions"):
         content.append(Paragraph("Not all of it ran under the same conditions, between which rounding may differ:"))
         content.append(Facts(tuple(conditions_of(sessions))))
@@ -239,6 +201,14 @@ def origin(records: Records) -> Section:
     whole = json.dumps(to_dict(records.recipe), indent=2)
     content.append(Code(text=whole, summary="The whole configuration"))
     return Section(title="How it was made", content=tuple(content))
+
+
+ORIGINS = {
+    "device": "machine",
+    "revision": "revision of sresnet",
+    "data_dir": "data folder",
+    "cache_dir": "cache folder",
+}
 
 
 def conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

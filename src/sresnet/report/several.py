@@ -1,12 +1,11 @@
-"""Several runs beside each other: a table of them, and their curves over each other."""
+"""Several runs side by side: a table of them, and their curves in one chart."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from sresnet.models.summary import describe
 from sresnet.report.charts import Line
-from sresnet.report.document import Block, Figure, Paragraph, Section, Table
+from sresnet.report.document import Block, Figure, Paragraph, Section, Table, columns
 from sresnet.report.figures import ACCURACY, operation_line, over_operations, over_steps, step_line
 from sresnet.report.inspection import Inspection
 from sresnet.report.paper import compare
@@ -27,7 +26,7 @@ class Shown(NamedTuple):
 def sections_of(runs: Sequence[Shown]) -> tuple[Section, ...]:
     """The sections of a page: those of the run, or for several a comparison in front and then a section for each."""
     if len(runs) == 1:
-        return run_sections(*runs[0], "")
+        return run_sections(*runs[0])
     details = [
         Section(title=run.records.name, parts=run_sections(*run, f"run{number}-")) for number, run in enumerate(runs, 1)
     ]
@@ -43,7 +42,7 @@ def title_of(runs: Sequence[Shown]) -> str:
 
 
 def comparison(runs: Sequence[Shown]) -> Section:
-    """All runs in a table, and their curves over each other."""
+    """All runs in a table, and their curves in one chart."""
     content: list[Block] = []
     if any(run.records.simulated for run in runs):
         content.append(Paragraph("marks runs on simulated recordings.", badge="SIMULATED"))
@@ -58,33 +57,25 @@ def table(runs: Sequence[Shown]) -> Table:
     rows = []
     for records, inspection in runs:
         recipe, result = records.recipe, records.result
-        found = compare(recipe)
-        paper = next((value for value in found.values if not value.best_epoch), None) if found else None
-        analysis = inspection.analysis if isinstance(inspection, Inspection) else None
-        energy = analysis.cost.energy() if analysis else None
-        rows.append(
-            (
-                records.name,
-                result.get("test_top1"),
-                result.get("validation_top1"),
-                paper.value if paper else None,
-                describe(recipe.model),
-                f"{recipe.data.name}{' (SIMULATED)' if records.simulated else ''}",
-                getattr(recipe.model, "connection", ""),
-                recipe.train.epochs,
-                recipe.seed,
-                parameters(recipe.model),
-                analysis.activity.spikes if analysis else None,
-                analysis.cost.synaptic_operations if analysis else None,
-                energy.synapses + energy.updates if energy else None,
-            )
-        )
-    columns = (
-        *(("run", ""), ("test accuracy, %", ".2f"), ("held out, %", ".2f"), ("paper, %", ".2f")),
-        *(("network", ""), ("data", ""), ("connection", ""), ("epochs", ",d"), ("seed", "d"), ("parameters", ",d")),
-        *(("spikes", ",.0f"), ("operations", ",.0f"), ("energy, µJ", ".3g")),
+        model, found = recipe.model, compare(recipe)
+        paper = next((value.value for value in found.values if not value.best_epoch), None) if found else None
+        counted: tuple[float | None, ...] = (None, None, None)
+        if isinstance(inspection, Inspection):
+            spent = inspection.analysis.cost
+            energy = spent.energy()
+            spikes = inspection.analysis.activity.spikes
+            counted = (spikes, spent.synaptic_operations, energy.synapses + energy.updates)
+        data = f"{recipe.data.name}{' (SIMULATED)' if records.simulated else ''}"
+        trained = (getattr(model, "connection", ""), recipe.train.epochs, recipe.seed, parameters(model))
+        accuracies = (result.get("test_top1"), result.get("validation_top1"), paper)
+        rows.append((records.name, *accuracies, describe(model), data, *trained, *counted))
+    head = "run | test accuracy, %:.2f | held out, %:.2f | paper, %:.2f | network | data | connection | epochs:,d"
+    return Table(
+        name="runs",
+        title="Runs; counts are per inference",
+        columns=columns(f"{head} | seed:d | parameters:,d | spikes:,.0f | operations:,.0f | energy, µJ:.3g"),
+        rows=tuple(rows),
     )
-    return Table(name="runs", title="Runs, per inference where something is counted", columns=columns, rows=tuple(rows))
 
 
 def overlaid(runs: Sequence[Shown]) -> list[Figure]:
@@ -108,9 +99,9 @@ def overlaid(runs: Sequence[Shown]) -> list[Figure]:
 
 def curves(runs: Sequence[Shown], key: str) -> list[Line]:
     """A line over epochs for each run in which this was measured in every epoch."""
-    found = []
-    for style, run in enumerate(runs):
-        metrics = thinned(run.records.metrics)
-        if metrics and all(isinstance(line.get(key), int | float) for line in metrics):
-            found.append(replace(line_of(metrics, key, run.records.name), style=style))
-    return found
+    found = [(style, run.records.name, thinned(run.records.metrics)) for style, run in enumerate(runs)]
+    return [
+        line_of(metrics, key, name, style)
+        for style, name, metrics in found
+        if metrics and all(isinstance(line.get(key), int | float) for line in metrics)
+    ]
