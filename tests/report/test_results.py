@@ -17,7 +17,7 @@ from sresnet.studies.results import failures as read_failures
 from sresnet.studies.results import read
 from sresnet.studies.rows import rows_of
 from sresnet.studies.scale import SCALES, ScaleName
-from tests.studies.made_up import all_results, result_of, studies_at
+from tests.studies.made_up import all_results, evidence_of, result_of, studies_at
 
 ROOT = Path(__file__).parents[2]
 SMALL = studies_at("small")
@@ -29,7 +29,7 @@ def test_a_bar_in_a_cell_does_not_end_it():
 
 class TestPage:
     def text(self, results, scale="small", failures=None):
-        return page(scale, studies_at(scale), results, failures or {})
+        return page(evidence_of(scale, results, failures))
 
     def test_which_networks_these_are_comes_first(self):
         text = self.text({})
@@ -84,24 +84,24 @@ class TestPage:
     def test_written_links_lead_to_what_was_written(self, tmp_path):
         pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
         results = all_results([SMALL["table3"]])
-        paths = write_page("small", SMALL, results, {}, tmp_path / "docs" / "results.md", tmp_path / "kept" / "small")
+        paths = write_page(evidence_of("small", results), tmp_path / "docs" / "results.md", tmp_path / "kept" / "small")
         text = paths[0].read_text()
         targets = re.findall(r"\]\(([^)]+)\)", text)
         assert len(targets) > len(SMALL)
         for target in targets:
             assert (tmp_path / "docs" / target).exists(), target
-        assert text == page("small", SMALL, results, {}, "../kept/small")
+        assert text == page(evidence_of("small", results), "../kept/small")
 
 
 def test_a_file_of_the_user_is_not_written_over(tmp_path):
     path = tmp_path / "results.md"
     path.write_text("mine")
     with pytest.raises(UserError, match="results.md exists and was not made by sresnet"):
-        write_page("small", SMALL, {}, {}, path, tmp_path / "kept")
+        write_page(evidence_of("small", {}), path, tmp_path / "kept")
     assert [each.name for each in tmp_path.iterdir()] == ["results.md"]
     path.unlink()
-    write_page("small", SMALL, {}, {}, path, tmp_path / "kept")
-    write_page("tiny", studies_at("tiny"), {}, {}, path, tmp_path / "kept")  # a page of ours is
+    write_page(evidence_of("small", {}), path, tmp_path / "kept")
+    write_page(evidence_of("tiny", {}), path, tmp_path / "kept")  # a page of ours is
     assert path.read_text().startswith(MARK.format(scale="tiny"))
 
 
@@ -113,7 +113,7 @@ def test_the_committed_page_is_made_of_the_committed_results():
     scale = next((name for name in ScaleName.__args__ if text.startswith(MARK.format(scale=name))), None)
     assert scale, "the page does not say its scale"
     kept = ROOT / "results" / "studies" / scale
-    assert text == page(scale, studies_at(scale), read(kept), read_failures(kept)), "make the page again"
+    assert text == page(evidence_of(scale, read(kept), read_failures(kept))), "make the page again"
 
 
 def written_tables(text):
@@ -133,7 +133,7 @@ def test_terminal_markdown_csv_and_html_show_the_same_rows(tmp_path, capsys, mon
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert main(["report", "all", "--scale", "small", "--results", str(kept), "-o", "r.html", "--files", "files"]) == 0
     html = (tmp_path / "r.html").read_text()
-    pages = written_tables(page("small", SMALL, read(kept), read_failures(kept)))
+    pages = written_tables(page(evidence_of("small", read(kept), read_failures(kept))))
     results = read(kept)
     for name, study in SMALL.items():
         rows = rows_of(study, results)

@@ -12,7 +12,7 @@ from sresnet.studies import results
 from sresnet.studies.claims import AFTERWARDS
 from sresnet.studies.rows import values
 from tests.report.runs import read_page
-from tests.studies.made_up import all_results, studies_at
+from tests.studies.made_up import all_results, evidence_of, studies_at
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_all_studies(kept, tmp_path, capsys):
         assert study.title in text
     figures = [values["id"] for tag, values in elements if tag == "figure"]
     pictures = {name.rpartition("-")[0].removeprefix("figure-") for name in figures}
-    drawn = {drawing.name for drawing in drawings("tiny", studies_at("tiny"), found)}
+    drawn = {drawing.name for drawing in drawings(evidence_of("tiny", found))}
     assert len(drawn) == 9
     assert drawn <= pictures
     assert "figure-figure4-2" in figures
@@ -63,7 +63,7 @@ def test_one_study_with_a_row_that_failed_and_one_that_was_not_run(kept, tmp_pat
     results.write_failure(kept, failed, "row", "loss is <nan>")
     assert main(["report", "table3", "-o", "page.html"]) == 0
     text, _ = read_page(tmp_path / "page.html")
-    assert "1 of 3 training runs are finished; 1 rows have seeds that failed." in text
+    assert "1 of 3 training runs are finished; 1 row has seeds that failed." in text
     assert "seed 0 failed: loss is <nan>" in text
     html = (tmp_path / "page.html").read_text()
     assert "loss is <nan>" not in html

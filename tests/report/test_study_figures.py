@@ -8,7 +8,7 @@ import pytest
 
 from sresnet.report import plots
 from sresnet.report.study_figures import drawings
-from tests.studies.made_up import all_results, studies_at
+from tests.studies.made_up import all_results, evidence_of, studies_at
 
 colors = pytest.importorskip("matplotlib.colors", reason="needs matplotlib, the extra 'report'")
 
@@ -22,17 +22,17 @@ NAMES = [
 
 
 def drawn(name, results=ALL, scale="small"):
-    (found,) = [drawing for drawing in drawings(scale, studies_at(scale), results) if drawing.name == name]
+    (found,) = [drawing for drawing in drawings(evidence_of(scale, results)) if drawing.name == name]
     return plots.draw(found.picture)
 
 
 def names(*studies):
-    return [drawing.name for drawing in drawings("small", SMALL, all_results([SMALL[name] for name in studies]))]
+    return [drawing.name for drawing in drawings(evidence_of("small", all_results([SMALL[name] for name in studies])))]
 
 
 def test_each_is_drawn_only_where_there_is_something_for_it():
-    assert drawings("small", SMALL, {}) == []
-    assert [drawing.name for drawing in drawings("small", SMALL, ALL)] == NAMES
+    assert drawings(evidence_of("small", {})) == []
+    assert [drawing.name for drawing in drawings(evidence_of("small", ALL))] == NAMES
     assert names("figure3") == ["figure3", "figure5", "operations", "spikes", "gradients"]
     assert names("table12") == ["figure4", "figure5", "steps", "learning-curves"]
     assert "learning-curves" not in names("table7")  # from scratch alone
@@ -151,7 +151,7 @@ def test_learning_curves():
         (scale, study): drawing.caption
         for scale, results in (("small", ALL), ("paper", PAPER))
         for study in ("table11", "table12")
-        for drawing in drawings(scale, studies_at(scale), only(study, scale, results))
+        for drawing in drawings(evidence_of(scale, only(study, scale, results)))
         if drawing.name == "learning-curves"
     }
     assert [key for key, caption in captions.items() if "SIMULATED" in caption] == [("small", "table11")]

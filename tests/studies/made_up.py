@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from sresnet.config import to_dict
 from sresnet.models import SResNetConfig
+from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import scaled
 from sresnet.studies.study import Result
@@ -16,6 +17,11 @@ ENVIRONMENT = {"sresnet": "0.1.0", "revision": "0" * 40, "torch": "2.0", "device
 def studies_at(scale):
     """Every study at a scale."""
     return {name: scaled(study, scale) for name, study in STUDIES.items()}
+
+
+def evidence_of(scale, results, failures=None):
+    """All studies of a scale with these results."""
+    return Evidence(scale=scale, studies=studies_at(scale), results=results, failures=failures or {})
 
 
 def layer_names(recipe):

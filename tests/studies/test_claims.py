@@ -12,7 +12,7 @@ from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Sample, all_of
 from sresnet.studies.measures import correlation, evenness, jumps_of, sent_in_stage1, stripes_of
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
-from tests.studies.made_up import all_results, result_of, studies_at
+from tests.studies.made_up import all_results, evidence_of, result_of, studies_at
 
 SMALL = studies_at("small")
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -38,7 +38,7 @@ def test_every_claim_is_named_once_and_needs_studies_that_there_are():
 
 @pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
 def test_nothing_is_claimed_of_nothing(scale):
-    verdicts = {claim.name: finding.verdict for claim, finding in judge(scale, studies_at(scale), {})}
+    verdicts = {claim.name: finding.verdict for claim, finding in judge(evidence_of(scale, {}))}
     assert verdicts.pop("fewest-parameters") == "fails"
     assert set(verdicts.values()) == {"not tested at this scale"}
 
@@ -46,7 +46,7 @@ def test_nothing_is_claimed_of_nothing(scale):
 @pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
 def test_every_claim_finds_what_it_needs_where_all_is_run(scale):
     studies = studies_at(scale)
-    for claim, finding in judge(scale, studies, all_results(studies.values())):
+    for claim, finding in judge(evidence_of(scale, all_results(studies.values()))):
         silent = claim.name.startswith("first-on") and scale != "paper"
         assert (finding.verdict == "not tested at this scale") == silent, claim.name
         assert "\n" not in finding.evidence
@@ -61,7 +61,9 @@ def test_the_studies_named_are_enough(claim):
 
 
 def test_equal_accuracies_decide_nothing_about_which_is_better():
-    verdicts = {claim.name: finding.verdict for claim, finding in judge("small", SMALL, all_results(SMALL.values()))}
+    verdicts = {
+        claim.name: finding.verdict for claim, finding in judge(evidence_of("small", all_results(SMALL.values())))
+    }
     for name in ("s2s-beats-v2v", "depth-helps", "wider", "boosting-helps-cifar10", "lif-beats-plif", "events-64"):
         assert verdicts[name] == "within noise", name
     for name in ("v2v-close-to-s2s", "depth-saturates", "near-the-ann"):  # where a point is more than the noise

@@ -161,7 +161,7 @@ def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monk
         (["table2", "--scale", "small"], "cifar10 is read from your own folder: add --data-dir DIR"),
         (["table13", "--scale", "small", "--data-dir", "nowhere"], "nowhere"),
         (["table2", "--workers", "0"], "workers 0 is less than 1: leave --workers out, or give more"),
-        (["page"], "results/studies/tiny holds no results of scale tiny: run sresnet study all first"),
+        (["page"], "results/studies/tiny holds no results of scale tiny: run sresnet study first"),
         (["table2", "--seeds", "-1"], "seeds -1 is less than 0"),
         (["table2", "--device", "quantum"], "device 'quantum' is not available here"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions, check_run, is_shipped, trained
-from sresnet.cli.study import results_folder, studies_at
+from sresnet.cli.study import evidence_at
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
@@ -23,8 +23,6 @@ from sresnet.report.studies import study_sections
 from sresnet.report.write import REPORT, save_page
 from sresnet.report.write import check_free as check_page
 from sresnet.studies.paper import STUDIES
-from sresnet.studies.results import failures
-from sresnet.studies.results import read as read_results
 from sresnet.studies.scale import ScaleName
 
 
@@ -86,13 +84,9 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
     path = Path(options.out)
     check_page(path, options.force)
-    every = studies_at(options.scale)
-    wanted = list(every.values()) if "all" in names else [every[name] for name in names]
-    kept = results_folder(options.results, options.scale)
-    found = read_results(kept)
-    if not found:
-        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study first")
-    sections = study_sections(options.scale, wanted, every, found, failures(kept))
+    evidence = evidence_at(options.scale, options.results)
+    wanted = [evidence.studies[name] for name in (evidence.studies if "all" in names else names)]
+    sections = study_sections(wanted, evidence)
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
     save_page(path, page(f"{title}, scale {options.scale}", sections), options.force)
     say(f"report: {path}")

@@ -17,6 +17,7 @@ from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.results import write_page
+from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
@@ -33,9 +34,14 @@ def results_folder(folder: str, scale: str) -> Path:
     return Path(folder or f"results/studies/{scale}")
 
 
-def studies_at(scale: str) -> dict[str, Study]:
-    """Name -> study at a scale, all of them."""
-    return {name: scaled(study, scale) for name, study in STUDIES.items()}
+def evidence_at(scale: str, folder: str) -> Evidence:
+    """All studies at a scale, with their results in a folder; UserError where it holds none."""
+    kept = results_folder(folder, scale)
+    found = read_results(kept)
+    if not found:
+        raise UserError(f"{kept} holds no results of scale {scale}: run sresnet study first")
+    studies = {name: scaled(study, scale) for name, study in STUDIES.items()}
+    return Evidence(scale=scale, studies=studies, results=found, failures=failures(kept))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +112,8 @@ def study_verb(words: list[str]) -> int:
 @going_on()
 def write_study_page(options: StudyOptions) -> int:
     """`sresnet study page`."""
-    _, kept = options.folders()
-    found = read_results(kept)
-    if not found:
-        raise UserError(f"{kept} holds no results of scale {options.scale}: run sresnet study all first")
-    failed, studies = failures(kept), studies_at(options.scale)
-    for path in write_page(options.scale, studies, found, failed, Path(options.out), kept, force=options.force):
-        say(str(path))
+    evidence = evidence_at(options.scale, options.results)
+    say(*map(str, write_page(evidence, Path(options.out), options.folders()[1], force=options.force)))
     return 0
 
 

@@ -6,6 +6,7 @@ Everything is a function of the results alone, so that the same results always m
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,76 +15,62 @@ from sresnet.report import plots
 from sresnet.report.study_figures import drawings
 from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
-from sresnet.studies.evidence import STANDARD_ERRORS, Verdict
+from sresnet.studies.evidence import STANDARD_ERRORS, Evidence, Verdict
 from sresnet.studies.published import REFERENCES, TABLE_14
-from sresnet.studies.rows import DATA_HEADER, HEADER, rows_of
+from sresnet.studies.rows import DATA_HEADER, HEADER
 from sresnet.studies.scale import SCALES, ScaleName
 from sresnet.studies.study import Result, Study, training_runs_of
 
 MARK = "<!-- made by sresnet, scale: {scale} -->"
-"""First line of a page, by which it is known again."""
+"""First line of a page, by which it is recognised."""
 PAGES = [MARK.format(scale=scale).encode() for scale in get_args(ScaleName)]
 TABLE = ",".join(DATA_HEADER).encode()
 """What pages and tables that we wrote begin with."""
 
 
-def page(
-    scale: str,
-    studies: Mapping[str, Study],
-    results: Mapping[str, Result],
-    failures: Mapping[str, str],
-    assets: str = "",
-) -> str:
+def page(evidence: Evidence, assets: str = "") -> str:
     """The page of one scale's results, in Markdown.
 
     Args:
-        scale: its name.
-        studies: name -> study at that scale, all of them.
-        results: key of a training run -> result.
-        failures: key of a training run -> why it failed.
+        evidence: all studies and results of the scale.
         assets: where tables and figures lie, as seen from the page; ../results/studies/SCALE by default.
     """
+    scale = evidence.scale
     assets = assets or f"../results/studies/{scale}"
-    results = dict(sorted(results.items()))
+    evidence = replace(evidence, results=dict(sorted(evidence.results.items())))
     parts = [
         MARK.format(scale=scale),
         f"# The paper's tables at scale `{scale}`",
-        *opening(scale, studies, results, failures),
+        *opening(evidence),
         "## What the paper says, and what these networks say",
-        *claims(scale, studies, results),
+        *claims(evidence),
         "## Tables",
         "Measured: mean and, of several seeds, standard deviation. Target: where the paper has two numbers for one "
         "network, the one that counts. Difference: measured less target, or less the paper's number. Last epoch: test "
         "images were read once, after it; best test epoch: the best of all epochs on the test images.",
     ]
-    for study in studies.values():
-        parts += section(study, results, failures, assets)
-    parts += ["## Figures", *pictures(scale, studies, results, assets)]
-    parts += ["## What it cost", *costs(results), "## Commands", *commands(scale)]
+    for study in evidence.studies.values():
+        parts += section(study, evidence, assets)
+    parts += ["## Figures", *pictures(evidence, assets)]
+    parts += ["## What it cost", *costs(evidence.results), "## Commands", *commands(scale)]
     return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
 
 
-def opening(
-    scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], failures: Mapping[str, str]
-) -> list[str]:
+def opening(evidence: Evidence) -> list[str]:
     """Which networks these are, and how many of them are there."""
-    wanted = training_runs_of(studies.values()).keys()
-    done, failed = len(wanted & results.keys()), len((wanted & failures.keys()) - results.keys())
+    wanted, results = training_runs_of(evidence.studies.values()).keys(), evidence.results
+    done, failed = len(wanted & results.keys()), len((wanted & evidence.failures.keys()) - results.keys())
     extra = len(results.keys() - wanted)
-    state = (
-        f"{done} of {len(wanted)} training runs are finished"
-        + (f", {failed} failed" if failed else "")
-        + (f"; {extra} more, of other seeds or earlier settings, are kept" if extra else "")
-        + "."
-    )
-    if scale == "paper":
+    state = f"{done} of {len(wanted)} training runs are finished"
+    state += f", {failed} failed" if failed else ""
+    state += f"; {extra} more, of other seeds or earlier settings, are kept." if extra else "."
+    if evidence.scale == "paper":
         return [f"The paper's own networks, data and epochs. {state}"]
-    how = SCALES[scale]
     return [
         "**These are not the paper's networks, and their accuracies are not the paper's.** "
-        f"Scale `{scale}`: {how.about}",
-        "Differences from the paper's numbers are therefore large and say nothing. What can be compared is rows with "
-        "each other: whether one is better than another here as it is there. Even that can come out differently in "
+        f"Scale `{evidence.scale}`: {SCALES[evidence.scale].about}",
+        "Differences from the paper's numbers are therefore large and mean nothing. What can be compared is rows with "
+        "each other: whether one is better than another here, as in the paper. Even that can come out differently in "
         "networks so much smaller and trained so briefly, and neither outcome proves anything about the paper's "
         "networks.",
         "Rows and claims keep the paper's names and numbers: what is called S-ResNet38 is the network that stands for "
@@ -92,11 +79,12 @@ def opening(
     ]
 
 
-def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result]) -> list[str]:
+def claims(evidence: Evidence) -> list[str]:
     """How a verdict comes about, and the table of verdicts."""
-    found = judge(scale, studies, results)
+    found = judge(evidence)
     count = Counter(finding.verdict for _, finding in found)
     summary = ", ".join(f"{verdict} {count[verdict]}" for verdict in get_args(Verdict))
+    rows = [(claim.says, claim.where, f"**{finding.verdict}**", finding.evidence) for claim, finding in found]
     return [
         f"Of {len(found)} claims: {summary}.",
         f"Of two networks, one is better where their means differ by more than {STANDARD_ERRORS:g} standard errors of "
@@ -106,64 +94,42 @@ def claims(scale: str, studies: Mapping[str, Study], results: Mapping[str, Resul
         "*Fails*: the contrary was measured, beyond noise. A claim of several parts holds where all do and fails where "
         "one does. Among so many claims, one or two are likely to be decided by chance.",
         AFTERWARDS,
-        markdown(
-            ("claim", "where", "verdict", "evidence"),
-            [(claim.says, claim.where, f"**{finding.verdict}**", finding.evidence) for claim, finding in found],
-        ),
+        markdown(("claim", "where", "verdict", "evidence"), rows),
     ]
 
 
-def section(study: Study, results: Mapping[str, Result], failures: Mapping[str, str], assets: str) -> list[str]:
-    """A study's heading, note and table."""
-    rows = [list(row.texts().values()) for row in rows_of(study, results, failures)]
-    parts = [f"### {heading(study)}", *([study.note] if study.note else [])]
-    parts += [
-        markdown(HEADER, rows),
-        f"[{study.name}.csv]({assets}/tables/{study.name}.csv)",
-    ]
-    return [*parts, *others()] if study.name == "table14" else parts
-
-
-def heading(study: Study) -> str:
-    """Such as: Table 2. Residual connections S2M, S2S and V2V."""
-    return f"{study.table}. {study.title}" if study.table else f"{study.title} (`{study.name}`)"
-
-
-def others() -> list[str]:
-    """Table 14's other rows: published numbers, not measured here."""
-    rows = [
+def section(study: Study, evidence: Evidence, assets: str) -> list[str]:
+    """A study's heading, note and table; below Table 14 its other rows, published numbers not measured here."""
+    heading = f"{study.table}. {study.title}" if study.table else f"{study.title} (`{study.name}`)"
+    rows = [list(row.texts().values()) for row in evidence.rows(study)]
+    parts = [f"### {heading}", *([study.note] if study.note else [])]
+    parts += [markdown(HEADER, rows), f"[{study.name}.csv]({assets}/tables/{study.name}.csv)"]
+    if study.name != "table14":
+        return parts
+    others = [
         (
-            entry.network,
-            entry.method,
-            entry.data,
-            f"{entry.accuracy:.2f}",
-            f"{entry.topology.parameters:,}" if entry.topology else "",
-            entry.topology.checked if entry.topology else "",
+            *(entry.network, entry.method, entry.data, f"{entry.accuracy:.2f}"),
+            *((f"{entry.topology.parameters:,}", entry.topology.checked) if entry.topology else ("", "")),
             REFERENCES[entry.reference],
         )
         for entry in TABLE_14
         if entry.reference is not None
     ]
     header = ("network", "method", "data", "accuracy as published", "parameters, counted", "counted from", "source")
-    return [
-        "The table's other rows, as the paper quotes them; none of these was run here.",
-        markdown(header, rows),
-    ]
+    said = "The table's other rows, as the paper quotes them; none of these was run here."
+    return [*parts, said, markdown(header, others)]
 
 
-def pictures(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result], assets: str) -> list[str]:
+def pictures(evidence: Evidence, assets: str) -> list[str]:
     """Every figure that there are results for, with its caption."""
     parts = []
-    for drawing in drawings(scale, studies, results):
+    for drawing in drawings(evidence):
         place = f"{assets}/figures/{drawing.name}"
-        parts += [
-            f"### {drawing.title}",
-            f"![{drawing.title}]({place}.png)",
-            f"{drawing.caption} [SVG]({place}.svg)",
-        ]
+        image = f"![{drawing.title}]({place}.png)"
+        parts += [f"### {drawing.title}", image, f"{drawing.caption} [SVG]({place}.svg)"]
     if not parts:
         return ["None yet."]
-    conditions = {cell.condition for study in studies.values() for cell in study.cells} - {""}
+    conditions = {cell.condition for study in evidence.studies.values() for cell in study.cells} - {""}
     seeds = "Numbers of seeds are in brackets; of several, the mean is shown with one standard deviation to both sides."
     return [f"{seeds} S2M: spikes where {' or '.join(sorted(conditions))}.", *parts]
 
@@ -180,17 +146,13 @@ def costs(results: Mapping[str, Result]) -> list[str]:
         (*about, str(len(group)), f"{sum(result.hours for result in group):.1f}")
         for about, group in sorted(groups.items())
     ]
-    revisions = Counter(str(result.environment.get("revision", "")) or "unknown" for result in results.values())
-    total = sum(result.hours for result in results.values())
+    found = Counter(str(result.environment.get("revision", "")) or "unknown" for result in results.values())
+    revisions = ", ".join(f"`{revision}` ({number})" for revision, number in sorted(found.items()))
     return [
-        f"{total:.1f} hours of training in all, the time of each run added up, evaluation and looking at the "
-        "trained networks not counted.",
-        markdown(("machine", "threads", "Python", "torch", "numpy", "sresnet", "training runs", "hours"), rows).rstrip(
-            "\n"
-        ),
-        "Revisions of the source: "
-        + ", ".join(f"`{revision}` ({number})" for revision, number in sorted(revisions.items()))
-        + ".",
+        f"{sum(result.hours for result in results.values()):.1f} hours of training in all, the time of each run added "
+        "up, without evaluation and analysis of the trained networks.",
+        markdown(("machine", "threads", "Python", "torch", "numpy", "sresnet", "training runs", "hours"), rows),
+        f"Revisions of the source: {revisions}.",
     ]
 
 
@@ -203,20 +165,11 @@ def commands(scale: str) -> list[str]:
     ]
 
 
-def write_page(
-    scale: str,
-    studies: Mapping[str, Study],
-    results: Mapping[str, Result],
-    failures: Mapping[str, str],
-    path: Path,
-    assets: Path,
-    *,
-    force: bool = False,
-) -> list[Path]:
+def write_page(evidence: Evidence, path: Path, assets: Path, *, force: bool = False) -> list[Path]:
     """Write the page and, beside the results, its tables as CSV and its figures as PNG and SVG.
 
     Args:
-        scale, studies, results, failures: as `page`.
+        evidence: as `page`.
         path: the page; its folder is made if need be.
         assets: folder for `tables/` and `figures/`.
         force: whether the user said that what is in the way may go.
@@ -228,20 +181,20 @@ def write_page(
         UserError: a file that we did not make is in the way and not `force`, matplotlib is not installed, or the disk
             is full or refuses.
     """
-    tables = {assets / "tables" / f"{study.name}.csv": study for study in studies.values()}
+    tables = {assets / "tables" / f"{study.name}.csv": study for study in evidence.studies.values()}
     check_free(path, PAGES, force=force)
     known = any(beginning(table).startswith(TABLE) for table in tables)
     for table in tables:
         check_free(table, [TABLE], force=force, flag="--results")
-    figures = {drawing.name: plots.draw(drawing.picture) for drawing in drawings(scale, studies, results)}
+    figures = {drawing.name: plots.draw(drawing.picture) for drawing in drawings(evidence)}
     for name in figures if not known else ():  # older figures beside our tables have no mark
         for ending in plots.ENDINGS:
             check_free(assets / "figures" / f"{name}{ending}", plots.MARKS, force=force, flag="--results")
     for folder in (path.parent, assets / "tables", assets / "figures"):
         make_folder(folder)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
-    contents = {path: page(scale, studies, results, failures, link)}
-    contents |= {table: study_csv(rows_of(study, results, failures)) for table, study in tables.items()}
+    contents = {path: page(evidence, link)}
+    contents |= {table: study_csv(evidence.rows(study)) for table, study in tables.items()}
     for each, text in contents.items():
         write_whole(each, text.encode())
     written = list(contents)

@@ -4,36 +4,18 @@ Several seeds are shown as their mean, with one standard deviation to both sides
 marker in every picture.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
 
-from sresnet.report.charts import Axis, Bars, Line, LineChart, Picture
+from sresnet.report.charts import Axis, Bars, Line, LineChart, Picture, deviation_of
 from sresnet.report.figures import ACCURACY, OPERATIONS, SPIKES, STEPS, LayerMap, activity_maps, gradient_chart
-from sresnet.studies.cells import (
-    F3,
-    PLAIN,
-    T2_10,
-    T2_100,
-    T3,
-    T4,
-    T5,
-    T6,
-    T7,
-    T11,
-    T12,
-    T13,
-    T15,
-    T16_10,
-    T16_100,
-    Pick,
-)
+from sresnet.studies import cells
+from sresnet.studies.cells import F3, T6, T7, T11, T12, T13, Pick
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.measures import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
 from sresnet.studies.published import TABLE_14, Published
-from sresnet.studies.study import Result, Study
+from sresnet.studies.study import Result
 
 ORDER = {"S2S": 0, "S2M": 1, "V2V": 2, "VGG11": 3}
 """Place of a network among colours and markers."""
@@ -43,35 +25,28 @@ FIG3: dict[str, Pick] = {"VGG11": F3["vgg"], "S2M": F3["s2m"], "S2S": F3["s2s"],
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A picture that there is enough for."""
+    """A picture that there are results for."""
 
     name: str
     """Of its files, without ending."""
     title: str
     caption: str
     """What must be known to read it."""
-    picture: Picture | LineChart
+    picture: Picture
 
 
-def drawings(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result]) -> list[Drawing]:
-    """Every picture whose results are there.
+def drawings(evidence: Evidence) -> list[Drawing]:
+    """Every picture whose results are there."""
+    makers = (over_steps, over_operations, spikes, gradients, learning_curves)
+    parameters = (over_parameters(evidence, data) for data in SIZES)
+    found = [maps(evidence), *parameters, *(make(evidence) for make in makers)]
+    return [drawing for drawing in found if drawing]
 
-    Args:
-        scale: its name.
-        studies: name -> study at that scale, all of them.
-        results: key of a training run -> result.
-    """
-    evidence = Evidence(scale=scale, studies=studies, results=results)
-    makers: tuple[Callable[[Evidence], Drawing | None], ...] = (
-        maps,
-        *(partial(over_parameters, data=data) for data in SIZES),
-        over_steps,
-        over_operations,
-        spikes,
-        gradients,
-        learning_curves,
-    )
-    return [drawing for make in makers if (drawing := make(evidence))]
+
+def drawing_of(charts: Sequence[LineChart | Bars], name: str, title: str, caption: str) -> Drawing | None:
+    """Charts in rows of two; None where there are none."""
+    panels = tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2))
+    return Drawing(name=name, title=title, caption=caption, picture=Picture(panels=panels)) if charts else None
 
 
 # Fig. 3 ---------------------------------------------------------------------------------------------------------------
@@ -80,17 +55,17 @@ def drawings(scale: str, studies: Mapping[str, Study], results: Mapping[str, Res
 def mean_maps(results: Sequence[Result]) -> list[LayerMap]:
     """Layers of one network, means over seeds; none where nothing was counted."""
     counted = [found for result in results if (found := layers_of(result))]
-    return [
-        LayerMap(
+    layers = []
+    for same in zip(*counted, strict=True):
+        gammas = [layer["gamma"] for layer in same if layer["gamma"]]
+        layer = LayerMap(
             name=same[0]["name"],
             shape=tuple(same[0]["shape"]),
             active=tuple(mean_over_seeds([layer["active"] for layer in same])),
-            gamma=tuple(mean_over_seeds(gammas))
-            if (gammas := [g for layer in same if (g := layer["gamma"])])
-            else None,
+            gamma=tuple(mean_over_seeds(gammas)) if gammas else None,
         )
-        for same in zip(*counted, strict=True)
-    ]
+        layers.append(layer)
+    return layers
 
 
 def maps(evidence: Evidence) -> Drawing | None:
@@ -112,7 +87,7 @@ def maps(evidence: Evidence) -> Drawing | None:
 
 SIZES: dict[str, dict[str, Pick]] = {
     "CIFAR-10": {
-        "16 filters, 20 layers": T3["shallow"],
+        "16 filters, 20 layers": cells.T3["shallow"],
         "16 filters": T7["narrow"],
         "16 filters, boosting": T7["narrow_boosted"],
         "32 filters": T7["wide"],
@@ -133,7 +108,6 @@ SIZES: dict[str, dict[str, Pick]] = {
     },
 }
 """The package's networks in Figs. 4 to 6, data -> label -> cell."""
-FIGURES = {"CIFAR-10": 4, "CIFAR-100": 5, "DVS-CIFAR10": 6}
 
 
 def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
@@ -152,9 +126,10 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
     x, y, same = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY), evidence.scale == "paper"
     left = LineChart(title="published", lines=tuple(published), x=x, y=y)
     right = LineChart(title=f"measured here, {here}", lines=tuple(measured), x=x, y=y)
+    number = 4 + list(SIZES).index(data)
     return Drawing(
-        name=f"figure{FIGURES[data]}",
-        title=f"Fig. {FIGURES[data]}: accuracy over parameters, {data}",
+        name=f"figure{number}",
+        title=f"Fig. {number}: accuracy over parameters, {data}",
         caption="Left, hollow: accuracies as published, by the best test epoch; parameters counted from the authors' "
         "code or, if marked by a dagger, from others' descriptions. None of them was run here. Right, filled: measured "
         f"here, {here}, after the last epoch."
@@ -179,50 +154,40 @@ Seeds = tuple[Sequence[float], Sequence[float]]
 
 def points(name: str, networks: Sequence[Seeds], style: int) -> Line:
     """Networks that belong together: the mean of each over its seeds, and its standard deviation, 0 for one."""
-
-    def deviations(axis: int) -> list[float]:
-        found = [stdev(seeds[axis]) if len(seeds[axis]) > 1 else 0.0 for seeds in networks]
-        return found if any(found) else []
-
+    xs, ys = zip(*networks, strict=True)
+    x_deviation, y_deviation = ([deviation_of(seeds) for seeds in each] for each in (xs, ys))
     return Line(
         name=name,
-        x=[fmean(x) for x, _ in networks],
-        y=[fmean(y) for _, y in networks],
+        x=[fmean(seeds) for seeds in xs],
+        y=[fmean(seeds) for seeds in ys],
         form="dots" if len(networks) > 1 else "points",
         style=style,
-        x_deviation=deviations(0),
-        y_deviation=deviations(1),
+        x_deviation=x_deviation if any(x_deviation) else (),
+        y_deviation=y_deviation if any(y_deviation) else (),
     )
 
 
 # Time steps and operations, Section 5.2 -------------------------------------------------------------------------------
 
-CURVES = {"CIFAR-100": T16_100, "CIFAR-10": T16_10}
-
-
-def curve_of(result: Result) -> tuple[float, ...]:
-    """Accuracy after each step, by the weights that Table 16 looks at where they are known."""
-    return result.best_by_steps or result.by_steps
-
 
 def over_steps(evidence: Evidence) -> Drawing | None:
-    """Table 16 as curves."""
+    """Table 16 as curves, of the weights that it looks at where they are known."""
     charts = []
-    for data, picks in CURVES.items():
-        found = [[curve_of(result) for result in evidence.of(picks[name])] for name in ("s50of50", "s20of20")]
+    for data, picks in (("CIFAR-100", cells.T16_100), ("CIFAR-10", cells.T16_10)):
+        found = [[each.best_by_steps or each.by_steps for each in evidence.of(picks[name])] for name in LENGTHS]
         curves = [whole for each in found if (whole := [curve for curve in each if curve])]
         lines = [mean_line(f"trained with {len(each[0])} steps", each, style) for style, each in enumerate(curves)]
         if lines:
             charts.append(LineChart(title=data, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY)))
-    if not charts:
-        return None
-    return Drawing(
-        name="steps",
-        title="Accuracy over time steps at inference (Table 16)",
-        caption="Networks with boosting, 32 filters in the paper; the weights of the best test epoch. Early stop: the "
-        "steps that are left out are the last ones.",
-        picture=Picture(panels=(tuple(charts),)),
+    caption = (
+        "Networks with boosting, 32 filters in the paper; the weights of the best test epoch. Early stop: the "
+        "steps that are left out are the last ones."
     )
+    return drawing_of(charts, "steps", "Accuracy over time steps at inference (Table 16)", caption)
+
+
+LENGTHS = ("s50of50", "s20of20")
+"""Cells of Table 16 at all steps of training."""
 
 
 def mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:
@@ -233,26 +198,26 @@ def mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: 
         x=range(first, first + len(mean)),
         y=mean,
         style=style,
-        y_deviation=[stdev(column) for column in zip(*curves, strict=True)] if len(curves) > 1 else (),
+        y_deviation=[deviation_of(column) for column in zip(*curves, strict=True)] if len(curves) > 1 else (),
     )
 
 
 NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
     "CIFAR-10": {
-        "S2S": (T2_10["s2s"],),
-        "S2M": (T2_10["s2m"],),
-        "V2V": (T2_10["v2v"],),
-        "S2S, half the filters, three depths": (T3["shallow"], T3["middle"], T3["deep"]),
-        "no skips, half the filters, three depths": (PLAIN["d20"], PLAIN["d38"], PLAIN["d44"]),
-        "ANN counterparts, multiply-accumulates": (T15["ann"], T15["wide_ann"]),
+        "S2S": (cells.T2_10["s2s"],),
+        "S2M": (cells.T2_10["s2m"],),
+        "V2V": (cells.T2_10["v2v"],),
+        "S2S, half the filters, three depths": tuple(cells.T3.values()),
+        "no skips, half the filters, three depths": tuple(cells.PLAIN.values()),
+        "ANN counterparts, multiply-accumulates": (cells.T15["ann"], cells.T15["wide_ann"]),
     },
     "CIFAR-100": {
-        "S2S": (T2_100["s2s"],),
-        "S2M": (T2_100["s2m"],),
-        "V2V": (T2_100["v2v"],),
+        "S2S": (cells.T2_100["s2s"],),
+        "S2M": (cells.T2_100["s2m"],),
+        "V2V": (cells.T2_100["v2v"],),
         "VGG11": (F3["vgg"],),
-        "S2S, norm averaged over time": (T5["averaged"],),
-        "S2S, half the filters, image and Poisson": (T4["image"], T4["poisson"]),
+        "S2S, norm averaged over time": (cells.T5["averaged"],),
+        "S2S, half the filters, image and Poisson": (cells.T4["image"], cells.T4["poisson"]),
     },
 }
 """Networks in the picture of operations, data -> label -> cells."""
@@ -260,37 +225,28 @@ NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
 
 def operations_and_accuracy(results: Sequence[Result]) -> Seeds | None:
     """Synaptic operations per image, and accuracy, of each seed that has both; None where none has."""
-    pairs = [
-        (float(operations), accuracy)
-        for result in results
-        if isinstance(operations := (result.activity or {}).get("synaptic_operations"), int | float)
-        and operations
-        and (accuracy := result.value("last-epoch")) is not None
-    ]
+    found = [((each.activity or {}).get("synaptic_operations"), each.value("last-epoch")) for each in results]
+    pairs = [(float(operations), accuracy) for operations, accuracy in found if operations and accuracy is not None]
     return ([operations for operations, _ in pairs], [accuracy for _, accuracy in pairs]) if pairs else None
 
 
 def over_operations(evidence: Evidence) -> Drawing | None:
     """Accuracy over synaptic operations."""
     charts = []
+    x, y = Axis(label=OPERATIONS, logarithmic=True), Axis(label=ACCURACY)
     for data, groups in NETWORKS.items():
         lines = []
         for style, (label, picks) in enumerate(groups.items()):
             if networks := [seeds for pick in picks if (seeds := operations_and_accuracy(evidence.of(pick)))]:
                 lines.append(points(label, networks, style))
         if lines:
-            x = Axis(label=OPERATIONS, logarithmic=True)
-            charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=Axis(label=ACCURACY)))
-    if not charts:
-        return None
-    return Drawing(
-        name="operations",
-        title="Accuracy over synaptic operations",
-        caption="Per image, all steps together: an addition for each spike at each synapse, a multiply-accumulate for "
+            charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=y))
+    caption = (
+        "Per image, all steps together: an addition for each spike at each synapse, a multiply-accumulate for "
         "each real number. Test accuracy after the last epoch. An operation of the ANNs, and of the first "
-        "convolution, is a multiply-accumulate and costs more than an addition.",
-        picture=Picture(panels=(tuple(charts),)),
+        "convolution, is a multiply-accumulate and costs more than an addition."
     )
+    return drawing_of(charts, "operations", "Accuracy over synaptic operations", caption)
 
 
 # Spikes and gradients of the three connections ------------------------------------------------------------------------
@@ -307,17 +263,13 @@ def spikes(evidence: Evidence) -> Drawing | None:
                 found[name] = values
         if found:
             charts.append(spike_bars(title, found))
-    if not charts:
-        return None
-    return Drawing(
-        name="spikes",
-        title="Spikes per inference",
-        caption="Per CIFAR-100 test image, all steps. Left: neurons' own spikes, in S2S no sum counted. Right: what "
+    caption = (
+        "Per CIFAR-100 test image, all steps. Left: neurons' own spikes, in S2S no sum counted. Right: what "
         "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
         "standard deviation either side; rings: seeds. The VGG11 has other layers, another number of neurons and no "
-        "stages.",
-        picture=Picture(panels=(tuple(charts),)),
+        "stages."
     )
+    return drawing_of(charts, "spikes", "Spikes per inference", caption)
 
 
 def spike_bars(title: str, found: Mapping[str, tuple[float, ...]]) -> Bars:
@@ -336,21 +288,18 @@ def gradients(evidence: Evidence) -> Drawing | None:
     """Gradient norm through depth."""
     lines, names = [], []
     for name, pick in FIG3.items():
-        runs: list[Any] = [blocks for each in evidence.of(pick) if (blocks := (each.activity or {}).get("gradients"))]
+        runs = [blocks for each in evidence.of(pick) if (blocks := (each.activity or {}).get("gradients"))]
         if runs and name != "VGG11":  # it has other layers
             norms = [[float(block["norm"]) or float("nan") for block in blocks] for blocks in runs]
             lines.append(mean_line(name, norms, ORDER[name], first=0))
             names = [block["block"] for block in runs[0]]
-    if not lines:
-        return None
-    return Drawing(
-        name="gradients",
-        title="Gradient through depth (Eqs. 9, 11 and 17)",
-        caption="Norm of the loss's gradient in what the stem and each block pass on, in the trained network, with "
+    caption = (
+        "Norm of the loss's gradient in what the stem and each block pass on, in the trained network, with "
         "batch statistics, on a few CIFAR-100 test images. The gradient comes from the right. Image sizes change from "
-        "stage to stage, so that levels are best compared between connections, and slopes within a stage.",
-        picture=gradient_chart(lines, names),
+        "stage to stage, so that levels are best compared between connections, and slopes within a stage."
     )
+    charts = [gradient_chart(lines, names)] if lines else []
+    return drawing_of(charts, "gradients", "Gradient through depth (Eqs. 9, 11 and 17)", caption)
 
 
 # Learning curves, Tables 11 and 12 ------------------------------------------------------------------------------------
@@ -366,22 +315,18 @@ STARTS: dict[str, tuple[Pick, Pick]] = {
 def learning_curves(evidence: Evidence) -> Drawing | None:
     """From scratch and fine-tuned."""
     charts, simulated = [], False
+    x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
     for title, picks in STARTS.items():
         scratch, tuned = (
             [curve for result in evidence.of(pick) if (curve := training_accuracies(result))] for pick in picks
         )
         if scratch and tuned:
             lines = mean_line("from scratch", scratch, 0), mean_line("from CIFAR-100", tuned, 1)
-            x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
             charts.append(LineChart(title=title, lines=lines, x=x, y=y))
             simulated |= bool(evidence.cell(picks[0]).simulated)
-    if not charts:
-        return None
-    return Drawing(
-        name="learning-curves",
-        title="Training from scratch and from CIFAR-100 (Tables 11 and 12)",
-        caption="Accuracy on the augmented training images of each epoch, the curve that every training has. The names "
+    caption = (
+        "Accuracy on the augmented training images of each epoch, the curve that every training run has. The names "
         "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned."
-        + (" DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""),
-        picture=Picture(panels=tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2))),
     )
+    caption += " DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""
+    return drawing_of(charts, "learning-curves", "Training from scratch and from CIFAR-100 (Tables 11 and 12)", caption)

@@ -6,7 +6,6 @@ layers active") the one taken here is part of the claim. How noise is treated is
 `AFTERWARDS` names the measures that were chosen after results had been looked at.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sresnet.studies.cells import (
@@ -50,7 +49,6 @@ from sresnet.studies.checks import (
 )
 from sresnet.studies.evidence import Evidence, Finding
 from sresnet.studies.measures import DEEP_ACTIVITY, EVENNESS, REACH, SPIKES, STAGE1_SPIKES
-from sresnet.studies.study import Result, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +65,8 @@ class Claim:
     check: Check
 
 
-def judge(scale: str, studies: Mapping[str, Study], results: Mapping[str, Result]) -> list[tuple[Claim, Finding]]:
-    """What results of one scale say about every claim, in the paper's order.
-
-    Args:
-        scale: its name.
-        studies: name -> study at that scale, all of them.
-        results: key of a training run -> result.
-    """
-    evidence = Evidence(scale=scale, studies=studies, results=results)
+def judge(evidence: Evidence) -> list[tuple[Claim, Finding]]:
+    """What the results of one scale say about every claim, in the paper's order."""
     return [(claim, claim.check(evidence)) for claim in CLAIMS]
 
 

@@ -12,12 +12,12 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev, variance
 from typing import Any, Literal
 
 from sresnet.studies.cells import Pick
-from sresnet.studies.rows import Row, results_of, row_of, spread
+from sresnet.studies.rows import Row, results_of, row_of, rows_of, spread
 from sresnet.studies.study import Cell, Result, Study
 
 Verdict = Literal["holds", "fails", "within noise", "not tested at this scale"]
@@ -83,9 +83,11 @@ class Evidence:
 
     scale: str
     studies: Mapping[str, Study]
-    """name -> study at that scale."""
+    """name -> study at that scale, all of them."""
     results: Mapping[str, Result]
     """Key of a training run -> its result."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Key of a training run -> why it failed."""
 
     def cell(self, pick: Pick) -> Cell:
         """The cell meant; KeyError where there is none, which is an error in the claim."""
@@ -94,6 +96,10 @@ class Evidence:
     def row(self, pick: Pick) -> Row:
         """The row meant; errors as `cell`."""
         return row_of(self.cell(pick), self.studies[pick.study], self.results, {})
+
+    def rows(self, study: Study) -> tuple[Row, ...]:
+        """The rows of a study at that scale."""
+        return rows_of(study, self.results, self.failures)
 
     def of(self, pick: Pick) -> list[Result]:
         """The results of a cell's training, a seed each."""
