@@ -164,6 +164,7 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     order = [said.index(f"{name}: finished") for name in ("first, seed 0", "second, seed 0", "first, seed 1")]
     assert order == sorted(order)
     assert {path.name for path in folder.iterdir()} == {"first-seed0.json", "first-seed1.json", "second-seed0.json"}
+    assert (begun / "result.json").exists()  # resumed, and not begun anew elsewhere
     whole = train(recipe, campaign.images_in("")(recipe.data, 0, 2), tmp_path / "whole", device=torch.device("cpu"))
     assert json.loads((folder / "first-seed0.json").read_text())["result"] == json.loads(json.dumps(whole.result))
     assert campaign.left_of(items, runs, folder, 24.0) == {}
