@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Chip, find_chip
-from sresnet.data.events.columns import Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.recording import Recording
 
 MAGIC = b"#!AER-DAT2.0"
@@ -68,12 +68,9 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     at = header_length(data)
     found = _chip(data[:at], name, chip)
     layout = _DVS128 if found.name == "DVS128" else _DAVIS
-    skipped: dict[str, int] = {}
-    whole = (len(data) - at) // _RECORD
-    if at + whole * _RECORD < len(data):
-        count_incomplete(name, "record", at + whole * _RECORD, len(data), skipped, damaged)
-    words = np.frombuffer(data, dtype=">u4", count=2 * whole, offset=at).reshape(-1, 2)
-    t, x, y, on = _decode(words, found, layout, skipped)
+    file = EventFile(data, name, damaged)
+    words = np.frombuffer(data, dtype=">u4", count=2 * file.records(at, _RECORD), offset=at).reshape(-1, 2)
+    t, x, y, on = _decode(words, found, layout, file)
 
     def offset(index: int) -> int:
         events = np.flatnonzero(words[:, 0] & layout.other == 0)
@@ -81,7 +78,7 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
 
     return finish(
         Columns(
-            name=name,
+            file=file,
             t=t,
             x=x,
             y=y,
@@ -91,9 +88,7 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
             sensor=found.name,
             offset=offset,
             wraps=(1 << 31, 1 << 32),
-            skipped=skipped,
-        ),
-        damaged,
+        )
     )
 
 
@@ -121,9 +116,9 @@ def _chip(header: bytes, name: str, chip: str) -> Chip:
 
 
 def _decode(
-    words: NDArray[np.uint32], chip: Chip, layout: Layout, skipped: dict[str, int]
+    words: NDArray[np.uint32], chip: Chip, layout: Layout, file: EventFile
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_]]:
-    """Polarity events of big-endian pairs [records, 2] as (t, x, y, on); the others are counted in `skipped`."""
+    """Polarity events of big-endian pairs [records, 2] as (t, x, y, on); the others are counted."""
     count = len(words)
     t, on = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.bool_)
     x, y = np.empty(count, dtype=np.uint16), np.empty(count, dtype=np.uint16)
@@ -135,7 +130,7 @@ def _decode(
         marks = int(np.bitwise_or.reduce(address))
         if marks & layout.other:
             event = address & layout.other == 0
-            _count_others(address[~event], layout, skipped)
+            _count_others(address[~event], layout, file)
             address, time = address[event], time[event]
         start, end = end, end + len(address)
         t[start:end] = time
@@ -150,12 +145,11 @@ def _decode(
     return t, x, y, on
 
 
-def _count_others(address: NDArray[np.uint32], layout: Layout, skipped: dict[str, int]) -> None:
+def _count_others(address: NDArray[np.uint32], layout: Layout, file: EventFile) -> None:
     kinds = {"trigger": len(address)}
     if layout is _DAVIS:
         samples = address[address >> 31 == 1]
         inertial = int(np.count_nonzero(samples >> 10 & 3 == 3))
         kinds = {"frame": len(samples) - inertial, "imu": inertial, "trigger": len(address) - len(samples)}
     for kind, count in kinds.items():
-        if count:
-            skipped[kind] = skipped.get(kind, 0) + count
+        file.skip(kind, count)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import find_chip
-from sresnet.data.events.columns import CURE, Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -49,18 +49,15 @@ def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     form = re.search(rb"^#Format: *(\S+)", header, re.MULTILINE)
     if form and form[1] != b"RAW":
         raise UserError(f"{name} is in the format {form[1].decode('latin-1')!r}: write it again as RAW")
-    skipped: dict[str, int] = {}
-    packets, source = _packets(data, end.end(), name, skipped, damaged)
+    file = EventFile(data, name, damaged)
+    packets, source = _packets(file, end.end())
     named = re.search(rb"^#Source %d: *(.+?)\r?$" % source, header, re.MULTILINE)
     found = find_chip(chip or (named[1].decode("latin-1") if named else ""), f"the header of {name}")
-    t, address, starts = _events(data, packets, skipped)
-
-    def offset(index: int) -> int:
-        return int(starts[index])
+    t, address, starts = _events(file, packets)
 
     return finish(
         Columns(
-            name=name,
+            file=file,
             t=t,
             x=(address >> 17).astype(np.uint16),
             y=(address >> 2 & 0x7FFF).astype(np.uint16),
@@ -68,56 +65,53 @@ def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
             width=found.width,
             height=found.height,
             sensor=found.name,
-            offset=offset,
-            skipped=skipped,
-        ),
-        damaged,
+            offset=lambda index: int(starts[index]),
+        )
     )
 
 
-def _packets(
-    data: bytes, at: int, name: str, skipped: dict[str, int], damaged: Damaged
-) -> tuple[list[tuple[int, int, int]], int]:
+def _packets(file: EventFile, at: int) -> tuple[list[tuple[int, int, int]], int]:
     """(first byte, events, overflows) of every packet of polarity events, and their source."""
     packets: list[tuple[int, int, int]] = []
     sources: set[int] = set()
+    data = file.data
     while at < len(data):
         if at + _PACKET.size > len(data):
-            count_incomplete(name, "packet", at, len(data), skipped, damaged)
+            file.skip_incomplete("packet", at)
             break
         kind, source, size, _, overflows, _, number, _ = _PACKET.unpack_from(data, at)
         if size < 1 or number < 0 or overflows < 0 or (kind == _POLARITY and size != _RECORD):
-            if damaged == "error":
-                raise UserError(f"{name}: the packet at byte {at:,} has {number:,} events of {size:,} bytes: {CURE}")
             # Where the next packet starts, only this one could say.
-            skipped["damaged bytes"] = len(data) - at
+            fault = f": the packet at byte {at:,} has {number:,} events of {size:,} bytes"
+            file.skip_damage("damaged bytes", len(data) - at, fault)
             break
         body = at + _PACKET.size
-        if body + size * number > len(data):
-            count_incomplete(name, "packet", at, len(data), skipped, damaged)
+        end = body + size * number
+        if end > len(data):
+            file.skip_incomplete("packet", at)
             number = (len(data) - body) // size
         if kind == _POLARITY:
             packets.append((body, number, overflows))
             sources.add(source)
-        elif number:
-            label = _KINDS.get(kind, "other")
-            skipped[label] = skipped.get(label, 0) + number
-        if "incomplete packet" in skipped:
-            break
-        at = body + size * number
+        else:
+            file.skip(_KINDS.get(kind, "other"), number)
+        at = end
     if len(sources) > 1:
         listed = ", ".join(map(str, sorted(sources)))
-        raise UserError(f"{name} holds events of several cameras (sources {listed}): write each into a file of its own")
+        raise UserError(
+            f"{file.name} holds events of several cameras (sources {listed}): write each into a file of its own"
+        )
     if not packets:
-        raise UserError(f"{name} holds no polarity events: remove it or get it again")
+        raise UserError(f"{file.name} holds no polarity events: remove it or get it again")
     return packets, sources.pop()
 
 
 def _events(
-    data: bytes, packets: list[tuple[int, int, int]], skipped: dict[str, int]
+    file: EventFile, packets: list[tuple[int, int, int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
     """Time, first word and place in the file of every valid event."""
-    words = np.concatenate([np.frombuffer(data, "<u4", 2 * number, body).reshape(-1, 2) for body, number, _ in packets])
+    parts = [np.frombuffer(file.data, "<u4", 2 * number, body).reshape(-1, 2) for body, number, _ in packets]
+    words = np.concatenate(parts)
     numbers = np.array([number for _, number, _ in packets])
     bodies = np.array([body for body, _, _ in packets])
     overflows = np.array([count for _, _, count in packets], dtype=np.int64)
@@ -127,6 +121,6 @@ def _events(
     address = words[:, 0]
     valid = address & 1 == 1
     if not valid.all():
-        skipped["invalid"] = int(len(valid) - valid.sum())
+        file.skip("invalid", int(np.count_nonzero(~valid)))
         t, address, starts = t[valid], address[valid], starts[valid]
     return t, address, starts

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from sresnet.data.events.columns import CURE, Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.packed import most_unpacked
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
@@ -72,28 +72,25 @@ def parse_aedat4(
         check_claim(name, what, _TIMES * unpacked, len(data), memory_limit)
 
     compression, end, streams, at = _header(data, name)
-    skipped: dict[str, int] = {}
-    packets = _packets(data, at, end, name, streams, skipped, damaged)
+    file = EventFile(data, name, damaged)
+    packets = _packets(file, at, end, streams)
     stream = _event_stream(streams, {number for number, found in packets.items() if found}, name)
     found = packets.get(stream.number, [])
-    parts, starts = _decode(found, compression, stream, name, skipped, damaged, claim)
+    parts, starts = _decode(found, compression, stream, file, claim)
     events = np.concatenate(parts) if parts else np.empty(0, dtype=_EVENT)
     # Behind compression an event has no byte of its own: that of its packet.
     places = np.repeat(np.array(starts, dtype=np.int64), [len(part) for part in parts])
     # 62 bits are 146,000 years, and leave room to subtract two of them.
     possible = (events["t"] >= 0) & (events["t"] < 1 << 62)
     if not possible.all():
-        if damaged == "error":
-            index = int(np.argmin(possible))
-            raise UserError(
-                f"{name}: event {index:,}, in the packet at byte {places[index]:,}, is at {events['t'][index]:,} "
-                f"microseconds: {CURE}"
-            )
-        skipped["impossible time"] = int(len(possible) - possible.sum())
+        index = int(np.argmin(possible))
+        place = f"event {index:,}, in the packet at byte {places[index]:,}"
+        fault = f": {place}, is at {events['t'][index]:,} microseconds"
+        file.skip_damage("impossible time", int(np.count_nonzero(~possible)), fault)
         events, places = events[possible], places[possible]
     return finish(
         Columns(
-            name=name,
+            file=file,
             t=np.ascontiguousarray(events["t"]),
             x=np.ascontiguousarray(events["x"]),
             y=np.ascontiguousarray(events["y"]),
@@ -102,9 +99,7 @@ def parse_aedat4(
             height=stream.height,
             sensor=stream.sensor,
             offset=lambda index: int(places[index]),
-            skipped=skipped,
-        ),
-        damaged,
+        )
     )
 
 
@@ -172,28 +167,24 @@ def _streams(xml: str) -> dict[int, _Stream]:
     return streams
 
 
-def _packets(
-    data: bytes, at: int, end: int, name: str, streams: dict[int, _Stream], skipped: dict[str, int], damaged: Damaged
-) -> dict[int, list[_Packet]]:
+def _packets(file: EventFile, at: int, end: int, streams: dict[int, _Stream]) -> dict[int, list[_Packet]]:
     """Packets of the streams of events by number of the stream; the others are counted."""
     packets: dict[int, list[_Packet]] = {number: [] for number, stream in streams.items() if stream.kind == "EVTS"}
     while at < end:
-        number, size = _PACKET.unpack_from(data, at) if at + _PACKET.size <= end else (0, end)
+        number, size = _PACKET.unpack_from(file.data, at) if at + _PACKET.size <= end else (0, end)
         if size < 0 or number not in streams:
-            if damaged == "error":
-                raise UserError(f"{name}: the packet at byte {at:,} is of stream {number} and {size:,} bytes: {CURE}")
             # Where the next packet starts, only this one could say.
-            skipped["damaged bytes"] = end - at
+            fault = f": the packet at byte {at:,} is of stream {number} and {size:,} bytes"
+            file.skip_damage("damaged bytes", end - at, fault)
             break
         if at + _PACKET.size + size > end:
-            count_incomplete(name, "packet", at, end, skipped, damaged)
+            file.skip_incomplete("packet", at, end)
             break
         body = at + _PACKET.size
         if number in packets:
-            packets[number].append(_Packet(at, data[body : body + size]))
+            packets[number].append(_Packet(at, file.data[body : body + size]))
         else:
-            kind = _KINDS.get(streams[number].kind, "other packet")
-            skipped[kind] = skipped.get(kind, 0) + 1
+            file.skip(_KINDS.get(streams[number].kind, "other packet"))
         at = body + size
     return packets
 
@@ -212,9 +203,7 @@ def _decode(
     packets: list[_Packet],
     compression: int,
     stream: _Stream,
-    name: str,
-    skipped: dict[str, int],
-    damaged: Damaged,
+    file: EventFile,
     claim: Callable[[int], None],
 ) -> tuple[list[NDArray[Any]], list[int]]:
     """Events of every packet, and where in the file the packet begins; `claim` refuses what unpacks to too much."""
@@ -231,11 +220,8 @@ def _decode(
                 parts += _run(decoder, path, [packet], compression, stream, claim)
                 starts.append(packet.at)
             except _DamagedError as error:
-                if damaged == "error":
-                    raise UserError(
-                        f"{name}: the packet at byte {packet.at:,} does not decode ({error}): {CURE}"
-                    ) from None
-                skipped["damaged packet"] = skipped.get("damaged packet", 0) + 1
+                fault = f": the packet at byte {packet.at:,} does not decode ({error})"
+                file.skip_damage("damaged packet", 1, fault)
             claim(_UNPACKED * sum(len(part) for part in parts))
     return parts, starts
 

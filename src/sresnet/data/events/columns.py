@@ -1,7 +1,7 @@
 """The last step of every reader: columns as a file holds them -> a Recording that keeps its promises."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -16,15 +16,59 @@ Damaged = Literal["error", "skip"]
 
 D = TypeVar("D", bound=np.generic)
 
-CURE = "get the file again, or leave out what is damaged (damaged skip)"
+
+@dataclass(frozen=True)
+class EventFile:
+    """A file that is being read, and what of it is left out."""
+
+    data: bytes
+    name: str
+    """For messages."""
+    damaged: Damaged = "error"
+    skipped: dict[str, int] = field(default_factory=dict)
+    """What was left out, by kind."""
+
+    def skip(self, kind: str, count: int = 1) -> None:
+        """Leave out so many of a kind."""
+        if count:
+            self.skipped[kind] = self.skipped.get(kind, 0) + count
+
+    def skip_damage(self, kind: str, count: int, fault: str) -> None:
+        """Leave out damage; where that is not wanted, UserError with the file and its `fault`."""
+        if self.damaged == "error":
+            raise UserError(f"{self.name}{fault}: get the file again, or leave out what is damaged (damaged skip)")
+        self.skip(kind, count)
+
+    def skip_incomplete(self, kind: str, at: int, end: int | None = None) -> None:
+        """Likewise for a record or packet that begins at byte `at` and is not complete at `end`, the file's by default."""
+        end = len(self.data) if end is None else end
+        self.skip_damage(
+            f"incomplete {kind}", 1, f" ends at byte {end:,}, inside the {kind} that starts at byte {at:,}"
+        )
+
+    def records(self, at: int, size: int) -> int:
+        """How many records of `size` bytes there are from byte `at` on; the last may be incomplete."""
+        count = (len(self.data) - at) // size
+        if at + count * size < len(self.data):
+            self.skip_incomplete("record", at + count * size)
+        return count
 
 
-@dataclass(kw_only=True)
+Sensor = tuple[str, int, int]
+"""Name, width and height."""
+
+
+def likely_sensor(sensors: Sequence[Sensor], x: NDArray[np.uint16], y: NDArray[np.uint16]) -> Sensor:
+    """The first of `sensors` that holds 99 of 100 events, else the last: for files that do not name theirs."""
+    fitting = (each for each in sensors[:-1] if np.count_nonzero((x < each[1]) & (y < each[2])) >= 0.99 * len(x))
+    return next(fitting, sensors[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Polarity events in the order of the file, unchecked."""
 
-    name: str
-    """File, for messages."""
+    file: EventFile
     t: NDArray[np.int64]
     """Microseconds [events] as the file says, a clock that may have wrapped."""
     x: NDArray[np.uint16]
@@ -40,10 +84,9 @@ class Columns:
     """Byte of the file at which the event of an index begins."""
     wraps: tuple[int, ...] = ()
     """Values at which clocks of this format start again from 0."""
-    skipped: dict[str, int] = field(default_factory=dict)
 
 
-def finish(columns: Columns, damaged: Damaged) -> Recording:
+def finish(columns: Columns) -> Recording:
     """The recording: every address on the sensor, time never falling.
 
     A step back in time is a wrap of the clock where it leads from the last 16th of a clock's range into its first;
@@ -52,40 +95,40 @@ def finish(columns: Columns, damaged: Damaged) -> Recording:
     Raises:
         UserError: no events; and, unless damage is to be left out, an address off the sensor or a step back in time.
     """
-    on_sensor = _on_sensor(columns, damaged)
-    t = columns.t if on_sensor is None else columns.t[on_sensor]
+    file, inside = columns.file, _on_sensor(columns)
+    t = columns.t if inside is None else columns.t[inside]
     in_order = None
     if len(t) and (back := 1 + np.flatnonzero(t[1:] < t[:-1])).size:
         t, back = _unwrap(t, back, columns.wraps)
         if back.size:
-            if damaged == "error":
-                raise _backwards(columns, int(back[0]))
             in_order = longest_in_order(t)
+            # Where damage is refused, all addresses were right: the index is one of the file.
+            index, count = int(back[0]), len(t)
+            file.skip_damage(
+                "back in time",
+                count - len(in_order),
+                f": time goes back from {int(columns.t[index - 1]):,} to {int(columns.t[index]):,} microseconds "
+                f"at event {index:,}, byte {columns.offset(index):,}",
+            )
             t = t[in_order]
-            columns.skipped["back in time"] = len(columns.t) - columns.skipped.get("off the sensor", 0) - len(t)
     if not len(t):
-        raise UserError(f"{columns.name} holds no events{_but(columns.skipped)}: remove it or get it again")
+        listed = ", ".join(f"{count:,} x {kind}" for kind, count in file.skipped.items())
+        raise UserError(f"{file.name} holds no events{f' (but {listed})' if listed else ''}: remove it or get it again")
+
+    def kept(column: NDArray[D]) -> NDArray[D]:
+        column = column if inside is None else column[inside]
+        return column if in_order is None else column[in_order]
+
     return Recording(
         t=t,
-        x=_pick(columns.x, on_sensor, in_order),
-        y=_pick(columns.y, on_sensor, in_order),
-        on=_pick(columns.on, on_sensor, in_order),
+        x=kept(columns.x),
+        y=kept(columns.y),
+        on=kept(columns.on),
         width=columns.width,
         height=columns.height,
         sensor=columns.sensor,
-        skipped=columns.skipped,
+        skipped=file.skipped,
     )
-
-
-def count_incomplete(name: str, kind: str, at: int, end: int, skipped: dict[str, int], damaged: Damaged) -> None:
-    """Note a record or packet that starts at byte `at` of a file of `end` bytes and is not all there.
-
-    Raises:
-        UserError: damage is not to be left out.
-    """
-    if damaged == "error":
-        raise UserError(f"{name} ends at byte {end:,}, inside the {kind} that starts at byte {at:,}: {CURE}")
-    skipped[f"incomplete {kind}"] = 1
 
 
 def longest_in_order(t: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,20 +152,20 @@ def longest_in_order(t: NDArray[np.int64]) -> NDArray[np.int64]:
     return kept
 
 
-def _on_sensor(columns: Columns, damaged: Damaged) -> NDArray[np.bool_] | None:
+def _on_sensor(columns: Columns) -> NDArray[np.bool_] | None:
     """Which events are on the sensor; None: all."""
     if not len(columns.t):
         return None
     if int(columns.x.max()) < columns.width and int(columns.y.max()) < columns.height:
         return None
     inside: NDArray[np.bool_] = (columns.x < columns.width) & (columns.y < columns.height)
-    if damaged == "error":
-        index = int(np.argmin(inside))
-        raise UserError(
-            f"{columns.name}: the address of event {index:,} at byte {columns.offset(index):,} is off the sensor "
-            f"({columns.sensor}, {columns.width}x{columns.height}): {CURE}"
-        )
-    columns.skipped["off the sensor"] = int(len(inside) - inside.sum())
+    index = int(np.argmin(inside))
+    columns.file.skip_damage(
+        "off the sensor",
+        int(np.count_nonzero(~inside)),
+        f": the address of event {index:,} at byte {columns.offset(index):,} is off the sensor "
+        f"({columns.sensor}, {columns.width}x{columns.height})",
+    )
     return inside
 
 
@@ -141,22 +184,3 @@ def _unwrap(
     added = np.zeros(len(t), dtype=np.int64)
     added[back[wrapped]] = period[wrapped]
     return t + np.cumsum(added), back[~wrapped]
-
-
-def _backwards(columns: Columns, index: int) -> UserError:
-    # Addresses were all right, or this would not be reached: indices are those of the file.
-    before, after = int(columns.t[index - 1]), int(columns.t[index])
-    return UserError(
-        f"{columns.name}: time goes back from {before:,} to {after:,} microseconds at event {index:,}, byte "
-        f"{columns.offset(index):,}: {CURE}"
-    )
-
-
-def _pick(column: NDArray[D], inside: NDArray[np.bool_] | None, in_order: NDArray[np.int64] | None) -> NDArray[D]:
-    column = column if inside is None else column[inside]
-    return column if in_order is None else column[in_order]
-
-
-def _but(skipped: dict[str, int]) -> str:
-    listed = ", ".join(f"{count:,} x {kind}" for kind, count in skipped.items() if count)
-    return f" (but {listed})" if listed else ""

@@ -6,13 +6,12 @@ Saccades, Frontiers in Neuroscience 9, 2015, and the reader published with it.
 
 import numpy as np
 
-from sresnet.data.events.columns import Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish, likely_sensor
 from sresnet.data.events.recording import Recording
 
 _RECORD = 5
 _OVERFLOW_ROW = 240
 _OVERFLOW_TIME = 1 << 13
-# Side by side: the smallest that holds 99 of 100 events is meant, since the files do not say.
 _SENSORS = (("N-MNIST", 34, 34), ("ATIS", 304, 240))
 
 
@@ -20,18 +19,14 @@ def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
     """Records without a header: byte 0 the column, byte 1 the row, then a bit of polarity and 23 bits of microseconds.
 
     Column 0 is left and row 0 on top, so that the digits stand upright. A record of row 240 is not an event: it says
-    that
-    the camera's counter overflowed, and adds 2^13 microseconds to what follows (N-Caltech101 has them). The clock
+    that the camera's counter overflowed, and adds 2^13 microseconds to what follows (N-Caltech101 has them). The clock
     wraps at 2^23 microseconds.
 
     Raises:
         UserError: a last record that is not whole, an address off the sensor, time that falls, or no events.
     """
-    skipped: dict[str, int] = {}
-    whole = len(data) - len(data) % _RECORD
-    if whole < len(data):
-        count_incomplete(name, "record", whole, len(data), skipped, damaged)
-    rows = np.frombuffer(data, dtype=np.uint8, count=whole).reshape(-1, _RECORD)
+    file = EventFile(data, name, damaged)
+    rows = np.frombuffer(data, dtype=np.uint8, count=_RECORD * file.records(0, _RECORD)).reshape(-1, _RECORD)
     t = (rows[:, 2] & 127).astype(np.int64) << 16
     t |= rows[:, 3].astype(np.int64) << 8
     t |= rows[:, 4]
@@ -40,14 +35,14 @@ def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
     kept = None
     overflow = y == _OVERFLOW_ROW
     if overflow.any():
-        skipped["overflow"] = int(overflow.sum())
+        file.skip("overflow", int(overflow.sum()))
         t += _OVERFLOW_TIME * np.cumsum(overflow)
         kept = np.flatnonzero(~overflow)
         t, x, y, on = t[kept], x[kept], y[kept], on[kept]
-    sensor, width, height = _sensor(x, y)
+    sensor, width, height = likely_sensor(_SENSORS, x, y)
     return finish(
         Columns(
-            name=name,
+            file=file,
             t=t,
             x=x,
             y=y,
@@ -57,14 +52,5 @@ def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
             sensor=sensor,
             offset=lambda index: _RECORD * (index if kept is None else int(kept[index])),
             wraps=(1 << 23,),
-            skipped=skipped,
-        ),
-        damaged,
+        )
     )
-
-
-def _sensor(x: np.ndarray, y: np.ndarray) -> tuple[str, int, int]:
-    for sensor in _SENSORS[:-1]:
-        if np.count_nonzero((x < sensor[1]) & (y < sensor[2])) >= 0.99 * len(x):
-            return sensor
-    return _SENSORS[-1]

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from sresnet.data.events.columns import Columns, Damaged, count_incomplete, finish
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish, likely_sensor
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -17,7 +17,7 @@ HEADER_LINE = re.compile(rb"%[\t\x20-\x7e]*\r?\n")
 _RECORD = 8
 # 0x00 is what the older software calls the same thing.
 _CHANGE_EVENTS = (0x00, 0x0C)
-# Old files do not say their size: the smallest of these that holds 99 of 100 events is meant.
+# Of old files, which do not say their size.
 _SENSORS = (("N-CARS", 120, 100), ("ATIS", 304, 240), ("Prophesee VGA", 640, 480), ("Prophesee HD", 1280, 720))
 
 
@@ -42,20 +42,20 @@ def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Re
             "bytes, so convert it to contrast events first"
         )
     at += 2
-    skipped: dict[str, int] = {}
-    whole = (len(data) - at) // _RECORD
-    if at + whole * _RECORD < len(data):
-        count_incomplete(name, "record", at + whole * _RECORD, len(data), skipped, damaged)
-    words = np.frombuffer(data, dtype="<u4", count=2 * whole, offset=at).reshape(-1, 2)
+    file = EventFile(data, name, damaged)
+    words = np.frombuffer(data, dtype="<u4", count=2 * file.records(at, _RECORD), offset=at).reshape(-1, 2)
     t, address = words[:, 0].astype(np.int64), words[:, 1]
     x_bits, y_bits = (14, 14) if fields.get("version", 2) >= 2 else (9, 8)
     x = (address & ((1 << x_bits) - 1)).astype(np.uint16)
     y = ((address >> x_bits) & ((1 << y_bits) - 1)).astype(np.uint16)
     on = (address >> (x_bits + y_bits)) & 1 == 1
-    sensor, width, height = _sensor(fields, x, y)
+    sensor, width, height = likely_sensor(_SENSORS, x, y)
+    if fields.get("width") and fields.get("height"):
+        # Addresses have 14 bits at most, whatever the header claims.
+        sensor, width, height = "Prophesee", min(fields["width"], 1 << 14), min(fields["height"], 1 << 14)
     return finish(
         Columns(
-            name=name,
+            file=file,
             t=t,
             x=x,
             y=y,
@@ -65,9 +65,7 @@ def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Re
             sensor=sensor,
             offset=lambda index: at + _RECORD * index,
             wraps=(1 << 32,),
-            skipped=skipped,
-        ),
-        damaged,
+        )
     )
 
 
@@ -80,14 +78,3 @@ def _header(data: bytes) -> tuple[dict[str, int], int]:
             fields[match[1].decode("ascii").lower()] = int(match[2])
         at = line.end()
     return fields, at
-
-
-def _sensor(fields: dict[str, int], x: np.ndarray, y: np.ndarray) -> tuple[str, int, int]:
-    width, height = fields.get("width", 0), fields.get("height", 0)
-    if width and height:
-        # Addresses have 14 bits at most, whatever the header claims.
-        return "Prophesee", min(width, 1 << 14), min(height, 1 << 14)
-    for sensor in _SENSORS[:-1]:
-        if np.count_nonzero((x < sensor[1]) & (y < sensor[2])) >= 0.99 * len(x):
-            return sensor
-    return _SENSORS[-1]
