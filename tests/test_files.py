@@ -202,6 +202,20 @@ def test_sresnet_is_imported_where_there_is_no_fcntl():
     assert done.stdout == "imported\n", done.stderr
 
 
+def test_without_fcntl_another_disk_is_no_cure(tmp_path):
+    program = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path; from sresnet.files import only_writer\n"
+        "with only_writer(Path(sys.argv[1])): pass"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == (
+        f"sresnet.errors.UserError: lock file {tmp_path}/.lock cannot be locked (fcntl is unavailable): use a Python "
+        "with file locks, which has the module fcntl"
+    )
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, [-math.inf]])
 def test_what_json_has_not_is_not_written(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant") as caught:

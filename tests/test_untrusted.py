@@ -145,14 +145,16 @@ def test_frames_are_kept_in_no_folder_that_only_a_run_names(tmp_path, monkeypatc
     assert capsys.readouterr().err == ""
     assert not Path("own").exists()
     Path("victim").mkdir()
-    (Path("victim") / "mine.txt").write_text("mine")
+    mine = {"mine.txt", "film.frames", "film.json"}  # of another program
+    for name in mine:
+        (Path("victim") / name).write_text('{"clips": 3}')
     for folder in ("victim", "new"):
         write_json(Path("run/environment.json"), environment | {"cache_dir": folder})
         for command in (["evaluate", "run"], ["analyse", "run", "--images", "5"], ["report", "run", "--images", "5"]):
             assert main(command) == 0
             said = capsys.readouterr().err
             assert said == f"note: {folder} of run holds no frames; they are kept in {tmp_path}/own/sresnet/frames\n"
-    assert [path.name for path in Path("victim").iterdir()] == ["mine.txt"]
+    assert {path.name for path in Path("victim").iterdir()} == mine
     assert not Path("new").exists()
     assert {path.name for path in Path("chosen").iterdir()} == chosen
 

@@ -1,7 +1,9 @@
 """The one exception that means "the user can fix this", and what of other exceptions does."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Iterator
 
 from sresnet.printing import one_line
 
@@ -15,6 +17,15 @@ class UserError(ValueError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(str(message)))
+
+
+@contextlib.contextmanager
+def optional(what: str, package: str, extra: str) -> Iterator[None]:
+    """Around the import of a package that an extra of ours installs: UserError where it is missing."""
+    try:
+        yield
+    except ImportError:
+        raise UserError(f"{what} {package}, which is not installed: run pip install 'sresnet[{extra}]'") from None
 
 
 CURES = {

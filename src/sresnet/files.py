@@ -309,14 +309,15 @@ def locked(descriptor: int, path: Path, *, wait: bool) -> bool:
     """Lock an open file; False where another process holds it and `wait` is off.
 
     Raises:
-        UserError: the disk has no locks.
+        UserError: the disk or the system has no locks.
     """
     try:
         return filelock.lock_descriptor(descriptor, blocking=wait)
     except OSError as error:
-        raise UserError(
-            f"lock file {path} cannot be locked ({error.strerror}): choose a folder on another disk"
-        ) from None
+        cure = "choose a folder on another disk"
+        if error.errno == errno.ENOSYS:  # no disk has any
+            cure = "use a Python with file locks, which has the module fcntl"
+        raise UserError(f"lock file {path} cannot be locked ({error.strerror}): {cure}") from None
 
 
 class InUseError(UserError):

@@ -8,7 +8,7 @@ from sresnet.analysis import analyse, batches_of, early_exit
 from sresnet.analysis.early_exit import run_early_exit
 from sresnet.analysis.prediction import probabilities_by_step
 from sresnet.data import DataConfig, ImageSet
-from sresnet.data.scaling import make_pixels
+from sresnet.data.scaling import make_scaling
 from sresnet.train.evaluate import evaluate, spike_rates
 from tests.ops.test_settings import SETTINGS
 
@@ -20,7 +20,7 @@ DATA = ImageSet(
 
 
 def looks(model):
-    pixels = make_pixels(DataConfig(name="folder"), DATA)
+    pixels = make_scaling(DataConfig(name="folder"), DATA)
     yield evaluate(model, DATA, pixels)
     ((x, labels),) = batches_of(DATA, pixels, batch_size=12)
     yield spike_rates(model, x)
@@ -42,7 +42,7 @@ def test_looking(setting):
 @pytest.mark.parametrize("setting", ["default float64", "default float16", "deterministic"])
 def test_analysis(setting):
     model = create_model("sresnet8", base_filters=4, num_steps=3, num_classes=3).eval()
-    pixels = make_pixels(DataConfig(name="folder"), DATA)
+    pixels = make_scaling(DataConfig(name="folder"), DATA)
     expected = str(analyse(model, batches_of(DATA, pixels)))
     with SETTINGS[setting]():
         assert str(analyse(model, batches_of(DATA, pixels))) == expected

@@ -15,7 +15,7 @@ from sresnet.cli.display import epoch_line
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
 from sresnet.data.augmentation import augmented
-from sresnet.data.scaling import make_pixels, make_scaling, scaling_from_plain
+from sresnet.data.scaling import make_scaling, scaling_from_plain
 from sresnet.data.transforms import shrunk
 from sresnet.files import only_writer, read_json, write_json
 from sresnet.models import SResNetConfig, build
@@ -785,11 +785,11 @@ def test_order_and_augmentation_are_functions_of_seed_and_step():
 
 
 def test_pixels():
-    x = make_pixels(DataConfig(), SPLITS.train)(SPLITS.train.images)
+    x = make_scaling(DataConfig(), SPLITS.train)(SPLITS.train.images)
     torch.testing.assert_close(x.mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std(unbiased=False), torch.tensor(1.0), atol=1e-4, rtol=0)
-    assert make_pixels(DataConfig(pixels="intensity"), SPLITS.train)(SPLITS.train.images).max() <= 1
-    released = make_pixels(DataConfig(name="cifar100"), SPLITS.train, released_code=True)
+    assert make_scaling(DataConfig(pixels="intensity"), SPLITS.train)(SPLITS.train.images).max() <= 1
+    released = make_scaling(DataConfig(name="cifar100"), SPLITS.train, released_code=True)
     assert released.mean[0].item() == pytest.approx(0.4914)
 
 

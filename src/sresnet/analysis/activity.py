@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import Neuron
 from sresnet.nn.norm import BNTT, TimeAveragedNorm
@@ -83,7 +83,7 @@ class LayerCounter:
         self.shape = shape
         self.fired = torch.zeros(shape, dtype=torch.bool, device=device)
         self.silent = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.sums: list[Tensor] = []  # per step: neurons that fired, outputs that are not 0, sum of outputs
+        self.sums = StepSums()  # neurons that fired, outputs that are not 0, sum of outputs
 
     def add(self, step: int, record: LayerRecord) -> None:
         """Count one step, tensors [N, C, H, W]."""
@@ -92,10 +92,7 @@ class LayerCounter:
         self.silent |= fires < len(record.spikes)
         total = fires.sum()
         sending = total if record.output is record.spikes else (record.output != 0).sum()
-        numbers = torch.stack([total, sending, record.output.sum(dtype=torch.float64)])
-        if step == len(self.sums):
-            self.sums.append(torch.zeros_like(numbers))
-        self.sums[step] = self.sums[step] + numbers
+        self.sums.add(step, total, sending, record.output.sum(dtype=torch.float64))
 
 
 class ActivityCounter:
@@ -122,7 +119,7 @@ class ActivityCounter:
 
     def layer(self, name: str, counter: LayerCounter) -> LayerActivity:
         """The numbers of one layer."""
-        sums = torch.stack(counter.sums).cpu()
+        sums = counter.sums.tensor()
         share = sums / (self.images * counter.shape.numel())
         fired, sending, sent = share.T.tolist()
         return LayerActivity(

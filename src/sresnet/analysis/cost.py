@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.analysis.activity import leak_of
-from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.summary import InputKind, kernel_of
 from sresnet.nn.norm import BNTT
@@ -182,7 +182,7 @@ class LayerCounter:
         self.module = module
         self.is_join = False
         self.real = False
-        self.sums: list[Tensor] = []  # per step: events, graded events, spikes, operations per event and per spike
+        self.sums = StepSums()  # events, graded events, spikes, operations per event and per spike
         if isinstance(module, nn.Conv2d):
             shape = geometry(module)
             sizes = (outputs_along(height, **shape), outputs_along(width, **shape))
@@ -212,14 +212,11 @@ class LayerCounter:
         # Real numbers are pooled before the readout multiplies them, one number per channel.
         multiplied = (size.sum((-2, -1)) > 0).sum().double() if isinstance(self.module, nn.Linear) else events
         per_event, per_spike = (multiplied * self.fan_out).sum(), (spikes * self.fan_out).sum()
-        numbers = torch.stack([events.sum(), graded, spikes.sum(), per_event, per_spike])
-        if step == len(self.sums):
-            self.sums.append(torch.zeros_like(numbers))
-        self.sums[step] = self.sums[step] + numbers
+        self.sums.add(step, events.sum(), graded, spikes.sum(), per_event, per_spike)
 
     def operations(self) -> tuple[Tensor, Tensor]:
         """Additions and multiply-accumulates at each step, float64 [steps] each."""
-        events, _, _, per_event, per_spike = torch.stack(self.sums).cpu().unbind(1)
+        events, _, _, per_event, per_spike = self.sums.tensor().unbind(1)
         none = torch.zeros_like(events)
         if self.is_join:
             return per_event, none
@@ -274,7 +271,7 @@ class CostCounter:
         counter = self.layers[name]
         module = counter.module
         additions, multiply_accumulates = (float(part.sum()) / self.images for part in counter.operations())
-        events, graded, spikes = (torch.stack(counter.sums).sum(0).cpu() / self.images).tolist()[:3]
+        events, graded, spikes = (counter.sums.tensor().sum(0) / self.images).tolist()[:3]
         update_multiplications, update_additions = self.updates(name)
         return LayerCost(
             name=name,

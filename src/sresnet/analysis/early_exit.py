@@ -26,9 +26,8 @@ from torch import Tensor
 
 from sresnet.analysis.walk import Batches
 from sresnet.errors import UserError
-from sresnet.models.inference import check_scores, precision_context
+from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork, StreamState
-from sresnet.randomness import seeded
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Thresholds of a curve by default."""
@@ -178,19 +177,14 @@ def step_scores(
         UserError: no images, scores that are not finite, or what `SpikingNetwork.forward` raises about the images and
             num_steps.
     """
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
     scores: list[Tensor] = []
     labels: list[Tensor] = []
-    try:
-        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
-            for x, some in batches:
-                found = mean_scores(model.forward_steps(x, num_steps=num_steps)).cpu()
-                check_scores(found, sum(len(some) for some in labels))
-                scores.append(found)
-                labels.append(some.cpu())
-    finally:
-        model.train(was_training)
+    with evaluating(model, seed, precision):
+        for x, some in batches:
+            found = mean_scores(model.forward_steps(x, num_steps=num_steps)).cpu()
+            check_scores(found, sum(len(some) for some in labels))
+            scores.append(found)
+            labels.append(some.cpu())
     if not scores:
         raise UserError("there are no images to analyse: give at least one batch")
     return torch.cat(scores, 1), torch.cat(labels)
@@ -288,18 +282,13 @@ def evaluate_early_exit(
     seed: int = 0,
 ) -> EarlyExitResult:
     """Classify all images with `run_early_exit`; arguments and errors as there and in `step_scores`."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
     hits, counts = 0, torch.zeros(len(temperatures), dtype=torch.int64)
-    try:
-        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
-            for x, labels in batches:
-                scores, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
-                check_scores(scores, int(counts.sum()))
-                hits += int((best_class(scores) == labels).sum())
-                counts += torch.bincount(steps.cpu() - 1, minlength=len(counts))
-    finally:
-        model.train(was_training)
+    with evaluating(model, seed, precision):
+        for x, labels in batches:
+            scores, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
+            check_scores(scores, int(counts.sum()))
+            hits += int((best_class(scores) == labels).sum())
+            counts += torch.bincount(steps.cpu() - 1, minlength=len(counts))
     images = int(counts.sum())
     if not images:
         raise UserError("there are no images to analyse: give at least one batch")

@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from sresnet.analysis.early_exit import best_class
-from sresnet.analysis.walk import Batches, Observation, walk
+from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 
 
@@ -27,7 +26,7 @@ class StepCounter:
     """Watches the scores. Holds two numbers per step."""
 
     def __init__(self) -> None:
-        self.sums: list[Tensor] = []  # per step: images classified rightly, sum of margins
+        self.sums = StepSums()  # images classified correctly, sum of margins
         self.images = 0
 
     def add(self, observation: Observation) -> None:
@@ -38,14 +37,11 @@ class StepCounter:
         best = best_class(observation.scores)
         right = scores.gather(1, labels[:, None])[:, 0]
         others = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
-        numbers = torch.stack([(best == labels).sum(), (right - others).sum()])
-        if observation.step == len(self.sums):
-            self.sums.append(torch.zeros_like(numbers))
-        self.sums[observation.step] = self.sums[observation.step] + numbers
+        self.sums.add(observation.step, (best == labels).sum(), (right - others).sum())
 
     def result(self) -> StepAccuracy:
         """What was counted."""
-        hits, margins = (torch.stack(self.sums).cpu() / self.images).T.tolist()
+        hits, margins = (self.sums.tensor() / self.images).T.tolist()
         return StepAccuracy(
             top1=tuple(100 * hit for hit in hits),
             margin=tuple(margin if math.isfinite(margin) else None for margin in margins),

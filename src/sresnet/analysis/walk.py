@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from sresnet.data import Samples
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.models.inference import check_scores
+from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork, zero_or_nan
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
-from sresnet.randomness import seeded
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(x, labels): images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N], on the network's device."""
@@ -41,6 +40,24 @@ class Observation(NamedTuple):
     """Class scores after this step, [N, classes]: the mean of the readout's input up to here."""
     labels: Tensor
     """int64 [N]."""
+
+
+class StepSums:
+    """Sums over batches of a few numbers for each time step."""
+
+    def __init__(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def add(self, step: int, *numbers: Tensor) -> None:
+        """Add the numbers of one step of one batch."""
+        row = torch.stack(numbers)
+        if step == len(self.rows):
+            self.rows.append(torch.zeros_like(row))
+        self.rows[step] = self.rows[step] + row
+
+    def tensor(self) -> Tensor:
+        """[steps, numbers], on the CPU."""
+        return torch.stack(self.rows).cpu()
 
 
 class Watcher(Protocol):
@@ -71,18 +88,11 @@ def walk(
     Raises:
         UserError: scores that are not finite, or what `SpikingNetwork.forward` raises about x and num_steps.
     """
-    watchers = list(watchers)
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    try:
-        with torch.inference_mode(), seeded(seed, device), probe(model) as probed:
-            images = 0
-            for x, labels in batches:
-                check_scores(walk_batch(model, x, labels, probed, watchers, num_steps), images)
-                images += len(x)
-    finally:
-        model.train(was_training)
+    watchers, images = list(watchers), 0
+    with evaluating(model, seed), probe(model) as probed:
+        for x, labels in batches:
+            check_scores(walk_batch(model, x, labels, probed, watchers, num_steps), images)
+            images += len(x)
 
 
 def walk_batch(

@@ -16,7 +16,7 @@ from sresnet.data import EVENT_SETS, EventConfig, usual_data
 from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
 from sresnet.data.events.columns import Damaged
-from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings, to_read
+from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.errors import UserError
@@ -135,7 +135,7 @@ def data_info_verb(words: list[str]) -> int:
         print_facts(describe_file(path, **trust))
         return 0
     found, notes = find_recordings(path)
-    print_set_facts(path, describe_set(to_read(reading(found), **trust)))
+    print_set_facts(path, describe_set(reading(found), **trust))
     for note in notes:
         say(f"note: {note}")
     return 0

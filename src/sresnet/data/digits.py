@@ -4,7 +4,7 @@ import torch
 
 from sresnet.data.images import ImageSet
 from sresnet.data.split import stratified_split
-from sresnet.errors import UserError
+from sresnet.errors import optional
 
 _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
@@ -20,12 +20,8 @@ def load_digits() -> tuple[ImageSet, ImageSet]:
     Raises:
         UserError: scikit-learn is not installed.
     """
-    try:
+    with optional("the digits need", "scikit-learn", "demo"):
         from sklearn import datasets
-    except ImportError:
-        raise UserError(
-            "the digits need scikit-learn, which is not installed: run pip install 'sresnet[demo]'"
-        ) from None
     bunch = datasets.load_digits()
     images = (torch.from_numpy(bunch.images) * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).to(torch.int64)

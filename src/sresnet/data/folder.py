@@ -19,8 +19,8 @@ from torch import Tensor
 from sresnet.data.images import ImageSet
 from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
-from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of, such_as
-from sresnet.errors import UserError
+from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, left_out, parts_of, such_as
+from sresnet.errors import UserError, optional
 from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import unwarned
@@ -75,7 +75,7 @@ def open_folder(
     check_claim(f"image_size {image_size}", "a scaled picture", claimed, 0, memory_limit)
     if not data_dir.is_dir():
         raise UserError(f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the class folders")
-    left = LeftOut()
+    left = _LeftOut()
     # A folder "train" with images right inside is a class of vehicles.
     if not (data_dir / "train").is_dir() or not folders_in(data_dir / "train"):
         whole = _read_classes(data_dir, image_size, memory_limit, left)
@@ -113,20 +113,16 @@ class Pictures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """What was found while a folder was read and is to be reported; lists that grow."""
+class _LeftOut(LeftOut):
+    """What of pictures is to be reported besides."""
 
-    notes: list[str] = field(default_factory=list)
     stray: list[Path] = field(default_factory=list)
     """Pictures beside class folders."""
-    unread: list[Path] = field(default_factory=list)
-    dead: list[Path] = field(default_factory=list)
-    """As `tree.files_in`."""
     plain: list[Path] = field(default_factory=list)
     """Pictures whose transparency is all that there is to see."""
 
 
-def _places(data_dir: Path, left: LeftOut) -> dict[str, Path]:
+def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
     """Part -> folder of a data folder that is divided already; errors as `open_folder`."""
     places, notes = parts_of(data_dir)
     left.notes.extend(notes)
@@ -145,7 +141,7 @@ def _places(data_dir: Path, left: LeftOut) -> dict[str, Path]:
     return places
 
 
-def _splits(data_dir: Path, parts: dict[str, Pictures], left: LeftOut) -> Splits:
+def _splits(data_dir: Path, parts: dict[str, Pictures], left: _LeftOut) -> Splits:
     """The parts with all notes on them."""
     about, notes = {}, list(left.notes)
     for part in ("validation", "test"):
@@ -209,21 +205,19 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
     return ImageSet(images=torch.stack(images), labels=torch.tensor(labels), class_names=tuple(class_names))
 
 
-def _read_classes(root: Path, image_size: int, memory_limit: float, left: LeftOut, *, least: int = 2) -> Pictures:
+def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftOut, *, least: int = 2) -> Pictures:
     """The pictures of all class folders of `root`, `least` at least; errors as `open_folder`."""
     files: list[tuple[Path, int]] = []
     folders = folders_in(root)
     for label, folder in enumerate(folders):
-        found, dead = files_below(folder)
-        images = [path for path in found if path.suffix.lower() in SUFFIXES]
+        found = files_below(folder)
+        images = left.sorted_out(found, SUFFIXES)
         if not images:
             raise UserError(
-                f"class folder {folder} has no image ({len(found)} other files): add some ({', '.join(SUFFIXES)}) or "
-                "remove the folder"
+                f"class folder {folder} has no image ({len(found[0])} other files): add some "
+                f"({', '.join(SUFFIXES)}) or remove the folder"
             )
         files += [(path, label) for path in images]
-        left.unread.extend(path for path in found if path.suffix.lower() not in SUFFIXES)
-        left.dead.extend(dead)
     if len(folders) < least:
         raise UserError(
             f"{root} has {len(folders)} class folders: put the images of each class into a folder of its own, "
@@ -281,12 +275,8 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     Raises:
         UserError: Pillow is not installed, or the file is not there, does not decode, or claims too many pixels.
     """
-    try:
+    with optional("image folders need", "Pillow", "images"):
         from PIL import Image, ImageOps
-    except ImportError:
-        raise UserError(
-            "image folders need Pillow, which is not installed: run pip install 'sresnet[images]'"
-        ) from None
     try:
         content = read_regular(path)
     except FileNotFoundError:

@@ -125,67 +125,53 @@ def _run(raw: bytes, dialect: Dialect, position: int) -> tuple[Any, int]:
         del stack[start:]
         return items
 
+    pushed: dict[bytes, Callable[[], Any]] = {
+        b"K": lambda: take(1)[0],
+        b"M": lambda: number("<H"),
+        b"J": lambda: number("<i"),
+        b"\x8a": lambda: int.from_bytes(take(take(1)[0]), "little", signed=True),
+        b"G": lambda: struct.unpack(">d", take(8))[0],
+        b"U": lambda: take(take(1)[0]),
+        b"T": lambda: take(number("<i")),
+        b"X": lambda: take(number("<I")).decode("utf-8"),
+        b"N": lambda: None,
+        b"\x88": lambda: True,
+        b"\x89": lambda: False,
+        b"h": lambda: memo[take(1)[0]],
+        b"j": lambda: memo[number("<I")],
+        b"]": list,
+        b"}": dict,
+        b")": tuple,
+        b"\x85": lambda: (stack.pop(),),
+        b"t": lambda: tuple(since_mark()),
+        b"Q": lambda: dialect.load(stack.pop()),
+    }
     while True:
         code = take(1)
-        # The labels and the file names come first: there are tens of thousands of them.
-        if code == b"K":
-            stack.append(take(1)[0])
-        elif code == b"U":
-            stack.append(take(take(1)[0]))
+        if push := pushed.get(code):
+            stack.append(push())
         elif code == b"q":
             memo[take(1)[0]] = stack[-1]
         elif code == b"r":
             memo[number("<I")] = stack[-1]
-        elif code == b"h":
-            stack.append(memo[take(1)[0]])
-        elif code == b"j":
-            stack.append(memo[number("<I")])
-        elif code == b"M":
-            stack.append(number("<H"))
-        elif code == b"J":
-            stack.append(number("<i"))
-        elif code == b"\x8a":
-            stack.append(int.from_bytes(take(take(1)[0]), "little", signed=True))
-        elif code == b"G":
-            stack.append(struct.unpack(">d", take(8))[0])
-        elif code == b"T":
-            stack.append(take(number("<i")))
-        elif code == b"X":
-            stack.append(take(number("<I")).decode("utf-8"))
-        elif code == b"N":
-            stack.append(None)
-        elif code == b"\x88":
-            stack.append(True)
-        elif code == b"\x89":
-            stack.append(False)
         elif code == b"(":
             marks.append(len(stack))
-        elif code == b"]":
-            stack.append([])
         elif code == b"a":
             value = stack.pop()
             expect(stack[-1], list).append(value)
         elif code == b"e":
             items = since_mark()
             expect(stack[-1], list).extend(items)
-        elif code == b"}":
-            stack.append({})
         elif code == b"s":
             value, key = stack.pop(), stack.pop()
             _set_items(stack[-1], [key, value])
         elif code == b"u":
             items = since_mark()
             _set_items(stack[-1], items)
-        elif code == b")":
-            stack.append(())
-        elif code == b"\x85":
-            stack.append((stack.pop(),))
         elif code == b"\x86":
             stack[-2:] = [(stack[-2], stack[-1])]
         elif code == b"\x87":
             stack[-3:] = [(stack[-3], stack[-2], stack[-1])]
-        elif code == b"t":
-            stack.append(tuple(since_mark()))
         elif code == b"c":
             name = line() + b"." + line()
             if name not in dialect.names:
@@ -197,8 +183,6 @@ def _run(raw: bytes, dialect: Dialect, position: int) -> tuple[Any, int]:
         elif code == b"b":
             state = stack.pop()
             dialect.set_state(stack[-1], state)
-        elif code == b"Q":
-            stack.append(dialect.load(stack.pop()))
         elif code == b"\x80":
             if take(1) != b"\x02":
                 raise PickleFault("it is not of protocol 2")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sresnet.data.config import AnyData, DataConfig
+from sresnet.data.config import AnyData
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.images import ImageSet
@@ -79,11 +79,6 @@ def make_scaling(config: AnyData, train: Samples, *, released_code: bool = False
         assert isinstance(train, FrameSet)
         return Counts(train.scale)
     assert isinstance(train, ImageSet)
-    return make_pixels(config, train, released_code=released_code)
-
-
-def make_pixels(config: DataConfig, train: ImageSet, *, released_code: bool = False) -> Pixels:
-    """The scaling of images, from the statistics of those to train on (Section 3.4)."""
     if config.pixels == "intensity":
         return Pixels()
     if released_code and config.name in ("cifar10", "cifar100"):

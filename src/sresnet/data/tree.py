@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sresnet.data.samples import listed
@@ -83,15 +84,31 @@ def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
     return parts, [f"left out: {listed(others)} beside {used}"] if others else []
 
 
-def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str) -> list[str]:
-    """Notes on files that are not used.
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What was found in a folder while it was read and is to be reported; lists that grow."""
 
-    Args:
-        root: folder of the data.
-        unread: files that are not of the `kind` that is read, by their endings.
-        dead: as `files_in`.
-        kind: such as "pictures".
-    """
+    notes: list[str] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    """Files whose endings are not those that are read."""
+    dead: list[Path] = field(default_factory=list)
+    """As `files_in`."""
+
+    def sorted_out(self, found: tuple[list[Path], list[Path]], endings: Sequence[str]) -> list[Path]:
+        """The files with one of these endings, in any case, of what `files_in` or `files_below` found."""
+        files, dead = found
+        chosen = [path for path in files if path.suffix.lower() in endings]
+        self.unread.extend(path for path in files if path.suffix.lower() not in endings)
+        self.dead.extend(dead)
+        return chosen
+
+    def said(self, root: Path, kind: str) -> list[str]:
+        """All notes, with those on unused files below `root`; `kind`: what is read, such as "pictures"."""
+        return [*self.notes, *left_out(root, self.unread, self.dead, kind)]
+
+
+def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str) -> list[str]:
+    """Notes on files that are not used, see `LeftOut`."""
     notes = []
     if unread:
         counts = Counter(path.suffix.lower() or "none" for path in unread)

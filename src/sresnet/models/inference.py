@@ -1,11 +1,28 @@
-"""Around a forward pass whose scores count: its precision, and a check of what comes out."""
+"""Around a forward pass whose scores count: the network's mode, its precision, and a check of what comes out."""
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sresnet.errors import UserError
+from sresnet.randomness import seeded
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module, seed: int, precision: str = "fp32") -> Iterator[torch.device]:
+    """`model` in evaluation mode, without gradients, its Poisson encoders drawing from `seed`; gives its device.
+
+    Its mode is put back after.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
+            yield device
+    finally:
+        model.train(was_training)
 
 
 def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

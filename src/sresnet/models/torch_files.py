@@ -29,29 +29,17 @@ STREAM = 0x1950A86A20F9469CFC6C
 """The number that a stream of pickles begins with."""
 PICKLE_TIMES = 64
 """Of the length of a pickle is what its values take in memory at most."""
-KINDS: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "int64": torch.int64,
-    "int32": torch.int32,
-    "int16": torch.int16,
-    "int8": torch.int8,
-    "uint8": torch.uint8,
-    "bool": torch.bool,
-}
-STORAGES = {
-    "Float": "float32",
-    "Double": "float64",
-    "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Long": "int64",
-    "Int": "int32",
-    "Short": "int16",
-    "Char": "int8",
-    "Byte": "uint8",
-    "Bool": "bool",
+STORAGES: dict[str, torch.dtype] = {
+    "Float": torch.float32,
+    "Double": torch.float64,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
 }
 
 
@@ -60,8 +48,7 @@ class Storage:
     """A row of numbers that is kept outside of the pickle."""
 
     key: str
-    kind: str
-    """One of KINDS."""
+    dtype: torch.dtype
     count: int
 
 
@@ -103,15 +90,14 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
     def tensor(mark: Mark) -> Tensor:
         storage = mark.storage
         if storage.key not in made:
-            raw = rows(storage)
-            width = KINDS[storage.kind].itemsize
-            if len(raw) != storage.count * width:
-                raise PickleFault(f"storage {storage.key} has {len(raw):,} bytes, not {storage.count * width:,}")
+            raw, dtype = rows(storage), storage.dtype
+            expected = storage.count * dtype.itemsize
+            if len(raw) != expected:
+                raise PickleFault(f"storage {storage.key} has {len(raw):,} bytes, not {expected:,}")
             # A copy that may be written to: torch warns about others.
-            dtype = KINDS[storage.kind]
             made[storage.key] = torch.frombuffer(bytearray(raw), dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         row = made[storage.key]
-        if row.dtype != KINDS[storage.kind] or len(row) != storage.count:
+        if row.dtype != storage.dtype or len(row) != storage.count:
             raise PickleFault(f"storage {storage.key} is of two kinds")
         return placed(row, mark)
 
@@ -173,7 +159,7 @@ def read_stream(content: bytes, *_: Any) -> tuple[Any, Rows]:
     _, _, system, value, keys = values
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleFault("its numbers are not little-endian")
-    widths = {storage.key: KINDS[storage.kind].itemsize for storage in marks_in(value)}
+    widths = {storage.key: storage.dtype.itemsize for storage in marks_in(value)}
     places: dict[str, tuple[int, int]] = {}
     for key in expect(keys, list):
         if type(key) is not str or key not in widths or key in places or at + 8 > len(content):
@@ -244,9 +230,9 @@ def _load(reference: Any) -> Storage:
     _, kind, key, _, count = reference[:5]
     if len(reference) == 6 and reference[5] is not None:
         raise PickleFault("a storage is part of another")
-    if getattr(kind, "meaning", "") not in KINDS or type(key) is not str or type(count) is not int or count < 0:
+    if getattr(kind, "meaning", "") not in STORAGES or type(key) is not str or type(count) is not int or count < 0:
         raise PickleFault("a storage is not of numbers")
-    return Storage(key, kind.meaning, count)
+    return Storage(key, STORAGES[kind.meaning], count)
 
 
 TENSORS = Dialect(
@@ -260,7 +246,7 @@ TENSORS = Dialect(
         b"numpy._core.multiarray.scalar": "number",
         b"numpy.dtype": "dtype",
         b"_codecs.encode": "encode",
-        **{f"torch.{name}Storage".encode(): kind for name, kind in STORAGES.items()},
+        **{f"torch.{name}Storage".encode(): name for name in STORAGES},
     },
     call=_call,
     set_state=_set_state,

@@ -10,9 +10,8 @@ from torch import Tensor
 from sresnet.data import Samples
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.models.inference import check_scores, precision_context
+from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork
-from sresnet.randomness import seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,28 +54,20 @@ def evaluate(
     """
     if not len(samples):
         raise UserError("there are no images to evaluate on: give at least one")
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    hits, top5_hits, loss = 0, 0, 0.0
-    batch_hits = []
-    try:
-        with torch.inference_mode(), seeded(seed, device), precision_context(precision, device):
-            for start in range(0, len(samples), batch_size):
-                chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
-                labels = samples.labels[chosen].to(device)
-                scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
-                check_scores(scores, start)
-                ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
-                loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-                batch_hits.append(int(ranked[:, 0].sum()))
-                top5_hits += int(ranked.sum())
-        if not math.isfinite(loss):
-            raise UserError(f"loss is {loss}: the weights are out of range")
-    finally:
-        model.train(was_training)
-    hits = sum(batch_hits)
-    count = len(samples)
+    batch_hits, top5_hits, loss = [], 0, 0.0
+    with evaluating(model, seed, precision) as device:
+        for start in range(0, len(samples), batch_size):
+            chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
+            labels = samples.labels[chosen].to(device)
+            scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
+            check_scores(scores, start)
+            ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
+            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
+            batch_hits.append(int(ranked[:, 0].sum()))
+            top5_hits += int(ranked.sum())
+    if not math.isfinite(loss):
+        raise UserError(f"loss is {loss}: the weights are out of range")
+    hits, count = sum(batch_hits), len(samples)
     whole = batch_hits[: count // batch_size] or batch_hits
     return Evaluation(
         top1=100 * hits / count,
@@ -106,13 +97,8 @@ def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) 
     Raises:
         UserError: a potential or what is sent is not finite.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), seeded(0, x.device):
-            _, records = model(x, num_steps=num_steps, record=model.neuron_names)
-    finally:
-        model.train(was_training)
+    with evaluating(model, seed=0):
+        _, records = model(x, num_steps=num_steps, record=model.neuron_names)
     for name, record in records.items():
         potentials = 0.0 if record.membrane is None else record.membrane.sum()
         if not math.isfinite(float(potentials + record.output.float().sum())):

@@ -1,15 +1,6 @@
 """The run folder: what ran, on what, and what came out.
 
-config.json          the whole recipe
-environment.json     versions, revision, machine, device
-data.json            class names, how pixels were scaled, and a fingerprint of the data
-metrics.jsonl        one line per epoch
-checkpoint.safetensors   to resume from
-weights.safetensors  the trained network, for `sresnet.load`
-weights-best-test-epoch.safetensors   the same of the best test epoch, where the protocol picks one
-result.json          there when the run is finished
-tensorboard/         events, if asked for
-.lock                held by the process that writes
+The page on architecture says which file is what.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ from collections import Counter
 import made_up_events as made_up
 import pytest
 
-from sresnet.data.events.describe import describe_file, describe_folder, find_recordings
+from sresnet.data.events.describe import describe_file, describe_set, find_recordings
 from sresnet.errors import UserError
 
 
@@ -52,7 +52,7 @@ def folder(tmp_path):
 
 
 def test_facts_of_a_folder(folder):
-    facts = describe_folder(folder)
+    facts = describe_set(find_recordings(folder)[0])
     assert facts.by_class == {"a": 2, "b": 1, ".": 1}
     assert facts.sensors == {"N-MNIST, 34x34": 3, "DAVIS240, 240x180": 1}
     assert (facts.recordings, facts.events) == (4, (7, 10, 20, 30))
@@ -62,7 +62,7 @@ def test_facts_of_a_folder(folder):
         str(folder / "b" / name) in reason
         for name, reason in zip(("cut.bin", "none.aedat"), facts.unreadable, strict=True)
     ]
-    facts = describe_folder(folder, damaged="skip")
+    facts = describe_set(find_recordings(folder)[0], damaged="skip")
     assert facts.events == (4, 7, 10, 20, 30)
     assert facts.skipped["incomplete record"] == 1
     assert len(facts.unreadable) == 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.packed import most_unpacked
 from sresnet.data.events.recording import Recording
-from sresnet.errors import UserError
+from sresnet.errors import UserError, optional
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
 MAGIC = b"#!AER-DAT4.0"
@@ -231,12 +231,8 @@ class _DamagedError(Exception):
 
 
 def _decoder() -> Any:
-    try:
+    with optional("AEDAT4 files need", "the package aedat", "events"):
         from aedat import Decoder
-    except ImportError:
-        raise UserError(
-            "AEDAT4 files need the package aedat, which is not installed: run pip install 'sresnet[events]'"
-        ) from None
     return Decoder
 
 

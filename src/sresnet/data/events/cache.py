@@ -141,10 +141,18 @@ def cache_folder() -> Path:
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder holds frames that we made, so that more of them may be put there."""
+    """Whether a folder holds frames that we made, so that more of them may be put there: their JSON file says so."""
     try:
-        return any(path.with_suffix(".json").is_file() for path in folder.glob("*.frames"))
+        return any(map(is_ours, folder.glob("*.frames")))
     except (OSError, ValueError):
+        return False
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a JSON file of ours is beside clips."""
+    try:
+        return bool(parsed(path))
+    except UserError:
         return False
 
 

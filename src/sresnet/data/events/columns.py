@@ -40,7 +40,7 @@ class EventFile:
         self.skip(kind, count)
 
     def skip_incomplete(self, kind: str, at: int, end: int | None = None) -> None:
-        """Likewise for a record or packet that begins at byte `at` and is not complete at `end`, the file's by default."""
+        """Likewise for a record or packet that begins at byte `at` and is cut off at `end`, the file's by default."""
         end = len(self.data) if end is None else end
         self.skip_damage(
             f"incomplete {kind}", 1, f" ends at byte {end:,}, inside the {kind} that starts at byte {at:,}"

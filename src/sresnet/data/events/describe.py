@@ -1,7 +1,7 @@
 """What recordings hold, in numbers."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
 from sresnet.data.events.recording import Recording
-from sresnet.data.tree import files_below, left_out
+from sresnet.data.tree import LeftOut, files_below
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
@@ -127,47 +127,29 @@ def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
     Raises:
         UserError: there is none.
     """
-    files, dead = files_below(folder)
-    recordings = [path for path in files if path.suffix.lower() in EXTENSIONS]
+    left = LeftOut()
+    recordings = left.sorted_out(files_below(folder), EXTENSIONS)
     if not recordings:
         raise UserError(f"{folder} holds no recordings ({', '.join(EXTENSIONS)}): give a folder that does")
-    others = [path for path in files if path.suffix.lower() not in EXTENSIONS]
     found = [(str(path.relative_to(folder).parent), path) for path in recordings]
-    return found, left_out(folder, others, dead, "recordings")
+    return found, left.said(folder, "recordings")
 
 
-def describe_folder(
-    folder: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
+def describe_set(
+    found: Iterable[tuple[str, Path]],
+    *,
+    damaged: Damaged = "error",
+    chip: str = "",
+    memory_limit: float = MEMORY_LIMIT,
 ) -> SetFacts:
-    """Facts of all recordings below a folder, one in memory at a time; those that cannot be read are named.
-
-    Raises:
-        UserError: there is none.
-    """
-    return describe_set(to_read(find_recordings(folder)[0], damaged=damaged, chip=chip, memory_limit=memory_limit))
-
-
-def to_read(
-    found: Iterable[tuple[str, Path]], *, damaged: Damaged, chip: str = "", memory_limit: float = MEMORY_LIMIT
-) -> Iterator[tuple[str, Callable[[], Recording]]]:
-    """(class, function that reads the recording) of each (class, file)."""
-    for label, path in found:
-
-        def read(path: Path = path) -> Recording:
-            return read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
-
-        yield label, read
-
-
-def describe_set(recordings: Iterable[tuple[str, Callable[[], Recording]]]) -> SetFacts:
-    """Facts of recordings that are read one after the other; those that cannot be read are named."""
+    """Facts of the recordings that `found` names (class, file), one in memory at a time, and which cannot be read."""
     by_class: Counter[str] = Counter()
     sensors: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     events, seconds, unreadable = [], [], []
-    for label, read in recordings:
+    for label, path in found:
         try:
-            recording = read()
+            recording = read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
         except UserError as error:
             unreadable.append(str(error))
             continue

@@ -19,7 +19,7 @@ from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate
 from sresnet.data.split import some_of_each_class
-from sresnet.data.tree import below, files_below, files_in, folders_in, left_out, parts_of
+from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, parts_of
 from sresnet.errors import UserError
 from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT
@@ -157,17 +157,6 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """What was found beside recordings while they were looked for, and is to be reported; lists that grow."""
-
-    notes: list[str] = field(default_factory=list)
-    unread: list[Path] = field(default_factory=list)
-    """Files whose endings are not those of recordings."""
-    dead: list[Path] = field(default_factory=list)
-    """As `tree.files_in`."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Listing:
     """All recordings of a data set in a fixed order, and the way to read one."""
 
@@ -223,7 +212,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
         except UserError:
             return ""
 
-    notes = (*left.notes, *left_out(root, left.unread, left.dead, "recordings"))
+    notes = tuple(left.said(root, "recordings"))
     return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes)
 
 
@@ -356,16 +345,13 @@ def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Ite
 
     `Cup.aedat` and `Cup_1.aedat` are two recordings of the class Cup.
     """
-    folders, (files, dead) = folders_in(folder), files_in(folder)
-    recordings = [file for file in files if is_recording(file)]
+    folders, recordings = folders_in(folder), left.sorted_out(files_in(folder), EXTENSIONS)
     if folders and recordings:
         raise UserError(f"{recordings[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
     if not folders and not recordings:
         raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or remove the folder")
     for class_folder in folders:
         yield from sources_of_folder(root, class_folder, class_folder.name, left, group)
-    left.unread.extend(file for file in files if not is_recording(file))
-    left.dead.extend(dead)
     for file in recordings:
         class_name = re.sub(r"_\d+$", "", file.stem)
         yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
@@ -373,14 +359,11 @@ def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Ite
 
 def sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, group: str = "") -> Iterator[Source]:
     """All recordings in a class folder, those in folders inside too, by name."""
-    files, dead = files_below(folder) if folder.is_dir() else ([], [])
-    recordings = [file for file in files if is_recording(file)]
+    recordings = left.sorted_out(files_below(folder), EXTENSIONS) if folder.is_dir() else []
     if not recordings:
         raise UserError(
             f"class folder {folder} has no recordings ({', '.join(EXTENSIONS)}): add some or remove the folder"
         )
-    left.unread.extend(file for file in files if not is_recording(file))
-    left.dead.extend(dead)
     for file in recordings:
         yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
@@ -391,7 +374,7 @@ def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = ""
         members = sorted(
             member
             for member in archive.namelist()
-            if is_recording(PurePosixPath(member)) and not is_hidden(PurePosixPath(member))
+            if PurePosixPath(member).suffix.lower() in EXTENSIONS and not is_hidden(PurePosixPath(member))
         )
     if not members:
         raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
@@ -403,11 +386,6 @@ def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = ""
             path=path,
             member=member,
         )
-
-
-def is_recording(path: Path | PurePosixPath) -> bool:
-    """Whether a path ends as recordings do."""
-    return path.suffix.lower() in EXTENSIONS
 
 
 def is_hidden(member: PurePosixPath) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.recording import Recording
-from sresnet.errors import UserError
+from sresnet.errors import UserError, optional
 from sresnet.files import write_whole
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import printable
@@ -137,10 +137,8 @@ def animate(recording: Recording, *, frames: int = 8, window: int = 0) -> list[A
 
 
 def _pillow() -> tuple[Any, Any, Any]:
-    try:
+    with optional("pictures need", "Pillow", "images"):
         from PIL import Image, ImageDraw, ImageFont
-    except ImportError:
-        raise UserError("pictures need Pillow, which is not installed: run pip install 'sresnet[images]'") from None
     return Image, ImageDraw, ImageFont.load_default(13)
 
 
