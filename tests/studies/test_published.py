@@ -6,30 +6,29 @@ from torch import nn
 from sresnet.models import build, num_parameters
 from sresnet.studies import published
 from sresnet.studies.paper import STUDIES
-from sresnet.studies.published import TABLE_14, TOPOLOGIES, Conv, Leak, Linear, Norm, Topology
+from sresnet.studies.published import LEAK, TABLE_14, TOPOLOGIES, Topology, conv, linear, norm
 
 
 @pytest.mark.parametrize(
-    ("layer", "count"),
+    ("counted", "expected"),
     [
-        (Conv(inputs=2, outputs=3), 54),  # 2 * 3 * 3 * 3
-        (Conv(inputs=4, outputs=5, kernel=1), 20),
-        (Linear(inputs=6, outputs=7), 42),
-        (Linear(inputs=6, outputs=7, bias=True), 49),
-        (Norm(channels=8), 16),
-        (Norm(channels=8, bias=False), 8),
-        (Norm(channels=8, bias=False, steps=3), 24),
-        (Leak(), 1),
+        (conv(2, 3), 54),  # 2 * 3 * 3 * 3
+        (conv(4, 5, 1), 20),
+        (linear(6, 7), 42),
+        (linear(6, 7, bias=True), 49),
+        (norm(8), 16),
+        (norm(8, bias=False), 8),
+        (norm(8, bias=False, steps=3), 24),
+        (LEAK, 1),
     ],
 )
-def test_one_layer_by_hand(layer, count):
-    assert layer.parameters == count
+def test_one_layer_by_hand(counted, expected):
+    assert counted == expected
 
 
 def test_a_network_by_hand():
-    layers = (Conv(inputs=1, outputs=2), Norm(channels=2), Leak(), Linear(inputs=2, outputs=3, bias=True))
-    small = Topology(name="small", layers=layers, source="this test", checked="not verified")
-    assert small.parameters == 18 + 4 + 1 + 9
+    layers = (conv(1, 2), norm(2), LEAK, linear(2, 3, bias=True))
+    assert Topology("small", layers, "this test", "not verified").parameters == 18 + 4 + 1 + 9
 
 
 def test_counts_by_hand():
@@ -54,21 +53,21 @@ def test_counts_by_hand():
 def test_resnet19_equals_a_built_one():
     """The layers of the table as modules, counted by torch."""
 
-    def norm(channels):
+    def batch_norm(channels):
         return nn.BatchNorm2d(channels, device="meta")
 
-    def conv(inputs, outputs, kernel=3):
+    def convolution(inputs, outputs, kernel=3):
         return nn.Conv2d(inputs, outputs, kernel, bias=False, device="meta")
 
     for stem, expected in ((128, None), (64, 12_630_858)):
-        parts, channels = [conv(3, stem), norm(stem)], stem
+        parts, channels = [convolution(3, stem), batch_norm(stem)], stem
         for width in (128, 128, 128, 256, 256, 256, 512, 512):
-            parts += [conv(channels, width), norm(width), conv(width, width), norm(width)]
-            parts += [conv(channels, width, 1), norm(width)] if channels != width else []
+            parts += [convolution(channels, width), batch_norm(width), convolution(width, width), batch_norm(width)]
+            parts += [convolution(channels, width, 1), batch_norm(width)] if channels != width else []
             channels = width
         parts += [nn.Linear(512, 256, device="meta"), nn.Linear(256, 10, device="meta")]
         built = sum(parameter.numel() for part in parts for parameter in part.parameters())
-        counted = sum(layer.parameters for layer in published.zheng_resnet19(3, stem))
+        counted = sum(published.zheng_resnet19(3, stem))
         assert counted == built
         assert expected in (None, counted)  # the 12.63 million of the note
     two = published.ZHENG_EVENTS.parameters

@@ -1,12 +1,12 @@
 """Kinds of checks that claims are made of: each looks at some cells and says whether something holds of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, sqrt
 from statistics import fmean, stdev
+from typing import Any
 
-from sresnet.models import SResNetConfig
 from sresnet.studies.cells import Pick
 from sresnet.studies.evidence import (
     ACCURACY,
@@ -40,187 +40,42 @@ from sresnet.studies.published import TABLE_14
 from sresnet.studies.rows import parameters, spread
 from sresnet.studies.study import Result
 
-Check = Callable[[Evidence], Finding]
+Pair = tuple[Pick, Pick]
 
 
-def of_pairs(
-    pairs: Sequence[tuple[Pick, Pick]], measure: Measure, compare: Callable[[Sample, Sample], Finding]
-) -> Check:
+@dataclass(frozen=True)
+class Check:
+    """Something that holds of some cells or not."""
+
+    picks: tuple[Pick, ...]
+    """The cells that it looks at."""
+    finding: Callable[[Evidence], Finding]
+
+    def __call__(self, evidence: Evidence) -> Finding:
+        return self.finding(evidence)
+
+
+def of_pairs(pairs: Sequence[Pair], measure: Measure, compare: Callable[[Sample, Sample], Finding]) -> Check:
     """What holds in every pair: `compare` sees a sample of the first and one of the second."""
 
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for first, second in pairs:
-            a, b = evidence.sample(first, measure), evidence.sample(second, measure)
-            findings.append(compare(a, b) if a and b else missing_of((first, a), (second, b)))
-        return all_of(findings)
+    def of_one(evidence: Evidence, first: Pick, second: Pick) -> Finding:
+        a, b = evidence.sample(first, measure), evidence.sample(second, measure)
+        return compare(a, b) if a and b else missing_of((first, a), (second, b))
 
-    return check
+    return Check(sum(pairs, ()), lambda evidence: all_of([of_one(evidence, *pair) for pair in pairs]))
 
 
-def greater(*pairs: tuple[Pick, Pick], measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
+def greater(*pairs: Pair, measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
     """In every pair, the first is greater than the second less `margin`."""
     return of_pairs(pairs, measure, lambda a, b: versus(a, b, margin))
 
 
-def close(*pairs: tuple[Pick, Pick], margin: float) -> Check:
+def close(*pairs: Pair, margin: float) -> Check:
     """In every pair, both differ by less than `margin`."""
     return of_pairs(pairs, ACCURACY, lambda a, b: near(a, b, margin))
 
 
-def missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
-    """Which of these were not measured."""
-    return missing(*(f"{pick.label} of {pick.study}" for pick, sample in found if sample is None))
-
-
-def above_zero(label: str, values: Sequence[float], what: str, unit: str = "") -> Finding:
-    """Whether numbers of one network, such as one per layer, have a mean above 0; noise is their own."""
-    noise = STANDARD_ERRORS * stdev(values) / sqrt(len(values)) if len(values) > 1 else float("inf")
-    evidence = f"{label} {spread(values, 2)}{unit} ({len(values)} {what}), noise {noise:.2f}"
-    return Finding(verdict=decided(fmean(values), noise), evidence=evidence)
-
-
-def above_zero_in(picks: Sequence[Pick], read: Callable[[list[Result]], list[float]], what: str, unit: str) -> Check:
-    """In every network, what is read off its results has a mean above 0."""
-
-    def check(evidence: Evidence) -> Finding:
-        found = [(pick.label, read(evidence.of(pick))) for pick in picks]
-        return all_of([above_zero(label, values, what, unit) if values else missing(label) for label, values in found])
-
-    return check
-
-
-def gamma_localises(*picks: Pick) -> Check:
-    """In every network, activity follows gamma over the steps; layers of all seeds together."""
-
-    def read(results: list[Result]) -> list[float]:
-        return [value for result in results for value in gamma_and_activity(result)]
-
-    return above_zero_in(picks, read, "layers, all seeds", "")
-
-
-def striped(*picks: Pick, own: bool = False) -> Check:
-    """In every network, the joins send more than the layers between them."""
-
-    def read(results: list[Result]) -> list[float]:
-        rows = [row for result in results if (row := stripes_of(result, own))]
-        return mean_over_seeds(rows) if rows else []
-
-    return above_zero_in(picks, read, "blocks", " points")
-
-
-def jumps(*picks: Pick) -> Check:
-    """Over all networks and seeds, activity changes more at the joins with a 1x1 skip than at the others."""
-
-    def check(evidence: Evidence) -> Finding:
-        found = {pick: [pair for result in evidence.of(pick) if (pair := jumps_of(result))] for pick in picks}
-        absent = [pick.label for pick, pairs in found.items() if not pairs]
-        if absent:
-            return missing(*absent)
-        parts = [
-            f"{pick.label} {fmean(at for at, _ in pairs):.2f} points there and {fmean(off for _, off in pairs):.2f} "
-            "elsewhere"
-            for pick, pairs in found.items()
-        ]
-        total = above_zero("difference", [at - off for pairs in found.values() for at, off in pairs], "networks")
-        return Finding(verdict=total.verdict, evidence="; ".join([*parts, total.evidence]))
-
-    return check
-
-
-def slower_leak(search: Pick, learned: Pick) -> Check:
-    """The learned leak is above every leak of the search that could be the best one, given the noise."""
-
-    def check(evidence: Evidence) -> Finding:
-        sample = evidence.sample(learned, LEAK)
-        scores = {}
-        for candidate in evidence.cell(search).candidates:
-            result = evidence.results.get(candidate.key())
-            score = result.result.get("validation_top1") if result else None
-            if result and isinstance(score, int | float):
-                scores[candidate.recipe.model.leak] = (float(score), images_of(result, "validation"))
-        if sample is None or len(scores) < len(evidence.cell(search).candidates):
-            return missing(*([] if sample else [learned.label]), *([search.label] if not scores else []))
-        best = max(scores, key=lambda leak: scores[leak][0])
-        good = [
-            leak
-            for leak, (score, images) in scores.items()
-            if scores[best][0] - score <= STANDARD_ERRORS * sqrt(2) * binomial(scores[best][0], images)
-        ]
-        noise = STANDARD_ERRORS * sample.error
-        above, below = sample.mean - noise > max(good), sample.mean + noise < min(good)
-        tried = ", ".join(f"{leak:g}: {score:.2f} %" for leak, (score, _) in scores.items())
-        return Finding(
-            verdict="holds" if above else "fails" if below else "within noise",
-            evidence=f"{sample}; held-out accuracy by leak {tried}; cannot be told from the best ({best:g}): "
-            f"{', '.join(f'{leak:g}' for leak in good)}",
-        )
-
-    return check
-
-
-NEARLY = 0.9
-"""Part of the accuracy that training from scratch ends with, which both have to reach."""
-
-
-def converges_faster(*pairs: tuple[Pick, Pick]) -> Check:
-    """In every pair, the first is more accurate in its first epoch and needs no more epochs to `NEARLY` of the second.
-
-    On training images; seeds are compared one by one. A shorter training that ends before either is there decides
-    nothing.
-    """
-
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for tuned, scratch in pairs:
-            a, b = evidence.sample(tuned, FIRST_EPOCH), evidence.sample(scratch, FIRST_EPOCH)
-            if a is None or b is None:
-                findings.append(missing_of((tuned, a), (scratch, b)))
-                continue
-            difference, noise = a.mean - b.mean, noise_of(a, b)
-            verdict = decided(difference, noise)
-            epochs = []
-            curves = {result.config.get("seed"): training_accuracies(result) for result in evidence.of(tuned)}
-            for result in evidence.of(scratch):
-                curve, other = curves.get(result.config.get("seed"), []), training_accuracies(result)
-                if not curve:
-                    continue
-                one, two = epochs_to(curve, NEARLY * other[-1]), epochs_to(other, NEARLY * other[-1])
-                if one > two and verdict == "holds":
-                    verdict = "fails" if len(curve) >= two else "within noise"
-                epochs.append(f"{f'more than {len(curve)}' if one == inf else f'{one:g}'} and {two:g}")
-            findings.append(
-                Finding(
-                    verdict=verdict,
-                    evidence=f"training accuracy of the first epoch: {against(a, b, difference, noise)}; epochs to "
-                    f"{100 * NEARLY:g} % of the second's last: {', '.join(epochs) or 'no seed in common'}",
-                )
-            )
-        return all_of(findings)
-
-    return check
-
-
-def never_falls(*curves: tuple[Pick, ...]) -> Check:
-    """Along each curve, accuracy rises from the first to the last and falls nowhere beyond noise."""
-
-    def check(evidence: Evidence) -> Finding:
-        findings = []
-        for picks in curves:
-            found = [(pick, evidence.sample(pick, ACCURACY)) for pick in picks]
-            samples = [sample for _, sample in found if sample]
-            if len(samples) < len(found):
-                findings.append(missing_of(*found))
-                continue
-            falls = [b for a, b in pairwise(samples) if versus(b, a).verdict == "fails"]
-            verdict = "fails" if falls else versus(samples[-1], samples[0]).verdict
-            findings.append(Finding(verdict=verdict, evidence=", ".join(map(str, samples))))
-        return all_of(findings)
-
-    return check
-
-
-def keeps(part: float, *pairs: tuple[Pick, Pick]) -> Check:
+def keeps(part: float, *pairs: Pair) -> Check:
     """In every pair, the first has at least this part of the second's accuracy."""
 
     def compare(a: Sample, b: Sample) -> Finding:
@@ -231,6 +86,150 @@ def keeps(part: float, *pairs: tuple[Pick, Pick]) -> Check:
         )
 
     return of_pairs(pairs, ACCURACY, compare)
+
+
+def missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
+    """Which of these were not measured."""
+    return missing(*(f"{pick.label} of {pick.study}" for pick, sample in found if sample is None))
+
+
+def above_zero(label: str, values: Sequence[float], what: str, unit: str = "") -> Finding:
+    """Whether numbers of one network, such as one per layer, have a mean above 0; noise is their own."""
+    noise = STANDARD_ERRORS * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
+    evidence = f"{label} {spread(values, 2)}{unit} ({len(values)} {what}), noise {noise:.2f}"
+    return Finding(verdict=decided(fmean(values), noise), evidence=evidence)
+
+
+def above_zero_in(
+    picks: tuple[Pick, ...], read: Callable[[list[Result]], list[float]], what: str, unit: str = ""
+) -> Check:
+    """In every network, what is read off its results has a mean above 0."""
+
+    def check(evidence: Evidence) -> Finding:
+        found = [(pick.label, read(evidence.of(pick))) for pick in picks]
+        return all_of([above_zero(label, values, what, unit) if values else missing(label) for label, values in found])
+
+    return Check(picks, check)
+
+
+def gamma_localises(*picks: Pick) -> Check:
+    """In every network, activity follows gamma over the steps; layers of all seeds together."""
+
+    def read(results: list[Result]) -> list[float]:
+        return [value for result in results for value in gamma_and_activity(result)]
+
+    return above_zero_in(picks, read, "layers, all seeds")
+
+
+def striped(*picks: Pick, own: bool = False) -> Check:
+    """In every network, the joins send more than the layers between them."""
+
+    def read(results: list[Result]) -> list[float]:
+        return mean_over_seeds([row for result in results if (row := stripes_of(result, own))])
+
+    return above_zero_in(picks, read, "blocks", " points")
+
+
+def jumps(*picks: Pick) -> Check:
+    """Over all networks and seeds, activity changes more at the joins with a 1x1 skip than at the others."""
+
+    def check(evidence: Evidence) -> Finding:
+        found = {pick: [pair for result in evidence.of(pick) if (pair := jumps_of(result))] for pick in picks}
+        if absent := [pick.label for pick, pairs in found.items() if not pairs]:
+            return missing(*absent)
+        parts = [
+            f"{pick.label} {fmean(at for at, _ in pairs):.2f} points there and {fmean(off for _, off in pairs):.2f} "
+            "elsewhere"
+            for pick, pairs in found.items()
+        ]
+        total = above_zero("difference", [at - off for pairs in found.values() for at, off in pairs], "networks")
+        return Finding(verdict=total.verdict, evidence="; ".join([*parts, total.evidence]))
+
+    return Check(picks, check)
+
+
+def slower_leak(search: Pick, learned: Pick) -> Check:
+    """The learned leak is above every leak of the search that could be the best one, given the noise."""
+
+    def check(evidence: Evidence) -> Finding:
+        sample, candidates = evidence.sample(learned, LEAK), evidence.cell(search).candidates
+        scores: dict[float, tuple[float, int]] = {}
+        for candidate in candidates:
+            result = evidence.results.get(candidate.key())
+            if result and "validation_top1" in result.result:
+                score = float(result.result["validation_top1"])
+                scores[candidate.recipe.model.leak] = score, images_of(result, "validation")
+        if sample is None or len(scores) < len(candidates):
+            return missing(*([] if sample else [learned.label]), *([] if scores else [search.label]))
+        best = max(scores, key=lambda leak: scores[leak][0])
+        top = scores[best][0]
+        good = [
+            leak
+            for leak, (score, images) in scores.items()
+            if top - score <= STANDARD_ERRORS * sqrt(2) * binomial(top, images)
+        ]
+        noise = STANDARD_ERRORS * sample.error
+        above, below = sample.mean - noise > max(good), sample.mean + noise < min(good)
+        tried = ", ".join(f"{leak:g}: {score:.2f} %" for leak, (score, _) in scores.items())
+        return Finding(
+            verdict="holds" if above else "fails" if below else "within noise",
+            evidence=f"{sample}; held-out accuracy by leak {tried}; cannot be told from the best ({best:g}): "
+            f"{', '.join(f'{leak:g}' for leak in good)}",
+        )
+
+    return Check((search, learned), check)
+
+
+NEARLY = 0.9
+"""Part of the accuracy that training from scratch ends with, which both have to reach."""
+
+
+def converges_faster(*pairs: Pair) -> Check:
+    """In every pair, the first is more accurate in its first epoch and needs no more epochs to `NEARLY` of the second.
+
+    On training images; seeds are compared one by one. A shorter training run that ends before either is there decides
+    nothing.
+    """
+
+    def by_seed(evidence: Evidence, pick: Pick) -> dict[Any, list[float]]:
+        return {result.config.get("seed"): training_accuracies(result) for result in evidence.of(pick)}
+
+    def of_one(evidence: Evidence, tuned: Pick, scratch: Pick) -> Finding:
+        a, b = evidence.sample(tuned, FIRST_EPOCH), evidence.sample(scratch, FIRST_EPOCH)
+        if a is None or b is None:
+            return missing_of((tuned, a), (scratch, b))
+        difference, noise = a.mean - b.mean, noise_of(a, b)
+        verdict, epochs, curves = decided(difference, noise), [], by_seed(evidence, tuned)
+        for seed, other in by_seed(evidence, scratch).items():
+            curve = curves.get(seed)
+            if not curve:
+                continue
+            one, two = epochs_to(curve, NEARLY * other[-1]), epochs_to(other, NEARLY * other[-1])
+            if one > two and verdict == "holds":
+                verdict = "fails" if len(curve) >= two else "within noise"
+            epochs.append(f"{f'more than {len(curve)}' if one == inf else f'{one:g}'} and {two:g}")
+        return Finding(
+            verdict=verdict,
+            evidence=f"training accuracy of the first epoch: {against(a, b, difference, noise)}; epochs to "
+            f"{100 * NEARLY:g} % of the second's last: {', '.join(epochs) or 'no seed in common'}",
+        )
+
+    return Check(sum(pairs, ()), lambda evidence: all_of([of_one(evidence, *pair) for pair in pairs]))
+
+
+def never_falls(*curves: tuple[Pick, ...]) -> Check:
+    """Along each curve, accuracy rises from the first to the last and falls nowhere beyond noise."""
+
+    def of_one(evidence: Evidence, picks: tuple[Pick, ...]) -> Finding:
+        found = [(pick, evidence.sample(pick, ACCURACY)) for pick in picks]
+        samples = [sample for _, sample in found if sample]
+        if len(samples) < len(found):
+            return missing_of(*found)
+        falls = any(versus(b, a).verdict == "fails" for a, b in pairwise(samples))
+        verdict = "fails" if falls else versus(samples[-1], samples[0]).verdict
+        return Finding(verdict=verdict, evidence=", ".join(map(str, samples)))
+
+    return Check(sum(curves, ()), lambda evidence: all_of([of_one(evidence, picks) for picks in curves]))
 
 
 def most_accurate(pick: Pick, data: str) -> Check:
@@ -246,23 +245,20 @@ def most_accurate(pick: Pick, data: str) -> Check:
         best = max(others, key=lambda entry: entry.accuracy)
         return versus(ours, Sample(label=f"{best.network}, as published,", values=(best.accuracy,), deviation=0.0))
 
-    return check
+    return Check((pick,), check)
 
 
 def fewest_parameters(evidence: Evidence) -> Finding:
     """Fewer parameters than every trained network of Figs. 4 to 6 on the same data; counted, nothing is trained."""
     parts, fewer = [], []
     for data in dict.fromkeys(entry.data for entry in TABLE_14):
-        (own,) = [entry.parameters or 0 for entry in TABLE_14 if entry.data == data and entry.reference is None]
-        others = [
-            (entry.topology.parameters, entry.network) for entry in TABLE_14 if entry.data == data and entry.topology
-        ]
-        least, network = min(others)
+        entries = [entry for entry in TABLE_14 if entry.data == data]
+        (own,) = [entry.parameters or 0 for entry in entries if entry.reference is None]
+        least, network = min((entry.topology.parameters, entry.network) for entry in entries if entry.topology)
         fewer.append(own < least)
         parts.append(f"{data}: {own:,}, the smallest of the others ({network}) {least:,}")
     boosted = parameters(BOOSTED_100.recipe.model)
-    assert isinstance(DVS_64.recipe.model, SResNetConfig)
-    narrow = parameters(replace(DVS_64.recipe.model, base_filters=16))
+    narrow = parameters(replace(DVS_64.recipe.model, base_filters=16))  # type: ignore[call-arg]
     parts.append(
         f"the caption of Table 14 names other networks: with boosting on CIFAR-100, {boosted:,}, and with 16 filters "
         f"on DVS-CIFAR10, {narrow:,}"

@@ -8,26 +8,19 @@ layers active") the one taken here is part of the claim. How noise is treated is
 
 from dataclasses import dataclass
 
+from sresnet.studies import cells
 from sresnet.studies.cells import (
     F3,
     PLAIN,
     RESIDUAL,
-    RISING,
     T2_10,
     T2_100,
     T3,
-    T4,
-    T5,
     T6,
     T7,
-    T8,
-    T9,
-    T10,
     T11,
     T12,
     T13,
-    T14_10,
-    T14_100,
     T15,
     T16_10,
     T16_100,
@@ -60,9 +53,12 @@ class Claim:
     """In our words."""
     where: str
     """Section, table or equation of the paper."""
-    studies: tuple[str, ...]
-    """What has to be run for it; none: nothing has to."""
     check: Check
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """What has to be run for it; none: nothing has to."""
+        return tuple(dict.fromkeys(pick.study for pick in self.check.picks))
 
 
 def judge(evidence: Evidence) -> list[tuple[Claim, Finding]]:
@@ -88,28 +84,24 @@ CLAIMS: tuple[Claim, ...] = (
         name="s2s-beats-s2m",
         says="S2S is more accurate than S2M",
         where="Section 4, Table 2",
-        studies=("table2",),
         check=greater((T2_10["s2s"], T2_10["s2m"]), (T2_100["s2s"], T2_100["s2m"])),
     ),
     Claim(
         name="v2v-beats-s2m",
         says="V2V is more accurate than S2M",
         where="Section 4, Table 2",
-        studies=("table2",),
         check=greater((T2_10["v2v"], T2_10["s2m"]), (T2_100["v2v"], T2_100["s2m"])),
     ),
     Claim(
         name="s2s-beats-v2v",
         says="S2S is the most accurate connection, before V2V",
         where="Section 4, Table 2",
-        studies=("table2",),
         check=greater((T2_10["s2s"], T2_10["v2v"]), (T2_100["s2s"], T2_100["v2v"])),
     ),
     Claim(
         name="v2v-close-to-s2s",
         says=f"V2V is very close to S2S (here: within {CLOSE:g} point)",
         where="Section 4, Table 2",
-        studies=("table2",),
         check=close((T2_10["v2v"], T2_10["s2s"]), (T2_100["v2v"], T2_100["s2s"]), margin=CLOSE),
     ),
     Claim(
@@ -117,14 +109,12 @@ CLAIMS: tuple[Claim, ...] = (
         says="More of the gradient reaches the first layers through S2S, whose skips meet no surrogate, than through "
         "S2M (here: log10 of its norm after the first layer over that after the last block)",
         where="Section 3.2.1, Eqs. 9 and 11",
-        studies=("figure3",),
         check=greater((F3["s2s"], F3["s2m"]), measure=REACH),
     ),
     Claim(
         name="gradient-v2v",
         says="Through V2V, the surrogate takes less of the gradient than through S2M (measured likewise)",
         where="Section 3.2.1, Eqs. 9 and 17",
-        studies=("figure3",),
         check=greater((F3["v2v"], F3["s2m"]), measure=REACH),
     ),
     Claim(
@@ -132,7 +122,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="BNTT's gamma localises a layer's activity in time (here: over the steps, activity follows gamma; the "
         "first step, where membranes are empty, is among them)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=gamma_localises(F3["vgg"], *RESIDUAL),
     ),
     Claim(
@@ -140,7 +129,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="In the S-ResNets, more layers are active at each step than in VGG11 (here: their layers' own spikes are "
         "spread over more of the steps; 1 is evenly)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=greater(*((pick, F3["vgg"]) for pick in RESIDUAL), measure=EVENNESS),
     ),
     Claim(
@@ -148,7 +136,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="The effect of gamma shows more in S2M than in V2V and S2S (here: V2V and S2S are spread over more of the "
         "steps)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=greater((F3["v2v"], F3["s2m"]), (F3["s2s"], F3["s2m"]), measure=EVENNESS),
     ),
     Claim(
@@ -156,7 +143,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="Residual connections bring more spikes to the deeper layers than VGG11 has there (here: percent of "
         "neurons that fire, last third of the layers)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=greater(*((pick, F3["vgg"]) for pick in RESIDUAL), measure=DEEP_ACTIVITY),
     ),
     Claim(
@@ -164,14 +150,12 @@ CLAIMS: tuple[Claim, ...] = (
         says="Activity maps are striped, as connections join at every second layer (here: joins send more spikes per "
         "neuron and step than the layers between; S2S in stage 1, where its sums are whole numbers)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=striped(*RESIDUAL),
     ),
     Claim(
         name="own-stripes-s2s",
         says="The same of S2S, if it is meant of the neurons' own spikes (here: all blocks, no sum counted)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=striped(F3["s2s"], own=True),
     ),
     Claim(
@@ -179,7 +163,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="Activity changes most where the image size changes and the skip has a 1x1 convolution, layers 14 and 26 "
         "of 38 (here: from join to join, against the other joins; S2M and V2V, which send their own spikes)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=jumps(F3["s2m"], F3["v2v"]),
     ),
     Claim(
@@ -187,133 +170,114 @@ CLAIMS: tuple[Claim, ...] = (
         says="S2S sends more spikes than V2V and S2M, as its sums are several spikes (here: per image, from stem and "
         "stage 1, where sums are whole numbers)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=greater((F3["s2s"], F3["v2v"]), (F3["s2s"], F3["s2m"]), measure=STAGE1_SPIKES),
     ),
     Claim(
         name="own-spikes-s2s",
         says="The same, if it is meant of the neurons' own spikes (here: per image, all layers, no sum counted twice)",
         where="Section 4, Fig. 3",
-        studies=("figure3",),
         check=greater((F3["s2s"], F3["v2v"]), (F3["s2s"], F3["s2m"]), measure=SPIKES),
     ),
     Claim(
         name="depth-helps",
         says="With residual connections, accuracy grows from 20 to 38 layers",
         where="Section 4, Table 3",
-        studies=("table3",),
         check=greater((T3["middle"], T3["shallow"])),
     ),
     Claim(
         name="depth-saturates",
         says=f"It stays roughly the same from 38 to 44 layers (here: within {CLOSE:g} point)",
         where="Section 4, Table 3",
-        studies=("table3",),
         check=close((T3["deep"], T3["middle"]), margin=CLOSE),
     ),
     Claim(
         name="plain-depth-hurts",
         says="Without residual connections, accuracy falls when a network gets too deep (here: 44 layers against 20)",
         where="Sections 2.3 and 4",
-        studies=("depth-none",),
         check=greater((PLAIN["d20"], PLAIN["d44"])),
     ),
     Claim(
         name="residual-beats-plain",
         says="Deep networks with residual connections are more accurate than without",
         where="Sections 2.3 and 4, Table 3",
-        studies=("table3", "depth-none"),
         check=greater((T3["middle"], PLAIN["d38"]), (T3["deep"], PLAIN["d44"])),
     ),
     Claim(
         name="image-beats-poisson",
         says="The image itself as input gives a better result than Poisson spikes",
         where="Section 4, Table 4",
-        studies=("table4",),
-        check=greater((T4["image"], T4["poisson"])),
+        check=greater((cells.T4["image"], cells.T4["poisson"])),
     ),
     Claim(
         name="bntt-beats-averaged",
         says="BNTT outperforms batch norm with statistics averaged over time",
         where="Section 4, Table 5",
-        studies=("table5",),
-        check=greater((T5["bntt"], T5["averaged"])),
+        check=greater((cells.T5["bntt"], cells.T5["averaged"])),
     ),
     Claim(
         name="wider",
         says="Networks of 32 base filters, trained for 70 epochs, are more accurate than those of 16, trained for 200",
         where="Tables 6 and 7",
-        studies=("table6", "table7"),
         check=greater((T6["wide"], T6["narrow"]), (T7["wide"], T7["narrow"])),
     ),
     Claim(
         name="wider-equal-epochs",
         says="Wider networks are more accurate after equally many epochs, spiking or not",
         where="Table 15",
-        studies=("table15",),
         check=greater((T15["wide_snn"], T15["snn"]), (T15["wide_ann"], T15["ann"])),
     ),
     Claim(
         name="boosting-helps-cifar10",
         says="Boosting improves accuracy on CIFAR-10",
         where="Section 4, Table 7",
-        studies=("table7",),
         check=greater((T7["narrow_boosted"], T7["narrow"]), (T7["wide_boosted"], T7["wide"])),
     ),
     Claim(
         name="boosting-hurts-cifar100",
         says="Boosting is detrimental on CIFAR-100",
         where="Section 4, Table 6",
-        studies=("table6",),
         check=greater((T6["narrow"], T6["narrow_boosted"]), (T6["wide"], T6["wide_boosted"])),
     ),
     Claim(
         name="lif-beats-plif",
         says="One leak from a search gives more than a leak learned in each layer",
         where="Section 4, Table 8",
-        studies=("table8",),
-        check=greater((T8["lif"], T8["plif"])),
+        check=greater((cells.T8["lif"], cells.T8["plif"])),
     ),
     Claim(
         name="lif-beats-shared-plif",
         says="One leak from a search gives more than one learned leak",
         where="Section 4, Table 10",
-        studies=("table10",),
-        check=greater((T10["lif"], T10["plif"])),
+        check=greater((cells.T10["lif"], cells.T10["plif"])),
     ),
     Claim(
         name="learned-leak-is-slower",
         says="The learned leak is slower, closer to 1, than that of the search",
         where="Section 4, Table 9",
-        studies=("table9",),
-        check=slower_leak(T9["search"], T9["learned"]),
+        check=slower_leak(cells.T9["search"], cells.T9["learned"]),
     ),
     Claim(
         name="pretraining-helps-events",
         says="Pre-training on CIFAR-100 raises accuracy on DVS-CIFAR10",
         where="Section 4, Table 11",
-        studies=("table11",),
         check=greater((T11["tuned"], T11["scratch"]), (T11["wide_tuned"], T11["wide_scratch"])),
     ),
     Claim(
         name="pretraining-helps-cifar10",
         says="Pre-training on CIFAR-100 raises accuracy on CIFAR-10 for the network of 16 filters",
         where="Section 4, Table 12",
-        studies=("table12",),
         check=greater((T12["tuned"], T12["scratch"])),
     ),
     Claim(
         name="pretraining-not-for-wide",
         says="It does not for the larger network with boosting",
         where="Section 4, Table 12",
-        studies=("table12",),
         check=greater((T12["wide_scratch"], T12["wide_tuned"])),
     ),
     Claim(
         name="pretraining-is-faster",
         says="Training that starts from CIFAR-100 converges faster",
         where="Section 4, Tables 11 and 12",
-        studies=("table11", "table12"),
         check=converges_faster(
             (T11["tuned"], T11["scratch"]),
             (T11["wide_tuned"], T11["wide_scratch"]),
@@ -325,45 +289,39 @@ CLAIMS: tuple[Claim, ...] = (
         name="events-64",
         says="Event frames of 64x64 pixels give the best accuracy, before 32x32 and 128x128",
         where="Section 4, Table 13",
-        studies=("table13",),
         check=greater((T13["s64"], T13["s32"]), (T13["s64"], T13["s128"])),
     ),
     Claim(
         name="first-on-cifar10",
         says="S-ResNet38 is more accurate on CIFAR-10 than all earlier spiking networks, converted ones included",
         where="Section 5.1, Table 14",
-        studies=("table14",),
-        check=most_accurate(T14_10, "CIFAR-10"),
+        check=most_accurate(cells.T14_10, "CIFAR-10"),
     ),
     Claim(
         name="first-on-cifar100",
         says="The same on CIFAR-100",
         where="Section 5.1, Table 14",
-        studies=("table14",),
-        check=most_accurate(T14_100, "CIFAR-100"),
+        check=most_accurate(cells.T14_100, "CIFAR-100"),
     ),
     Claim(
         name="near-the-ann",
         says=f"The network is not far from its ANN counterpart (here: at most {CLOSE:g} point less accurate)",
         where="Section 5.1, Table 15",
-        studies=("table15",),
         check=greater((T15["snn"], T15["ann"]), (T15["wide_snn"], T15["wide_ann"]), margin=CLOSE),
     ),
     Claim(
         name="fewest-parameters",
         says="It has fewer parameters than the other trained networks on the same data",
         where="Section 5.1, Figs. 4 to 6",
-        studies=(),
-        check=fewest_parameters,
+        check=Check((), fewest_parameters),
     ),
     Claim(
         name="more-steps",
         says="Accuracy does not fall with more time steps at inference",
         where="Sections 3.5 and 5.2, Table 16",
-        studies=("table16",),
         check=never_falls(
-            tuple(T16_100[name] for name in RISING),
-            tuple(T16_10[name] for name in RISING),
+            tuple(T16_100[name] for name in cells.RISING),
+            tuple(T16_10[name] for name in cells.RISING),
         ),
     ),
     Claim(
@@ -371,28 +329,24 @@ CLAIMS: tuple[Claim, ...] = (
         says=f"Networks keep most of their accuracy when steps are dropped (here: {100 * KEPT:g} % of it at 30 of "
         "50 steps)",
         where="Section 5.2, Table 16",
-        studies=("table16",),
         check=keeps(KEPT, (T16_100["s30of50"], T16_100["s50of50"]), (T16_10["s30of50"], T16_10["s50of50"])),
     ),
     Claim(
         name="twenty-steps-cifar100",
         says="At 20 steps, the CIFAR-100 network trained with 20 is better than the one trained with 50",
         where="Section 5.2, Table 16",
-        studies=("table16",),
         check=greater((T16_100["s20of20"], T16_100["s20of50"])),
     ),
     Claim(
         name="twenty-steps-cifar10",
         says="At 20 steps, the CIFAR-10 network trained with 50 is better (the paper: by a close margin)",
         where="Section 5.2, Table 16",
-        studies=("table16",),
         check=greater((T16_10["s20of50"], T16_10["s20of20"])),
     ),
     Claim(
         name="ten-steps",
         says="At 10 steps, networks trained with 20 are better than networks trained with 50",
         where="Section 5.2, Table 16",
-        studies=("table16",),
         check=greater((T16_100["s10of20"], T16_100["s10of50"]), (T16_10["s10of20"], T16_10["s10of50"])),
     ),
     Claim(
@@ -400,7 +354,6 @@ CLAIMS: tuple[Claim, ...] = (
         says="At 20 steps, a leak learned for 20 steps is better than the one found for 50, however many it is trained "
         "with",
         where="Section 5.2, Table 17",
-        studies=("table17",),
         check=greater((T17["learned"], T17["fixed"]), (T17["learned"], T17["cut"])),
     ),
 )

@@ -6,7 +6,7 @@ Here every network of those figures is written out, layer by layer, and counted.
 and are not counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from sresnet.models import build
@@ -14,150 +14,95 @@ from sresnet.models.network import num_parameters
 from sresnet.studies.paper import TABLE14
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conv:
-    """A convolution without bias."""
-
-    inputs: int
-    outputs: int
-    kernel: int = 3
-
-    @property
-    def parameters(self) -> int:
-        """Its weights."""
-        return self.inputs * self.outputs * self.kernel**2
+def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
+    """Parameters of a convolution without bias."""
+    return inputs * outputs * kernel**2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Linear:
-    """A fully connected layer."""
-
-    inputs: int
-    outputs: int
-    bias: bool = False
-
-    @property
-    def parameters(self) -> int:
-        """Its weights, and a bias per output if it has them."""
-        return (self.inputs + self.bias) * self.outputs
+def linear(inputs: int, outputs: int, bias: bool = False) -> int:
+    """Parameters of a fully connected layer."""
+    return (inputs + bias) * outputs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Norm:
-    """A batch norm."""
-
-    channels: int
-    bias: bool = True
-    """Whether beta is learned beside gamma."""
-    steps: int = 1
-    """Norms of the same size, one for every time step (BNTT)."""
-
-    @property
-    def parameters(self) -> int:
-        """Gamma, and beta if it has one, of every channel and step."""
-        return self.channels * (1 + self.bias) * self.steps
+def norm(channels: int, bias: bool = True, steps: int = 1) -> int:
+    """Parameters of a batch norm: gamma and, with `bias`, beta; `steps` norms, one per time step (BNTT)."""
+    return channels * (1 + bias) * steps
 
 
-@dataclass(frozen=True, kw_only=True)
-class Leak:
-    """The one number that a layer of PLIF neurons learns."""
-
-    @property
-    def parameters(self) -> int:
-        """One."""
-        return 1
+LEAK = 1
+"""What a layer of PLIF neurons learns."""
 
 
-Layer = Conv | Linear | Norm | Leak
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Topology:
-    """A network as a list of what has parameters; pools, dropout and neurons with a fixed leak have none."""
+    """A network layer by layer; pools, dropout and neurons with a fixed leak have no parameters."""
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[int, ...]
+    """Parameters of each."""
     source: str
     """What the layers were read in."""
-    checked: Literal["authors' code", "not verified"]
+    checked: Literal["authors' code", "not verified"] = "authors' code"
     """not verified: the authors' own code was not found; `source` says what was used in its place."""
+    _: KW_ONLY
     note: str = ""
     """What else a reader must know."""
 
     @property
     def parameters(self) -> int:
         """Trainable numbers."""
-        return sum(layer.parameters for layer in self.layers)
+        return sum(self.layers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def kim_vgg9(num_classes: int, num_steps: int) -> tuple[Layer, ...]:
+def kim_vgg9(num_classes: int, num_steps: int) -> tuple[int, ...]:
     """Kim & Panda's VGG9 for 32x32 images: seven convolutions and a hidden layer of 1024; a gamma per step, no beta."""
-    layers: list[Layer] = []
-    channels = 3
+    layers, channels = [], 3
     for width in (64, 64, 128, 128, 256, 256, 256):
-        layers += [Conv(inputs=channels, outputs=width), Norm(channels=width, bias=False, steps=num_steps)]
+        layers += [conv(channels, width), norm(width, bias=False, steps=num_steps)]
         channels = width
-    layers += [Linear(inputs=4 * 4 * 256, outputs=1024), Norm(channels=1024, bias=False, steps=num_steps)]
-    return (*layers, Linear(inputs=1024, outputs=num_classes))
+    layers += [linear(4 * 4 * 256, 1024), norm(1024, bias=False, steps=num_steps)]
+    return (*layers, linear(1024, num_classes))
 
 
-def lee_resnet11() -> tuple[Layer, ...]:
+def lee_resnet11() -> tuple[int, ...]:
     """Lee et al.'s ResNet-11: four blocks, the first three with a 1x1 convolution on the skip; no norm, no bias."""
-    layers: list[Layer] = [Conv(inputs=3, outputs=64)]
-    channels = 64
+    layers, channels = [conv(3, 64)], 64
     for width in (128, 256, 512, 512):
-        layers += [Conv(inputs=channels, outputs=width), Conv(inputs=width, outputs=width)]
-        if width != channels:
-            layers.append(Conv(inputs=channels, outputs=width, kernel=1))
+        layers += [conv(channels, width), conv(width, width)]
+        layers += [conv(channels, width, 1)] if width != channels else []
         channels = width
-    return (*layers, Linear(inputs=512 * 4 * 4, outputs=1024), Linear(inputs=1024, outputs=10))
+    return (*layers, linear(512 * 4 * 4, 1024), linear(1024, 10))
 
 
-def zheng_resnet19(in_channels: int, stem: int = 128) -> tuple[Layer, ...]:
+def zheng_resnet19(in_channels: int, stem: int = 128) -> tuple[int, ...]:
     """Zheng et al.'s ResNet-19 (tdBN): three, three and two blocks, and two fully connected layers with bias."""
-    layers: list[Layer] = [Conv(inputs=in_channels, outputs=stem), Norm(channels=stem)]
-    channels = stem
-    for width, blocks in ((128, 3), (256, 3), (512, 2)):
-        for _ in range(blocks):
-            layers += [Conv(inputs=channels, outputs=width), Norm(channels=width)]
-            layers += [Conv(inputs=width, outputs=width), Norm(channels=width)]
-            if width != channels:
-                layers += [Conv(inputs=channels, outputs=width, kernel=1), Norm(channels=width)]
-            channels = width
-    return (*layers, Linear(inputs=512, outputs=256, bias=True), Linear(inputs=256, outputs=10, bias=True))
-
-
-def fang_cifar_net() -> tuple[Layer, ...]:
-    """Fang et al.'s PLIF network for CIFAR-10: six convolutions of 256 filters, two fully connected layers."""
-    layers: list[Layer] = []
-    for channels in (3, 256, 256, 256, 256, 256):
-        layers += [Conv(inputs=channels, outputs=256), Norm(channels=256), Leak()]
-    layers += [Linear(inputs=256 * 8 * 8, outputs=2048), Leak(), Linear(inputs=2048, outputs=100), Leak()]
-    return tuple(layers)
-
-
-def fang_dvs_net() -> tuple[Layer, ...]:
-    """Fang et al.'s PLIF network for DVS-CIFAR10 at 128x128: four convolutions of 128 filters, each with a pool."""
-    layers: list[Layer] = []
-    for channels in (2, 128, 128, 128):
-        layers += [Conv(inputs=channels, outputs=128), Norm(channels=128), Leak()]
-    layers += [Linear(inputs=128 * 8 * 8, outputs=2048), Leak(), Linear(inputs=2048, outputs=100), Leak()]
-    return tuple(layers)
-
-
-def fang_wide_7b() -> tuple[Layer, ...]:
-    """Fang et al.'s Wide-7B-Net: four SEW blocks of 64 filters and three of 128, 1x1 convolutions between."""
-    layers: list[Layer] = []
-    channels = 2
-    for width in (64, 64, 64, 64, 128, 128, 128):
-        if width != channels:
-            layers += [Conv(inputs=channels, outputs=width, kernel=1), Norm(channels=width), Leak()]
-        layers += [Conv(inputs=width, outputs=width), Norm(channels=width), Leak()] * 2
+    layers, channels = [conv(in_channels, stem), norm(stem)], stem
+    for width in (128, 128, 128, 256, 256, 256, 512, 512):
+        layers += [conv(channels, width), norm(width), conv(width, width), norm(width)]
+        layers += [conv(channels, width, 1), norm(width)] if width != channels else []
         channels = width
-    return (*layers, Linear(inputs=128, outputs=10, bias=True))
+    return (*layers, linear(512, 256, bias=True), linear(256, 10, bias=True))
+
+
+def fang_net(in_channels: int, width: int, convolutions: int) -> tuple[int, ...]:
+    """Fang et al.'s PLIF networks: convolutions whose last maps are 8x8, and two fully connected layers."""
+    layers = []
+    for channels in (in_channels, *[width] * (convolutions - 1)):
+        layers += [conv(channels, width), norm(width), LEAK]
+    return (*layers, linear(width * 8 * 8, 2048), LEAK, linear(2048, 100), LEAK)
+
+
+def fang_wide_7b() -> tuple[int, ...]:
+    """Fang et al.'s Wide-7B-Net: four SEW blocks of 64 filters and three of 128, 1x1 convolutions between."""
+    layers, channels = [], 2
+    for width in (64, 64, 64, 64, 128, 128, 128):
+        layers += [conv(channels, width, 1), norm(width), LEAK] if width != channels else []
+        layers += [conv(width, width), norm(width), LEAK] * 2
+        channels = width
+    return (*layers, linear(128, 10, bias=True))
 
 
 BNTT_CODE = "github.com/Intelligent-Computing-Lab-Yale/BNTT-Batch-Normalization-Through-Time, model.py"
@@ -168,52 +113,36 @@ RESNET19_SOURCE = (
 RESNET19_NOTE = "one of the two has 64 filters in the stem, which makes 12.63 million parameters for 3 input channels"
 
 KIM_CIFAR10 = Topology(
-    name="VGG9 (BNTT, T = 25)",
-    layers=kim_vgg9(10, 25),
-    source=BNTT_CODE,
-    checked="authors' code",
-    note="their 25 time steps; every step has its own gammas",
+    "VGG9 (BNTT, T = 25)", kim_vgg9(10, 25), BNTT_CODE, note="their 25 time steps; every step has its own gammas"
 )
 KIM_CIFAR100 = Topology(
-    name="VGG9 (BNTT, T = 25)",
-    layers=kim_vgg9(100, 25),
-    source=BNTT_CODE,
-    checked="authors' code",
+    "VGG9 (BNTT, T = 25)",
+    kim_vgg9(100, 25),
+    BNTT_CODE,
     note="the network that Table 14 names, at the code's default of 25 time steps; which run gave 66.6 % not verified",
 )
 LEE = Topology(
-    name="ResNet-11",
-    layers=lee_resnet11(),
-    source="github.com/chan8972/Enabling_Spikebased_Backpropagation, src/cifar10_ResNet11.py",
-    checked="authors' code",
+    "ResNet-11", lee_resnet11(), "github.com/chan8972/Enabling_Spikebased_Backpropagation, src/cifar10_ResNet11.py"
 )
-ZHENG = Topology(
-    name="ResNet-19 (tdBN)",
-    layers=zheng_resnet19(3),
-    source=RESNET19_SOURCE,
-    checked="not verified",
-    note=RESNET19_NOTE,
-)
+ZHENG = Topology("ResNet-19 (tdBN)", zheng_resnet19(3), RESNET19_SOURCE, "not verified", note=RESNET19_NOTE)
 ZHENG_EVENTS = Topology(
-    name="ResNet-19 (tdBN)",
-    layers=zheng_resnet19(2),
-    source=RESNET19_SOURCE,
-    checked="not verified",
+    "ResNet-19 (tdBN)",
+    zheng_resnet19(2),
+    RESNET19_SOURCE,
+    "not verified",
     note="taken to be the network for CIFAR-10 with two input channels",
 )
-FANG_CIFAR = Topology(name="CifarNet (PLIF)", layers=fang_cifar_net(), source=PLIF_CODE, checked="authors' code")
+FANG_CIFAR = Topology("CifarNet (PLIF)", fang_net(3, 256, 6), PLIF_CODE)
 FANG_DVS = Topology(
-    name="CifarDVSNet (PLIF)",
-    layers=fang_dvs_net(),
-    source=PLIF_CODE,
-    checked="authors' code",
-    note="four convolutions, as the names of their logs say",
+    "CifarDVSNet (PLIF)",
+    fang_net(2, 128, 4),
+    PLIF_CODE,
+    note="frames of 128x128; four convolutions, as the names of their logs say",
 )
 FANG_SEW = Topology(
-    name="Wide-7B-Net",
-    layers=fang_wide_7b(),
-    source="github.com/fangwei123456/Spike-Element-Wise-ResNet, cifar10dvs/smodels.py",
-    checked="authors' code",
+    "Wide-7B-Net",
+    fang_wide_7b(),
+    "github.com/fangwei123456/Spike-Element-Wise-ResNet, cifar10dvs/smodels.py",
     note="the one network of that file, seven blocks of 64 and 128 filters; the code does not call it by its name",
 )
 
