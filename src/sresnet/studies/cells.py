@@ -5,7 +5,7 @@ Such as T2_10["s2s"]: Table 2, CIFAR-10, S2S.
 
 from dataclasses import dataclass
 
-from sresnet.studies.paper import C10, C100, DVS
+from sresnet.studies.paper import C10, C100, DVS, SCRATCH, TUNED, WIDE_SCRATCH, WIDE_TUNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,7 @@ T6, T7 = on("table6", C100, **SIZES), on("table7", C10, **SIZES)
 T8 = on("table8", C100, lif="S-ResNet38 LIF", plif="S-ResNet38 Parametric LIF")
 T9 = on("table9", "Leak coefficient", search="Hyper-parameter search", learned="Learned through PLIF")
 T10 = on("table10", C100, lif="S-ResNet38 wider + Boost LIF", plif="S-ResNet38 wider + Boost Single PLIF")
-STARTS = {
-    "scratch": "S-ResNet38, no pre-training",
-    "tuned": "S-ResNet38, pre-trained on CIFAR-100",
-    "wide_scratch": "S-ResNet38 wider + boosting, no pre-training",
-    "wide_tuned": "S-ResNet38 wider + boosting, pre-trained on CIFAR-100",
-}
+STARTS = {"scratch": SCRATCH, "tuned": TUNED, "wide_scratch": WIDE_SCRATCH, "wide_tuned": WIDE_TUNED}
 T11, T12 = on("table11", DVS, **STARTS), on("table12", C10, **STARTS)
 T13 = on(
     "table13",

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev, variance
-from typing import Any, Literal
+from typing import Literal
 
 from sresnet.studies.cells import Pick
 from sresnet.studies.rows import Row, results_of, row_of, rows_of, spread
@@ -141,8 +141,7 @@ class Evidence:
 
 def data_of(result: Result) -> str:
     """Name of the data set that a result is of."""
-    data: Any = result.config.get("data", {})
-    return str(data.get("name"))
+    return str(result.config.get("data", {}).get("name"))
 
 
 # What is read -------------------------------------------------------------------------------------------------------
@@ -150,8 +149,7 @@ def data_of(result: Result) -> str:
 
 def images_of(result: Result, part: str) -> int:
     """Images of the training or test part; of both CIFARs' test part where a result does not say."""
-    split: Any = result.result.get("split", {})
-    return int(split.get(part) or 10_000)
+    return int(result.result.get("split", {}).get(part) or 10_000)
 
 
 def binomial(percent: float, images: int) -> float:

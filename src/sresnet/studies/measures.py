@@ -12,14 +12,12 @@ from sresnet.studies.study import Cell, Result
 
 def layers_of(result: Result) -> list[dict[str, Any]]:
     """Each layer's counts, in the order they run; empty where nothing was counted."""
-    layers: Any = (result.activity or {}).get("layers", [])
-    return list(layers)
+    return list((result.activity or {}).get("layers", ()))
 
 
 def spikes_of(result: Result, cell: Cell) -> float | None:
     """Spikes per image."""
-    value = (result.activity or {}).get("spikes")
-    return float(value) if isinstance(value, int | float) else None
+    return (result.activity or {}).get("spikes")
 
 
 def sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
@@ -28,7 +26,7 @@ def sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
     In S2S a join sends its own spikes and those that the block before it sent (Eq. 10), a sum k counted as k; until
     the first 1x1 skip that is a whole number and follows from the neurons' own spikes. S2M and V2V send their own.
     """
-    model: Any = result.config.get("model", {})
+    sums = connection_of(result) == "s2s"
     found: list[tuple[str, float, float]] = []
     stream = 0.0
     for layer in layers_of(result):
@@ -36,10 +34,14 @@ def sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
         if name.startswith(("stem", "stage1")):
             spikes = float(layer["spikes"])
             if not name.endswith("neuron1"):
-                stream = spikes + (stream if model.get("connection") == "s2s" else 0.0)
-                spikes = stream
+                stream = spikes = spikes + (stream if sums else 0.0)
             found.append((name, float(prod(layer["shape"])), spikes))
     return found
+
+
+def connection_of(result: Result) -> str:
+    """Of a residual network; "" of others."""
+    return str(result.config.get("model", {}).get("connection", ""))
 
 
 def stage1_spikes(result: Result, cell: Cell) -> float | None:
@@ -97,8 +99,7 @@ def stripes_of(result: Result, own: bool = False) -> list[float]:
     Of all blocks, by the neurons' own spikes; in S2S of those in stage 1 with sums counted, if not `own`: see
     `sent_in_stage1`. There a join sends all that the joins before it sent, so that it is hard for it to send less.
     """
-    model: Any = result.config.get("model", {})
-    if model.get("connection") == "s2s" and not own:
+    if connection_of(result) == "s2s" and not own:
         num_steps = len(result.by_steps)
         sent = {name: 100 * spikes / neurons / num_steps for name, neurons, spikes in sent_in_stage1(result)}
     else:
@@ -119,7 +120,7 @@ def jumps_of(result: Result) -> tuple[float, float] | None:
 
 def reach(result: Result, cell: Cell) -> float | None:
     """Logarithm to base 10 of the gradient's norm in what the first layer passes on over that of the last block."""
-    gradients: Any = (result.activity or {}).get("gradients", [])
+    gradients = (result.activity or {}).get("gradients", ())
     if len(gradients) < 2:
         return None
     first, last = float(gradients[0]["norm"]), float(gradients[-1]["norm"])

@@ -40,29 +40,23 @@ class Row:
 
     study: str
     """Its name."""
-    row: str
-    column: str
-    paper: float | None
-    """What the paper reports."""
-    goal: float | None
-    """What a run is set beside: the paper's number or, where the paper has two, its target."""
-    target: float | None
-    """The goal, where the paper has two numbers."""
-    quantity: Quantity
-    num_steps: int | None
-    """Time steps at inference where they are fewer than in training."""
+    cell: Cell
     values: tuple[float, ...]
     """The number of each seed that was run, those that only another study asks for included."""
     wanted: int
     """Seeds that the study asks for; 0 where nothing has to be trained."""
     failures: tuple[str, ...]
     """Why seeds failed."""
-    remarks: str
-    """What a reader of this number must know."""
-    simulated: str
-    """The data set, where its recordings are simulated; "" for others."""
-    parameters: int
-    """Of the network."""
+
+    @property
+    def simulated(self) -> str:
+        """The data set, where its recordings are simulated; "" for others."""
+        return self.cell.simulated
+
+    @property
+    def parameters(self) -> int:
+        """Of the network."""
+        return parameters(self.cell.training.recipe.model)
 
     @property
     def mean(self) -> float | None:
@@ -76,8 +70,8 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Measured less goal."""
-        return None if self.mean is None or self.goal is None else self.mean - self.goal
+        """Measured less the paper's number or, where the paper has two, its target."""
+        return None if self.mean is None or self.cell.goal is None else self.mean - self.cell.goal
 
     @property
     def seeds(self) -> int | None:
@@ -87,55 +81,53 @@ class Row:
     @property
     def protocol(self) -> str:
         """How the number was read."""
-        steps = f", {self.num_steps} step{'s' if self.num_steps > 1 else ''}" if self.num_steps else ""
-        return PROTOCOLS[self.quantity] + steps
+        count = self.cell.num_steps
+        steps = f", {count} step{'s' if count > 1 else ''}" if count else ""
+        return PROTOCOLS[self.cell.quantity] + steps
 
     def numbers(self) -> dict[str, float | None]:
         """The numbers behind `texts`, by heading."""
-        return {
-            "paper": self.paper,
-            "target": self.target,
-            "measured": self.mean,
-            "seeds": self.seeds,
-            "difference": self.difference,
-        }
+        paper, target = self.cell.paper, self.cell.target
+        measured = {"measured": self.mean, "seeds": self.seeds, "difference": self.difference}
+        return {"paper": paper, "target": target, **measured}
 
     def texts(self) -> dict[str, str]:
         """The row as it is read, by heading."""
-        digits = DIGITS.get(self.quantity, 2)
+        digits = DIGITS.get(self.cell.quantity, 2)
         missing = f" of {self.wanted}" if len(self.values) < self.wanted else ""
         none = "failed" if self.failures else "not run"
         return {
-            "row": self.row,
-            "column": self.column,
-            "paper": written(self.paper, digits),
-            "target": written(self.target, digits),
+            "row": self.cell.row,
+            "column": self.cell.column,
+            "paper": written(self.cell.paper, digits),
+            "target": written(self.cell.target, digits),
             "measured": spread(self.values, digits) if self.values else none,
             "seeds": f"{len(self.values)}{missing}" if self.wanted else "",
             "difference": written(self.difference, digits, "+"),
             "protocol": self.protocol,
-            "note": "; ".join(part for part in (*self.failures, self.remarks) if part),
+            "note": "; ".join(part for part in (*self.failures, self.cell.remarks) if part),
         }
 
     def data(self) -> dict[str, str | int | float]:
         """The row with all digits and the number of every seed, by heading; "" for what there is not."""
-        return {
+        found = {
             "study": self.study,
-            "row": self.row,
-            "column": self.column,
-            "paper": given(self.paper),
-            "target": given(self.goal),
+            "row": self.cell.row,
+            "column": self.cell.column,
+            "paper": self.cell.paper,
+            "target": self.cell.goal,
             "mean": rounded(self.mean),
             "standard_deviation": rounded(self.deviation),
-            "seeds": given(self.seeds),
-            "seeds_wanted": self.wanted or "",
+            "seeds": self.seeds,
+            "seeds_wanted": self.wanted or None,
             "difference": rounded(self.difference),
-            "protocol": self.quantity,
-            "num_steps": given(self.num_steps),
+            "protocol": self.cell.quantity,
+            "num_steps": self.cell.num_steps,
             "values": " ".join(map(str, self.values)),
             "failures": "; ".join(self.failures),
-            "note": self.remarks,
+            "note": self.cell.remarks,
         }
+        return {heading: "" if value is None else value for heading, value in found.items()}
 
 
 def rows_of(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> tuple[Row, ...]:
@@ -153,19 +145,10 @@ def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Ma
     """One row; arguments as `rows_of`."""
     return Row(
         study=study.name,
-        row=cell.row,
-        column=cell.column,
-        paper=cell.paper,
-        goal=cell.goal,
-        target=cell.target,
-        quantity=cell.quantity,
-        num_steps=cell.num_steps,
+        cell=cell,
         values=values(cell, study.seeds, results),
         wanted=study.seeds if cell.training_runs() else 0,
         failures=failures_of(cell, study.seeds, failures),
-        remarks=cell.remarks,
-        simulated=cell.simulated,
-        parameters=parameters(cell.training.recipe.model),
     )
 
 
@@ -182,15 +165,17 @@ def values(cell: Cell, wanted: int, results: Mapping[str, Result]) -> tuple[floa
     """The cell's number for each of `seeds_of`, in order of seeds."""
     if cell.quantity == "parameters":
         return (float(parameters(cell.training.recipe.model)),)
-    read = best_leak if cell.quantity == "best-leak" else measured
-    found = (read(cell, seed, results) for seed in seeds_of(cell, wanted, results))
+    if cell.quantity == "best-leak":
+        found = [best_leak(cell, seed, results) for seed in seeds_of(cell, wanted, results)]
+    else:
+        found = [result.value(cell.quantity, cell.num_steps) for result in results_of(cell, wanted, results)]
     return tuple(value for value in found if value is not None)
 
 
 def seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[int]:
     """The seeds of a cell's training that were run: those of 0 to `wanted` - 1, and those that follow on them.
 
-    Another study may ask for more seeds of the same training.
+    Another study may ask for more seeds of the same training run.
     """
     found: list[int] = []
     for seed in count():
@@ -206,11 +191,6 @@ def results_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[R
     return [results[cell.training.with_seed(seed).key()] for seed in seeds_of(cell, wanted, results)]
 
 
-def measured(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
-    """What the run of one seed gave, or None where it was not measured."""
-    return results[cell.training.with_seed(seed).key()].value(cell.quantity, cell.num_steps)
-
-
 def best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
     """The leak of the candidate that is best on held-out training images; None unless all were run.
 
@@ -219,10 +199,9 @@ def best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | N
     scored = []
     for candidate in cell.candidates:
         result = results.get(candidate.with_seed(seed).key())
-        score = result.result.get("validation_top1") if result else None
-        if not isinstance(score, int | float):
+        if not result or "validation_top1" not in result.result:
             return None
-        scored.append((float(score), candidate.recipe.model.leak))
+        scored.append((float(result.result["validation_top1"]), candidate.recipe.model.leak))
     return max(scored, key=lambda pair: pair[0])[1]
 
 
@@ -250,11 +229,6 @@ def written(value: float | None, digits: int, sign: str = "") -> str:
     return "" if value is None else f"{value:{sign},.{digits}f}"
 
 
-def given(value: float | None) -> float | str:
-    """A number for programs, or nothing."""
-    return "" if value is None else value
-
-
-def rounded(value: float | None) -> float | str:
-    """A number for programs without what comes of adding up in binary, or nothing."""
-    return "" if value is None else round(value, 6)
+def rounded(value: float | None) -> float | None:
+    """A number for programs without what comes of adding up in binary."""
+    return None if value is None else round(value, 6)

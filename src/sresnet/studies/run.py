@@ -31,7 +31,6 @@ from sresnet.studies.study import Result, Study, Training
 from sresnet.train import record
 from sresnet.train.command import command
 from sresnet.train.loop import Progress, train
-from sresnet.train.recipe import Recipe
 
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""
@@ -40,14 +39,12 @@ WAIT_SECONDS = 2.0
 
 Open = Callable[[AnyData, int, int], Splits]
 """(data, seed, num_steps) -> images or clips."""
+Told = Progress | str
+"""How far a training run is, or what has become of it."""
 
 
-Tell = Callable[[str, Progress | str], None]
-"""(name of the training run, how far it is or what has become of it)."""
-
-
-def nothing(name: str, what: Progress | str) -> None:
-    """A `Tell` that keeps quiet."""
+def nothing(*_: Any) -> None:
+    """What is told to nobody."""
 
 
 def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tuple[str, Training]]:
@@ -95,9 +92,8 @@ def work(
     open_: Open,
     *,
     device: torch.device,
-    tell: Tell = nothing,
+    tell: Callable[[str, Told], None] = nothing,
     should_stop: Callable[[], bool] = lambda: False,
-    checkpoint_seconds: float = 60.0,
     memory_limit: float = MEMORY_LIMIT,
 ) -> None:
     """Train what is left until nothing is, or until `should_stop`; a run that fails does not stop the others.
@@ -108,15 +104,16 @@ def work(
         kept: folder of results.
         open_: how data are opened.
         device: where to train.
-        tell: told what happens.
+        tell: told the name of a training run, and how far it is.
         should_stop: asked after every step of training.
-        checkpoint_seconds, memory_limit: as in `train`.
+        memory_limit: as in `train`.
 
     Raises:
         UserError: a folder that cannot be written.
     """
     make_folder(kept, "--results")
     starts = {start.key() for _, training in left.values() for start in training.chain()[:-1]}
+    one = partial(run_one, runs=runs, open_=open_, device=device, should_stop=should_stop, memory_limit=memory_limit)
     while not should_stop():
         failed = results.failures(kept)
         undone = [
@@ -130,9 +127,7 @@ def work(
                 results.write_failure(kept, training.key(), name, f"what it starts from failed: {failed[lost]}")
                 break
             weights = training.key() in starts
-            if ready(training, runs, kept) and attempt(
-                name, training, weights, runs, kept, open_, device, tell, should_stop, checkpoint_seconds, memory_limit
-            ):
+            if ready(training, runs, kept) and attempt(training, runs, kept, weights, one, partial(tell, name), name):
                 break
         else:
             if all(ready(training, runs, kept) for _, training in undone):
@@ -152,60 +147,48 @@ def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> b
 
 
 def attempt(
-    name: str,
     training: Training,
-    weights: bool,
     runs: Path,
     kept: Path,
-    open_: Open,
-    device: torch.device,
-    tell: Tell,
-    should_stop: Callable[[], bool],
-    checkpoint_seconds: float,
-    memory_limit: float,
+    weights: bool,
+    one: Callable[..., Result | None],
+    tell: Callable[[Told], None],
+    name: str,
 ) -> bool:
-    """Train one and keep what came out; False where another worker holds it.
+    """Train one run and keep what came out; False where another worker holds it.
 
     Args:
-        name, training: which.
+        training, runs, kept: as `work`.
         weights: whether its network is wanted, and not only its result.
-        runs, kept, open_, device, tell, should_stop, checkpoint_seconds, memory_limit: as `work`.
+        one: `run_one` with all but the training and `tell`.
+        tell: told how far it is.
+        name: of the run, for people.
     """
     key = training.key()
+    claim = runs / ".held" / key
+    make_folder(claim, "--runs")
     with ExitStack() as stack:
-        claim = runs / ".held" / key
-        make_folder(claim, "--runs")
         try:
             stack.enter_context(only_writer(claim))
         except InUseError:
             return False
         if done(training, runs, kept, weights):  # another worker has just finished it
             return True
-        tell(name, f"begins, {key}")
+        tell(f"begins, {key}")
         try:
-            result = run_one(
-                training,
-                runs,
-                open_,
-                device=device,
-                watch=partial(tell, name),
-                should_stop=should_stop,
-                checkpoint_seconds=checkpoint_seconds,
-                note=partial(tell, name),
-                memory_limit=memory_limit,
-            )
+            result = one(training, tell=tell)
         except Exception as error:
             said = str(error) if isinstance(error, UserError) else mendable(error)
             reason = said or f"{type(error).__name__}: {error}"
             results.write_failure(kept, key, name, " ".join(reason.split()))
-            tell(name, f"failed: {reason}")
+            tell(f"failed: {reason}")
             return True
         if result is None:
-            tell(name, "stopped: the same command resumes it")
+            tell("stopped: the same command resumes it")
             return True
         if not results.path_of(kept, key).exists():  # trained again for its weights
             results.write(kept, result)
-        tell(name, f"finished: {result.result['test_top1']:.2f} %")
+        tell(f"finished: {result.result['test_top1']:.2f} %")
     return True
 
 
@@ -215,37 +198,36 @@ def run_one(
     open_: Open,
     *,
     device: torch.device,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[Told], None] = nothing,
     should_stop: Callable[[], bool] = lambda: False,
-    checkpoint_seconds: float = 60.0,
-    note: Callable[[str], None] = lambda line: None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Result | None:
-    """Train in its run folder and look at what came out; None where it was stopped. Arguments and errors as `train`."""
+    """Train in its run folder and analyse the network; None where it was stopped. Arguments and errors as `train`."""
     key, recipe = training.key(), training.recipe
     splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
-    placed = replace(recipe, pretrained=str(runs / training.start.folder) if training.start else "")
     folder = runs / training.folder
     outcome = train(
-        placed,
+        replace(recipe, pretrained=str(runs / training.start.folder) if training.start else ""),
         splits,
         folder,
         device=device,
-        watch=watch,
+        watch=tell,
         should_stop=should_stop,
-        checkpoint_seconds=checkpoint_seconds,
-        note=note,
+        note=tell,
         memory_limit=memory_limit,
     )
     if outcome.state == "stopped":
         return None
-    scaling = scaling_from_plain(record.read_about(folder))
-    read = partial(load, memory_limit=memory_limit)
-    model, scored = (
-        read(folder).to(device),
-        partial(accuracy_by_steps, test=splits.test, scaling=scaling, recipe=recipe),
-    )
-    reads_best = recipe.train.protocol == "best-test-epoch"
+    scaling, seed = scaling_from_plain(record.read_about(folder)), seed_of("evaluate", recipe.seed)
+
+    def by_steps(model: SpikingNetwork) -> tuple[float, ...]:
+        batches = batches_of(splits.test, scaling, batch_size=2 * recipe.train.batch_size, device=device)
+        return early_exit(model, batches, seed=seed).top1_by_step
+
+    model = load(folder, memory_limit=memory_limit).to(device)
+    best_by_steps: tuple[float, ...] = ()
+    if recipe.train.protocol == "best-test-epoch":
+        best_by_steps = by_steps(load(folder / BEST_WEIGHTS, memory_limit=memory_limit).to(device))
     return Result(
         key=key,
         command=command_of(training),
@@ -253,9 +235,9 @@ def run_one(
         environment=record.without_places(record.read_environment(folder)),
         metrics=record.read_metrics(folder),
         result=outcome.result,
-        by_steps=scored(model),
-        best_by_steps=scored(read(folder / BEST_WEIGHTS).to(device)) if reads_best else (),
-        activity=activity_of(model, splits.test, scaling, recipe),
+        by_steps=by_steps(model),
+        best_by_steps=best_by_steps,
+        activity=activity_of(model, splits.test, scaling, seed),
     )
 
 
@@ -272,14 +254,7 @@ def command_of(training: Training) -> str:
         return f"sresnet study all --scale SCALE{data}"
 
 
-def accuracy_by_steps(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> tuple[float, ...]:
-    """Percent of test images classified rightly after 1, 2, ... T steps, from one pass."""
-    device = next(model.parameters()).device
-    batches = batches_of(test, scaling, batch_size=2 * recipe.train.batch_size, device=device)
-    return early_exit(model, batches, seed=seed_of("evaluate", recipe.seed)).top1_by_step
-
-
-def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: Recipe) -> dict[str, Any]:
+def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: int) -> dict[str, Any]:
     """Firing rates and operations, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
 
     images, spikes, synaptic_operations, multiply_accumulates (the last three per image); layers: name, shape, active
@@ -287,9 +262,7 @@ def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, recipe: 
     """
     device = next(model.parameters()).device
     some = test.subset(spread(len(test), ACTIVITY_IMAGES))
-    found = analyse(
-        model, batches_of(some, scaling, batch_size=50, device=device), seed=seed_of("evaluate", recipe.seed)
-    )
+    found = analyse(model, batches_of(some, scaling, batch_size=50, device=device), seed=seed)
     return {
         "images": found.activity.images,
         "spikes": found.activity.spikes,

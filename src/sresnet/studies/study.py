@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 from sresnet.config import to_dict
@@ -37,11 +37,7 @@ class Training:
         NAME-seedSEED."""
         if self.name:
             return f"{self.name}-seed{self.recipe.seed}"
-        parts = []
-        training: Training | None = self
-        while training is not None:
-            parts.append(to_dict(training.recipe, first_names=True))
-            training = training.start
+        parts = [to_dict(training.recipe, first_names=True) for training in reversed(self.chain())]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -54,7 +50,7 @@ class Training:
         return (*(self.start.chain() if self.start else ()), self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cell:
     """One number of a table."""
 
@@ -66,6 +62,7 @@ class Cell:
     """What is trained for it."""
     paper: float | None
     """What the paper reports; None for rows that it does not have."""
+    _: KW_ONLY
     target: float | None = None
     """Where the paper reports two numbers for one network: the one that a run at its scale should reach."""
     quantity: Quantity = "last-epoch"
@@ -141,10 +138,7 @@ class Study:
 
     def cell(self, key: tuple[str, str]) -> Cell:
         """The cell of this row and column; KeyError where there is none."""
-        for cell in self.cells:
-            if cell.key == key:
-                return cell
-        raise KeyError(f"{self.name} has no cell {key}")
+        return {cell.key: cell for cell in self.cells}[key]
 
     @property
     def table(self) -> str:
@@ -198,16 +192,13 @@ class Result:
             best = self.result.get("best_test_epoch")
             lines = [line for line in self.metrics if quantity == "leak" or line.get("epoch") == best]
             leaks = lines[-1].get("leak") if lines else None
-            return float(next(iter(leaks.values()))) if isinstance(leaks, dict) and leaks else None
+            return float(next(iter(leaks.values()))) if leaks else None
         if num_steps is not None:
             curve = self.best_by_steps if quantity == "best-test-epoch" else self.by_steps
             return curve[num_steps - 1] if num_steps <= len(curve) else None
-        name = "best_test_epoch_top1" if quantity == "best-test-epoch" else "test_top1"
-        value = self.result.get(name)
-        return float(value) if isinstance(value, int | float) else None
+        return self.result.get("best_test_epoch_top1" if quantity == "best-test-epoch" else "test_top1")
 
     @property
     def hours(self) -> float:
         """Spent in the epochs of the training run."""
-        seconds: list[Any] = [line.get("seconds", 0.0) for line in self.metrics]
-        return float(sum(seconds)) / 3600
+        return sum((line.get("seconds", 0.0) for line in self.metrics), 0.0) / 3600
