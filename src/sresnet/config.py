@@ -2,8 +2,9 @@
 
 import dataclasses
 import difflib
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args, get_type_hints
 
 import typeguard
@@ -15,6 +16,36 @@ def closest(value: str, choices: list[str]) -> str:
     """The cure part of an "unknown name" message: the nearest choice, or all of them when none is near."""
     near = difflib.get_close_matches(value, choices, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(sorted(choices))}"
+
+
+def check_function(function: Any, name: str, *arguments: str) -> None:
+    """Raise UserError for what cannot be called with these arguments, which are named for the message.
+
+    Args:
+        function: a function, a class, or a module, whose `forward` is looked at.
+        name: what it is.
+        arguments: one after the other.
+    """
+    wanted = f"expected a function of ({', '.join(arguments)})"
+    if not callable(function):
+        raise UserError(f"{name} is of type {type(function).__name__}: {wanted}")
+    called = function if isinstance(function, type) else getattr(function, "forward", function)
+    try:
+        signature = inspect.signature(called)
+    except ValueError:  # one that is written in C and tells nothing
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise UserError(f"{name} takes {signature!s:.100}: {wanted}") from None
+
+
+def check_own_name(what: str, name: Any, taken: Collection[str]) -> None:
+    """Raise UserError for a name that cannot be that of something of the user's own: no text, or one of the package."""
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"{what} {name!r} is not a name: give a text such as 'mine'")
+    if name in taken:
+        raise UserError(f"{what} {name!r} comes with the package: choose another name")
 
 
 def check_types(config: Any) -> None:

@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 
 import sresnet
 from sresnet.errors import UserError
-from sresnet.nn import BNTT, Neuron, OwnNeuron, register_neuron, register_norm, register_surrogate, spike
+from sresnet.nn import BNTT, Neuron, OwnNeuron, OwnNorm, register_neuron, register_norm, register_surrogate, spike
 from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.scan import cpu
@@ -254,7 +254,7 @@ def test_forward_mode_by_torch_func():
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 @pytest.mark.parametrize("permanent", [False, True])
-def test_pruning(permanent, name):
+def test_pruning(permanent, name, tmp_path):
     model, _ = twins({}, {})
     model.to(memory_format=torch.contiguous_format)  # prune.l1_unstructured views weights as one row
     conv = model.layers["stage1_block1"].conv1
@@ -272,8 +272,14 @@ def test_pruning(permanent, name):
         other.layers["stage1_block1"].conv1.weight.copy_(dense * mask)
     torch.testing.assert_close(scores, other(x), rtol=1e-4, atol=1e-5)
     assert mask.mean() == pytest.approx(0.25)
-    if not permanent:
+    if permanent:
+        sresnet.save_model(model, tmp_path / "weights.safetensors")
+        assert torch.equal(sresnet.load(tmp_path / "weights.safetensors")(x), model.eval()(x))
+    else:
         assert (conv.weight_orig.grad[mask == 0] == 0).all()
+        with pytest.raises(UserError, match="weight of layers.stage1_block1.conv1 is made by pruning"):
+            sresnet.save_model(model, tmp_path / "weights.safetensors")
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch.compile, about torch
@@ -284,3 +290,151 @@ def test_neurons_of_ones_own_compile():
     with contextlib.nullcontext(), torch.no_grad():
         torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
     assert isinstance(model.layers["stem"].neuron, OwnNeuron)
+
+
+WRONG_NEURONS = {
+    "spikes alone": (lambda config: lambda current, v: current, "'wrong' gives Tensor: expected two values"),
+    "no pair": (lambda config: lambda current, v: (current, v, v), "'wrong' gives tuple: expected two values"),
+    "one step": (lambda config: lambda current, v: (current[:1], v), "gives .1, 2, 4, 8, 8.: .* .3, 2, 4, 8, 8."),
+    "bool": (lambda config: lambda current, v: (current > 1, v), "gives torch.bool, through which no gradient passes"),
+    "no tensor": (lambda config: lambda current, v: (None, v), "gives NoneType: expected real numbers"),
+    "state of two": (lambda config: lambda current, v: (current, (current[0],)), "leaves tuple for the next call"),
+    "state without N": (lambda config: lambda current, v: (current, current), "leaves .3, 2, 4, 8, 8. .* here N = 2"),
+    "one argument": (lambda config: lambda current: (current, None), r"neuron 'wrong' takes \(current\)"),
+    "not a function": (lambda config: None, "neuron 'wrong' is of type NoneType: expected a function of .current, v."),
+    "a module": (lambda config: nn.ReLU(), r"neuron 'wrong' takes \(input.*: expected a function"),
+    "made without configuration": (lambda: None, r"make of neuron 'wrong' takes \(\): .* of \(config\)"),
+    "not made": (5, "make of neuron 'wrong' is of type int"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG_NEURONS.values(), ids=WRONG_NEURONS)
+def test_neurons_that_give_something_else_are_refused_in_one_line(make, words):
+    def use():
+        register_neuron("wrong", make)
+        twins({}, {"neuron": "wrong"})[1](torch.randn(2, 3, 8, 8))
+
+    with pytest.raises(UserError, match=words) as refusal:
+        use()
+    assert "\n" not in str(refusal.value)
+
+
+WRONG_NORMS = {
+    "mean over N": (lambda config, channels: lambda x, first: x.mean(1, True), r"norm 'wrong' gives \[3, 1, 4, 8, 8\]"),
+    "whole numbers": (lambda config, channels: lambda x, first: x.int(), "norm 'wrong' gives torch.int32"),
+    "torch's": (lambda config, channels: nn.BatchNorm2d(channels), "norm 'wrong' takes .* of .x, first_step."),
+    "made of one argument": (lambda config: None, r"make of norm 'wrong' takes \(config\)"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG_NORMS.values(), ids=WRONG_NORMS)
+def test_a_norm_that_gives_something_else_is_refused_in_one_line(make, words):
+    def use():
+        register_norm("wrong", make)
+        twins({}, {"norm": "wrong"})[1](torch.randn(2, 3, 8, 8))
+
+    with pytest.raises(UserError, match=words) as refusal:
+        use()
+    assert "\n" not in str(refusal.value)
+
+
+def surrogate(derivative, **fields):
+    """A `make` of surrogates."""
+    return lambda height, width, center: type("Odd", (), {"derivative": derivative} | fields)()
+
+
+WRONG_SURROGATES = {
+    "one row": (surrogate(lambda self, x: x[0], center=1.0), r"Odd gives \[16, 2, 2\]: .* \[2, 16, 2, 2\]"),
+    "nothing": (surrogate(lambda self, x: None, center=1.0), "derivative of surrogate Odd gives NoneType"),
+    "no center": (surrogate(lambda self, x: x), "surrogate Odd has center None: expected where it peaks"),
+    "no derivative": (surrogate(None, center=1.0), "derivative of surrogate Odd is of type NoneType"),
+    "made of names": (
+        lambda *, height, width, center: None,
+        r"takes \(\*, height, width, center\): expected a function",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG_SURROGATES.values(), ids=WRONG_SURROGATES)
+def test_a_surrogate_that_gives_something_else_is_refused_in_one_line(make, words):
+    def use():
+        register_surrogate("wrong", make)
+        twins({}, {"surrogate": "wrong"})[1](torch.randn(2, 3, 8, 8)).sum().backward()
+
+    with pytest.raises(UserError, match=words) as refusal:
+        use()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("register", [register_neuron, register_norm, register_surrogate])
+@pytest.mark.parametrize("name", ["", " ", 5, None])
+def test_what_is_no_name_is_refused(register, name):
+    with pytest.raises(UserError, match="is not a name"):
+        register(name, lambda *arguments: None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("part", [None, "neuron", "norm", "conv", "hook on neuron", "hook on norm", "record"])
+def test_weights_in_half_precision_where_the_modules_are_called(part, dtype):
+    own = {"neuron": {"neuron": "own-lif"}, "norm": {"norm": "own-none"}}.get(part, {})
+    fields = {"skip": "spiking", "norm": "none" if part == "norm" else "bntt"}
+    theirs, ours = (model.to(dtype).eval() for model in twins(fields, own))
+    x = torch.randn(2, 3, 8, 8).to(dtype)
+    if part in ("hook on neuron", "hook on norm", "conv"):
+        for module in ours.modules():
+            if isinstance(module, {"conv": nn.Conv2d, "hook on norm": BNTT}.get(part, Neuron)):
+                module.register_forward_hook(lambda *arguments: None)
+    scores = ours(x, record=ours.neuron_names)[0] if part == "record" else ours(x)
+    assert scores.dtype == dtype
+    with implementation("reference"):
+        assert torch.equal(scores, theirs(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "put",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+    ids=["weight_norm by hook", "spectral_norm by hook", "weight_norm", "spectral_norm"],
+)
+def test_what_makes_a_weight_anew_works_and_is_not_saved_in_a_file_that_nobody_could_load(put, tmp_path):
+    scores = []
+    for name in IMPLEMENTATIONS:
+        model, _ = twins({}, {})
+        torch.manual_seed(0)
+        put(model.layers["stem"].conv)
+        put(model.layers["stage2_block1"].skip.conv)
+        with implementation(name):
+            scores.append(model(torch.ones(2, 3, 8, 8)))
+        with pytest.raises(UserError, match="weight of layers.stem.conv is made by pruning or a parametrisation"):
+            sresnet.save_model(model, tmp_path / "weights.safetensors")
+    torch.testing.assert_close(scores[0], scores[2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores[1], scores[2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "part"), [("stem", "norm"), ("stem", "neuron"), ("stage2_block1", "norm"), ("stage2_block1", "neuron")]
+)
+def test_one_part_of_a_network_is_replaced(layer, part):
+    """In the skip too; a bare module would be given no potentials in a stream, so it is refused."""
+    fields = {"norm": "none", "skip": "spiking"}
+    theirs, ours = twins(fields, {})
+    where = ours.layers[layer] if layer == "stem" else ours.layers[layer].skip
+    if part == "norm":
+        made, wrapped = nn.Identity(), OwnNorm(lambda x, first: x)
+    else:
+        made = OwnLIF(where.neuron.config)
+        wrapped = OwnNeuron(made)
+    x = torch.randn(2, 3, 8, 8)
+    setattr(where, part, wrapped)
+    state = None
+    for _ in range(3):
+        scores, state = ours.step(x, state)
+    torch.testing.assert_close(scores, theirs(x), rtol=1e-4, atol=1e-5)
+    setattr(where, part, made)
+    with pytest.raises(UserError, match="(Identity is no norm over time steps|OwnLIF is no layer of neurons): Own"):
+        ours(x)

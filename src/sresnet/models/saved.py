@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
@@ -35,8 +35,17 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
     """Write weights and configuration to `path`, whole or not at all.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or a weight is not the network's own but made anew at every call, by
+            pruning or a parametrisation: `load` would not know it.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and "weight" not in dict(
+            module.named_parameters()
+        ):
+            raise UserError(
+                f"the weight of {name} is made by pruning or a parametrisation, which no file holds: make it permanent "
+                "with torch.nn.utils.prune.remove, parametrize.remove_parametrizations or the like, and save then"
+            )
     write_whole(Path(path), model_bytes(model))
 
 

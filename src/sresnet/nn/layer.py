@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
-from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
+from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, OwnNeuron, Rectifier, make_neuron
 from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
@@ -58,7 +58,11 @@ def conv_norm_neuron(
         residual_current: [T, N, C, H, W]; None is zero.
         residual: whose spikes are added to those of the neurons; None is zero.
         return_current: return the current too; it is None otherwise.
+
+    Raises:
+        UserError: as `check_parts`, and what the parts raise.
     """
+    check_parts(norm, neuron)
     watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
     if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
         y = over_time(convolution, x.spikes)
@@ -69,7 +73,8 @@ def conv_norm_neuron(
             spikes = spikes + residual.spikes
             if state:
                 state.sends(neuron, spikes)
-        return Signal(spikes, current if return_current else None)
+        # The sums are in float32 at least; what is sent on is of the dtype of the convolution, as the op has it.
+        return Signal(spikes.to(y.dtype), current.to(y.dtype) if return_current else None)
     rows, constants = norm.rows(x.spikes.shape[0], state), neuron.constants()
     v = state.v.get(neuron) if state else None
     residual_spikes = None if residual is None else residual.spikes
@@ -100,6 +105,14 @@ def conv_norm_neuron(
     if state:
         state.leaves(neuron, v_last)
     return Signal(output, current, packed)
+
+
+def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:
+    """Raise UserError for a module in place of a norm or neurons that is not called as these are; None is no part."""
+    if norm is not None and not isinstance(norm, (BNTT, TimeAveragedNorm, NoNorm, OwnNorm)):
+        raise UserError(f"{type(norm).__name__} is no norm over time steps: OwnNorm(f) makes one of f(x, first_step)")
+    if neuron is not None and not isinstance(neuron, (Neuron, Rectifier, OwnNeuron)):
+        raise UserError(f"{type(neuron).__name__} is no layer of neurons: OwnNeuron(f) makes one of f(current, v)")
 
 
 def is_watched(module: nn.Module) -> bool:

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sresnet.config import check_types, closest
+from sresnet.config import check_function, check_own_name, check_types, closest
 from sresnet.errors import UserError
+from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.surrogate import SURROGATES, Surrogate, Triangle
+from sresnet.ops.surrogate import SURROGATES, Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
 
 NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
@@ -26,7 +27,7 @@ class NeuronConfig:
     """What all the neurons of a network have in common.
 
     Raises:
-        UserError: an unknown kind, or a field of the wrong type or not finite.
+        UserError: an unknown kind, a field of the wrong type or not finite, or a surrogate without what it needs.
     """
 
     kind: NeuronKind | str = "lif"
@@ -47,6 +48,7 @@ class NeuronConfig:
         kinds = [*get_args(NeuronKind), *OWN_NEURONS]
         if self.kind not in kinds:
             raise UserError(f"neuron {self.kind!r} is unknown: {closest(str(self.kind), kinds)}")
+        check_surrogate(self.surrogate)
         check_types(self)
 
 
@@ -142,8 +144,9 @@ class Rectifier(nn.Module):
 Steps = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 """Neurons of your own, a function or module: (current, v) -> (spikes, v).
 
-current is [T, N, C, H, W], and spikes have its shape. v is what the call before left, None at the start of a sequence;
-the second v is what the next call starts from, [N, ...] (stack several values behind N), or None."""
+current is [T, N, C, H, W] in float32 or wider, and spikes have its shape. v is what the call before left, None at the
+start of a sequence; the second v is what the next call starts from, [N, ...] (stack several values behind N), or
+None."""
 
 OWN_NEURONS: dict[str, Callable[[NeuronConfig], Steps]] = {}
 """Those that `register_neuron` was given."""
@@ -161,28 +164,46 @@ def register_neuron(name: str, make: Callable[[NeuronConfig], Steps]) -> None:
             The parameters of a module are trained with the network's.
 
     Raises:
-        UserError: the name of neurons that come with the package.
+        UserError: the name of neurons that come with the package, or no name, or a `make` that does not take a
+            configuration.
     """
-    if name in get_args(NeuronKind):
-        raise UserError(f"neuron {name!r} comes with the package: choose another name")
+    check_own_name("neuron", name, get_args(NeuronKind))
+    check_function(make, f"make of neuron {name!r}", "config")
     OWN_NEURONS[name] = make
 
 
 class OwnNeuron(nn.Module):
-    """Neurons of your own in place of a `Neuron`: current [T, N, C, H, W] -> spikes.
+    """Neurons of your own in place of a `Neuron`: current [T, N, C, H, W] -> spikes in its dtype.
 
     Args:
         steps: see `Steps`.
+        name: of them, for messages.
+
+    Raises:
+        UserError: `steps` does not take a current and a potential, or, in forward, gives something else than `Steps`
+            says.
     """
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, name: str = "of your own") -> None:
         super().__init__()
-        self.steps = steps
+        check_function(steps, f"neuron {name!r}", "current", "v")
+        self.steps, self.name = steps, name
 
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
-        spikes, v = self.steps(current, state.v.get(self) if state else None)
+        name = f"neuron {self.name!r}"
+        wide = current.to(torch.promote_types(current.dtype, torch.float32))
+        given = self.steps(wide, state.v.get(self) if state else None)
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise UserError(f"{name} gives {type(given).__name__}: expected two values, (spikes, v)")
+        spikes, v = checked(given[0], name, current), given[1]
+        if v is not None and not (isinstance(v, Tensor) and v.shape[:1] == current.shape[1:2]):
+            found = list(v.shape) if isinstance(v, Tensor) else type(v).__name__
+            raise UserError(
+                f"{name} leaves {found} for the next call: expected None or a tensor [N, ...], here N = "
+                f"{current.shape[1]}; stack several behind N"
+            )
         if state:
             state.record(self, spikes, None)
         if state and v is not None:
@@ -197,5 +218,5 @@ def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -
     """One layer of what `config` describes; errors as `Neuron`."""
     if config.kind in OWN_NEURONS:
         tell_once(f"neurons of kind {config.kind!r} have no kernel: their layers run in PyTorch")
-        return OwnNeuron(OWN_NEURONS[config.kind](config))
+        return OwnNeuron(OWN_NEURONS[config.kind](config), config.kind)
     return Rectifier() if config.kind == "relu" else Neuron(config, shared_leak)

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sresnet.config import closest
+from sresnet.config import check_function, check_own_name, closest
 from sresnet.errors import UserError
+from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import batch_norm
 from sresnet.ops.norm import NormState
@@ -196,7 +197,7 @@ class NoNorm(nn.Module):
 
 
 Normalise = Callable[[Tensor, int], Tensor]
-"""A norm of your own, a function or module: (x, first step) -> y, both [T, N, C, H, W].
+"""A norm of your own, a function or module: (x, first step) -> y, both [T, N, C, H, W], x in float32 or wider.
 
 The steps of x are those from this one on: 0, except where a stream continues."""
 
@@ -215,10 +216,11 @@ def register_norm(name: str, make: Callable[[NormConfig, int], Normalise]) -> No
             module, see `Normalise`.
 
     Raises:
-        UserError: the name of a norm that comes with the package.
+        UserError: the name of a norm that comes with the package, or no name, or a `make` that does not take a
+            configuration and channels.
     """
-    if name in get_args(NormKind):
-        raise UserError(f"norm {name!r} comes with the package: choose another name")
+    check_own_name("norm", name, get_args(NormKind))
+    check_function(make, f"make of norm {name!r}", "config", "channels")
     OWN_NORMS[name] = make
 
 
@@ -227,14 +229,21 @@ class OwnNorm(nn.Module):
 
     Args:
         normalise: see `Normalise`.
+        name: of it, for messages.
+
+    Raises:
+        UserError: `normalise` does not take x and the first step, or, in forward, gives something else than `Normalise`
+            says.
     """
 
-    def __init__(self, normalise: Normalise) -> None:
+    def __init__(self, normalise: Normalise, name: str = "of your own") -> None:
         super().__init__()
-        self.normalise = normalise
+        check_function(normalise, f"norm {name!r}", "x", "first_step")
+        self.normalise, self.name = normalise, name
 
     def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
-        return self.normalise(x, state.first_step if state else 0)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return checked(self.normalise(wide, state.first_step if state else 0), f"norm {self.name!r}", x)
 
 
 Norm = BNTT | TimeAveragedNorm | NoNorm | OwnNorm
@@ -244,7 +253,7 @@ def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> 
     """The norm that `config` describes; `tdbn_scale` is alpha * threshold of kind "tdbn"."""
     if config.kind in OWN_NORMS:
         tell_once(f"norm {config.kind!r} has no kernel: its layers run in PyTorch")
-        return OwnNorm(OWN_NORMS[config.kind](config, channels))
+        return OwnNorm(OWN_NORMS[config.kind](config, channels), config.kind)
     if config.kind == "bntt":
         return BNTT(channels, num_steps=config.num_steps, bias=config.bias)
     if config.kind == "none":

@@ -9,7 +9,7 @@ from torch import nn
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
-from sresnet.nn.layer import as_op, conv, conv_norm_neuron, is_watched
+from sresnet.nn.layer import as_op, check_parts, conv, conv_norm_neuron, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NoNorm, NormConfig, OwnNorm, make_norm
 from sresnet.nn.signal import Signal
@@ -61,7 +61,8 @@ class Skip(nn.Module):
         self.weight = nn.Parameter(torch.ones(out_channels, 1, 1)) if kind == "learned" else None
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
-        """What the path makes of x.spikes."""
+        """What the path makes of x.spikes; errors as `conv_norm_neuron`."""
+        check_parts(self.norm, self.neuron)
         if self.conv is not None:
             x = self.convolved(x, state)
         elif self.norm is not None:

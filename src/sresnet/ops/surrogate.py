@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sresnet.config import check_function, check_own_name
 from sresnet.errors import UserError
 
 
@@ -157,6 +158,30 @@ SURROGATES: dict[str, type[KnownSurrogate]] = {
 """In the order of the kernel's `enum Surrogate`."""
 
 
+def check_surrogate(surrogate: Surrogate) -> None:
+    """Raise UserError for a surrogate of the user's own that lacks `center` or `derivative`."""
+    name, center = f"surrogate {type(surrogate).__name__}", getattr(surrogate, "center", None)
+    if not isinstance(center, int | float | Tensor):
+        raise UserError(f"{name} has center {center!r:.100}: expected where it peaks, in units of the threshold")
+    check_function(getattr(surrogate, "derivative", None), f"derivative of {name}", "x")
+
+
+def slope_at(u: Float[Tensor, "*neurons"], threshold: float, surrogate: Surrogate) -> Tensor | float:
+    """do/du at potentials u, of their shape; or one number for all.
+
+    Raises:
+        UserError: the surrogate, one of the user's own, gives something else.
+    """
+    slope = surrogate.derivative(u / threshold - surrogate.center)
+    if isinstance(slope, int | float) or (isinstance(slope, Tensor) and slope.shape == u.shape):
+        return slope
+    found = list(slope.shape) if isinstance(slope, Tensor) else type(slope).__name__
+    raise UserError(
+        f"derivative of surrogate {type(surrogate).__name__} gives {found}: expected numbers of the shape of x, "
+        f"{list(u.shape)}"
+    )
+
+
 OWN_SURROGATES: dict[str, Callable[[float, float, float], Surrogate]] = {}
 """Those that `register_surrogate` was given."""
 
@@ -171,10 +196,11 @@ def register_surrogate(name: str, make: Callable[[float, float, float], Surrogat
         make: (height, width, center) -> the surrogate.
 
     Raises:
-        UserError: the name of a surrogate that comes with the package.
+        UserError: the name of a surrogate that comes with the package, or no name, or a `make` that does not take three
+            numbers.
     """
-    if name in SURROGATES:
-        raise UserError(f"surrogate {name!r} comes with the package: choose another name")
+    check_own_name("surrogate", name, SURROGATES)
+    check_function(make, f"make of surrogate {name!r}", "height", "width", "center")
     OWN_SURROGATES[name] = make
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.surrogate import Surrogate
+from sresnet.ops.surrogate import Surrogate, slope_at
 
 
 class Spike(torch.autograd.Function):
@@ -29,13 +29,12 @@ class Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None, None]:
         (u,) = ctx.saved_tensors
-        slope = ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
-        return grad_spikes * slope, None, None, None
+        return grad_spikes * slope_at(u, ctx.threshold, ctx.surrogate), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         (u,) = ctx.saved_tensors
-        return tangent * ctx.surrogate.derivative(u / ctx.threshold - ctx.surrogate.center)
+        return tangent * slope_at(u, ctx.threshold, ctx.surrogate)
 
 
 def spike(
