@@ -159,3 +159,75 @@ def test_a_run_folder_holds_what_the_table_says(tmp_path):
 @pytest.mark.parametrize("folder", ["data", "experiments", "models", "ops", "report", "studies", "tools", "train"])
 def test_tests_are_where_what_they_test_is(folder):
     assert any((ROOT / "tests" / folder).glob("test_*.py"))
+
+
+def named(node):
+    """Names in the annotations and bases of a function, class or constant."""
+    parts = []
+    for each in ast.walk(node):
+        if isinstance(each, ast.arg | ast.AnnAssign):
+            parts.append(each.annotation)
+        elif isinstance(each, ast.FunctionDef):
+            parts.append(each.returns)
+        elif isinstance(each, ast.ClassDef):
+            parts += each.bases
+    return set(re.findall(r"\w+", " ".join(ast.unparse(part) for part in parts if part is not None)))
+
+
+@functools.cache
+def used_by_others():
+    """Dotted names that a module or script takes from another module: M.N imported, or N of an imported module M."""
+    found = set()
+    scripts = [path for folder in ("experiments", "tools", "benchmarks") for path in (ROOT / folder).glob("*.py")]
+    for path in [*SOURCE.rglob("*.py"), *scripts]:
+        content = ast.parse(path.read_text())
+        own = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) if SOURCE in path.parents else ""
+        attributes = {node.attr for node in ast.walk(content) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(content):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}" != own.removesuffix(".__init__"):
+                for alias in node.names:
+                    found |= {f"{node.module}.{alias.name}.{name}" for name in ("", *attributes)}
+    return {name.rstrip(".") for name in found}
+
+
+def public(file):
+    """(Names that others use, that a page or `__all__` names, and types that these name; functions and classes)."""
+    module = "sresnet." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    pages = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    nodes = {}
+    for node in tree(file).body:
+        for target in getattr(node, "targets", [getattr(node, "target", node)]):
+            nodes[getattr(target, "id", getattr(target, "name", ""))] = node
+    listed = ast.unparse(nodes["__all__"]) if "__all__" in nodes else ""
+    found = {
+        name
+        for name in nodes
+        if f"{module}.{name}" in used_by_others()
+        or f"'{name}'" in listed
+        or re.search(rf"\b{module.rpartition('.')[2]}\.{name}\b|from {module} import .*\b{name}\b", pages)
+    }
+    while more := {each for name in found for each in named(nodes[name]) if each in nodes} - found:
+        found |= more
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return found, {name for name, node in nodes.items() if isinstance(node, kinds) and not name.startswith("_")}
+
+
+MARKED = [file for file in FILES if file.split("/")[0] in ("analysis", "data", "models", "train") or "/" not in file]
+
+
+@pytest.mark.parametrize("file", MARKED)
+def test_what_only_its_own_file_uses_begins_with_an_underscore(file):
+    used, names = public(file)
+    assert names <= used
+
+
+def test_no_file_uses_a_private_name_of_another():
+    private = {name for name in used_by_others() if name.startswith("sresnet.") and re.search(r"\._[a-z]\w*$", name)}
+    theirs = {name for name in private if (SOURCE.parent / f"{name.rpartition('.')[0].replace('.', '/')}.py").exists()}
+    assert not {name for name in theirs if name.rpartition(".")[2] in defined(name.rpartition(".")[0])}
+
+
+def defined(module):
+    """Names that a module of the package defines."""
+    body = tree(module.removeprefix("sresnet.").replace(".", "/") + ".py").body
+    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}

@@ -26,7 +26,7 @@ from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.folder import read_picture
 from sresnet.models import create_model
 from sresnet.models.saved import load, model_bytes
-from sresnet.models.tensors import CHECKSUM, header_to_bytes, parts_of
+from sresnet.models.tensors import CHECKSUM, _header_to_bytes, _parts_of
 from sresnet.ops.scan import native
 from tests.bounded import CASES, check, outcomes
 
@@ -131,11 +131,11 @@ def damaged_weights(raw, rng):
     """Weights whose metadata say something else and have no checksum; or damaged bytes."""
     if rng.random() < 0.4:
         return damage(raw, rng)
-    header, data = parts_of(raw)
+    header, data = _parts_of(raw)
     model = damaged_json(header["__metadata__"]["model"].encode(), rng).decode(errors="replace")
     if rng.random() < 0.3:
         header = changed(header, rng)
-    return header_to_bytes(header, {"model": model}) + bytes(data)
+    return _header_to_bytes(header, {"model": model}) + bytes(data)
 
 
 def fuzz(case, raw, how, rng, **least):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sresnet import cli
-from sresnet.analysis.prediction import clips_of_file
+from sresnet.analysis.prediction import _clips_of_file
 from sresnet.config import from_dict, to_dict
 from sresnet.data.events.cache import windows
 from sresnet.data.events.describe import describe_file
@@ -371,9 +371,9 @@ def test_windows_to_predict_are_not_more_than_memory_has(tmp_path):
     path.write_bytes(made_up.nmnist(made_up.events(12, step=100)))
     config = EventConfig(name="event-folder", split="random90", window_seconds=1e-4)
     about = {"image_size": [34, 34]}
-    assert len(clips_of_file(path, config, 10, about, 1.0)) == 11
+    assert len(_clips_of_file(path, config, 10, about, 1.0)) == 11
     with pytest.raises(UserError, match=r"a.bin claims 0.0 GB of memory for 11 x 10 frames of 34x34 pixels"):
-        clips_of_file(path, config, 10, about, 1e-3)
+        _clips_of_file(path, config, 10, about, 1e-3)
 
 
 def test_the_flag_raises_the_limit(tmp_path, capsys):

@@ -24,7 +24,7 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
         raise
     # zipfile raises whatever damage makes it trip over: BadZipFile, struct.error, NotImplementedError, ...
     except Exception as error:
-        raise UserError(f"{path} is not a complete zip file ({reason(error)}): get it again") from None
+        raise UserError(f"{path} is not a complete zip file ({_reason(error)}): get it again") from None
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit: float, times: int = 1) -> bytes:
@@ -58,9 +58,9 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
         raise
     # The file comes from elsewhere: encrypted members, headers that do not agree, streams that end.
     except Exception as error:
-        raise UserError(f"{where} cannot be read ({reason(error)}): replace it or remove it") from None
+        raise UserError(f"{where} cannot be read ({_reason(error)}): replace it or remove it") from None
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What an exception says, or what it is called."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -68,7 +68,7 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
             raise typeguard.TypeCheckError("is a bool")
         typeguard.check_type(value, annotation, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError:
-        raise UserError(f"{name} is {value!r}: expected {describe_type(annotation)}") from None
+        raise UserError(f"{name} is {value!r}: expected {_describe_type(annotation)}") from None
 
 
 def check_number(name: str, value: Any, *, endless: bool = False) -> None:
@@ -106,7 +106,7 @@ def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapp
     return values
 
 
-def describe_type(annotation: Any) -> str:
+def _describe_type(annotation: Any) -> str:
     """A type as a reader would say it: `one of 'a', 'b'` for a Literal, the plain name otherwise."""
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
     if text.startswith("typing.Literal["):
@@ -126,7 +126,7 @@ def added_later(default: Any, *, once: str = "") -> Any:
     return dataclasses.field(default=default, metadata={"added later": True, "once": once})
 
 
-def first_name(field: dataclasses.Field[Any]) -> str:
+def _first_name(field: dataclasses.Field[Any]) -> str:
     """The name that a field had first."""
     return field.metadata.get("once") or field.name
 
@@ -136,8 +136,8 @@ def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
     found = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if first_name(field) != field.name:
-            found[f"{where}{first_name(field)}"] = f"{where}{field.name}"
+        if _first_name(field) != field.name:
+            found[f"{where}{_first_name(field)}"] = f"{where}{field.name}"
         if dataclasses.is_dataclass(value):
             found |= renamed_fields(value, f"{where}{field.name}.")
     return found
@@ -154,7 +154,7 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
         first_names: fields have the names that they had first, for fingerprints, which must stay what they were.
     """
     values = {
-        first_name(field) if first_names else field.name: getattr(config, field.name)
+        _first_name(field) if first_names else field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if not ("added later" in field.metadata and getattr(config, field.name) == field.default)
     }
@@ -180,10 +180,10 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
         raise UserError(f"{where} is {values!r}: expected an object with named fields")
     values = dict(values)
     if hasattr(cls, "family") or get_args(cls):
-        cls = member_of(cls, values.pop("family", None), where)
+        cls = _member_of(cls, values.pop("family", None), where)
     hints = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    renamed = {first_name(field): name for name, field in fields.items()}
+    renamed = {_first_name(field): name for name, field in fields.items()}
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         key = key if key in fields else renamed.get(key, key)
@@ -205,7 +205,7 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     return cls(**arguments)
 
 
-def member_of(union: Any, family: Any, where: str) -> Any:
+def _member_of(union: Any, family: Any, where: str) -> Any:
     """The dataclass among `union` (or `union` itself) whose `family` it is; without one, the implicit member.
 
     A dataclass whose own `family` is empty stands for those that its `members()` gives.

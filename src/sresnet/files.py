@@ -56,10 +56,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         if "\0" in str(path):
             raise OSError(errno.EINVAL, "no name holds a zero byte")
-        mode = mode_of(path)
+        mode = _mode_of(path)
         if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        part, descriptor = new_part(path)
+        part, descriptor = _new_part(path)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -68,7 +68,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 part.replace(path)
         if os.name == "nt":  # which renames no open file
             part.replace(path)
-        sync_folder(path.parent)
+        _sync_folder(path.parent)
     except BaseException as error:
         if part is not None:
             with contextlib.suppress(OSError):
@@ -80,10 +80,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             f"{path} could not be written ({error.strerror}): {cure} or choose another place, and run the same command "
             "again"
         ) from None
-    sweep(path.parent, path.name)
+    _sweep(path.parent, path.name)
 
 
-def mode_of(path: Path) -> int:
+def _mode_of(path: Path) -> int:
     """What `os.lstat` says of a path, 0 where there is nothing."""
     try:
         return os.lstat(path).st_mode
@@ -91,10 +91,10 @@ def mode_of(path: Path) -> int:
         return 0
 
 
-def new_part(path: Path) -> tuple[Path, int]:
+def _new_part(path: Path) -> tuple[Path, int]:
     """A file for what is to become `path`, empty, beside it, open and held by this process; OSError where it fails."""
     while True:
-        part = path.with_name(f"{start_of_parts(path.name)}{secrets.token_hex(8)}.part")
+        part = path.with_name(f"{_start_of_parts(path.name)}{secrets.token_hex(8)}.part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK | PLAIN, 0o666)
         with contextlib.suppress(OSError):  # a disk without locks, where leftovers are not removed
             filelock.lock_descriptor(descriptor)
@@ -103,28 +103,28 @@ def new_part(path: Path) -> tuple[Path, int]:
         os.close(descriptor)  # another process took it for a leftover before it was held
 
 
-def start_of_parts(name: str) -> str:
+def _start_of_parts(name: str) -> str:
     """How the names of parts of the file `name` begin; a system takes names of at most 255 bytes."""
     whole = os.fsencode(name)
     return f".{name if len(whole) <= 200 else hashlib.sha256(whole).hexdigest()}."
 
 
-def sweep(folder: Path, name: str = "") -> None:
+def _sweep(folder: Path, name: str = "") -> None:
     """Remove what killed writers left of the file `name` of a folder, or of all; what is being written now stays.
 
     Windows keeps what is left, as a part cannot be held there until it is renamed.
     """
     if os.name == "nt":
         return
-    start = start_of_parts(name) if name else "."
+    start = _start_of_parts(name) if name else "."
     with contextlib.suppress(OSError):
         for part in (folder / entry for entry in os.listdir(folder) if entry.startswith(start) and PART.search(entry)):
-            with contextlib.suppress(OSError, UserError), opened_to_lock(part, create=False) as descriptor:
+            with contextlib.suppress(OSError, UserError), _opened_to_lock(part, create=False) as descriptor:
                 if filelock.lock_descriptor(descriptor, blocking=False):
                     part.unlink()
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can."""
     if os.name == "nt":
         return
@@ -178,7 +178,7 @@ def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag:
         UserError: something else is there.
     """
     try:
-        mode = mode_of(path)
+        mode = _mode_of(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be written ({reason}): choose another {flag}") from None
@@ -220,7 +220,7 @@ def claim_folder(
         UserError: the folder holds something and no such listing, or one of `names` that it does not list, or cannot
             be made.
     """
-    others, before = strangers(folder), listed(folder / listing, kind, names)
+    others, before = strangers(folder), _listed(folder / listing, kind, names)
     cure = f"choose another {flag}, or use it with --force"
     if others and before is None and not force:
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no {kind.removeprefix('sresnet ')}: {cure}")
@@ -242,7 +242,7 @@ def check_listed(
             check_free(folder / name, (), force=force, flag=flag)
 
 
-def listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None:
+def _listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None:
     """The files that a listing of `claim_folder` names, `names` where it does not say; None: not our listing."""
     try:
         content = read_json(path)
@@ -255,14 +255,14 @@ def listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None
 
 
 @contextlib.contextmanager
-def opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
+def _opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
     """The descriptor of a lock file, made if need be and left as it is; a link there is not followed.
 
     Raises:
         UserError: it cannot be opened, or is something else than a file.
     """
     try:
-        descriptor = open_own(path, os.O_CREAT if create else 0)
+        descriptor = _open_own(path, os.O_CREAT if create else 0)
     except OSError as error:
         raise UserError(
             f"lock file {path} cannot be used ({error.strerror}): delete it, or choose another folder"
@@ -281,7 +281,7 @@ def opened_to_change(path: Path) -> Iterator[int]:
         UserError: it cannot be opened, is something else than a file, or the disk refuses what is done inside.
     """
     try:
-        descriptor = open_own(path, os.O_CREAT)
+        descriptor = _open_own(path, os.O_CREAT)
         try:
             yield descriptor
         finally:
@@ -293,7 +293,7 @@ def opened_to_change(path: Path) -> Iterator[int]:
         ) from None
 
 
-def open_own(path: Path, more: int) -> int:
+def _open_own(path: Path, more: int) -> int:
     """Open a file to read and write; OSError where that fails or a link, pipe, device or folder is there."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_SURPRISE | NO_LINK | PLAIN | more, 0o666)
@@ -305,7 +305,7 @@ def open_own(path: Path, more: int) -> int:
     return descriptor
 
 
-def locked(descriptor: int, path: Path, *, wait: bool) -> bool:
+def _locked(descriptor: int, path: Path, *, wait: bool) -> bool:
     """Lock an open file; False where another process holds it and `wait` is off.
 
     Raises:
@@ -333,10 +333,10 @@ def only_writer(folder: Path) -> Iterator[None]:
         UserError: it cannot be locked.
     """
     path = folder / LOCK
-    with opened_to_lock(path) as descriptor:
-        if not locked(descriptor, path, wait=False):
+    with _opened_to_lock(path) as descriptor:
+        if not _locked(descriptor, path, wait=False):
             raise InUseError(f"{folder} is in use by another process: wait for it, or choose another --out")
-        sweep(folder)
+        _sweep(folder)
         yield
 
 
@@ -351,10 +351,10 @@ def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Ite
     Raises:
         UserError: it cannot be locked.
     """
-    with opened_to_lock(path) as descriptor:
-        if not locked(descriptor, path, wait=False):
+    with _opened_to_lock(path) as descriptor:
+        if not _locked(descriptor, path, wait=False):
             waiting()
-            locked(descriptor, path, wait=True)
+            _locked(descriptor, path, wait=True)
         yield
 
 
@@ -452,7 +452,7 @@ def parse_json(content: bytes | str, where: str) -> Any:
     """The value in JSON text that comes from `where`; what is taken, and errors, as `read_json`."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
-        value = json.loads(text, parse_constant=no_number, parse_float=finite, parse_int=small)
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_small)
         level = [value]
         for _ in range(DEEPEST_JSON):
             level = [
@@ -472,12 +472,12 @@ def parse_json(content: bytes | str, where: str) -> Any:
     raise UserError(f"{where} cannot be read ({reason}): it is damaged, or not a file of a run")
 
 
-def no_number(text: str) -> float:
+def _no_number(text: str) -> float:
     """Refuse NaN, Infinity and -Infinity, which no other reader of JSON takes."""
     raise ValueError(f"{text} is not a number")
 
 
-def finite(text: str) -> float:
+def _finite(text: str) -> float:
     """A number that is not too large to be one."""
     number = float(text)
     if not math.isfinite(number):
@@ -485,7 +485,7 @@ def finite(text: str) -> float:
     return number
 
 
-def small(text: str) -> int:
+def _small(text: str) -> int:
     """An integer of at most 64 bits, as every other program can hold it."""
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
         raise ValueError(f"{text[:20]} is too large")

@@ -124,11 +124,11 @@ def csv_of(rows: Iterable[Sequence[str | int | float | None]]) -> str:
     """Comma-separated values in which text is text for a spreadsheet too, and a number a number."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([inert(value) if isinstance(value, str) else value for value in row] for row in rows)
+    writer.writerows([_inert(value) if isinstance(value, str) else value for value in row] for row in rows)
     return file.getvalue()
 
 
-def inert(text: str) -> str:
+def _inert(text: str) -> str:
     """`text` in printable characters, with an apostrophe where a spreadsheet would take it for a formula.
 
     Spreadsheets compute cells that begin with = + - @, also in their wide forms, and some look behind blanks.

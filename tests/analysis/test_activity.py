@@ -7,7 +7,7 @@ from torch import nn
 from sresnet import UserError
 from sresnet.analysis import activity, early_exit, spread, walk
 from sresnet.analysis.early_exit import evaluate_early_exit
-from sresnet.analysis.prediction import probabilities_by_step
+from sresnet.analysis.prediction import _probabilities_by_step
 from sresnet.analysis.walk import batches_of
 from sresnet.data import ImageSet
 from tests.analysis.networks import batch, trained, whole_run
@@ -139,7 +139,7 @@ def test_an_input_that_is_not_finite_is_named(frames):
             look()
         assert model.training
     with pytest.raises(UserError, match="scores of sample 0 are not finite"):
-        probabilities_by_step(model.eval(), odd[1:2])
+        _probabilities_by_step(model.eval(), odd[1:2])
 
 
 def test_images_are_spread_over_a_sorted_set():

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from sresnet import UserError
 from sresnet.analysis import early_exit
 from sresnet.analysis.early_exit import (
-    calibrate,
-    confidence,
+    _calibrate,
+    _confidence,
+    _exit_curve,
+    _exit_steps,
+    _step_scores,
     evaluate_early_exit,
-    exit_curve,
-    exit_steps,
     mean_scores,
     run_early_exit,
-    step_scores,
 )
 from sresnet.cli import main
 from sresnet.nn.layer import SpikingLayer
@@ -54,8 +54,8 @@ def test_exits_image_by_image(scores):
                 hits += max(range(4), key=powers.__getitem__) == int(labels[image])
                 break
     assert len(set(steps)) == 5
-    assert exit_steps(confidence(z, temperatures), threshold).tolist() == steps
-    (point,) = exit_curve(z, labels, temperatures, [threshold])
+    assert _exit_steps(_confidence(z, temperatures), threshold).tolist() == steps
+    (point,) = _exit_curve(z, labels, temperatures, [threshold])
     assert point.threshold == threshold
     assert point.mean_steps == pytest.approx(sum(steps) / 200)
     assert point.top1 == pytest.approx(100 * hits / 200)
@@ -63,7 +63,7 @@ def test_exits_image_by_image(scores):
 
 def test_higher_thresholds_take_more_steps_between_one_and_all(scores):
     z, labels = scores
-    points = exit_curve(z, labels, torch.ones(5), [0.999999, 0.2, 0.9, 0.6])
+    points = _exit_curve(z, labels, torch.ones(5), [0.999999, 0.2, 0.9, 0.6])
     assert [point.threshold for point in points] == [0.2, 0.6, 0.9, 0.999999]
     steps = [point.mean_steps for point in points]
     assert steps == sorted(steps)
@@ -74,13 +74,13 @@ def test_higher_thresholds_take_more_steps_between_one_and_all(scores):
 
 def test_calibration_is_the_least_cross_entropy_of_each_step(scores):
     z, labels = scores
-    best = calibrate(z, labels)
+    best = _calibrate(z, labels)
     for step, temperature in enumerate(best.tolist()):
         tried = torch.linspace(math.log(0.05), math.log(20), 1001, dtype=torch.float64).exp()
         losses = torch.stack([F.cross_entropy(z[step].double() / t, labels) for t in tried])
         assert temperature == pytest.approx(float(tried[losses.argmin()]), rel=1e-2)
-    torch.testing.assert_close(calibrate(7 * z, labels), 7 * best, rtol=1e-6, atol=0)
-    coldest = calibrate(10 * F.one_hot(labels, 4).float()[None], labels)
+    torch.testing.assert_close(_calibrate(7 * z, labels), 7 * best, rtol=1e-6, atol=0)
+    coldest = _calibrate(10 * F.one_hot(labels, 4).float()[None], labels)
     assert float(coldest) == pytest.approx(0.01)  # always right: as confident as can be
 
 
@@ -89,9 +89,9 @@ def test_calibrated_confidence_is_the_share_that_is_right():
     generator = torch.Generator().manual_seed(1)
     z = 1.5 * torch.randn(20000, 5, generator=generator)
     labels = torch.multinomial(z.softmax(1), 1, generator=generator)[:, 0]
-    temperatures = calibrate(3 * z[None], labels)
+    temperatures = _calibrate(3 * z[None], labels)
     assert float(temperatures) == pytest.approx(3, rel=0.05)
-    sure = confidence(3 * z[None], temperatures)[0]
+    sure = _confidence(3 * z[None], temperatures)[0]
     right = z.argmax(1) == labels
     assert float(sure.mean()) == pytest.approx(float(right.double().mean()), abs=0.01)
 
@@ -104,16 +104,16 @@ def test_the_pass_that_saves_steps_equals_the_definition(fields, frames):
     model = trained(num_steps=4, **fields)
     x, labels = batch(model, images=40, frames=frames)
     temperatures = [0.05, 0.1, 0.1, 0.2]
-    z, _ = step_scores(model, [(x, labels)])
-    confidences = confidence(z, torch.tensor(temperatures))
+    z, _ = _step_scores(model, [(x, labels)])
+    confidences = _confidence(z, torch.tensor(temperatures))
     threshold = float(confidences[1].median()) + 1e-4  # between two images, so that rounding decides nothing
-    expected = exit_steps(confidences, threshold)
+    expected = _exit_steps(confidences, threshold)
     assert len(expected.unique()) >= 3
     with torch.inference_mode():
         found, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
     assert steps.tolist() == expected.tolist()
     torch.testing.assert_close(found, z[steps - 1, torch.arange(40)], atol=1e-5, rtol=1e-4)
-    (point,) = exit_curve(z, labels, torch.tensor(temperatures), [threshold])
+    (point,) = _exit_curve(z, labels, torch.tensor(temperatures), [threshold])
     batches = [(x[:15], labels[:15]), (x[15:], labels[15:])]
     exited = evaluate_early_exit(model, batches, threshold=threshold, temperatures=temperatures)
     assert (exited.top1, exited.mean_steps) == pytest.approx((point.top1, point.mean_steps))
@@ -129,8 +129,8 @@ def test_images_that_have_left_are_not_computed():
     assert isinstance(layer, SpikingLayer)
     layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].spikes.shape[1]))
     temperatures = [1.0, 1.0, 0.5, 0.5]
-    z, _ = step_scores(model, [(x, labels)])
-    threshold = float(confidence(z, torch.tensor(temperatures))[0].quantile(0.8))
+    z, _ = _step_scores(model, [(x, labels)])
+    threshold = float(_confidence(z, torch.tensor(temperatures))[0].quantile(0.8))
     seen.clear()
     _, steps = run_early_exit(model, x, threshold=threshold, temperatures=temperatures)
     assert seen == [int((steps > step).sum()) for step in range(max(steps.tolist()))]
@@ -147,10 +147,10 @@ def test_one_call():
     found = early_exit(model, [(x, labels)], calibration=[other], thresholds=[0.9, 0.5])
     assert model.training
     assert (found.images, found.calibration_images) == (20, 12)
-    held_out, held_out_labels = step_scores(model, [other])
-    assert found.temperatures == tuple(calibrate(held_out, held_out_labels).tolist())
-    z, _ = step_scores(model, [(x, labels)])
-    assert found.points == exit_curve(z, labels, torch.tensor(found.temperatures), [0.5, 0.9])
+    held_out, held_out_labels = _step_scores(model, [other])
+    assert found.temperatures == tuple(_calibrate(held_out, held_out_labels).tolist())
+    z, _ = _step_scores(model, [(x, labels)])
+    assert found.points == _exit_curve(z, labels, torch.tensor(found.temperatures), [0.5, 0.9])
     assert found.top1_by_step == pytest.approx([5.0 * int((s.argmax(1) == labels).sum()) for s in z])
     plain = early_exit(model, [(x, labels)], num_steps=2)
     assert (plain.temperatures, plain.calibration_images) == ((1.0, 1.0), 0)

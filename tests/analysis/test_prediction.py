@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from sresnet.analysis.prediction import Prediction, probabilities_by_step
+from sresnet.analysis.prediction import Prediction, _probabilities_by_step
 from sresnet.cli import main
 from sresnet.report import figures, plots
 from sresnet.report.png import picture_of
@@ -15,11 +15,11 @@ from tests.analysis.networks import batch, trained
 def test_probabilities_are_those_of_stopping_there():
     model = trained(num_steps=3)
     x, _ = batch(model, images=1)
-    found = probabilities_by_step(model, x)
+    found = _probabilities_by_step(model, x)
     for step in (1, 2, 3):
         torch.testing.assert_close(found[step - 1], model(x, num_steps=step).softmax(1)[0], atol=1e-6, rtol=1e-5)
     windows, _ = batch(model, images=4, frames=3)
-    found = probabilities_by_step(model, windows)
+    found = _probabilities_by_step(model, windows)
     for step in (1, 2, 3):
         expected = model(windows, num_steps=step).softmax(1).mean(0)
         torch.testing.assert_close(found[step - 1], expected, atol=1e-6, rtol=1e-5)

@@ -6,7 +6,7 @@ import torch
 from sresnet import create_model
 from sresnet.analysis import analyse, batches_of, early_exit
 from sresnet.analysis.early_exit import run_early_exit
-from sresnet.analysis.prediction import probabilities_by_step
+from sresnet.analysis.prediction import _probabilities_by_step
 from sresnet.data import DataConfig, ImageSet
 from sresnet.data.scaling import make_scaling
 from sresnet.train.evaluate import evaluate, spike_rates
@@ -24,7 +24,7 @@ def looks(model):
     yield evaluate(model, DATA, pixels)
     ((x, labels),) = batches_of(DATA, pixels, batch_size=12)
     yield spike_rates(model, x)
-    yield probabilities_by_step(model, x).tolist()
+    yield _probabilities_by_step(model, x).tolist()
     curve = early_exit(model, [(x, labels)], calibration=[(x, labels)])
     yield curve
     yield [each.tolist() for each in run_early_exit(model, x, threshold=0.5, temperatures=curve.temperatures)]

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sresnet.data import cifar
-from sresnet.data.cifar import load_cifar, locate, parse_binary_batch, parse_python_batch
+from sresnet.data.cifar import _parse_binary_batch, _parse_python_batch, load_cifar, locate
 from sresnet.errors import UserError
 
 NAMES = {"cifar10": [f"kind_{i}" for i in range(10)], "cifar100": [f"kind_{i}" for i in range(100)]}
@@ -230,7 +230,7 @@ def test_python_batches_of_any_size(count, data):
     raw = made_up.python_batch(rows, labels=labels)
     as_python_3_writes_it = pickle.dumps({b"labels": labels, b"data": rows}, protocol=2)
     for batch in (raw, as_python_3_writes_it):
-        images, found = parse_python_batch(batch, "x")
+        images, found = _parse_python_batch(batch, "x")
         assert np.array_equal(images.numpy(), rows.reshape(-1, 3, 32, 32))
         assert found.tolist() == labels
 
@@ -242,14 +242,14 @@ def test_binary_batches_of_any_size(count, label_bytes, data):
         data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count))
         for classes in ([10], [20, 100])[label_bytes - 1]
     ]
-    images, found = parse_binary_batch(made_up.binary_batch(rows, *columns), label_bytes, "x")
+    images, found = _parse_binary_batch(made_up.binary_batch(rows, *columns), label_bytes, "x")
     assert np.array_equal(images.numpy(), rows.reshape(-1, 3, 32, 32))
     assert found.tolist() == columns[-1]
 
 
 @given(raw=st.binary(max_size=7000), label_bytes=st.sampled_from([1, 2]))
 def test_any_bytes_are_a_batch_or_a_user_error(raw, label_bytes):
-    for parse in (lambda: parse_python_batch(raw, "x"), lambda: parse_binary_batch(raw, label_bytes, "x")):
+    for parse in (lambda: _parse_python_batch(raw, "x"), lambda: _parse_binary_batch(raw, label_bytes, "x")):
         try:
             images, labels = parse()
         except UserError:
@@ -261,7 +261,7 @@ def test_any_bytes_are_a_batch_or_a_user_error(raw, label_bytes):
 def test_planes_are_red_green_blue():
     rows = np.repeat(np.array([[1, 2, 3]], dtype=np.uint8), 1024, axis=1)
     rows[0, 33] = 9  # second row, second column of the red plane
-    images, _ = parse_binary_batch(made_up.binary_batch(rows, [0]), 1, "x")
+    images, _ = _parse_binary_batch(made_up.binary_batch(rows, [0]), 1, "x")
     assert images[0, :, 0, 0].tolist() == [1, 2, 3]
     assert images[0, 0, 1, 1] == 9
 
@@ -284,7 +284,7 @@ def test_planes_are_red_green_blue():
 )
 def test_a_python_batch_that_is_none(raw, fault):
     with pytest.raises(UserError, match=fault):
-        parse_python_batch(raw, "x")
+        _parse_python_batch(raw, "x")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_python_batch_that_is_none(raw, fault):
 )
 def test_a_binary_batch_that_is_none(raw, label_bytes, fault):
     with pytest.raises(UserError, match=fault):
-        parse_binary_batch(raw, label_bytes, "x")
+        _parse_binary_batch(raw, label_bytes, "x")
 
 
 @pytest.mark.slow

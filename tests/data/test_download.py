@@ -79,7 +79,7 @@ def path(tmp_path):
 
 
 def fetch(server, path, md5=MD5, **options):
-    download.download(server.url, path, md5, pauses=NO_PAUSE, **options)
+    download._download(server.url, path, md5, pauses=NO_PAUSE, **options)
 
 
 def files(path):
@@ -189,7 +189,7 @@ def test_pauses_are_taken_between_tries(server, path, monkeypatch):
     slept = []
     monkeypatch.setattr(download.time, "sleep", slept.append)
     server.statuses = [503, 503]
-    download.download(server.url, path, MD5, pauses=(1, 2, 4))
+    download._download(server.url, path, MD5, pauses=(1, 2, 4))
     assert [pause for pause in slept if pause] == [1, 2]
 
 
@@ -244,7 +244,7 @@ def test_a_file_that_the_user_puts_there_meanwhile_is_kept(server, path):
 def test_two_processes_fetch_one_good_file(server, path):
     server.delay = 0.02
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=download.download, args=(server.url, path, MD5)) for _ in range(2)]
+    processes = [context.Process(target=download._download, args=(server.url, path, MD5)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -299,7 +299,7 @@ def test_a_waiting_process_takes_over_what_another_could_not_finish(server, path
 
 def test_fetch_cifar_gets_the_binary_archive_from_the_publisher(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(download, "download", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(download, "_download", lambda *arguments: calls.append(arguments))
     path = fetch_cifar("cifar100", tmp_path / "new")
     assert path == tmp_path / "new" / "cifar-100-binary.tar.gz"
     assert calls == [
@@ -308,7 +308,7 @@ def test_fetch_cifar_gets_the_binary_archive_from_the_publisher(tmp_path, monkey
 
 
 def test_fetch_cifar_does_not_fetch_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "download", lambda *_: pytest.fail("fetched"))
+    monkeypatch.setattr(download, "_download", lambda *_: pytest.fail("fetched"))
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     for file in cifar.VERSIONS["cifar100"][0].files:

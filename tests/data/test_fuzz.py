@@ -12,7 +12,7 @@ import made_up_cifar as made_up
 import pytest
 import torch
 
-from sresnet.data.cifar import parse_binary_batch, parse_python_batch
+from sresnet.data.cifar import _parse_binary_batch, _parse_python_batch
 from tests import bounded
 from tests.bounded import check, outcomes
 
@@ -75,9 +75,9 @@ def parse(kind, raw):
     version, classes = kind.split()
     try:
         if version == "python":
-            images, labels = parse_python_batch(raw, "made up")
+            images, labels = _parse_python_batch(raw, "made up")
         else:
-            images, labels = parse_binary_batch(raw, len(classes) - 1, "made up")
+            images, labels = _parse_binary_batch(raw, len(classes) - 1, "made up")
     finally:
         assert not SUNG
     assert images.dtype == torch.uint8

@@ -5,7 +5,7 @@ import torch
 
 from sresnet.data import DataConfig
 from sresnet.data.augmentation import augmented
-from sresnet.data.trivial_augment import CHANGES, posterise, rotate, trivial_augment
+from sresnet.data.trivial_augment import CHANGES, _posterise, _rotate, trivial_augment
 
 STRENGTHLESS = ("auto_contrast", "equalise")
 
@@ -90,7 +90,7 @@ def test_colours_at_the_ends_of_their_range(images):
 def test_posterise_drops_bits():
     x = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     for dropped in range(7):
-        assert torch.equal(posterise(x, torch.tensor([dropped / 6])), x >> dropped << dropped)
+        assert torch.equal(_posterise(x, torch.tensor([dropped / 6])), x >> dropped << dropped)
 
 
 def test_solarise_inverts_from_the_threshold_on():
@@ -148,4 +148,4 @@ def test_a_recipe_asks_for_it(images):
     assert torch.equal(changed, augmented(images, config, 1, 5))
     assert not torch.equal(changed, augmented(images, config, 1, 6))
     assert 40 < int((changed != images).flatten(1).any(1).sum()) < 70
-    assert torch.equal(rotate(images[:0], torch.zeros(0)), images[:0])
+    assert torch.equal(_rotate(images[:0], torch.zeros(0)), images[:0])

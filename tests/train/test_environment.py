@@ -22,4 +22,4 @@ from sresnet.train import record
 def test_the_engine_that_computes_is_named(monkeypatch, chosen, compiled, device, expected):
     monkeypatch.setattr(record, "available", lambda: compiled)
     with implementation(chosen):
-        assert record.engine(torch.device(device)) == expected
+        assert record._engine(torch.device(device)) == expected

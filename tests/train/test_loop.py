@@ -22,7 +22,7 @@ from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
 from sresnet.randomness import order
 from sresnet.train import loop, record
-from sresnet.train.checkpoint import Position, check_position
+from sresnet.train.checkpoint import Position, _check_position
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.loop import Progress, Run, loss_of, train
 from sresnet.train.optimiser import learning_rate, make_optimiser
@@ -231,7 +231,7 @@ def test_a_run_with_the_names_that_fields_had_once_goes_on(tmp_path, capsys):
     train(recipe, SPLITS, tmp_path / "old", device=CPU)
     assert capsys.readouterr() == ("", "")
     assert final(tmp_path / "whole") == final(tmp_path / "old")
-    assert record.recipe_in(tmp_path / "old") == recipe
+    assert record._recipe_in(tmp_path / "old") == recipe
 
 
 def test_damaged_weights_are_made_again_as_the_complaint_says(tmp_path):
@@ -560,9 +560,9 @@ DAMAGE = {
 
 
 def test_a_position_where_every_image_was_a_hit():
-    check_position(Position(step=1, images=16, hits=16))
+    _check_position(Position(step=1, images=16, hits=16))
     with pytest.raises(UserError, match="no run has its position"):
-        check_position(Position(step=1, images=16, hits=17))
+        _check_position(Position(step=1, images=16, hits=17))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

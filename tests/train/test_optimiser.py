@@ -6,7 +6,7 @@ import torch
 from sresnet import UserError
 from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
-from sresnet.train.muon import OrthogonalSGD, orthogonal
+from sresnet.train.muon import OrthogonalSGD, _orthogonal
 from sresnet.train.optimiser import make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -19,18 +19,18 @@ def test_orthogonal(shape):
     """Singular vectors stay, singular values come near 1, as far as they were not tiny."""
     matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-    new = orthogonal(matrix)
+    new = _orthogonal(matrix)
     inside = u.T @ new @ v.T
     torch.testing.assert_close(inside, torch.diag(inside.diagonal()), atol=1e-9, rtol=0)
     strong = inside.diagonal()[values > 0.01 * values.norm()]
     assert len(strong) > 0.8 * len(values)
     assert strong.min() > 0.6
     assert strong.max() < 1.25
-    torch.testing.assert_close(orthogonal(100 * matrix), new)
+    torch.testing.assert_close(_orthogonal(100 * matrix), new)
 
 
 def test_orthogonal_of_nothing():
-    assert torch.equal(orthogonal(torch.zeros(3, 9)), torch.zeros(3, 9))
+    assert torch.equal(_orthogonal(torch.zeros(3, 9)), torch.zeros(3, 9))
 
 
 def network_with_gradients(seed=0):

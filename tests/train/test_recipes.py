@@ -11,7 +11,7 @@ from sresnet.cli.train import TrainOptions
 from sresnet.config import from_dict
 from sresnet.errors import UserError
 from sresnet.models import VGGConfig
-from sresnet.train.command import command, flag
+from sresnet.train.command import _flag, command
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
 
@@ -78,7 +78,7 @@ def test_progressive_epochs_end_below_all_time_steps():
     ],
 )
 def test_flags(field, value, words):
-    assert flag(field, value) == words
+    assert _flag(field, value) == words
 
 
 @pytest.mark.parametrize("name", RECIPES)

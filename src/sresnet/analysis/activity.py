@@ -128,7 +128,7 @@ class ActivityCounter:
             active=tuple(100 * value for value in fired),
             sending=tuple(100 * value for value in sending),
             sent=tuple(sent),
-            gamma=mean_gamma(self.model, name, len(sums)),
+            gamma=_mean_gamma(self.model, name, len(sums)),
             leak=leak_of(self.model.layers.get_submodule(name)),
             dead=100 * float((~counter.fired).double().mean()),
             saturated=100 * float((~counter.silent).double().mean()),
@@ -143,7 +143,7 @@ def activity(model: SpikingNetwork, batches: Batches, *, num_steps: int | None =
     return counter.result()
 
 
-def mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[float, ...] | None:
+def _mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[float, ...] | None:
     """Mean over channels of gamma of the norm in front of a layer of neurons, for each of the first steps.
 
     A norm with one gamma for all steps gives the same number at every step. The scale of tdBN is part of it.

@@ -8,10 +8,10 @@ The readout has no leak and sends no spikes, so after every step t it has an ans
     an image leaves after the first step with confidence[t] >= threshold, after the last step T at the latest
 
 and what it is classified as is the class of the highest score at the step where it leaves. One pass over all T steps
-says what every threshold would have given (`exit_steps`, `exit_curve`). `run_early_exit` computes no step that is not
+says what every threshold would have given (`_exit_steps`, `_exit_curve`). `run_early_exit` computes no step that is not
 needed: images that have left are taken out of the batch before the next step.
 
-Networks are overconfident. `calibrate` finds, for every step, the temperature at which the probabilities
+Networks are overconfident. `_calibrate` finds, for every step, the temperature at which the probabilities
 fit labelled images best (least cross-entropy; temperature scaling of Guo et al. 2017, one temperature per step because
 the scores of few steps are spread differently from those of many). The images must not be those the network was
 trained on, of which it is more confident, nor those the curve is drawn for. A threshold applies to all images
@@ -80,12 +80,12 @@ def mean_scores(outputs: Tensor) -> Tensor:
     return outputs.float().cumsum(0) / steps[:, None, None]
 
 
-def confidence(scores: Tensor, temperatures: Tensor) -> Tensor:
+def _confidence(scores: Tensor, temperatures: Tensor) -> Tensor:
     """Largest class probability, [T, N] in float64, from scores [T, N, classes] and one temperature per step [T]."""
     return (scores.double() / temperatures.to(scores.device, torch.float64)[:, None, None]).softmax(2).amax(2)
 
 
-def exit_steps(confidences: Tensor, threshold: float) -> Tensor:
+def _exit_steps(confidences: Tensor, threshold: float) -> Tensor:
     """Steps after which images leave, 1 to T, int64 [N]: the first with at least `threshold`, else the last.
 
     Args:
@@ -97,7 +97,7 @@ def exit_steps(confidences: Tensor, threshold: float) -> Tensor:
     return confident.int().argmax(0) + 1
 
 
-def exit_curve(
+def _exit_curve(
     scores: Tensor, labels: Tensor, temperatures: Tensor, thresholds: Sequence[float]
 ) -> tuple[ExitPoint, ...]:
     """Accuracy and mean steps at every threshold, lowest first.
@@ -111,10 +111,10 @@ def exit_curve(
     Raises:
         UserError: a threshold out of range.
     """
-    confidences, right = confidence(scores, temperatures), best_class(scores) == labels
+    confidences, right = _confidence(scores, temperatures), best_class(scores) == labels
     points = []
     for threshold in sorted(map(check_threshold, thresholds)):
-        steps = exit_steps(confidences, threshold)
+        steps = _exit_steps(confidences, threshold)
         hits = right.gather(0, steps[None] - 1)
         points.append(
             ExitPoint(
@@ -138,7 +138,7 @@ def check_threshold(threshold: float) -> float:
     return threshold
 
 
-def calibrate(scores: Tensor, labels: Tensor) -> Tensor:
+def _calibrate(scores: Tensor, labels: Tensor) -> Tensor:
     """The temperature of each step at which the mean cross-entropy is least, float64 [T].
 
     With b = 1 / temperature, the cross-entropy of softmax(b z) is convex in b, and its derivative, the mean over images
@@ -161,7 +161,7 @@ def calibrate(scores: Tensor, labels: Tensor) -> Tensor:
     return (-(low + high) / 2).exp()
 
 
-def step_scores(
+def _step_scores(
     model: SpikingNetwork, batches: Batches, *, num_steps: int | None = None, precision: str = "fp32", seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Scores after every step [T, N, classes] and labels [N] of all images, on the CPU, in evaluation mode.
@@ -203,24 +203,24 @@ def early_exit(
     """Accuracy against mean steps over `thresholds`, from one pass; the definition is at the top of this file.
 
     Args:
-        model, batches, num_steps, precision, seed: as `step_scores`.
+        model, batches, num_steps, precision, seed: as `_step_scores`.
         calibration: labelled images to fit the temperatures to: held out, neither trained on nor in `batches`.
             None: the temperatures are 1, and confidences those that the network claims.
         thresholds: each in (0, 1].
 
     Raises:
-        UserError: a threshold out of range, or as `step_scores`.
+        UserError: a threshold out of range, or as `_step_scores`.
     """
     thresholds = [check_threshold(threshold) for threshold in thresholds]
     temperatures, calibration_images = None, 0
     if calibration is not None:
-        held_out, labels = step_scores(model, calibration, num_steps=num_steps, precision=precision, seed=seed)
-        temperatures, calibration_images = calibrate(held_out, labels), len(labels)
-    scores, labels = step_scores(model, batches, num_steps=num_steps, precision=precision, seed=seed)
+        held_out, labels = _step_scores(model, calibration, num_steps=num_steps, precision=precision, seed=seed)
+        temperatures, calibration_images = _calibrate(held_out, labels), len(labels)
+    scores, labels = _step_scores(model, batches, num_steps=num_steps, precision=precision, seed=seed)
     if temperatures is None:
         temperatures = torch.ones(len(scores), dtype=torch.float64)
     return EarlyExit(
-        points=exit_curve(scores, labels, temperatures, thresholds),
+        points=_exit_curve(scores, labels, temperatures, thresholds),
         top1_by_step=tuple((100 * (best_class(scores) == labels).double().mean(1)).tolist()),
         temperatures=tuple(temperatures.tolist()),
         images=len(labels),
@@ -234,7 +234,7 @@ def run_early_exit(
     """Run `model` as it is on one batch and drop each image as soon as its confidence reaches the threshold.
 
     After each step the images that leave are taken out of the batch and out of the network's state, so the next step
-    is computed for the others only. Results are those of `exit_steps` on a pass over all steps, but for rounding (and
+    is computed for the others only. Results are those of `_exit_steps` on a pass over all steps, but for rounding (and
     for the spikes that a Poisson encoder draws).
 
     Args:
@@ -258,7 +258,7 @@ def run_early_exit(
     for step in range(len(heat)):
         scores, state = model.step(x if x.ndim == 4 else x[:, step], state)
         scores = scores.float()
-        stays = confidence(scores[None], heat[step : step + 1])[0] < threshold
+        stays = _confidence(scores[None], heat[step : step + 1])[0] < threshold
         if step + 1 == len(heat):
             stays = torch.zeros_like(stays)
         found[inside[~stays]], steps[inside[~stays]] = scores[~stays], step + 1
@@ -281,7 +281,7 @@ def evaluate_early_exit(
     precision: str = "fp32",
     seed: int = 0,
 ) -> EarlyExitResult:
-    """Classify all images with `run_early_exit`; arguments and errors as there and in `step_scores`."""
+    """Classify all images with `run_early_exit`; arguments and errors as there and in `_step_scores`."""
     hits, counts = 0, torch.zeros(len(temperatures), dtype=torch.int64)
     with evaluating(model, seed, precision):
         for x, labels in batches:

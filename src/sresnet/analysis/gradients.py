@@ -68,12 +68,12 @@ def gradient_norms(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: in
     with seeded(seed, x.device):
         F.cross_entropy(model(x), labels).backward()
     return tuple(
-        BlockGradient(name=name, spikes=norm_of(signal.spikes), current=norm_of(signal.current))
+        BlockGradient(name=name, spikes=_norm_of(signal.spikes), current=_norm_of(signal.current))
         for name, signal in signals.items()
     )
 
 
-def norm_of(tensor: Tensor | None) -> float:
+def _norm_of(tensor: Tensor | None) -> float:
     """Euclidean norm of a tensor's gradient; 0 where none arrived."""
     return 0.0 if tensor is None or tensor.grad is None else float(tensor.grad.double().norm())
 

@@ -110,7 +110,7 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
     inner kernel that is wider than its stride would have to be cut there, so behind one the outer has no padding.
     """
     if not inner.is_convolution:
-        return replace(outer, source=inner.source, kernel=with_sources_scaled(outer.kernel, inner.kernel))
+        return replace(outer, source=inner.source, kernel=_with_sources_scaled(outer.kernel, inner.kernel))
     assert inner.kernel is not None
     if not outer.is_convolution:
         scale = None if outer.kernel is None else outer.kernel[:, :, None, None, None]
@@ -125,14 +125,14 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
     step = inner.dilation // dilation if many_inner else 1
     return Synapses(
         source=inner.source,
-        kernel=composed_kernel(outer.kernel, inner.kernel, apart=apart // dilation, step=step),
+        kernel=_composed_kernel(outer.kernel, inner.kernel, apart=apart // dilation, step=step),
         stride=outer.stride * inner.stride,
         dilation=dilation,
         padding=inner.stride * outer.padding + inner.padding,
     )
 
 
-def composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> Tensor:
+def _composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> Tensor:
     """[S, out, mid, k, k] after [S, mid, in, j, j]: the products of their taps at apart * b + step * a, summed.
 
     Args:
@@ -153,7 +153,7 @@ def composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> T
     return kernel
 
 
-def with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor | None:
+def _with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor | None:
     """A kernel whose inputs are multiplied by `scale` [S, C] first; None is 1 in both."""
     if kernel is None or scale is None:
         return scale if kernel is None else kernel
@@ -161,7 +161,7 @@ def with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor |
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stream:
+class _Stream:
     """What travels between blocks: a sum of what several populations send, each over its synapses, and a constant."""
 
     terms: tuple[Synapses, ...]
@@ -223,7 +223,7 @@ class HardwareNetwork:
         for step, frame in enumerate(encoded):
             messages = {"input": frame}
             for population in self.populations:
-                charge = charged(population, messages, step)
+                charge = _charged(population, messages, step)
                 if population.role == "readout":
                     potential = potential + charge.mean((-2, -1))
                     continue
@@ -239,17 +239,17 @@ class HardwareNetwork:
         return HardwareRun(scores, {name: torch.stack(steps) for name, steps in sent.items()})
 
 
-def charged(population: Population, messages: dict[str, Tensor], step: int) -> Tensor:
+def _charged(population: Population, messages: dict[str, Tensor], step: int) -> Tensor:
     """What reaches a population at one step, [N, C, h, w]."""
     total = sum(
         (synapses.arriving(messages[synapses.source], step) for synapses in population.incoming), torch.zeros(())
     )
     if population.gain is not None:
-        total = total * at_step(population.gain, step)[:, None, None]
-    return total if population.bias is None else total + at_step(population.bias, step)
+        total = total * _at_step(population.gain, step)[:, None, None]
+    return total if population.bias is None else total + _at_step(population.bias, step)
 
 
-def at_step(values: Tensor, step: int) -> Tensor:
+def _at_step(values: Tensor, step: int) -> Tensor:
     """Row `step` of values [T, ...], or the only row of [1, ...]."""
     return values[step if values.shape[0] > 1 else 0]
 
@@ -284,10 +284,10 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
                 "or c3s2"
             )
     with torch.no_grad():
-        return Builder(model, form).build((model.config.in_channels, *size))
+        return _Builder(model, form).build((model.config.in_channels, *size))
 
 
-class Charge(NamedTuple):
+class _Charge(NamedTuple):
     """What a convolution brings, before a norm."""
 
     terms: tuple[Synapses, ...]
@@ -296,7 +296,7 @@ class Charge(NamedTuple):
     """[S, C, h, w]."""
 
 
-class Builder:
+class _Builder:
     """Writes out one network, node by node of its topology."""
 
     def __init__(self, model: SpikingNetwork, form: Form) -> None:
@@ -304,16 +304,16 @@ class Builder:
         self.form = form
         self.topology = model.topology
         self.populations: list[Population] = []
-        self.streams: dict[str, Stream] = {}
+        self.streams: dict[str, _Stream] = {}
         """What nodes give, where it can be added to others."""
-        self.charges: dict[str, tuple[Charge, Norm]] = {}
+        self.charges: dict[str, tuple[_Charge, Norm]] = {}
         """What convolutions and norms give that drive one layer of neurons, and nothing else."""
         # Streams of one stage share their kernels, so do their compositions: one tensor for all blocks of a stage.
         self.known: dict[tuple[int, int], tuple[Synapses, Synapses, Synapses]] = {}
 
     def build(self, shape: tuple[int, int, int]) -> HardwareNetwork:
         """All populations for inputs of `shape` (C, H, W)."""
-        self.streams[INPUT] = Stream(terms=(Synapses(source=INPUT, kernel=None),), shape=shape)
+        self.streams[INPUT] = _Stream(terms=(Synapses(source=INPUT, kernel=None),), shape=shape)
         for node in self.topology.nodes:
             if node.kind == "convolution":
                 self.convolution(node)
@@ -342,7 +342,7 @@ class Builder:
         """A layer's own convolution waits for its norm; the one of a skip, of 1x1 pixels, is a stream."""
         conv = self.module(node)
         assert isinstance(conv, nn.Conv2d)
-        x, synapses = self.streams[node.inputs[0]], synapses_of(conv, pick=node.every)
+        x, synapses = self.streams[node.inputs[0]], _synapses_of(conv, pick=node.every)
         if self.topology.neurons_behind(node.name) is None:
             self.streams[node.name] = self.through(x, synapses)
         else:
@@ -355,19 +355,19 @@ class Builder:
         if source in self.charges:
             self.charges[node.name] = self.charges[source][0], norm
             return
-        gain, shift = affine(norm)
+        gain, shift = _affine(norm)
         x = self.through(self.streams[source], Synapses(source="", kernel=gain))
         self.streams[node.name] = replace(x, offset=shift if x.offset is None else x.offset + shift)
 
-    def stream(self, name: str) -> Stream:
+    def stream(self, name: str) -> _Stream:
         """What a node gives, as a stream to which others are added."""
-        return scaled(*self.charges[name]) if name in self.charges else self.streams[name]
+        return _scaled(*self.charges[name]) if name in self.charges else self.streams[name]
 
-    def total(self, node: Node) -> Stream:
+    def total(self, node: Node) -> _Stream:
         """The sum of all that a node takes."""
-        return functools.reduce(added, map(self.stream, node.inputs))
+        return functools.reduce(_added, map(self.stream, node.inputs))
 
-    def fire(self, node: Node) -> Stream:
+    def fire(self, node: Node) -> _Stream:
         """Neurons: behind a norm, which scales all that reaches them, or on a sum of streams."""
         neuron, source = self.module(node), node.inputs[0]
         if len(node.inputs) == 1 and source in self.charges:
@@ -375,9 +375,9 @@ class Builder:
             return self.neurons(node.name, charge, norm, neuron)
         current = self.total(node)
         bias = None if current.offset is None else current.offset[:, :, None, None]
-        return self.add(node.name, "neurons", Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
+        return self.add(node.name, "neurons", _Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
 
-    def factor(self, node: Node, x: Stream) -> Tensor:
+    def factor(self, node: Node, x: _Stream) -> Tensor:
         """A number for each channel, [1, C]: learned weights of a skip, or the threshold that S2M gives its spikes."""
         module = self.module(node)
         if isinstance(module, Skip):
@@ -386,7 +386,7 @@ class Builder:
         assert isinstance(module, ResidualBlock)
         return torch.full((1, x.shape[0]), module.threshold).to(module.conv2.weight)
 
-    def averaged(self, node: Node) -> Stream:
+    def averaged(self, node: Node) -> _Stream:
         """A stream behind an average of 2x2 pixels.
 
         Raises:
@@ -403,14 +403,14 @@ class Builder:
         quarter = torch.eye(channels, dtype=weight.dtype, device=weight.device)[None, :, :, None, None] / 4
         return self.through(x, Synapses(source="", kernel=quarter.expand(-1, -1, -1, 2, 2), stride=2))
 
-    def through(self, x: Stream, outer: Synapses) -> Stream:
+    def through(self, x: _Stream, outer: Synapses) -> _Stream:
         """The stream behind a kernel without padding or a factor per channel: the offset stays the same everywhere."""
         offset = x.offset
         if offset is not None and outer.kernel is not None:
             is_convolution = outer.is_convolution
             offset = torch.einsum("somab,sm->so", outer.kernel, offset) if is_convolution else outer.kernel * offset
         terms = tuple(self.compose(outer, term) for term in x.terms)
-        return Stream(terms=terms, shape=shape_behind(outer, x.shape), offset=offset)
+        return _Stream(terms=terms, shape=_shape_behind(outer, x.shape), offset=offset)
 
     def compose(self, outer: Synapses, inner: Synapses) -> Synapses:
         """`composed`, the kernel shared with other terms of the same kernels."""
@@ -419,47 +419,47 @@ class Builder:
             self.known[key] = (outer, inner, composed(outer, inner))  # the first two keep their ids from being reused
         return replace(self.known[key][2], source=inner.source)
 
-    def convolved(self, x: Stream, conv: Synapses) -> Charge:
+    def convolved(self, x: _Stream, conv: Synapses) -> _Charge:
         """What a convolution of the stream brings: one set of synapses per term, and what becomes of the offset."""
         terms = tuple(self.compose(conv, term) for term in x.terms)
-        shape = shape_behind(conv, x.shape)
+        shape = _shape_behind(conv, x.shape)
         if x.offset is None:
-            return Charge(terms, shape, None)
+            return _Charge(terms, shape, None)
         assert conv.kernel is not None
         if conv.padding == 0:  # 1x1: nothing hangs over the edge
-            return Charge(terms, shape, F.conv2d(x.offset[:, :, None, None], conv.kernel[0]))
+            return _Charge(terms, shape, F.conv2d(x.offset[:, :, None, None], conv.kernel[0]))
         everywhere = x.offset[:, :, None, None].expand(-1, -1, *x.shape[1:])
         bias = F.conv2d(everywhere, conv.kernel[0], stride=conv.stride, padding=conv.padding)
-        return Charge(terms, shape, bias)
+        return _Charge(terms, shape, bias)
 
-    def neurons(self, name: str, charge: Charge, norm: Norm, neuron: nn.Module) -> Stream:
+    def neurons(self, name: str, charge: _Charge, norm: Norm, neuron: nn.Module) -> _Stream:
         """Neurons behind a norm, which scales all that reaches them: one gain per neuron."""
         bias = charge.bias
         gain = None
         assert not isinstance(norm, OwnNorm)
         if not isinstance(norm, NoNorm):
-            gain, shift = affine(norm)
+            gain, shift = _affine(norm)
             shift = shift[:, :, None, None]
             bias = shift if bias is None else gain[:, :, None, None] * bias + shift
         return self.add(name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
 
-    def summed(self, name: str, x: Stream) -> Stream:
+    def summed(self, name: str, x: _Stream) -> _Stream:
         """In the graded form, the stream through an intermediate neuron; in the binary form, the stream."""
         if self.form == "binary":
             return x
         bias = None if x.offset is None else x.offset[:, :, None, None]
-        return self.add(name, "sum", Charge(x.terms, x.shape, None), bias=bias)
+        return self.add(name, "sum", _Charge(x.terms, x.shape, None), bias=bias)
 
     def add(
         self,
         name: str,
         role: Literal["neurons", "sum", "readout"],
-        charge: Charge,
+        charge: _Charge,
         *,
         gain: Tensor | None = None,
         bias: Tensor | None = None,
         neuron: nn.Module | None = None,
-    ) -> Stream:
+    ) -> _Stream:
         """One more population; returns the stream of what it sends."""
         assert neuron is None or isinstance(neuron, Neuron)
         self.populations.append(
@@ -467,23 +467,23 @@ class Builder:
                 name=name, role=role, shape=charge.shape, incoming=charge.terms, gain=gain, bias=bias, neurons=neuron
             )
         )
-        return Stream(terms=(Synapses(source=name, kernel=None),), shape=charge.shape)
+        return _Stream(terms=(Synapses(source=name, kernel=None),), shape=charge.shape)
 
 
-def synapses_of(conv: nn.Conv2d, *, pick: int = 1) -> Synapses:
+def _synapses_of(conv: nn.Conv2d, *, pick: int = 1) -> Synapses:
     """A convolution's weights, of a source that is yet to be named; `pick`: see `Skip`."""
     shape = geometry(conv)
     return Synapses(source="", kernel=conv.weight[None], stride=shape["stride"] * pick, padding=shape["padding"])
 
 
-def shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def _shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(C, H, W) behind synapses."""
     channels = outer.kernel.shape[1] if outer.kernel is not None else shape[0]
     height, width = (outputs_along(pixels, **outer.geometry()) for pixels in shape[1:])
     return channels, height, width
 
 
-def affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
+def _affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
     """A norm in evaluation mode as gain and shift, [S, C] each: y = gain * x + shift."""
     rows = norm.rows(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
     gain = rows.gamma / torch.sqrt(rows.running_var + rows.eps)
@@ -492,22 +492,22 @@ def affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
     return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
 
 
-def scaled(charge: Charge, norm: Norm) -> Stream:
+def _scaled(charge: _Charge, norm: Norm) -> _Stream:
     """A charge behind its norm, as a stream to which others are added: the gain is in the weights."""
     assert charge.bias is None  # `hidden` sends spikes alone
     assert not isinstance(norm, OwnNorm)
     if isinstance(norm, NoNorm):
-        return Stream(terms=charge.terms, shape=charge.shape)
-    gain, shift = affine(norm)
+        return _Stream(terms=charge.terms, shape=charge.shape)
+    gain, shift = _affine(norm)
     terms = tuple(composed(Synapses(source="", kernel=gain), term) for term in charge.terms)
-    return Stream(terms=terms, shape=charge.shape, offset=shift)
+    return _Stream(terms=terms, shape=charge.shape, offset=shift)
 
 
-def added(first: Stream, second: Stream) -> Stream:
+def _added(first: _Stream, second: _Stream) -> _Stream:
     """The sum of two streams."""
     offsets = [stream.offset for stream in (first, second) if stream.offset is not None]
     offset = None if not offsets else offsets[0] if len(offsets) == 1 else offsets[0] + offsets[1]
-    return Stream(terms=first.terms + second.terms, shape=first.shape, offset=offset)
+    return _Stream(terms=first.terms + second.terms, shape=first.shape, offset=offset)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -591,7 +591,7 @@ def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
     empty = copy.deepcopy(model).to("meta")
     binary = hardware_network(empty, size, form="binary")
     graded = hardware_network(empty, size, form="graded")
-    layers = tuple(layer_of(population, binary) for population in binary.populations)
+    layers = tuple(_layer_of(population, binary) for population in binary.populations)
     connection = getattr(model.config, "connection", "none")
     extra = sum(layer.extra_synapses for layer in layers)
     with_sums = sum(sum(graded.synapses(population)) for population in graded.populations)
@@ -613,7 +613,7 @@ def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
     )
 
 
-def layer_of(population: Population, network: HardwareNetwork) -> HardwareLayer:
+def _layer_of(population: Population, network: HardwareNetwork) -> HardwareLayer:
     """The counts of one population of the binary form."""
     counts = network.synapses(population)
     extra = population.incoming[1:]

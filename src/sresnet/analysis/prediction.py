@@ -26,7 +26,7 @@ Note = Callable[[str], object]
 """Told a line that the user should know."""
 
 
-def quiet(line: str) -> None:
+def _quiet(line: str) -> None:
     """A `Note` that is dropped."""
 
 
@@ -47,7 +47,7 @@ class Prediction:
         return [(self.class_names[index], index) for index in last.topk(min(count, len(last))).indices.tolist()]
 
 
-def probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
+def _probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
     """Class probabilities after every step, float32 [T, classes]: softmax of the mean score so far.
 
     Args:
@@ -72,7 +72,7 @@ def predict_file(
     about: Mapping[str, Any],
     *,
     memory_limit: float = MEMORY_LIMIT,
-    note: Note = quiet,
+    note: Note = _quiet,
 ) -> Prediction:
     """What a network says of a picture or, where it was trained on event recordings, of a recording.
 
@@ -87,17 +87,17 @@ def predict_file(
         UserError: the file cannot be read or does not fit the network, or scores that are not finite.
     """
     if isinstance(data, EventConfig):
-        x = clips_of_file(path, data, model.config.num_steps, about, memory_limit)
+        x = _clips_of_file(path, data, model.config.num_steps, about, memory_limit)
         shown = x.sum(0)
     else:
-        shown = image_of_file(path, model.config.in_channels, about, memory_limit, note)
+        shown = _image_of_file(path, model.config.in_channels, about, memory_limit, note)
         x = scaling(shown[None])
-    by_step = tuple(tuple(step) for step in probabilities_by_step(model, x).tolist())
+    by_step = tuple(tuple(step) for step in _probabilities_by_step(model, x).tolist())
     return Prediction(title=path.name, picture=shown, class_names=tuple(about["class_names"]), by_step=by_step)
 
 
-def image_of_file(
-    path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = quiet
+def _image_of_file(
+    path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A picture as a run takes it, uint8 [C, H, W]; errors as `read_picture`."""
     image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
@@ -106,7 +106,7 @@ def image_of_file(
     return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
 
 
-def clips_of_file(
+def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float
 ) -> Tensor:
     """A recording as a run takes it, float32 [windows, T, 2, H, W].

@@ -88,9 +88,9 @@ def analyse(
         raise UserError("there are no images to analyse: give at least one batch")
     counters = ActivityCounter(model), CostCounter(model), StepCounter()
     walk(model, chain([first], batches), [*counters, *watchers], num_steps=num_steps, seed=seed)
-    gradients = first_gradients(model, *first, seed=seed)
+    gradients = _first_gradients(model, *first, seed=seed)
     height, width = first[0].shape[-2:]
-    view, reason = view_of(model, (height, width))
+    view, reason = _view_of(model, (height, width))
     return Analysis(
         activity=counters[0].result(),
         cost=counters[1].result(),
@@ -101,7 +101,7 @@ def analyse(
     )
 
 
-def first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int) -> tuple[BlockGradient, ...]:
+def _first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int) -> tuple[BlockGradient, ...]:
     """Gradient norms for the first images of a batch; none where they overflow, and none for a single image, which has
     no batch statistics."""
     if len(x) < 2:
@@ -110,7 +110,7 @@ def first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: i
     return found if all(math.isfinite(block.norm) for block in found) else ()
 
 
-def view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView | None, str]:
+def _view_of(model: SpikingNetwork, size: tuple[int, int]) -> tuple[HardwareView | None, str]:
     """The hardware view, or why there is none."""
     try:
         return hardware_view(model, size), ""

@@ -89,17 +89,17 @@ def walk(
         UserError: scores that are not finite, or what `SpikingNetwork.forward` raises about x and num_steps.
     """
     watchers, images = list(watchers), 0
-    with evaluating(model, seed), probe(model) as probed:
+    with evaluating(model, seed), _probe(model) as probed:
         for x, labels in batches:
-            check_scores(walk_batch(model, x, labels, probed, watchers, num_steps), images)
+            check_scores(_walk_batch(model, x, labels, probed, watchers, num_steps), images)
             images += len(x)
 
 
-def walk_batch(
+def _walk_batch(
     model: SpikingNetwork,
     x: Tensor,
     labels: Tensor,
-    probed: "Probed",
+    probed: "_Probed",
     watchers: Iterable[Watcher],
     num_steps: int | None,
 ) -> Tensor:
@@ -117,7 +117,7 @@ def walk_batch(
         observation = Observation(
             step=step,
             constant=constant,
-            records={name: only_step(recorder.records[neuron]) for name, neuron in neurons.items()},
+            records={name: _only_step(recorder.records[neuron]) for name, neuron in neurons.items()},
             received=dict(probed.received),
             skipped=dict(probed.skipped),
             scores=potential / (step + 1),
@@ -128,24 +128,24 @@ def walk_batch(
     return potential
 
 
-def only_step(record: LayerRecord) -> LayerRecord:
+def _only_step(record: LayerRecord) -> LayerRecord:
     """A record of one step without its time axis; where spikes are the output, they still are one tensor."""
     spikes = record.spikes[0]
     output = spikes if record.output is record.spikes else record.output[0]
     return LayerRecord(spikes, None if record.membrane is None else record.membrane[0], output)
 
 
-class Probed(NamedTuple):
-    """What the hooks of `probe` saw of the latest step."""
+class _Probed(NamedTuple):
+    """What the hooks of `_probe` saw of the latest step."""
 
     received: dict[str, Tensor]
     skipped: dict[str, Tensor]
 
 
 @contextmanager
-def probe(model: SpikingNetwork) -> Iterator[Probed]:
+def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
     """Watch what convolutions and readout receive and what skips add, in the order they run, while inside."""
-    probed = Probed({}, {})
+    probed = _Probed({}, {})
     windows: dict[str, Tensor] = {}  # of each pool: pixels in each window of its average
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
     topology = model.topology
@@ -156,7 +156,7 @@ def probe(model: SpikingNetwork) -> Iterator[Probed]:
         probed.received[names[module]] = inputs[0] * windows[source.module] if is_pooled else inputs[0]
 
     def note_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        windows[names[module]] = pixels_per_window(module, inputs[0][0][0])
+        windows[names[module]] = _pixels_per_window(module, inputs[0][0][0])
 
     def note_readout(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         probed.received[names[model.readout.linear]] = inputs[0][0]
@@ -181,7 +181,7 @@ def probe(model: SpikingNetwork) -> Iterator[Probed]:
             handle.remove()
 
 
-def pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
+def _pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
     """By what a pool's output has to be multiplied to be a sum again, [h, w] or a scalar; 1 for a maximum.
 
     Windows that stick out over an odd edge average fewer pixels.

@@ -19,11 +19,11 @@ def augmented(samples: Tensor, config: AnyData, seed: int, step: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed_of("augment", seed, step))
     if isinstance(config, EventConfig):
-        return augmented_clips(samples.flatten(1, 2), config, generator).view_as(samples)
-    return augmented_images(samples, config, generator)
+        return _augmented_clips(samples.flatten(1, 2), config, generator).view_as(samples)
+    return _augmented_images(samples, config, generator)
 
 
-def augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generator) -> Tensor:
+def _augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generator) -> Tensor:
     """Clips [N, T * 2, H, W] changed at random."""
     if config.flip:
         clips = random_flip(clips, generator)
@@ -36,7 +36,7 @@ def augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generat
     return clips
 
 
-def augmented_images(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
+def _augmented_images(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
     """Images [N, C, H, W] changed at random."""
     if config.flip:
         images = random_flip(images, generator)

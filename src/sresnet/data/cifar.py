@@ -157,9 +157,9 @@ def load_cifar(name: CifarName, data_dir: str | Path) -> tuple[ImageSet, ImageSe
         if file == version.names:
             class_names = _class_names(raw, name, version, where)
         elif version.label_bytes is None:
-            batches[file] = parse_python_batch(raw, where)
+            batches[file] = _parse_python_batch(raw, where)
         else:
-            batches[file] = parse_binary_batch(raw, version.label_bytes, where)
+            batches[file] = _parse_binary_batch(raw, version.label_bytes, where)
     train, test = (
         ImageSet(
             images=torch.cat([batches[file][0] for file in files]),
@@ -171,7 +171,7 @@ def load_cifar(name: CifarName, data_dir: str | Path) -> tuple[ImageSet, ImageSe
     return train, test
 
 
-def parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
+def _parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
     """A batch of the python version, a pickled dictionary of Python 2.
 
     Args:
@@ -197,7 +197,7 @@ def parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
     return _batch(rows, np.array(labels, dtype=np.int64), _CLASS_LABELS[key], where)
 
 
-def parse_binary_batch(raw: bytes, label_bytes: int, where: str) -> tuple[Tensor, Tensor]:
+def _parse_binary_batch(raw: bytes, label_bytes: int, where: str) -> tuple[Tensor, Tensor]:
     """A batch of the binary version: rows of the label, or the coarse and the fine one, and 3,072 pixels.
 
     Args:

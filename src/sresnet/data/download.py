@@ -41,18 +41,18 @@ def fetch_cifar(name: cifar.CifarName, data_dir: str | Path, progress: Progress 
         The archive, or the folder or archive of another version that `data_dir` already holds.
 
     Raises:
-        UserError: see `download`.
+        UserError: see `_download`.
     """
     if Path(data_dir).is_dir():
         with contextlib.suppress(UserError):
             return cifar.locate(name, data_dir)[1]
     _, binary = cifar.VERSIONS[name]
     path = Path(data_dir) / binary.archive
-    download(cifar.SITE + binary.archive, path, binary.archive_md5, progress)
+    _download(cifar.SITE + binary.archive, path, binary.archive_md5, progress)
     return path
 
 
-def download(
+def _download(
     url: str, path: Path, md5: str, progress: Progress | None = None, pauses: Sequence[float] = _PAUSES
 ) -> None:
     """Fetch `url` into `path`, unless the right file is there already.

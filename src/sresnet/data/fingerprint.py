@@ -32,13 +32,13 @@ def fingerprint(splits: Splits) -> Fingerprint:
     """The data in a few numbers: images are read once, about a gigabyte a second, of clips what they are made of."""
     return {
         "class_names": list(splits.train.class_names),
-        "train": part_fingerprint(splits.train),
-        "validation": None if splits.validation is None else part_fingerprint(splits.validation),
-        "test": part_fingerprint(splits.test),
+        "train": _part_fingerprint(splits.train),
+        "validation": None if splits.validation is None else _part_fingerprint(splits.validation),
+        "test": _part_fingerprint(splits.test),
     }
 
 
-def part_fingerprint(samples: Samples) -> PartFingerprint:
+def _part_fingerprint(samples: Samples) -> PartFingerprint:
     """One part in a few numbers."""
     labels = samples.labels.cpu()
     return {

@@ -95,7 +95,7 @@ def open_folder(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class _Pictures:
     """The pictures of some class folders."""
 
     images: ImageSet
@@ -103,9 +103,9 @@ class Pictures:
     digests: list[bytes]
     """Of the bytes of each file."""
 
-    def subset(self, indices: Tensor) -> "Pictures":
+    def subset(self, indices: Tensor) -> "_Pictures":
         """Those at `indices`, int64 [M], in that order."""
-        return Pictures(
+        return _Pictures(
             images=self.images.subset(indices),
             paths=[self.paths[index] for index in indices.tolist()],
             digests=[self.digests[index] for index in indices.tolist()],
@@ -141,7 +141,7 @@ def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
     return places
 
 
-def _splits(data_dir: Path, parts: dict[str, Pictures], left: _LeftOut) -> Splits:
+def _splits(data_dir: Path, parts: dict[str, _Pictures], left: _LeftOut) -> Splits:
     """The parts with all notes on them."""
     about, notes = {}, list(left.notes)
     for part in ("validation", "test"):
@@ -166,7 +166,7 @@ def _splits(data_dir: Path, parts: dict[str, Pictures], left: _LeftOut) -> Split
     )
 
 
-def _copies(train: Pictures, others: Pictures) -> dict[Path, Path]:
+def _copies(train: _Pictures, others: _Pictures) -> dict[Path, Path]:
     """Path of one of the others -> that of a training picture with the same bytes, where there is one."""
     known = dict(zip(train.digests, train.paths, strict=True))
     return {path: known[key] for key, path in zip(others.digests, others.paths, strict=True) if key in known}
@@ -205,7 +205,7 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
     return ImageSet(images=torch.stack(images), labels=torch.tensor(labels), class_names=tuple(class_names))
 
 
-def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftOut, *, least: int = 2) -> Pictures:
+def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftOut, *, least: int = 2) -> _Pictures:
     """The pictures of all class folders of `root`, `least` at least; errors as `open_folder`."""
     files: list[tuple[Path, int]] = []
     folders = folders_in(root)
@@ -232,7 +232,7 @@ def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftO
         digests.append(picture.digest)
         if picture.plain:
             left.plain.append(path)
-    return Pictures(
+    return _Pictures(
         images=ImageSet(
             images=pixels,
             labels=torch.tensor([label for _, label in files]),

@@ -57,7 +57,7 @@ def open_data(
             memory_limit=memory_limit,
         )
         return event_splits(config, prepared, seed)
-    splits = read(config, data_dir, download, memory_limit)
+    splits = _read(config, data_dir, download, memory_limit)
     if config.train_images:
         splits = replace(
             splits, train=splits.train.subset(some_of_each_class(splits.train.labels, config.train_images))
@@ -69,7 +69,7 @@ def open_data(
     return replace(splits, train=train.subset(rest), validation=train.subset(held_out), notes=(*splits.notes, *notes))
 
 
-def read(config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT) -> Splits:
+def _read(config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT) -> Splits:
     """The parts as published; errors as `open_data`."""
     if config.name == "digits":
         train, test = load_digits()

@@ -25,13 +25,13 @@ class PickleFault(ValueError):
 
 
 @dataclass(frozen=True)
-class Name:
+class _Name:
     """A name that a pickle holds, by what it stands for."""
 
     meaning: str
 
 
-def no_references(value: Any) -> Any:
+def _no_references(value: Any) -> Any:
     """Refuse to load what is kept outside of a pickle."""
     raise PickleFault("it refers to something outside")
 
@@ -46,7 +46,7 @@ class Dialect:
     """What a call of a name, by what it stands for, gives for these arguments."""
     set_state: Callable[[Any, Any], None]
     """Gives a value the state that the pickle holds for it."""
-    load: Callable[[Any], Any] = no_references
+    load: Callable[[Any], Any] = _no_references
     """The value that is kept outside of the pickle under this reference."""
 
 
@@ -176,9 +176,9 @@ def _run(raw: bytes, dialect: Dialect, position: int) -> tuple[Any, int]:
             name = line() + b"." + line()
             if name not in dialect.names:
                 raise PickleFault(f"it asks for {name[:80].decode('ascii', 'backslashreplace')!r}")
-            stack.append(Name(dialect.names[name]))
+            stack.append(_Name(dialect.names[name]))
         elif code == b"R":
-            arguments, called = expect(stack.pop(), tuple), expect(stack.pop(), Name)
+            arguments, called = expect(stack.pop(), tuple), expect(stack.pop(), _Name)
             stack.append(dialect.call(called.meaning, arguments))
         elif code == b"b":
             state = stack.pop()

@@ -14,7 +14,7 @@ VALIDATION = ("val", "valid", "validation")
 """What a folder of held-out samples may be called, beside train/ and test/."""
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder and not hidden, by name.
 
     Raises:
@@ -28,13 +28,13 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Folders in a folder, and links to folders, that are not hidden, by name; errors as `entries`."""
-    return sorted(Path(entry.path) for entry in entries(folder) if os.path.isdir(entry))
+    """Folders in a folder, and links to folders, that are not hidden, by name; errors as `_entries`."""
+    return sorted(Path(entry.path) for entry in _entries(folder) if os.path.isdir(entry))
 
 
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """Likewise (files, dead ends): what is neither file nor folder, such as a link that leads nowhere, or a pipe."""
-    found = [Path(entry.path) for entry in entries(folder) if not os.path.isdir(entry)]
+    found = [Path(entry.path) for entry in _entries(folder) if not os.path.isdir(entry)]
     files = [path for path in found if os.path.isfile(path)]
     return sorted(files), sorted(set(found) - set(files))
 
@@ -46,14 +46,14 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     in itself is not entered. So circles end.
     """
     resolved = folder.resolve()
-    seen = {identity(parent) for parent in resolved.parents}
+    seen = {_identity(parent) for parent in resolved.parents}
     files, dead = [], []
     waiting, links = [folder], list[Path]()
     while waiting or links:
         place = waiting.pop() if waiting else links.pop(0)
-        if identity(place) in seen:
+        if _identity(place) in seen:
             continue
-        seen.add(identity(place))
+        seen.add(_identity(place))
         here, nowhere = files_in(place)
         files += here
         dead += nowhere
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(files), sorted(dead)
 
 
-def identity(folder: Path) -> tuple[int, int]:
+def _identity(folder: Path) -> tuple[int, int]:
     """What two paths to one folder have in common."""
     status = folder.stat()
     return status.st_dev, status.st_ino
@@ -72,7 +72,7 @@ def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
     """Part -> folder of data that are divided already, and notes on other folders beside them.
 
     The test set is `test/`, or where there is none the first of `VALIDATION`; "validation" is the first of them beside
-    a `test/`. A part that is not there is left out; errors as `entries`.
+    a `test/`. A part that is not there is left out; errors as `_entries`.
     """
     there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
     second = [name for name in there if name != "train"]

@@ -51,7 +51,7 @@ def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
     return out
 
 
-def identity(x: Tensor, amount: Tensor) -> Tensor:
+def _identity(x: Tensor, amount: Tensor) -> Tensor:
     """The images as they are."""
     return x
 
@@ -59,33 +59,33 @@ def identity(x: Tensor, amount: Tensor) -> Tensor:
 # Moves
 
 
-def shear_x(x: Tensor, amount: Tensor) -> Tensor:
+def _shear_x(x: Tensor, amount: Tensor) -> Tensor:
     """Rows slide sideways, by up to 0.99 pixels per row away from the middle."""
-    return moved(x, [[1.0, 0.99 * amount], [0.0, 1.0]])
+    return _moved(x, [[1.0, 0.99 * amount], [0.0, 1.0]])
 
 
-def shear_y(x: Tensor, amount: Tensor) -> Tensor:
+def _shear_y(x: Tensor, amount: Tensor) -> Tensor:
     """Columns slide up and down, by up to 0.99 pixels per column away from the middle."""
-    return moved(x, [[1.0, 0.0], [0.99 * amount, 1.0]])
+    return _moved(x, [[1.0, 0.0], [0.99 * amount, 1.0]])
 
 
-def translate_x(x: Tensor, amount: Tensor) -> Tensor:
+def _translate_x(x: Tensor, amount: Tensor) -> Tensor:
     """The image moves sideways by up to 32 pixels."""
-    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(32 * amount, 0.0))
+    return _moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(32 * amount, 0.0))
 
 
-def translate_y(x: Tensor, amount: Tensor) -> Tensor:
+def _translate_y(x: Tensor, amount: Tensor) -> Tensor:
     """The image moves up or down by up to 32 pixels."""
-    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(0.0, 32 * amount))
+    return _moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(0.0, 32 * amount))
 
 
-def rotate(x: Tensor, amount: Tensor) -> Tensor:
+def _rotate(x: Tensor, amount: Tensor) -> Tensor:
     """The image turns about its middle, by up to 135 degrees."""
     angle = amount.double() * math.radians(135)
-    return moved(x, [[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+    return _moved(x, [[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
 
 
-def moved(
+def _moved(
     x: Tensor, matrix: list[list[Tensor | float]], shift: tuple[Tensor | float, Tensor | float] = (0, 0)
 ) -> Tensor:
     """The pixel at p from the middle is the old one nearest to matrix p + shift, or 0 where that is outside.
@@ -114,22 +114,22 @@ def moved(
 # Colours
 
 
-def brightness(x: Tensor, amount: Tensor) -> Tensor:
+def _brightness(x: Tensor, amount: Tensor) -> Tensor:
     """Towards black, or away from it."""
-    return blended(x, torch.zeros_like(x, dtype=torch.float32), amount)
+    return _blended(x, torch.zeros_like(x, dtype=torch.float32), amount)
 
 
-def contrast(x: Tensor, amount: Tensor) -> Tensor:
+def _contrast(x: Tensor, amount: Tensor) -> Tensor:
     """Towards the mean grey of the image, or away from it."""
-    return blended(x, grey(x).mean((2, 3), keepdim=True).round(), amount)
+    return _blended(x, _grey(x).mean((2, 3), keepdim=True).round(), amount)
 
 
-def colour(x: Tensor, amount: Tensor) -> Tensor:
+def _colour(x: Tensor, amount: Tensor) -> Tensor:
     """Towards shades of grey, or away from them; an image without colours stays."""
-    return blended(x, grey(x), amount) if x.shape[1] == len(GREY) else x
+    return _blended(x, _grey(x), amount) if x.shape[1] == len(GREY) else x
 
 
-def sharpness(x: Tensor, amount: Tensor) -> Tensor:
+def _sharpness(x: Tensor, amount: Tensor) -> Tensor:
     """Towards the mean of 3x3 pixels, the middle one five times, or away from it; the border stays."""
     kernel = torch.ones(3, 3, device=x.device)
     kernel[1, 1] = 5
@@ -137,10 +137,10 @@ def sharpness(x: Tensor, amount: Tensor) -> Tensor:
     if min(x.shape[-2:]) > 2:
         weight = (kernel / kernel.sum()).expand(x.shape[1], 1, 3, 3)
         smooth[..., 1:-1, 1:-1] = F.conv2d(x.float(), weight, groups=x.shape[1])
-    return blended(x, smooth.round(), amount)
+    return _blended(x, smooth.round(), amount)
 
 
-def grey(x: Tensor) -> Tensor:
+def _grey(x: Tensor) -> Tensor:
     """How bright each pixel is, float32 [N, 1, H, W]."""
     if x.shape[1] != len(GREY):
         return x.float().mean(1, keepdim=True)
@@ -148,7 +148,7 @@ def grey(x: Tensor) -> Tensor:
     return (x.float() * weights).sum(1, keepdim=True).round()
 
 
-def blended(x: Tensor, other: Tensor, amount: Tensor) -> Tensor:
+def _blended(x: Tensor, other: Tensor, amount: Tensor) -> Tensor:
     """The sum other + factor (x - other), with factor = 1 + 0.99 amount, rounded and kept in 0 to 255."""
     factor = (1 + 0.99 * amount.to(x.device, torch.float32))[:, None, None, None]
     return (other + factor * (x.float() - other)).round().clamp(0, 255).to(torch.uint8)
@@ -157,27 +157,27 @@ def blended(x: Tensor, other: Tensor, amount: Tensor) -> Tensor:
 # Values
 
 
-def posterise(x: Tensor, amount: Tensor) -> Tensor:
+def _posterise(x: Tensor, amount: Tensor) -> Tensor:
     """Only the highest bits of each pixel, 8 down to 2."""
     dropped = (6 * amount.abs()).round().to(torch.int32)
     step = (2**dropped).to(x.device)[:, None, None, None]
     return (x.to(torch.int32) // step * step).to(torch.uint8)
 
 
-def solarise(x: Tensor, amount: Tensor) -> Tensor:
+def _solarise(x: Tensor, amount: Tensor) -> Tensor:
     """Pixels that are at least as bright as a threshold are inverted; it falls from 256 to 0."""
     threshold = (256 * (1 - amount.abs())).to(x.device)[:, None, None, None]
     return torch.where(x >= threshold, 255 - x, x)
 
 
-def auto_contrast(x: Tensor, amount: Tensor) -> Tensor:
+def _auto_contrast(x: Tensor, amount: Tensor) -> Tensor:
     """Each channel is stretched so that its darkest pixel is 0 and its brightest 255; a constant channel stays."""
     low, high = x.amin((2, 3), keepdim=True).float(), x.amax((2, 3), keepdim=True).float()
     stretched = ((x.float() - low) * (255 / (high - low).clamp(min=1))).round().to(torch.uint8)
     return torch.where(high > low, stretched, x)
 
 
-def equalise(x: Tensor, amount: Tensor) -> Tensor:
+def _equalise(x: Tensor, amount: Tensor) -> Tensor:
     """Each channel's values are spread so that each part of 0 to 255 has as many pixels; a constant channel stays.
 
     A value becomes 255 (pixels below it) / (pixels below the brightest value), rounded, so that the darkest becomes 0
@@ -194,22 +194,22 @@ def equalise(x: Tensor, amount: Tensor) -> Tensor:
 
 
 CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    function.__name__: function
+    function.__name__.removeprefix("_"): function
     for function in (
-        identity,
-        shear_x,
-        shear_y,
-        translate_x,
-        translate_y,
-        rotate,
-        brightness,
-        contrast,
-        colour,
-        sharpness,
-        posterise,
-        solarise,
-        auto_contrast,
-        equalise,
+        _identity,
+        _shear_x,
+        _shear_y,
+        _translate_x,
+        _translate_y,
+        _rotate,
+        _brightness,
+        _contrast,
+        _colour,
+        _sharpness,
+        _posterise,
+        _solarise,
+        _auto_contrast,
+        _equalise,
     )
 }
 """Name -> change, in the order they are drawn from."""

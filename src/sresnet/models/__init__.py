@@ -111,11 +111,11 @@ def create_model(
             does not have.
     """
     if pretrained is not None:
-        return trained_model(name, pretrained, dict(fields) if compat is None else compat_fields(compat) | fields)
+        return _trained_model(name, pretrained, dict(fields) if compat is None else compat_fields(compat) | fields)
     return build(model_config(name, compat=compat, **fields))
 
 
-def trained_model(name: str, pretrained: str, fields: dict[str, Any]) -> SpikingNetwork:
+def _trained_model(name: str, pretrained: str, fields: dict[str, Any]) -> SpikingNetwork:
     """A shipped network that is a `name` with these fields; see `create_model`."""
     from sresnet.models.pretrained import card_of, load_shipped  # they build on what is above
 

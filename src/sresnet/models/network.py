@@ -216,7 +216,7 @@ class SpikingNetwork(nn.Module):
                 f"input has shape {tuple(x.shape)}: expected images [N, {self.config.in_channels}, H, W] or event "
                 f"frames [N, T, {self.config.in_channels}, H, W]"
             )
-        check_dtype(x, next(self.layers.parameters()).dtype, self.config.encoder)
+        _check_dtype(x, next(self.layers.parameters()).dtype, self.config.encoder)
         if num_steps is not None and num_steps < 1:
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
@@ -305,7 +305,7 @@ class SpikingNetwork(nn.Module):
 HALVES = (torch.float16, torch.bfloat16)
 
 
-def check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
+def _check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
     """Raise UserError where the first convolution could not take x: it is of another dtype than the weights.
 
     Under autocast, which casts what it gets, either may be of float32 or of its own dtype, and an image that no encoder

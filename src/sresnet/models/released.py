@@ -49,12 +49,12 @@ def load_released(
     if not path.is_file():
         raise UserError(f"{path} {state_of(path)}: give the checkpoint file that the authors publish")
     try:
-        return released_network(path, num_classes, boosting, leak, memory_limit)
+        return _released_network(path, num_classes, boosting, leak, memory_limit)
     except PickleFault as fault:
         raise UserError(f"{path} is not a complete checkpoint ({fault}): download it again") from None
 
 
-def released_network(path: Path, num_classes: int, boosting: bool, leak: float, memory_limit: float) -> SpikingNetwork:
+def _released_network(path: Path, num_classes: int, boosting: bool, leak: float, memory_limit: float) -> SpikingNetwork:
     """`load_released`; PickleFault for a file that is not whole."""
     checkpoint, tensor = read_torch_file(path, memory_limit)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
@@ -66,8 +66,8 @@ def released_network(path: Path, num_classes: int, boosting: bool, leak: float, 
     stem, readout = state.get("conv1.weight"), state.get("fc.weight")
     if stem is None or readout is None or len(stem.size) != 4 or len(readout.size) != 2:
         raise UserError(f"{path} has no conv1.weight and fc.weight: not a checkpoint of the released S-ResNet code")
-    convolutions = indices(r"conv_list\.(\d+)\.weight", state)
-    steps = indices(r"bntt1\.(\d+)\.weight", state)
+    convolutions = _indices(r"conv_list\.(\d+)\.weight", state)
+    steps = _indices(r"bntt1\.(\d+)\.weight", state)
     outputs = num_classes * (VOTES_PER_CLASS if boosting else 1)
     if readout.size[0] != outputs:
         raise UserError(
@@ -86,13 +86,13 @@ def released_network(path: Path, num_classes: int, boosting: bool, leak: float, 
         stem="c3s2" if stem.size[1] == 2 else "c3",
     )
     topology = check_network(config, str(path), length, memory_limit).topology
-    tensors = translated(state, tensor, topology, steps, where=str(path))
+    tensors = _translated(state, tensor, topology, steps, where=str(path))
     model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
 
 
-def indices(pattern: str, state: Mapping[str, Mark]) -> int:
+def _indices(pattern: str, state: Mapping[str, Mark]) -> int:
     """How many names match `pattern`, whose group is an index counting from 0 without gaps.
 
     Raises:
@@ -104,7 +104,7 @@ def indices(pattern: str, state: Mapping[str, Mark]) -> int:
     return len(found)
 
 
-def translated(
+def _translated(
     state: Mapping[str, Mark], tensor: Callable[[Mark], Tensor], topology: Topology, steps: int, *, where: str
 ) -> dict[str, Tensor]:
     """The released names -> ours, the norms of all steps stacked; aliases are left aside."""

@@ -98,7 +98,9 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
         raise UserError(f"{path} does not describe its network: only files that sresnet saved can be loaded")
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
     # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
-    check_fit(tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path))
+    _check_fit(
+        tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path)
+    )
     model = built(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     if odd := not_finite(tensors_of(model)):  # the file's are finite, in float64
@@ -112,13 +114,13 @@ def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, wh
     Raises:
         UserError: a missing or surplus name, another shape, or integers in place of numbers or the reverse.
     """
-    check_fit(own, tensors, where=where)
+    _check_fit(own, tensors, where=where)
     with torch.no_grad():
         for name, target in own.items():
             target.copy_(tensors[name])
 
 
-def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:
+def _check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Refuse `tensors` that are not those of a network, `own`; errors as `load_tensors`."""
     for name in tensors:
         if name not in own:

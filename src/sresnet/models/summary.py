@@ -91,7 +91,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
                 kernel=kernel_of(module),
                 output=shape,
                 parameters=module.weight.numel() + (num_parameters(model.layers.get_submodule(norm)) if norm else 0),
-                input_kind=kind_of(inputs[0]),
+                input_kind=_kind_of(inputs[0]),
                 connections=module.weight.numel() * (shape[1] * shape[2] if is_convolution else 1),
             )
         )
@@ -120,7 +120,7 @@ def kernel_of(layer: nn.Conv2d | nn.Linear) -> str:
     return size if layer.stride[0] == 1 else f"{size} /{layer.stride[0]}"
 
 
-def kind_of(values: Tensor) -> InputKind:
+def _kind_of(values: Tensor) -> InputKind:
     """Spikes are 0 and 1 (or -1 from the signed encoder); sums of them are whole numbers."""
     if not torch.equal(values, values.round()):
         return "real"

@@ -27,11 +27,11 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     if odd := not_finite(tensors):
         raise UserError(f"{odd!r} holds NaN or infinity, so nothing is saved: train with a lower learning rate")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header, data = parts_of(safetensors.torch.save(plain, metadata=dict(metadata)))
-    return b"".join((header_to_bytes(header, dict(metadata) | {CHECKSUM: checksum(header, data)}), data))
+    header, data = _parts_of(safetensors.torch.save(plain, metadata=dict(metadata)))
+    return b"".join((_header_to_bytes(header, dict(metadata) | {CHECKSUM: _checksum(header, data)}), data))
 
 
-def parts_of(content: bytes) -> tuple[dict[str, Any], memoryview]:
+def _parts_of(content: bytes) -> tuple[dict[str, Any], memoryview]:
     """Header and data of a safetensors file; ValueError where there is no header."""
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 + length:
@@ -45,7 +45,7 @@ def parts_of(content: bytes) -> tuple[dict[str, Any], memoryview]:
     return header, memoryview(content)[8 + length :]
 
 
-def header_to_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+def _header_to_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
     """A header with other metadata, in the order of their names, which safetensors draws at random."""
     rest = {name: value for name, value in header.items() if name != "__metadata__"}
     whole = {"__metadata__": dict(sorted(metadata.items()))} | rest
@@ -54,10 +54,10 @@ def header_to_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> b
     return len(text).to_bytes(8, "little") + text
 
 
-def checksum(header: Mapping[str, Any], data: memoryview) -> str:
+def _checksum(header: Mapping[str, Any], data: memoryview) -> str:
     """SHA-256 of a safetensors file without its checksum, in hexadecimal digits."""
     metadata = {name: text for name, text in header.get("__metadata__", {}).items() if name != CHECKSUM}
-    found = hashlib.sha256(header_to_bytes(header, metadata))
+    found = hashlib.sha256(_header_to_bytes(header, metadata))
     found.update(data)
     return found.hexdigest()
 
@@ -75,13 +75,13 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
         UserError: it cannot be read at all.
     """
     content = read_regular(path)
-    header, data = parts_of(content)
+    header, data = _parts_of(content)
     metadata = header.get("__metadata__", {})
     try:
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError, RuntimeError, AssertionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
-    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(header, data):
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(header, data):
         raise ValueError("it was changed after it was written, its checksum is another")
     for name in metadata:
         if name not in (*known, CHECKSUM, "format"):  # other programs that write such files add a format

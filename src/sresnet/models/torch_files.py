@@ -62,7 +62,7 @@ class Mark:
     stride: tuple[int, ...]
 
 
-class Label:
+class _Label:
     """A value that is not needed: a dtype, a NumPy number."""
 
 
@@ -83,7 +83,7 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
         content = read_regular(path)
     except FileNotFoundError:
         raise UserError(f"{path} {state_of(path)}: give the checkpoint file that the authors publish") from None
-    read = read_zip if content.startswith(ZIP) else read_stream
+    read = _read_zip if content.startswith(ZIP) else _read_stream
     value, rows = read(content, path, memory_limit)
     made: dict[str, Tensor] = {}
 
@@ -99,12 +99,12 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
         row = made[storage.key]
         if row.dtype != storage.dtype or len(row) != storage.count:
             raise PickleFault(f"storage {storage.key} is of two kinds")
-        return placed(row, mark)
+        return _placed(row, mark)
 
     return value, tensor
 
 
-def placed(row: Tensor, mark: Mark) -> Tensor:
+def _placed(row: Tensor, mark: Mark) -> Tensor:
     """The tensor of a mark, a view of its storage; PickleFault where it reaches beyond it or repeats it."""
     last = mark.offset + sum((length - 1) * step for length, step in zip(mark.size, mark.stride, strict=True))
     count = math.prod(mark.size)
@@ -117,7 +117,7 @@ Rows = Callable[[Storage], bytes]
 """The bytes of a storage."""
 
 
-def read_zip(content: bytes, path: Path, memory_limit: float) -> tuple[Any, Rows]:
+def _read_zip(content: bytes, path: Path, memory_limit: float) -> tuple[Any, Rows]:
     """Value and storages of a zip file: NAME/data.pkl, and NAME/data/KEY for each storage."""
     try:
         archive = open_zip(path, io.BytesIO(content))
@@ -147,7 +147,7 @@ def read_zip(content: bytes, path: Path, memory_limit: float) -> tuple[Any, Rows
     return value, lambda storage: member(f"{start}data/{storage.key}")
 
 
-def read_stream(content: bytes, *_: Any) -> tuple[Any, Rows]:
+def _read_stream(content: bytes, *_: Any) -> tuple[Any, Rows]:
     """Value and storages of a stream: four pickles, one of the keys of the storages, and each of them by its length."""
     at = 0
     values: list[Any] = []
@@ -159,7 +159,7 @@ def read_stream(content: bytes, *_: Any) -> tuple[Any, Rows]:
     _, _, system, value, keys = values
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleFault("its numbers are not little-endian")
-    widths = {storage.key: storage.dtype.itemsize for storage in marks_in(value)}
+    widths = {storage.key: storage.dtype.itemsize for storage in _marks_in(value)}
     places: dict[str, tuple[int, int]] = {}
     for key in expect(keys, list):
         if type(key) is not str or key not in widths or key in places or at + 8 > len(content):
@@ -180,7 +180,7 @@ def read_stream(content: bytes, *_: Any) -> tuple[Any, Rows]:
     return value, rows
 
 
-def marks_in(value: Any) -> list[Storage]:
+def _marks_in(value: Any) -> list[Storage]:
     """The storages of all tensors in a value, however deep."""
     found, left = [], [value]
     seen: set[int] = set()
@@ -204,7 +204,7 @@ def _call(meaning: str, arguments: tuple[Any, ...]) -> Any:
     if meaning == "encode":
         return encoded(arguments)
     if meaning in ("dtype", "number", "device", "size"):
-        return Label()
+        return _Label()
     raise PickleFault(f"{meaning} is called")
 
 
@@ -220,7 +220,7 @@ def _mark(arguments: tuple[Any, ...]) -> Mark:
 
 
 def _set_state(target: Any, state: Any) -> None:
-    if type(target) not in (dict, Label):  # what an OrderedDict has beside its items is left aside
+    if type(target) not in (dict, _Label):  # what an OrderedDict has beside its items is left aside
         raise PickleFault(f"a {type(target).__name__} is given a state")
 
 

@@ -75,7 +75,7 @@ def load_checkpoint(
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         position = from_dict(Position, parse_json(metadata["position"], "its position"), "position")
-        check_position(position)
+        _check_position(position)
         # Parameters that no gradient reached have no momentum.
         buffers = {index: buffer for index, buffer in buffers.items() if index in parts["momentum"]}
         load_tensors(tensors_of(model), parts["model"], where="model")
@@ -91,7 +91,7 @@ def load_checkpoint(
     return position
 
 
-def check_position(position: Position) -> None:
+def _check_position(position: Position) -> None:
     """Raise UserError for a position that no run can have."""
     best = position.best_test
     numbers = (position.step, position.hits, position.images, position.metrics_bytes, *best.values())

@@ -31,7 +31,7 @@ def command(recipe: Recipe) -> str:
         theirs, words = flat(full_dict(named)), [name]
         for field, value in flat(full_dict(recipe)).items():
             if theirs[field] != value:
-                words += flag(field, value)
+                words += _flag(field, value)
         if best is None or len(words) < len(best):
             best = words
     if best is None:
@@ -45,7 +45,7 @@ def full_dict(config: Any) -> dict[str, Any]:
     return {key: full_dict(value) if dataclasses.is_dataclass(value) else value for key, value in fields.items()}
 
 
-def flag(field: str, value: Any) -> list[str]:
+def _flag(field: str, value: Any) -> list[str]:
     """The words that set a field on the command line."""
     name = field.replace("_", "-")
     if isinstance(value, bool):

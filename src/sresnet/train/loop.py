@@ -109,7 +109,7 @@ def train(
             is one, is kept).
     """
     check_settings()
-    check_fit(recipe, splits)
+    _check_fit(recipe, splits)
     make_folder(folder)
     with only_writer(folder):
         record.claim(folder, recipe)
@@ -154,7 +154,7 @@ def check_settings() -> None:
         )
 
 
-def check_fit(recipe: Recipe, splits: Splits) -> None:
+def _check_fit(recipe: Recipe, splits: Splits) -> None:
     """Raise UserError where the network does not fit the images."""
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
@@ -336,7 +336,7 @@ class Run:
         if self.config.low_res_epochs:
             metrics["small_images"] = epoch < self.config.low_res_epochs
         if self.splits.validation:
-            metrics |= named("validation", self.evaluate(model, "validation", num_steps))
+            metrics |= _named("validation", self.evaluate(model, "validation", num_steps))
         if self.config.protocol != "last-epoch":
             test = self.evaluate(model, "test", num_steps)
             shown = test.batch_mean_top1 if self.config.protocol == "released-code" else test.top1
@@ -370,7 +370,7 @@ class Run:
         """Read the test images, save the network, write result.json."""
         model = self.evaluated_model()
         result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
-        result |= named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
+        result |= _named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
         save_model(model, self.folder / WEIGHTS)
         last = record.read_metrics(self.folder)[-1]  # the same network has just been validated
         result |= {name: value for name, value in last.items() if name.startswith("validation_")}
@@ -441,7 +441,7 @@ def loss_of(outputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
     return F.cross_entropy(outputs.flatten(0, 1), labels.repeat(steps), label_smoothing=config.label_smoothing)
 
 
-def named(part: str, evaluation: Evaluation) -> dict[str, Any]:
+def _named(part: str, evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation with its part in front of every name."""
     values = dataclasses.asdict(evaluation)
     return {f"{part}_{name}": value for name, value in values.items()}

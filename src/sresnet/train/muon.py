@@ -38,7 +38,7 @@ class OrthogonalSGD(torch.optim.SGD):
                     state["momentum_buffer"] = torch.zeros_like(w)
                 m = state["momentum_buffer"]
                 m.mul_(group["momentum"]).add_(w.grad)
-                s = orthogonal(w.grad.add(m, alpha=group["momentum"]).flatten(1)).view_as(w)
+                s = _orthogonal(w.grad.add(m, alpha=group["momentum"]).flatten(1)).view_as(w)
                 length = w.norm()
                 w.sub_(s * (group["lr"] * length / s.norm().clamp(min=1e-12)))
                 w.mul_(length / w.norm().clamp(min=1e-12))
@@ -46,7 +46,7 @@ class OrthogonalSGD(torch.optim.SGD):
         super().step()
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def _orthogonal(matrix: Tensor) -> Tensor:
     """The matrix with its singular values moved near 1, by five Newton-Schulz steps (Jordan et al. 2024).
 
     X <- a X + b (X X^T) X + c (X X^T)^2 X with a, b, c = 3.4445, -4.7750, 2.0315: singular values from about 0.003 to 1

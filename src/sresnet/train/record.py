@@ -38,19 +38,19 @@ LARGEST_SIDE = 16384
 
 
 def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
-    """The recipe of a run folder; errors as `recipe_in`, and UserError for a network larger than its files tell.
+    """The recipe of a run folder; errors as `_recipe_in`, and UserError for a network larger than its files tell.
 
     Args:
         folder: of the run.
         memory_limit: gigabytes that its network may claim whatever the length of its weights, see `limits`.
     """
-    recipe = recipe_in(folder)
+    recipe = _recipe_in(folder)
     lengths = [(folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT) if (folder / name).is_file()]
     check_network(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
     return recipe
 
 
-def recipe_in(folder: Path) -> Recipe:
+def _recipe_in(folder: Path) -> Recipe:
     """What config.json of a run folder says; errors as `read_json`, and UserError for a recipe of another version."""
     return from_dict(Recipe, read_json(folder / CONFIG), "recipe")
 
@@ -70,12 +70,12 @@ def read_about(folder: Path) -> dict[str, Any]:
         {"class_names": list[str], "image_size": list[int]},
         {"scale": float, "mean": list[float] | None, "std": list[float] | None},
     )
-    if fault := fault_of(about):
+    if fault := _fault_of(about):
         raise UserError(f"{folder / DATA} cannot be read ({fault}): it is damaged, or not a file of a run")
     return about
 
 
-def fault_of(about: Mapping[str, Any]) -> str:
+def _fault_of(about: Mapping[str, Any]) -> str:
     """What in data.json no run can have written; "" where there is nothing."""
     sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
     if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
@@ -156,10 +156,10 @@ def claim(folder: Path, recipe: Recipe) -> None:
         UserError: it holds another recipe, or something that is not a run; nothing is written over.
     """
     if (folder / CONFIG).exists():
-        theirs, ours = to_dict(recipe_in(folder)), to_dict(recipe)
+        theirs, ours = to_dict(_recipe_in(folder)), to_dict(recipe)
         if theirs != ours:
             raise UserError(
-                f"{folder} holds a run with {first_difference(theirs, ours)}: choose another --out, or the same fields"
+                f"{folder} holds a run with {_first_difference(theirs, ours)}: choose another --out, or the same fields"
             )
         return
     if others := strangers(folder):
@@ -207,12 +207,12 @@ def check_statistics(folder: Path, scaling: Mapping[str, Any]) -> None:
             )
 
 
-def first_difference(theirs: Any, ours: Any, name: str = "") -> str:
+def _first_difference(theirs: Any, ours: Any, name: str = "") -> str:
     """Where two configurations differ first, for people: `train.epochs 2, not 3`."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in dict.fromkeys([*theirs, *ours]):
             if theirs.get(key) != ours.get(key):
-                return first_difference(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
+                return _first_difference(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
     return f"{name} {theirs}, not {ours}"
 
 
@@ -229,12 +229,12 @@ def environment(device: torch.device) -> dict[str, Any]:
         "safetensors": version("safetensors"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
-        "engine": engine(device),
+        "engine": _engine(device),
         "system": platform.platform(),
     }
 
 
-def engine(device: torch.device) -> str:
+def _engine(device: torch.device) -> str:
     """Which implementation of the layers computes on `device`."""
     if reference_chosen():
         return "reference"

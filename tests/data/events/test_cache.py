@@ -122,9 +122,9 @@ def test_a_recording_of_the_same_size_and_time_that_changed_is_noticed(data, fin
 
 def test_a_change_right_after_it_was_read_is_noticed(data, monkeypatch):
     """Where the clock of the disk is so coarse that the time is the same."""
-    statuses = cache.statuses
+    statuses = cache._statuses
     monkeypatch.setattr(
-        cache, "statuses", lambda sources: {path: [*status[:2], 7, 7] for path, status in statuses(sources).items()}
+        cache, "_statuses", lambda sources: {path: [*status[:2], 7, 7] for path, status in statuses(sources).items()}
     )
     monkeypatch.setattr("time.time_ns", lambda: 7 + cache.COARSE)
     assert prepared(data).made_now
@@ -139,8 +139,8 @@ def test_a_change_right_after_it_was_read_is_noticed(data, monkeypatch):
 
 def count_reads(monkeypatch):
     reads = []
-    real = sets.read_bytes
-    monkeypatch.setattr(sets, "read_bytes", lambda source, *others: reads.append(source.name) or real(source, *others))
+    real = sets._read_bytes
+    monkeypatch.setattr(sets, "_read_bytes", lambda source, *others: reads.append(source.name) or real(source, *others))
     return reads
 
 
@@ -336,9 +336,9 @@ def test_the_name_of_a_cache_is_that_of_earlier_versions(data):
     for path in data.glob("*"):
         os.utime(path, ns=(10**18, 10**18))
     listing = sets.list_recordings(NMNIST, str(data))
-    files = {path: status[:2] for path, status in cache.statuses(listing.sources).items()}
+    files = {path: status[:2] for path, status in cache._statuses(listing.sources).items()}
     named = {f"/data/{Path(path).name}": [*status, 1, 2] for path, status in files.items()}
-    assert cache.key(NMNIST, listing, 3, named) == "91acc5f2ee8359a9"
+    assert cache._key(NMNIST, listing, 3, named) == "91acc5f2ee8359a9"
 
 
 def test_a_file_that_was_cut_short_is_made_again(data):
@@ -434,7 +434,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from sresnet.data.events import cache, sets
-real = cache.write_clips
+real = cache._write_clips
 def paused(file, *arguments):
     shape = real(file, *arguments)
     file.flush()
@@ -442,7 +442,7 @@ def paused(file, *arguments):
     while file.tell() > 50_000 and not Path(sys.argv[4]).exists():
         time.sleep(0.01)
     return shape
-cache.write_clips = paused
+cache._write_clips = paused
 from test_cache import NMNIST
 found = cache.prepare(NMNIST, sys.argv[1], 3, cache_dir=sys.argv[2], watch=lambda d, t, n: print(n, flush=True))
 print("made", found.made_now, flush=True)

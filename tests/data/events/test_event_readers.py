@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sresnet.data.events.columns import longest_in_order
+from sresnet.data.events.columns import _longest_in_order
 from sresnet.data.events.read import EXTENSIONS, parse_recording, read_recording
 from sresnet.errors import UserError
 
@@ -403,7 +403,7 @@ def test_files_on_the_disk(tmp_path):
 
 @given(st.lists(st.integers(0, 30), max_size=9))
 def test_longest_in_order_against_all_choices(values):
-    kept = longest_in_order(np.array(values, dtype=np.int64)).tolist()
+    kept = _longest_in_order(np.array(values, dtype=np.int64)).tolist()
     assert kept == sorted(set(kept))
     chosen = [values[index] for index in kept]
     assert chosen == sorted(chosen)

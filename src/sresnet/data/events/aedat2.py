@@ -22,7 +22,7 @@ _BLOCK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Layout:
+class _Layout:
     """What the 32 bits of an address are."""
 
     x_shift: int
@@ -40,9 +40,9 @@ class Layout:
 
 
 # Of a DVS128, bit 15 marks the synchronisation input, bit 31 jAER's own marks.
-_DVS128 = Layout(1, 0x7F, 8, 0x7F, 0x1, False, 0x80008000, 0x7FFF0000)
+_DVS128 = _Layout(1, 0x7F, 8, 0x7F, 0x1, False, 0x80008000, 0x7FFF0000)
 # Of a DAVIS, bit 31 marks samples of frames and of the inertial sensor, bit 10 the synchronisation input.
-_DAVIS = Layout(12, 0x3FF, 22, 0x1FF, 0x800, True, 0x80000400, 0)
+_DAVIS = _Layout(12, 0x3FF, 22, 0x1FF, 0x800, True, 0x80000400, 0)
 
 
 def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "") -> Recording:
@@ -65,7 +65,7 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
         UserError: a camera that is not known, a last record that is not whole, an address off the sensor, time that
             falls, or no events.
     """
-    at = header_length(data)
+    at = _header_length(data)
     found = _chip(data[:at], name, chip)
     layout = _DVS128 if found.name == "DVS128" else _DAVIS
     file = EventFile(data, name, damaged)
@@ -92,7 +92,7 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     )
 
 
-def header_length(data: bytes) -> int:
+def _header_length(data: bytes) -> int:
     """Bytes of the header: whole lines of text that begin with `#`, up to the line that says it is the last.
 
     An event may begin with the byte of `#` too; what follows it is hardly ever a line of text.
@@ -116,7 +116,7 @@ def _chip(header: bytes, name: str, chip: str) -> Chip:
 
 
 def _decode(
-    words: NDArray[np.uint32], chip: Chip, layout: Layout, file: EventFile
+    words: NDArray[np.uint32], chip: Chip, layout: _Layout, file: EventFile
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_]]:
     """Polarity events of big-endian pairs [records, 2] as (t, x, y, on); the others are counted."""
     count = len(words)
@@ -145,7 +145,7 @@ def _decode(
     return t, x, y, on
 
 
-def _count_others(address: NDArray[np.uint32], layout: Layout, file: EventFile) -> None:
+def _count_others(address: NDArray[np.uint32], layout: _Layout, file: EventFile) -> None:
     kinds = {"trigger": len(address)}
     if layout is _DAVIS:
         samples = address[address >> 31 == 1]

@@ -5,7 +5,7 @@ JSON file that says what they are. The second is written last, so where it is, t
 
 Clips belong to the bytes of their recordings, known by a digest that is taken while they are read for the first time.
 At each start the system is asked for size, times and number of every file: only where these are not what they were,
-which an unchanged size and time of change do not mean, the file is read again for its digest. See `unchanged`.
+which an unchanged size and time of change do not mean, the file is read again for its digest. See `_unchanged`.
 
 The JSON file holds a checksum of itself and of each clip. That of a clip is compared whenever the clip is read; all are
 compared before the first, where the system says of the file of clips something else than it said when they last agreed.
@@ -64,7 +64,7 @@ class Prepared:
     scale: float
     """What counts are multiplied by before a network sees them."""
     files: dict[str, str]
-    """What the system said of each file when it was last known to hold these recordings, see `statuses`, as text."""
+    """What the system said of each file when it was last known to hold these recordings, see `_statuses`, as text."""
     seen: int
     """When it said so, nanoseconds since 1970."""
     made_now: bool
@@ -113,20 +113,20 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Asked before anything is read: what changes while it is read has another status the next time.
-        seen, files = time.time_ns(), statuses(listing.sources)
-        path = folder / f"{config.name}-{key(config, listing, num_steps, files)}.frames"
+        seen, files = time.time_ns(), _statuses(listing.sources)
+        path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}.frames"
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
-            found = load(path, listing, num_steps)
-            if found is not None and not unchanged(path, found, listing, seen, files):
+            found = _load(path, listing, num_steps)
+            if found is not None and not _unchanged(path, found, listing, seen, files):
                 found = None
             if found is None:
-                fill(path, config, listing, num_steps, watch, memory_limit, known_now(seen, files))
-                found = load(path, listing, num_steps, made_now=True)
+                _fill(path, config, listing, num_steps, watch, memory_limit, _known_now(seen, files))
+                found = _load(path, listing, num_steps, made_now=True)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
     assert found is not None
-    return replace(found, contents=contents(config, listing, num_steps, found.recordings), notes=listing.notes)
+    return replace(found, contents=_contents(config, listing, num_steps, found.recordings), notes=listing.notes)
 
 
 def cache_folder() -> Path:
@@ -143,20 +143,20 @@ def cache_folder() -> Path:
 def is_cache(folder: Path) -> bool:
     """Whether a folder holds frames that we made, so that more of them may be put there: their JSON file says so."""
     try:
-        return any(map(is_ours, folder.glob("*.frames")))
+        return any(map(_is_ours, folder.glob("*.frames")))
     except (OSError, ValueError):
         return False
 
 
-def is_ours(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     """Whether a JSON file of ours is beside clips."""
     try:
-        return bool(parsed(path))
+        return bool(_parsed(path))
     except UserError:
         return False
 
 
-def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
+def _statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
     """Path of each file that holds recordings -> [size, time of change, time of change of anything about it, number].
 
     Times are in nanoseconds. Any user can set the second one, none the third; on Windows it is the time
@@ -164,37 +164,37 @@ def statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
     """
     found = {}
     for path in {source.path for source in sources if source.path is not None}:
-        found[str(path.resolve())] = status_of(path.stat())
+        found[str(path.resolve())] = _status_of(path.stat())
     return found
 
 
-def status_of(status: os.stat_result) -> list[int]:
-    """What is remembered of what the system says of a file, see `statuses`."""
+def _status_of(status: os.stat_result) -> list[int]:
+    """What is remembered of what the system says of a file, see `_statuses`."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
+def _known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
     """What the JSON file says of the recordings' files; as text, since JSON is read with numbers of 63 bits."""
-    return {"seen": seen, "files": {name: text_of(status) for name, status in files.items()}}
+    return {"seen": seen, "files": {name: _text_of(status) for name, status in files.items()}}
 
 
-def text_of(status: list[int]) -> str:
+def _text_of(status: list[int]) -> str:
     """What the system says of a file."""
     return " ".join(map(str, status))
 
 
-def key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> str:
+def _key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> str:
     """Sixteen hexadecimal digits that change with everything that the clips depend on, contents of files by their size
-    and time of change; what these do not tell, `unchanged` does."""
+    and time of change; what these do not tell, `_unchanged` does."""
     sources = [[source.name, source.class_name, source.group] for source in listing.sources]
-    given = options(config, listing, num_steps) | {
+    given = _options(config, listing, num_steps) | {
         "sources": sources,
         "files": {path: status[:2] for path, status in files.items()},
     }
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: Mapping[str, list[int]]) -> bool:
+def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: Mapping[str, list[int]]) -> bool:
     """Whether the recordings are those that clips were made of.
 
     A file is not read where the system says of it what it said when it was last known, and that was long enough after
@@ -207,12 +207,12 @@ def unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: M
         found: what the cache says.
         listing: the recordings there are now.
         seen: when the system was asked.
-        files: what it said, see `statuses`.
+        files: what it said, see `_statuses`.
     """
     known = {
         name
         for name, status in files.items()
-        if os.name != "nt" and found.files.get(name) == text_of(status) and status[2] < found.seen - COARSE
+        if os.name != "nt" and found.files.get(name) == _text_of(status) and status[2] < found.seen - COARSE
     }
     if len(known) == len(files):
         return True
@@ -227,11 +227,11 @@ def unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: M
         if "skipped" in entry:
             entry["skipped_content"] = digest
     with contextlib.suppress(UserError):  # a disk that is full: read again the next time
-        write_about(path, parsed(path) | {"recordings": found.recordings, **known_now(seen, files)})
+        _write_about(path, _parsed(path) | {"recordings": found.recordings, **_known_now(seen, files)})
     return True
 
 
-def options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
+def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
     """What decides the clips beside the recordings; digests and caches of earlier versions are of exactly this."""
     return {
         "version": VERSION,
@@ -245,27 +245,27 @@ def options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, 
     }
 
 
-def contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
+def _contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
     """Digest of what the clips are made of, wherever that lies and whatever it is called."""
     made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in recordings]
-    given = options(config, listing, num_steps) | {"recordings": made_of}
+    given = _options(config, listing, num_steps) | {"recordings": made_of}
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
-def load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False) -> Prepared | None:
-    """What an earlier `fill` has finished, or None: no such file, or not as it should be.
+def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False) -> Prepared | None:
+    """What an earlier `_fill` has finished, or None: no such file, or not as it should be.
 
     Args:
         path: of the clips.
         listing: the recordings there are now.
         num_steps: time steps T of each clip.
-        made_now: `fill` has just finished it.
+        made_now: `_fill` has just finished it.
     """
     try:
-        about = parsed(path)
-        check_about(about, listing, num_steps)
+        about = _parsed(path)
+        _check_about(about, listing, num_steps)
         file = FrameFile(path, about["clips"], about["shape"], about.get("checksums"))
-        if not made_now and not checked(file, about):
+        if not made_now and not _checked(file, about):
             return None
     except UserError:
         return None
@@ -280,8 +280,8 @@ def load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False
     )
 
 
-def check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> None:
-    """Raise UserError where a JSON file without a checksum says what no `fill` can have said of these recordings."""
+def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> None:
+    """Raise UserError where a JSON file without a checksum says what no `_fill` can have said of these recordings."""
     entries, shape = about["recordings"], about["shape"]
     if (
         len(shape) != 4
@@ -298,34 +298,34 @@ def check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> N
         raise UserError("the JSON file of a cache is damaged: the frames are made again")
 
 
-def checked(file: FrameFile, about: dict[str, Any]) -> bool:
+def _checked(file: FrameFile, about: dict[str, Any]) -> bool:
     """Whether clips are those that were written, which is written down where they had to be read for it.
 
     They are read where the system does not say of their file what it said when they last agreed, long enough after its
     last change for another one to have another time; and where there are no checksums yet.
     """
-    seen, status = time.time_ns(), status_of(os.fstat(file.descriptor))
+    seen, status = time.time_ns(), _status_of(os.fstat(file.descriptor))
     known, since = about.get("frames", ""), about.get("frames_seen", 0)
     if file.checksums is not None:
-        if os.name != "nt" and known == text_of(status) and status[2] < since - COARSE:
+        if os.name != "nt" and known == _text_of(status) and status[2] < since - COARSE:
             return True
         if file.all_checksums() != file.checksums:
             return False
     else:
         about["checksums"] = file.checksums = file.all_checksums()
     with contextlib.suppress(UserError):  # a disk that is full: read again the next time
-        write_about(file.path, about | {"frames": text_of(status), "frames_seen": seen})
+        _write_about(file.path, about | {"frames": _text_of(status), "frames_seen": seen})
     return True
 
 
-def write_about(path: Path, about: Mapping[str, Any]) -> None:
+def _write_about(path: Path, about: Mapping[str, Any]) -> None:
     """Write the JSON file beside clips, and a checksum of it."""
     about = {name: value for name, value in about.items() if name != CHECKSUM}
-    whole = about | {CHECKSUM: checksum_of(about)}
+    whole = about | {CHECKSUM: _checksum_of(about)}
     write_whole(path.with_suffix(".json"), (json.dumps(whole) + "\n").encode())
 
 
-def checksum_of(about: Mapping[str, Any]) -> str:
+def _checksum_of(about: Mapping[str, Any]) -> str:
     """SHA-256 of all that the JSON file says besides."""
     rest = {name: value for name, value in about.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
@@ -334,7 +334,7 @@ def checksum_of(about: Mapping[str, Any]) -> str:
 CHECKSUM = "checksum"
 
 
-def parsed(path: Path) -> dict[str, Any]:
+def _parsed(path: Path) -> dict[str, Any]:
     """What the JSON file beside clips says.
 
     Raises:
@@ -360,7 +360,7 @@ def parsed(path: Path) -> dict[str, Any]:
             CHECKSUM: str,
         },
     )
-    if CHECKSUM in about and about[CHECKSUM] != checksum_of(about):
+    if CHECKSUM in about and about[CHECKSUM] != _checksum_of(about):
         raise UserError(f"{place} is not as it was written: it is damaged")
     for entry in about["recordings"]:  # tens of thousands
         if not all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items()):
@@ -375,7 +375,7 @@ LARGEST_ABOUT = 1 << 28
 """Bytes that the JSON file may have: some 200 for each recording."""
 
 
-def fill(
+def _fill(
     path: Path,
     config: EventConfig,
     listing: Listing,
@@ -413,11 +413,11 @@ def fill(
                 )
             sensor = sensor or (source.name, size)
             entry = recordings[-1]
-            made = write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
+            made = _write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
             shape = made or shape
         clips = sum(recording["clips"] for recording in recordings)
         if sensor is None or not clips:
-            fault = f"the first, {first_fault(recordings)}"
+            fault = f"the first, {_first_fault(recordings)}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: {fault}")
     about = {
         "clips": clips,
@@ -427,14 +427,14 @@ def fill(
         "recordings": recordings,
         "checksums": checksums,
         "frames_seen": time.time_ns(),
-        "frames": text_of(status_of(path.stat())),
+        "frames": _text_of(_status_of(path.stat())),
         **known,
     }
-    write_about(path, about)
+    _write_about(path, about)
     watch(len(recordings), len(recordings), "")
 
 
-def write_clips(
+def _write_clips(
     file: BinaryIO,
     recording: Recording,
     config: EventConfig,
@@ -481,6 +481,6 @@ def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | 
             yield (first + number * length, first + (number + 1) * length)
 
 
-def first_fault(recordings: list[dict[str, Any]]) -> str:
+def _first_fault(recordings: list[dict[str, Any]]) -> str:
     """Name of the first recording and what is wrong with it."""
     return f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"

@@ -101,7 +101,7 @@ def finish(columns: Columns) -> Recording:
     if len(t) and (back := 1 + np.flatnonzero(t[1:] < t[:-1])).size:
         t, back = _unwrap(t, back, columns.wraps)
         if back.size:
-            in_order = longest_in_order(t)
+            in_order = _longest_in_order(t)
             # Where damage is refused, all addresses were right: the index is one of the file.
             index, count = int(back[0]), len(t)
             file.skip_damage(
@@ -131,7 +131,7 @@ def finish(columns: Columns) -> Recording:
     )
 
 
-def longest_in_order(t: NDArray[np.int64]) -> NDArray[np.int64]:
+def _longest_in_order(t: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices of the most values that can stay for the rest never to fall, so that the fewest are left out.
 
     The longest non-decreasing subsequence, by patience sorting (Fredman 1975), in n log n.

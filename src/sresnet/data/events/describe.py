@@ -75,7 +75,7 @@ class SetFacts:
         return len(self.events)
 
 
-def describe_recording(
+def _describe_recording(
     recording: Recording, name: str = "", form: str = "", *, memory_limit: float = MEMORY_LIMIT
 ) -> Facts:
     """Facts of a recording with an event at least.
@@ -116,7 +116,7 @@ def describe_file(
     """
     data = read_bytes(path)
     recording = parse_recording(data, str(path), damaged=damaged, chip=chip, memory_limit=memory_limit)
-    return describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)
+    return _describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)
 
 
 def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:

@@ -76,7 +76,7 @@ def to_frames(
             for another sensor.
     """
     rows, columns = frame_shape(recording, config)
-    bounds = step_bounds(recording, config, num_steps, span)
+    bounds = _step_bounds(recording, config, num_steps, span)
     x, y, width, height = recording.x, recording.y, recording.width, recording.height
     if config.orientation == "spikingjelly":
         x, y, width, height = y, x, height, width
@@ -93,9 +93,9 @@ def to_frames(
         while end < num_steps and bounds[end + 1] - bounds[step] <= _CHUNK:
             end += 1
         first, part = bounds[step], slice(bounds[step], bounds[end])
-        address = binned(y[part], height, rows)
+        address = _binned(y[part], height, rows)
         address *= columns
-        address += binned(x[part], width, columns)
+        address += _binned(x[part], width, columns)
         address += recording.on[part].view(np.uint8) * np.int32(rows * columns)
         for each in range(step, end):
             counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
@@ -138,7 +138,7 @@ def input_scale(width: int, height: int, config: FrameConfig) -> float:
     return config.size**2 / (width * height)
 
 
-def step_bounds(
+def _step_bounds(
     recording: Recording, config: FrameConfig, num_steps: int, span: tuple[int, int] | None = None
 ) -> list[int]:
     """Indices [T + 1]: step k holds the events from bounds[k] up to bounds[k + 1], excluded; errors as `to_frames`."""
@@ -156,7 +156,7 @@ def step_bounds(
     return [*(low + np.searchsorted(t[low:high], edges[:-1])).tolist(), high]
 
 
-def binned(coordinate: NDArray[np.uint16], size: int, bins: int) -> NDArray[np.int32]:
+def _binned(coordinate: NDArray[np.uint16], size: int, bins: int) -> NDArray[np.int32]:
     """Coordinate * bins // size of every event, int32; a shift where that is a power of two, for speed."""
     ratio, rest = divmod(size, bins)
     if not rest and ratio & (ratio - 1) == 0:

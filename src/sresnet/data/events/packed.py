@@ -35,14 +35,14 @@ def most_unpacked(packet: bytes, compression: int, *, exact: bool = False) -> in
                 continue
             if magic != (LZ4 if compression < 3 else ZSTANDARD):
                 raise ValueError(f"byte {at:,} of it is not the start of a frame")
-            at, size = lz4_frame(packet, at + 4, exact) if compression < 3 else zstandard_frame(packet, at + 4)
+            at, size = _lz4_frame(packet, at + 4, exact) if compression < 3 else _zstandard_frame(packet, at + 4)
             total += size
     except (struct.error, IndexError):
         raise ValueError("it ends inside a frame") from None
     return total
 
 
-def lz4_frame(packet: bytes, at: int, exact: bool) -> tuple[int, int]:
+def _lz4_frame(packet: bytes, at: int, exact: bool) -> tuple[int, int]:
     """(byte behind it, bytes that it unpacks to at most) of the frame whose descriptor begins at `at`."""
     flags = packet[at]
     most = 1 << 8 + 2 * (packet[at + 1] >> 4 & 7)
@@ -59,11 +59,11 @@ def lz4_frame(packet: bytes, at: int, exact: bool) -> tuple[int, int]:
         if size >> 31:  # not compressed
             total += length
         else:
-            total += lz4_block(packet, at, at + length) if exact else min(most, LZ4_MOST * length)
+            total += _lz4_block(packet, at, at + length) if exact else min(most, LZ4_MOST * length)
         at += length + 4 * (flags >> 4 & 1)
 
 
-def lz4_block(packet: bytes, at: int, end: int) -> int:
+def _lz4_block(packet: bytes, at: int, end: int) -> int:
     """Bytes that a compressed block unpacks to: the lengths of its literals and matches."""
     total = 0
     while at < end:
@@ -71,7 +71,7 @@ def lz4_block(packet: bytes, at: int, end: int) -> int:
         at += 1
         literals = token >> 4
         if literals == 15:
-            at, more = run(packet, at, end)
+            at, more = _run(packet, at, end)
             literals += more
         at += literals
         total += literals
@@ -80,13 +80,13 @@ def lz4_block(packet: bytes, at: int, end: int) -> int:
         at += 2
         match = token & 15
         if match == 15:
-            at, more = run(packet, at, end)
+            at, more = _run(packet, at, end)
             match += more
         total += match + 4
     return total
 
 
-def run(packet: bytes, at: int, end: int) -> tuple[int, int]:
+def _run(packet: bytes, at: int, end: int) -> tuple[int, int]:
     """(byte behind it, sum) of bytes 255 and the one that follows."""
     start = at
     while at < end and packet[at] == 255:
@@ -96,7 +96,7 @@ def run(packet: bytes, at: int, end: int) -> tuple[int, int]:
     return at + 1, 255 * (at - start) + packet[at]
 
 
-def zstandard_frame(packet: bytes, at: int) -> tuple[int, int]:
+def _zstandard_frame(packet: bytes, at: int) -> tuple[int, int]:
     """(byte behind it, bytes that it unpacks to at most) of the frame whose header begins at `at`."""
     descriptor = packet[at]
     single = descriptor >> 5 & 1

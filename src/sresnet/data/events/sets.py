@@ -180,7 +180,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
         UserError: no data folder, nothing found in it, a class without recordings, or a zip file that cannot be read.
     """
     if config.simulated:
-        return simulated(config, data_dir)
+        return _simulated(config, data_dir)
     if not data_dir:
         raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     root = Path(data_dir)
@@ -188,9 +188,9 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
         raise UserError(f"data folder {root} {state_of(root)}: give the folder that holds {config.name}")
     left = LeftOut()
     if config.name == "event-folder":
-        sources = tuple(event_folder(root, config.split, left))
+        sources = tuple(_event_folder(root, config.split, left))
     else:
-        sources = tuple((dvs_cifar10 if config.name == "dvs-cifar10" else nmnist)(root, left))
+        sources = tuple((dvs_cifar10 if config.name == "dvs-cifar10" else _nmnist)(root, left))
     known = {"dvs-cifar10": CIFAR10_CLASSES, "nmnist": tuple("0123456789")}
     names = known.get(config.name, ())
     found = {source.class_name for source in sources}
@@ -202,13 +202,13 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     opened: dict[Path, zipfile.ZipFile] = {}
 
     def read(source: Source) -> tuple[Recording, str]:
-        content = read_bytes(source, opened, memory_limit)
+        content = _read_bytes(source, opened, memory_limit)
         recording = parse_recording(content, source.name, damaged=config.damaged, memory_limit=memory_limit)
-        return recording, digest_of(content)
+        return recording, _digest_of(content)
 
     def digest(source: Source) -> str:
         try:
-            return digest_of(read_bytes(source, opened, memory_limit))
+            return _digest_of(_read_bytes(source, opened, memory_limit))
         except UserError:
             return ""
 
@@ -216,12 +216,12 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes)
 
 
-def digest_of(content: bytes) -> str:
+def _digest_of(content: bytes) -> str:
     """What a recording is known by."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
+def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
     """The bytes of a recording, from its file or zip file.
 
     Args:
@@ -252,7 +252,7 @@ def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
     Source: Li et al. 2017, CIFAR10-DVS, doi.org/10.3389/fnins.2017.00309; a zip file per class on figshare.
     """
     places = [root, *(root / name for name in ("extract", "download", "CIFAR10DVS"))]
-    home = next((place for place in places if any(holds_class(place, name) for name in CIFAR10_CLASSES)), None)
+    home = next((place for place in places if any(_holds_class(place, name) for name in CIFAR10_CLASSES)), None)
     if home is None:
         raise UserError(
             f"{root} has neither class folders nor zip files of DVS-CIFAR10, such as airplane/ or airplane.zip: give "
@@ -260,17 +260,17 @@ def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
         )
     for name in CIFAR10_CLASSES:
         if (home / name).is_dir():
-            yield from sources_of_folder(root, home / name, name, left)
+            yield from _sources_of_folder(root, home / name, name, left)
         elif (home / f"{name}.zip").is_file():
-            yield from sources_of_zip(root, home / f"{name}.zip", name)
+            yield from _sources_of_zip(root, home / f"{name}.zip", name)
 
 
-def holds_class(place: Path, name: str) -> bool:
+def _holds_class(place: Path, name: str) -> bool:
     """Whether there is a folder or a zip file of a class."""
     return (place / name).is_dir() or (place / f"{name}.zip").is_file()
 
 
-def nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
+def _nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
     """Train.zip and Test.zip, or these unpacked, `Train/5/00001.bin`; or the small set with train1K.txt, test100.txt.
 
     Source: Orchard et al. 2015, doi.org/10.3389/fnins.2015.00437. The small set (N-MNIST small, by the authors of
@@ -278,14 +278,14 @@ def nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
     """
     for place in (root, root / "NMNISTsmall"):
         if (place / "train1K.txt").is_file():
-            yield from small_nmnist(root, place)
+            yield from _small_nmnist(root, place)
             return
     for part, group in (("Train", "train"), ("Test", "test")):
         if (root / part).is_dir():
             for digit in "0123456789":
-                yield from sources_of_folder(root, root / part / digit, digit, left, group)
+                yield from _sources_of_folder(root, root / part / digit, digit, left, group)
         elif (root / f"{part}.zip").is_file():
-            yield from sources_of_zip(root, root / f"{part}.zip", group=group)
+            yield from _sources_of_zip(root, root / f"{part}.zip", group=group)
         else:
             raise UserError(
                 f"{root} has neither {part}/ nor {part}.zip, nor the small set's train1K.txt: give the folder that "
@@ -293,7 +293,7 @@ def nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
             )
 
 
-def small_nmnist(root: Path, place: Path) -> Iterator[Source]:
+def _small_nmnist(root: Path, place: Path) -> Iterator[Source]:
     """The recordings that the two lists of the small set name: a number and a class in each line."""
     for group, name in (("train", "train1K.txt"), ("test", "test100.txt")):
         path = place / name
@@ -311,7 +311,7 @@ def small_nmnist(root: Path, place: Path) -> Iterator[Source]:
             yield Source(name=below(root, file), class_name=words[1], group=group, path=file)
 
 
-def event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
+def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
     """Anybody's recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
 
     A group, or any of the others, may also have files `CLASS.ext` or `CLASS_1.ext` instead of folders. Beside `train/`
@@ -327,7 +327,7 @@ def event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
             if part not in parts:
                 raise UserError(f"{root} has no {part}/: split 'official' needs train/ and test/ with class folders")
         for part, folder in parts.items():
-            yield from sources_of_group(root, folder, part, left)
+            yield from _sources_of_group(root, folder, part, left)
     elif split == "by-group":
         folders = folders_in(root)
         if len(folders) < 2:
@@ -335,12 +335,12 @@ def event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
                 f"{root} has {len(folders)} folders: split 'by-group' needs one for each of two groups or more"
             )
         for folder in folders:
-            yield from sources_of_group(root, folder, folder.name, left)
+            yield from _sources_of_group(root, folder, folder.name, left)
     else:
-        yield from sources_of_group(root, root, "", left)
+        yield from _sources_of_group(root, root, "", left)
 
 
-def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Iterator[Source]:
+def _sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Iterator[Source]:
     """The recordings of one group: class folders, or files that are named after their class.
 
     `Cup.aedat` and `Cup_1.aedat` are two recordings of the class Cup.
@@ -351,13 +351,13 @@ def sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Ite
     if not folders and not recordings:
         raise UserError(f"{folder} has no recordings ({', '.join(EXTENSIONS)}): add some or remove the folder")
     for class_folder in folders:
-        yield from sources_of_folder(root, class_folder, class_folder.name, left, group)
+        yield from _sources_of_folder(root, class_folder, class_folder.name, left, group)
     for file in recordings:
         class_name = re.sub(r"_\d+$", "", file.stem)
         yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
 
-def sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, group: str = "") -> Iterator[Source]:
+def _sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, group: str = "") -> Iterator[Source]:
     """All recordings in a class folder, those in folders inside too, by name."""
     recordings = left.sorted_out(files_below(folder), EXTENSIONS) if folder.is_dir() else []
     if not recordings:
@@ -368,13 +368,13 @@ def sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, 
         yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
 
-def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
+def _sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
     """All recordings in a zip file, by name; the class is `class_name`, or the folder that a member is in."""
     with open_zip(path) as archive:
         members = sorted(
             member
             for member in archive.namelist()
-            if PurePosixPath(member).suffix.lower() in EXTENSIONS and not is_hidden(PurePosixPath(member))
+            if PurePosixPath(member).suffix.lower() in EXTENSIONS and not _is_hidden(PurePosixPath(member))
         )
     if not members:
         raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
@@ -388,12 +388,12 @@ def sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = ""
         )
 
 
-def is_hidden(member: PurePosixPath) -> bool:
+def _is_hidden(member: PurePosixPath) -> bool:
     """Whether a member of a zip file is one that a system put beside the others."""
     return any(part.startswith(".") or part == "__MACOSX" for part in member.parts)
 
 
-def simulated(config: EventConfig, data_dir: str) -> Listing:
+def _simulated(config: EventConfig, data_dir: str) -> Listing:
     """A recording for each image, made when it is read, split as the images are; errors as the images' reader."""
     if config.name == "digits-dvs":
         train, test = load_digits()

@@ -46,20 +46,20 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     """
     if config.split in ("official", "images", "by-group"):
         test_group = config.test_group if config.split == "by-group" else "test"
-        check_group(test_group, recordings)
+        _check_group(test_group, recordings)
         test = [index for index, each in enumerate(recordings) if each.group == test_group]
     elif config.split == "random90":
-        test = drawn(recordings, config.split_seed)
+        test = _drawn(recordings, config.split_seed)
     else:
-        key = by_number if config.split == "first900-by-number" else by_name
-        test = last_of_each_class(recordings, key)
+        key = _by_number if config.split == "first900-by-number" else _by_name
+        test = _last_of_each_class(recordings, key)
     chosen = set(test)
     train = [index for index in range(len(recordings)) if index not in chosen]
-    check_leak(recordings, train, test)
+    _check_leak(recordings, train, test)
     return train, test
 
 
-def divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int], list[int]]:
+def _divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int], list[int]]:
     """`divide`, and the recordings that an official split has for validation, which it does not see."""
     held = [index for index, each in enumerate(recordings) if config.split == "official" and each.group == "validation"]
     others = sorted(set(range(len(recordings))) - set(held))
@@ -69,10 +69,10 @@ def divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int
 
 def check_split(config: EventConfig, sources: Sequence[Source]) -> None:
     """Raise UserError where `divide` will not divide these recordings, as far as names and classes tell."""
-    divided(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
+    _divided(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
 
 
-def check_group(test_group: str, recordings: Sequence[Listed]) -> None:
+def _check_group(test_group: str, recordings: Sequence[Listed]) -> None:
     """Raise UserError where there is no such group, or no other."""
     groups = sorted({each.group for each in recordings})
     if test_group not in groups:
@@ -82,18 +82,18 @@ def check_group(test_group: str, recordings: Sequence[Listed]) -> None:
         raise UserError(f"{test_group!r} is the only group: there is nothing to train on")
 
 
-def by_name(each: Listed) -> tuple[Any, ...]:
+def _by_name(each: Listed) -> tuple[Any, ...]:
     """Sorts like the file names."""
     return (PurePosixPath(each.name).name, each.name)
 
 
-def by_number(each: Listed) -> tuple[Any, ...]:
+def _by_number(each: Listed) -> tuple[Any, ...]:
     """Sorts like the last number in the file name."""
     numbers = re.findall(r"\d+", PurePosixPath(each.name).stem)
     return (int(numbers[-1]) if numbers else -1, each.name)
 
 
-def last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tuple[Any, ...]]) -> list[int]:
+def _last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tuple[Any, ...]]) -> list[int]:
     """Indices of the last tenth of each class in the order of `key`, ascending."""
     test: list[int] = []
     for class_name in dict.fromkeys(each.class_name for each in recordings):
@@ -101,12 +101,12 @@ def last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tup
         members.sort(key=lambda index: key(recordings[index]))
         kept = math.ceil(len(members) * TRAIN_SHARE)  # as SpikingJelly, rounding errors included
         if kept == len(members):
-            raise too_few(class_name, len(members))
+            raise _too_few(class_name, len(members))
         test += members[kept:]
     return sorted(test)
 
 
-def drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
+def _drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
     """Indices of a tenth of each class, drawn, ascending."""
     names = list(dict.fromkeys(each.class_name for each in recordings))
     labels = torch.tensor([names.index(each.class_name) for each in recordings])
@@ -114,11 +114,11 @@ def drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
     held_out = labels[test].bincount(minlength=len(names)).tolist()
     for name, count, total in zip(names, held_out, labels.bincount().tolist(), strict=True):
         if not count:
-            raise too_few(name, total)
+            raise _too_few(name, total)
     return test.tolist()
 
 
-def too_few(class_name: str, count: int) -> UserError:
+def _too_few(class_name: str, count: int) -> UserError:
     """A class that a tenth cannot be taken of."""
     return UserError(
         f"class {class_name!r} has {count} recordings, too few to test on a tenth of them: add some, or divide them "
@@ -126,7 +126,7 @@ def too_few(class_name: str, count: int) -> UserError:
     )
 
 
-def check_leak(recordings: Sequence[Listed], train: list[int], test: list[int]) -> None:
+def _check_leak(recordings: Sequence[Listed], train: list[int], test: list[int]) -> None:
     """Raise UserError where a recording, known by its bytes, is on both sides."""
     trained = {recordings[index].content: recordings[index].name for index in train if recordings[index].content}
     for index in test:
@@ -156,7 +156,7 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         Listed(name=each["name"], class_name=each["class"], group=each["group"], content=each["content"])
         for each in entries
     ]
-    train, test, part_held = divided(config, listed)
+    train, test, part_held = _divided(config, listed)
     train = [index for index in train if entries[index]["clips"]]
     class_names = prepared.class_names or tuple(sorted({listed[index].class_name for index in train}))
     unknown = Counter(listed[index].class_name for index in test if listed[index].class_name not in class_names)

@@ -36,7 +36,7 @@ def save_view(
     title: str = "",
     memory_limit: float = MEMORY_LIMIT,
 ) -> None:
-    """Draw a recording into a file, `.png` (`draw`) or `.gif` (`animate`).
+    """Draw a recording into a file, `.png` (`_draw`) or `.gif` (`_animate`).
 
     Raises:
         UserError: another ending, frames fewer than 1 or more than 64, a sensor that claims too many pixels, Pillow not
@@ -57,9 +57,9 @@ def save_view(
 
         about = PngInfo()
         about.add_text("Software", "sresnet")
-        draw(recording, frames=frames, window=window, title=title).save(content, "PNG", pnginfo=about)
+        _draw(recording, frames=frames, window=window, title=title).save(content, "PNG", pnginfo=about)
     else:
-        first, *others = animate(recording, frames=frames, window=window)
+        first, *others = _animate(recording, frames=frames, window=window)
         # Real time, unless that is faster than the eye or slower than patience.
         milliseconds = round(min(max(1000 * recording.seconds / frames, 60), 500))
         settings: dict[str, Any] = {"duration": milliseconds, "loop": 0, "comment": COMMENT}
@@ -67,7 +67,7 @@ def save_view(
     write_whole(path, content.getvalue())
 
 
-def draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str = "") -> Any:
+def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str = "") -> Any:
     """A PIL image: frames in a row, below them every event by time and row, below that the rate of ON and OFF events.
 
     Args:
@@ -130,8 +130,8 @@ def draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str =
     return page
 
 
-def animate(recording: Recording, *, frames: int = 8, window: int = 0) -> list[Any]:
-    """The frames of `draw` as PIL images, each some 256 pixels wide."""
+def _animate(recording: Recording, *, frames: int = 8, window: int = 0) -> list[Any]:
+    """The frames of `_draw` as PIL images, each some 256 pixels wide."""
     image_module, _, _ = _pillow()
     return [_fit(picture, 256, image_module) for picture in _pictures(recording, _windows(recording, frames, window))]
 

@@ -104,7 +104,7 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
     return SpikingNetwork(config, layers, Readout(channels, config.num_classes, boosting=config.boosting))
 
 
-def fields_of(name: str) -> dict[str, Any] | None:
+def _fields_of(name: str) -> dict[str, Any] | None:
     """The depth that is in the name of an S-ResNet, and what makes it a ResNet of He et al. 2016."""
     match = re.fullmatch(r"(s?)resnet(\d+)", name)
     return {"depth": int(match[2])} | ({} if match[1] else ANN_COUNTERPART) if match else None
@@ -112,4 +112,4 @@ def fields_of(name: str) -> dict[str, Any] | None:
 
 MODELS = {f"sresnet{depth}": f"S-ResNet of depth {depth} (Table 1, Fig. 2)" for depth in DEPTHS}
 MODELS |= {f"resnet{depth}": f"ANN counterpart of sresnet{depth} (Table 15)" for depth in DEPTHS}
-register_family(Family(config=SResNetConfig, build=build_sresnet, models=MODELS, fields=fields_of))
+register_family(Family(config=SResNetConfig, build=build_sresnet, models=MODELS, fields=_fields_of))
