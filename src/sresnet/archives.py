@@ -31,10 +31,6 @@ def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit
     """The bytes of a member.
 
     Args:
-        archive: an open zip file.
-        name: of the member.
-        where: what messages call it.
-        memory_limit: gigabytes that it may claim, see `limits`.
         times: of its unpacked length is what its reader takes in memory.
 
     Raises:

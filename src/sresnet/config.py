@@ -88,8 +88,6 @@ def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapp
     """A record that a file holds, whose readers may rely on these fields; others pass as they are.
 
     Args:
-        values: what was read.
-        where: the file, for the message.
         needed: name -> type of the fields that have to be there.
         known: name -> type of those that may be there.
 
@@ -150,7 +148,6 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     members of a union of dataclasses apart, is written too, but for the member whose attribute `implicit` is true.
 
     Args:
-        config: a dataclass.
         first_names: fields have the names that they had first, for fingerprints, which must stay what they were.
     """
     values = {

@@ -169,10 +169,8 @@ def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag:
     """Check that a file may be written: nothing is at `path`, or one that we made, or with `force` any file.
 
     Args:
-        path: the file to be.
         marks: any of them among the first bytes of a file tells that we made it.
         force: whether the user said that what is there may go.
-        flag: what names another path.
 
     Raises:
         UserError: something else is there.
@@ -206,12 +204,9 @@ def claim_folder(
     """Make a folder for the files of a command, or check that it is one that the command made before.
 
     Args:
-        folder: where.
         listing: name of the JSON file of it that says what it is, {"kind": ..., "files": [names]}.
-        kind: what that says.
         names: files that are about to be written.
         force: whether the user said that the folder may be used and its files be replaced, whatever they are.
-        flag: what names another folder.
 
     Returns:
         Names of files that were written there before, `names` where an older listing does not say.
@@ -435,7 +430,6 @@ def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
     """The value in a JSON file, such as those of a run: finite numbers, integers of at most 64 bits.
 
     Args:
-        path: the file.
         limit: bytes that it may have.
 
     Raises:

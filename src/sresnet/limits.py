@@ -3,7 +3,7 @@
 A few bytes can claim anything: a picture of a million rows, a packet that unpacks to gigabytes, a network of a billion
 parameters. So a reader works out what a file claims, and asks here before it takes memory for it. A file may always
 have some multiple of its own length: the owner of a large file knows that it is large. Beyond that there is a limit,
-which a user who trusts the file can raise.
+which a user who trusts the file can raise: the `memory_limit` that readers take, in gigabytes.
 """
 
 from sresnet.errors import UserError

@@ -167,8 +167,6 @@ def _step_scores(
     """Scores after every step [T, N, classes] and labels [N] of all images, on the CPU, in evaluation mode.
 
     Args:
-        model: any network of the package; put back as it was.
-        batches: see `sresnet.analysis.Batches`.
         num_steps: time steps, the first of the network's; None: all.
         precision: fp32 or bf16.
         seed: of the Poisson encoders.

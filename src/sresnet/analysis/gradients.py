@@ -44,7 +44,6 @@ def gradient_norms(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: in
     whole graph are in memory, as in a training step.
 
     Args:
-        model: any network of the package.
         x, labels: one batch; images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N].
         seed: of the Poisson encoders.
     """

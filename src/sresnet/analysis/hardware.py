@@ -136,7 +136,6 @@ def _composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> 
     """[S, out, mid, k, k] after [S, mid, in, j, j]: the products of their taps at apart * b + step * a, summed.
 
     Args:
-        outer, inner: as above; one S may be 1.
         apart: between two taps of the outer kernel, in taps of the result.
         step: between two taps of the inner kernel, likewise.
     """

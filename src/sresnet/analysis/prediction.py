@@ -51,7 +51,6 @@ def _probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
     """Class probabilities after every step, float32 [T, classes]: softmax of the mean score so far.
 
     Args:
-        model: in evaluation mode.
         x: one image [1, C, H, W], or the windows of one recording [windows, T, C, H, W], whose mean it is.
 
     Raises:
@@ -78,9 +77,7 @@ def predict_file(
 
     Args:
         model: in evaluation mode, on the CPU.
-        path: the file.
         data, scaling, about: what the network was trained on, how that was scaled, and what its data.json says.
-        memory_limit: gigabytes that the file may claim, whatever its length.
         note: told of a picture whose colours are not what they seem.
 
     Raises:

@@ -79,9 +79,6 @@ def walk(
     to the weights behind it, and what travels is spikes.
 
     Args:
-        model: any network of the package, on any device.
-        batches: see `Batches`.
-        watchers: see `Watcher`.
         num_steps: time steps, the first of the network's; None: all.
         seed: of the Poisson encoders.
 

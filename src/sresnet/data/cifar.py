@@ -140,7 +140,6 @@ def load_cifar(name: CifarName, data_dir: str | Path) -> tuple[ImageSet, ImageSe
     The labels of CIFAR-100 are the fine ones. Every file is checked against its published md5 before it is parsed.
 
     Args:
-        name: "cifar10" or "cifar100".
         data_dir: the folder that holds the extracted python or binary version or one of the four archives as they were
             downloaded, or that extracted folder itself. Of several, the first complete one in that order is read.
 
@@ -174,10 +173,6 @@ def load_cifar(name: CifarName, data_dir: str | Path) -> tuple[ImageSet, ImageSe
 def _parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
     """A batch of the python version, a pickled dictionary of Python 2.
 
-    Args:
-        raw: the whole file.
-        where: its name in messages.
-
     Returns:
         Images, uint8 [N, 3, 32, 32], and (fine) labels, int64 [N].
 
@@ -201,9 +196,7 @@ def _parse_binary_batch(raw: bytes, label_bytes: int, where: str) -> tuple[Tenso
     """A batch of the binary version: rows of the label, or the coarse and the fine one, and 3,072 pixels.
 
     Args:
-        raw: the whole file.
         label_bytes: 1 for CIFAR-10, 2 for CIFAR-100.
-        where: its name in messages.
 
     Returns:
         Images, uint8 [N, 3, 32, 32], and (fine) labels, int64 [N].

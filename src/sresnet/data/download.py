@@ -35,7 +35,6 @@ def fetch_cifar(name: cifar.CifarName, data_dir: str | Path, progress: Progress 
     Args:
         name: "cifar10" (162 MiB) or "cifar100" (161 MiB).
         data_dir: made if it does not exist.
-        progress: see `Progress`.
 
     Returns:
         The archive, or the folder or archive of another version that `data_dir` already holds.
@@ -61,10 +60,8 @@ def _download(
     writes it, others wait and then find the file done (not on Windows, which has no such lock).
 
     Args:
-        url: where the file is.
         path: where it goes; the folder is made if it does not exist.
         md5: of the whole file, 32 hexadecimal digits.
-        progress: see `Progress`.
         pauses: seconds to wait before each further try after a broken connection.
 
     Raises:

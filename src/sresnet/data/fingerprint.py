@@ -56,7 +56,6 @@ def difference(about: Mapping[str, Any], now: Fingerprint) -> str:
 
     Args:
         about: `data.json` of the run; before there were fingerprints it held class names only.
-        now: of the others.
 
     Raises:
         UserError: what `about` holds is not a fingerprint.

@@ -57,9 +57,7 @@ def open_folder(
     than 64 times its width, what sticks out is cut off before it is scaled.
 
     Args:
-        data_dir: the folder.
         image_size: side of the square in pixels.
-        memory_limit: gigabytes that one picture may take, see `limits`.
         held_out: read val/ where there is a test/ too.
 
     Raises:
@@ -268,9 +266,7 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     """One picture, scaled so that it just covers `size` (H, W), the middle cut out.
 
     Args:
-        path: the file.
         size: height and width in pixels.
-        memory_limit: gigabytes that the picture may take, see `limits`.
 
     Raises:
         UserError: Pillow is not installed, or the file is not there, does not decode, or claims too many pixels.

@@ -11,7 +11,7 @@ from sresnet.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Labelled images, whole in memory.
+    """Labelled images, whole in memory; methods as in `Samples`.
 
     Raises:
         UserError: tensors of the wrong type or shape, a different number of images and labels, or a label that has no
@@ -46,25 +46,19 @@ class ImageSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image: (C, H, W)."""
         return tuple(self.images.shape[1:])
 
     def subset(self, indices: Tensor) -> "ImageSet":
-        """The images at `indices`, int64 [M], in that order."""
-        return ImageSet(images=self.images[indices], labels=self.labels[indices], class_names=self.class_names)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Images at `indices`, int64 [M]: uint8 [M, C, H, W], on the device where all are."""
         return self.images[indices]
 
     def to(self, device: torch.device) -> "ImageSet":
-        """The same images, all of them on `device`."""
-        return ImageSet(images=self.images.to(device), labels=self.labels.to(device), class_names=self.class_names)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "ImageSet":
-        """The same images with other numbers and names of their classes."""
         return replace(self, labels=labels, class_names=class_names)
 
     def digest(self) -> str:
-        """Of the pixels of all images in their order."""
         return hashlib.blake2b(self.images.cpu().contiguous().view(-1).numpy().data, digest_size=16).hexdigest()

@@ -31,14 +31,11 @@ def open_data(
     """The images or clips that `config` names.
 
     Args:
-        config: what to open.
         data_dir: folder that holds it; "digits" and "digits-dvs" need none.
-        seed: of the held-out part.
         num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
         cache_dir: where frames are kept; "": in the user's cache folder.
         watch: told how far the making of frames is, where they are not in the cache yet.
-        memory_limit: gigabytes that one file may claim, see `limits`.
 
     Raises:
         UserError: no data_dir, or whatever the reader of the data set finds wrong.

@@ -66,10 +66,6 @@ def read_pickle(raw: bytes, where: str) -> Any:
 
     The strings of Python 2 become bytes.
 
-    Args:
-        raw: the whole file.
-        where: its name in messages.
-
     Raises:
         UserError: anything else in the file; nothing has been run then.
     """

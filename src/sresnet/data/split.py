@@ -18,7 +18,6 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
     Args:
         labels: class of each image, int64 [N].
-        fraction: 0 to 1.
         seed: of the choice within each class.
 
     Returns:

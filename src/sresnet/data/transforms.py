@@ -29,8 +29,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
         generator: source of the two offsets of each image.
     """
     count, _, height, width = x.shape
-    top = _integers(count, 2 * padding + 1, generator, x)
-    left = _integers(count, 2 * padding + 1, generator, x)
+    top, left = (_integers(count, 2 * padding + 1, generator, x) for _ in range(2))
     rows = top[:, None] + torch.arange(height, device=x.device)
     columns = left[:, None] + torch.arange(width, device=x.device)
     return _gathered(functional.pad(x, (padding,) * 4), rows, columns)
@@ -45,8 +44,7 @@ def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
         generator: source of the two offsets of each image, drawn as `random_crop` does.
     """
     count, _, height, width = x.shape
-    down = _integers(count, 2 * shift + 1, generator, x) - shift
-    right = _integers(count, 2 * shift + 1, generator, x) - shift
+    down, right = (_integers(count, 2 * shift + 1, generator, x) - shift for _ in range(2))
     rows = (torch.arange(height, device=x.device) + down[:, None]) % height
     columns = (torch.arange(width, device=x.device) + right[:, None]) % width
     return _gathered(x, rows, columns)

@@ -33,7 +33,6 @@ def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
     """One random change for each image: uint8 [N, C, H, W] -> the same shape and type; see the top of this file.
 
     Args:
-        x: images.
         generator: source of change, strength and sign of each image, three draws of N numbers.
     """
 

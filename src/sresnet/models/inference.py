@@ -36,7 +36,6 @@ def check_scores(scores: Tensor, first: int = 0) -> None:
     """Check that class scores [..., N, classes] are finite: the highest of others is not an answer.
 
     Args:
-        scores: of images or clips.
         first: number of the first of them.
 
     Raises:

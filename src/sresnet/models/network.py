@@ -111,7 +111,6 @@ def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int
     """Raise UserError for a network of more than `MOST_NUMBERS` numbers, before memory is taken for it.
 
     Args:
-        config: of the network.
         weights: of its convolutions, about.
         norms: channels of all its norms, each with four numbers per time step.
         features: what its readout takes in.

@@ -39,7 +39,6 @@ def load_released(
         path: the file. No code in it can run, see `torch_files`.
         num_classes, boosting: of the network that was trained.
         leak: likewise; the README of the released code trains with 0.8744.
-        memory_limit: gigabytes that it may claim, see `limits`.
 
     Raises:
         UserError: no such file, one that is truncated or no such checkpoint, claims too much, or holds NaN, or another

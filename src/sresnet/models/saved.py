@@ -65,10 +65,6 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
 
     Torch's default device and dtype do not matter.
 
-    Args:
-        path: the folder or file.
-        memory_limit: gigabytes that its configuration may claim, see `limits`.
-
     Raises:
         UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
             that do not fit the configuration.

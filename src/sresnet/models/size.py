@@ -22,10 +22,7 @@ def check_network(config: ModelConfig, where: str, length: int, memory_limit: fl
     Counted are its numbers, and the spikes of one layer over all time steps for one small image.
 
     Args:
-        config: the configuration.
-        where: the file.
         length: bytes of the file with its weights, 0 where there is none.
-        memory_limit: gigabytes that it may claim whatever the length.
 
     Returns:
         The sketch of the network.

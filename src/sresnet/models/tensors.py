@@ -66,7 +66,6 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
     """The tensors and texts of a safetensors file, checked against its checksum where it has one.
 
     Args:
-        path: the file.
         known: names of texts that it may have; others are damage, as the name of the checksum could be.
 
     Raises:

@@ -71,10 +71,6 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
 
     Tensors that share their numbers in the file share memory.
 
-    Args:
-        path: the file.
-        memory_limit: gigabytes that it may claim, see `limits`.
-
     Raises:
         UserError: nothing there, or a claim that is too large.
         PickleFault: anything else than a whole file of plain values and tensors.

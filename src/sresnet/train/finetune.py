@@ -19,9 +19,7 @@ def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = M
     `progressive_epochs`, the norms of time steps that do not run yet stay as they were loaded.
 
     Args:
-        model: freshly built.
         path: a run folder, a weights file, or where there is none the name of a network that comes with the package.
-        memory_limit: gigabytes that it may claim, see `limits`.
 
     Raises:
         UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.

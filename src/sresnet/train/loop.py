@@ -90,17 +90,13 @@ def train(
     everything random is a function of the seed and the step.
 
     Args:
-        recipe: what to run.
-        splits: the images or clips.
         folder: run folder, made if need be; see `train.record` for what is in it.
-        device: where to train.
         watch: called after every step and epoch.
         should_stop: asked after every step.
         checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
         note: called with a line for people where the run resumes with other versions, threads, engine or processor.
-        memory_limit: gigabytes that the network it starts from may claim, see `limits`.
 
     Raises:
         UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the

@@ -157,7 +157,6 @@ def with_compat(recipe: Recipe, compat: str) -> Recipe:
     """The recipe with every field on which paper and released code differ set to one of them.
 
     Args:
-        recipe: any.
         compat: "paper": the text to the letter; "released-code": the authors' code, with the values of its README.
 
     Raises:

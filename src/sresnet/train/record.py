@@ -38,12 +38,7 @@ LARGEST_SIDE = 16384
 
 
 def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
-    """The recipe of a run folder; errors as `_recipe_in`, and UserError for a network larger than its files tell.
-
-    Args:
-        folder: of the run.
-        memory_limit: gigabytes that its network may claim whatever the length of its weights, see `limits`.
-    """
+    """The recipe of a run folder; errors as `_recipe_in`, and UserError for a network larger than its files tell."""
     recipe = _recipe_in(folder)
     lengths = [(folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT) if (folder / name).is_file()]
     check_network(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
@@ -250,9 +245,7 @@ def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
     "from_step", the training steps that were done before it: rounding may differ between them.
 
     Args:
-        folder: the run folder.
         now: as `environment` gives it, and `PLACES`.
-        step: training steps that are done.
     """
     path = folder / ENVIRONMENT
     before = read_environment(folder) if path.exists() else {}
@@ -279,11 +272,8 @@ def provenance(command: str, device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Name of the processor, where the system tells."""
     info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
@@ -327,12 +317,17 @@ def append_metrics(folder: Path, line: dict[str, Any]) -> None:
         os.fsync(descriptor)
 
 
+def _metrics_bytes(folder: Path) -> bytes:
+    """What metrics.jsonl holds, nothing where there is none."""
+    try:
+        return read_regular(folder / METRICS, LARGEST_METRICS)
+    except FileNotFoundError:
+        return b""
+
+
 def metrics_so_far(folder: Path) -> tuple[int, str]:
     """Length of metrics.jsonl in bytes and its checksum, for the checkpoint that is saved with it."""
-    try:
-        content = read_regular(folder / METRICS, LARGEST_METRICS)
-    except FileNotFoundError:
-        return 0, ""
+    content = _metrics_bytes(folder)
     return len(content), hashlib.sha256(content).hexdigest()
 
 
@@ -342,11 +337,7 @@ def cut_metrics(folder: Path, length: int, checksum: str) -> None:
     Raises:
         UserError: what was written before it is not there any more, or was changed.
     """
-    path = folder / METRICS
-    try:
-        content = read_regular(path, LARGEST_METRICS)
-    except FileNotFoundError:
-        content = b""
+    path, content = folder / METRICS, _metrics_bytes(folder)
     kept = content[:length]
     whole = len(kept) == length and kept[-1:] in (b"", b"\n")
     if not whole or (checksum and hashlib.sha256(kept).hexdigest() != checksum):
@@ -366,12 +357,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: it is damaged.
     """
-    path = folder / METRICS
-    try:
-        lines = read_regular(path, LARGEST_METRICS).splitlines()
-    except FileNotFoundError:
-        return []
-    return [
-        check_line(parse_json(line, where), where)
-        for line, where in ((line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
-    ]
+    lines = _metrics_bytes(folder).splitlines()
+    places = [f"{folder / METRICS}, line {number}" for number in range(1, len(lines) + 1)]
+    return [check_line(parse_json(line, where), where) for line, where in zip(lines, places, strict=True)]

@@ -57,8 +57,6 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
 
     Args:
         data: the whole file; without any header line too.
-        name: file, for messages.
-        damaged: "skip" leaves damage out and counts it.
         chip: camera, where the header should not decide; a header that names none means a DVS128.
 
     Raises:

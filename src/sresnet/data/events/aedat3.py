@@ -32,9 +32,6 @@ def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     `frame`, `imu`, `other`) and invalid ones (`invalid`) are left out and counted.
 
     Args:
-        data: the whole file.
-        name: file, for messages.
-        damaged: "skip" leaves damage out and counts it.
         chip: camera, where the header should not decide.
 
     Raises:

@@ -92,12 +92,8 @@ def prepare(
 
     Args:
         config: data set and options; split, held-out part and augmentation change nothing here.
-        data_dir: folder that holds the data set.
-        num_steps: time steps T of each clip.
         cache_dir: where to keep frames; "": `cache_folder()`.
-        watch: told how far it is.
         check: told which recordings there are, before a frame is made of any; what it raises is passed on.
-        memory_limit: gigabytes that one recording may claim, see `limits`.
 
     Raises:
         UserError: whatever the reader of the data set finds wrong, recordings of different sensors, or a disk that is
@@ -202,12 +198,6 @@ def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: 
     Caches of earlier versions have no such note, so their recordings are read once. Of those that were skipped there,
     nothing can be known.
 
-    Args:
-        path: of the clips.
-        found: what the cache says.
-        listing: the recordings there are now.
-        seen: when the system was asked.
-        files: what it said, see `_statuses`.
     """
     known = {
         name
@@ -256,9 +246,6 @@ def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = Fals
     """What an earlier `_fill` has finished, or None: no such file, or not as it should be.
 
     Args:
-        path: of the clips.
-        listing: the recordings there are now.
-        num_steps: time steps T of each clip.
         made_now: `_fill` has just finished it.
     """
     try:

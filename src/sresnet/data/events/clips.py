@@ -23,7 +23,6 @@ class FrameFile:
     (`benchmarks/events.py`).
 
     Args:
-        path: the file.
         count: clips in it.
         shape: of one clip, (T, 2, H, W).
         checksums: CRC-32 of each clip, compared whenever one is read; None: not known. It takes a fiftieth of the time
@@ -80,7 +79,7 @@ class FrameFile:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameSet:
-    """Labelled clips of event frames, on disk: the `Samples` of event data sets.
+    """Labelled clips of event frames, on disk and read when they are asked for; methods as in `Samples`.
 
     Raises:
         UserError: another number of labels than clips, or a label that has no class name.
@@ -111,27 +110,23 @@ class FrameSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one clip: (T, 2, H, W)."""
         return self.file.shape
 
     def subset(self, indices: Tensor) -> "FrameSet":
-        """The clips at `indices`, int64 [M], in that order."""
         return replace(self, numbers=self.numbers[indices.cpu()], labels=self.labels[indices.to(self.labels.device)])
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Clips at `indices`, int64 [M]: uint8 [M, T, 2, H, W], read now; errors as `FrameFile.read`."""
+        """As in `Samples`; errors as `FrameFile.read`."""
         return self.file.read(self.numbers[indices.cpu()].tolist()).to(self.device)
 
     def to(self, device: torch.device) -> "FrameSet":
-        """The same clips, whose batches and labels lie on `device`."""
         return replace(self, device=device, labels=self.labels.to(device))
 
     def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "FrameSet":
-        """The same clips with other numbers and names of their classes."""
         return replace(self, labels=labels, class_names=class_names)
 
     def digest(self) -> str:
-        """Of the clips in their order, by what they are made of where that is known."""
+        # By what the clips are made of, where that is known.
         found = hashlib.blake2b(self.contents.encode(), digest_size=16)
         if self.contents:
             found.update(self.numbers.contiguous().numpy().data)

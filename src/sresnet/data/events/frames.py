@@ -60,13 +60,9 @@ def to_frames(
     of this package with the same channels.
 
     Args:
-        recording: the events.
-        config: how to count.
-        num_steps: time steps T.
         span: (first, end) in the recording's microseconds, end excluded: only these events, D = end - first; None:
             all events.
         dtype: np.uint8 or np.uint16.
-        memory_limit: gigabytes that the frames may take, see `limits`: the sensor is as large as a file says.
 
     Returns:
         (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, which is what their pixels hold).

@@ -17,7 +17,6 @@ def most_unpacked(packet: bytes, compression: int, *, exact: bool = False) -> in
     """Bytes that a packet unpacks to at most.
 
     Args:
-        packet: as it is in the file.
         compression: 0: none; 1, 2: LZ4; 3, 4: Zstandard.
         exact: of LZ4, every sequence is read, which takes a second for ten million; otherwise only the sizes of blocks.
 

@@ -30,7 +30,6 @@ def read_recording(
         damaged: "error" refuses a damaged file; "skip" leaves out the least that makes the rest a recording, and
             counts it in `skipped`.
         chip: camera of an AEDAT 2.0 or 3.1 file, such as "DAVIS240", where its header should not decide.
-        memory_limit: gigabytes that the file may claim, see `limits`.
 
     Raises:
         UserError: a file that cannot be read, is of no known format, has no events, claims too much, or is damaged.

@@ -225,10 +225,8 @@ def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limi
     """The bytes of a recording, from its file or zip file.
 
     Args:
-        source: the recording.
         opened: the zip file that is open, changed here: members are read one after the other, and the list of a large
             zip file takes its time.
-        memory_limit: gigabytes that it may claim.
 
     Raises:
         UserError: it cannot be read, does not unpack, or claims too much.

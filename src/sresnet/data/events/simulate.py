@@ -77,7 +77,6 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
 
     Args:
         image: pixels, 0 to 255.
-        config: camera and movement.
         seed: of the thresholds and the noise, where there are such; the movement is always the same.
 
     Raises:

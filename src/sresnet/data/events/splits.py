@@ -145,8 +145,6 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
 
     Args:
         config: the split, and the part held out for validation.
-        prepared: the clips.
-        seed: of the held-out part.
 
     Raises:
         UserError: as `divide`, or a part without clips.
