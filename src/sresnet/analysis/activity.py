@@ -20,7 +20,7 @@ class LayerActivity:
     shape: tuple[int, ...]
     """Its neurons, (C, H, W)."""
     active: tuple[float, ...]
-    """Percent of the neurons that fire at each step, by their own spikes: the first row of Fig. 3, see `Activity`."""
+    """Percent of the neurons that spike at each step: the first row of Fig. 3, see `Activity`."""
     sending: tuple[float, ...]
     """Percent of the neurons whose output is not 0 at each step, the skip of an S2S block included."""
     sent: tuple[float, ...]
@@ -30,7 +30,7 @@ class LayerActivity:
     leak: float | None
     """Fraction of the potential kept per step; None for the ANN counterpart."""
     dead: float
-    """Percent of the neurons that never fired on the data looked at."""
+    """Percent of the neurons that never fired on these data."""
     saturated: float
     """Percent of the neurons that fired at every step of every image."""
     spikes: float
@@ -51,10 +51,10 @@ class LayerActivity:
 class Activity:
     """A network on some data.
 
-    Which of `active` and `sending` Fig. 3 shows is not said: its caption has the "percentage of neurons active", and
-    the released code draws no figure. For S2M, V2V and VGG11 both are the same. For S2S the text fits outputs better
-    (stripes, "multiple spikes"); yet behind a 1x1 skip a layer sends real numbers, hardly any of them 0, so that half
-    the map would be solid. The neurons' own spikes mean the same everywhere; `figures.activity_maps` draws either.
+    The paper does not say whether Fig. 3 shows `active` or `sending`: its caption has the "percentage of neurons
+    active", and the released code draws no figure. For S2M, V2V and VGG11 both are the same. For S2S the text fits
+    outputs better (stripes, "multiple spikes"), but behind a 1x1 skip a layer sends real numbers, hardly any of them 0,
+    so half the map would be solid. Spikes mean the same everywhere; `figures.activity_maps` draws either.
 
     Fig. 3 counts layers from 0, the stem: the 1x1 skips join at 14 and 26, and the joins have even numbers. In the
     ANN counterpart a unit is active where it is above 0.
@@ -96,7 +96,7 @@ class LayerCounter:
 
 
 class ActivityCounter:
-    """Watches a network's neurons. Holds a few numbers per step, and two bits per neuron."""
+    """Watches a network's neurons; keeps a few numbers per step and two bits per neuron."""
 
     def __init__(self, model: SpikingNetwork) -> None:
         self.model = model
@@ -158,5 +158,5 @@ def _mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[flo
 
 
 def leak_of(neurons: nn.Module) -> float | None:
-    """The leak of a layer of neurons; None where it keeps no potential, or is of your own."""
+    """The leak of a layer of neurons; None for neurons without potential and for registered ones."""
     return neurons.leak_value() if isinstance(neurons, Neuron) else None

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and images to show with what the network said of them step by step."""
+"""Which classes are confused, and example images with the network's answer after each step."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Confusion:
         return 100 * sum(row[index] for index, row in enumerate(self.counts)) / self.images
 
     def pairs(self) -> list[tuple[int, int, int]]:
-        """(class, taken for, images) of every confusion that happened, the most frequent first."""
+        """(class, predicted class, images) of every confusion, the most frequent first."""
         found = [
             (label, guess, count)
             for label, row in enumerate(self.counts)
@@ -38,7 +38,7 @@ class Confusion:
 
 
 class ConfusionCounter:
-    """Watches the scores after step `num_steps`. Holds a number per pair of classes."""
+    """Counts pairs of class and predicted class after step `num_steps`."""
 
     def __init__(self, num_classes: int, num_steps: int) -> None:
         self.num_classes, self.num_steps = num_classes, num_steps
@@ -58,15 +58,15 @@ class ConfusionCounter:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One image or clip, and what the network said of it."""
+    """One image or clip and the network's answer."""
 
     index: int
-    """Its place among the samples that were looked at."""
+    """Its place among the samples."""
     label: int
     by_step: tuple[tuple[float, ...], ...]
-    """[T][classes], each step adding up to 1: softmax of the mean score so far, not calibrated."""
+    """Class probabilities [T][classes]: softmax of the mean score so far, not calibrated."""
     guess: int
-    """Class of the highest score after the last step."""
+    """Predicted class after the last step."""
 
     @property
     def right(self) -> bool:
@@ -75,10 +75,9 @@ class Example:
 
 
 class ExampleCounter:
-    """Watches for images to show: the first `count` that are correct, each of another class, and as many others.
+    """Finds images to show: the first `count` classified correctly, each of another class, and as many others.
 
-    Holds the scores of one batch, and the examples. Nothing about an image but its class and the guess decides, so the
-    examples are as good or bad as those behind them.
+    Only class and prediction decide, so the examples are no better than the other images.
     """
 
     def __init__(self, num_steps: int, count: int) -> None:
@@ -88,7 +87,7 @@ class ExampleCounter:
         self.found: dict[bool, dict[int, Example]] = {True: {}, False: {}}  # right or wrong: class -> example
 
     def add(self, observation: Observation) -> None:
-        """Note the scores of one step of one batch; choose at its last."""
+        """Keep the scores of one step of one batch; choose at its last step."""
         if observation.step == 0:
             self.scores = []
         self.scores.append(observation.scores)

@@ -1,14 +1,13 @@
-"""Synaptic operations, counted one by one on data, and what they would cost in energy, beside its ANN counterpart's.
+"""Synaptic operations counted on data, and the energy they would cost, beside the ANN counterpart.
 
 What is counted, per image:
 
     addition               one spike arriving over one synapse: the weight is added to the membrane
     multiply-accumulate    one real number arriving over one synapse: weight times number, added to the membrane
 
-An input that is 0 costs nothing. A spike costs as many additions as there are outputs that it reaches from its place:
-fewer at the border of an image, where part of the kernel hangs over the edge, and fewer under a stride. A whole number
-k, as S2S sends in stage 1, is k spikes and costs k times that. Real numbers come from the image (direct encoding) and
-from S2S sums behind a 1x1 skip (Eq. 13).
+An input of 0 costs nothing. A spike costs one addition for each output that it reaches: fewer at the border of an
+image, where the kernel reaches over the edge, and fewer with a stride. A whole number k, as S2S sends in stage 1,
+counts as k spikes. Real numbers come from the image (direct encoding) and from S2S sums behind a 1x1 skip (Eq. 13).
 """
 
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Arithmetic:
 
     @property
     def multiply_accumulate(self) -> float:
-        """A product and its addition."""
+        """A product and an addition."""
         return self.multiply + self.add
 
 
@@ -67,17 +66,17 @@ class LayerCost:
     input_kind: InputKind
     """What arrived: spikes, sums of spikes (whole numbers), or real numbers."""
     events: float
-    """Inputs that are not 0: messages, if every number is sent as one."""
+    """Inputs that are not 0."""
     graded_events: float
-    """Those among them that are not single spikes: they need graded spikes, or several."""
+    """Those of them that are not single spikes: they need graded spikes, or several."""
     spikes: float
-    """Spikes that arrived, a whole number k counted as k; 0 where the input is real."""
+    """Spikes that arrive, a whole number k counted as k; 0 where the input is real."""
     additions: float
     multiply_accumulates: float
     dense: float
     """Of the ANN counterpart: every input over every synapse, once. Multiply-accumulates; additions for a join."""
     update_multiplications: float
-    """Of the norm and the neurons behind: a gain that changes with the step, and the leak."""
+    """Of the norm and the neurons behind it: a gain that changes with the step, and the leak."""
     update_additions: float
     """Likewise: the shift of the norm, the current added to what the leak kept, the reset after a spike."""
 
@@ -104,8 +103,8 @@ class Energy:
 class Cost:
     """A network on some data, per image.
 
-    Where every step receives the same image (direct encoding), the first convolution is counted once: it would compute
-    the same again. Hardware that cannot keep its result pays `num_steps` times its multiply-accumulates.
+    Where every step receives the same image (direct encoding), the first convolution is counted once. Hardware that
+    cannot keep its result pays `num_steps` times as much for it.
     """
 
     layers: tuple[LayerCost, ...]
@@ -148,7 +147,7 @@ class Cost:
 
 
 def outputs_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """How many outputs a convolution has along one axis of an image of `size` pixels."""
+    """Outputs of a convolution along one axis of `size` pixels."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -163,7 +162,7 @@ def reached_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, 
 
 
 def geometry(conv: nn.Conv2d) -> dict[str, int]:
-    """Kernel, stride, padding and dilation of a convolution that has the same along both axes."""
+    """Kernel, stride, padding and dilation of a convolution, the same along both axes."""
     assert not isinstance(conv.padding, str)
     return {
         "kernel": conv.kernel_size[0],
@@ -226,7 +225,7 @@ class LayerCounter:
 
 
 class CostCounter:
-    """Watches what arrives at every synapse of a network. Holds five numbers per layer and step."""
+    """Counts what arrives at every synapse of a network; keeps five numbers per layer and step."""
 
     def __init__(self, model: SpikingNetwork) -> None:
         self.modules = {name.removeprefix("layers."): module for name, module in model.named_modules()}
@@ -292,7 +291,7 @@ class CostCounter:
     def updates(self, name: str) -> tuple[float, float]:
         """Multiplications and additions, per image, of the norm and the neurons behind a convolution.
 
-        A gain that is the same at every step is part of the weights; its shift is an addition still.
+        A gain that is the same at every step is part of the weights; its shift remains an addition.
         """
         counter = self.layers[name]
         if not isinstance(counter.module, nn.Conv2d):

@@ -1,21 +1,20 @@
 """Early exit (anytime inference): an image leaves as soon as the network is confident of its class.
 
-The readout has no leak and sends no spikes, so after every step t it has an answer, the mean of its input so far:
+The readout has no leak and sends no spikes, so it has an answer after every step t, the mean of its input so far:
 
     z[t] = (r[1] + ... + r[t]) / t                     class scores after t steps, `mean_scores`
     p[t] = softmax(z[t] / temperature[t])              class probabilities
     confidence[t] = the largest of p[t]
     an image leaves after the first step with confidence[t] >= threshold, after the last step T at the latest
 
-and what it is classified as is the class of the highest score at the step where it leaves. One pass over all T steps
-says what every threshold would have given (`_exit_steps`, `_exit_curve`). `run_early_exit` computes no step that is not
-needed: images that have left are taken out of the batch before the next step.
+and its prediction is the class of the highest score at the step where it leaves. One pass over all T steps gives the
+result of every threshold (`_exit_curve`). `run_early_exit` skips steps that are not needed: images that have left are
+taken out of the batch before the next step.
 
-Networks are overconfident. `_calibrate` finds, for every step, the temperature at which the probabilities
-fit labelled images best (least cross-entropy; temperature scaling of Guo et al. 2017, one temperature per step because
-the scores of few steps are spread differently from those of many). The images must not be those the network was
-trained on, of which it is more confident, nor those the curve is drawn for. A threshold applies to all images
-alike: the mean number of steps depends on the mixture of easy and hard ones.
+Networks are overconfident. `_calibrate` finds, for every step, the temperature at which the probabilities fit labelled
+images best (least cross-entropy; temperature scaling of Guo et al. 2017, with a temperature per step because few steps
+spread scores differently from many). Those images must be neither training images, of which the network is more
+confident, nor those of the curve. The mean number of steps depends on the mixture of easy and hard images.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from sresnet.models.network import SpikingNetwork, StreamState
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Thresholds of a curve by default."""
 COLDEST, HOTTEST = 0.01, 100.0
-"""Temperatures are searched for between these; that of a network that is right about every image would be 0."""
+"""Range of the search for temperatures; that of a network that is always right would be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ class EarlyExit:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyExitResult:
-    """What a pass gave in which images really left early."""
+    """Result of a pass in which images really left early."""
 
     top1: float
     """Percent."""
@@ -231,9 +230,8 @@ def run_early_exit(
 ) -> tuple[Tensor, Tensor]:
     """Run `model` as it is on one batch and drop each image as soon as its confidence reaches the threshold.
 
-    After each step the images that leave are taken out of the batch and out of the network's state, so the next step
-    is computed for the others only. Results are those of `_exit_steps` on a pass over all steps, but for rounding (and
-    for the spikes that a Poisson encoder draws).
+    Later steps are computed for the remaining images only. Results equal those of `_exit_steps` on a pass over all
+    steps, apart from rounding and from the spikes that a Poisson encoder draws.
 
     Args:
         model: any network of the package, in evaluation mode.

@@ -1,4 +1,4 @@
-"""How much of the loss's gradient reaches each block (Eqs. 9, 11, 17)."""
+"""How much of the gradient of the loss reaches each block (Eqs. 9, 11, 17)."""
 
 import copy
 import dataclasses
@@ -40,8 +40,7 @@ class BlockGradient:
 def gradient_norms(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int = 0) -> tuple[BlockGradient, ...]:
     """Norms of the gradient of the cross-entropy (Eq. 19) in the output of every layer or block, in network order.
 
-    With batch statistics, as in training, on a copy: `model` keeps its statistics and gradients. All steps and the
-    whole graph are in memory, as in a training step.
+    With batch statistics, as in training, on a copy: `model` does not change. Memory is that of a training step.
 
     Args:
         x, labels: one batch; images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N].
@@ -87,7 +86,7 @@ def gradients_by_connection(
 ) -> dict[Connection, tuple[BlockGradient, ...]]:
     """`gradient_norms` of a fresh network for each residual connection, all else as in `config`.
 
-    The networks start from the same seed. Those with a skip draw the same weights; the ones of "none", which has no 1x1
+    All start from the same seed. Those with a skip draw the same weights; those of "none", which has no 1x1
     convolutions, differ from stage 2 on.
     """
     norms = {}

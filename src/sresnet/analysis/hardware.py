@@ -11,17 +11,16 @@ network's:
 S2M is the same in both: one more synapse per neuron.
 
 How connections are composed. Behind a 1x1 convolution of stride 2, W'' in Eq. 13, the next layer's 3x3 convolution W
-is one 3x3 convolution of stride 2 and dilation 2 on what went in, of kernel W W'' (Eq. 14), padded by 2 instead of 1;
-behind two of them, of stride and dilation 4. The zeros around the image stay where they were, so borders agree too:
-pixel -1 behind the skip is pixel -2 before it, and the first one past the end is past the end. For V2V it is the other
-way round: a 1x1 convolution behind a 3x3 one of stride 1 is one 3x3 convolution of stride 2.
+acts as one 3x3 convolution of stride 2 and dilation 2 with kernel W W'' (Eq. 14), padded by 2 instead of 1; behind two
+of them, of stride and dilation 4. Borders agree too: pixel -1 behind the skip is pixel -2 before it. For V2V the order
+is reversed: a 1x1 convolution behind a 3x3 one of stride 1 is one 3x3 convolution of stride 2.
 
-An average of 2x2 pixels is a convolution of stride 2 too, with a quarter in each of four taps. A 3x3 convolution behind
-it is one 6x6 convolution of stride 2 on what went in, padded by 2; behind two of them, 12x12 of stride 4.
+An average of 2x2 pixels is a convolution of stride 2 with a quarter in each of four taps. A 3x3 convolution behind it
+is one 6x6 convolution of stride 2, padded by 2; behind two of them, 12x12 of stride 4.
 
 The norm of a skip scales and shifts. The scale goes into the kernel. The shift is the same everywhere, but the 3x3
-convolution behind it meets zeros outside the image, so it becomes a bias that depends on the position at borders. With
-BNTT the scale is another at every step: such synapses need a set of weights per step, which is flagged.
+convolution behind it meets zeros outside the image, so at borders it becomes a bias that depends on the position. With
+BNTT the scale changes with the step: such synapses need a set of weights per step, which is flagged.
 """
 
 import copy
@@ -86,7 +85,7 @@ class Synapses:
         return f"{shape['kernel']}x{shape['kernel']}{stride}{dilation}"
 
     def count(self, source: tuple[int, int, int]) -> int:
-        """How many synapses, from a source of shape (C, H, W); none hangs over the edge."""
+        """How many synapses, from a source of shape (C, H, W); none reaches over the edge."""
         if self.kernel is None or not self.is_convolution:
             return torch.Size(source).numel()
         height, width = (int(reached_along(pixels, **self.geometry()).sum()) for pixels in source[1:])
@@ -105,9 +104,9 @@ class Synapses:
 def composed(outer: Synapses, inner: Synapses) -> Synapses:
     """One set of synapses that does what `inner` and then `outer` do, from the source of `inner`.
 
-    Tap b of the outer kernel looks at a pixel where the inner kernel has looked at its taps a, so together they look at
-    stride_in * dilation_out * b + dilation_in * a. Outside of what the inner one makes, the outer one meets zeros: an
-    inner kernel that is wider than its stride would have to be cut there, so behind one the outer has no padding.
+    Tap b of the outer and tap a of the inner kernel together see pixel stride_in * dilation_out * b + dilation_in * a.
+    Outside the inner one's output, the outer one meets zeros; an inner kernel wider than its stride would have to be
+    cut there, so behind such a kernel the outer one has no padding.
     """
     if not inner.is_convolution:
         return replace(outer, source=inner.source, kernel=_with_sources_scaled(outer.kernel, inner.kernel))
@@ -161,7 +160,7 @@ def _with_sources_scaled(kernel: Tensor | None, scale: Tensor | None) -> Tensor 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Stream:
-    """What travels between blocks: a sum of what several populations send, each over its synapses, and a constant."""
+    """What travels between blocks: the sum of several populations' messages over their synapses, and a constant."""
 
     terms: tuple[Synapses, ...]
     shape: tuple[int, int, int]
@@ -172,23 +171,23 @@ class _Stream:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Population:
-    """Neurons, and all that reaches them."""
+    """Neurons and their incoming synapses."""
 
     name: str
     role: Literal["neurons", "sum", "readout"]
-    """sum: an intermediate neuron, which sends what it receives and keeps nothing."""
+    """sum: an intermediate neuron without memory, which passes on what it receives."""
     shape: tuple[int, int, int]
     incoming: tuple[Synapses, ...]
-    """The first would be there without a residual connection."""
+    """The first is there without residual connections too."""
     gain: Tensor | None = None
-    """[S, C], a factor on all that arrives: a norm in front of the neurons; None is 1."""
+    """[S, C], the factor of a norm in front of the neurons; None is 1."""
     bias: Tensor | None = None
     """[S, C, h, w], added after it; None is zero."""
     neurons: Neuron | None = None
 
 
 class HardwareRun(NamedTuple):
-    """What `HardwareNetwork.run` gives back."""
+    """Result of `HardwareNetwork.run`."""
 
     scores: Tensor
     """[N, classes], as the network's own."""
@@ -206,7 +205,7 @@ class HardwareNetwork:
     populations: tuple[Population, ...]
 
     def synapses(self, population: Population) -> tuple[int, ...]:
-        """How many synapses each of a population's incoming sets has."""
+        """Number of synapses in each of a population's incoming sets."""
         shapes = {"input": self.input_shape} | {other.name: other.shape for other in self.populations}
         return tuple(synapses.count(shapes[synapses.source]) for synapses in population.incoming)
 
@@ -239,7 +238,7 @@ class HardwareNetwork:
 
 
 def _charged(population: Population, messages: dict[str, Tensor], step: int) -> Tensor:
-    """What reaches a population at one step, [N, C, h, w]."""
+    """Input of a population at one step, [N, C, h, w]."""
     total = sum(
         (synapses.arriving(messages[synapses.source], step) for synapses in population.incoming), torch.zeros(())
     )
@@ -257,16 +256,16 @@ def _at_step(values: Tensor, step: int) -> Tensor:
 
 
 def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form = "binary") -> HardwareNetwork:
-    """`model` in evaluation mode, written out for images of `size` (H, W).
+    """`model` in evaluation mode as populations and synapses, for images of `size` (H, W).
 
     Args:
-        model: an S-ResNet. Its tensors are read; the kernels are made in its dtype.
+        model: an S-ResNet; kernels have its dtype.
         size: pixels of an image.
         form: binary or graded, see above.
 
     Raises:
-        UserError: an unknown form, or a network that has no such form: a non-spiking one; one with maxima between its
-            layers, since the maximum of a sum is not a sum of maxima; one with averages over an odd number of pixels.
+        UserError: an unknown form, or a network without such a form: not spiking, with maxima between its layers (the
+            maximum of a sum is not a sum of maxima), or with averages over an odd number of pixels.
     """
     if form not in get_args(Form):
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
@@ -287,7 +286,7 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
 
 
 class _Charge(NamedTuple):
-    """What a convolution brings, before a norm."""
+    """Output of a convolution, before a norm."""
 
     terms: tuple[Synapses, ...]
     shape: tuple[int, int, int]
@@ -304,10 +303,10 @@ class _Builder:
         self.topology = model.topology
         self.populations: list[Population] = []
         self.streams: dict[str, _Stream] = {}
-        """What nodes give, where it can be added to others."""
+        """Outputs of nodes that can be added to others."""
         self.charges: dict[str, tuple[_Charge, Norm]] = {}
-        """What convolutions and norms give that drive one layer of neurons, and nothing else."""
-        # Streams of one stage share their kernels, so do their compositions: one tensor for all blocks of a stage.
+        """Outputs of convolutions and norms that drive one layer of neurons and nothing else."""
+        # Blocks of a stage share composed kernels.
         self.known: dict[tuple[int, int], tuple[Synapses, Synapses, Synapses]] = {}
 
     def build(self, shape: tuple[int, int, int]) -> HardwareNetwork:
@@ -338,7 +337,7 @@ class _Builder:
         return self.model.layers.get_submodule(node.module)
 
     def convolution(self, node: Node) -> None:
-        """A layer's own convolution waits for its norm; the one of a skip, of 1x1 pixels, is a stream."""
+        """A layer's own convolution waits for its norm; the 1x1 convolution of a skip is a stream."""
         conv = self.module(node)
         assert isinstance(conv, nn.Conv2d)
         x, synapses = self.streams[node.inputs[0]], _synapses_of(conv, pick=node.every)
@@ -348,7 +347,7 @@ class _Builder:
             self.charges[node.name] = self.convolved(x, synapses), NoNorm()
 
     def norm(self, node: Node) -> None:
-        """A gain and a shift of what a convolution brings, or of a skip."""
+        """A gain and a shift of a convolution's output, or of a skip."""
         norm, source = self.module(node), node.inputs[0]
         assert isinstance(norm, BNTT | TimeAveragedNorm)
         if source in self.charges:
@@ -359,19 +358,25 @@ class _Builder:
         self.streams[node.name] = replace(x, offset=shift if x.offset is None else x.offset + shift)
 
     def stream(self, name: str) -> _Stream:
-        """What a node gives, as a stream to which others are added."""
+        """Output of a node, as a stream that can be added to others."""
         return _scaled(*self.charges[name]) if name in self.charges else self.streams[name]
 
     def total(self, node: Node) -> _Stream:
-        """The sum of all that a node takes."""
+        """Sum of a node's inputs."""
         return functools.reduce(_added, map(self.stream, node.inputs))
 
     def fire(self, node: Node) -> _Stream:
-        """Neurons: behind a norm, which scales all that reaches them, or on a sum of streams."""
+        """Neurons behind a norm, which is one gain per neuron, or on a sum of streams."""
         neuron, source = self.module(node), node.inputs[0]
         if len(node.inputs) == 1 and source in self.charges:
             charge, norm = self.charges[source]
-            return self.neurons(node.name, charge, norm, neuron)
+            gain, bias = None, charge.bias
+            assert not isinstance(norm, OwnNorm)
+            if not isinstance(norm, NoNorm):
+                gain, shift = _affine(norm)
+                shift = shift[:, :, None, None]
+                bias = shift if bias is None else gain[:, :, None, None] * bias + shift
+            return self.add(node.name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
         current = self.total(node)
         bias = None if current.offset is None else current.offset[:, :, None, None]
         return self.add(node.name, "neurons", _Charge(current.terms, current.shape, None), bias=bias, neuron=neuron)
@@ -389,7 +394,7 @@ class _Builder:
         """A stream behind an average of 2x2 pixels.
 
         Raises:
-            UserError: a window hangs over the edge, where an average weighs its pixels otherwise.
+            UserError: a window reaches over the edge, where an average has fewer pixels.
         """
         x = self.streams[node.inputs[0]]
         channels, height, width = x.shape
@@ -403,7 +408,7 @@ class _Builder:
         return self.through(x, Synapses(source="", kernel=quarter.expand(-1, -1, -1, 2, 2), stride=2))
 
     def through(self, x: _Stream, outer: Synapses) -> _Stream:
-        """The stream behind a kernel without padding or a factor per channel: the offset stays the same everywhere."""
+        """The stream behind a kernel without padding, or a factor per channel: the offset stays uniform."""
         offset = x.offset
         if offset is not None and outer.kernel is not None:
             is_convolution = outer.is_convolution
@@ -419,28 +424,17 @@ class _Builder:
         return replace(self.known[key][2], source=inner.source)
 
     def convolved(self, x: _Stream, conv: Synapses) -> _Charge:
-        """What a convolution of the stream brings: one set of synapses per term, and what becomes of the offset."""
+        """Convolution of the stream: one set of synapses per term, and the offset as a bias."""
         terms = tuple(self.compose(conv, term) for term in x.terms)
         shape = _shape_behind(conv, x.shape)
         if x.offset is None:
             return _Charge(terms, shape, None)
         assert conv.kernel is not None
-        if conv.padding == 0:  # 1x1: nothing hangs over the edge
+        if conv.padding == 0:  # 1x1: nothing reaches over the edge
             return _Charge(terms, shape, F.conv2d(x.offset[:, :, None, None], conv.kernel[0]))
         everywhere = x.offset[:, :, None, None].expand(-1, -1, *x.shape[1:])
         bias = F.conv2d(everywhere, conv.kernel[0], stride=conv.stride, padding=conv.padding)
         return _Charge(terms, shape, bias)
-
-    def neurons(self, name: str, charge: _Charge, norm: Norm, neuron: nn.Module) -> _Stream:
-        """Neurons behind a norm, which scales all that reaches them: one gain per neuron."""
-        bias = charge.bias
-        gain = None
-        assert not isinstance(norm, OwnNorm)
-        if not isinstance(norm, NoNorm):
-            gain, shift = _affine(norm)
-            shift = shift[:, :, None, None]
-            bias = shift if bias is None else gain[:, :, None, None] * bias + shift
-        return self.add(name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
 
     def summed(self, name: str, x: _Stream) -> _Stream:
         """In the graded form, the stream through an intermediate neuron; in the binary form, the stream."""
@@ -459,7 +453,7 @@ class _Builder:
         bias: Tensor | None = None,
         neuron: nn.Module | None = None,
     ) -> _Stream:
-        """One more population; returns the stream of what it sends."""
+        """Add a population; returns the stream of its output."""
         assert neuron is None or isinstance(neuron, Neuron)
         self.populations.append(
             Population(
@@ -470,7 +464,7 @@ class _Builder:
 
 
 def _synapses_of(conv: nn.Conv2d, *, pick: int = 1) -> Synapses:
-    """A convolution's weights, of a source that is yet to be named; `pick`: see `Skip`."""
+    """Weights of a convolution, source not named yet; `pick`: see `Skip`."""
     shape = geometry(conv)
     return Synapses(source="", kernel=conv.weight[None], stride=shape["stride"] * pick, padding=shape["padding"])
 
@@ -492,7 +486,7 @@ def _affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(charge: _Charge, norm: Norm) -> _Stream:
-    """A charge behind its norm, as a stream to which others are added: the gain is in the weights."""
+    """A charge behind its norm, as a stream that can be added to others: the gain is part of the weights."""
     assert charge.bias is None  # `hidden` sends spikes alone
     assert not isinstance(norm, OwnNorm)
     if isinstance(norm, NoNorm):
@@ -514,41 +508,40 @@ def _added(first: _Stream, second: _Stream) -> _Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareLayer:
-    """What reaches one layer of neurons when all messages are spikes."""
+    """Connections into one layer of neurons when all messages are spikes."""
 
     name: str
     connections: int
     """Layers that it receives from."""
     extra_connections: int
-    """Those beyond the one that it would have without residual connections."""
+    """Those that only residual connections need."""
     synapses: int
     extra_synapses: int
     kernels: tuple[str, ...]
     """Of the extra connections, such as "3x3 /2 dilation 2"."""
     weights_per_step: bool
-    """Weights change with the step in a way that no gain per neuron can express."""
+    """Weights change with the step, which no gain per neuron can express."""
     bias_per_position: bool
-    """Its bias depends on the pixel: a skip's shift met zeros at the border."""
+    """Its bias depends on the pixel, as a skip's shift meets zeros at the border."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareView:
-    """What a network asks of hardware, per image size.
+    """What a network asks of hardware, for one image size.
 
-    Counts of the paper and ours. A connection joins two layers. For V2V the paper has (l/n) - 1 extra connections for
-    each r_l (Eq. 18). That is the number of layers whose current is in the sum of Eq. 15 if the input is layer 1 and
-    the stem layer 2, so that block k ends at layer l = 2k + 2: k extra connections. With the stem as layer 0, as Fig. 3
-    counts, Eq. 18 leaves out the stem's current, which Eq. 15 passes on; we do. For S2S the paper gives no number:
-    the layer behind block k receives from the stem and k blocks, k extra connections. Either way the blocks of a
-    network with B of them have B (B + 1) / 2, which is the "same effect in the information flow" of the text. S2M has
-    one per block.
+    A connection joins two layers. For V2V the paper has (l/n) - 1 extra connections for each r_l (Eq. 18): the number
+    of layers in the sum of Eq. 15 if the input is layer 1 and the stem layer 2, so that block k ends at layer
+    l = 2k + 2: k extra connections. With the stem as layer 0, as in Fig. 3, Eq. 18 leaves out the stem's current, which
+    Eq. 15 passes on; it is counted here. For S2S the paper gives no number: the layer behind block k receives from the
+    stem and k blocks, k extra connections. Either way a network of B blocks has B (B + 1) / 2, the "same effect in the
+    information flow" of the text. S2M has one per block.
     """
 
     connection: str
     sends: str
-    """What travels if nothing is taken apart."""
+    """Messages without extra connections."""
     needs_graded_spikes: bool
-    """Without extra connections, some messages are not spikes."""
+    """Some of these messages are not spikes."""
     layers: tuple[HardwareLayer, ...]
     """In the binary form."""
     synapses: int
@@ -558,17 +551,17 @@ class HardwareView:
     intermediate_neurons: int
     """Of the graded form."""
     intermediate_synapses: int
-    """To, between and from them, beyond those that the layers' convolutions have anyway."""
+    """To, between and from them, beyond those of the layers' convolutions."""
     gains_per_step: bool
-    """BNTT: every layer's gain is another at every step."""
+    """BNTT: every layer's gain changes with the step."""
     weights_per_step: bool
-    """And some synapses need weights per step, see `HardwareLayer`."""
+    """Some synapses need weights per step, see `HardwareLayer`."""
     analog_input: bool
     """The first layer multiplies real numbers: the image."""
 
     @property
     def plain_synapses(self) -> int:
-        """Those that there would be without residual connections."""
+        """Those without residual connections."""
         return self.synapses - self.extra_synapses
 
 
@@ -581,12 +574,12 @@ SENDS = {
 
 
 def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
-    """Count what `model` needs on images of `size` (H, W), without making any weights.
+    """Count what `model` needs for images of `size` (H, W), without computing weights.
 
     Raises:
         UserError: as `hardware_network`.
     """
-    # On the meta device tensors have shapes and nothing else: composed kernels of all steps would be gigabytes.
+    # Tensors on the meta device have shapes only; composed kernels of all steps would take gigabytes.
     empty = copy.deepcopy(model).to("meta")
     binary = hardware_network(empty, size, form="binary")
     graded = hardware_network(empty, size, form="graded")

@@ -1,4 +1,4 @@
-"""What a network says of one input after every time step."""
+"""A network's answer to one input after every time step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.randomness import seeded
 
 Note = Callable[[str], object]
-"""Told a line that the user should know."""
+"""Receives a line for the user."""
 
 
 def _quiet(line: str) -> None:
@@ -39,10 +39,10 @@ class Prediction:
     """What was classified: uint8 [C, H, W], or event frames [T, 2, H, W] of any type."""
     class_names: tuple[str, ...]
     by_step: tuple[tuple[float, ...], ...]
-    """[T][classes], each step adding up to 1: softmax of the mean score so far, not calibrated."""
+    """Class probabilities [T][classes]: softmax of the mean score so far, not calibrated."""
 
     def best(self, count: int) -> list[tuple[str, int]]:
-        """Name and index of the most likely classes after the last step, the first first."""
+        """Name and index of the most likely classes after the last step, best first."""
         last = torch.tensor(self.by_step[-1])
         return [(self.class_names[index], index) for index in last.topk(min(count, len(last))).indices.tolist()]
 
@@ -73,12 +73,12 @@ def predict_file(
     memory_limit: float = MEMORY_LIMIT,
     note: Note = _quiet,
 ) -> Prediction:
-    """What a network says of a picture or, where it was trained on event recordings, of a recording.
+    """Classify a picture or, where the network was trained on event recordings, a recording.
 
     Args:
         model: in evaluation mode, on the CPU.
-        data, scaling, about: what the network was trained on, how that was scaled, and what its data.json says.
-        note: told of a picture whose colours are not what they seem.
+        data, scaling, about: the training data, how they were scaled, and data.json of the run.
+        note: receives a warning about a picture whose transparency is dropped.
 
     Raises:
         UserError: the file cannot be read or does not fit the network, or scores that are not finite.
@@ -96,7 +96,7 @@ def predict_file(
 def _image_of_file(
     path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
-    """A picture as a run takes it, uint8 [C, H, W]; errors as `read_picture`."""
+    """A picture as a run needs it, uint8 [C, H, W]; errors as `read_picture`."""
     image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
     if plain:
         note(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")
@@ -106,7 +106,7 @@ def _image_of_file(
 def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float
 ) -> Tensor:
-    """A recording as a run takes it, float32 [windows, T, 2, H, W].
+    """A recording as a run needs it, float32 [windows, T, 2, H, W].
 
     Raises:
         UserError: it cannot be read, or its frames are of another size than those of training.

@@ -18,9 +18,9 @@ from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 
 KIND = "sresnet analysis"
-"""What the file says it is, so that it is known again."""
+"""Marks the file as ours."""
 GRADIENT_IMAGES = 8
-"""Images of the first batch whose gradients are looked at: their graph over all steps is in memory."""
+"""Images of the first batch that gradients are of: their graph over all steps is in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,9 @@ def analyse(
     seed: int = 0,
     watchers: Iterable[Watcher] = (),
 ) -> Analysis:
-    """Look at `model` from all sides; arguments and errors as `walk`, and UserError for no batch at all.
+    """Analyse `model`; arguments and errors as `walk`, and UserError where there is no batch.
 
-    Gradients are those of the first images of the first batch, over all of the network's steps. `watchers` are others
-    who want to see the same pass.
+    Gradients are of the first images of the first batch, over all of the network's steps. `watchers` see the same pass.
     """
     batches = iter(batches)
     first = next(batches, None)
@@ -102,8 +101,7 @@ def analyse(
 
 
 def _first_gradients(model: SpikingNetwork, x: Tensor, labels: Tensor, *, seed: int) -> tuple[BlockGradient, ...]:
-    """Gradient norms for the first images of a batch; none where they overflow, and none for a single image, which has
-    no batch statistics."""
+    """Gradient norms of the first images; none if they overflow, or for one image, which has no batch statistics."""
     if len(x) < 2:
         return ()
     found = gradient_norms(model, x[:GRADIENT_IMAGES], labels[:GRADIENT_IMAGES], seed=seed)

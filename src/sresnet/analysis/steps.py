@@ -12,18 +12,17 @@ from sresnet.models.network import SpikingNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class StepAccuracy:
-    """What a network would say if it were stopped after each step."""
+    """Accuracy of a network that is stopped after each step."""
 
     top1: tuple[float, ...]
     """Percent of images whose class has the highest score after 1, 2, ... T steps."""
     margin: tuple[float | None, ...]
-    """Mean score of the right class minus the highest score of the others; negative where the network is wrong. None
-    where there are no others."""
+    """Mean of the score of the right class minus the highest other score, negative for errors; None for one class."""
     images: int
 
 
 class StepCounter:
-    """Watches the scores. Holds two numbers per step."""
+    """Counts hits and margins after each step."""
 
     def __init__(self) -> None:
         self.sums = StepSums()  # images classified correctly, sum of margins
@@ -54,8 +53,8 @@ def accuracy_by_step(
 ) -> StepAccuracy:
     """Accuracy after every step; `evaluate(num_steps=k)` gives the k-th. Arguments and errors as `walk`.
 
-    The readout neither leaks nor spikes, so its potential after k steps, divided by k, is the mean of its input up to
-    there (Section 3.3): one pass over T steps has the answers of all T early stops.
+    The readout neither leaks nor spikes, so its potential after k steps, divided by k, is the mean of its input so far
+    (Section 3.3): one pass over T steps has the answers of all T early stops.
     """
     counter = StepCounter()
     walk(model, batches, [counter], num_steps=num_steps, seed=seed)

@@ -1,4 +1,4 @@
-"""One time step after the other through a trained network, with what every layer received and sent."""
+"""A trained network, one time step at a time, with what every layer receives and sends."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,16 +24,16 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Observation(NamedTuple):
-    """One time step of one batch. What it holds is good until the next one is made."""
+    """One time step of one batch; its tensors are valid until the next one is made."""
 
     step: int
     """Index of the time step, from 0."""
     constant: bool
-    """Every step receives the same input (direct encoding of images), so the first layer computes the same again."""
+    """Every step receives the same input (direct encoding of images), so the first layer repeats itself."""
     records: dict[str, LayerRecord]
     """Of every layer of neurons, by its name in `neuron_names`; tensors [N, C, H, W]."""
     received: dict[str, Tensor]
-    """What every convolution and the readout (before its pool) receive, [N, C, H, W], in spikes, see `walk`."""
+    """Input of every convolution and of the readout (before its pool), [N, C, H, W], in spikes, see `walk`."""
     skipped: dict[str, Tensor]
     """What every skip adds to spikes or currents, [N, C, H, W]."""
     scores: Tensor
@@ -61,7 +61,7 @@ class StepSums:
 
 
 class Watcher(Protocol):
-    """Somebody who takes from each observation what he counts."""
+    """Counts something in each observation."""
 
     def add(self, observation: Observation) -> None:
         """Count one step of one batch."""
@@ -72,11 +72,10 @@ def walk(
 ) -> None:
     """Run `model` in evaluation mode, one time step at a time, and show every step to every watcher.
 
-    Memory is that of one time step of one batch, whatever T is: about 20 bytes per neuron and image. The model is put
-    back as it was.
+    Memory is that of one time step of one batch, whatever T is: about 20 bytes per neuron and image.
 
-    Averages that a pool makes are given back as sums (an average of four pixels times four): a pool's factor belongs
-    to the weights behind it, and what travels is spikes.
+    The averages of a pool are shown as sums (an average of four pixels times four): the factor belongs to the weights
+    behind the pool, and what travels is spikes.
 
     Args:
         num_steps: time steps, the first of the network's; None: all.
@@ -100,7 +99,7 @@ def _walk_batch(
     watchers: Iterable[Watcher],
     num_steps: int | None,
 ) -> Tensor:
-    """The steps of one batch; arguments as `walk`. Returns the readout's potential after them, [N, classes]."""
+    """The steps of one batch; returns the readout's potential after them, [N, classes]."""
     neurons = dict(model.named_neurons())
     encoded = model.encode(x, num_steps)
     constant = encoded.shape[0] > 1 and encoded.stride(0) == 0
@@ -126,14 +125,14 @@ def _walk_batch(
 
 
 def _only_step(record: LayerRecord) -> LayerRecord:
-    """A record of one step without its time axis; where spikes are the output, they still are one tensor."""
+    """A record of one step without its time axis; where the output is the spikes, both stay one tensor."""
     spikes = record.spikes[0]
     output = spikes if record.output is record.spikes else record.output[0]
     return LayerRecord(spikes, None if record.membrane is None else record.membrane[0], output)
 
 
 class _Probed(NamedTuple):
-    """What the hooks of `_probe` saw of the latest step."""
+    """What the hooks of `_probe` saw in the latest step."""
 
     received: dict[str, Tensor]
     skipped: dict[str, Tensor]
@@ -141,7 +140,7 @@ class _Probed(NamedTuple):
 
 @contextmanager
 def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
-    """Watch what convolutions and readout receive and what skips add, in the order they run, while inside."""
+    """Inside, note what convolutions and readout receive and what skips add, in the order they run."""
     probed = _Probed({}, {})
     windows: dict[str, Tensor] = {}  # of each pool: pixels in each window of its average
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
@@ -179,9 +178,9 @@ def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
 
 
 def _pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
-    """By what a pool's output has to be multiplied to be a sum again, [h, w] or a scalar; 1 for a maximum.
+    """The factor that turns a pool's averages into sums, [h, w] or a scalar; 1 for a maximum.
 
-    Windows that stick out over an odd edge average fewer pixels.
+    Windows that reach over an odd edge average fewer pixels.
     """
     if isinstance(pool, GlobalAveragePool):
         return torch.tensor(float(x.shape[-2] * x.shape[-1]), device=x.device)

@@ -1,11 +1,9 @@
-"""Augmentation as a data set's configuration says it: what is drawn is a function of the seed and the step alone."""
-
-from collections.abc import Callable
+"""Augmentation as a data set's configuration says, drawn from the seed and the step alone."""
 
 import torch
 from torch import Tensor
 
-from sresnet.data.config import AnyData, DataConfig
+from sresnet.data.config import AnyData
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.transforms import random_crop, random_erase, random_flip, random_roll
 from sresnet.data.trivial_augment import trivial_augment
@@ -18,32 +16,19 @@ def augmented(samples: Tensor, config: AnyData, seed: int, step: int) -> Tensor:
     All frames of a clip [N, T, 2, H, W] are changed alike, as if they were the channels of one image.
     """
     generator = torch.Generator().manual_seed(seed_of("augment", seed, step))
+    x = samples.flatten(1, 2) if isinstance(config, EventConfig) else samples
+    if config.flip:
+        x = random_flip(x, generator)
     if isinstance(config, EventConfig):
-        return _augmented_clips(samples.flatten(1, 2), config, generator).view_as(samples)
-    return _augmented_images(samples, config, generator)
-
-
-def _augmented_clips(clips: Tensor, config: EventConfig, generator: torch.Generator) -> Tensor:
-    """Clips [N, T * 2, H, W] changed at random."""
-    if config.flip:
-        clips = random_flip(clips, generator)
-    if config.shift:
-        move: Callable[[Tensor, int, torch.Generator], Tensor]
-        move = random_roll if config.shift_fill == "roll" else random_crop
-        clips = move(clips, config.shift, generator)
-    if config.cutout:
-        clips = random_erase(clips, config.cutout, generator, fill="zero")
-    return clips
-
-
-def _augmented_images(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
-    """Images [N, C, H, W] changed at random."""
-    if config.flip:
-        images = random_flip(images, generator)
+        if config.shift:
+            x = (random_roll if config.shift_fill == "roll" else random_crop)(x, config.shift, generator)
+        if config.cutout:
+            x = random_erase(x, config.cutout, generator, fill="zero")
+        return x.view_as(samples)
     if config.crop_padding:
-        images = random_crop(images, config.crop_padding, generator)
+        x = random_crop(x, config.crop_padding, generator)
     if config.policy == "trivial":
-        images = trivial_augment(images, generator)
+        x = trivial_augment(x, generator)
     if config.erase:
-        images = random_erase(images, config.erase, generator)
-    return images
+        x = random_erase(x, config.erase, generator)
+    return x

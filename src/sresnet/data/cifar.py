@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the files their author publishes.
+"""CIFAR-10 and CIFAR-100 from the published files.
 
 Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009;
 https://www.cs.toronto.edu/~kriz/cifar.html describes both formats. 50,000 training and 10,000 test images of 32 x 32

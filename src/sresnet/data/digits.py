@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: a data set without a download."""
+"""The handwritten digits of scikit-learn, which need no download."""
 
 import torch
 

@@ -26,7 +26,7 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 class _BrokenError(Exception):
-    """The connection failed in a way that another try may cure."""
+    """The connection failed in a way that another attempt may cure."""
 
 
 def fetch_cifar(name: cifar.CifarName, data_dir: str | Path, progress: Progress | None = None) -> Path:

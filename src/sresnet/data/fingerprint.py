@@ -1,4 +1,4 @@
-"""Which data a run was trained on, so that it resumes with no others, and is not evaluated on others unnoticed."""
+"""Which data a run was trained on, so that resuming or evaluating it with other data is noticed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Fingerprint(TypedDict):
 
 
 def fingerprint(splits: Splits) -> Fingerprint:
-    """The data in a few numbers: images are read once, about a gigabyte a second, of clips what they are made of."""
+    """The data in a few numbers; reads all images once, about a gigabyte a second, but no clips."""
     return {
         "class_names": list(splits.train.class_names),
         "train": _part_fingerprint(splits.train),
@@ -58,7 +58,7 @@ def difference(about: Mapping[str, Any], now: Fingerprint) -> str:
         about: `data.json` of the run; before there were fingerprints it held class names only.
 
     Raises:
-        UserError: what `about` holds is not a fingerprint.
+        UserError: the fingerprint in `about` is damaged.
     """
     before = about.get("fingerprint")
     if before is not None:

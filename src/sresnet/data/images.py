@@ -1,4 +1,4 @@
-"""What every image data set is turned into."""
+"""Labelled images in memory."""
 
 import hashlib
 from dataclasses import dataclass, replace

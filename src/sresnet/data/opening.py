@@ -1,4 +1,4 @@
-"""A configuration of data -> its parts: files on disk become images in memory, or clips of event frames on disk."""
+"""Opens the data that a configuration names: images in memory, or clips of event frames on disk."""
 
 from dataclasses import replace
 from functools import partial

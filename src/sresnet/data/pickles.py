@@ -1,11 +1,11 @@
-"""Reads pickles that hold plain values and arrays of bytes, and can do nothing else.
+"""Reads pickles of plain values and arrays of bytes, and runs nothing.
 
-The python version of CIFAR is published as pickles, and Python's own unpickler runs whatever a pickle names. Refusing
-names in its `find_class` is not enough here: numpy's own `__setstate__` trusts the flags in a pickled dtype, so a
-crafted array can pass bytes off as object pointers, and a few bytes can ask the memo for gigabytes. So this is a pickle
-machine of its own, of the 34 instructions of protocol 2 that such files use. It calls nothing that the file names:
-the names of numpy are only labels, and the array is made here from checked sizes. A `Dialect` says which labels there
-are and what they stand for; `models.torch_files` has one for PyTorch's checkpoints.
+The python version of CIFAR is published as pickles, and Python's unpickler runs whatever a pickle names. Refusing names
+in its `find_class` is not enough: numpy's `__setstate__` trusts the flags in a pickled dtype, so a crafted array can
+pass bytes off as object pointers, and a few bytes can ask the memo for gigabytes. So here are the 34 instructions of
+protocol 2 that such files use, and nothing that a file names is called: names are labels, and arrays are made from
+checked sizes. A `Dialect` says which labels there are and what they stand for; `models.torch_files` has one for
+PyTorch's checkpoints.
 """
 
 import math
@@ -32,7 +32,7 @@ class _Name:
 
 
 def _no_references(value: Any) -> Any:
-    """Refuse to load what is kept outside of a pickle."""
+    """Refuse references to values outside of the pickle."""
     raise PickleFault("it refers to something outside")
 
 

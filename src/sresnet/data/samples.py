@@ -1,4 +1,4 @@
-"""What training and evaluation need of a data set, in memory or on disk."""
+"""What training and evaluation need from a data set, in memory or on disk."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network
         owner: for the message.
 
     Raises:
-        UserError: samples of a class that the owner has not, or one name for two classes.
+        UserError: samples of a class that the owner does not have, or one name for two classes.
     """
     theirs, ours = samples.class_names, tuple(class_names)
     if theirs == ours:
@@ -87,14 +87,14 @@ def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names one behind the other; of very many, the first."""
+    """Names separated by commas; the first of very many."""
     others = len(names) - most
     return ", ".join(names) if others < 2 else f"{', '.join(names[:most])} and {others:,} others"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The samples of a data set by what they may be used for, all with the classes of those to train on.
+    """The samples of a data set by use, all with the classes of the training samples.
 
     Raises:
         UserError: as `matched`.
@@ -104,9 +104,9 @@ class Splits:
     validation: Samples | None
     test: Samples
     about: dict[str, Any] = field(default_factory=dict)
-    """What a result must say beside its numbers, such as {"name": "random90", "simulated": False}."""
+    """What a result must state beside its numbers, such as {"name": "random90", "simulated": False}."""
     notes: tuple[str, ...] = ()
-    """What was left out or may surprise, a sentence each."""
+    """What was left out or may surprise, one sentence each."""
 
     def __post_init__(self) -> None:
         for part in ("validation", "test"):

@@ -73,10 +73,9 @@ def hold_out(
 
 
 def some_of_each_class(labels: Tensor, count: int) -> Tensor:
-    """Choose `count` images, of every class as many as of the others, or one more.
+    """Choose `count` images, equally many of each class or one more.
 
-    The choice depends on nothing but the labels and `count`, so that two runs with different seeds see the same
-    images.
+    The choice depends on the labels and `count` only, so runs with different seeds see the same images.
 
     Args:
         labels: class of each image, int64 [N].

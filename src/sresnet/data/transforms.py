@@ -1,7 +1,7 @@
 """Random changes to batches of images, and their scaling: pure functions of a batch and a generator.
 
-The usual recipe for CIFAR is `random_flip`, `random_crop` with padding 4, then `normalise`. Each image of a batch draws
-its own random numbers, in one vectorised draw; the same generator state gives the same result on every device.
+The usual recipe for CIFAR is `random_flip`, `random_crop` with padding 4, then `normalise`. Each image draws its own
+random numbers, in one vectorised draw; the same generator state gives the same result on every device.
 """
 
 from typing import Literal
@@ -36,7 +36,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 
 def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `shift` pixels each way, what goes out at one edge coming in at the other.
+    """Shift each image by up to `shift` pixels each way; what leaves at one edge enters at the other.
 
     Args:
         x: images [N, C, H, W], uint8 or float.
@@ -55,15 +55,15 @@ def random_erase(
 ) -> Tensor:
     """Cover a square of half the shorter side with the image's own mean: [N, C, H, W] -> the same shape and type.
 
-    Cutout (DeVries and Taylor 2017): the centre is anywhere in the image, so the square may hang over the edge. The
-    paper fills with the mean of the data set; the mean of each image and channel needs no constants and means the same
+    Cutout (DeVries and Taylor 2017): the centre is anywhere in the image, so the square may reach over the edge. The
+    paper fills with the mean of the data set; the mean of each image and channel needs no constants and is the same
     before and after `normalise`.
 
     Args:
         x: images, uint8 or float.
         probability: of erasing, for each image.
         generator: source of the choice and the centre of each image.
-        fill: "zero" for event frames, where nothing happens there.
+        fill: "zero" for event frames: no events.
     """
     count, _, height, width = x.shape
     side = min(height, width) // 2

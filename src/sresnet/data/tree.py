@@ -42,8 +42,8 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
 def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Likewise of all folders below, however deep, through links too.
 
-    A folder to which several ways lead is entered once, by a way without links if there is one; a link to where it lies
-    in itself is not entered. So circles end.
+    A folder with several paths is entered once, by a path without links if there is one, and a link to a folder above
+    it is not followed. So circles end.
     """
     resolved = folder.resolve()
     seen = {_identity(parent) for parent in resolved.parents}
@@ -69,10 +69,10 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Part -> folder of data that are divided already, and notes on other folders beside them.
+    """Part -> folder of data that are divided already, and notes on other folders.
 
-    The test set is `test/`, or where there is none the first of `VALIDATION`; "validation" is the first of them beside
-    a `test/`. A part that is not there is left out; errors as `_entries`.
+    The test set is `test/`, or else the first of `VALIDATION`; "validation" is the first of them beside a `test/`.
+    Missing parts are left out; errors as `_entries`.
     """
     there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
     second = [name for name in there if name != "train"]
@@ -126,7 +126,7 @@ def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str
 
 
 def such_as(what: str, root: Path, paths: Sequence[Path]) -> str:
-    """What there is, how many, and the first of them."""
+    """What was found, how many, and the first."""
     return f"{what} ({len(paths):,}), such as {below(root, paths[0])}"
 
 
