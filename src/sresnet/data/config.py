@@ -23,7 +23,7 @@ CLASSES: dict[str, tuple[int, int]] = {
     "cifar100": (100, 3),
     **{name: (10, 2) for name in EVENT_SETS if name != "event-folder"},
 }
-"""Classes and channels of the data sets that always have the same."""
+"""Classes and channels of the data sets for which they are fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Anybody's images: folders of image files, one for each class, or a data set of Python objects."""
+"""Your own images: a folder of image files for each class, or a data set of Python objects."""
 
 import contextlib
 import hashlib
@@ -26,15 +26,15 @@ from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import unwarned
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Endings, in any case, of the files that are read; others in a class folder are not images."""
+"""Endings, in any case, of the files that are read."""
 
-# What Pillow may take a file for, whatever its ending: some of its other formats start programs (EPS: Ghostscript).
+# Formats that Pillow may use, whatever the ending: some others start programs (EPS: Ghostscript).
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 _PIXEL_BYTES = 8
-"""What Pillow takes for a pixel: four bytes as it was decoded, and four turned upright or as RGB."""
+"""Memory of Pillow for a pixel: four bytes decoded, and four turned upright or as RGB."""
 _LONGEST = 64
-"""Times what is wanted that a picture may be longer before it is scaled; what sticks out is cut off first."""
+"""A picture is cut to at most this many times the wanted ratio of its sides before it is scaled."""
 _PILLOW = threading.Lock()
 
 _TEST_FRACTION = 0.2
@@ -46,19 +46,19 @@ def open_folder(
 ) -> Splits:
     """Class folders as images for training, validation and testing, uint8 RGB [N, 3, image_size, image_size].
 
-    Either `data_dir/train/<class>/` and `data_dir/test/<class>/`, and if there is one `data_dir/val/<class>/` (or
-    `valid/`, `validation/`), which is the test set where there is no `test/`; or `data_dir/<class>/`, of which a fifth
-    of each class, drawn with a fixed seed, is the test set. Class folders may have folders inside; links to folders are
-    followed, see `tree.files_below`. Classes are numbered and files read in order of their names. Hidden files and
-    folders are ignored; what else is left out stands in the `notes`.
+    Either `data_dir/train/<class>/` and `data_dir/test/<class>/`, with an optional `val/` (or `valid/`, `validation/`)
+    beside them, which is the test set where there is no `test/`; or `data_dir/<class>/`, where a fifth of each class,
+    drawn with a fixed seed, is the test set. Class folders may contain folders and links to folders, see
+    `tree.files_below`. Classes are numbered and files read in order of their names. Hidden files and folders are
+    ignored; `notes` say what else is left out.
 
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
-    to the square in its middle. Of an animation, the first frame is read; transparency is dropped. Of a strip longer
-    than 64 times its width, what sticks out is cut off before it is scaled.
+    to the square in its middle. Only the first frame of an animation is read; transparency is dropped. A strip longer
+    than 64 times its width is cut before it is scaled.
 
     Args:
         image_size: side of the square in pixels.
-        held_out: read val/ where there is a test/ too.
+        held_out: read val/ beside test/ too.
 
     Raises:
         UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, classes that
@@ -112,16 +112,16 @@ class _Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class _LeftOut(LeftOut):
-    """What of pictures is to be reported besides."""
+    """Likewise for pictures."""
 
     stray: list[Path] = field(default_factory=list)
     """Pictures beside class folders."""
     plain: list[Path] = field(default_factory=list)
-    """Pictures whose transparency is all that there is to see."""
+    """Pictures that show nothing without their transparency."""
 
 
 def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
-    """Part -> folder of a data folder that is divided already; errors as `open_folder`."""
+    """Part -> folder, of data that are divided already; errors as `open_folder`."""
     places, notes = parts_of(data_dir)
     left.notes.extend(notes)
     if "test" not in places:
@@ -165,7 +165,7 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], left: _LeftOut) -> Spli
 
 
 def _copies(train: _Pictures, others: _Pictures) -> dict[Path, Path]:
-    """Path of one of the others -> that of a training picture with the same bytes, where there is one."""
+    """Path of each of the others that has the bytes of a training picture -> path of that."""
     known = dict(zip(train.digests, train.paths, strict=True))
     return {path: known[key] for key, path in zip(others.digests, others.paths, strict=True) if key in known}
 
@@ -259,7 +259,7 @@ class Picture(NamedTuple):
     digest: bytes
     """Of the bytes of the file."""
     plain: bool
-    """It is of one colour without its transparency, and shows something with it."""
+    """It shows nothing without its transparency, which is dropped."""
 
 
 def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Picture:
@@ -301,7 +301,7 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
 
 
 def _only_transparent(image: Any) -> bool:
-    """Whether a PIL image is of one colour, and not everywhere as transparent: all that it shows is dropped."""
+    """Whether a PIL image shows nothing without its transparency."""
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return False
     *colours, alpha = image.convert("RGBA").getextrema()
@@ -310,7 +310,7 @@ def _only_transparent(image: Any) -> bool:
 
 @contextlib.contextmanager
 def _any_size(image_module: Any) -> Iterator[None]:
-    """Without Pillow's own limit of pixels, which is one for the whole process, and cannot be told what ours is."""
+    """Without Pillow's limit of pixels, which is one for the whole process."""
     with _PILLOW:
         before, image_module.MAX_IMAGE_PIXELS = image_module.MAX_IMAGE_PIXELS, None
         try:
@@ -342,12 +342,12 @@ def _middle(image: Any, size: tuple[int, int]) -> Tensor:
 
 
 def _at_most(pixels: int, most: int) -> int:
-    """As many of `pixels` as `most` allow if as many go on either side, one at least."""
+    """At most about `most` of `pixels`, at least one, so that both sides lose equally many."""
     return pixels if pixels <= most else max(1, most - (pixels - most) % 2)
 
 
 def _eight_bit(image: Any) -> Any:
-    """A PIL image of 16 bits with its upper 8: Pillow itself would turn all but the darkest pixels white."""
+    """A PIL image with the upper 8 of its 16 bits: Pillow would turn all but the darkest pixels white."""
     if not image.mode.startswith(("I", "F")):
         return image
     from PIL import Image
@@ -359,7 +359,7 @@ def _eight_bit(image: Any) -> Any:
 
 def _pixels(image: Any, where: str) -> Tensor:
     """A PIL image, array or tensor as uint8 [C, H, W]."""
-    # Known by what it offers, so that Pillow need not be installed for arrays.
+    # Recognised without Pillow, which arrays do not need.
     if hasattr(image, "getbands"):
         try:
             image = _eight_bit(image)

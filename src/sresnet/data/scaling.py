@@ -1,4 +1,4 @@
-"""How uint8 samples become the network's input, as the run folder remembers it."""
+"""How uint8 samples become the network's input, as saved in the run folder."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -17,13 +17,13 @@ from sresnet.data.events.recording import Recording
 MAGIC = b"#!AER-DAT2.0"
 
 _RECORD = 8
-# As many as stay in the cache between the passes over them.
+# Records that stay in the processor's cache between passes.
 _BLOCK = 1 << 14
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the 32 bits of an address are."""
+    """Meaning of the 32 bits of an address."""
 
     x_shift: int
     x_mask: int
@@ -56,7 +56,6 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     of some software at 2^31.
 
     Args:
-        data: the whole file; without any header line too.
         chip: camera, where the header should not decide; a header that names none means a DVS128.
 
     Raises:
@@ -91,9 +90,9 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
 
 
 def _header_length(data: bytes) -> int:
-    """Bytes of the header: whole lines of text that begin with `#`, up to the line that says it is the last.
+    """Bytes of the header: lines of text that begin with `#`, up to the one that ends it.
 
-    An event may begin with the byte of `#` too; what follows it is hardly ever a line of text.
+    An event may begin with the byte of `#` too, but is hardly ever followed by text.
     """
     at = 0
     while match := _HEADER_LINE.match(data, at):
@@ -123,7 +122,7 @@ def _decode(
     end = 0
     for begin in range(0, count, _BLOCK):
         block = words[begin : begin + _BLOCK]
-        # In the machine's own byte order first: every pass after that is several times faster.
+        # In the machine's byte order all following passes are several times faster.
         address, time = block[:, 0].astype(np.uint32), block[:, 1]
         marks = int(np.bitwise_or.reduce(address))
         if marks & layout.other:
@@ -132,7 +131,7 @@ def _decode(
             address, time = address[event], time[event]
         start, end = end, end + len(address)
         t[start:end] = time
-        # A mirrored address that is off the sensor becomes a number beyond it, too.
+        # A mirrored address off the sensor wraps around to a number beyond it.
         np.subtract(chip.width - 1, (address >> layout.x_shift) & layout.x_mask, out=x[start:end], casting="unsafe")
         np.subtract(chip.height - 1, (address >> layout.y_shift) & layout.y_mask, out=y[start:end], casting="unsafe")
         np.equal(address & layout.polarity, layout.polarity * layout.on_when_set, out=on[start:end])

@@ -2,9 +2,9 @@
 
 Source: iniVation's description of AEDAT 4.0.
 
-That package reads sound files exactly, but damage in a header makes it end the whole process, and it gives up at the
-first packet that it cannot decode. So the header is read here, and the package gets a file with a header made anew,
-which names the stream of events only, and with the packets of that stream.
+That package reads sound files exactly, but a damaged header makes it end the whole process, and it stops at the first
+packet that it cannot decode. So the header is read here, and the package gets a file with a new header, which names the
+stream of events only, and the packets of that stream.
 """
 
 import re
@@ -32,7 +32,7 @@ _KINDS = {"FRME": "frame packet", "IMUS": "imu packet", "TRIG": "trigger packet"
 _FIRST = re.compile(rb"#!AER-DAT4\.0\r?\n")
 _PACKET = struct.Struct("<ii")
 _TIMES = 5
-"""Of the length of unpacked packets is what reading them takes in memory."""
+"""Memory for reading packets, as a multiple of their unpacked length."""
 _UNPACKED = 16
 """Bytes of an event in a packet."""
 _EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])

@@ -1,19 +1,17 @@
-"""Frames of a whole data set, made once and kept in a folder of the user's.
+"""Frames of a whole data set, made once and kept in a cache folder.
 
-Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] with nothing around them, and a
-JSON file that says what they are. The second is written last, so where it is, the first is whole.
+Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] and nothing else, and a JSON
+file that describes them. The second is written last, so where it exists, the first is complete.
 
-Clips belong to the bytes of their recordings, known by a digest that is taken while they are read for the first time.
-At each start the system is asked for size, times and number of every file: only where these are not what they were,
-which an unchanged size and time of change do not mean, the file is read again for its digest. See `_unchanged`.
+Clips belong to the bytes of their recordings, known by a digest. At each start the system is asked for size, times and
+number of every file, and a file is read again only if these differ (`_unchanged`).
 
-The JSON file holds a checksum of itself and of each clip. That of a clip is compared whenever the clip is read; all are
-compared before the first, where the system says of the file of clips something else than it said when they last agreed.
-Where anything does not agree, the clips are made again. Caches of earlier versions get their checksums when they are
-opened.
+The JSON file holds a checksum of itself and of each clip. A clip's checksum is compared whenever the clip is read, and
+all are compared at the start if the file of clips may have changed (`_checked`). If anything differs, the clips are
+made again. Caches of earlier versions get their checksums when they are opened.
 
-Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, so 10,000 of them
-4.1 GB. `benchmarks/events.py` measures what zlib would save and what unpacking would cost: docs/events.md.
+Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64 * 64 = 409,600 bytes, 10,000 of them
+4.1 GB. docs/events.md has what zlib would save and cost (`benchmarks/events.py`).
 """
 
 import contextlib
@@ -39,16 +37,16 @@ from sresnet.files import one_at_a_time, read_json, replacing, write_whole
 from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
-"""Of what is written here; to be raised with every change of what the same options give."""
+"""To be raised with every change of the clips that the same options give."""
 
 COARSE = 2_000_000_000
-"""Nanoseconds within which two changes of a file may have one time, on the coarsest of file systems (FAT)."""
+"""Nanoseconds within which two changes of a file may have the same time, on the coarsest file system (FAT)."""
 
 MOST_STEPS = 10_000
 """Frames of a clip; the paper has up to 50."""
 
 Watch = Callable[[int, int, str], None]
-"""Called with (recordings done, recordings, name of the one that comes next or of what is waited for)."""
+"""Called with (recordings done, recordings, name of the next one, or "another process" while waiting)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +55,22 @@ class Prepared:
 
     file: FrameFile
     recordings: tuple[dict[str, Any], ...]
-    """In the order of the clips, each {name, class, group, content, clips, events, saturated} and, where damage was
-    passed over, {skipped: why}; {left_out: {kind: records}} is what else a file held."""
+    """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
+    that could not be read, and {left_out: {kind: records}} for what else a file held."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
-    """What counts are multiplied by before a network sees them."""
+    """Factor on counts before a network sees them."""
     files: dict[str, str]
-    """What the system said of each file when it was last known to hold these recordings, see `_statuses`, as text."""
+    """Status of each file when it was last known to hold these recordings, see `_statuses`, as text."""
     seen: int
-    """When it said so, nanoseconds since 1970."""
+    """When that was, nanoseconds since 1970."""
     made_now: bool
-    """False where they had been made before."""
+    """Whether they were not in the cache before."""
     contents: str = ""
-    """Digest of what the clips are made of: recordings, their order, and how they became frames."""
+    """Digest of recordings, their order, and how they became frames."""
     notes: tuple[str, ...] = ()
-    """What was left out of the data folder, a sentence each."""
+    """What was left out of the data folder, one sentence each."""
 
 
 def prepare(
@@ -87,17 +85,16 @@ def prepare(
 ) -> Prepared:
     """The frames of a data set from the cache folder, made first if they are not there.
 
-    Of two processes, the second waits for the first and takes what it made. A process that is killed leaves nothing
-    that another takes for whole.
+    A second process waits for the first and uses its frames. A process that is killed leaves nothing that looks
+    complete.
 
     Args:
-        config: data set and options; split, held-out part and augmentation change nothing here.
+        config: data set and options; split, held-out part and augmentation do not matter here.
         cache_dir: where to keep frames; "": `cache_folder()`.
-        check: told which recordings there are, before a frame is made of any; what it raises is passed on.
+        check: called with the recordings before any frame is made; may raise.
 
     Raises:
-        UserError: whatever the reader of the data set finds wrong, recordings of different sensors, or a disk that is
-            full.
+        UserError: as the reader of the data set, recordings of different sensors, or a full disk.
     """
     if num_steps < 1:
         raise UserError(f"num_steps {num_steps} is less than 1: a clip has at least one frame")
@@ -108,7 +105,7 @@ def prepare(
     folder = Path(cache_dir) if cache_dir else cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Asked before anything is read: what changes while it is read has another status the next time.
+        # Before anything is read: a file that changes meanwhile has another status the next time.
         seen, files = time.time_ns(), _statuses(listing.sources)
         path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}.frames"
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
@@ -137,7 +134,7 @@ def cache_folder() -> Path:
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder holds frames that we made, so that more of them may be put there: their JSON file says so."""
+    """Whether a folder holds frames of ours, as their JSON file says, so that more may be put there."""
     try:
         return any(map(_is_ours, folder.glob("*.frames")))
     except (OSError, ValueError):
@@ -153,10 +150,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
-    """Path of each file that holds recordings -> [size, time of change, time of change of anything about it, number].
+    """Path of each file of recordings -> [size, mtime, ctime, inode], times in nanoseconds.
 
-    Times are in nanoseconds. Any user can set the second one, none the third; on Windows it is the time
-    of creation.
+    Users can set mtime but not ctime, which on Windows is the time of creation.
     """
     found = {}
     for path in {source.path for source in sources if source.path is not None}:
@@ -165,23 +161,22 @@ def _statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
 
 
 def _status_of(status: os.stat_result) -> list[int]:
-    """What is remembered of what the system says of a file, see `_statuses`."""
+    """As in `_statuses`."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
-    """What the JSON file says of the recordings' files; as text, since JSON is read with numbers of 63 bits."""
+    """Fields of the JSON file on the recordings' files; as text, since numbers in JSON have 63 bits."""
     return {"seen": seen, "files": {name: _text_of(status) for name, status in files.items()}}
 
 
 def _text_of(status: list[int]) -> str:
-    """What the system says of a file."""
+    """A status as text."""
     return " ".join(map(str, status))
 
 
 def _key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> str:
-    """Sixteen hexadecimal digits that change with everything that the clips depend on, contents of files by their size
-    and time of change; what these do not tell, `_unchanged` does."""
+    """Sixteen hexadecimal digits that change with all that clips depend on; of files, with size and time of change."""
     sources = [[source.name, source.class_name, source.group] for source in listing.sources]
     given = _options(config, listing, num_steps) | {
         "sources": sources,
@@ -191,13 +186,11 @@ def _key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[s
 
 
 def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: Mapping[str, list[int]]) -> bool:
-    """Whether the recordings are those that clips were made of.
+    """Whether the clips were made of these recordings.
 
-    A file is not read where the system says of it what it said when it was last known, and that was long enough after
-    its last change for another one to have another time. All others are read; that they are the same is written down.
-    Caches of earlier versions have no such note, so their recordings are read once. Of those that were skipped there,
-    nothing can be known.
-
+    A file is trusted without reading if its status is the known one and was noted long enough after its last change for
+    another change to have another time. All others are read, and their status is noted. Caches of earlier versions have
+    no such note, so their recordings are read once; of those that were skipped there, nothing is known.
     """
     known = {
         name
@@ -216,13 +209,13 @@ def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: 
             return False
         if "skipped" in entry:
             entry["skipped_content"] = digest
-    with contextlib.suppress(UserError):  # a disk that is full: read again the next time
+    with contextlib.suppress(UserError):  # a full disk: read again the next time
         _write_about(path, _parsed(path) | {"recordings": found.recordings, **_known_now(seen, files)})
     return True
 
 
 def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
-    """What decides the clips beside the recordings; digests and caches of earlier versions are of exactly this."""
+    """What else decides the clips; digests and caches of earlier versions are of exactly this."""
     return {
         "version": VERSION,
         "name": config.name,
@@ -236,18 +229,14 @@ def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str,
 
 
 def _contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
-    """Digest of what the clips are made of, wherever that lies and whatever it is called."""
+    """Digest of what the clips are made of, whatever its place and name."""
     made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in recordings]
     given = _options(config, listing, num_steps) | {"recordings": made_of}
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
 def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False) -> Prepared | None:
-    """What an earlier `_fill` has finished, or None: no such file, or not as it should be.
-
-    Args:
-        made_now: `_fill` has just finished it.
-    """
+    """The result of an earlier `_fill`, or with `made_now` of the one just finished; None if missing or damaged."""
     try:
         about = _parsed(path)
         _check_about(about, listing, num_steps)
@@ -268,7 +257,7 @@ def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = Fals
 
 
 def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> None:
-    """Raise UserError where a JSON file without a checksum says what no `_fill` can have said of these recordings."""
+    """Raise UserError where a JSON file without a checksum does not fit these recordings."""
     entries, shape = about["recordings"], about["shape"]
     if (
         len(shape) != 4
@@ -286,10 +275,9 @@ def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> 
 
 
 def _checked(file: FrameFile, about: dict[str, Any]) -> bool:
-    """Whether clips are those that were written, which is written down where they had to be read for it.
+    """Whether the clips have their checksums; noted where they had to be read for it.
 
-    They are read where the system does not say of their file what it said when they last agreed, long enough after its
-    last change for another one to have another time; and where there are no checksums yet.
+    They are not read if the status of their file is trusted as in `_unchanged`.
     """
     seen, status = time.time_ns(), _status_of(os.fstat(file.descriptor))
     known, since = about.get("frames", ""), about.get("frames_seen", 0)
@@ -300,7 +288,7 @@ def _checked(file: FrameFile, about: dict[str, Any]) -> bool:
             return False
     else:
         about["checksums"] = file.checksums = file.all_checksums()
-    with contextlib.suppress(UserError):  # a disk that is full: read again the next time
+    with contextlib.suppress(UserError):  # a full disk: read again the next time
         _write_about(file.path, about | {"frames": _text_of(status), "frames_seen": seen})
     return True
 
@@ -313,7 +301,7 @@ def _write_about(path: Path, about: Mapping[str, Any]) -> None:
 
 
 def _checksum_of(about: Mapping[str, Any]) -> str:
-    """SHA-256 of all that the JSON file says besides."""
+    """SHA-256 of all other fields of the JSON file."""
     rest = {name: value for name, value in about.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -322,11 +310,7 @@ CHECKSUM = "checksum"
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """What the JSON file beside clips says.
-
-    Raises:
-        UserError: there is none, or something else in it.
-    """
+    """The JSON file beside clips; UserError where it is missing or damaged."""
     place = path.with_suffix(".json")
     about = check_fields(
         read_json(place, LARGEST_ABOUT),
@@ -373,7 +357,7 @@ def _fill(
 ) -> None:
     """Make the frames of every recording and write them, with what is `known` of the files; errors as `prepare`."""
     with contextlib.suppress(OSError):
-        path.with_suffix(".part").unlink()  # what an earlier version left that was killed
+        path.with_suffix(".part").unlink()  # left by an earlier version that was killed
     sensor: tuple[str, tuple[int, int]] | None = None
     shape: tuple[int, ...] = ()
     recordings: list[dict[str, Any]] = []
@@ -431,10 +415,7 @@ def _write_clips(
     source: Source,
     memory_limit: float,
 ) -> tuple[int, ...]:
-    """Append the clips of one recording and count them in `entry`; returns their shape, () where there is none.
-
-    Their checksums are added to `checksums`.
-    """
+    """Append the clips of one recording, counted in `entry`, checksums in `checksums`; their shape, () for none."""
     shape: tuple[int, ...] = ()
     for span in windows(recording, config.window_seconds):
         try:
@@ -453,7 +434,7 @@ def _write_clips(
 def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | None]:
     """(first, end) in microseconds of each window of a recording that has events; None is the whole of it.
 
-    Windows follow each other from the first event on. What is left behind the last whole one is not used, unless the
+    Windows follow each other from the first event on. The rest after the last complete one is not used, unless the
     recording is shorter than a window: then it is one.
     """
     if not seconds:

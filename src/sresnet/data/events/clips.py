@@ -1,4 +1,4 @@
-"""Clips of event frames that stay on disk and are read by the batch."""
+"""Clips of event frames that stay on disk and are read batch by batch."""
 
 import hashlib
 import math
@@ -18,15 +18,14 @@ from sresnet.errors import UserError
 class FrameFile:
     """An open file of uint8 clips of one shape, one after the other.
 
-    Clips are read by position, not through a memory map: a file that is cut short is an error then and no SIGBUS, what
-    was read does not count as memory of this process, and a map saves nothing that a training step would notice
-    (`benchmarks/events.py`).
+    Clips are read by position, not through a memory map: a file that is cut short is then an error and not a SIGBUS,
+    pages do not count as memory of this process, and a map is not noticeably faster (`benchmarks/events.py`).
 
     Args:
         count: clips in it.
         shape: of one clip, (T, 2, H, W).
-        checksums: CRC-32 of each clip, compared whenever one is read; None: not known. It takes a fiftieth of the time
-            of reading one.
+        checksums: CRC-32 of each clip, compared whenever it is read, which costs a fiftieth of the time of reading;
+            None: not known.
 
     Raises:
         UserError: it is not there, or has another size.
@@ -68,11 +67,7 @@ class FrameFile:
         return zlib.crc32(part)
 
     def all_checksums(self) -> list[int]:
-        """CRC-32 of each clip as it is on the disk now; about a second for four gigabytes that are in memory already.
-
-        Raises:
-            UserError: as `read`.
-        """
+        """CRC-32 of each clip on the disk, about a second for four gigabytes in the page cache; errors as `read`."""
         part = memoryview(bytearray(self.clip_bytes))
         return [self.read_into(part, number) for number in range(self.count)]
 
@@ -93,9 +88,9 @@ class FrameSet:
     class_names: tuple[str, ...]
     """Name of class 0, 1, ..."""
     scale: float = 1.0
-    """What counts are multiplied by before a network sees them, see `input_scale`."""
+    """Factor on counts before a network sees them, see `input_scale`."""
     contents: str = ""
-    """Digest of all that the clips of the file are made of; "": the file itself is read for it."""
+    """Digest of what the clips of the file are made of; "": not known, the file itself is read."""
     device: torch.device = torch.device("cpu")
     """Where batches are put."""
 

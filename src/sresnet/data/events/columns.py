@@ -1,4 +1,4 @@
-"""The last step of every reader: columns as a file holds them -> a Recording that keeps its promises."""
+"""The common part of all readers: what is left out of a file, and its columns -> a checked Recording."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
 Damaged = Literal["error", "skip"]
-"""What to do with damage: refuse the file, or leave out the least that makes the rest a recording, and count it."""
+"""What to do with damage: refuse the file, or leave out as little as possible and count it."""
 
 D = TypeVar("D", bound=np.generic)
 
@@ -89,8 +89,8 @@ class Columns:
 def finish(columns: Columns) -> Recording:
     """The recording: every address on the sensor, time never falling.
 
-    A step back in time is a wrap of the clock where it leads from the last 16th of a clock's range into its first;
-    the time then goes on from there. Any other step back is damage.
+    A step back in time from the last 16th of a clock's range into the first is a wrap of the clock, after which time
+    goes on. Any other step back is damage.
 
     Raises:
         UserError: no events; and, unless damage is to be left out, an address off the sensor or a step back in time.
@@ -132,10 +132,7 @@ def finish(columns: Columns) -> Recording:
 
 
 def _longest_in_order(t: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of the most values that can stay for the rest never to fall, so that the fewest are left out.
-
-    The longest non-decreasing subsequence, by patience sorting (Fredman 1975), in n log n.
-    """
+    """Indices of the longest non-decreasing subsequence, by patience sorting (Fredman 1975), in n log n."""
     ends: list[int] = []  # the smallest last value of a subsequence of each length
     where: list[int] = []  # its index
     previous = np.empty(len(t), dtype=np.int64)
@@ -172,7 +169,7 @@ def _on_sensor(columns: Columns) -> NDArray[np.bool_] | None:
 def _unwrap(
     t: NDArray[np.int64], back: NDArray[np.int64], periods: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Time that goes on where the clock wrapped, and the indices of the steps back that are left."""
+    """Time without wraps of the clock, and the indices of the other steps back."""
     before, after = t[back - 1], t[back]
     period = np.zeros(len(back), dtype=np.int64)
     for candidate in periods:

@@ -1,4 +1,4 @@
-"""What recordings hold, in numbers."""
+"""Facts about recordings."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Facts:
     on: int
     """ON events; the others are OFF."""
     active_pixels: int
-    """Pixels with an event at least."""
+    """Pixels with at least one event."""
     busiest_pixel: tuple[int, int]
     """Column and row of the pixel with most events, the uppermost if there are several."""
     busiest_events: int
@@ -57,7 +57,7 @@ class SetFacts:
     """Many recordings."""
 
     by_class: dict[str, int]
-    """Recordings by class, in the order in which they came."""
+    """Recordings by class, in order of appearance."""
     sensors: dict[str, int]
     """Recordings by sensor and size, such as {"DVS128, 128x128": 1000}."""
     events: tuple[int, ...]
@@ -67,7 +67,7 @@ class SetFacts:
     skipped: dict[str, int]
     """What else the files held, by kind."""
     unreadable: tuple[str, ...]
-    """Why each file that could not be read could not be read."""
+    """Why files could not be read, one reason each."""
 
     @property
     def recordings(self) -> int:
@@ -78,7 +78,7 @@ class SetFacts:
 def _describe_recording(
     recording: Recording, name: str = "", form: str = "", *, memory_limit: float = MEMORY_LIMIT
 ) -> Facts:
-    """Facts of a recording with an event at least.
+    """Facts of a recording with at least one event.
 
     Raises:
         UserError: its sensor claims too many pixels to count the events of each.

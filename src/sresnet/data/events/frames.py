@@ -1,4 +1,4 @@
-"""Events -> frames `[T, 2, H, W]`, what a network sees of a recording (Section 3.4)."""
+"""Events -> frames `[T, 2, H, W]`, the input of a network (Section 3.4)."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
 _CHUNK = 65_536
-"""Events whose addresses are computed at a time: they stay in the cache of a core until they are counted."""
+"""Events whose addresses are computed at a time, so that they stay in a core's cache until they are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def to_frames(
         dtype: np.uint8 or np.uint16.
 
     Returns:
-        (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, which is what their pixels hold).
+        (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, where their pixels saturate).
 
     Raises:
         UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
@@ -128,7 +128,7 @@ def frame_shape(recording: Recording, config: FrameConfig) -> tuple[int, int]:
 
 
 def input_scale(width: int, height: int, config: FrameConfig) -> float:
-    """What the counts are multiplied by before a network sees them: 1, or 1 / area for the mean over an area."""
+    """Factor on counts before a network sees them: 1, or 1 / area for the mean over an area."""
     if config.resize == "sum" or not config.size:
         return 1.0
     return config.size**2 / (width * height)

@@ -1,4 +1,4 @@
-"""How much the packets of AEDAT 4 unpack to, read off their blocks: nothing is unpacked for it.
+"""The unpacked size of AEDAT 4 packets, from the headers of their blocks, without unpacking.
 
 Source: the LZ4 frame format 1.6 and block format, Y. Collet; the Zstandard format, RFC 8878.
 """
@@ -18,7 +18,7 @@ def most_unpacked(packet: bytes, compression: int, *, exact: bool = False) -> in
 
     Args:
         compression: 0: none; 1, 2: LZ4; 3, 4: Zstandard.
-        exact: of LZ4, every sequence is read, which takes a second for ten million; otherwise only the sizes of blocks.
+        exact: read every sequence of LZ4, a second for ten million; otherwise only the sizes of blocks.
 
     Raises:
         ValueError: the blocks do not fit together.

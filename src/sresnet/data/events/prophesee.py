@@ -15,7 +15,7 @@ from sresnet.errors import UserError
 HEADER_LINE = re.compile(rb"%[\t\x20-\x7e]*\r?\n")
 
 _RECORD = 8
-# 0x00 is what the older software calls the same thing.
+# 0x00 in older software.
 _CHANGE_EVENTS = (0x00, 0x0C)
 # Of old files, which do not say their size.
 _SENSORS = (("N-CARS", 120, 100), ("ATIS", 304, 240), ("Prophesee VGA", 640, 480), ("Prophesee HD", 1280, 720))

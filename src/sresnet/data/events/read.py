@@ -1,4 +1,4 @@
-"""Any event file -> a Recording."""
+"""Reads an event file of any format."""
 
 from pathlib import Path
 
@@ -26,9 +26,8 @@ def read_recording(
     """The events of one file.
 
     Args:
-        path: the file; its format is told by its first bytes, and by its ending where these say nothing.
-        damaged: "error" refuses a damaged file; "skip" leaves out the least that makes the rest a recording, and
-            counts it in `skipped`.
+        path: the file; the first bytes tell its format, or else its ending.
+        damaged: "error" refuses a damaged file; "skip" leaves out as little as possible and counts it in `skipped`.
         chip: camera of an AEDAT 2.0 or 3.1 file, such as "DAVIS240", where its header should not decide.
 
     Raises:
@@ -52,7 +51,7 @@ def read_bytes(path: Path) -> bytes:
 def parse_recording(
     data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
 ) -> Recording:
-    """The events in the bytes of a file, which may come out of an archive; `name` is for messages and for its ending.
+    """The events in the bytes of a file, perhaps from an archive; `name` is for messages and for its ending.
 
     Raises:
         UserError: bytes of no known format, without events, or damaged.
@@ -71,7 +70,7 @@ def parse_recording(
 
 
 def format_of(data: bytes, name: str) -> str:
-    """Which of FORMATS: by the first bytes, and where these say nothing by the ending of `name`.
+    """Which of FORMATS: by the first bytes, or else by the ending of `name`.
 
     Raises:
         UserError: none of them.

@@ -1,4 +1,4 @@
-"""What every recording of an event camera is turned into."""
+"""A recording of an event camera in memory."""
 
 from dataclasses import dataclass, field
 
@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """The events of one recording, in the order of time, whole in memory.
+    """The events of one recording in the order of time.
 
-    Column 0 is the left one and row 0 the top one as the camera's own viewer shows the scene; which bits of a file
-    that is, each reader says.
+    Column 0 is at the left and row 0 at the top as the camera's viewer shows the scene; readers say which bits that is.
     """
 
     t: NDArray[np.int64]
-    """Microseconds [events], never falling; where 0 is, each format decides."""
+    """Microseconds [events], never falling; the origin depends on the format."""
     x: NDArray[np.uint16]
     """Column [events], below `width`."""
     y: NDArray[np.uint16]
@@ -25,10 +24,9 @@ class Recording:
     width: int
     height: int
     sensor: str
-    """Camera, such as "DVS128"; or the data set, where its files tell no more."""
+    """Camera, such as "DVS128"; the data set where its files do not name one."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """What else the file held, by kind, such as {"frame": 12, "imu": 700}; and, where damage was to be passed over,
-    what of it was left out."""
+    """What else the file held, by kind, such as {"frame": 12, "imu": 700}, and damage that was left out."""
 
     def __len__(self) -> int:
         return len(self.t)

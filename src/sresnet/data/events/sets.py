@@ -47,12 +47,12 @@ SIMULATED = ("digits-dvs", "cifar10-dvs-sim")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 _TIMES = 8
-"""Of the length of a recording is what reading it takes in memory at most."""
+"""Memory for reading a recording, as a multiple of its length, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventConfig:
-    """Event recordings to train on, how they become frames, and how clips are changed on the way.
+    """Event recordings to train on, how they become frames, and how clips are augmented.
 
     Raises:
         UserError: a field of the wrong type or out of range, or a split that the data set does not have.
@@ -77,13 +77,13 @@ class EventConfig:
     window_seconds: float = 0.0
     """Recordings are cut into windows of this length, each a sample; 0: a recording is a sample."""
     damaged: Literal["error", "skip"] = "error"
-    """A recording that cannot be read, or damage within one: stop there, or leave it out and count it."""
+    """Damaged recordings: stop, or leave out what is damaged and count it."""
     flip: bool = False
     """Mirror every other training clip at random."""
     shift: int = 0
     """Shift training clips at random by up to this many pixels."""
     shift_fill: Literal["roll", "zero"] = "roll"
-    """What comes in at the edge: what went out at the other, or nothing."""
+    """What enters at an edge: what left at the other, or nothing."""
     cutout: float = 0.0
     """Probability that a square of a training clip is emptied."""
     simulation: DVSConfig = field(default_factory=DVSConfig)
@@ -147,34 +147,34 @@ class Source:
     """Path below the data folder; a member of a zip file behind that file's name."""
     class_name: str
     group: str = ""
-    """What must not be divided by a split by group, such as a session; "train" or "test" in an official split."""
+    """What a split by group does not divide, such as a session; "train" or "test" in an official split."""
     path: Path | None = None
     """The file, or the zip file; None where it is simulated."""
     member: str = ""
     """Name within the zip file."""
     image: int = -1
-    """Number of the image that it is simulated of."""
+    """Number of the image that it is simulated from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """All recordings of a data set in a fixed order, and the way to read one."""
+    """All recordings of a data set in a fixed order, and how to read them."""
 
     sources: tuple[Source, ...]
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     read: Callable[[Source], tuple[Recording, str]]
-    """The recording, and a digest of the bytes that it was read from ("" where it is simulated)."""
+    """The recording, and a digest of its bytes ("" where it is simulated)."""
     digest: Callable[[Source], str] = lambda source: ""
-    """That of the bytes as they are now; "" where they cannot be read."""
+    """Digest of its bytes now; "" where they cannot be read."""
     contents: str = ""
     """Digest of the images of a simulated set."""
     notes: tuple[str, ...] = ()
-    """What was left out, a sentence each."""
+    """What was left out, one sentence each."""
 
 
 def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float = MEMORY_LIMIT) -> Listing:
-    """What `config` names in `data_dir`; nothing is read but names, and the images of a simulated set.
+    """The recordings of `config` in `data_dir`; only names are read, and the images of a simulated set.
 
     Raises:
         UserError: no data folder, nothing found in it, a class without recordings, or a zip file that cannot be read.
@@ -217,7 +217,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
 
 
 def _digest_of(content: bytes) -> str:
-    """What a recording is known by."""
+    """Identifies the bytes of a recording."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
@@ -225,8 +225,7 @@ def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limi
     """The bytes of a recording, from its file or zip file.
 
     Args:
-        opened: the zip file that is open, changed here: members are read one after the other, and the list of a large
-            zip file takes its time.
+        opened: the open zip file, changed here: listing a large zip file takes time, and members are read in order.
 
     Raises:
         UserError: it cannot be read, does not unpack, or claims too much.
@@ -271,8 +270,8 @@ def _holds_class(place: Path, name: str) -> bool:
 def _nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
     """Train.zip and Test.zip, or these unpacked, `Train/5/00001.bin`; or the small set with train1K.txt, test100.txt.
 
-    Source: Orchard et al. 2015, doi.org/10.3389/fnins.2015.00437. The small set (N-MNIST small, by the authors of
-    SLAYER) has the same records in files `1.bs2`, and the class of each in two lists.
+    Source: Orchard et al. 2015, doi.org/10.3389/fnins.2015.00437. The small set (by the authors of SLAYER) has the same
+    records in files `1.bs2` and their classes in two lists.
     """
     for place in (root, root / "NMNISTsmall"):
         if (place / "train1K.txt").is_file():
@@ -310,10 +309,10 @@ def _small_nmnist(root: Path, place: Path) -> Iterator[Source]:
 
 
 def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
-    """Anybody's recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
+    """Your own recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
 
-    A group, or any of the others, may also have files `CLASS.ext` or `CLASS_1.ext` instead of folders. Beside `train/`
-    and `test/` there may be `val/`, `valid/` or `validation/`, whose group is "validation"; without `test/` it is that.
+    Instead of class folders there may be files `CLASS.ext` or `CLASS_1.ext`. `val/`, `valid/` or `validation/` beside
+    `train/` and `test/` is the group "validation"; without `test/` it is the test set.
 
     Raises:
         UserError: a class or group without recordings, or recordings beside class folders.
@@ -339,10 +338,7 @@ def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
 
 
 def _sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Iterator[Source]:
-    """The recordings of one group: class folders, or files that are named after their class.
-
-    `Cup.aedat` and `Cup_1.aedat` are two recordings of the class Cup.
-    """
+    """The recordings of one group: class folders, or files `Cup.aedat` and `Cup_1.aedat` of the class Cup."""
     folders, recordings = folders_in(folder), left.sorted_out(files_in(folder), EXTENSIONS)
     if folders and recordings:
         raise UserError(f"{recordings[0]} lies beside class folders such as {folders[0].name}/: move it into its class")
@@ -356,7 +352,7 @@ def _sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> It
 
 
 def _sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut, group: str = "") -> Iterator[Source]:
-    """All recordings in a class folder, those in folders inside too, by name."""
+    """All recordings in a class folder and the folders in it, by name."""
     recordings = left.sorted_out(files_below(folder), EXTENSIONS) if folder.is_dir() else []
     if not recordings:
         raise UserError(
@@ -387,12 +383,12 @@ def _sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "
 
 
 def _is_hidden(member: PurePosixPath) -> bool:
-    """Whether a member of a zip file is one that a system put beside the others."""
+    """Whether a system added this member to a zip file."""
     return any(part.startswith(".") or part == "__MACOSX" for part in member.parts)
 
 
 def _simulated(config: EventConfig, data_dir: str) -> Listing:
-    """A recording for each image, made when it is read, split as the images are; errors as the images' reader."""
+    """A recording of each image, made when it is read, with the images' split; errors as their reader."""
     if config.name == "digits-dvs":
         train, test = load_digits()
     elif data_dir:

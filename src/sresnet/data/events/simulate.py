@@ -1,4 +1,4 @@
-"""Simulated recordings: an image that moves before an ideal event camera."""
+"""Simulated recordings: an image that moves in front of an ideal event camera."""
 
 from dataclasses import dataclass
 
@@ -68,16 +68,15 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
     is a circle, at even speed, around where the image fills the sensor. Beyond its edge the image goes on as it is
     there.
 
-    A pixel sees the logarithm of (intensity + dark), remembers one value of it, and whenever what it sees is a
-    threshold above or below that, sends an event, ON or OFF, and remembers a threshold more or less. Before the first
-    microsecond all pixels have got used to the mean intensity of the image, and then to the image, unrecorded. (If
-    each began by remembering just what it saw, all would come back to that at the very end of a round, in a burst.)
-    There is no refractory period, no latency, no limit of bandwidth. Colours become luminance; between pixels the
-    image is interpolated bilinearly.
+    A pixel sees the logarithm of (intensity + dark) and remembers a value of it; whenever it sees a threshold more or
+    less, it sends an event, ON or OFF, and remembers a threshold more or less. Before recording starts, all pixels
+    adapt to the mean intensity of the image and then to the image. (If they started at what they see, all would return
+    to that at the very end of a round, in a burst.) There is no refractory period, latency or limit of bandwidth.
+    Colours become luminance; between pixels the image is interpolated bilinearly.
 
     Args:
         image: pixels, 0 to 255.
-        seed: of the thresholds and the noise, where there are such; the movement is always the same.
+        seed: of random thresholds and noise; the movement is always the same.
 
     Raises:
         UserError: an image of another type or shape.

@@ -1,4 +1,4 @@
-"""Which recordings are for training, which for testing: named splits, never dividing a recording."""
+"""Named splits of recordings into training and test; a recording is never divided."""
 
 import math
 import re
@@ -24,7 +24,7 @@ TRAIN_SHARE, TEST_SHARE = 0.9, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """What a split looks at."""
+    """What a split depends on."""
 
     name: str
     class_name: str
@@ -60,7 +60,7 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
 
 
 def _divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int], list[int]]:
-    """`divide`, and the recordings that an official split has for validation, which it does not see."""
+    """`divide`, and the recordings that an official split has for validation."""
     held = [index for index, each in enumerate(recordings) if config.split == "official" and each.group == "validation"]
     others = sorted(set(range(len(recordings))) - set(held))
     train, test = divide(config, [recordings[index] for index in others])
@@ -68,12 +68,12 @@ def _divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[in
 
 
 def check_split(config: EventConfig, sources: Sequence[Source]) -> None:
-    """Raise UserError where `divide` will not divide these recordings, as far as names and classes tell."""
+    """Raise UserError where `divide` would, as far as names and classes tell."""
     _divided(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
 
 
 def _check_group(test_group: str, recordings: Sequence[Listed]) -> None:
-    """Raise UserError where there is no such group, or no other."""
+    """Raise UserError for a missing group, or for the only one."""
     groups = sorted({each.group for each in recordings})
     if test_group not in groups:
         fault = f"test_group {test_group!r} is not there" if test_group else "the group to test on is missing"
@@ -119,7 +119,7 @@ def _drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
 
 
 def _too_few(class_name: str, count: int) -> UserError:
-    """A class that a tenth cannot be taken of."""
+    """The error for a class with too few recordings for a tenth."""
     return UserError(
         f"class {class_name!r} has {count} recordings, too few to test on a tenth of them: add some, or divide them "
         "yourself into train/ and test/ with --data.split official, or into groups"
@@ -138,13 +138,13 @@ def _check_leak(recordings: Sequence[Listed], train: list[int], test: list[int])
 
 
 def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
-    """The clips of a data set by what they may be used for; all clips of a recording are on one side.
+    """The clips of a data set by use; all clips of a recording are on one side.
 
-    Classes are numbered in the order of their names. Of the test recordings, those of a class that is not trained on
-    are left out, and said to be.
+    Classes are numbered in the order of their names. Test recordings of a class that is not trained on are left out,
+    with a note.
 
     Args:
-        config: the split, and the part held out for validation.
+        config: the split, and the held-out part.
 
     Raises:
         UserError: as `divide`, or a part without clips.

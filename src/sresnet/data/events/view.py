@@ -15,12 +15,12 @@ from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.printing import printable
 
 ENDINGS = (".png", ".gif")
-"""What a picture may be: everything on one page, or the frames one after the other."""
+"""A picture: everything on one page, or the frames as an animation."""
 COMMENT = b"drawn by sresnet"
 MARKS = (b"Software\0sresnet", COMMENT)
-"""What these begin with, among other things, where we wrote them."""
+"""Found in the beginning of pictures that we wrote."""
 
-# A dark grey that neither a light nor a dark page outshines; orange and blue are told apart by every kind of eye.
+# A dark grey that fits light and dark pages; orange and blue can be told apart by the colour-blind.
 _PAGE, _PANEL, _TEXT, _LINE = (38, 40, 44), (24, 25, 28), (222, 222, 218), (92, 95, 100)
 _ON, _OFF = (255, 170, 60), (80, 165, 255)
 _WIDTH, _LEFT, _RIGHT, _GAP = 1200, 76, 24, 8
@@ -71,10 +71,10 @@ def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str 
     """A PIL image: frames in a row, below them every event by time and row, below that the rate of ON and OFF events.
 
     Args:
-        recording: with an event at least.
-        frames: the recording is cut into so many parts of equal time; each frame shows the beginning of one.
-        window: microseconds that a frame shows; 0: the whole part, or where that would be a blur, so much that there
-            is about one event for every other pixel.
+        recording: with at least one event.
+        frames: parts of equal time; each frame shows the beginning of one.
+        window: microseconds that a frame shows; 0: the whole part, or less where that would be a blur: about one event
+            for every other pixel.
         title: first line of the picture.
     """
     image_module, draw_module, font = _pillow()
@@ -177,7 +177,7 @@ def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size
 
 
 def _brightest(busy: NDArray[np.int64]) -> float:
-    """The count that is shown brightest, the 98th of 100 of those that are not 0."""
+    """The count that is shown brightest: the 98th percentile of those above 0."""
     return float(np.percentile(busy, 98)) if busy.size else 1.0
 
 
@@ -193,7 +193,7 @@ def _colours(counts: NDArray[np.int64], most: float) -> NDArray[np.uint8]:
 
 
 def _fit(picture: NDArray[np.uint8], side: int, image_module: Any) -> Any:
-    """A picture as a PIL image at most `side` wide: whole pixels of it where it is enlarged, means where reduced."""
+    """A picture as a PIL image at most `side` wide: enlarged by a whole factor, reduced by means."""
     image = image_module.fromarray(picture)
     if image.width <= side:
         times = side // image.width
