@@ -1,4 +1,4 @@
-"""Members of zip files, which claim how much they unpack to."""
+"""Zip files, and members that claim too much memory."""
 
 import zipfile
 from pathlib import Path
@@ -8,16 +8,12 @@ from sresnet.errors import UserError
 from sresnet.limits import check_claim
 
 PACKED = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
-"""How members may be packed. Of the others zipfile unpacks more than it is asked for, in memory of any size."""
+"""Compression of members. With others, zipfile unpacks more than it is asked for."""
 METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 
 
 def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
-    """A zip file, of which the list of members has been read; `file` where it has been opened already.
-
-    Raises:
-        UserError: it is not a complete zip file.
-    """
+    """A zip file with its list of members; `file` where it is open already. UserError for an incomplete zip file."""
     try:
         return zipfile.ZipFile(file or path)
     except MemoryError:
@@ -28,13 +24,13 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit: float, times: int = 1) -> bytes:
-    """The bytes of a member.
+    """The bytes of a member, which messages call `where`.
 
     Args:
-        times: of its unpacked length is what its reader takes in memory.
+        times: memory of its reader, as a multiple of its unpacked length.
 
     Raises:
-        UserError: it is not there, is packed in an unusual way, claims too much, or does not unpack.
+        UserError: it is missing, has an unusual compression, claims too much, or does not unpack.
     """
     try:
         member = archive.getinfo(name)

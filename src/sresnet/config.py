@@ -13,7 +13,7 @@ from sresnet.errors import UserError
 
 
 def closest(value: str, choices: list[str]) -> str:
-    """The cure part of an "unknown name" message: the nearest choice, or all of them when none is near."""
+    """The cure in a message about an unknown name: the nearest choice, or all of them when none is near."""
     near = difflib.get_close_matches(value, choices, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(sorted(choices))}"
 
@@ -49,7 +49,7 @@ def check_own_name(what: str, name: Any, taken: Collection[str]) -> None:
 
 
 def check_types(config: Any) -> None:
-    """Raise UserError for the first field of a dataclass whose value is not of the annotated type, or no number."""
+    """Raise UserError for the first field of a dataclass with a value of another type, or with NaN or a huge number."""
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         name, value = f"{type(config).__name__}.{field.name}", getattr(config, field.name)
@@ -72,10 +72,9 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
 
 
 def check_number(name: str, value: Any, *, endless: bool = False) -> None:
-    """Raise UserError for NaN, which passes every comparison that should refuse it, and for absurdly large numbers.
+    """Raise UserError for NaN, integers beyond 32 bits and numbers beyond float32, also in a tuple.
 
-    Those are whole ones beyond 32 bits and others beyond float32, infinity among them, which JSON does not have;
-    `endless` lets it pass, where it means that there is no limit. Numbers in a tuple are looked at likewise.
+    `endless` allows infinity, where it means that there is no limit.
     """
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, float) and not abs(number) <= LARGEST and not (endless and math.isinf(number)):
@@ -85,14 +84,14 @@ def check_number(name: str, value: Any, *, endless: bool = False) -> None:
 
 
 def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """A record that a file holds, whose readers may rely on these fields; others pass as they are.
+    """A record from the file `where`, checked; fields that are not named pass unchecked.
 
     Args:
-        needed: name -> type of the fields that have to be there.
-        known: name -> type of those that may be there.
+        needed: name -> type of required fields.
+        known: name -> type of optional ones.
 
     Raises:
-        UserError: no object, a needed field that is missing, or a value of another type.
+        UserError: no object, a missing required field, or a value of another type.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where} holds no object with named fields: it is damaged, or not a file of a run")
@@ -105,7 +104,7 @@ def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapp
 
 
 def _describe_type(annotation: Any) -> str:
-    """A type as a reader would say it: `one of 'a', 'b'` for a Literal, the plain name otherwise."""
+    """A type in words: `one of 'a', 'b'` for a Literal, otherwise its name."""
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
     if text.startswith("typing.Literal["):
         return "one of " + text.removeprefix("typing.Literal[").removesuffix("]")
@@ -113,24 +112,24 @@ def _describe_type(annotation: Any) -> str:
 
 
 def added_later(default: Any, *, once: str = "") -> Any:
-    """The default of a field that older runs do not have: `to_dict` leaves it out where it has this value.
+    """The default of a field that older runs do not have: `to_dict` leaves it out at this value.
 
-    So a run made before the field was there and the same run made today have one configuration and one fingerprint.
+    So an older run and the same run today have the same configuration and fingerprint.
 
     Args:
         default: its value where none is given.
-        once: the former name of the field; files with it still load, and fingerprints are made of it.
+        once: the former name of the field; files with it still load, and fingerprints use it.
     """
     return dataclasses.field(default=default, metadata={"added later": True, "once": once})
 
 
 def _first_name(field: dataclasses.Field[Any]) -> str:
-    """The name that a field had first."""
+    """The first name of a field."""
     return field.metadata.get("once") or field.name
 
 
 def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
-    """The fields of a dataclass and of those in it that had another name once: that name -> the name now, with dots."""
+    """Former name -> name now, with dots, of renamed fields of a dataclass and of those in it."""
     found = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -144,11 +143,11 @@ def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
 def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
 
-    A field made by `added_later` is left out where it has its default. A class attribute `family`, which tells the
-    members of a union of dataclasses apart, is written too, but for the member whose attribute `implicit` is true.
+    A field made by `added_later` is left out at its default. A class attribute `family`, which identifies a member of a
+    union of dataclasses, is written too, unless its attribute `implicit` is true.
 
     Args:
-        first_names: fields have the names that they had first, for fingerprints, which must stay what they were.
+        first_names: use the first names of fields, for fingerprints, which must not change.
     """
     values = {
         _first_name(field) if first_names else field.name: getattr(config, field.name)
@@ -166,11 +165,11 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
 def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     """Build a dataclass, or the member of a union of them that `family` names, from `to_dict`'s output.
 
-    Absent fields take their defaults; a field may have its former name.
+    Missing fields take their defaults; a field may have its former name.
 
     Raises:
-        UserError: an unknown key or family, a value of the wrong type, a missing field without a default, or whatever
-            the dataclass itself refuses.
+        UserError: an unknown key or family, a value of the wrong type, a missing field without a default, or what the
+            dataclass refuses.
     """
     where = where or getattr(cls, "__name__", "configuration")
     if not isinstance(values, dict):
@@ -203,9 +202,9 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
 
 
 def _member_of(union: Any, family: Any, where: str) -> Any:
-    """The dataclass among `union` (or `union` itself) whose `family` it is; without one, the implicit member.
+    """The dataclass among `union` (or `union` itself) with this `family`; without one, the implicit member.
 
-    A dataclass whose own `family` is empty stands for those that its `members()` gives.
+    A dataclass with an empty `family` stands for its `members()`.
     """
     open_ended = not get_args(union) and not union.family
     members = {member.family: member for member in (union.members() if open_ended else get_args(union) or (union,))}

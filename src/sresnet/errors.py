@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this", and what of other exceptions does."""
+"""The exception for what the user can mend, and which other exceptions are of that kind."""
 
 import contextlib
 import errno
@@ -11,8 +11,8 @@ from sresnet.printing import one_line
 class UserError(ValueError):
     """A mistake in what the user gave: one line with the value, what is wrong with it, and the cure.
 
-    The command line prints it without a traceback and exits with status 2. Whatever the message quotes, it is one
-    line that can be printed, of at most `printing.MOST` characters.
+    The command line prints it without a traceback and exits with status 2. The message is made printable, on one line
+    of at most `printing.MOST` characters.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -56,10 +56,7 @@ MEMORY = re.compile(
 
 
 def mendable(error: BaseException) -> str:
-    """The line for an exception from elsewhere that the user can mend; "" for a bug in sresnet.
-
-    The system refuses (no room, no right, no such path), or memory does not suffice.
-    """
+    """The message for an exception of the system that the user can mend, or for too little memory; "" for our bugs."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or (
         isinstance(error, (RuntimeError, OverflowError, ValueError)) and MEMORY.search(text)

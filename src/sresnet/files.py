@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and reading files that may not be what they should be."""
+"""Files that are complete or absent, locks, and reading files that may be damaged."""
 
 import contextlib
 import errno
@@ -32,22 +32,18 @@ PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; whatever happens meanwhile, `path` holds the old bytes or the new ones.
-
-    Raises:
-        UserError: as `replacing`.
-    """
+    """Replace `path` by `content`; `path` holds the old or the new bytes at all times. Errors as `replacing`."""
     with replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file for what is to become `path` at the end of the context, unless that is left by an error.
+    """A file that becomes `path` at the end of the context, unless an error ends it.
 
-    The bytes are written under a name of their own, held like a lock while they are, and renamed once they are on the
-    disk. So any number of writers may write the same file, the last one to rename it wins, and what a killed one left
-    is known as such and removed by the next. A link at `path` is replaced, not followed.
+    The bytes are written to a part of its own name, which is locked meanwhile, and renamed once they are on the disk.
+    So several writers may write the same file, the last one wins, and the next one removes the part of a killed one. A
+    link at `path` is replaced, not followed.
 
     Raises:
         UserError: the disk is full or refuses, or `path` is a folder or a device; what is there is untouched.
@@ -64,9 +60,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(descriptor)
-            if os.name != "nt":  # renamed while held, so that no other process takes it for a leftover
+            if os.name != "nt":  # renamed while locked, so that no other process removes it
                 part.replace(path)
-        if os.name == "nt":  # which renames no open file
+        if os.name == "nt":  # which cannot rename an open file
             part.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
@@ -92,28 +88,25 @@ def _mode_of(path: Path) -> int:
 
 
 def _new_part(path: Path) -> tuple[Path, int]:
-    """A file for what is to become `path`, empty, beside it, open and held by this process; OSError where it fails."""
+    """An empty part of `path`, open and locked by this process; OSError where it fails."""
     while True:
         part = path.with_name(f"{_start_of_parts(path.name)}{secrets.token_hex(8)}.part")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK | PLAIN, 0o666)
-        with contextlib.suppress(OSError):  # a disk without locks, where leftovers are not removed
+        with contextlib.suppress(OSError):  # without locks, leftovers are not removed
             filelock.lock_descriptor(descriptor)
         if os.name == "nt" or os.fstat(descriptor).st_nlink:
             return part, descriptor
-        os.close(descriptor)  # another process took it for a leftover before it was held
+        os.close(descriptor)  # another process removed it before it was locked
 
 
 def _start_of_parts(name: str) -> str:
-    """How the names of parts of the file `name` begin; a system takes names of at most 255 bytes."""
+    """Beginning of the names of parts of the file `name`; names have at most 255 bytes."""
     whole = os.fsencode(name)
     return f".{name if len(whole) <= 200 else hashlib.sha256(whole).hexdigest()}."
 
 
 def _sweep(folder: Path, name: str = "") -> None:
-    """Remove what killed writers left of the file `name` of a folder, or of all; what is being written now stays.
-
-    Windows keeps what is left, as a part cannot be held there until it is renamed.
-    """
+    """Remove the parts of killed writers of the file `name`, or of all files of a folder; not on Windows."""
     if os.name == "nt":
         return
     start = _start_of_parts(name) if name else "."
@@ -125,7 +118,7 @@ def _sweep(folder: Path, name: str = "") -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system can."""
+    """Write the names in a folder to the disk, where the system can."""
     if os.name == "nt":
         return
     with contextlib.suppress(OSError):
@@ -137,12 +130,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def strangers(folder: Path) -> list[str]:
-    """What a folder holds besides the lock and our unfinished parts, sorted; nothing where there is no folder.
-
-    A part is ours if its name is one that `write_whole` gives, or gave before (.NAME.part).
+    """Names in a folder besides the lock and unfinished parts, sorted; none where there is no folder.
 
     Raises:
-        UserError: the folder cannot be read, or is none.
+        UserError: it cannot be read, or is not a folder.
     """
     try:
         names = os.listdir(folder)
@@ -154,11 +145,7 @@ def strangers(folder: Path) -> list[str]:
 
 
 def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Make a folder, and those above it, where they are not there yet.
-
-    Raises:
-        UserError: the disk refuses, or a file is in the way; `flag` is what names another.
-    """
+    """Make a folder and those above it where they are missing; UserError, naming the `flag`, where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -166,14 +153,11 @@ def make_folder(folder: Path, flag: str = "--out") -> None:
 
 
 def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag: str = "--out") -> None:
-    """Check that a file may be written: nothing is at `path`, or one that we made, or with `force` any file.
+    """Raise UserError unless a file may be written: nothing is at `path`, or a file of ours, or with `force` any file.
 
     Args:
-        marks: any of them among the first bytes of a file tells that we made it.
-        force: whether the user said that what is there may go.
-
-    Raises:
-        UserError: something else is there.
+        marks: a file is ours if one of them is among its first bytes.
+        flag: the flag that names another path.
     """
     try:
         mode = _mode_of(path)
@@ -190,7 +174,7 @@ def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag:
 
 
 def beginning(path: Path) -> bytes:
-    """The first bytes of a file, none where it cannot be read."""
+    """The first bytes of a file; none if it cannot be read."""
     try:
         with open(os.open(path, os.O_RDONLY | NO_SURPRISE | NO_LINK | PLAIN), "rb") as file:
             return file.read(4096)
@@ -201,19 +185,20 @@ def beginning(path: Path) -> bytes:
 def claim_folder(
     folder: Path, listing: str, kind: str, names: Sequence[str] = (), *, force: bool = False, flag: str = "--out"
 ) -> list[str]:
-    """Make a folder for the files of a command, or check that it is one that the command made before.
+    """Make a folder for the files of a command, or check that the command made it before.
 
     Args:
-        listing: name of the JSON file of it that says what it is, {"kind": ..., "files": [names]}.
+        listing: name of its JSON file {"kind": `kind`, "files": [names]}.
         names: files that are about to be written.
-        force: whether the user said that the folder may be used and its files be replaced, whatever they are.
+        force: use the folder and replace files whatever they are.
+        flag: the flag that names another folder.
 
     Returns:
         Names of files that were written there before, `names` where an older listing does not say.
 
     Raises:
-        UserError: the folder holds something and no such listing, or one of `names` that it does not list, or cannot
-            be made.
+        UserError: the folder holds something and no such listing, or one of `names` that is not listed, or cannot be
+            made.
     """
     others, before = strangers(folder), _listed(folder / listing, kind, names)
     cure = f"choose another {flag}, or use it with --force"
@@ -227,18 +212,14 @@ def claim_folder(
 def check_listed(
     folder: Path, before: Sequence[str], names: Iterable[str], *, force: bool = False, flag: str = "--out"
 ) -> None:
-    """Check that files may be written into one of our folders: those that are there are listed as ours (`before`).
-
-    Raises:
-        UserError: there is another one; `force` lets it go.
-    """
+    """Raise UserError where one of `names` is in a folder of ours and not listed in `before`, unless `force`."""
     for name in names:
         if name not in before:
             check_free(folder / name, (), force=force, flag=flag)
 
 
 def _listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | None:
-    """The files that a listing of `claim_folder` names, `names` where it does not say; None: not our listing."""
+    """The files in a listing of `claim_folder`, `names` where it does not say; None: not our listing."""
     try:
         content = read_json(path)
     except UserError:
@@ -251,11 +232,7 @@ def _listed(path: Path, kind: str, names: Sequence[str] = ()) -> list[str] | Non
 
 @contextlib.contextmanager
 def _opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
-    """The descriptor of a lock file, made if need be and left as it is; a link there is not followed.
-
-    Raises:
-        UserError: it cannot be opened, or is something else than a file.
-    """
+    """The descriptor of a lock file, created if missing; UserError where it is not a file, a link included."""
     try:
         descriptor = _open_own(path, os.O_CREAT if create else 0)
     except OSError as error:
@@ -270,10 +247,10 @@ def _opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened_to_change(path: Path) -> Iterator[int]:
-    """The descriptor of one of our files to append to or to cut, made if need be; a link there is not followed.
+    """The descriptor of one of our files to append to or to cut, created if missing; a link is not followed.
 
     Raises:
-        UserError: it cannot be opened, is something else than a file, or the disk refuses what is done inside.
+        UserError: it is not a file, or the disk refuses, also inside the context.
     """
     try:
         descriptor = _open_own(path, os.O_CREAT)
@@ -321,7 +298,7 @@ class InUseError(UserError):
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; the operating system lets go of it however the process ends.
+    """Lock `folder` for this process, until it ends in whatever way.
 
     Raises:
         InUseError: another process holds it.
@@ -337,14 +314,9 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path` for this process, after the process that holds it now; a killed process holds nothing.
+    """Lock the file `path`, created if missing, after the process that holds it now; UserError where that fails.
 
-    Args:
-        path: the lock file, made if need be.
-        waiting: called once if another process holds it.
-
-    Raises:
-        UserError: it cannot be locked.
+    `waiting` is called once if another process holds it. A killed process holds nothing.
     """
     with _opened_to_lock(path) as descriptor:
         if not _locked(descriptor, path, wait=False):
@@ -364,10 +336,10 @@ KINDS = (
 
 
 def kind_of(path: Path) -> str:
-    """What is at a path, links followed: file, folder, pipe, socket, device, or dead link; "" for nothing.
+    """What is at a path, links followed: file, folder, pipe, socket, device, dead link, or "" for nothing.
 
     Raises:
-        PermissionError: a folder on the way to it may not be entered.
+        PermissionError: a folder above it may not be entered.
     """
     try:
         mode = os.stat(path).st_mode
@@ -381,21 +353,17 @@ def kind_of(path: Path) -> str:
 
 
 def state_of(path: Path) -> str:
-    """The same as the rest of a sentence about a path that is not what it should be; errors as `kind_of`."""
+    """`kind_of` as the rest of a sentence about a path that is not what it should be."""
     kind = kind_of(path)
     return f"is a {kind}" if kind else "does not exist"
 
 
 def read_regular(path: Path, limit: int | None = None) -> bytes:
-    """The bytes of a file, none of a pipe or device, which might never end.
-
-    Args:
-        path: the file; a link is followed.
-        limit: bytes that it may have; None: any number.
+    """The bytes of a file, links followed, but not of a pipe or device, which might never end.
 
     Raises:
         FileNotFoundError: nothing is there.
-        UserError: it is something else than a file, has more bytes than `limit`, or the disk refuses.
+        UserError: it is not a file, has more than `limit` bytes, or the disk refuses.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | NO_SURPRISE | PLAIN)
@@ -418,22 +386,15 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON, whole or not at all; errors as `write_whole`.
-
-    Raises:
-        ValueError: NaN or infinity, which JSON does not have: a bug where `value` was made.
-    """
+    """Indented JSON, complete or not at all; errors as `write_whole`, and ValueError for NaN or infinity, a bug."""
     write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
-    """The value in a JSON file, such as those of a run: finite numbers, integers of at most 64 bits.
-
-    Args:
-        limit: bytes that it may have.
+    """The value in a JSON file of at most `limit` bytes, with finite numbers and integers of at most 64 bits.
 
     Raises:
-        UserError: no such file, no plain file, more bytes than `limit`, or no JSON in it.
+        UserError: no such file, no plain file, a file that is too long, or no JSON in it.
     """
     try:
         content = read_regular(path, limit)
@@ -443,7 +404,7 @@ def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
 
 
 def parse_json(content: bytes | str, where: str) -> Any:
-    """The value in JSON text that comes from `where`; what is taken, and errors, as `read_json`."""
+    """The value in JSON text from `where`; errors as `read_json`."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_small)
@@ -467,12 +428,12 @@ def parse_json(content: bytes | str, where: str) -> Any:
 
 
 def _no_number(text: str) -> float:
-    """Refuse NaN, Infinity and -Infinity, which no other reader of JSON takes."""
+    """Refuse NaN, Infinity and -Infinity, which JSON does not have."""
     raise ValueError(f"{text} is not a number")
 
 
 def _finite(text: str) -> float:
-    """A number that is not too large to be one."""
+    """A finite number."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is too large")
@@ -480,7 +441,7 @@ def _finite(text: str) -> float:
 
 
 def _small(text: str) -> int:
-    """An integer of at most 64 bits, as every other program can hold it."""
+    """An integer of at most 64 bits."""
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
         raise ValueError(f"{text[:20]} is too large")
     return int(text)

@@ -1,7 +1,7 @@
-"""Text as it is shown: no name of a file or class drives a terminal, forges a line, fills a screen or fails to print.
+"""Printing: no name of a file or class can control a terminal, forge a line, fill a screen or fail to print.
 
-Everything that the package prints goes through `say`; a `UserError` puts its message through `one_line` when it is
-made. Ruff refuses a bare print elsewhere.
+All that the package prints goes through `say`, and the message of a `UserError` through `one_line`. Ruff refuses a bare
+print elsewhere.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from contextvars import ContextVar
 from typing import IO
 
 MOST = 1900
-"""Characters of a message, so that with what is printed in front of it the line stays below 2,000."""
+"""Characters of a message, so that a line with its prefix stays below 2,000."""
 LONG_WORD = 400
-"""Characters of a single word, such as a path or a value that is quoted, before its middle is left out."""
+"""Characters of a word, such as a path, before its middle is left out."""
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of characters that do something instead of showing something: controls, marks that reorder or
-join, surrogates, and separators of lines and paragraphs."""
+"""Unicode categories of characters that show nothing: controls, marks that reorder or join, surrogates, and separators
+of lines and paragraphs."""
 JOINERS = "\u200c\u200d"
-"""Of those, the two that scripts such as Persian and Hindi need within words, and that do nothing else."""
+"""The two of these that scripts such as Persian and Hindi need within words; they do no harm."""
 
 
 def printable(text: str) -> str:
@@ -42,11 +42,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """`printable` with line breaks and tabs left as they are.
-
-    So text may stand in HTML and XML, which hold no control characters; no file holds the half of a character, and
-    marks that reorder text would go on beyond it.
-    """
+    """`printable` except for line breaks and tabs: text for HTML and XML, which hold no control characters."""
     return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
 
 
@@ -58,13 +54,13 @@ def escaped(char: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message of one line: printable, and the middle left out of a long word, and of what is too long as a whole."""
+    """A printable message on one line, without the middle of long words and of a long message."""
     text = re.sub(rf"\S{{{LONG_WORD + 1},}}", lambda word: cut(word[0], LONG_WORD), printable(text))
     return cut(text, MOST)
 
 
 def cut(text: str, most: int) -> str:
-    """The beginning and the end of a text of more than `most` characters, and how many there were."""
+    """Beginning and end of a text of more than `most` characters, and its length."""
     if len(text) <= most:
         return text
     mark = f"...[{len(text):,} characters]..."
@@ -73,16 +69,16 @@ def cut(text: str, most: int) -> str:
 
 
 def say(*lines: str, error: bool = False, flush: bool = False) -> None:
-    """Print each of `lines` on one line of its own, on the output or, with `error`, on the error output.
+    """Print each of `lines` on a line of its own, on the output or, with `error`, on the error output.
 
-    What the stream's encoding lacks is escaped like what does not show, so that printing never fails over a name.
+    Characters that the stream's encoding lacks are escaped, so that printing never fails.
     """
     stream = sys.stderr if error else sys.stdout
     emit("".join(f"{encodable(printable(line), stream)}\n" for line in lines), stream, flush=flush)
 
 
 def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:
-    """Write text as it is; where it has no reader any more and `going_on` says so, drop it from then on."""
+    """Write text as it is; inside `going_on`, drop it once its reader is gone."""
     try:
         print(text, end="", file=stream, flush=flush)
     except BrokenPipeError:
@@ -92,18 +88,18 @@ def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:
 
 
 def drop(stream: IO[str] | None) -> None:
-    """Let go of what a stream could not write, and of all that will be written to it."""
+    """Discard what a stream could not write, and all that will be written to it."""
     with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())  # type: ignore[union-attr]
 
 
 GOING_ON: ContextVar[bool] = ContextVar("going_on", default=False)
-"""Whether work goes on where its output has no reader any more."""
+"""Whether work goes on when the reader of its output is gone."""
 
 
 @contextlib.contextmanager
 def going_on() -> Iterator[None]:
-    """Work that is worth more than its output: within this context, a reader such as head that leaves ends nothing."""
+    """Work that is worth more than its output: inside, it does not end when a reader such as head does."""
     before = GOING_ON.set(True)
     try:
         yield
@@ -121,7 +117,7 @@ def encodable(text: str, stream: IO[str]) -> str:
 
 
 def csv_of(rows: Iterable[Sequence[str | int | float | None]]) -> str:
-    """Comma-separated values in which text is text for a spreadsheet too, and a number a number."""
+    """Comma-separated values in which spreadsheets see text as text and numbers as numbers."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerows([_inert(value) if isinstance(value, str) else value for value in row] for row in rows)
@@ -129,9 +125,9 @@ def csv_of(rows: Iterable[Sequence[str | int | float | None]]) -> str:
 
 
 def _inert(text: str) -> str:
-    """`text` in printable characters, with an apostrophe where a spreadsheet would take it for a formula.
+    """Printable `text`, with an apostrophe where a spreadsheet would see a formula.
 
-    Spreadsheets compute cells that begin with = + - @, also in their wide forms, and some look behind blanks.
+    Formulas begin with = + - @, also in their wide forms, for some programs after blanks.
     """
     text = printable(text)
     if not text.lstrip().startswith(tuple("=+-@＝＋－＠")):
@@ -154,9 +150,9 @@ _unwarned = threading.RLock()
 
 @contextlib.contextmanager
 def unwarned(kind: type[Warning] = Warning, message: str = "") -> Iterator[None]:
-    """Warnings of this kind whose text begins as this regular expression says are not shown inside.
+    """Inside, hide warnings of this kind whose text begins with this regular expression.
 
-    Python's filters are the process's: one thread at a time puts them back as they were.
+    Filters belong to the process: one thread at a time changes them.
     """
     with _unwarned, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=message, category=kind)

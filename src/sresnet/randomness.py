@@ -1,7 +1,4 @@
-"""Randomness is a function of a seed and a moment.
-
-Nothing random is carried from one step to the next, so a run that was stopped anywhere resumes as if it had not been.
-"""
+"""Randomness is a function of a seed and a moment, so a run that was stopped resumes as if it had not been."""
 
 import contextlib
 import hashlib
@@ -13,7 +10,7 @@ from torch import Tensor
 
 
 def seed_of(*parts: int | str) -> int:
-    """A seed for one purpose at one moment, such as ("augment", recipe seed, step): 63 bits, none like another."""
+    """A seed of 63 bits for one purpose at one moment, such as ("augment", recipe seed, step)."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
@@ -23,7 +20,7 @@ def order(images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(images, generator=torch.Generator().manual_seed(seed_of("order", seed, epoch)))
 
 
-# Torch's generators belong to the process. One after the other, threads draw what each would draw by itself.
+# Torch's generators belong to the process: threads draw one after the other.
 _drawing = threading.RLock()
 
 

@@ -116,7 +116,7 @@ def create_model(
 
 
 def _trained_model(name: str, pretrained: str, fields: dict[str, Any]) -> SpikingNetwork:
-    """A shipped network that is a `name` with these fields; see `create_model`."""
+    """A shipped network, checked against `name` and fields; see `create_model`."""
     from sresnet.models.pretrained import card_of, load_shipped  # they build on what is above
 
     card, model = card_of(pretrained), load_shipped(pretrained)

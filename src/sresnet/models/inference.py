@@ -1,4 +1,4 @@
-"""Around a forward pass whose scores count: the network's mode, its precision, and a check of what comes out."""
+"""Evaluation: the network's mode, its precision, and a check of its scores."""
 
 import contextlib
 from collections.abc import Iterator
@@ -33,14 +33,7 @@ def precision_context(precision: str, device: torch.device) -> contextlib.Abstra
 
 
 def check_scores(scores: Tensor, first: int = 0) -> None:
-    """Check that class scores [..., N, classes] are finite: the highest of others is not an answer.
-
-    Args:
-        first: number of the first of them.
-
-    Raises:
-        UserError: they are not.
-    """
+    """Raise UserError where class scores [..., N, classes] are not finite; `first`: index of the first sample."""
     if not scores.isfinite().all():
         odd = int((~scores.isfinite()).any(-1).reshape(-1, scores.shape[-2]).any(0).nonzero()[0])
         raise UserError(f"scores of sample {first + odd} are not finite: its pixels or the weights are out of range")

@@ -15,13 +15,13 @@ from sresnet.ops.scan import cpu
 def to_int8(model: SpikingNetwork) -> SpikingNetwork:
     """A copy of `model` for inference on a CPU, in evaluation mode.
 
-    Where the input of a convolution is spikes, or whole numbers of them (stage 1 of s2s; every layer but the stem of
-    s2m, v2v and none), its weight is rounded to eight bits, one scale for each filter, and the sums are exact. Other
-    convolutions stay as they are: the stem's, those behind a 1x1 skip or a pool, and a 1x1 skip without a norm.
+    Where a convolution receives spikes or whole numbers of them (stage 1 of s2s; every layer but the stem of s2m, v2v
+    and none), its weight is rounded to eight bits, with a scale per filter, and sums are exact. The stem, convolutions
+    behind a 1x1 skip or a pool, and 1x1 skips without a norm stay as they are.
 
-    The copy is saved, loaded, copied and pickled as any network: its weights are those of `model`, and are rounded anew
-    when they change. What it cannot do it refuses: gradients, `record`, hooks on convolutions, other types,
-    torch.compile and the reference implementation.
+    The copy is saved, loaded, copied and pickled as any network: it keeps the weights of `model` and rounds them again
+    when they change. It refuses gradients, `record`, hooks on convolutions, other dtypes, torch.compile and the
+    reference implementation.
 
     Raises:
         UserError: the model is not on a CPU or not in float32, has no spikes, or this build of torch or this machine
@@ -42,5 +42,5 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         for name, child in module.named_children():
             if type(child) is nn.Conv2d:
                 setattr(module, name, Int8Conv(child))
-                getattr(module, name).int8  # noqa: B018 - what is wrong with the weight is said now
+                getattr(module, name).int8  # noqa: B018 - complains about the weight now
     return model

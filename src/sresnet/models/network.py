@@ -22,7 +22,7 @@ from sresnet.ops.surrogate import make_surrogate
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What every network of the package has. The defaults are those that reproduce the paper's numbers.
+    """The configuration that all networks share. The defaults reproduce the paper's numbers.
 
     Raises:
         UserError: a field of the wrong type or out of range.
@@ -77,7 +77,7 @@ class NetworkConfig:
 
     @staticmethod
     def members() -> tuple[type["NetworkConfig"], ...]:
-        """The configurations of all families, of which files name one."""
+        """The configurations of all families."""
         from sresnet.models.registry import FAMILIES  # it builds on what is here
 
         return tuple(family.config for family in FAMILIES.values())
@@ -104,16 +104,16 @@ class NetworkConfig:
 
 
 MOST_NUMBERS = 10**9
-"""Weights and statistics that a network may have, 4 GB: beyond, a slip of the keyboard is likelier than a network."""
+"""Weights and statistics that a network may have (4 GB): more is likelier a typing error."""
 
 
 def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int) -> None:
-    """Raise UserError for a network of more than `MOST_NUMBERS` numbers, before memory is taken for it.
+    """Raise UserError for a network of more than `MOST_NUMBERS` numbers, before it is built.
 
     Args:
-        weights: of its convolutions, about.
+        weights: of its convolutions, roughly.
         norms: channels of all its norms, each with four numbers per time step.
-        features: what its readout takes in.
+        features: inputs of its readout.
     """
     readout = features * config.num_classes * (10 if config.boosting else 1)
     count = weights + 4 * config.num_steps * norms + readout
@@ -136,10 +136,10 @@ class StreamState(NamedTuple):
 
 
 class SpikingNetwork(nn.Module):
-    """encoder -> layers -> readout. Holds parameters only: no call leaves anything behind except batch-norm statistics.
+    """encoder -> layers -> readout. Calls leave no state behind except batch-norm statistics.
 
     Args:
-        config: what it was built from; saved beside its weights.
+        config: its configuration, saved beside its weights.
         layers: name -> layer, each Signal -> Signal, in the order they run.
         readout: spikes of the last layer -> class scores per step.
     """
@@ -185,14 +185,14 @@ class SpikingNetwork(nn.Module):
         return scores, {name: recorder.records[neurons[name]] for name in record}
 
     def forward_steps(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
-        """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
+        """The readout's input at every step, [T, N, num_classes]; its running mean gives scores at any time."""
         return self.readout(self.forward_features(x, num_steps=num_steps, state=state))
 
     def forward_features(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
         """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`.
 
-        NaN from the image or frame that is not finite: a neuron that receives NaN stays silent, and what follows would
-        look like an answer.
+        An image or frame that is not finite gives NaN: neurons that receive NaN stay silent, which would look like an
+        answer.
         """
         features = self.run_layers(self.encode(x, num_steps), state).spikes
         return features + zero_or_nan(x, num_steps).to(features.dtype)
@@ -269,7 +269,7 @@ class SpikingNetwork(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """Channels that the readout sees."""
+        """Inputs of the readout."""
         return self.readout.linear.in_features
 
     def get_classifier(self) -> nn.Linear:
@@ -305,10 +305,9 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def _check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
-    """Raise UserError where the first convolution could not take x: it is of another dtype than the weights.
+    """Raise UserError where x has another dtype than the weights.
 
-    Under autocast, which casts what it gets, either may be of float32 or of its own dtype, and an image that no encoder
-    makes spikes of may be of the other half precision too.
+    Under autocast, both may be float32 or its dtype, and images for the direct encoder may have the other half.
     """
     if x.dtype == weights:
         return
@@ -322,10 +321,10 @@ def _check_dtype(x: Tensor, weights: torch.dtype, encoder: EncoderKind) -> None:
 
 
 def zero_or_nan(x: Tensor, num_steps: int | None) -> Tensor:
-    """0 for each image [N, C, H, W] or event frame [N, T, C, H, W] whose numbers are finite, NaN for others.
+    """0 for each finite image [N, C, H, W] or event frame [N, T, C, H, W], NaN for others.
 
     Returns:
-        [1, N, 1, 1, 1], or [num_steps, N, 1, 1, 1] for frames, of which the first `num_steps` are looked at.
+        [1, N, 1, 1, 1], or [num_steps, N, 1, 1, 1] for the first frames.
     """
     found = (x.detach() * 0).flatten(-3).sum(-1)
     return (found[None] if x.ndim == 4 else found.T[:num_steps])[..., None, None, None]

@@ -1,4 +1,4 @@
-"""The families of networks that there are: each registers itself by name, see `models.families`."""
+"""The families of networks, each registered by name, see `models.families`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from sresnet.models.network import NetworkConfig, SpikingNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What is known of one family."""
+    """A family of networks."""
 
     config: type[NetworkConfig]
-    """Its configuration; the attribute `family` is the name that files have."""
+    """Its configuration; the attribute `family` is its name in files."""
     build: Callable[[Any], SpikingNetwork]
     """The network that such a configuration describes, freshly initialised from torch's random generator."""
     models: Mapping[str, str]
     """Name of a model -> one line about it, for `list_models`."""
     fields: Callable[[str], dict[str, Any] | None]
-    """Name of a model -> the fields that make it of the default configuration; None: no model of this family."""
+    """Name of a model -> fields that differ from the default configuration; None: not of this family."""
 
 
 FAMILIES: dict[str, Family] = {}
@@ -26,11 +26,7 @@ FAMILIES: dict[str, Family] = {}
 
 
 def register_family(family: Family) -> None:
-    """Make a family known, by the name that its configuration has; one of your own may be given again.
-
-    Raises:
-        ValueError: a configuration without a name.
-    """
+    """Register a family under its configuration's name, replacing an earlier one; ValueError without a name."""
     name = family.config.family
     if not name:
         raise ValueError(f"{family.config.__name__} has no name: add a class attribute `family`")

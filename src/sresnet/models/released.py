@@ -54,7 +54,7 @@ def load_released(
 
 
 def _released_network(path: Path, num_classes: int, boosting: bool, leak: float, memory_limit: float) -> SpikingNetwork:
-    """`load_released`; PickleFault for a file that is not whole."""
+    """`load_released`; PickleFault for an incomplete file."""
     checkpoint, tensor = read_torch_file(path, memory_limit)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Mark) for value in state.values()):
@@ -92,11 +92,7 @@ def _released_network(path: Path, num_classes: int, boosting: bool, leak: float,
 
 
 def _indices(pattern: str, state: Mapping[str, Mark]) -> int:
-    """How many names match `pattern`, whose group is an index counting from 0 without gaps.
-
-    Raises:
-        UserError: none, or a gap.
-    """
+    """Number of names that match `pattern`, whose group counts from 0; UserError for none or a gap."""
     found = {int(match[1]) for name in state if (match := re.fullmatch(pattern, name))}
     if not found or found != set(range(len(found))):
         raise UserError(f"names like {pattern!r} are missing: not a checkpoint of the released S-ResNet code")
@@ -106,7 +102,7 @@ def _indices(pattern: str, state: Mapping[str, Mark]) -> int:
 def _translated(
     state: Mapping[str, Mark], tensor: Callable[[Mark], Tensor], topology: Topology, steps: int, *, where: str
 ) -> dict[str, Tensor]:
-    """The released names -> ours, the norms of all steps stacked; aliases are left aside."""
+    """Tensors under our names, the norms of all steps stacked; aliases are ignored."""
     tensors = {}
 
     def take(theirs: str) -> Tensor:

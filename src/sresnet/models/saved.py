@@ -19,11 +19,11 @@ from sresnet.models.tensors import not_finite, read_tensors, tensors_to_bytes
 WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
 BEST_WEIGHTS = "weights-best-test-epoch.safetensors"
-"""The same of the epoch that was best on the test images, where the protocol looks at them after every epoch."""
+"""Likewise of the best epoch on the test images, where the protocol evaluates them after every epoch."""
 
 
 TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\n")
-"""How files of `torch.save` begin, those of now and those of before torch 1.6."""
+"""First bytes of files of `torch.save`, since and before torch 1.6."""
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def save_model(model: SpikingNetwork, path: str | Path) -> None:
-    """Write weights and configuration to `path`, whole or not at all.
+    """Write weights and configuration to `path`, complete or not at all.
 
     Raises:
         UserError: the file cannot be written, or a weight is not the network's own but made anew at every call, by
@@ -55,15 +55,13 @@ def model_bytes(model: SpikingNetwork) -> bytes:
 
 
 def built(config: ModelConfig) -> SpikingNetwork:
-    """The network of a configuration on the CPU and in float32, whatever torch's default device and dtype are."""
+    """The network of a configuration, on the CPU and in float32 whatever torch's defaults are."""
     with torch.device("cpu"):
         return build(config).to(torch.float32)
 
 
 def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
     """The network saved in a run folder or weights file, on the CPU, in float32, in evaluation mode.
-
-    Torch's default device and dtype do not matter.
 
     Raises:
         UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
@@ -93,7 +91,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     if "model" not in metadata:
         raise UserError(f"{path} does not describe its network: only files that sresnet saved can be loaded")
     config = from_dict(ModelConfig, parse_json(metadata["model"], f"configuration in {path}"), "model")
-    # Before any memory is taken for it: a configuration of a line can be that of a billion numbers.
+    # Before it is built: a short configuration can describe a billion numbers.
     _check_fit(
         tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path)
     )

@@ -1,4 +1,4 @@
-"""How large the network of a configuration is, known before it is made."""
+"""The size of a configuration's network, before it is built."""
 
 import torch
 
@@ -7,11 +7,11 @@ from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
 
 LEAST_PIXELS = 64
-"""Of an image that any network is shown."""
+"""Pixels of the smallest image."""
 
 
 def sketch(config: ModelConfig) -> SpikingNetwork:
-    """The network of a configuration with parameters that have shapes and take no memory (device "meta")."""
+    """The network of a configuration on the device "meta": parameters have shapes and take no memory."""
     with torch.device("meta"):
         return build(config)
 

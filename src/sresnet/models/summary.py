@@ -27,9 +27,9 @@ class LayerSummary:
     parameters: int
     """Its weights and those of the norm behind it, all time steps together."""
     input_kind: InputKind
-    """What it multiplies its weights by."""
+    """Kind of its inputs."""
     connections: int
-    """How often one of its weights meets an input in one step of one image."""
+    """Products of a weight and an input in one step of one image."""
 
     @property
     def multiply_accumulates(self) -> int:
@@ -38,7 +38,7 @@ class LayerSummary:
 
     @property
     def spike_additions(self) -> int:
-        """Per image and step if every input neuron sent one spike; a real step needs this times the mean input."""
+        """Per image and step if every input neuron spikes; the actual number is this times the mean input."""
         return self.connections - self.multiply_accumulates
 
 
@@ -64,13 +64,10 @@ def describe(config: ModelConfig) -> str:
 
 
 def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Summary:
-    """Build the network of `config` and follow one time step of one image of `image_size` (H, W) through it.
+    """Build the network of `config` and run one time step of one image of `image_size` (H, W); errors as `build`.
 
-    What a layer receives is observed, not assumed: every neuron is made to send random spikes, and the values that
-    arrive tell spikes, sums of spikes and real numbers apart. Averages of spikes are real numbers.
-
-    Raises:
-        UserError: what `build` raises.
+    Inputs are observed, not assumed: every neuron sends random spikes, and the values that arrive tell spikes, sums of
+    spikes and real numbers apart. Averages of spikes are real numbers.
     """
     model = built(config).eval()
     generator = torch.Generator().manual_seed(0)
@@ -113,7 +110,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
 
 
 def kernel_of(layer: nn.Conv2d | nn.Linear) -> str:
-    """Kernel and stride as people write them."""
+    """Kernel and stride as text."""
     if isinstance(layer, nn.Linear):
         return "linear"
     size = f"{layer.kernel_size[0]}x{layer.kernel_size[1]}"

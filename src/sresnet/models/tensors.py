@@ -1,4 +1,4 @@
-"""Named tensors in one safetensors file that says whether it is as it was written."""
+"""Named tensors in one safetensors file with a checksum."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from sresnet.errors import UserError
 from sresnet.files import parse_json, read_regular
 
 CHECKSUM = "sha256"
-"""Metadata of a file: the SHA-256 of the same file without this."""
+"""Metadata of a file: the SHA-256 of the file without this entry."""
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -46,7 +46,7 @@ def _parts_of(content: bytes) -> tuple[dict[str, Any], memoryview]:
 
 
 def _header_to_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
-    """A header with other metadata, in the order of their names, which safetensors draws at random."""
+    """A header with other metadata, sorted by name (safetensors has a random order)."""
     rest = {name: value for name, value in header.items() if name != "__metadata__"}
     whole = {"__metadata__": dict(sorted(metadata.items()))} | rest
     text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
@@ -66,7 +66,7 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
     """The tensors and texts of a safetensors file, checked against its checksum where it has one.
 
     Args:
-        known: names of texts that it may have; others are damage, as the name of the checksum could be.
+        known: names of texts that it may have; others are damage.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -93,7 +93,7 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
     """Name of the first tensor with a number that is NaN or infinite; "" where there is none."""
     sums = [tensor.detach().sum() for tensor in tensors.values() if tensor.is_floating_point()]
-    # Sums are fast, and not finite where a number is not; nor where large ones overflow, hence the second look.
+    # Sums are fast; they are not finite where a number is not, or where large ones overflow: hence the second check.
     if not sums or bool(torch.stack(sums).isfinite().all()):
         return ""
     return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), "")

@@ -1,7 +1,7 @@
-"""A network's layers: what each is and what feeds what, as one description that everybody reads who asks.
+"""What a network's layers are and what feeds what.
 
-Summaries, counts of activity and operations, the hardware view, fine-tuning and imports look here, and never at names
-of attributes. The nodes come from the blocks that compute them (`describe` of `sresnet.nn`).
+Summaries, counts of activity and operations, the hardware view, fine-tuning and imports use this instead of names of
+attributes. Nodes come from the blocks that compute them (`describe` of `sresnet.nn`).
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from sresnet.nn.graph import Described, Ends, Node, NodeKind
 from sresnet.nn.readout import Readout
 
 INPUT = "input"
-"""Name of the node that is the encoded input."""
+"""Name of the node of the encoded input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Topology:
         return tuple(node for node in self.nodes if node.kind in kinds)
 
     def source(self, name: str) -> Node:
-        """What a node takes; of a sum the layer's own."""
+        """A node's input; of a sum the layer's own."""
         return self.by_name[self.by_name[name].inputs[0]]
 
     def norm_behind(self, name: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Reads what `torch.save` wrote: plain values and tensors, of which none can be larger than the file.
+"""Reads files of `torch.save`: plain values and tensors, none larger than the file.
 
-torch's own restricted unpickler runs no code either, but takes memory for whatever sizes a file claims, and damage
-makes it raise nearly anything. Here the instructions go through the machine of `data.pickles`, tensors are marks until
-all of the pickle has been read, and their sizes are checked against the bytes that are there.
+torch's restricted unpickler runs no code either, but takes memory for whatever sizes a file claims and raises nearly
+anything for damage. Here `data.pickles` reads the pickle, tensors are marks until it is complete, and their sizes are
+checked against the bytes that are there.
 
 Two forms are read: the zip file that PyTorch writes since 1.6, and the stream of pickles before it.
 """
@@ -28,7 +28,7 @@ ZIP = b"PK\x03\x04"
 STREAM = 0x1950A86A20F9469CFC6C
 """The number that a stream of pickles begins with."""
 PICKLE_TIMES = 64
-"""Of the length of a pickle is what its values take in memory at most."""
+"""Memory for the values of a pickle, as a multiple of its length, at most."""
 STORAGES: dict[str, torch.dtype] = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -67,13 +67,13 @@ class _Label:
 
 
 def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mark], Tensor]]:
-    """What `torch.save` wrote: its value, with a `Mark` in place of each tensor, and what gives a mark's tensor.
+    """The value in a file of `torch.save`, with a `Mark` for each tensor, and a function from marks to tensors.
 
     Tensors that share their numbers in the file share memory.
 
     Raises:
         UserError: nothing there, or a claim that is too large.
-        PickleFault: anything else than a whole file of plain values and tensors.
+        PickleFault: anything but a complete file of plain values and tensors.
     """
     try:
         content = read_regular(path)
@@ -101,7 +101,7 @@ def read_torch_file(path: Path, memory_limit: float) -> tuple[Any, Callable[[Mar
 
 
 def _placed(row: Tensor, mark: Mark) -> Tensor:
-    """The tensor of a mark, a view of its storage; PickleFault where it reaches beyond it or repeats it."""
+    """The tensor of a mark, a view of its storage; PickleFault where it does not fit."""
     last = mark.offset + sum((length - 1) * step for length, step in zip(mark.size, mark.stride, strict=True))
     count = math.prod(mark.size)
     if not count or last >= len(row) or count > len(row):

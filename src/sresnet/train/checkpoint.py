@@ -1,4 +1,4 @@
-"""Everything that a run needs to resume, in one file that is there whole or not at all."""
+"""All that a run needs to resume, in one file that is complete or absent."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -24,11 +24,11 @@ class Position:
     loss_sum: float = 0.0
     """Of the images of this epoch so far."""
     hits: int = 0
-    """Of the images of this epoch so far, how many were classified rightly."""
+    """Images of this epoch so far that were classified correctly."""
     images: int = 0
     """Images of this epoch so far."""
     metrics_bytes: int = 0
-    """Length of metrics.jsonl when this was saved; what a killed run wrote after it is cut off and written again."""
+    """Length of metrics.jsonl when this was saved; what a killed run wrote later is cut off and written again."""
     metrics_checksum: str = ""
     """Of these bytes, SHA-256; "" in older checkpoints."""
     best_test: dict[str, float] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]
 ) -> Position | None:
-    """Put model, optimiser and average where the checkpoint of a run folder left them; None where there is none.
+    """Restore model, optimiser and average from the checkpoint of a run folder; None where there is none.
 
     Raises:
         UserError: the file is damaged, or of another network.
@@ -92,7 +92,7 @@ def load_checkpoint(
 
 
 def _check_position(position: Position) -> None:
-    """Raise UserError for a position that no run can have."""
+    """Raise UserError for an impossible position."""
     best = position.best_test
     numbers = (position.step, position.hits, position.images, position.metrics_bytes, *best.values())
     if min(numbers) < 0 or position.hits > position.images or not set(best) <= {"top1", "epoch"} or len(best) == 1:

@@ -1,4 +1,4 @@
-"""A recipe as the `sresnet train` that runs it."""
+"""A recipe as a `sresnet train` command."""
 
 import dataclasses
 import shlex
@@ -40,7 +40,7 @@ def command(recipe: Recipe) -> str:
 
 
 def full_dict(config: Any) -> dict[str, Any]:
-    """All fields of nested dataclasses, those with their default too."""
+    """All fields of nested dataclasses, including those with their default value."""
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return {key: full_dict(value) if dataclasses.is_dataclass(value) else value for key, value in fields.items()}
 

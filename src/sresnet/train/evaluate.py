@@ -40,12 +40,12 @@ def evaluate(
     precision: str = "fp32",
     seed: int = 0,
 ) -> Evaluation:
-    """Classify every image or clip once, in evaluation mode; the model's mode is put back after.
+    """Classify every image or clip once, in evaluation mode.
 
     Args:
-        model, samples, scaling: network, uint8 images or event frames on any device, and how they are scaled.
+        model, samples, scaling: network, uint8 images or event frames on any device, and their scaling.
         num_steps: time steps, the first of those trained (Table 16); None: all.
-        batch_size: images at a time; the result does not depend on it, `batch_mean_top1` apart.
+        batch_size: images at a time; only `batch_mean_top1` depends on it.
         precision: fp32 or bf16.
         seed: of the Poisson encoders.
 
@@ -80,23 +80,19 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """How often neurons fire, and what they send on, on some samples. Means over samples, neurons and time steps."""
+    """How often neurons fire and what they send, as means over samples, neurons and time steps."""
 
     spike_rate: dict[str, float]
-    """Layer of neurons -> its firing rate, its own spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
+    """Layer of neurons -> its firing rate, spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
     sent: dict[str, float]
-    """Layer of neurons -> what it sends on: its spikes, or at the end of an S2S block sums of spikes, which may be
-    above 1, or real numbers behind a 1x1 skip, which may be below 0."""
+    """Layer of neurons -> its output: spikes, or at the end of an S2S block sums of spikes, which may be above 1, or
+    real numbers behind a 1x1 skip, which may be below 0."""
     overall: float
     """Firing rate over all neurons of the network, spikes per neuron and step, as `Activity.rate` of the analysis."""
 
 
 def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) -> Rates:
-    """What the neurons fire and send for the batch `x`, in evaluation mode; `num_steps` as in `evaluate`.
-
-    Raises:
-        UserError: a potential or what is sent is not finite.
-    """
+    """Firing rates and outputs for the batch `x`, in evaluation mode; UserError where a number is not finite."""
     with evaluating(model, seed=0):
         _, records = model(x, num_steps=num_steps, record=model.neuron_names)
     for name, record in records.items():

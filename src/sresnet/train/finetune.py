@@ -12,17 +12,17 @@ from sresnet.models.saved import load, tensors_of
 
 
 def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = MEMORY_LIMIT) -> None:
-    """Copy a trained network's weights into `model`; the stem's convolution and the readout keep their fresh ones.
+    """Copy a trained network's weights into the fresh `model`, except the stem's convolution and the readout.
 
-    As in the released code: norms, the stem's among them, and the 1x1 skips are taken over, and everything continues
-    training at the same rate. A network of fewer time steps takes the norms of the first ones. With
-    `progressive_epochs`, the norms of time steps that do not run yet stay as they were loaded.
+    As in the released code, all norms and the 1x1 skips are copied, and everything trains on at the same rate. A
+    network of fewer time steps takes the norms of the first ones. With `progressive_epochs`, the norms of time steps
+    that do not run yet stay as loaded.
 
     Args:
-        path: a run folder, a weights file, or where there is none the name of a network that comes with the package.
+        path: a run folder, a weights file, or else the name of a network that comes with the package.
 
     Raises:
-        UserError: nothing to load at `path`, or a network of other shape or more time steps than it has.
+        UserError: nothing to load at `path`, or a network of another shape or with fewer time steps.
     """
     ours = path in shipped() and not Path(path).exists()
     topology = model.topology

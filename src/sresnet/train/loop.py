@@ -42,7 +42,7 @@ class Progress:
     """Where a run stands, after a step or at the end of an epoch."""
 
     epoch: int
-    """Epochs begun."""
+    """Epochs started."""
     epochs: int
     step: int
     """Steps done, over all epochs."""
@@ -52,7 +52,7 @@ class Progress:
     accuracy: float
     """Percent, on the augmented training images of this epoch so far."""
     images_per_second: float
-    """Of this process, evaluation and saving included."""
+    """Of this process, including evaluation and saving."""
     seconds_left: float
     metrics: dict[str, Any] | None = None
     """The line of metrics.jsonl, at the end of an epoch."""
@@ -63,7 +63,7 @@ class Outcome:
     """How `train` ended."""
 
     state: Literal["finished", "stopped"]
-    """finished: the last epoch is done and the test images were read. stopped: run the same again to resume."""
+    """finished: the test images were read after the last epoch. stopped: the same call resumes."""
     folder: Path
     step: int
     result: dict[str, Any]
@@ -86,23 +86,22 @@ def train(
 ) -> Outcome:
     """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
 
-    However often it is stopped or killed, weights and metrics (times apart) end bit-identical on the same machine:
-    everything random is a function of the seed and the step.
+    However often it is stopped or killed, weights and metrics (except times) end bit-identical on the same machine.
 
     Args:
-        folder: run folder, made if need be; see `train.record` for what is in it.
+        folder: run folder, created if missing; see docs/architecture.md.
         watch: called after every step and epoch.
         should_stop: asked after every step.
-        checkpoint_seconds: time between checkpoints; the end of an epoch is always one.
+        checkpoint_seconds: time between checkpoints; the end of an epoch always has one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
-        note: called with a line for people where the run resumes with other versions, threads, engine or processor.
+        note: called with a line where the run resumes with other versions, threads, engine or processor.
 
     Raises:
-        UserError: the folder holds another run, or one on other data, or is in use, network and images do not fit, the
-            disk is full, torch's default dtype or device is another, or training has diverged: a loss, score,
-            potential, weight, norm statistic, momentum or average is NaN or infinite (the last checkpoint, where there
-            is one, is kept).
+        UserError: the folder holds another run or one on other data, or is in use; network and images do not fit; the
+            disk is full; torch's default dtype or device is not float32 or the CPU; or training has diverged: a loss,
+            score, potential, weight, norm statistic, momentum or average is NaN or infinite (the last checkpoint is
+            kept).
     """
     check_settings()
     _check_fit(recipe, splits)
@@ -134,10 +133,7 @@ def train(
 
 
 def check_settings() -> None:
-    """Raise UserError where torch's default dtype is not float32 or its default device not the CPU.
-
-    Networks would be trained in the one; data are read, and random numbers drawn, on the other.
-    """
+    """Raise UserError where torch's default dtype is not float32 or its default device is not the CPU."""
     if (dtype := torch.get_default_dtype()) != torch.float32:
         raise UserError(
             f"torch's default dtype is {dtype}, and sresnet trains and analyses networks in float32: call "
@@ -167,7 +163,7 @@ def _check_fit(recipe: Recipe, splits: Splits) -> None:
 
 
 class Run:
-    """One process's work on a run: what the loop changes, step by step."""
+    """One process's work on a run: the state that the loop changes."""
 
     def __init__(
         self,
@@ -185,7 +181,7 @@ class Run:
         self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released)
         self.splits = splits
         self.train_set = splits.train.to(device)
-        # The last images of an epoch that fill no batch wait for the next epoch's order, as in the released code.
+        # As in the released code, the last images of an epoch are left out if they do not fill a batch.
         self.batch_size = min(self.config.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self.steps = self.config.epochs * self.steps_per_epoch
@@ -234,7 +230,7 @@ class Run:
         return self.finish()
 
     def batch(self, indices: Tensor, step: int) -> Tensor:
-        """The network's input for training step `step`: the samples at `indices`, changed at random."""
+        """The network's input for training step `step`: the samples at `indices`, augmented."""
         x = self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
         return shrunk(x) if step // self.steps_per_epoch < self.config.low_res_epochs else x
 
@@ -268,7 +264,7 @@ class Run:
         self.optimiser.step()
         if self.average:
             update_average(self.average, self.model, config.ema, step)
-        # Spikes hide it: where a weight is NaN, neurons fall silent and the loss stays finite.
+        # With a NaN weight, neurons fall silent and the loss stays finite.
         if odd := not_finite(tensors_of_run(self.model, self.optimiser, self.average)):
             raise self.diverged(f"{odd} is not finite", step)
         self.position.step += 1
@@ -278,9 +274,9 @@ class Run:
 
     @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:
-        """Where training goes from `before` time steps to more, the norms of the new ones start as that of the last.
+        """When training goes from `before` time steps to more, the norms of the new ones start as copies of the last.
 
-        Those that a trained network brought along stay as they are (`hold_norms`): they know their steps.
+        Norms of a pretrained network stay as they are (`hold_norms`).
         """
         if num_steps == before or self.recipe.pretrained:
             return
@@ -292,7 +288,7 @@ class Run:
 
     @torch.no_grad()
     def hold_norms(self, num_steps: int) -> None:
-        """Gradients that keep the norms beyond the first `num_steps` time steps from shrinking under weight decay."""
+        """Set gradients that cancel weight decay for the norms beyond the first `num_steps` time steps."""
         for module in self.model.modules():
             if isinstance(module, BNTT):
                 for parameter in module.parameters():
@@ -305,7 +301,7 @@ class Run:
         return {name: sums[neurons] for name, neurons in self.model.named_neurons() if neurons in sums}
 
     def diverged(self, what: str, step: int) -> UserError:
-        """What to raise where a number has overflowed in training step `step`, counted from 0, or after it."""
+        """The error for a number that overflowed in training step `step`, counted from 0, or after it."""
         kept = f"the last checkpoint in {self.folder} is kept"
         if not (self.folder / record.CHECKPOINT).exists():
             kept = f"there was no checkpoint yet in {self.folder}"
@@ -340,7 +336,7 @@ class Run:
             if shown > position.best_test.get("top1", -1.0):
                 position.best_test = {"top1": shown, "epoch": epoch + 1}
                 save_model(model, self.folder / BEST_WEIGHTS)
-        # Rates are looked at on the same images every epoch, without augmentation.
+        # The same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
         try:
             rates = spike_rates(model, few, num_steps)
@@ -383,7 +379,7 @@ class Run:
         return Outcome(state="finished", folder=self.folder, step=self.position.step, result=result)
 
     def evaluated_model(self) -> SpikingNetwork:
-        """The network that counts: the average where there is one."""
+        """The network to evaluate: the weight average where there is one."""
         if not self.average:
             return self.model
         model = build(self.recipe.model).to(self.device)
@@ -406,7 +402,7 @@ class Run:
             raise self.diverged(f"{part} {error}", self.position.step - 1) from None
 
     def work(self, step: int) -> float:
-        """What all batches before training step `step` cost, in time steps of batches of full size."""
+        """Cost of all batches before training step `step`, in time steps of batches of full size."""
         epoch, batches = divmod(step, self.steps_per_epoch)
         whole = sum(self.recipe.work_in(earlier) for earlier in range(epoch))
         return whole * self.steps_per_epoch + batches * self.recipe.work_in(epoch)

@@ -1,4 +1,4 @@
-"""Orthogonal steps for filters."""
+"""Orthogonal steps for filters (Muon)."""
 
 from typing import Any
 
@@ -16,9 +16,8 @@ class OrthogonalSGD(torch.optim.SGD):
         s = orthogonal(g + mu * m)
         w <- w - lr * |w| * s / |s|, then scaled to the length that w had
 
-    A norm follows every such convolution and takes out the length of its filters, so only their direction counts: lr
-    is how far one step turns them. Under plain SGD it shrinks with the square of the length, hence with how they were
-    initialised.
+    A norm behind every such convolution removes the length of its filters, so only their direction matters, and lr is
+    how far one step turns them. With plain SGD that shrinks with the square of their length.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
@@ -26,7 +25,7 @@ class OrthogonalSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """One step of every group; the gradients of filters are used up."""
+        """One step of every group; the gradients of filters are set to None."""
         for group in self.param_groups:
             if not group["orthogonal"]:
                 continue
@@ -42,7 +41,7 @@ class OrthogonalSGD(torch.optim.SGD):
                 length = w.norm()
                 w.sub_(s * (group["lr"] * length / s.norm().clamp(min=1e-12)))
                 w.mul_(length / w.norm().clamp(min=1e-12))
-                w.grad = None  # so that plain SGD leaves it alone
+                w.grad = None  # plain SGD below skips it
         super().step()
 
 

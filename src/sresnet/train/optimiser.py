@@ -12,7 +12,7 @@ from sresnet.train.recipe import TrainConfig
 
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum and weight decay on everything that is trained; with `muon_lr`, `OrthogonalSGD`.
+    """SGD with momentum and weight decay on all trainable parameters; with `muon_lr`, `OrthogonalSGD`.
 
     A group's "peak" is its full rate, see `learning_rate`.
     """
@@ -62,7 +62,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak:
 def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
     """One step of the exponential moving average of weights and norm statistics.
 
-    The decay grows with the steps, up to `decay`: early weights, far from any good, are forgotten sooner.
+    The decay grows with the steps, up to `decay`, so that early weights are forgotten sooner.
     """
     decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides the numbers of a run, and nothing else."""
+"""A recipe: all that decides the numbers of a run."""
 
 import dataclasses
 import hashlib
@@ -89,7 +89,7 @@ class TrainConfig:
             raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
 
     def too_few_epochs(self) -> str:
-        """What to say where all epochs would be short or small, with flags in proportion that fit."""
+        """The message where all epochs would be short or small, with flags that fit, in proportion."""
         short, small = self.progressive_epochs, self.low_res_epochs
         faults, cures = [], []
         if sum(short) >= self.epochs:
@@ -144,11 +144,11 @@ class Recipe:
         return next((2**doublings for doublings, end in enumerate(ends) if epoch < end), self.model.num_steps)
 
     def work_in(self, epoch: int) -> float:
-        """What an image costs in `epoch`, in time steps of one of full size."""
+        """Cost of an image in `epoch`, in time steps of one of full size."""
         return self.num_steps_in(epoch) * (SHRUNK**2 if epoch < self.train.low_res_epochs else 1.0)
 
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that differ wherever any field does."""
+        """Eight hexadecimal digits that change with every field."""
         text = json.dumps(to_dict(self, first_names=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

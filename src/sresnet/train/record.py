@@ -1,7 +1,4 @@
-"""The run folder: what ran, on what, and what came out.
-
-The page on architecture says which file is what.
-"""
+"""The files of a run folder, which docs/architecture.md lists."""
 
 import hashlib
 import json
@@ -46,7 +43,7 @@ def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
 
 
 def _recipe_in(folder: Path) -> Recipe:
-    """What config.json of a run folder says; errors as `read_json`, and UserError for a recipe of another version."""
+    """The recipe in config.json of a run folder; UserError for one of another version, and as `read_json`."""
     return from_dict(Recipe, read_json(folder / CONFIG), "recipe")
 
 
@@ -54,11 +51,7 @@ Numbers = dict[str, int | float]
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What data.json of a run folder says: class names, height and width of its input, and how that is scaled.
-
-    Raises:
-        UserError: there is none, or something else in it.
-    """
+    """data.json of a run folder: class names, height and width of its input, and scaling; UserError if damaged."""
     about = check_fields(
         read_json(folder / DATA),
         str(folder / DATA),
@@ -71,7 +64,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def _fault_of(about: Mapping[str, Any]) -> str:
-    """What in data.json no run can have written; "" where there is nothing."""
+    """What is impossible in data.json; "" for nothing."""
     sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
     if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
         return f"image_size is {sides[:3]}: expected height and width"
@@ -85,7 +78,7 @@ def _fault_of(about: Mapping[str, Any]) -> str:
 
 
 def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:
-    """Raise UserError where what a run says of its data is not about data of this network."""
+    """Raise UserError where data.json does not fit the network."""
     pairs = [("classes", len(about["class_names"]), model.num_classes)]
     if about.get("mean") is not None:
         pairs.append(("channels", len(about["mean"]), model.in_channels))
@@ -97,7 +90,7 @@ def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> N
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """What environment.json of a run folder says; errors as `read_json`, and for folders that are not text."""
+    """environment.json of a run folder; errors as `read_json`, and for folders that are not text."""
     known = {**dict.fromkeys((*PLACES, "imported_from"), str), "threads": int, "sessions": list[dict[str, Any]]}
     found = check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
     for session in found.get("sessions", ()):
@@ -106,14 +99,14 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """What result.json of a run folder says; errors as `read_json`, and for numbers that are none."""
+    """result.json of a run folder; errors as `read_json` and `check_result`."""
     path = folder / RESULT
     result = check_result(read_json(path), str(path))
     return check_fields(result, str(path), {"test_images": int}, {})
 
 
 def check_result(values: Any, where: str) -> dict[str, Any]:
-    """What a run gave, as result.json and records of results hold it; UserError for numbers that are none."""
+    """A result, as in result.json and in records; UserError for what is not a number."""
     result = check_fields(
         values,
         where,
@@ -135,7 +128,7 @@ def check_result(values: Any, where: str) -> dict[str, Any]:
 
 
 def check_line(line: Any, where: str) -> dict[str, Any]:
-    """A line of metrics.jsonl: numbers, and by layer spike rates and the like; UserError for anything else."""
+    """A line of metrics.jsonl: numbers, and numbers by layer; UserError for anything else."""
     by_layer = ("spike_rate", "sent", "leak")
     checked = check_fields(line, where, {"epoch": int, "step": int}, dict.fromkeys(by_layer, Numbers))
     for name, value in checked.items():
@@ -145,11 +138,7 @@ def check_line(line: Any, where: str) -> dict[str, Any]:
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
-    """Make `folder` the run folder of `recipe`, or check that it is.
-
-    Raises:
-        UserError: it holds another recipe, or something that is not a run; nothing is written over.
-    """
+    """Make `folder` the run folder of `recipe`, or check that it is; UserError where it holds something else."""
     if (folder / CONFIG).exists():
         theirs, ours = to_dict(_recipe_in(folder)), to_dict(recipe)
         if theirs != ours:
@@ -163,11 +152,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
 
 
 def check_data(folder: Path, data: Fingerprint) -> None:
-    """Check that a run folder is of these data, as far as it says.
-
-    Raises:
-        UserError: it is of others, or what it says is damaged.
-    """
+    """Raise UserError where a run folder names other data or its fingerprint is damaged."""
     if not (folder / DATA).exists():
         return
     about = read_about(folder)
@@ -182,17 +167,13 @@ def check_data(folder: Path, data: Fingerprint) -> None:
 
 
 def check_statistics(folder: Path, scaling: Mapping[str, Any]) -> None:
-    """Check that a run from before there were fingerprints resumes with its data, as far as mean and deviation tell.
-
-    Raises:
-        UserError: they are others.
-    """
+    """Raise UserError where a run of before there were fingerprints has other data, by mean and deviation."""
     about = read_about(folder) if (folder / DATA).exists() else {}
     if "fingerprint" in about:
         return
     for name in ("mean", "std"):
         before, now = about.get(name), scaling.get(name)
-        # Both are of exact counts; more than the rounding of float32 lies between them where these differ.
+        # Both come from exact counts: other data differ by more than the rounding of float32.
         if not before or not now:
             continue
         if len(before) != len(now) or any(abs(old - new) > 1e-6 for old, new in zip(before, now, strict=True)):
@@ -212,7 +193,7 @@ def _first_difference(theirs: Any, ours: Any, name: str = "") -> str:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What else decides the numbers or the time of a run: versions, source revision, machine."""
+    """Versions, source revision and machine, which also decide the numbers or the time of a run."""
     from sresnet import __version__
 
     return {
@@ -239,13 +220,10 @@ def _engine(device: torch.device) -> str:
 
 
 def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
-    """Write to environment.json under which conditions a run resumes; returns how they differ from those before, or "".
+    """Write the conditions (`environment` and `PLACES`) under which a run resumes after `step` training steps.
 
-    The fields are those of the last session. Where not all of a run ran alike, "sessions" is a list of all, each with
-    "from_step", the training steps that were done before it: rounding may differ between them.
-
-    Args:
-        now: as `environment` gives it, and `PLACES`.
+    The fields are those of the last session. Where sessions differ, "sessions" lists all, each with "from_step":
+    rounding may differ between them. Returns how the last two differ, or "".
     """
     path = folder / ENVIRONMENT
     before = read_environment(folder) if path.exists() else {}
@@ -265,7 +243,7 @@ def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
 
 
 def provenance(command: str, device: torch.device) -> dict[str, Any]:
-    """What a record of numbers must say of where they are from: the command, versions, revision and machine."""
+    """Where numbers of a record are from: the command, versions, revision and machine."""
     return {"command": command, "environment": environment(device)}
 
 
@@ -294,7 +272,7 @@ def revision() -> str:
 
 
 PLACES = ("data_dir", "cache_dir")
-"""What environment.json says of the machine's folders, which are its own."""
+"""Fields of environment.json that name folders of the machine."""
 
 
 def without_places(environment: dict[str, Any]) -> dict[str, Any]:
@@ -303,12 +281,7 @@ def without_places(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def append_metrics(folder: Path, line: dict[str, Any]) -> None:
-    """Add one line to metrics.jsonl.
-
-    Raises:
-        UserError: the disk is full, or the file is none.
-        ValueError: NaN or infinity.
-    """
+    """Add one line to metrics.jsonl; UserError where the disk is full, ValueError for NaN or infinity."""
     text = json.dumps(line, allow_nan=False) + "\n"
     with opened_to_change(folder / METRICS) as descriptor:
         os.lseek(descriptor, 0, os.SEEK_END)
@@ -332,11 +305,7 @@ def metrics_so_far(folder: Path) -> tuple[int, str]:
 
 
 def cut_metrics(folder: Path, length: int, checksum: str) -> None:
-    """Drop what was written to metrics.jsonl after the checkpoint that says these `metrics_so_far`.
-
-    Raises:
-        UserError: what was written before it is not there any more, or was changed.
-    """
+    """Drop what was written to metrics.jsonl after the checkpoint; UserError where what is before it has changed."""
     path, content = folder / METRICS, _metrics_bytes(folder)
     kept = content[:length]
     whole = len(kept) == length and kept[-1:] in (b"", b"\n")
@@ -352,11 +321,7 @@ def cut_metrics(folder: Path, length: int, checksum: str) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, none where there is no file.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """The lines of metrics.jsonl, none where there is no file; UserError where it is damaged."""
     lines = _metrics_bytes(folder).splitlines()
     places = [f"{folder / METRICS}, line {number}" for number in range(1, len(lines) + 1)]
     return [check_line(parse_json(line, where), where) for line, where in zip(lines, places, strict=True)]

@@ -1,4 +1,4 @@
-"""Families of networks: each file here registers one by its name, and a new file is all that a new one takes."""
+"""Families of networks: each file here registers one by its name."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""Trained networks that come with the package: weights in one file each, and a card that says where they are from.
+"""Trained networks that come with the package: a file of weights and a card for each.
 
 NAME.safetensors   weights and configuration, as `save_model` writes them
 NAME.json          the card, see `Card`
@@ -25,7 +25,7 @@ SHIPPED: Traversable = files("sresnet.models.pretrained")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a shipped network, from the records of its run and, where that differs, from its file.
+    """Facts about a shipped network, from the records of its run and, where that differs, from its file.
 
     Raises:
         UserError: a field of the wrong type.
@@ -42,10 +42,10 @@ class Card:
     recipe: dict[str, Any]
     """The whole configuration of that run."""
     seed: int
-    """Of the one run that it is; it says nothing about other seeds."""
+    """Of its one run; other seeds may give other results."""
     test_top1: float
-    """Percent of the test images that the file as it is shipped gives in float32, as `sresnet evaluate` does; of the
-    last epoch unless `protocol` says otherwise."""
+    """Test accuracy in percent of the shipped file in float32, as from `sresnet evaluate`; of the last epoch unless
+    `protocol` says otherwise."""
     test_images: int
     protocol: str
     """How the epoch was chosen, see `train.recipe.TrainConfig.protocol`."""
@@ -71,8 +71,8 @@ class Card:
     rounding: dict[str, Any] | None = added_later(None)
     """Where weights are stored in less than float32: how, and accuracy on held-out images before and after."""
     recorded_top1: float | None = added_later(None)
-    """Percent of the test images that the run recorded, where its weights were not those of the file, or were evaluated
-    in another precision; None: the same as `test_top1`."""
+    """Test accuracy that the run recorded, where weights or precision differ from those of the file; None: as
+    `test_top1`."""
 
     def __post_init__(self) -> None:
         check_types(self)
