@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sresnet.data.events.chips import Chip, find_chip
+from sresnet.data.events.chips import Sensor, find_chip
 from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.recording import Recording
 
@@ -73,20 +73,8 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
         events = np.flatnonzero(words[:, 0] & layout.other == 0)
         return at + _RECORD * int(events[index])
 
-    return finish(
-        Columns(
-            file=file,
-            t=t,
-            x=x,
-            y=y,
-            on=on,
-            width=found.width,
-            height=found.height,
-            sensor=found.name,
-            offset=offset,
-            wraps=(1 << 31, 1 << 32),
-        )
-    )
+    wraps = (1 << 31, 1 << 32)
+    return finish(Columns(file=file, t=t, x=x, y=y, on=on, sensor=found, offset=offset, wraps=wraps))
 
 
 def _header_length(data: bytes) -> int:
@@ -105,7 +93,7 @@ def _header_length(data: bytes) -> int:
 _HEADER_LINE = re.compile(rb"#[\t\x20-\x7e\x80-\xff]*\r?\n")
 
 
-def _chip(header: bytes, name: str, chip: str) -> Chip:
+def _chip(header: bytes, name: str, chip: str) -> Sensor:
     if chip:
         return find_chip(chip, "the option chip")
     match = re.search(rb"^# ?AEChip: *(.+?)\r?$", header, re.MULTILINE)
@@ -113,7 +101,7 @@ def _chip(header: bytes, name: str, chip: str) -> Chip:
 
 
 def _decode(
-    words: NDArray[np.uint32], chip: Chip, layout: _Layout, file: EventFile
+    words: NDArray[np.uint32], chip: Sensor, layout: _Layout, file: EventFile
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_]]:
     """Polarity events of big-endian pairs [records, 2] as (t, x, y, on); the others are counted."""
     count = len(words)

@@ -52,19 +52,8 @@ def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     found = find_chip(chip or (named[1].decode("latin-1") if named else ""), f"the header of {name}")
     t, address, starts = _events(file, packets)
 
-    return finish(
-        Columns(
-            file=file,
-            t=t,
-            x=(address >> 17).astype(np.uint16),
-            y=(address >> 2 & 0x7FFF).astype(np.uint16),
-            on=address & 2 == 2,
-            width=found.width,
-            height=found.height,
-            sensor=found.name,
-            offset=lambda index: int(starts[index]),
-        )
-    )
+    x, y, on = (address >> 17).astype(np.uint16), (address >> 2 & 0x7FFF).astype(np.uint16), address & 2 == 2
+    return finish(Columns(file=file, t=t, x=x, y=y, on=on, sensor=found, offset=lambda index: int(starts[index])))
 
 
 def _packets(file: EventFile, at: int) -> tuple[list[tuple[int, int, int]], int]:

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from sresnet.data.events.chips import Sensor
 from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.packed import most_unpacked
 from sresnet.data.events.recording import Recording
@@ -42,9 +43,7 @@ _EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
 class _Stream:
     number: int
     kind: str
-    width: int
-    height: int
-    sensor: str
+    sensor: Sensor
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,9 @@ def parse_aedat4(
         fault = f": {place}, is at {events['t'][index]:,} microseconds"
         file.skip_damage("impossible time", int(np.count_nonzero(~possible)), fault)
         events, places = events[possible], places[possible]
+    t, x, y, on = (np.ascontiguousarray(events[name]) for name in _EVENT.names or ())
     return finish(
-        Columns(
-            file=file,
-            t=np.ascontiguousarray(events["t"]),
-            x=np.ascontiguousarray(events["x"]),
-            y=np.ascontiguousarray(events["y"]),
-            on=np.ascontiguousarray(events["on"]),
-            width=stream.width,
-            height=stream.height,
-            sensor=stream.sensor,
-            offset=lambda index: int(places[index]),
-        )
+        Columns(file=file, t=t, x=x, y=y, on=on, sensor=stream.sensor, offset=lambda index: int(places[index]))
     )
 
 
@@ -163,7 +153,8 @@ def _streams(xml: str) -> dict[int, _Stream]:
         kind = about.get("typeIdentifier", "")
         if kind == "EVTS" and not (0 < width < 1 << 15 and 0 < height < 1 << 15):
             raise ValueError(f"stream {number} is {width}x{height} pixels")
-        streams[number] = _Stream(number, kind, width, height, about.get("source", "").split("_")[0] or "AEDAT4")
+        name = about.get("source", "").split("_")[0] or "AEDAT4"
+        streams[number] = _Stream(number, kind, Sensor(name, width, height))
     return streams
 
 
@@ -295,7 +286,8 @@ def _made_header(compression: int, stream: _Stream) -> bytes:
         f'<attr key="compression" type="string">{_COMPRESSIONS[compression]}</attr>'
         '<attr key="typeIdentifier" type="string">EVTS</attr>'
         f'<node name="info" path="{where}info/">'
-        f'<attr key="sizeX" type="int">{stream.width}</attr><attr key="sizeY" type="int">{stream.height}</attr>'
+        f'<attr key="sizeX" type="int">{stream.sensor.width}</attr>'
+        f'<attr key="sizeY" type="int">{stream.sensor.height}</attr>'
         "</node></node></node></dv>"
     ).encode()
     # Root, identifier, slots of the table (size, size of the table, where its three fields are), the table, the text.

@@ -1,14 +1,18 @@
-"""Cameras by the names that AEDAT files give them."""
+"""Sensors: by the names that AEDAT files give them, or by their events."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sresnet.errors import UserError
 
 
 @dataclass(frozen=True)
-class Chip:
-    """An event sensor."""
+class Sensor:
+    """An event sensor, or the data set of one that files do not name."""
 
     name: str
     width: int
@@ -16,17 +20,17 @@ class Chip:
 
 
 CHIPS = (
-    Chip("DVS128", 128, 128),
-    Chip("DAVIS128", 128, 128),
-    Chip("DAVIS208", 208, 192),
-    Chip("DAVIS240", 240, 180),
-    Chip("DAVIS346", 346, 260),
-    Chip("DAVIS640", 640, 480),
-    Chip("DAVISHet640", 640, 480),
+    Sensor("DVS128", 128, 128),
+    Sensor("DAVIS128", 128, 128),
+    Sensor("DAVIS208", 208, 192),
+    Sensor("DAVIS240", 240, 180),
+    Sensor("DAVIS346", 346, 260),
+    Sensor("DAVIS640", 640, 480),
+    Sensor("DAVISHet640", 640, 480),
 )
 
 
-def find_chip(text: str, where: str) -> Chip:
+def find_chip(text: str, where: str) -> Sensor:
     """The chip that `text` names, by class or model: `eu.seebetter.ini.chips.davis.DAVIS240C`, `DVS128`.
 
     Raises:
@@ -40,3 +44,10 @@ def find_chip(text: str, where: str) -> Chip:
         f"{where} names the camera {text.strip()[:80]!r}, which is not known: if its files are like those of another, "
         f"name that as chip: {', '.join(chip.name for chip in CHIPS)}"
     )
+
+
+def likely_sensor(sensors: Sequence[Sensor], x: NDArray[np.uint16], y: NDArray[np.uint16]) -> Sensor:
+    """The first of `sensors` that holds 99 of 100 events, else the last: for files that do not name theirs."""
+    inside = ((x < each.width) & (y < each.height) for each in sensors[:-1])
+    fitting = (each for each, found in zip(sensors, inside, strict=False) if np.count_nonzero(found) >= 0.99 * len(x))
+    return next(fitting, sensors[-1])

@@ -1,13 +1,14 @@
 """The common part of all readers: what is left out of a file, and its columns -> a checked Recording."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sresnet.data.events.chips import Sensor
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -54,16 +55,6 @@ class EventFile:
         return count
 
 
-Sensor = tuple[str, int, int]
-"""Name, width and height."""
-
-
-def likely_sensor(sensors: Sequence[Sensor], x: NDArray[np.uint16], y: NDArray[np.uint16]) -> Sensor:
-    """The first of `sensors` that holds 99 of 100 events, else the last: for files that do not name theirs."""
-    fitting = (each for each in sensors[:-1] if np.count_nonzero((x < each[1]) & (y < each[2])) >= 0.99 * len(x))
-    return next(fitting, sensors[-1])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Polarity events in the order of the file, unchecked."""
@@ -72,14 +63,12 @@ class Columns:
     t: NDArray[np.int64]
     """Microseconds [events] as the file says, a clock that may have wrapped."""
     x: NDArray[np.uint16]
-    """Column [events], 0 at the left; `width` or more where it is off the sensor."""
+    """Column [events], 0 at the left; the sensor's width or more where it is off the sensor."""
     y: NDArray[np.uint16]
-    """Row [events], 0 at the top; `height` or more where it is off the sensor."""
+    """Row [events], 0 at the top; likewise."""
     on: NDArray[np.bool_]
     """Polarity [events]."""
-    width: int
-    height: int
-    sensor: str
+    sensor: Sensor
     offset: Callable[[int], int]
     """Byte of the file at which the event of an index begins."""
     wraps: tuple[int, ...] = ()
@@ -124,9 +113,9 @@ def finish(columns: Columns) -> Recording:
         x=kept(columns.x),
         y=kept(columns.y),
         on=kept(columns.on),
-        width=columns.width,
-        height=columns.height,
-        sensor=columns.sensor,
+        width=columns.sensor.width,
+        height=columns.sensor.height,
+        sensor=columns.sensor.name,
         skipped=file.skipped,
     )
 
@@ -153,15 +142,16 @@ def _on_sensor(columns: Columns) -> NDArray[np.bool_] | None:
     """Which events are on the sensor; None: all."""
     if not len(columns.t):
         return None
-    if int(columns.x.max()) < columns.width and int(columns.y.max()) < columns.height:
+    sensor = columns.sensor
+    if int(columns.x.max()) < sensor.width and int(columns.y.max()) < sensor.height:
         return None
-    inside: NDArray[np.bool_] = (columns.x < columns.width) & (columns.y < columns.height)
+    inside: NDArray[np.bool_] = (columns.x < sensor.width) & (columns.y < sensor.height)
     index = int(np.argmin(inside))
     columns.file.skip_damage(
         "off the sensor",
         int(np.count_nonzero(~inside)),
         f": the address of event {index:,} at byte {columns.offset(index):,} is off the sensor "
-        f"({columns.sensor}, {columns.width}x{columns.height})",
+        f"({sensor.name}, {sensor.width}x{sensor.height})",
     )
     return inside
 

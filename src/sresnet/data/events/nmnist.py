@@ -6,13 +6,14 @@ Saccades, Frontiers in Neuroscience 9, 2015, and the reader published with it.
 
 import numpy as np
 
-from sresnet.data.events.columns import Columns, Damaged, EventFile, finish, likely_sensor
+from sresnet.data.events.chips import Sensor, likely_sensor
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.recording import Recording
 
 _RECORD = 5
 _OVERFLOW_ROW = 240
 _OVERFLOW_TIME = 1 << 13
-_SENSORS = (("N-MNIST", 34, 34), ("ATIS", 304, 240))
+_SENSORS = (Sensor("N-MNIST", 34, 34), Sensor("ATIS", 304, 240))
 
 
 def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
@@ -39,18 +40,9 @@ def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
         t += _OVERFLOW_TIME * np.cumsum(overflow)
         kept = np.flatnonzero(~overflow)
         t, x, y, on = t[kept], x[kept], y[kept], on[kept]
-    sensor, width, height = likely_sensor(_SENSORS, x, y)
-    return finish(
-        Columns(
-            file=file,
-            t=t,
-            x=x,
-            y=y,
-            on=on,
-            width=width,
-            height=height,
-            sensor=sensor,
-            offset=lambda index: _RECORD * (index if kept is None else int(kept[index])),
-            wraps=(1 << 23,),
-        )
-    )
+
+    def offset(index: int) -> int:
+        return _RECORD * (index if kept is None else int(kept[index]))
+
+    sensor = likely_sensor(_SENSORS, x, y)
+    return finish(Columns(file=file, t=t, x=x, y=y, on=on, sensor=sensor, offset=offset, wraps=(1 << 23,)))

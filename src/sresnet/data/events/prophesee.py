@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 
-from sresnet.data.events.columns import Columns, Damaged, EventFile, finish, likely_sensor
+from sresnet.data.events.chips import Sensor, likely_sensor
+from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -18,7 +19,12 @@ _RECORD = 8
 # 0x00 in older software.
 _CHANGE_EVENTS = (0x00, 0x0C)
 # Of old files, which do not say their size.
-_SENSORS = (("N-CARS", 120, 100), ("ATIS", 304, 240), ("Prophesee VGA", 640, 480), ("Prophesee HD", 1280, 720))
+_SENSORS = (
+    Sensor("N-CARS", 120, 100),
+    Sensor("ATIS", 304, 240),
+    Sensor("Prophesee VGA", 640, 480),
+    Sensor("Prophesee HD", 1280, 720),
+)
 
 
 def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Recording:
@@ -49,24 +55,15 @@ def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Re
     x = (address & ((1 << x_bits) - 1)).astype(np.uint16)
     y = ((address >> x_bits) & ((1 << y_bits) - 1)).astype(np.uint16)
     on = (address >> (x_bits + y_bits)) & 1 == 1
-    sensor, width, height = likely_sensor(_SENSORS, x, y)
+    sensor = likely_sensor(_SENSORS, x, y)
     if fields.get("width") and fields.get("height"):
         # Addresses have 14 bits at most, whatever the header claims.
-        sensor, width, height = "Prophesee", min(fields["width"], 1 << 14), min(fields["height"], 1 << 14)
-    return finish(
-        Columns(
-            file=file,
-            t=t,
-            x=x,
-            y=y,
-            on=on,
-            width=width,
-            height=height,
-            sensor=sensor,
-            offset=lambda index: at + _RECORD * index,
-            wraps=(1 << 32,),
-        )
-    )
+        sensor = Sensor("Prophesee", min(fields["width"], 1 << 14), min(fields["height"], 1 << 14))
+
+    def offset(index: int) -> int:
+        return at + _RECORD * index
+
+    return finish(Columns(file=file, t=t, x=x, y=y, on=on, sensor=sensor, offset=offset, wraps=(1 << 32,)))
 
 
 def _header(data: bytes) -> tuple[dict[str, int], int]:
