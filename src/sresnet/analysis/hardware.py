@@ -349,17 +349,28 @@ class _Builder:
     def norm(self, node: Node) -> None:
         """A gain and a shift of a convolution's output, or of a skip."""
         norm, source = self.module(node), node.inputs[0]
-        assert isinstance(norm, BNTT | TimeAveragedNorm)
+        assert isinstance(norm, Norm)
         if source in self.charges:
             self.charges[node.name] = self.charges[source][0], norm
             return
-        gain, shift = _affine(norm)
-        x = self.through(self.streams[source], Synapses(source="", kernel=gain))
-        self.streams[node.name] = replace(x, offset=shift if x.offset is None else x.offset + shift)
+        self.streams[node.name] = self.normed(self.streams[source], norm)
 
     def stream(self, name: str) -> _Stream:
         """Output of a node, as a stream that can be added to others."""
-        return _scaled(*self.charges[name]) if name in self.charges else self.streams[name]
+        if name not in self.charges:
+            return self.streams[name]
+        charge, norm = self.charges[name]
+        assert charge.bias is None  # its source sends spikes alone
+        return self.normed(_Stream(terms=charge.terms, shape=charge.shape), norm)
+
+    def normed(self, x: _Stream, norm: Norm) -> _Stream:
+        """A stream behind a norm, whose gain becomes part of the weights."""
+        if isinstance(norm, NoNorm):
+            return x
+        assert not isinstance(norm, OwnNorm)
+        gain, shift = _affine(norm)
+        x = self.through(x, Synapses(source="", kernel=gain))
+        return replace(x, offset=shift if x.offset is None else x.offset + shift)
 
     def total(self, node: Node) -> _Stream:
         """Sum of a node's inputs."""
@@ -483,17 +494,6 @@ def _affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
     shift = -gain * rows.running_mean
     shift = shift if rows.beta is None else shift + rows.beta
     return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
-
-
-def _scaled(charge: _Charge, norm: Norm) -> _Stream:
-    """A charge behind its norm, as a stream that can be added to others: the gain is part of the weights."""
-    assert charge.bias is None  # `hidden` sends spikes alone
-    assert not isinstance(norm, OwnNorm)
-    if isinstance(norm, NoNorm):
-        return _Stream(terms=charge.terms, shape=charge.shape)
-    gain, shift = _affine(norm)
-    terms = tuple(composed(Synapses(source="", kernel=gain), term) for term in charge.terms)
-    return _Stream(terms=terms, shape=charge.shape, offset=shift)
 
 
 def _added(first: _Stream, second: _Stream) -> _Stream:
