@@ -9,16 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
 
 from sresnet.data import cifar
 from sresnet.errors import UserError
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes expected, None if the server does not say."""
 
 _CHUNK = 1 << 17
 _TIMEOUT_SECONDS = 30
@@ -29,7 +26,7 @@ class _BrokenError(Exception):
     """The connection failed in a way that another attempt may cure."""
 
 
-def fetch_cifar(name: cifar.CifarName, data_dir: str | Path, progress: Progress | None = None) -> Path:
+def fetch_cifar(name: cifar.CifarName, data_dir: str | Path) -> Path:
     """Put the archive of the binary version into `data_dir`, where `cifar.load_cifar` finds it.
 
     Args:
@@ -47,13 +44,11 @@ def fetch_cifar(name: cifar.CifarName, data_dir: str | Path, progress: Progress 
             return cifar.locate(name, data_dir)[1]
     _, binary = cifar.VERSIONS[name]
     path = Path(data_dir) / binary.archive
-    _download(cifar.SITE + binary.archive, path, binary.archive_md5, progress)
+    _download(cifar.SITE + binary.archive, path, binary.archive_md5)
     return path
 
 
-def _download(
-    url: str, path: Path, md5: str, progress: Progress | None = None, pauses: Sequence[float] = _PAUSES
-) -> None:
+def _download(url: str, path: Path, md5: str, pauses: Sequence[float] = _PAUSES) -> None:
     """Fetch `url` into `path`, unless the right file is there already.
 
     The bytes go to `<path>.part`, which a later call continues, and is renamed once its md5 is right. While one process
@@ -78,7 +73,7 @@ def _download(
             if _is_there(path, md5):
                 part.unlink(missing_ok=True)
                 return
-            _fetch(url, file, path, progress, pauses)
+            _fetch(url, file, path, pauses)
             found = _md5(part)
             if sys.platform == "win32":
                 file.close()  # an open file can be neither renamed nor deleted there
@@ -130,10 +125,10 @@ def _locked(part: Path) -> Iterator[io.FileIO]:
                 return
 
 
-def _fetch(url: str, file: io.FileIO, path: Path, progress: Progress | None, pauses: Sequence[float]) -> None:
+def _fetch(url: str, file: io.FileIO, path: Path, pauses: Sequence[float]) -> None:
     for pause in (*pauses, None):
         try:
-            _continue(url, file, path, progress)
+            _continue(url, file, path)
             return
         except _BrokenError as error:
             if pause is None:
@@ -144,7 +139,7 @@ def _fetch(url: str, file: io.FileIO, path: Path, progress: Progress | None, pau
             time.sleep(pause)
 
 
-def _continue(url: str, file: io.FileIO, path: Path, progress: Progress | None) -> None:
+def _continue(url: str, file: io.FileIO, path: Path) -> None:
     """Append what is missing; return when the server has sent all."""
     start = file.seek(0, os.SEEK_END)
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -175,8 +170,6 @@ def _continue(url: str, file: io.FileIO, path: Path, progress: Progress | None) 
         while chunk := _read(response):
             file.write(chunk)
             done += len(chunk)
-            if progress is not None:
-                progress(done, total)
     if total is not None and done < total:
         raise _BrokenError(f"the connection ended after {done:,} of {total:,} bytes")
 

@@ -86,10 +86,10 @@ def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network
     return samples.renamed(number_of[samples.labels], ours)
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names separated by commas; the first of very many."""
-    others = len(names) - most
-    return ", ".join(names) if others < 2 else f"{', '.join(names[:most])} and {others:,} others"
+def listed(names: Sequence[str]) -> str:
+    """Names separated by commas; the first twelve of many."""
+    others = len(names) - 12
+    return ", ".join(names) if others < 2 else f"{', '.join(names[:12])} and {others:,} others"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Events -> frames `[T, 2, H, W]`, the input of a network (Section 3.4)."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,8 @@ def to_frames(
     num_steps: int,
     *,
     span: tuple[int, int] | None = None,
-    dtype: Any = np.uint8,
     memory_limit: float = MEMORY_LIMIT,
-) -> tuple[NDArray[Any], int]:
+) -> tuple[NDArray[np.uint8], int]:
     """Count the events of a recording into frames.
 
     Channel 0 is OFF (darker), channel 1 is ON (brighter). By time, step k holds the events with
@@ -62,10 +61,9 @@ def to_frames(
     Args:
         span: (first, end) in the recording's microseconds, end excluded: only these events, D = end - first; None:
             all events.
-        dtype: np.uint8 or np.uint16.
 
     Returns:
-        (frames [T, 2, H, W], number of events beyond the largest count of `dtype`, where their pixels saturate).
+        (frames uint8 [T, 2, H, W], number of events beyond the largest count, where their pixels saturate).
 
     Raises:
         UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
@@ -76,12 +74,12 @@ def to_frames(
     x, y, width, height = recording.x, recording.y, recording.width, recording.height
     if config.orientation == "spikingjelly":
         x, y, width, height = y, x, height, width
-    bins, limit = 2 * rows * columns, np.iinfo(dtype).max
+    bins, limit = 2 * rows * columns, np.iinfo(np.uint8).max
     # The frames, and while one is counted its counts as int64 twice.
-    claimed = bins * (num_steps * np.dtype(dtype).itemsize + 16)
+    claimed = bins * (num_steps + 16)
     what = f"{num_steps} frames of {columns}x{rows} pixels"
     check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
-    frames = np.empty((num_steps, bins), dtype=dtype)
+    frames = np.empty((num_steps, bins), dtype=np.uint8)
     saturated = 0
     step = 0
     while step < num_steps:
