@@ -219,6 +219,12 @@ def test_every_verb_has_help(verb, capsys):
     assert "\\n" not in out  # a line for each line
 
 
+@pytest.mark.parametrize("words", ["predict run --help", "predict --model digits-t4 -h", "finetune run --help"])
+def test_help_is_shown_wherever_it_is_asked_for(words, capsys):
+    assert main(words.split()) == 0
+    assert capsys.readouterr().out.startswith("usage: sresnet")
+
+
 def test_help_explains_every_field(capsys):
     assert main(["train", "digits", "--help"]) == 0
     out = capsys.readouterr().out

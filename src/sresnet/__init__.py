@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from sresnet import analysis, data, models, nn, ops, train  # noqa: F401 - folders that `__getattr__` imports
     from sresnet.errors import UserError
     from sresnet.models import (
         SpikingNetwork,
@@ -57,16 +58,19 @@ _ELSEWHERE = {
 _FOLDERS = ("analysis", "data", "models", "nn", "ops", "train")
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, or a folder of the package, imported when it is asked for first: torch takes seconds (PEP 562)."""
-    if name in _FOLDERS:
-        return import_module(f"sresnet.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'sresnet' has no attribute {name!r}")
-    value = getattr(import_module(f"sresnet.{_ELSEWHERE.get(name, 'models')}"), name)
-    globals()[name] = value  # the next time it is there
-    return value
+if not TYPE_CHECKING:  # where types are checked, a name that is not there is an error
+
+    def __getattr__(name: str) -> Any:
+        """A public name or a folder of the package, imported when first asked for: torch takes seconds (PEP 562)."""
+        if name in _FOLDERS:
+            return import_module(f"sresnet.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'sresnet' has no attribute {name!r}")
+        value = getattr(import_module(f"sresnet.{_ELSEWHERE.get(name, 'models')}"), name)
+        globals()[name] = value  # the next time it is there
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_FOLDERS})
+    """What is public, and not what this file uses."""
+    return sorted({*__all__, *_FOLDERS, *(name for name in globals() if name.startswith("__"))})

@@ -48,6 +48,14 @@ def check_own_name(what: str, name: Any, taken: Collection[str]) -> None:
         raise UserError(f"{what} {name!r} comes with the package: choose another name")
 
 
+def check_known(what: str, name: Any, choices: list[str]) -> None:
+    """Raise UserError for a name that is not among those of the package and those that were registered."""
+    if name not in choices:
+        cure = closest(str(name), choices)
+        own = "" if cure.endswith("?") else f", or call sresnet.nn.register_{what} before, for one of your own"
+        raise UserError(f"{what} {name!r} is unknown: {cure}{own}")
+
+
 def check_types(config: Any) -> None:
     """Raise UserError for the first field of a dataclass with a value of another type, or with NaN or a huge number."""
     hints = get_type_hints(type(config))

@@ -66,11 +66,17 @@ print(num_parameters(build(SResNetConfig(depth=8))) > 0)
 def test_names_for_type_checkers_are_those_of_the_package():
     """What is imported for type checkers only is what `__getattr__` finds, from the same file."""
     source = Path(sresnet.__file__).read_text()
-    (block,) = [node for node in ast.parse(source).body if isinstance(node, ast.If)]
-    owners = {alias.name: node.module for node in block.body for alias in node.names}
-    assert sorted(owners) == sorted(sresnet.__all__)
+    names, finder = [node for node in ast.parse(source).body if isinstance(node, ast.If)]
+    owners = {alias.name: node.module for node in names.body for alias in node.names}
+    folders = [name for name, module in owners.items() if module == "sresnet"]
+    assert sorted(owners) == sorted([*sresnet.__all__, *folders])
     for name, module in owners.items():
         assert getattr(import_module(module), name) is getattr(sresnet, name)
+    # A checker that saw `__getattr__` would take any name for one of the package.
+    assert ast.unparse(finder.test) == "not TYPE_CHECKING"
+    assert [node.name for node in finder.body] == ["__getattr__"]
+    shown = [name for name in dir(sresnet) if not name.startswith("__")]
+    assert shown == sorted([*sresnet.__all__, *folders])
 
 
 def test_a_value_that_is_set_is_kept():

@@ -1,7 +1,7 @@
 """Neurons, norms and surrogates of one's own, hooks, torch.func and pruning: in every engine."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 
 import pytest
 import torch
@@ -11,6 +11,8 @@ from torch.nn.utils import prune
 import sresnet
 from sresnet.errors import UserError
 from sresnet.nn import BNTT, Neuron, OwnNeuron, OwnNorm, register_neuron, register_norm, register_surrogate, spike
+from sresnet.nn.neuron import OWN_NEURONS
+from sresnet.nn.norm import OWN_NORMS
 from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.scan import cpu
@@ -438,3 +440,30 @@ def test_one_part_of_a_network_is_replaced(layer, part):
     setattr(where, part, made)
     with pytest.raises(UserError, match="(Identity is no norm over time steps|OwnLIF is no layer of neurons): Own"):
         ours(x)
+
+
+def test_the_command_line_of_a_program_that_registers_them(tmp_path, capsys, monkeypatch):
+    from sresnet.cli import main
+    from sresnet.config import to_dict
+    from sresnet.files import write_json
+    from sresnet.train.recipes import RECIPES
+
+    monkeypatch.setattr("sresnet.config.closest", lambda value, choices: "choose from others")
+    run = tmp_path / "run"
+    run.mkdir()
+    words = {"neuron": "own-lif", "norm": "own-none", "surrogate": "own-triangle"}
+    (recipe,) = (part for part in RECIPES["digits"] if is_dataclass(part))
+    write_json(run / "config.json", to_dict(replace(recipe, model=replace(recipe.model, **words))))
+    assert main(["info", str(run)]) == 0
+    capsys.readouterr()
+    for name, register, known in (
+        ("own-lif", "register_neuron", OWN_NEURONS),
+        ("own-none", "register_norm", OWN_NORMS),
+        ("own-triangle", "register_surrogate", OWN_SURROGATES),
+    ):
+        with monkeypatch.context() as patch:
+            patch.delitem(known, name)
+            assert main(["info", str(run)]) == 2
+        assert (
+            f"{name!r} is unknown: choose from others, or call sresnet.nn.{register} before" in capsys.readouterr().err
+        )

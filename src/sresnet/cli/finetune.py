@@ -16,7 +16,7 @@ from sresnet.printing import say
 def finetune_verb(words: list[str]) -> int:
     """`sresnet finetune RUN --data NAME [--field value ...]`."""
     prog = "sresnet finetune"
-    if wants_help(words):
+    if wants_help(words) or ("--help" in words and not take_option(words, "--data")[0]):
         say("usage: sresnet finetune RUN --data NAME [--field value ...]", "", "NAME: " + ", ".join(DATA_SETS))
         say("The recipe of RUN, with its fields as flags as in sresnet train. Stem convolution and readout start anew.")
         return 0

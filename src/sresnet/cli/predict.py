@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from sresnet.analysis.prediction import predict_file
-from sresnet.cli.parse import first_word, gigabytes, take_option, wants_help
+from sresnet.cli.parse import first_word, gigabytes, take_option
 from sresnet.cli.runs import read_run, trained
 from sresnet.errors import UserError
 from sresnet.files import check_free
@@ -18,7 +18,7 @@ from sresnet.report.figures import predictions as picture_of_predictions
 
 def predict_verb(words: list[str]) -> int:
     """`sresnet predict RUN FILE ...`, or with `--model NAME` in place of RUN."""
-    if wants_help(words):
+    if "-h" in words or "--help" in words:
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
         say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
         say("The three most likely classes of each picture, or, after training on event recordings, of each recording;")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sresnet.config import check_function, check_own_name, check_types, closest
+from sresnet.config import check_function, check_known, check_own_name, check_types
 from sresnet.errors import UserError
 from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
@@ -45,9 +45,7 @@ class NeuronConfig:
     """No gradient through the reset."""
 
     def __post_init__(self) -> None:
-        kinds = [*get_args(NeuronKind), *OWN_NEURONS]
-        if self.kind not in kinds:
-            raise UserError(f"neuron {self.kind!r} is unknown: {closest(str(self.kind), kinds)}")
+        check_known("neuron", self.kind, [*get_args(NeuronKind), *OWN_NEURONS])
         check_surrogate(self.surrogate)
         check_types(self)
 

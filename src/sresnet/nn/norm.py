@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sresnet.config import check_function, check_own_name, closest
+from sresnet.config import check_function, check_known, check_own_name
 from sresnet.errors import UserError
 from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
@@ -40,9 +40,7 @@ class NormConfig:
     """Learn a shift beta as well."""
 
     def __post_init__(self) -> None:
-        kinds = [*get_args(NormKind), *OWN_NORMS]
-        if self.kind not in kinds:
-            raise UserError(f"norm {self.kind!r} is unknown: {closest(str(self.kind), kinds)}")
+        check_known("norm", self.kind, [*get_args(NormKind), *OWN_NORMS])
         if self.num_steps < 1:
             raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sresnet.config import check_function, check_own_name
+from sresnet.config import check_function, check_known, check_own_name
 from sresnet.errors import UserError
 
 
@@ -210,8 +210,7 @@ def make_surrogate(shape: str, *, height: float, width: float, center: float) ->
     Raises:
         UserError: another name, a height or width that is not positive, or a number that is not finite.
     """
-    if shape not in SURROGATES and shape not in OWN_SURROGATES:
-        raise UserError(f"surrogate {shape!r} is unknown: choose from {', '.join([*SURROGATES, *OWN_SURROGATES])}")
+    check_known("surrogate", shape, [*SURROGATES, *OWN_SURROGATES])
     for name, value in (("height", height), ("width", width)):
         if not 0 < value < math.inf:
             raise UserError(
