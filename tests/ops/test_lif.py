@@ -231,3 +231,17 @@ def test_works_in_a_graph():
     x = torch.randn(3, 4, 5)
     compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x), f(x))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_slopes_far_out_and_of_what_is_no_number(name):
+    """NaN in the potential is NaN in the gradient, as in the reference: a network that diverges must show it."""
+    surrogate = make_surrogate(name, height=0.7, width=0.4, center=1.0)
+    far = [0.0, 1.0, -1.0, 50.0, -50.0, 1e10, -1e18, 1e20, -3e38, math.inf, -math.inf, math.nan]
+    slopes = []
+    for engine in ("reference", "fastest"):
+        current = torch.tensor([far], requires_grad=True)
+        with implementation(engine):
+            slopes += torch.autograd.grad(lif(current, leak=0.9, surrogate=surrogate).spikes.sum(), current)
+    torch.testing.assert_close(slopes[1], slopes[0], equal_nan=True, rtol=1e-5, atol=1e-30)
+    assert slopes[1][0, 1] == pytest.approx(0.7)

@@ -268,7 +268,7 @@ struct Neuron {
 
 // exp(x) for x <= 0 to three units in the last place: 2^n times a polynomial on half a power of two around 1.
 inline V exponential(V x) {
-  x = where(x > -87, x);  // smaller ones are made 1 here and 0 below
+  x = where(~(x <= -87), x);  // smaller ones are made 1 here and 0 below; NaN stays NaN
   const V n = x * 1.44269504f;
   const Mask whole = __builtin_convertvector(n - 0.5f, Mask);  // towards 0, so the nearest of what is negative
   const V k = __builtin_convertvector(whole, V);
@@ -278,19 +278,20 @@ inline V exponential(V x) {
   return (V)((Mask)p + (whole << 23));
 }
 
+// NaN for NaN, as in the reference, but for the rectangle: hence "not above" where "below" would do for numbers.
 template <Surrogate shape> inline V slope(const Neuron& n, V u) {
   const V z = n.stretch * u - n.offset;
   const V distance = (V)((Mask)z & 0x7fffffff);
-  if constexpr (shape == triangle) return n.height * where(distance < 1, 1 - distance);
+  if constexpr (shape == triangle) return n.height * where(~(distance >= 1), 1 - distance);
   if constexpr (shape == rectangle) return where(distance < 1, same(n.height));
   if constexpr (shape == fast_sigmoid) return n.height / ((1 + distance) * (1 + distance));
   if constexpr (shape == sigmoid) {
-    const V e = where(distance < 87, exponential(-distance));
+    const V e = where(~(distance >= 87), exponential(-distance));
     return 4 * n.height * e / ((1 + e) * (1 + e));
   }
   if constexpr (shape == gaussian) {
     const V half = 0.5f * z * z;
-    return n.height * where(half < 87, exponential(-half));
+    return n.height * where(~(half >= 87), exponential(-half));
   }
   return n.height / (1 + z * z);
 }
