@@ -130,11 +130,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def strangers(folder: Path) -> list[str]:
-    """Names in a folder besides the lock and unfinished parts, sorted; none where there is no folder.
-
-    Raises:
-        UserError: it cannot be read, or is not a folder.
-    """
+    """Sorted names in a folder except lock and unfinished parts, if it exists; UserError if it cannot be read."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -278,11 +274,7 @@ def _open_own(path: Path, more: int) -> int:
 
 
 def _locked(descriptor: int, path: Path, *, wait: bool) -> bool:
-    """Lock an open file; False where another process holds it and `wait` is off.
-
-    Raises:
-        UserError: the disk or the system has no locks.
-    """
+    """Lock an open file, False if another process holds it and `wait` is off; UserError where there are no locks."""
     try:
         return filelock.lock_descriptor(descriptor, blocking=wait)
     except OSError as error:

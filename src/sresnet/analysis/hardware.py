@@ -402,11 +402,7 @@ class _Builder:
         return torch.full((1, x.shape[0]), module.threshold).to(module.conv2.weight)
 
     def averaged(self, node: Node) -> _Stream:
-        """A stream behind an average of 2x2 pixels.
-
-        Raises:
-            UserError: a window reaches over the edge, where an average has fewer pixels.
-        """
+        """A stream behind an average of 2x2 pixels; UserError for odd sizes, where windows reach over the edge."""
         x = self.streams[node.inputs[0]]
         channels, height, width = x.shape
         if height % 2 or width % 2:
@@ -574,11 +570,7 @@ SENDS = {
 
 
 def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
-    """Count what `model` needs for images of `size` (H, W), without computing weights.
-
-    Raises:
-        UserError: as `hardware_network`.
-    """
+    """Count what `model` needs for images of `size` (H, W), without computing weights; errors as `hardware_network`."""
     # Tensors on the meta device have shapes only; composed kernels of all steps would take gigabytes.
     empty = copy.deepcopy(model).to("meta")
     binary = hardware_network(empty, size, form="binary")

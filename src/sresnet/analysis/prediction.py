@@ -106,11 +106,7 @@ def _image_of_file(
 def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float
 ) -> Tensor:
-    """A recording as a run needs it, float32 [windows, T, 2, H, W].
-
-    Raises:
-        UserError: it cannot be read, or its frames are of another size than those of training.
-    """
+    """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
     recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
     spans = list(windows(recording, data.window_seconds))
     rows, columns = frame_shape(recording, data.frames)

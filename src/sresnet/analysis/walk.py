@@ -200,11 +200,7 @@ def batches_of(
 
 
 def spread(total: int, count: int) -> Tensor:
-    """Indices of `count` of `total` images, evenly spread, so that a set sorted by class gives some of each; int64.
-
-    Raises:
-        UserError: fewer than one.
-    """
+    """Indices int64 of `count` of `total` images, evenly spread (over classes in order); UserError for none."""
     if count < 1:
         raise UserError(f"images {count} is less than 1: analyse at least one")
     return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()

@@ -72,11 +72,7 @@ AnyData = DataConfig | EventConfig
 
 
 def usual_data(name: str, like: AnyData | None = None) -> AnyData:
-    """The configuration to start from for the data set called `name`, with the options of `like` where it has them.
-
-    Raises:
-        UserError: no data set of that name.
-    """
+    """The configuration to start from for data set `name`, with fitting options of `like`; UserError for an unknown name."""
     if name not in DATA_SETS:
         raise UserError(f"data {name!r} is not a known data set: choose from {', '.join(DATA_SETS)}")
     if name in USUAL:

@@ -81,11 +81,7 @@ def read_pickle(raw: bytes, where: str) -> Any:
 
 
 def run_pickle(raw: bytes, dialect: Dialect, start: int = 0) -> tuple[Any, int]:
-    """(value, byte behind it) of the pickle that begins at byte `start`.
-
-    Raises:
-        PickleFault: anything in it that is not of `dialect`.
-    """
+    """(value, byte behind it) of the pickle at byte `start`; PickleFault for what is not of `dialect`."""
     try:
         return _run(raw, dialect, start)
     except PickleFault:

@@ -94,11 +94,7 @@ def listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The samples of a data set by use, all with the classes of the training samples.
-
-    Raises:
-        UserError: as `matched`.
-    """
+    """The samples of a data set by use, with the classes of the training samples; errors as `matched`."""
 
     train: Samples
     validation: Samples | None

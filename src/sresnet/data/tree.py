@@ -15,11 +15,7 @@ VALIDATION = ("val", "valid", "validation")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder and not hidden, by name.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """What is in a folder and not hidden, by name; UserError where it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)

@@ -54,11 +54,7 @@ COMPAT: dict[str, dict[str, Any]] = {
 
 
 def compat_fields(compat: str) -> dict[str, Any]:
-    """The fields of a network that `compat` sets.
-
-    Raises:
-        UserError: neither "paper" nor "released-code".
-    """
+    """The fields of a network that `compat` sets; UserError for other than "paper" and "released-code"."""
     if compat not in COMPAT:
         raise UserError(f"compat {compat!r} is unknown: choose from {', '.join(COMPAT)}")
     return COMPAT[compat]

@@ -103,11 +103,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
 
 
 def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy `tensors` into those of a network, `own`, every one exactly once.
-
-    Raises:
-        UserError: a missing or surplus name, another shape, or integers in place of numbers or the reverse.
-    """
+    """Copy `tensors` into those of a network, `own`; UserError for other names, shapes or kinds of numbers."""
     _check_fit(own, tensors, where=where)
     with torch.no_grad():
         for name, target in own.items():

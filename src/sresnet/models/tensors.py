@@ -19,11 +19,7 @@ CHECKSUM = "sha256"
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of these tensors and texts, and its checksum; equal arguments give equal bytes.
-
-    Raises:
-        UserError: a number is NaN or infinite, which `read_tensors` would refuse.
-    """
+    """A safetensors file of tensors, texts and a checksum, equal for equal arguments; UserError for NaN or infinity."""
     if odd := not_finite(tensors):
         raise UserError(f"{odd!r} holds NaN or infinity, so nothing is saved: train with a lower learning rate")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

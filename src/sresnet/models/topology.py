@@ -73,11 +73,7 @@ class Topology:
 
 
 def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> Topology:
-    """The description of layers, (name, module) each, run one after the other, and the readout behind them.
-
-    Raises:
-        TypeError: a module that does not describe itself.
-    """
+    """The topology of consecutive layers, (name, module) each, and a readout; TypeError without a method `describe`."""
     nodes, ends = [Node(name=INPUT, kind="input", inputs=(), module="")], Ends(INPUT)
     for name, module in layers:
         if not isinstance(module, Described):

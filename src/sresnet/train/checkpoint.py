@@ -48,11 +48,7 @@ def tensors_of_run(model: nn.Module, optimiser: torch.optim.SGD, average: dict[s
 def save_checkpoint(
     folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor], position: Position
 ) -> None:
-    """Replace the checkpoint of a run folder.
-
-    Raises:
-        UserError: the file cannot be written; the one before it is kept.
-    """
+    """Replace the checkpoint of a run folder; UserError where that fails, and the one before is kept."""
     tensors = tensors_of_run(model, optimiser, average)
     write_whole(folder / CHECKPOINT, tensors_to_bytes(tensors, {"position": json.dumps(asdict(position))}))
 
@@ -60,11 +56,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]
 ) -> Position | None:
-    """Restore model, optimiser and average from the checkpoint of a run folder; None where there is none.
-
-    Raises:
-        UserError: the file is damaged, or of another network.
-    """
+    """Restore model, optimiser and average from a checkpoint, if there is one; UserError where it does not fit."""
     path = folder / CHECKPOINT
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "momentum": {}}
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]

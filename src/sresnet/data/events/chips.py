@@ -31,11 +31,7 @@ CHIPS = (
 
 
 def find_chip(text: str, where: str) -> Sensor:
-    """The chip that `text` names, by class or model: `eu.seebetter.ini.chips.davis.DAVIS240C`, `DVS128`.
-
-    Raises:
-        UserError: a name that is not one of these.
-    """
+    """The sensor that `text` names, by class or model, `a.b.davis.DAVIS240C` or `DVS128`; UserError for others."""
     model = re.split(r"[.\s]", text.strip())[-1] if "." in text else text.strip()
     for chip in CHIPS:
         if model.lower().startswith(chip.name.lower()):

@@ -43,11 +43,7 @@ class FrameFile:
             raise UserError(f"{path} has not the {count} clips it should: delete it and run the same command again")
 
     def read(self, numbers: Sequence[int]) -> Tensor:
-        """Clips by their numbers in the file: uint8 [len(numbers), T, 2, H, W].
-
-        Raises:
-            UserError: the file became shorter meanwhile, or the disk fails.
-        """
+        """Clips by number, uint8 [len(numbers), T, 2, H, W]; UserError where file or disk are damaged."""
         clips = torch.empty(len(numbers), *self.shape, dtype=torch.uint8)
         memory = clips.view(-1).numpy().data
         for place, number in enumerate(numbers):

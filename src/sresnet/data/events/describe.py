@@ -78,11 +78,7 @@ class SetFacts:
 def _describe_recording(
     recording: Recording, name: str = "", form: str = "", *, memory_limit: float = MEMORY_LIMIT
 ) -> Facts:
-    """Facts of a recording with at least one event.
-
-    Raises:
-        UserError: its sensor claims too many pixels to count the events of each.
-    """
+    """Facts of a recording with at least one event; UserError where its sensor claims too many pixels."""
     what = f"a sensor of {recording.width}x{recording.height} pixels"
     claimed = 24 * recording.width * recording.height
     check_claim(name or "the recording", what, claimed, 8 * len(recording), memory_limit)
@@ -109,11 +105,7 @@ def _describe_recording(
 def describe_file(
     path: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
 ) -> Facts:
-    """Facts of a file.
-
-    Raises:
-        UserError: as `read_recording`.
-    """
+    """Facts of a file; errors as `read_recording`."""
     data = read_bytes(path)
     recording = parse_recording(data, str(path), damaged=damaged, chip=chip, memory_limit=memory_limit)
     return _describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)

@@ -37,11 +37,7 @@ def read_recording(
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        UserError: no such file, no plain file, or the system refuses.
-    """
+    """The bytes of a file; UserError where there is none, or the system refuses."""
     try:
         return read_regular(path)
     except FileNotFoundError as error:
@@ -51,11 +47,7 @@ def read_bytes(path: Path) -> bytes:
 def parse_recording(
     data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
 ) -> Recording:
-    """The events in the bytes of a file, perhaps from an archive; `name` is for messages and for its ending.
-
-    Raises:
-        UserError: bytes of no known format, without events, or damaged.
-    """
+    """The events in the bytes of a file, `name` for messages and the ending; UserError for other or damaged bytes."""
     match format_of(data, name):
         case "AEDAT 2.0":
             return parse_aedat2(data, name, damaged=damaged, chip=chip)
@@ -70,11 +62,7 @@ def parse_recording(
 
 
 def format_of(data: bytes, name: str) -> str:
-    """Which of FORMATS: by the first bytes, or else by the ending of `name`.
-
-    Raises:
-        UserError: none of them.
-    """
+    """Which of FORMATS, by the first bytes or else the ending of `name`; UserError for none."""
     if not data:
         raise UserError(f"{name} is empty: remove it or get it again")
     for magic, form in ((aedat2.MAGIC, FORMATS[0]), (aedat3.MAGIC, FORMATS[1]), (aedat4.MAGIC, FORMATS[2])):

@@ -18,11 +18,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True, kw_only=True)
 class DVSConfig:
-    """The camera, and how the image moves in front of it.
-
-    Raises:
-        UserError: a value out of its range.
-    """
+    """The camera, and how the image moves in front of it; UserError for values out of range."""
 
     size: int = 64
     """Side of the square sensor in pixels; the image is scaled to fill it."""

@@ -79,11 +79,7 @@ class Card:
 
 
 def shipped() -> dict[str, Card]:
-    """Name -> card of every network that comes with the package.
-
-    Raises:
-        UserError: a card that is damaged.
-    """
+    """Name -> card of every network that comes with the package; UserError for a damaged card."""
     cards = {}
     for file in sorted(SHIPPED.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".json"):
@@ -96,11 +92,7 @@ def shipped() -> dict[str, Card]:
 
 
 def card_of(name: str) -> Card:
-    """The card of a shipped network.
-
-    Raises:
-        UserError: there is none of that name.
-    """
+    """The card of a shipped network; UserError for an unknown name."""
     cards = shipped()
     if name not in cards:
         raise UserError(f"pretrained {name!r} is not shipped: {closest(name, list(cards)) if cards else 'none is'}")
@@ -108,11 +100,7 @@ def card_of(name: str) -> Card:
 
 
 def load_shipped(name: str) -> SpikingNetwork:
-    """A shipped network on the CPU, in float32, in evaluation mode.
-
-    Raises:
-        UserError: there is none of that name, or its file is not the one that the card was written for.
-    """
+    """A shipped network on the CPU, in float32, in evaluation mode; UserError for an unknown name or another file."""
     card = card_of(name)
     with as_file(SHIPPED / f"{name}.safetensors") as path:
         if not path.exists():
