@@ -72,7 +72,7 @@ AnyData = DataConfig | EventConfig
 
 
 def usual_data(name: str, like: AnyData | None = None) -> AnyData:
-    """The configuration to start from for data set `name`, with fitting options of `like`; UserError for an unknown name."""
+    """The usual configuration of data set `name`, with options of `like` that fit; UserError for an unknown name."""
     if name not in DATA_SETS:
         raise UserError(f"data {name!r} is not a known data set: choose from {', '.join(DATA_SETS)}")
     if name in USUAL:

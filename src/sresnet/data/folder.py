@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sresnet.data.images import ImageSet
@@ -373,7 +372,9 @@ def _pixels(image: Any, where: str) -> Tensor:
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "uif":
             raise UserError(f"{where} is of {image.dtype}: give uint8, or float from 0 to 1")
-        planes = torch.from_numpy(_channels_first(image))
+        channels_first = image.transpose(2, 0, 1) if image.ndim == 3 else image
+        # A copy: torch warns about arrays that it may not write to, and refuses negative strides.
+        planes = torch.from_numpy(np.array(channels_first, order="C"))
     elif isinstance(image, Tensor):
         planes = image.detach().cpu()
     else:
@@ -394,8 +395,3 @@ def _pixels(image: Any, where: str) -> Tensor:
         span = f"{float(planes.min()):g} to {float(planes.max()):g}"
         raise UserError(f"{where} runs from {span}: expected float from 0 to 1; give it before any normalisation")
     return (planes * 255).round().to(torch.uint8)
-
-
-def _channels_first(array: NDArray[Any]) -> NDArray[Any]:
-    # A copy: torch warns about arrays that it may not write to, and refuses negative strides.
-    return np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C")

@@ -388,8 +388,8 @@ def _fill(
             shape = made or shape
         clips = sum(recording["clips"] for recording in recordings)
         if sensor is None or not clips:
-            fault = f"the first, {_first_fault(recordings)}"
-            raise UserError(f"none of the {len(recordings)} recordings can be used: {fault}")
+            fault = f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"
+            raise UserError(f"none of the {len(recordings)} recordings can be used: the first, {fault}")
     about = {
         "clips": clips,
         "shape": shape,
@@ -447,8 +447,3 @@ def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | 
     for number in window[np.flatnonzero(np.diff(window, prepend=-1))].tolist():
         if number < whole:
             yield (first + number * length, first + (number + 1) * length)
-
-
-def _first_fault(recordings: list[dict[str, Any]]) -> str:
-    """Name of the first recording and what is wrong with it."""
-    return f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"

@@ -249,7 +249,9 @@ def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
     Source: Li et al. 2017, CIFAR10-DVS, doi.org/10.3389/fnins.2017.00309; a zip file per class on figshare.
     """
     places = [root, *(root / name for name in ("extract", "download", "CIFAR10DVS"))]
-    home = next((place for place in places if any(_holds_class(place, name) for name in CIFAR10_CLASSES)), None)
+    classes = [(place, name) for place in places for name in CIFAR10_CLASSES]
+    found = (place for place, name in classes if (place / name).is_dir() or (place / f"{name}.zip").is_file())
+    home = next(found, None)
     if home is None:
         raise UserError(
             f"{root} has neither class folders nor zip files of DVS-CIFAR10, such as airplane/ or airplane.zip: give "
@@ -260,11 +262,6 @@ def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
             yield from _sources_of_folder(root, home / name, name, left)
         elif (home / f"{name}.zip").is_file():
             yield from _sources_of_zip(root, home / f"{name}.zip", name)
-
-
-def _holds_class(place: Path, name: str) -> bool:
-    """Whether there is a folder or a zip file of a class."""
-    return (place / name).is_dir() or (place / f"{name}.zip").is_file()
 
 
 def _nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
