@@ -18,7 +18,7 @@ from sresnet.data.augmentation import augmented
 from sresnet.data.scaling import make_scaling, scaling_from_plain
 from sresnet.data.transforms import shrunk
 from sresnet.files import only_writer, read_json, write_json
-from sresnet.models import SResNetConfig, build
+from sresnet.models import SpikingNetwork, SResNetConfig, build
 from sresnet.models.saved import tensors_of
 from sresnet.randomness import order
 from sresnet.train import loop, record
@@ -297,6 +297,7 @@ def final(folder):
         ("direct", {"muon_lr": 0.05}),
         ("direct", {"progressive_epochs": (1,)}),
         ("direct", {"low_res_epochs": 2}),
+        ("poisson-signed", {"time_segments": (2,)}),
     ],
 )
 def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
@@ -319,6 +320,30 @@ def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
         stops += 1
     assert stops == 8
     assert final(tmp_path / "whole") == final(tmp_path / "pieces")
+
+
+def test_time_segments_of_a_run(tmp_path, monkeypatch):
+    whole = train(TINY, SPLITS, tmp_path / "whole", device=CPU).result
+    parts = train(changed(time_segments=(2,)), SPLITS, tmp_path / "parts", device=CPU).result
+    assert parts["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-3)
+    seen = []
+    forward_steps = SpikingNetwork.forward_steps
+
+    def watched(self, x, **given):
+        seen.append(given.get("time_segments", ()))
+        return forward_steps(self, x, **given)
+
+    monkeypatch.setattr(SpikingNetwork, "forward_steps", watched)
+    small = changed(time_segments="auto", step_memory=6 * 16 * 336 / 1e9)  # one step of 336 neurons, 16 images
+    with pytest.raises(UserError, match=r"takes .* GB in the smallest time segments"):
+        train(small, SPLITS, tmp_path / "small", device=CPU)
+    train(changed(time_segments="auto", step_memory=1e-4), SPLITS, tmp_path / "auto", device=CPU)
+    assert set(seen) == {(), (2,)}
+    with pytest.raises(UserError, match=r"a norm of this network takes its statistics over all time steps"):
+        dataclasses.replace(changed(time_segments="auto"), model=dataclasses.replace(TINY.model, norm="time-averaged"))
+    for odd in ({"time_segments": (0,)}, {"step_memory": 0.0}, {"time_segments": "some"}):
+        with pytest.raises(UserError):
+            changed(**odd)
 
 
 def test_progressive_epochs_run_the_first_time_steps(tmp_path):

@@ -262,9 +262,7 @@ def run_early_exit(
             break
         if not stays.all():
             inside, x = inside[stays], x[stays]
-            state = StreamState(
-                state.steps, tuple(None if v is None else v[stays] for v in state.v), state.potential[stays]
-            )
+            state = state.of(stays)
     return found, steps
 
 

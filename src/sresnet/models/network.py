@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
+from sresnet.models.segments import Again, Potentials, Steps, check_segments, inference_segments, run_segments
 from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import ENCODERS, EncoderKind
+from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.neuron import AnyNeuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
@@ -125,14 +127,24 @@ def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int
 
 
 class StreamState(NamedTuple):
-    """What `SpikingNetwork.step` passes from one time step of a live stream to the next."""
+    """What one call of a network on a live stream passes to the next; without arguments, the start of a stream."""
 
-    steps: int
+    steps: int = 0
     """Time steps seen so far."""
-    v: tuple[Tensor | None, ...]
+    v: Potentials = ()
     """Potentials of every layer of neurons; None for neurons of your own that keep none."""
-    potential: Tensor
+    potential: Tensor | None = None
     """Potential of the readout neurons, [N, num_classes]."""
+
+    def detach(self) -> "StreamState":
+        """The same numbers without their past: gradients end here (truncated backpropagation through time)."""
+        v = tuple(None if each is None else each.detach() for each in self.v)
+        return StreamState(self.steps, v, None if self.potential is None else self.potential.detach())
+
+    def of(self, samples: Tensor) -> "StreamState":
+        """The state of some samples of the batch, by index or mask."""
+        v = tuple(None if each is None else each[samples] for each in self.v)
+        return StreamState(self.steps, v, None if self.potential is None else self.potential[samples])
 
 
 class SpikingNetwork(nn.Module):
@@ -152,30 +164,53 @@ class SpikingNetwork(nn.Module):
         self.backbone_frozen = False
 
     @overload
-    def forward(self, x: Tensor, *, num_steps: int | None = None, record: None = None) -> Tensor: ...
+    def forward(
+        self, x: Tensor, *, num_steps: int | None = None, time_segments: int | Sequence[int] = ()
+    ) -> Tensor: ...
     @overload
     def forward(
         self, x: Tensor, *, num_steps: int | None = None, record: Sequence[str]
     ) -> tuple[Tensor, dict[str, LayerRecord]]: ...
+    @overload
     def forward(
-        self, x: Tensor, *, num_steps: int | None = None, record: Sequence[str] | None = None
-    ) -> Tensor | tuple[Tensor, dict[str, LayerRecord]]:
+        self, x: Tensor, *, num_steps: int | None = None, state: StreamState, time_segments: int | Sequence[int] = ()
+    ) -> tuple[Tensor, StreamState]: ...
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        num_steps: int | None = None,
+        record: Sequence[str] | None = None,
+        state: StreamState | None = None,
+        time_segments: int | Sequence[int] = (),
+    ) -> Tensor | tuple[Tensor, dict[str, LayerRecord]] | tuple[Tensor, StreamState]:
         """Class scores [N, num_classes]: the readout's potential after T steps, divided by T (Section 3.3).
 
         Args:
             x: images [N, C, H, W], or event frames [N, T, C, H, W].
             num_steps: time steps to run, the first of the network's (Table 16); None: all.
             record: names of layers of neurons (`neuron_names`) to return spikes and membranes of.
+            state: of a stream that x continues, `StreamState()` at its start; the scores are those of all its steps.
+            time_segments: K: the time steps go through the network in K parts, and in training all but the last are
+                computed again in the backward pass, so that memory does not grow with T; (K, k): each part in k parts
+                in turn. See `segments`. Without gradients many steps go in parts by themselves.
 
         Returns:
-            Scores; with `record` also {name: LayerRecord}.
+            Scores; with `record` also {name: LayerRecord}, with `state` the state after x.
 
         Raises:
             UserError: x of the wrong shape or of another dtype than the weights (autocast apart), more steps than there
-                are norms or frames for, or an unknown layer.
+                are norms or frames for, an unknown layer, a state of another batch, or segments of a network whose
+                norms need all steps at once.
         """
+        if state is not None:
+            if record is not None:
+                raise UserError("record and state exclude each other: record a stream in one call without a state")
+            return self.continue_stream(x, num_steps, state, time_segments)
         if record is None:
-            return self.forward_steps(x, num_steps=num_steps).mean(0)
+            return self.forward_steps(x, num_steps=num_steps, time_segments=time_segments).mean(0)
+        if time_segments:
+            raise UserError("record keeps all time steps, which time_segments exists to avoid: leave one of them out")
         neurons = dict(self.named_neurons())
         for name in record:
             if name not in neurons:
@@ -184,9 +219,53 @@ class SpikingNetwork(nn.Module):
         scores = self.forward_steps(x, num_steps=num_steps, state=ForwardState(recorder=recorder)).mean(0)
         return scores, {name: recorder.records[neurons[name]] for name in record}
 
-    def forward_steps(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
-        """The readout's input at every step, [T, N, num_classes]; its running mean gives scores at any time."""
-        return self.readout(self.forward_features(x, num_steps=num_steps, state=state))
+    def forward_steps(
+        self,
+        x: Tensor,
+        *,
+        num_steps: int | None = None,
+        state: ForwardState | None = None,
+        time_segments: int | Sequence[int] = (),
+    ) -> Tensor:
+        """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
+        steps = self.count_steps(x, num_steps)
+        segments = (time_segments,) if isinstance(time_segments, int) else tuple(time_segments)
+        check_segments(self.layers, segments)
+        segments = tuple(number for number in segments if number > 1)
+        if not (segments or torch.is_grad_enabled() or (state and state.recorder)):
+            segments = inference_segments(self.layers, x.shape[0], steps)
+        if not segments:
+            return self.readout(self.forward_features(x, num_steps=steps, state=state))
+        return self.forward_segments(x, steps, state or ForwardState(v=None), segments)
+
+    def forward_segments(self, x: Tensor, num_steps: int, state: ForwardState, segments: tuple[int, ...]) -> Tensor:
+        """`forward_steps`, segment by segment; see `segments`."""
+        neurons = self.neurons_with_state()
+        again = Again(self.layers) if torch.is_grad_enabled() else None
+        convolved = {}
+        stem = next(iter(self.layers.values()))
+        if x.ndim == 4 and self.config.encoder == "direct" and isinstance(stem, SpikingLayer):
+            convolved = stem.convolve_image(x)  # once for all segments
+
+        def run(x: Tensor, steps: Steps, v: Potentials) -> tuple[Tensor, Potentials]:
+            again_now = again is not None and again.now
+            summed = steps.last == num_steps or self.config.neuron == "relu"
+            inner = ForwardState(
+                first_step=state.first_step + steps.first,
+                v=dict(zip(neurons, v, strict=True)),
+                sums=state.sums if summed and not again_now else None,
+                convolved=convolved,
+                again=again_now,
+            )
+            part = x if x.ndim == 4 else x[:, steps.first : steps.last]
+            features = self.forward_features(part, num_steps=steps.last - steps.first, state=inner)
+            return self.readout(features), tuple(inner.starts(each) for each in neurons)
+
+        v = tuple(state.starts(each) for each in neurons)
+        outputs, v = run_segments(run, x, Steps(0, num_steps), segments, again, *v)
+        if state.v is not None:
+            state.v.update(zip(neurons, v, strict=True))
+        return outputs
 
     def forward_features(self, x: Tensor, *, num_steps: int | None = None, state: ForwardState | None = None) -> Tensor:
         """Output of the last layer before pooling, [T, N, C, H, W]; arguments as `forward`.
@@ -210,6 +289,11 @@ class SpikingNetwork(nn.Module):
 
     def encode(self, x: Tensor, num_steps: int | None) -> Tensor:
         """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
+        num_steps = self.count_steps(x, num_steps)
+        return ENCODERS[self.config.encoder](x, num_steps) if x.ndim == 4 else x.transpose(0, 1)[:num_steps]
+
+    def count_steps(self, x: Tensor, num_steps: int | None) -> int:
+        """T for images or event frames and what the caller asks for; errors as `forward`."""
         if x.ndim not in (4, 5) or x.shape[-3] != self.config.in_channels:
             raise UserError(
                 f"input has shape {tuple(x.shape)}: expected images [N, {self.config.in_channels}, H, W] or event "
@@ -219,12 +303,12 @@ class SpikingNetwork(nn.Module):
         if num_steps is not None and num_steps < 1:
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
-            return ENCODERS[self.config.encoder](x, self.config.num_steps if num_steps is None else num_steps)
+            return self.config.num_steps if num_steps is None else num_steps
         if self.config.encoder != "direct":
             raise UserError(f"encoder {self.config.encoder!r} encodes images, and x is event frames: use 'direct'")
         if num_steps is not None and num_steps > x.shape[1]:
             raise UserError(f"num_steps {num_steps} is more than the {x.shape[1]} frames given: ask for at most that")
-        return x.transpose(0, 1)[:num_steps]
+        return x.shape[1] if num_steps is None else num_steps
 
     def step(self, x: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
         """One time step of a live stream; after k calls the scores are those of `forward` with num_steps=k.
@@ -242,14 +326,22 @@ class SpikingNetwork(nn.Module):
         """
         if x.ndim != 4:
             raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
-        steps = state.steps if state else 0
-        neurons = [module for _, module in self.named_neurons() if not isinstance(module, Rectifier)]
-        forward_state = ForwardState(first_step=steps, v=dict(zip(neurons, state.v, strict=True)) if state else {})
-        current = self.forward_steps(x, num_steps=1, state=forward_state)[0]
-        potential = current + state.potential if state else current
-        return potential / (steps + 1), StreamState(
-            steps + 1, tuple(forward_state.v.get(n) for n in neurons), potential
-        )
+        return self.forward(x, num_steps=1, state=state or StreamState())
+
+    def continue_stream(
+        self, x: Tensor, num_steps: int | None, state: StreamState, time_segments: int | Sequence[int]
+    ) -> tuple[Tensor, StreamState]:
+        """`forward` of the next steps of a stream."""
+        neurons = self.neurons_with_state()
+        inner = ForwardState(first_step=state.steps, v=dict(zip(neurons, state.v, strict=True)) if state.v else {})
+        outputs = self.forward_steps(x, num_steps=num_steps, state=inner, time_segments=time_segments)
+        potential = outputs.sum(0) if state.potential is None else state.potential + outputs.sum(0)
+        steps = state.steps + len(outputs)
+        return potential / steps, StreamState(steps, tuple(inner.starts(each) for each in neurons), potential)
+
+    def neurons_with_state(self) -> list[AnyNeuron]:
+        """All layers of neurons but the rectifiers of the ANN counterpart, in the order they were built."""
+        return [module for _, module in self.named_neurons() if not isinstance(module, Rectifier)]
 
     def named_neurons(self) -> Iterable[tuple[str, AnyNeuron]]:
         """(name, module) of every layer of neurons in the order they were built."""

@@ -14,7 +14,7 @@ from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAverage
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import bntt_lif
-from sresnet.ops.conv_bntt_lif import Convolution, conv_bntt_lif
+from sresnet.ops.conv_bntt_lif import Convolution, conv_bntt_lif, convolve_image
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, prepare
 from sresnet.ops.over_time import over_time
 
@@ -65,7 +65,7 @@ def conv_norm_neuron(
     check_parts(norm, neuron)
     watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
     if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
-        y = over_time(convolution, x.spikes)
+        y = convolved(convolution, x, state)
         current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), state)
         current = current if residual_current is None else current + residual_current
         spikes = neuron(current, state)
@@ -76,12 +76,12 @@ def conv_norm_neuron(
         # The sums are in float32 at least; what is sent on is of the dtype of the convolution, as the op has it.
         return Signal(spikes.to(y.dtype), current.to(y.dtype) if return_current else None)
     rows, constants = norm.rows(x.spikes.shape[0], state), neuron.constants()
-    v = state.v.get(neuron) if state else None
+    v = state.starts(neuron) if state else None
     residual_spikes = None if residual is None else residual.spikes
     packed = None
     if is_watched(convolution):
         output, current, v_last = bntt_lif(
-            over_time(convolution, x.spikes),
+            convolved(convolution, x, state),
             rows,
             constants,
             residual_current=residual_current,
@@ -90,9 +90,10 @@ def conv_norm_neuron(
             return_current=return_current,
         )
     else:
+        known = state is not None and convolution in state.convolved
         output, current, v_last, packed = conv_bntt_lif(
-            x.spikes,
-            as_op(convolution),
+            convolved(convolution, x, state) if known else x.spikes,
+            None if known else as_op(convolution),
             rows,
             constants,
             packed=x.packed,
@@ -115,17 +116,26 @@ def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:
         raise UserError(f"{type(neuron).__name__} is no layer of neurons: OwnNeuron(f) makes one of f(current, v)")
 
 
+def convolved(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
+    """The convolution of every step, by its module, or as the state knows it."""
+    if state is not None and convolution in state.convolved:
+        y = state.convolved[convolution]
+        return y.expand(x.spikes.shape[0], *y.shape)
+    return over_time(convolution, x.spikes)
+
+
 def is_watched(module: nn.Module) -> bool:
     """Whether a hook expects this part of a layer to be called as a module, or it is of a kind that no op knows.
 
     Hooks are those of the module (pruning and spectral norms are such) and those that torch has for all modules.
     """
+    return type(module) not in KNOWN or has_hooks(module)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook expects this module, or all modules, to be called."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return (
-        type(module) not in KNOWN
-        or any(getattr(module, name) for name in names)
-        or any(getattr(torch.nn.modules.module, f"_global{name}") for name in names)
-    )
+    return any(getattr(module, name) or getattr(torch.nn.modules.module, f"_global{name}") for name in names)
 
 
 def as_op(convolution: nn.Conv2d) -> Convolution:
@@ -216,6 +226,12 @@ class SpikingLayer(nn.Module):
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         return conv_norm_neuron(self.conv, x, self.norm, self.neuron, state, return_current=self.return_current)
+
+    def convolve_image(self, image: Float[Tensor, "N C_in H W"]) -> dict[nn.Module, Tensor]:
+        """What the convolution gives for an image that every step receives; for `ForwardState.convolved`."""
+        if is_watched(self.conv):
+            return {self.conv: self.conv(image)}
+        return {self.conv: convolve_image(image, as_op(self.conv))}
 
     def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
         """See `graph.Described`."""

@@ -94,7 +94,7 @@ class Neuron(nn.Module):
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
-        constants, v = self.constants(), state.v.get(self) if state else None
+        constants, v = self.constants(), state.starts(self) if state else None
         if state and state.wants(self):
             with implementation("reference"):  # so that spikes and membranes are of one rounding
                 spikes, v_last = lif(current, constants, v=v)
@@ -132,9 +132,8 @@ class Rectifier(nn.Module):
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
         output = torch.relu(current)
-        if state and state.sums is not None:
-            state.leaves(self, current)
         if state:
+            state.receives(self, current)
             state.record(self, output, current)
         return output
 
@@ -192,7 +191,7 @@ class OwnNeuron(nn.Module):
     ) -> Float[Tensor, "T *neurons"]:
         name = f"neuron {self.name!r}"
         wide = current.to(torch.promote_types(current.dtype, torch.float32))
-        given = self.steps(wide, state.v.get(self) if state else None)
+        given = self.steps(wide, state.starts(self) if state else None)
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise UserError(f"{name} gives {type(given).__name__}: expected two values, (spikes, v)")
         spikes, v = checked(given[0], name, current), given[1]

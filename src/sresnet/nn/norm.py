@@ -96,12 +96,14 @@ class BatchNorm(nn.BatchNorm2d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def share(self, rows: range) -> float:
+    def share(self, rows: range, state: ForwardState | None) -> float:
         """Weight of the present batch in the running averages of these rows of the statistics.
 
         Raises:
             UserError: momentum is None, and the rows are averages of different numbers of batches.
         """
+        if state and state.again:
+            return 0.0
         if self.momentum is not None or not self.training:
             return MOMENTUM if self.momentum is None else self.momentum
         counts = self.__dict__.setdefault("batches", {})
@@ -145,7 +147,7 @@ class BNTT(BatchNorm):
             running_mean=self.running_mean[first:last],
             running_var=self.running_var[first:last],
             training=self.training,
-            momentum=self.share(range(first, last)),
+            momentum=self.share(range(first, last), state),
             eps=EPS,
         )
 
@@ -176,7 +178,7 @@ class TimeAveragedNorm(BatchNorm):
             running_mean=self.running_mean,
             running_var=self.running_var,
             training=self.training,
-            momentum=self.share(range(1)),
+            momentum=self.share(range(1), state),
             eps=EPS,
         )
 

@@ -45,20 +45,34 @@ class ForwardState:
 
     first_step: int = 0
     """Index of the first time step of this call: norms with statistics per step start there."""
-    v: dict[nn.Module, Tensor | None] = field(default_factory=dict)
-    """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves."""
+    v: dict[nn.Module, Tensor | None] | None = field(default_factory=dict)
+    """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves. None: all
+    start at rest, and nobody asks what they are left with."""
     recorder: Recorder | None = None
     """What is to be recorded; None: nothing."""
     sums: dict[nn.Module, Tensor] | None = None
-    """None; or {}: sum of the potentials of each layer, of the currents in the ANN counterpart, in place of `v`.
+    """None; or {}: sum of the potentials of each layer at the end, of all currents in the ANN counterpart.
     They show overflow at any time step: leak and reset leave infinity and NaN as they are."""
+    convolved: dict[nn.Module, Tensor] = field(default_factory=dict)
+    """Convolution -> what it gave, [N, C, H, W], for an image that is the same at every step."""
+    again: bool = False
+    """These steps were computed before, and are for a backward pass: norms leave their running averages alone."""
+
+    def starts(self, neurons: nn.Module) -> Tensor | None:
+        """The potential that `neurons` start from; None is rest."""
+        return self.v.get(neurons) if self.v else None
 
     def leaves(self, neurons: nn.Module, v: Tensor) -> None:
         """Note the potential that `neurons` end with."""
-        if self.sums is None:
-            self.v[neurons] = v
-        else:
+        if self.sums is not None:
             self.sums[neurons] = v.detach().sum()
+        if self.v is not None:
+            self.v[neurons] = v
+
+    def receives(self, rectifiers: nn.Module, current: Tensor) -> None:
+        """Note what the units of an ANN counterpart received."""
+        if self.sums is not None:
+            self.sums[rectifiers] = self.sums.get(rectifiers, 0) + current.detach().sum()
 
     def wants(self, neurons: nn.Module) -> bool:
         """Whether `neurons` are recorded."""

@@ -3,14 +3,15 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from sresnet.config import closest
 from sresnet.errors import UserError
 
-IMPLEMENTATIONS = ("fastest", "low-memory", "reference")
+Implementation = Literal["fastest", "low-memory", "reference"]
+IMPLEMENTATIONS = get_args(Implementation)
 
 
 class Choice(threading.local):
@@ -18,11 +19,16 @@ class Choice(threading.local):
 
     def __init__(self) -> None:
         # Of the object and not of its class: only there torch.compile sees that it has changed.
-        self.name = "fastest"
+        self.name: Implementation = "fastest"
 
 
 # Of a thread and not of a context (contextvars): torch.compile can look at the one and not at the other.
 _chosen = Choice()
+
+
+def chosen_implementation() -> Implementation:
+    """That of this thread."""
+    return _chosen.name
 
 
 def reference_chosen() -> bool:
@@ -38,7 +44,7 @@ def low_memory_chosen() -> bool:
 
 
 @contextlib.contextmanager
-def implementation(name: Literal["fastest", "low-memory", "reference"]) -> Iterator[None]:
+def implementation(name: Implementation) -> Iterator[None]:
     """Ops called inside run `name`, in this thread alone: others, those started inside too, have their own choice.
 
     "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more. The

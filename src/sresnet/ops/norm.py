@@ -33,7 +33,7 @@ class NormState:
     training: bool = True
     """Statistics are those of the batch; else they are the running averages."""
     momentum: float = 0.1
-    """Weight of the new statistics in the running averages."""
+    """Weight of the new statistics in the running averages; 0 leaves them as they are."""
     eps: float = 1e-4
     """Added to the variance."""
 
@@ -68,6 +68,8 @@ def update_averages(
     norm: NormState, mean: Float[Tensor, "*steps C"], var: Float[Tensor, "*steps C"], values: int
 ) -> None:
     """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
+    if not norm.momentum:
+        return
     with torch.no_grad():
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(var * (values / (values - 1)), norm.momentum)

@@ -24,6 +24,8 @@ from sresnet.models import build
 from sresnet.models.inference import precision_context
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
+from sresnet.models.segments import segments_within
+from sresnet.models.summary import summarise
 from sresnet.models.tensors import not_finite
 from sresnet.nn import BNTT, Neuron
 from sresnet.nn.state import ForwardState
@@ -191,6 +193,10 @@ class Run:
             if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
                 load_pretrained(self.model, recipe.pretrained, memory_limit=memory_limit)
         self.model.to(device)
+        self.neurons = 0
+        if self.config.time_segments == "auto":
+            height, width = splits.train.shape[-2:]
+            self.neurons = summarise(recipe.model, image_size=(height, width)).neurons
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
@@ -244,9 +250,11 @@ class Run:
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
         poisson = seed_of("step", self.recipe.seed, step)
-        state = ForwardState(sums={})
+        state = ForwardState(v=None, sums={})
         with seeded(poisson, self.device), precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state).float()
+            outputs = self.model.forward_steps(
+                x, num_steps=num_steps, state=state, time_segments=self.time_segments(num_steps, len(labels))
+            ).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
@@ -271,6 +279,14 @@ class Run:
         self.position.loss_sum += loss_value * len(labels)
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
         self.position.images += len(labels)
+
+    def time_segments(self, num_steps: int, images: int) -> tuple[int, ...]:
+        """In how many parts so many time steps of a batch go through the network."""
+        segments = self.config.time_segments
+        if segments != "auto":
+            return segments
+        neurons = images * self.neurons
+        return segments_within(1e9 * self.config.step_memory, neurons, num_steps, self.config.precision)
 
     @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:

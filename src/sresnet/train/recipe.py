@@ -56,6 +56,11 @@ class TrainConfig:
     """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022)."""
     ema: float = 0.0
     """Decay per step of the weight average that is evaluated and saved; 0 is off."""
+    time_segments: tuple[int, ...] | Literal["auto"] = added_later(())
+    """Parts in which the time steps go through the network, so that memory does not grow with them; all but the last
+    are computed twice. 8: eight parts; 4 4: four, each in four in turn; auto: as `step_memory` wants it."""
+    step_memory: float = added_later(2.0)
+    """Gigabytes that time_segments "auto" lets a training step take beside weights and images."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions in bfloat16, norms and potentials in float32."""
     protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
@@ -74,6 +79,10 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay", "muon_lr", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
+        if self.time_segments != "auto" and min(self.time_segments, default=1) < 1:
+            raise UserError(f"time_segments {self.time_segments} has a number below 1: 1 is all time steps at once")
+        if not self.step_memory > 0:
+            raise UserError(f"step_memory {self.step_memory:g} is not above 0: give gigabytes")
         if min(self.progressive_epochs, default=0) < 0:
             raise UserError(f"progressive_epochs {self.progressive_epochs} has a number below 0: they count epochs")
         if self.low_res_epochs < 0:
@@ -129,6 +138,12 @@ class Recipe:
             raise UserError(
                 f"muon_lr {self.train.muon_lr} keeps the length of filters, which needs a norm after every "
                 "convolution: use 0"
+            )
+        skip = getattr(self.model, "skip", "")
+        if self.train.time_segments and (self.model.norm in ("time-averaged", "tdbn") or skip == "tdbn"):
+            raise UserError(
+                f"time_segments {self.train.time_segments}: a norm of this network takes its statistics over all time "
+                "steps, which have to be there at once: use --model.norm bntt and no tdbn skip, or no segments"
             )
         if isinstance(self.data, EventConfig):
             if self.train.low_res_epochs:

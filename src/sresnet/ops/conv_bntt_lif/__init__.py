@@ -58,7 +58,7 @@ class ConvBNTTLIFOutput(NamedTuple):
 
 def conv_bntt_lif(
     x: Float[Tensor, "T N inputs height width"],
-    convolution: Convolution,
+    convolution: Convolution | None,
     norm: NormState | None,
     neuron: LIFConstants,
     *,
@@ -78,7 +78,7 @@ def conv_bntt_lif(
 
     Args:
         x: [T, N, C_in, H, W]; an image expanded over time goes through the convolution once.
-        convolution: of the layer.
+        convolution: of the layer; None: x is what it gave, such as once for all calls that get the same image.
         norm, neuron, residual_current, residual_spikes, v, return_current: as in `bntt_lif`.
         packed: what the layer before gave with x; None keeps x itself for the backward pass.
         residual_packed: what the layer before gave with `residual_spikes`.
@@ -128,12 +128,28 @@ def conv_batch_norm(
     return run_layer(x, convolution, norm, None, packed=packed).output
 
 
-def convolved(x: Float[Tensor, "T N inputs height width"], convolution: Convolution) -> Float[Tensor, "T N C H W"]:
+def convolve_image(x: Float[Tensor, "N inputs height width"], convolution: Convolution) -> Float[Tensor, "N C H W"]:
+    """What the convolution of a layer gives for an image that every step receives, rounded as the layer would."""
+    weight, stride, padding, _ = convolution
+    if reference_chosen() or x.device.type != "cpu" or stored(x) not in WIDE:
+        return F.conv2d(x, weight, None, stride, padding)
+    storage = stored(x)
+    dtype = operator.arithmetic(storage)
+    with torch.autocast("cpu", enabled=False):
+        y = F.conv2d(x.to(storage).to(dtype), weight.to(dtype), None, stride, padding)
+    return y.to(storage)
+
+
+def convolved(
+    x: Float[Tensor, "T N inputs height width"], convolution: Convolution | None
+) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step of x [T, N, C, H, W], in plain PyTorch.
 
     Raises:
         UserError: there is a weight of eight bits, which would not be used.
     """
+    if convolution is None:
+        return x
     weight, stride, padding, int8 = convolution
     if int8 is not None:
         raise UserError(
@@ -155,7 +171,7 @@ def fitting(packed: BitPackedSpikes | None, storage: torch.dtype) -> BitPackedSp
 
 def runs(
     x: Tensor,
-    convolution: Convolution,
+    convolution: Convolution | None,
     norm: NormState | None,
     neuron: LIFConstants | None,
     v: Tensor | None,
@@ -166,7 +182,7 @@ def runs(
     return (
         not reference_chosen()
         and not torch.compiler.is_compiling()
-        and convolution.weight.dtype == torch.float32
+        and (convolution is None or convolution.weight.dtype == torch.float32)
         and stored(x) in WIDE
         and scan.runs(x, norm, neuron, v, residual_current, residual_spikes)
     )
@@ -174,7 +190,7 @@ def runs(
 
 def run_layer(
     x: Tensor,
-    convolution: Convolution,
+    convolution: Convolution | None,
     norm: NormState | None,
     neuron: LIFConstants | None,
     *,
@@ -186,8 +202,8 @@ def run_layer(
     return_current: bool = False,
 ) -> ConvBNTTLIFOutput:
     """The layer of `operator.py`, arguments checked, and the running averages after it."""
-    weight, stride, padding, int8 = convolution
-    if weight.ndim != 4 or x.ndim != 5 or weight.shape[1] != x.shape[2]:
+    weight, stride, padding, int8 = convolution or (None, (1, 1), (0, 0), None)
+    if weight is not None and (weight.ndim != 4 or x.ndim != 5 or weight.shape[1] != x.shape[2]):
         raise UserError(
             f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}: expected [C, C_in, height, width] and "
             "[T, N, C_in, H, W]"

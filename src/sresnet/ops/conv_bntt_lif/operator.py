@@ -57,8 +57,10 @@ def arithmetic(storage: torch.dtype) -> torch.dtype:
     return storage if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
-def convolve(x: Tensor, weight: Tensor, call: Call) -> Tensor:
-    """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory."""
+def convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
+    """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory; x itself without a weight."""
+    if weight is None:
+        return x
     dtype = arithmetic(call.storage)
     images, weight = x.flatten(0, 1), weight.to(dtype)
     if dtype == x.dtype:
@@ -80,9 +82,11 @@ def convolve_whole_numbers(
 
 
 def convolve_back(
-    dy: Tensor, x: Tensor, weight: Tensor, call: Call, need_x: bool, need_weight: bool
+    dy: Tensor, x: Tensor, weight: Tensor | None, call: Call, need_x: bool, need_weight: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of x, in the storage type, and of weight."""
+    if weight is None:
+        return dy, None
     dtype = arithmetic(call.storage)
     steps_and_batch, weight = x.shape[:2], weight.to(dtype)
     dy, x = dy.flatten(0, 1), x.flatten(0, 1)
@@ -127,8 +131,10 @@ def of_norm(part: slice, rows: NormRows) -> NormRows:
     return NormRows(*(row[part] if row is not None and row.ndim == 2 else row for row in rows))
 
 
-def output_like(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    """Something without memory, with the type of x and the shape [C, H, W] of its convolution."""
+def output_like(x: Tensor, weight: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """Something without memory, with the type of x and the shape [C, H, W] of its convolution, or of x itself."""
+    if weight is None:
+        return x.new_empty(1).expand(x.shape[2:])
     sizes = zip(x.shape[-2:], padding, weight.shape[-2:], stride, strict=True)
     height, width = ((size + 2 * pad - kernel) // step + 1 for size, pad, kernel, step in sizes)
     return x.new_empty(1).expand(weight.shape[0], height, width)
@@ -148,6 +154,7 @@ class Layer(torch.autograd.Function):
     (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, call) -> (output, current, v, bits)
 
     `mean` and `var` are the statistics used: written in training, given in evaluation. What is not wanted is empty.
+    Without a weight x is the convolution's output.
     """
 
     @staticmethod

@@ -1,0 +1,203 @@
+"""Time segments: a few time steps at a time go through all layers, so that memory does not grow with their number.
+
+Between two segments only the potentials of the neurons are kept. In training each segment is computed again when the
+backward pass comes to it, all but the last; segments may be divided in turn. Memory, in bytes per neuron of a batch,
+for T steps in K segments of which b bytes a step are kept:
+
+    4 (K - 1) + b T / K
+
+and with each of K segments divided into k, 4 (K + k - 2) + b T / (K k), for another forward pass. Where every step has
+its own norm, steps have nothing but potentials in common, and the gradients are those of all steps at once.
+Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, along time instead of depth.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sresnet.errors import UserError
+from sresnet.nn.layer import has_hooks
+from sresnet.nn.neuron import OwnNeuron
+from sresnet.nn.norm import BatchNorm, OwnNorm, TimeAveragedNorm
+from sresnet.ops.dispatch import chosen_implementation, implementation
+
+Potentials = tuple[Tensor | None, ...]
+"""Of every layer of neurons."""
+
+
+class Steps(NamedTuple):
+    """Consecutive time steps."""
+
+    first: int
+    last: int
+    """The step behind them."""
+
+    def divided(self, number: int) -> list["Steps"]:
+        """Them in `number` parts, as even as can be; fewer where there are fewer steps."""
+        count = self.last - self.first
+        number = min(number, count)
+        return [Steps(*pair) for pair in pairwise(self.first + count * i // number for i in range(number + 1))]
+
+
+Run = Callable[[Tensor, Steps, Potentials], tuple[Tensor, Potentials]]
+"""(input of all steps, the steps to run, potentials before them) -> (scores [t, N, classes], potentials after them)."""
+
+
+def run_segments(
+    run: Run, x: Tensor, steps: Steps, segments: Sequence[int], again: "Again | None", *v: Tensor | None
+) -> tuple[Tensor, Potentials]:
+    """`run` of all steps, segment by segment.
+
+    Args:
+        run, x, v: see `Run`. One argument for each potential: those in a tuple `checkpoint` would keep to the end.
+        steps: all.
+        segments: in how many the steps are divided, in how many each of these, and so on; none: all in one.
+        again: around what a backward pass computes again; None: there will be no backward pass.
+    """
+    if not segments:
+        return run(x, steps, v)
+    parts = steps.divided(segments[0])
+    contexts = contextlib.nullcontext(), again or contextlib.nullcontext()
+    outputs = []
+    for part in parts:
+        inner = (run, x, part, segments[1:], again)
+        if again is None or part is parts[-1]:  # a backward pass starts with the last: what it needs is kept
+            output, v = run_segments(*inner, *v)
+        else:
+            output, v = checkpoint(run_segments, *inner, *v, use_reentrant=False, context_fn=lambda: contexts)
+        outputs.append(output)
+    return torch.cat(outputs), v
+
+
+class Again:
+    """Around what a backward pass computes again: with the engine of the forward pass, and without a trace.
+
+    Args:
+        layers: those of the network.
+
+    Raises:
+        UserError: on entering, where weights or modes are no longer those of the forward pass.
+    """
+
+    def __init__(self, layers: nn.Module) -> None:
+        self.layers = layers
+        self.chosen = chosen_implementation()
+        self.before = self.look()
+        self.entered: list[contextlib.ExitStack] = []
+
+    @property
+    def now(self) -> bool:
+        """Something is computed again."""
+        return bool(self.entered)
+
+    def look(self) -> tuple[list[int], list[bool]]:
+        """What must not change between the passes: versions of the parameters, modes of the modules."""
+        return [p._version for p in self.layers.parameters()], [m.training for m in self.layers.modules()]
+
+    def __enter__(self) -> None:
+        if self.look() != self.before:
+            raise UserError(
+                "weights or modes of the network have changed since the forward pass, which time segments compute "
+                "again: call backward() before optimizer.step(), train() and eval()"
+            )
+        around = contextlib.ExitStack()
+        around.enter_context(implementation(self.chosen))
+        around.enter_context(buffers_kept(self.layers))
+        self.entered.append(around)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.entered.pop().close()
+
+
+@contextlib.contextmanager
+def buffers_kept(layers: nn.Module) -> Iterator[None]:
+    """Put back what modules of the user's own write into their buffers; norms of the package know of `again`."""
+    own = [module for module in layers.modules() if not isinstance(module, BatchNorm)]
+    kept = [(buffer, buffer.clone()) for module in own for buffer in module.buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for buffer, before in kept:
+            buffer.data.copy_(before)  # of .data: autograd may have saved the buffer, whose values it does not read
+
+
+def check_segments(layers: nn.Module, segments: Sequence[int]) -> None:
+    """Raise UserError for numbers of segments below 1, and for norms that need all steps at once."""
+    if any(number < 1 for number in segments):
+        raise UserError(f"time_segments {tuple(segments)} has a number below 1: 1 is all time steps at once")
+    for name, module in layers.named_modules() if max(segments, default=1) > 1 else ():
+        if isinstance(module, TimeAveragedNorm) and module.training:
+            raise UserError(
+                f"time_segments {tuple(segments)}: {name} takes its statistics over all time steps, which have to be "
+                "there at once: use norm 'bntt' or 'none', or no segments"
+            )
+        if isinstance(module, OwnNorm) and not getattr(module.normalise, "per_step", False):
+            raise UserError(
+                f"time_segments {tuple(segments)}: {name} is a norm of your own, which may look at all time steps at "
+                "once: if it does not, give it the attribute per_step = True; else use no segments"
+            )
+
+
+STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
+"""Precision -> bytes per neuron and time step of a training step at its height, of the default engine."""
+
+
+def segments_within(limit: float, neurons: int, num_steps: int, precision: str) -> tuple[int, ...]:
+    """The cheapest division of a training step with which it takes at most `limit` bytes, by the count of this file.
+
+    Args:
+        limit: bytes.
+        neurons: of the network, times the images of a batch.
+        num_steps: T.
+        precision: fp32 or bf16.
+
+    Raises:
+        UserError: none does.
+    """
+    least = math.inf
+    for levels in range(1, 5):
+        for number in range(1, num_steps + 1):
+            segments = (number,) * levels
+            longest = -(-num_steps // min(number**levels, num_steps))
+            size = neurons * (4 * levels * (number - 1) + STEP_BYTES[precision] * longest)
+            if size <= limit:
+                return () if number == 1 else segments
+            least = min(least, size)
+            if number**levels >= num_steps:
+                break
+    raise UserError(
+        f"a training step of {num_steps} time steps takes {least / 1e9:.2g} GB in the smallest time segments, more "
+        f"than the {limit / 1e9:g} GB of step_memory: use a smaller batch, or allow more"
+    )
+
+
+IMAGES_AT_ONCE = 128
+"""Images times time steps that a pass without gradients computes at once: more are hardly faster."""
+
+
+def inference_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, ...]:
+    """Segments for a pass without gradients, whose results do not depend on them; none where they might.
+
+    That is with modules of the user's own, with hooks, which see what a module is called with, and under torch.compile.
+    """
+    number = min(num_steps, -(-images * num_steps // IMAGES_AT_ONCE))
+    if number < 2 or torch.compiler.is_compiling():
+        return ()
+    for module in layers.modules():
+        if isinstance(module, OwnNorm | OwnNeuron) or has_hooks(module) or not is_ours(module):
+            return ()
+        if isinstance(module, TimeAveragedNorm) and module.training:
+            return ()
+    return (number,)
+
+
+def is_ours(module: nn.Module) -> bool:
+    """It is of a class of this package or of torch's: in those that this package uses, each time step is for itself."""
+    return type(module).__module__.partition(".")[0] in ("sresnet", "torch")
