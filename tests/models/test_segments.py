@@ -279,7 +279,7 @@ def test_random_numbers_of_layers_are_drawn_again():
 def test_inference_goes_in_segments_by_itself(monkeypatch):
     model = network(torch.float32, num_steps=60).eval()
     x = torch.rand(12, 3, 8, 8)
-    monkeypatch.setattr(segments, "IMAGES_AT_ONCE", 10**9)
+    monkeypatch.setattr(segments, "_IMAGES_AT_ONCE", 10**9)
     with torch.no_grad():
         whole = model.forward_steps(x)
     monkeypatch.undo()
@@ -380,7 +380,7 @@ def test_parts_are_as_even_as_can_be(first, count, number):
 def test_the_cheapest_division_that_fits(limit, neurons, steps, precision):
     def size(found):
         ends = 4 * sum(min(number, steps) - 1 for number in found)
-        return neurons * (ends + segments.STEP_BYTES[precision] * -(-steps // min(math.prod(found), steps)))
+        return neurons * (ends + segments._STEP_BYTES[precision] * -(-steps // min(math.prod(found), steps)))
 
     smallest = min(size((number,) * levels) for levels in range(1, 5) for number in range(1, steps + 1))
     if smallest > limit:

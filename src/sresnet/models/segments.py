@@ -109,7 +109,7 @@ class Again:
             )
         around = contextlib.ExitStack()
         around.enter_context(implementation(self.chosen))
-        around.enter_context(buffers_kept(self.layers))
+        around.enter_context(_buffers_kept(self.layers))
         self.entered.append(around)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -117,7 +117,7 @@ class Again:
 
 
 @contextlib.contextmanager
-def buffers_kept(layers: nn.Module) -> Iterator[None]:
+def _buffers_kept(layers: nn.Module) -> Iterator[None]:
     """Put back what modules of the user's own write into their buffers; norms of the package know of `again`."""
     own = [module for module in layers.modules() if not isinstance(module, BatchNorm)]
     kept = [(buffer, buffer.clone()) for module in own for buffer in module.buffers(recurse=False)]
@@ -145,7 +145,7 @@ def check_segments(layers: nn.Module, segments: Sequence[int]) -> None:
             )
 
 
-STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
+_STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
 """Precision -> bytes per neuron and time step of a training step at its height, of the default engine."""
 
 
@@ -166,7 +166,7 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
         for number in range(1, num_steps + 1):
             segments = (number,) * levels
             longest = -(-num_steps // min(number**levels, num_steps))
-            size = neurons * (4 * levels * (number - 1) + STEP_BYTES[precision] * longest)
+            size = neurons * (4 * levels * (number - 1) + _STEP_BYTES[precision] * longest)
             if size <= limit:
                 return () if number == 1 else segments
             least = min(least, size)
@@ -178,7 +178,7 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
     )
 
 
-IMAGES_AT_ONCE = 128
+_IMAGES_AT_ONCE = 128
 """Images times time steps that a pass without gradients computes at once: more are hardly faster."""
 
 
@@ -187,17 +187,17 @@ def inference_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[
 
     That is with modules of the user's own, with hooks, which see what a module is called with, and under torch.compile.
     """
-    number = min(num_steps, -(-images * num_steps // IMAGES_AT_ONCE))
+    number = min(num_steps, -(-images * num_steps // _IMAGES_AT_ONCE))
     if number < 2 or torch.compiler.is_compiling():
         return ()
     for module in layers.modules():
-        if isinstance(module, OwnNorm | OwnNeuron) or has_hooks(module) or not is_ours(module):
+        if isinstance(module, OwnNorm | OwnNeuron) or has_hooks(module) or not _is_ours(module):
             return ()
         if isinstance(module, TimeAveragedNorm) and module.training:
             return ()
     return (number,)
 
 
-def is_ours(module: nn.Module) -> bool:
+def _is_ours(module: nn.Module) -> bool:
     """It is of a class of this package or of torch's: in those that this package uses, each time step is for itself."""
     return type(module).__module__.partition(".")[0] in ("sresnet", "torch")
