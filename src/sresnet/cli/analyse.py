@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sresnet.analysis import Analysis, LayerActivity, analyse, batches_of, spread
+from sresnet.analysis import Analysis, analyse, batches_of, spread
 from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, signs_of_life
@@ -74,18 +74,16 @@ def analyse_verb(words: list[str]) -> int:
 def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     """What `sresnet analyse` found, a line per layer and the sums."""
     activity, cost = analysis.activity, analysis.cost
+    counts = "active %:.1f | spikes:,.0f | dead %:.1f | saturated %:.1f"
     print_table(
-        ("layer", "output", "active %", "spikes", "dead %", "saturated %", "input", "additions", "MAC"),
+        f"layer | output | {counts} | input | additions:,.0f | MAC:,.0f",
         [
-            [
-                layer.name,
-                "x".join(map(str, layer.output)),
-                *(["", "", "", ""] if neurons is None else neuron_cells(neurons)),
-                layer.input_kind,
-                f"{layer.additions:,.0f}" if layer.additions else "",
-                f"{layer.multiply_accumulates:,.0f}" if layer.multiply_accumulates else "",
-            ]
-            for layer, neurons in analysis.rows()
+            (
+                *(layer.name, "x".join(map(str, layer.output))),
+                *((100 * n.rate, n.spikes, n.dead, n.saturated) if n else (None,) * 4),
+                *(layer.input_kind, layer.additions or None, layer.multiply_accumulates or None),
+            )
+            for layer, n in analysis.rows()
         ],
     )
     energy, hardware = cost.energy(), describe_hardware(analysis)
@@ -101,11 +99,6 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
         "hardware: " + hardware[0],
         *(f"  {line}" for line in hardware[1:]),
     )
-
-
-def neuron_cells(layer: LayerActivity) -> list[str]:
-    """A layer of neurons in a table."""
-    return [f"{100 * layer.rate:.1f}", f"{layer.spikes:,.0f}", f"{layer.dead:.1f}", f"{layer.saturated:.1f}"]
 
 
 def describe_hardware(analysis: Analysis) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
-from sresnet.data import EventConfig, Samples, Splits
+from sresnet.data import Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.models import SpikingNetwork
@@ -22,6 +22,7 @@ from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save_early_exit
+from sresnet.report.records import kind_of
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
@@ -63,31 +64,24 @@ def evaluate_verb(words: list[str]) -> int:
     samples = part_of(splits, options.part)
     model, scaling, _ = trained(source, device, options.memory_limit, samples)
     model = to_int8(model) if options.precision == "int8" else model
+    settings: dict[str, Any] = {
+        "precision": "bf16" if options.precision == "int8" else options.precision,
+        "seed": seed_of("evaluate", recipe.seed),
+    }
     if options.exit_confidence:
         with going_on() if options.out else contextlib.nullcontext():
             line = shlex.join(["sresnet", "evaluate", *words])
-            return evaluate_with_exit(options, line, source, recipe, splits, model, scaling)
+            return evaluate_with_exit(options, line, source, recipe, splits, model, scaling, settings)
     if options.out:
         raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
-    started = time.monotonic()
+    started, num_steps = time.monotonic(), options.num_steps or None
     with implementation(options.engine):
-        result = evaluate(
-            model,
-            samples,
-            scaling,
-            num_steps=options.num_steps or None,
-            batch_size=options.batch_size,
-            precision="bf16" if options.precision == "int8" else options.precision,
-            seed=seed_of("evaluate", recipe.seed),
-        )
-    seconds = time.monotonic() - started
-    steps = options.num_steps or recipe.model.num_steps
-    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
-    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
-    say(f"{options.part} accuracy{simulated}: {result.top1:.2f} %")
+        result = evaluate(model, samples, scaling, num_steps=num_steps, batch_size=options.batch_size, **settings)
+    kind, speed = kind_of(recipe.data), result.images / (time.monotonic() - started)
+    say(f"{accuracy(options.part, splits.about)}: {result.top1:.2f} %")
     say(
-        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, {steps} of "
-        f"{recipe.model.num_steps} time steps, {result.images / seconds:,.0f} {kind}/s"
+        f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, "
+        f"{num_steps or recipe.model.num_steps} of {recipe.model.num_steps} time steps, {speed:,.0f} {kind}/s"
     )
     print_split(recipe.data, splits)
     return 0
@@ -105,6 +99,7 @@ def evaluate_with_exit(
     splits: Splits,
     model: SpikingNetwork,
     scaling: Scaling,
+    settings: dict[str, Any],
 ) -> int:
     """`sresnet evaluate RUN --exit-confidence 0.95`, which is `line`: the curve over confidences, and what this one
     gives in a real run."""
@@ -114,10 +109,6 @@ def evaluate_with_exit(
         claim(folder, EARLY_EXIT, EARLY_EXIT_KIND, force=options.force)
     samples, held_out = part_of(splits, options.part), calibration_of(options, splits)
     some = partial(batches_of, scaling=scaling, batch_size=options.batch_size, device=options.torch_device())
-    settings: dict[str, Any] = {
-        "precision": "bf16" if options.precision == "int8" else options.precision,
-        "seed": seed_of("evaluate", recipe.seed),
-    }
     with implementation(options.engine):
         found = early_exit(
             model,
@@ -131,24 +122,21 @@ def evaluate_with_exit(
         exited = evaluate_early_exit(
             model, some(samples), threshold=threshold, temperatures=found.temperatures, **settings
         )
-    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
-    simulated = " on simulated recordings" if splits.about.get("simulated") else ""
-    steps, speed = len(found.top1_by_step), exited.images / (time.monotonic() - started)
+    kind, speed = kind_of(recipe.data), exited.images / (time.monotonic() - started)
+    steps = len(found.top1_by_step)
     left = ", ".join(f"{count:,} after {step}" for step, count in enumerate(exited.left_after, 1))
-    say(f"{options.part} accuracy{simulated} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
+    say(f"{accuracy(options.part, splits.about)} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
     say(
         f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
         f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
     )
     print_calibration(options, found, kind)
     print_split(recipe.data, splits)
-    print_table(
-        ("confidence", "mean steps", "accuracy %"),
-        [[f"{point.threshold:g}", f"{point.mean_steps:.3f}", f"{point.top1:.2f}"] for point in found.points],
-    )
+    rows = [(point.threshold, point.mean_steps, point.top1) for point in found.points]
+    print_table("confidence:g | mean steps:.3f | accuracy %:.2f", rows)
     if folder:
-        about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": options.calibrate}
-        about |= {} if found.calibration_images else {"calibrated_on": "none"}
+        calibrated = options.calibrate if found.calibration_images else "none"
+        about = {"run": source, "data": recipe.data.name, "part": options.part, "calibrated_on": calibrated}
         about |= other_data(splits) | record.provenance(line, options.torch_device())
         paths = save_early_exit(found, exited, threshold, folder, about)
         say(f"written to {folder}: {', '.join(path.name for path in paths)}")
@@ -181,9 +169,7 @@ def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> 
             )
         return
     temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
-    say(
-        f"confidence: calibrated on {found.calibration_images:,} {options.calibrate} {kind}, temperature by step "
-        f"{temperatures}"
-    )
+    on = f"{found.calibration_images:,} {options.calibrate} {kind}"
+    say(f"confidence: calibrated on {on}, temperature by step {temperatures}")
     if options.calibrate == "train":
         say(f"warning: the network was trained on these {kind} and is overconfident of them")

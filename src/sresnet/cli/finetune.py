@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sresnet.cli.parse import first_word, gigabytes, parse, take_option, wants_help
+from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
 from sresnet.cli.runs import read_run
 from sresnet.cli.train import TrainOptions, recipe_fields, train_and_report
 from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, usual_data
 from sresnet.errors import UserError
-from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import say
 
 
@@ -21,8 +20,7 @@ def finetune_verb(words: list[str]) -> int:
         say("The recipe of RUN, with its fields as flags as in sresnet train. Stem convolution and readout start anew.")
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
-    limit, _ = take_option(words, "--memory-limit")
-    recipe = read_run(source, gigabytes(limit) if limit else MEMORY_LIMIT)
+    recipe = read_run(source, take_memory_limit(words)[0])
     name, words = take_option(words[1:], "--data")
     if name not in DATA_SETS:
         fault = f"{name!r} is not a known data set" if name else "is missing"
@@ -39,9 +37,6 @@ def finetune_verb(words: list[str]) -> int:
         train=replace(recipe.train, low_res_epochs=0) if events else recipe.train,  # only images have them
     )
     options = parse(
-        TrainOptions(**recipe_fields(recipe)),
-        words,
-        f"{prog} {source} --data {name}",
-        f"Train {source} further, on {name}.",
+        TrainOptions(**recipe_fields(recipe)), words, f"{prog} {source} --data {name}", f"Fine-tune {source} on {name}."
     )
     return train_and_report(options, f"{name}-from-{Path(source).name}")

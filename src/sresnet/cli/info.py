@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-from sresnet.cli.parse import first_word, gigabytes, parse, take_option, wants_help
+from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
 from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
 from sresnet.cli.terminal import print_table
 from sresnet.errors import UserError
-from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import model_config
 from sresnet.models.summary import describe, summarise
 from sresnet.printing import say
@@ -24,8 +23,7 @@ def info_verb(words: list[str]) -> int:
     name = first_word(words, "model", "see sresnet list")
     compat, rest = take_option(words[1:], "--compat")
     text, rest = take_option(rest, "--image-size")
-    limit, rest = take_option(rest, "--memory-limit")
-    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
+    memory_limit, rest = take_memory_limit(rest)
     of_run = None
     if Path(name).is_dir():
         of_run = record.read_recipe(Path(name), memory_limit=memory_limit)
@@ -38,17 +36,12 @@ def info_verb(words: list[str]) -> int:
         check_image(size, config, name, memory_limit)
     summary = summarise(config, size)
     print_table(
-        ("layer", "kernel", "output", "parameters", "input", "MAC / step", "additions / step"),
+        "layer | kernel | output | parameters:, | input | MAC / step:, | additions / step:,",
         [
-            [
-                layer.name,
-                layer.kernel,
-                "x".join(map(str, layer.output)),
-                f"{layer.parameters:,}",
-                layer.input_kind,
-                f"{layer.multiply_accumulates:,}" if layer.multiply_accumulates else "",
-                f"{layer.spike_additions:,}" if layer.spike_additions else "",
-            ]
+            (
+                *(layer.name, layer.kernel, "x".join(map(str, layer.output)), layer.parameters, layer.input_kind),
+                *(layer.multiply_accumulates or None, layer.spike_additions or None),
+            )
             for layer in summary.layers
         ],
     )

@@ -148,9 +148,10 @@ def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
     return "", words
 
 
-def gigabytes(text: str) -> float:
-    """A number of gigabytes that a flag gives."""
+def take_memory_limit(words: list[str]) -> tuple[float, list[str]]:
+    """The gigabytes of --memory-limit or its default, and the other words."""
+    text, rest = take_option(words, "--memory-limit")
     try:
-        return float(text)
+        return float(text or MEMORY_LIMIT), rest
     except ValueError:
         raise UserError(f"memory-limit {text!r} is not a number: give gigabytes, such as {MEMORY_LIMIT:g}") from None

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from sresnet.analysis.prediction import predict_file
-from sresnet.cli.parse import first_word, gigabytes, take_option
+from sresnet.cli.parse import first_word, take_memory_limit, take_option
 from sresnet.cli.runs import read_run, trained
 from sresnet.errors import UserError
 from sresnet.files import check_free
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import going_on, say
 from sresnet.report import plots
-from sresnet.report.figures import predictions as picture_of_predictions
+from sresnet.report.figures import predictions
 
 
 def predict_verb(words: list[str]) -> int:
@@ -29,30 +29,28 @@ def predict_verb(words: list[str]) -> int:
         return 0
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
-    limit, rest = take_option(rest, "--memory-limit")
+    memory_limit, rest = take_memory_limit(rest)
     force, rest = "--force" in rest, [word for word in rest if word != "--force"]
-    memory_limit = gigabytes(limit) if limit else MEMORY_LIMIT
-    source, paths = (
-        (source, rest) if source else (first_word(rest, "run", "give its folder, or --model NAME"), rest[1:])
-    )
-    if not paths:
+    if not source:
+        source, rest = first_word(rest, "run", "give its folder, or --model NAME"), rest[1:]
+    if not rest:
         raise UserError("file is missing: give pictures, or recordings of events")
-    for path in paths:
+    for path in rest:
         if path.startswith("--"):
             raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
     picture = picture_to_write(out, force) if out else None
     data = read_run(source, memory_limit).data
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
-        predictions = []
-        for path in paths:
-            found = predict_file(model, Path(path), data, scaling, about, memory_limit=memory_limit, note=say)
-            last = found.by_step[-1]
-            guesses = ", ".join(f"{name} {100 * last[index]:.1f} %" for name, index in found.best(3))
+        found = []
+        for path in rest:
+            each = predict_file(model, Path(path), data, scaling, about, memory_limit=memory_limit, note=say)
+            last = each.by_step[-1]
+            guesses = ", ".join(f"{name} {100 * last[index]:.1f} %" for name, index in each.best(3))
             say(f"{path}: {guesses}")
-            predictions.append(found)
+            found.append(each)
         if picture:
-            plots.save_as(plots.draw(picture_of_predictions(predictions)), picture)
+            plots.save_as(plots.draw(predictions(found)), picture)
             say(f"drawn into {picture}")
     return 0
 

@@ -1,6 +1,6 @@
 """What several verbs do with a run folder, or with a network that comes with the package."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -180,6 +180,11 @@ def part_of(splits: Splits, part: str) -> Samples:
     if samples is None:
         raise UserError(f"part {part!r} is not available: choose test or train, or validation where some is held out")
     return samples
+
+
+def accuracy(part: str, about: Mapping[str, Any]) -> str:
+    """What an accuracy is of, in front of its number."""
+    return f"{part} accuracy{' on simulated recordings' if about.get('simulated') else ''}"
 
 
 def print_split(data: AnyData, splits: Splits) -> None:

@@ -195,18 +195,10 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
     def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
         return options.options_of(data).open(data, seed, num_steps)
 
-    left = to_train(studies, runs, kept)
+    left, limit = to_train(studies, runs, kept), options.memory_limit
     with implementation(options.engine):
-        work(
-            left,
-            runs,
-            kept,
-            open_,
-            device=device,
-            tell=run_lines(),
-            should_stop=lambda: bool(asked()),
-            memory_limit=options.memory_limit,
-        )
+        tell, should_stop = run_lines(), lambda: bool(asked())
+        work(left, runs, kept, open_, device=device, tell=tell, should_stop=should_stop, memory_limit=limit)
 
 
 def show_studies(studies: Sequence[Study], kept: Path) -> int:
@@ -217,7 +209,7 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
         texts = [row.texts() for row in rows_of(study, found, failed)]
         headings = ("row", "column", "paper", "measured", "seeds")
-        print_table(headings, [[text[heading] for heading in headings] for text in texts])
+        print_table(" | ".join(headings), [[text[heading] for heading in headings] for text in texts])
     if failed:
         say("", "failed training runs:")
         for key, reason in failed.items():

@@ -17,6 +17,7 @@ from rich.text import Text
 from sresnet.analysis import Batches
 from sresnet.data.events.cache import Watch
 from sresnet.printing import emit, encodable, printable, say
+from sresnet.report.document import Value, columns, shown
 
 T = TypeVar("T")
 
@@ -90,17 +91,17 @@ def signs_of_life(batches: Batches, total: int) -> Batches:
             last = time.monotonic()
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under headings, words to the left and numbers to the right."""
+def print_table(header: str, rows: Iterable[Sequence[Value]]) -> None:
+    """Rows under the headings of `document.columns`; layers, kernels and inputs to the left, the rest to the right."""
     screen, text = Console(), io.StringIO()
     console = Console(file=text, width=screen.width if screen.is_terminal else 120, force_terminal=screen.is_terminal)
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(
-            heading, justify="left" if heading in ("layer", "kernel", "input") else "right", overflow="fold"
-        )
+    table, heads = Table(box=None, pad_edge=False), columns(header)
+    for heading, _ in heads:
+        side: Any = "left" if heading in ("layer", "kernel", "input") else "right"
+        table.add_column(heading, justify=side, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(encodable(printable(cell), sys.stdout)) for cell in row))  # no markup of rich's
+        cells = [shown(value, form) for value, (_, form) in zip(row, heads, strict=True)]
+        table.add_row(*(Text(encodable(printable(cell), sys.stdout)) for cell in cells))  # no markup of rich's
     console.print(table)
     emit(text.getvalue(), sys.stdout)
 

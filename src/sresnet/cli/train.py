@@ -10,15 +10,14 @@ import torch
 from sresnet.cli.display import display
 from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
 from sresnet.cli.report import inspect_run, write_report
-from sresnet.cli.runs import RuntimeOptions, print_split
+from sresnet.cli.runs import RuntimeOptions, accuracy, print_split
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest
-from sresnet.data import EventConfig
 from sresnet.errors import UserError
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
-from sresnet.report.records import records_of
+from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
 from sresnet.report.write import REPORT
 from sresnet.report.write import check_free as check_page
@@ -48,9 +47,8 @@ class TrainOptions(Recipe, RuntimeOptions):
         super().__post_init__()
         check_minutes(self.max_minutes)
         if not self.checkpoint_seconds >= 0:
-            raise UserError(
-                f"checkpoint_seconds {self.checkpoint_seconds:g} is not a length of time: 60 is a good choice"
-            )
+            given = f"checkpoint_seconds {self.checkpoint_seconds:g}"
+            raise UserError(f"{given} is not a length of time: 60 is a good choice")
 
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
@@ -75,12 +73,7 @@ def train_verb(words: list[str]) -> int:
     line, recipe = RECIPES[name]
     compat, rest = take_option(words[1:], "--compat")
     recipe = with_compat(recipe, compat) if compat else recipe
-    options = parse(
-        TrainOptions(**recipe_fields(recipe)),
-        rest,
-        f"sresnet train {name}",
-        f"{line}.",
-    )
+    options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {name}", f"{line}.")
     return train_and_report(options, name)
 
 
@@ -97,7 +90,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     if options.report:
         check_page(folder / REPORT, options.force)
-    kind = "clips" if isinstance(recipe.data, EventConfig) else "images"
+    kind = kind_of(recipe.data)
     say(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
     print_split(recipe.data, splits)
     with (
@@ -132,8 +125,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
 def print_outcome(outcome: Outcome) -> None:
     """The last lines of a finished run."""
     result = outcome.result
-    simulated = " on simulated recordings" if result.get("split", {}).get("simulated") else ""
-    say(f"test accuracy{simulated}: {result['test_top1']:.2f} %")
+    say(f"{accuracy('test', result.get('split', {}))}: {result['test_top1']:.2f} %")
     if "best_test_epoch_top1" in result:
         say(
             f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "

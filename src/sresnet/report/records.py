@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.config import from_dict
-from sresnet.data import EventConfig
+from sresnet.data import AnyData, EventConfig
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.pretrained import Card
@@ -34,7 +34,7 @@ class Records:
     @property
     def kind(self) -> str:
         """What the data are called."""
-        return "clips" if isinstance(self.recipe.data, EventConfig) else "images"
+        return kind_of(self.recipe.data)
 
     @property
     def simulated(self) -> bool:
@@ -42,6 +42,11 @@ class Records:
         return bool(self.result.get("split", {}).get("simulated")) or (
             isinstance(self.recipe.data, EventConfig) and self.recipe.data.simulated
         )
+
+
+def kind_of(data: AnyData) -> str:
+    """What samples of these data are called."""
+    return "clips" if isinstance(data, EventConfig) else "images"
 
 
 def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
