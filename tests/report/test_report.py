@@ -25,6 +25,7 @@ from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
 from sresnet.printing import printable
 from sresnet.report.document import Figure, Paragraph, Section, Table
+from sresnet.report.files import MARK
 from sresnet.report.html import page
 from sresnet.report.inspection import inspect_network
 from sresnet.report.png import OFF, ON, picture_of
@@ -32,7 +33,6 @@ from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.svg import draw, element, markup
-from sresnet.report.write import MARK
 from sresnet.train import record
 from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained

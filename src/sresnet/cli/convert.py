@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from sresnet.data import CLASSES, DataConfig, EventConfig
 from sresnet.data.events.frames import FrameConfig, input_scale
 from sresnet.data.events.sets import CIFAR10_CLASSES
 from sresnet.data.samples import unnamed
-from sresnet.data.scaling import CIFAR10_STATISTICS, Counts, Pixels
+from sresnet.data.scaling import CIFAR10_STATISTICS, Counts, Pixels, Scaling
 from sresnet.errors import UserError
 from sresnet.files import make_folder, only_writer, read_regular, write_json
 from sresnet.models.released import load_released
@@ -44,9 +45,8 @@ def import_verb(words: list[str]) -> int:
     if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
         raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")
     classes = CLASSES[options.data][0]
-    model = load_released(
-        path, num_classes=classes, boosting=options.boosting, leak=options.leak, memory_limit=options.memory_limit
-    )
+    fields: Any = {"boosting": options.boosting, "leak": options.leak, "memory_limit": options.memory_limit}
+    model = load_released(path, num_classes=classes, **fields)
     events = model.config.in_channels == 2
     if options.data == "dvs-cifar10" and not events:
         raise UserError(f"{path} holds a network for images: choose --data cifar10 or cifar100")
@@ -58,12 +58,10 @@ def import_verb(words: list[str]) -> int:
     )
     folder = Path(options.out or f"runs/{Path(path).name.split('.')[0]}")
     names = CIFAR10_CLASSES if classes == 10 else unnamed(classes)
-    scaling = (
-        Counts(input_scale(128, 128, RELEASED_EVENTS.frames))
-        if events
-        else Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
-    )
-    size = (64, 64) if events else (32, 32)
+    scaling: Scaling = Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
+    size = (32, 32)
+    if events:
+        scaling, size = Counts(input_scale(128, 128, RELEASED_EVENTS.frames)), (64, 64)
     make_folder(folder)
     with only_writer(folder):
         record.claim(folder, recipe)
@@ -76,8 +74,7 @@ def import_verb(words: list[str]) -> int:
         write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
         write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
         save_model(model, weights)
-    say(f"{describe(recipe.model)}, trained on {name}")
-    say(f"run folder: {folder}")
+    say(f"{describe(recipe.model)}, trained on {name}", f"run folder: {folder}")
     return 0
 
 

@@ -55,12 +55,9 @@ def prepare_verb(words: list[str]) -> int:
         raise UserError(f"name {name!r} is unknown: {closest(name, choices)}")
     data = known[name].data if name in known else usual_data(name)
     assert isinstance(data, EventConfig)
-    options = parse(
-        PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10),
-        words[1:],
-        f"sresnet data prepare {name}",
-        "Make the frames of event recordings and cache them.",
-    )
+    about = "Make the frames of event recordings and cache them."
+    defaults = PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10)
+    options = parse(defaults, words[1:], f"sresnet data prepare {name}", about)
     started = time.monotonic()
     with filling() as watch:
         prepared = prepare(
@@ -85,9 +82,9 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
     steps, _, height, width = file.shape
     say(
         f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
-        f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}"
+        f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}",
+        f"cache: {file.path}",
     )
-    say(f"cache: {file.path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +133,7 @@ def data_info_verb(words: list[str]) -> int:
         return 0
     found, notes = find_recordings(path)
     print_set_facts(path, describe_set(reading(found), **trust))
-    for note in notes:
-        say(f"note: {note}")
+    say(*(f"note: {note}" for note in notes))
     return 0
 
 
@@ -150,16 +146,10 @@ def data_view_verb(words: list[str]) -> int:
     if not 0 <= options.window_ms <= 1e9:  # eleven days
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
     check_free(Path(options.out), view.MARKS, force=options.force)
-    recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=options.memory_limit)
-    window = round(1000 * options.window_ms)
-    view.save_view(
-        recording,
-        Path(options.out),
-        frames=options.frames,
-        window=window,
-        title=path.name,
-        memory_limit=options.memory_limit,
-    )
+    limit, window = options.memory_limit, round(1000 * options.window_ms)
+    recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=limit)
+    look: Any = {"frames": options.frames, "window": window, "title": path.name}
+    view.save_view(recording, Path(options.out), **look, memory_limit=limit)
     say(f"{len(recording):,} events of {path} drawn into {options.out}")
     return 0
 
@@ -173,23 +163,24 @@ def path_and_options(words: list[str], options: C, verb: str, description: str) 
 def print_facts(facts: Facts) -> None:
     """A recording, a line for each kind of fact."""
     column, row = facts.busiest_pixel
-    say(f"file: {facts.name}")
-    say(f"format: {facts.format}")
-    say(f"sensor: {facts.sensor}, {facts.width}x{facts.height}")
-    say(f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON")
-    say(f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds")
-    say(f"rate: {facts.rate:,.0f} events/s")
-    say(f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}")
-    say(f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events")
-    say(f"skipped: {counted(facts.skipped)}")
+    say(
+        f"file: {facts.name}",
+        f"format: {facts.format}",
+        f"sensor: {facts.sensor}, {facts.width}x{facts.height}",
+        f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON",
+        f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds",
+        f"rate: {facts.rate:,.0f} events/s",
+        f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}",
+        f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events",
+        f"skipped: {counted(facts.skipped)}",
+    )
 
 
 def print_set_facts(folder: Path, facts: SetFacts) -> None:
     """A folder of recordings: in all, by class, and what could not be read."""
     say(f"folder: {folder}")
     say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
-    for label, count in facts.by_class.items():
-        say(f"  {label:24} {count:,}")
+    say(*(f"  {label:24} {count:,}" for label, count in facts.by_class.items()))
     if facts.recordings:
         say(f"sensors: {counted(facts.sensors)}")
         events, seconds = facts.events, facts.seconds
@@ -198,9 +189,7 @@ def print_set_facts(folder: Path, facts: SetFacts) -> None:
         least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
         say(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
         say(f"skipped: {counted(facts.skipped)}")
-    say(f"unreadable: {len(facts.unreadable):,}")
-    for reason in facts.unreadable:
-        say(f"  {reason}")
+    say(f"unreadable: {len(facts.unreadable):,}", *(f"  {reason}" for reason in facts.unreadable))
 
 
 def counted(kinds: dict[str, int]) -> str:

@@ -30,7 +30,5 @@ def list_verb(words: list[str]) -> int:
         "pretrained": {name: describe_card(card) for name, card in shipped().items()},
     }
     for group, entries in groups.items():
-        say(f"{group}:")
-        for name, line in entries.items():
-            say(f"  {name:24} {line}")
+        say(f"{group}:", *(f"  {name:24} {line}" for name, line in entries.items()))
     return 0

@@ -8,7 +8,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
@@ -23,6 +24,26 @@ Page = Annotated[str, tyro.conf.arg(aliases=["-o"])]
 """--out of a verb that writes one page: -o for short."""
 
 
+NAMES = tyro.constructors.ConstructorRegistry()
+
+
+@NAMES.primitive_rule
+def open_choice(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[str] | None:
+    """Flags for one of several names or a registered one, such as a neuron's: the help lists the names alone."""
+    literals = [each for each in get_args(info.type) if get_origin(each) is Literal]
+    if info.type_origin not in (Union, UnionType) or set(get_args(info.type)) != {*literals, str}:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join(name for each in literals for name in get_args(each)) + "}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+    )
+
+
 _parsing = threading.Lock()
 
 
@@ -32,7 +53,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     if "-h" in words or "--help" in words:
         options = shown(options)
     words = with_names_of_now(options, words)
-    with _parsing, contextlib.redirect_stderr(Complaint()) as complaint:
+    with _parsing, NAMES, contextlib.redirect_stderr(Complaint()) as complaint:
         try:
             found = tyro.cli(
                 type(options),

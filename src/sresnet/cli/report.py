@@ -14,14 +14,12 @@ from sresnet.models.pretrained import card_of
 from sresnet.models.saved import WEIGHTS
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
-from sresnet.report.files import check_folder, save_files
+from sresnet.report.files import REPORT, check_folder, check_page, save_files, save_page
 from sresnet.report.html import page
 from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
-from sresnet.report.write import REPORT, save_page
-from sresnet.report.write import check_free as check_page
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import ScaleName
 

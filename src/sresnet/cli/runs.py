@@ -70,16 +70,8 @@ class RuntimeOptions(ReadOptions):
     def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
         """The data set, with a bar while frames of event recordings are made; errors as `open_data`."""
         with filling() as watch:
-            return open_data(
-                data,
-                self.data_dir,
-                seed=seed,
-                num_steps=num_steps,
-                download=self.download,
-                cache_dir=self.cache_dir,
-                watch=watch,
-                memory_limit=self.memory_limit,
-            )
+            where: Any = {"download": self.download, "cache_dir": self.cache_dir, "memory_limit": self.memory_limit}
+            return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, watch=watch, **where)
 
     def open_again(self, recipe: Recipe, run: str) -> Splits:
         """The data set of a run, found and cached, by default, where `sresnet train` did.
@@ -98,19 +90,14 @@ class RuntimeOptions(ReadOptions):
             noted = ""
         if self.download and not self.data_dir and environment.get("data_dir"):
             raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
-        found = replace(
-            self,
-            data_dir=self.data_dir or environment.get("data_dir", ""),
-            cache_dir=self.cache_dir or noted,
-        )
+        data_dir = self.data_dir or environment.get("data_dir", "")
+        found = replace(self, data_dir=data_dir, cache_dir=self.cache_dir or noted)
         about = about_run(run)
         splits = found.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
-            raise UserError(
-                f"the data are of {height}x{width} pixels, and {run} was trained on "
-                f"{'x'.join(map(str, about['image_size']))}: give such data"
-            )
+            size = "x".join(map(str, about["image_size"]))
+            raise UserError(f"the data are of {height}x{width} pixels, and {run} was trained on {size}: give such data")
         differing = difference(about, fingerprint(splits))
         return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
 
@@ -194,8 +181,7 @@ def print_split(data: AnyData, splits: Splits) -> None:
         print_recordings(data, splits)
     if "other_data" in about:
         say(f"note: these are not the data of the run ({about['other_data']})")
-    for note in splits.notes:
-        say(f"note: {note}")
+    say(*(f"note: {note}" for note in splits.notes))
 
 
 def print_recordings(data: EventConfig, splits: Splits) -> None:
@@ -204,12 +190,9 @@ def print_recordings(data: EventConfig, splits: Splits) -> None:
     simulated = ", SIMULATED recordings" if about["simulated"] else ""
     group = f" (tested on {about['test_group']})" if "test_group" in about else ""
     recordings = ", ".join(f"{count:,} {part}" for part, count in about["recordings"].items() if count)
-    samples = ", ".join(
-        f"{len(samples):,} {part}"
-        for part, samples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
-        if samples is not None
-    )
-    say(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {samples}")
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    clips = ", ".join(f"{len(samples):,} {part}" for part, samples in parts.items() if samples is not None)
+    say(f"{data.name}{simulated}, split {about['name']}{group}: recordings {recordings}; clips {clips}")
     if about["classes_left_out"]:
         names = ", ".join(about["classes_left_out"])
         count = sum(about["classes_left_out"].values())

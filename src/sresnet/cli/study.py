@@ -205,13 +205,11 @@ def show_studies(studies: Sequence[Study], kept: Path) -> int:
     """Print what the studies gave; 1 where a run that they need failed."""
     needed, found = training_runs_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
+    headings = ("row", "column", "paper", "measured", "seeds")
     for study in studies:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
         texts = [row.texts() for row in rows_of(study, found, failed)]
-        headings = ("row", "column", "paper", "measured", "seeds")
         print_table(" | ".join(headings), [[text[heading] for heading in headings] for text in texts])
     if failed:
-        say("", "failed training runs:")
-        for key, reason in failed.items():
-            say(f"  {key}: {reason}")
+        say("", "failed training runs:", *(f"  {key}: {reason}" for key, reason in failed.items()))
     return 1 if failed else 0

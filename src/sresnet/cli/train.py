@@ -17,10 +17,9 @@ from sresnet.errors import UserError
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
+from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
-from sresnet.report.write import REPORT
-from sresnet.report.write import check_free as check_page
 from sresnet.train.loop import Outcome, train
 from sresnet.train.recipe import Recipe, with_compat
 from sresnet.train.recipes import RECIPES

@@ -1,6 +1,6 @@
-"""The files that `sresnet analyse` writes: numbers as JSON, and pictures of them."""
+"""The files that `sresnet analyse` and the early exit of `sresnet evaluate` write: numbers as JSON, and pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from sresnet.analysis.early_exit import EarlyExit, EarlyExitResult, ExitPoint
 from sresnet.analysis.report import KIND
 from sresnet.files import claim_folder, write_json
 from sresnet.report import plots
+from sresnet.report.charts import LineChart, Picture
 from sresnet.report.figures import analysis_pictures, exit_curves
 
 ANALYSIS = "analysis.json"
@@ -40,36 +41,8 @@ def figure_files(names: Iterable[str]) -> list[str]:
     return [f"{name}{ending}" for name in names for ending in plots.ENDINGS] if plots.available() else []
 
 
-def save_early_exit(
-    found: EarlyExit, exited: EarlyExitResult, threshold: float, folder: Path, about: dict[str, Any]
-) -> list[Path]:
-    """Write a curve of accuracy against mean steps, and its figure where matplotlib is there; `folder` is claimed.
-
-    Args:
-        found: the curve.
-        exited: what the threshold asked for gave when it was run.
-        threshold: that threshold.
-        folder: where.
-        about: what else the file should say, such as the run and the data.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UserError: the disk is full or refuses.
-    """
-    ran = {"threshold": threshold, **asdict(exited)}
-    listing = {"kind": EARLY_EXIT_KIND, "files": figure_files(FIGURES[EARLY_EXIT_KIND])}
-    write_json(folder / EARLY_EXIT, {**listing, **about, **asdict(found), "ran": ran})
-    paths = [folder / EARLY_EXIT]
-    if plots.available():
-        point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
-        paths += plots.save(plots.draw(exit_curves({"": found}, point)), folder / "early-exit")
-    return paths
-
-
 def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write the numbers, and the figures where matplotlib is there, into a folder that `claim` has made.
+    """Write the numbers of an analysis, and its figures where matplotlib is there, into a folder that `claim` has made.
 
     Args:
         analysis: what to write.
@@ -82,12 +55,34 @@ def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
     Raises:
         UserError: the disk is full or refuses.
     """
-    names = [name for name in FIGURES[KIND] if analysis.gradients or name != "gradients"]
-    # First, so that what is written before a fault is known as ours.
-    write_json(folder / ANALYSIS, {"kind": KIND, "files": figure_files(names), **about, **analysis.plain()})
-    paths = [folder / ANALYSIS]
-    if not plots.available():
-        return paths
-    for name, picture in analysis_pictures(analysis).items():
+    return written(folder, ANALYSIS, {"kind": KIND} | about | analysis.plain(), analysis_pictures(analysis))
+
+
+def save_early_exit(
+    found: EarlyExit, exited: EarlyExitResult, threshold: float, folder: Path, about: dict[str, Any]
+) -> list[Path]:
+    """Write a curve of accuracy against mean steps and its figure; `folder`, `about` and errors as `save`.
+
+    Args:
+        found: the curve.
+        exited: what a run with the threshold asked for gave.
+        threshold: that threshold.
+        folder, about: as `save`.
+    """
+    point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
+    numbers = about | asdict(found) | {"ran": {"threshold": threshold, **asdict(exited)}}
+    return written(
+        folder, EARLY_EXIT, {"kind": EARLY_EXIT_KIND} | numbers, {"early-exit": exit_curves({"": found}, point)}
+    )
+
+
+def written(
+    folder: Path, file: str, numbers: dict[str, Any], pictures: Mapping[str, Picture | LineChart]
+) -> list[Path]:
+    """The files written: numbers first, so that what is there after a fault is known as ours."""
+    listing = {"kind": numbers["kind"], "files": figure_files(pictures)}
+    write_json(folder / file, listing | numbers)
+    paths = [folder / file]
+    for name, picture in pictures.items() if plots.available() else ():
         paths += plots.save(plots.draw(picture), folder / name)
     return paths

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Any
 
 from sresnet.analysis import Analysis
 from sresnet.analysis.activity import Activity
@@ -35,7 +35,7 @@ SPIKES = "spikes per inference"
 # Activity and gamma, Fig. 3 -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LayerMap:
     """What the maps show of a layer of neurons."""
 
@@ -50,23 +50,19 @@ class LayerMap:
 
 def own_spikes(activity: Activity) -> list[LayerMap]:
     """Layers with their neurons that fire."""
-    return [
-        LayerMap(name=each.name, shape=each.shape, active=each.active, gamma=each.gamma) for each in activity.layers
-    ]
+    return [LayerMap(each.name, each.shape, each.active, each.gamma) for each in activity.layers]
 
 
 def outputs(activity: Activity) -> list[LayerMap]:
     """Layers with their neurons whose output is not 0, skips included."""
-    return [
-        LayerMap(name=each.name, shape=each.shape, active=each.sending, gamma=each.gamma) for each in activity.layers
-    ]
+    return [LayerMap(each.name, each.shape, each.sending, each.gamma) for each in activity.layers]
 
 
 def activity_map(layers: Sequence[LayerMap], title: str = "Neurons that fire", most: float = 0) -> HeatMap:
     """Percent of each layer's neurons that fire at each time step (Fig. 3, above); `most` ends the colours, 0: fits."""
     rows = tuple(layer.active for layer in layers)
     limits = (0.0, most or max(map(max, rows)) or 1.0)
-    return map_of(layers, title, rows, "neurons that fire (%)", limits, "viridis")
+    return map_of(layers, rows, title=title, unit="neurons that fire (%)", limits=limits)
 
 
 def gamma_map(
@@ -74,7 +70,8 @@ def gamma_map(
 ) -> HeatMap:
     """Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath); `limits` of the colours."""
     rows = tuple(layer.gamma or (None,) * len(layer.active) for layer in layers)
-    return map_of(layers, title, rows, "mean gamma of the norm", limits or gamma_limits(layers), "cividis")
+    limits = limits or gamma_limits(layers)
+    return map_of(layers, rows, title=title, unit="mean gamma of the norm", limits=limits, colours="cividis")
 
 
 def gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
@@ -83,26 +80,11 @@ def gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
     return min(found, default=0.0), max(found, default=1.0)
 
 
-def map_of(
-    layers: Sequence[LayerMap],
-    title: str,
-    rows: tuple[tuple[float | None, ...], ...],
-    unit: str,
-    limits: tuple[float, float],
-    colours: Literal["viridis", "cividis"],
-) -> HeatMap:
-    """Layers down and steps across, with lines where the image size changes."""
+def map_of(layers: Sequence[LayerMap], rows: tuple[tuple[float | None, ...], ...], **fields: Any) -> HeatMap:
+    """Layers down and steps across, with lines where the image size changes; `fields` of the chart."""
     breaks = [row for row in range(1, len(layers)) if layers[row].shape[-2:] != layers[row - 1].shape[-2:]]
-    return HeatMap(
-        title=title,
-        rows=rows,
-        row_names=tuple(short(layer.name) for layer in layers),
-        x_label="time step",
-        unit=unit,
-        limits=limits,
-        colours=colours,
-        breaks=tuple(breaks),
-    )
+    names = tuple(short(layer.name) for layer in layers)
+    return HeatMap(rows=rows, row_names=names, x_label="time step", breaks=tuple(breaks), **fields)
 
 
 def activity_maps(networks: Mapping[str, Sequence[LayerMap]]) -> Picture:
@@ -180,7 +162,7 @@ def accuracy_curves(runs: Mapping[str, tuple[StepAccuracy, Cost]]) -> Picture:
 
 
 def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = None) -> LineChart:
-    """Accuracy over mean time steps: images that leave when the network is confident, beside all leaving after k steps.
+    """Accuracy over mean time steps: images that exit when the network is confident, beside all exiting after k steps.
 
     Args:
         networks: title -> its curve.
@@ -189,15 +171,10 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
     lines = []
     for style, (title, found) in enumerate(networks.items()):
         before = f"{title}: " if title else ""
-        steps = [point.mean_steps for point in found.points]
-        top1 = [point.top1 for point in found.points]
-        every = range(1, len(found.top1_by_step) + 1)
-        lines += [
-            Line(name=f"{before}early exit", x=steps, y=top1, style=style),
-            Line(
-                name=f"{before}all images at the same step", x=every, y=found.top1_by_step, style=style, form="dashes"
-            ),
-        ]
+        steps, top1 = [point.mean_steps for point in found.points], [point.top1 for point in found.points]
+        every, alike = range(1, len(found.top1_by_step) + 1), f"{before}all images at the same step"
+        lines.append(Line(name=f"{before}early exit", x=steps, y=top1, style=style))
+        lines.append(Line(name=alike, x=every, y=found.top1_by_step, style=style, form="dashes"))
     return LineChart(
         title="Accuracy over mean time steps",
         lines=tuple(lines),
@@ -212,9 +189,8 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
 
 def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> LineChart:
     """Norm of the loss's gradient in what each block passes on, from first to last; a line per network."""
-    lines = [
-        Line(name=name, x=range(len(blocks)), y=[block.norm for block in blocks]) for name, blocks in networks.items()
-    ]
+    norms = {name: [block.norm for block in blocks] for name, blocks in networks.items()}
+    lines = [Line(name=name, x=range(len(values)), y=values) for name, values in norms.items()]
     return gradient_chart(lines, [block.name for block in next(iter(networks.values()))])
 
 
@@ -251,11 +227,10 @@ def probabilities(
     if also is not None and also not in shown:
         shown.append(also)
     steps = range(1, len(by_step) + 1)
+    lines = [Line(name=class_names[index], x=steps, y=[100 * step[index] for step in by_step]) for index in shown]
     return LineChart(
         title=title,
-        lines=tuple(
-            Line(name=class_names[index], x=steps, y=[100 * step[index] for step in by_step]) for index in shown
-        ),
+        lines=tuple(lines),
         x=Axis(label=STEPS),
         y=Axis(label="probability so far (%)", limits=(-4.0, 104.0)),
         small=True,

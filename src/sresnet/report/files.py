@@ -1,29 +1,50 @@
-"""Figures and tables of a page as files of their own, for papers and slides."""
+"""The file of a page, and its figures and tables as files of their own, for papers and slides."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sresnet.analysis.prediction import Prediction
-from sresnet.files import check_listed, claim_folder, write_json, write_whole
+from sresnet.files import check_free, check_listed, claim_folder, make_folder, write_json, write_whole
 from sresnet.report import plots
 from sresnet.report.charts import Chart, Picture
 from sresnet.report.document import Figure, Section, Table
 from sresnet.report.figures import analysis_pictures, confusion_matrix, predictions
+from sresnet.report.html import GENERATOR
 from sresnet.report.inspection import Inspection
 from sresnet.report.run_test import names_of
 from sresnet.report.several import Shown
 from sresnet.report.svg import draw, standalone
 from sresnet.report.text import table_csv, table_markdown
 
+REPORT = "report.html"
+"""Name of the page in a run folder."""
+MARK = f'<meta name="generator" content="{GENERATOR}">'.encode()
+"""What a page that we made has near its beginning."""
 LIST, KIND = "files.json", "sresnet report files"
 """Name of the list of what was written, and what it says it is."""
+
+
+def check_page(path: Path, force: bool = False) -> None:
+    """Raise UserError where `path` is a folder or, unless `force`, something other than a report of sresnet."""
+    check_free(path, [MARK], force=force)
+
+
+def save_page(path: Path, html: str, force: bool = False) -> None:
+    """Write a page, in place of an older one.
+
+    Raises:
+        UserError: something else is there and not `force`, or the disk is full or refuses.
+    """
+    check_page(path, force)
+    make_folder(path.parent)
+    write_whole(path, html.encode())
 
 
 def check_folder(folder: Path, force: bool = False) -> list[str]:
     """Make `folder`, or check that it is one that we made; returns the names of our files in it.
 
     Raises:
-        UserError: it holds something and is none that we wrote, unless `force`, or cannot be made.
+        UserError: it holds something that we did not write, unless `force`, or cannot be made.
     """
     return claim_folder(folder, LIST, KIND, force=force, flag="--files")
 
@@ -67,7 +88,7 @@ def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
         prefix = f"run{number}-" if len(runs) > 1 else ""
         names = names_of(records, len(inspection.confusion.counts))
         examples = [
-            Prediction(title=f"{names[each.label]}", picture=picture, class_names=names, by_step=each.by_step)
+            Prediction(title=names[each.label], picture=picture, class_names=names, by_step=each.by_step)
             for each, picture in inspection.examples
         ]
         drawn: dict[str, Picture | Chart] = {

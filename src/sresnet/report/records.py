@@ -1,7 +1,7 @@
 """What a run has written about itself, read back."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,19 @@ def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
         UserError: it is not a run folder, or its files are damaged.
     """
     recipe = record.read_recipe(folder, memory_limit=memory_limit)
-    environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else {}
-    about = record.read_about(folder) if (folder / record.DATA).exists() else {}
+
+    def there(name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        return read(folder) if (folder / name).exists() else {}
+
+    environment = there(record.ENVIRONMENT, record.read_environment)
     return Records(
         name=folder.resolve().name,
         recipe=recipe,
         command=made_by(recipe, environment),
         environment=environment,
-        class_names=tuple(about.get("class_names", ())),
+        class_names=tuple(there(record.DATA, record.read_about).get("class_names", ())),
         metrics=tuple(told_apart(line, recipe) for line in record.read_metrics(folder)),
-        result=record.read_result(folder) if (folder / record.RESULT).exists() else {},
+        result=there(record.RESULT, record.read_result),
     )
 
 

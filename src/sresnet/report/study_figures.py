@@ -58,13 +58,9 @@ def mean_maps(results: Sequence[Result]) -> list[LayerMap]:
     layers = []
     for same in zip(*counted, strict=True):
         gammas = [layer["gamma"] for layer in same if layer["gamma"]]
-        layer = LayerMap(
-            name=same[0]["name"],
-            shape=tuple(same[0]["shape"]),
-            active=tuple(mean_over_seeds([layer["active"] for layer in same])),
-            gamma=tuple(mean_over_seeds(gammas)) if gammas else None,
-        )
-        layers.append(layer)
+        active = tuple(mean_over_seeds([layer["active"] for layer in same]))
+        gamma = tuple(mean_over_seeds(gammas)) if gammas else None
+        layers.append(LayerMap(same[0]["name"], tuple(same[0]["shape"]), active, gamma))
     return layers
 
 

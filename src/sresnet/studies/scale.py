@@ -97,10 +97,6 @@ SCALES: dict[str, Scale] = {
     ),
 }
 
-STEPS = 10
-"""By which time steps are divided."""
-WARMUP_EPOCHS = 0.25
-
 
 def scaled(study: Study, scale: str) -> Study:
     """The study at a scale: a function of its recipes alone, so that equal training runs stay equal.
@@ -117,12 +113,8 @@ def scaled(study: Study, scale: str) -> Study:
     if scale not in SCALES:
         raise UserError(f"scale {scale!r} is unknown: {closest(scale, list(get_args(ScaleName)))}")
     how = SCALES[scale]
-    return replace(
-        study,
-        cells=tuple(scaled_cell(cell, how) for cell in study.cells),
-        seeds=how.seeds.get(study.name, 1),
-        scale=scale,
-    )
+    cells = tuple(scaled_cell(cell, how) for cell in study.cells)
+    return replace(study, cells=cells, seeds=how.seeds.get(study.name, 1), scale=scale)
 
 
 def about(scale: str) -> str:
@@ -132,13 +124,10 @@ def about(scale: str) -> str:
 
 def scaled_cell(cell: Cell, how: Scale) -> Cell:
     """A cell of smaller training runs, whose name no longer says all that it is."""
-    return replace(
-        cell,
-        training=scaled_training(cell.training, how),
-        candidates=tuple(scaled_training(candidate, how) for candidate in cell.candidates),
-        num_steps=fewer(cell.num_steps) if cell.num_steps else None,
-        rescaled=True,
-    )
+    candidates = tuple(scaled_training(candidate, how) for candidate in cell.candidates)
+    num_steps = fewer(cell.num_steps) if cell.num_steps else None
+    training = scaled_training(cell.training, how)
+    return replace(cell, training=training, candidates=candidates, num_steps=num_steps, rescaled=True)
 
 
 def scaled_training(training: Training, how: Scale) -> Training:
@@ -151,20 +140,14 @@ def scaled_recipe(recipe: Recipe, how: Scale) -> Recipe:
     """A smaller recipe of the same kind."""
     on_events = isinstance(recipe.data, EventConfig)
     epochs = max(1, round(recipe.train.epochs / (how.event_epochs if on_events else how.epochs)))
-    train = replace(
-        recipe.train,
-        epochs=epochs,
-        batch_size=how.batch_size,
-        learning_rate=0.1,
-        schedule="cosine",
-        warmup_epochs=WARMUP_EPOCHS,
-    )
+    course: dict[str, Any] = {"learning_rate": 0.1, "schedule": "cosine", "warmup_epochs": 0.25}
+    train = replace(recipe.train, epochs=epochs, batch_size=how.batch_size, **course)
     return replace(recipe, model=scaled_model(recipe, how), data=scaled_data(recipe.data, how), train=train)
 
 
 def fewer(num_steps: int) -> int:
     """Time steps at a smaller scale: a tenth, at least one."""
-    return max(1, num_steps // STEPS)
+    return max(1, num_steps // 10)
 
 
 def scaled_model(recipe: Recipe, how: Scale) -> ModelConfig:
