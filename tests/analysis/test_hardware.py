@@ -1,6 +1,7 @@
 """Section 3.2.1: networks written out with extra synapses or graded spikes give what the networks give."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from torch import nn
 
 from sresnet import UserError, create_model
 from sresnet.analysis import hardware_network, hardware_view
-from sresnet.analysis.hardware import Synapses, composed
+from sresnet.analysis.hardware import SENDS, Synapses, composed
+from sresnet.nn.residual import Connection
 from tests.analysis.networks import batch, trained
 
-CONNECTIONS = ("s2s", "s2m", "v2v", "none")
+CONNECTIONS = get_args(Connection)
 VARIANTS = {
     **{
         f"{connection}, {norm}": {"connection": connection, "norm": norm}
@@ -267,3 +269,7 @@ def test_nothing_is_shared_with_the_meta_copy():
     hardware_view(model, (8, 8))
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
     assert isinstance(model.layers["stem"].conv, nn.Conv2d)
+
+
+def test_every_connection_says_what_its_layers_send():
+    assert list(SENDS) == list(CONNECTIONS)

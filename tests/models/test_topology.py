@@ -1,6 +1,7 @@
 """The description of a network is what it does: run node by node, it gives what the network gives."""
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from torch import nn
 import sresnet
 from sresnet.models.topology import INPUT, topology_of
 from sresnet.nn import BNTT, GlobalAveragePool, Neuron, Pool, Readout, Skip, TimeAveragedNorm, over_time
+from sresnet.nn.residual import Connection, SkipKind
 from sresnet.ops.dispatch import implementation
 
 
 def networks():
     """One of every connection, skip, norm, stem and pool, and of every family."""
-    for connection, skip in itertools.product(("s2s", "s2m", "v2v", "none"), ("plain", "spiking", "tdbn", "learned")):
+    for connection, skip in itertools.product(get_args(Connection), get_args(SkipKind)):
         if (connection, skip) != ("v2v", "spiking"):
             yield "sresnet14", {"connection": connection, "skip": skip}
     for connection in ("s2s", "s2m", "v2v"):

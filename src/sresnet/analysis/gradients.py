@@ -4,7 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from sresnet.nn.residual import Connection, ResidualBlock
 from sresnet.nn.signal import Signal
 from sresnet.randomness import seeded
 
-CONNECTIONS: tuple[Connection, ...] = ("s2s", "s2m", "v2v", "none")
+CONNECTIONS: tuple[Connection, ...] = get_args(Connection)
 
 
 @dataclass(frozen=True, kw_only=True)
