@@ -66,7 +66,7 @@ def confusions(records: Records, found: Confusion) -> Section:
     worst = Table(
         name="mistakes",
         title="Most frequent mistakes",
-        columns=columns(f"class | predicted as | {records.kind}:,d | share, %:.1f"),
+        columns=columns(f"class | predicted as | {records.kind}:,d | in %:.1f"),
         rows=tuple((names[a], names[b], count, 100 * count / totals[a]) for a, b, count in pairs[:PAIRS_SHOWN]),
     )
     return Section(title="Classes", content=(figure, *([worst] if pairs else []), by_class))
