@@ -91,6 +91,42 @@ def test_only_the_command_line_prints():
     assert {file.partition("/")[0] for file in importers("sresnet.printing.tell_once")} == {"nn", "ops"}
 
 
+FILES_AND_PATHS = ("pathlib", "io", "tempfile", "shutil", "sresnet.files")
+
+
+@pytest.mark.parametrize(
+    ("folder", "modules", "but_for"),
+    [
+        ("ops", FILES_AND_PATHS, {"ops/scan/native.py", "ops/scan/cpu.py"}),  # which compile the kernel
+        ("nn", FILES_AND_PATHS, set()),
+        ("models", ("sresnet.data",), {"models/torch_files.py", "models/released.py"}),  # which read pickles with it
+        ("cli", ("torch.multiprocessing",), set()),
+        ("studies", ("sresnet.printing",), set()),
+        ("train", ("sresnet.printing",), set()),
+    ],
+)
+def test_what_a_folder_may_not_import_beside_what_is_above_it(folder, modules, but_for):
+    """The last column of the table of layers, where no contract of import-linter can say it."""
+    found = set().union(*map(importers, modules))
+    assert {file for file in found if file.startswith(f"{folder}/")} <= but_for
+    for file in but_for:
+        ours = {name for name in imported(file) if name.startswith("sresnet.data.")}
+        assert all(name.startswith("sresnet.data.pickles") for name in ours), file
+
+
+def test_ops_hold_no_parameters_and_only_printing_writes_to_the_terminal():
+    named = {
+        (file, node.attr if isinstance(node, ast.Attribute) else node.id)
+        for file in FILES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    assert not {file for file, name in named if file.startswith("ops/") and name in ("Parameter", "Module")}
+    streams = {file for file, name in named if name in ("stdout", "stderr")}
+    processes = {"train/record.py", "ops/scan/native.py"}  # what another process wrote
+    assert {file for file in streams - processes if not file.startswith("cli/")} == {"printing.py"}
+
+
 def test_torch_is_left_as_it_was():
     settings = {
         "set_default_dtype",
