@@ -28,11 +28,7 @@ CLASSES: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images to train on, and how they are augmented and scaled.
-
-    Raises:
-        UserError: a field of the wrong type or out of range.
-    """
+    """Which images to train on, and how they are augmented and scaled; UserError for a field out of range."""
 
     family: ClassVar[str] = "images"
     implicit: ClassVar[bool] = True

@@ -24,11 +24,7 @@ from sresnet.ops.surrogate import make_surrogate
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The configuration that all networks share. The defaults reproduce the paper's numbers.
-
-    Raises:
-        UserError: a field of the wrong type or out of range.
-    """
+    """The configuration that all networks share, by default as for the paper's numbers; UserError out of range."""
 
     family: ClassVar[str] = ""
     """Name of the family in files; each has its own."""

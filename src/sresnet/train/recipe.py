@@ -16,11 +16,7 @@ from sresnet.models import ModelConfig, SResNetConfig, compat_fields
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a network is trained. The defaults are the paper's (Sections 3.3 to 3.5, released code).
-
-    Raises:
-        UserError: a field of the wrong type or out of range.
-    """
+    """How a network is trained, by default as in Sections 3.3 to 3.5 and the released code; UserError out of range."""
 
     epochs: int = 70
     """Passes over the training images."""

@@ -17,11 +17,7 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class FrameConfig:
-    """How the events of a recording are counted into frames.
-
-    Raises:
-        UserError: a field of the wrong type or out of range.
-    """
+    """How the events of a recording are counted into frames; UserError for a field out of range."""
 
     by: Literal["time", "count"] = "time"
     """time: time windows of equal length (Section 3.4); count: equal numbers of events (released code)."""

@@ -52,11 +52,7 @@ _TIMES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EventConfig:
-    """Event recordings to train on, how they become frames, and how clips are augmented.
-
-    Raises:
-        UserError: a field of the wrong type or out of range, or a split that the data set does not have.
-    """
+    """Event recordings, their frames, and augmentation; UserError for a field out of range or a split of other sets."""
 
     family: ClassVar[str] = "events"
 
@@ -110,8 +106,7 @@ class EventConfig:
             raise UserError(
                 f"window_seconds {self.window_seconds} is not a length of time: try 0.5, or 0 for no windows"
             )
-        for name in ("train_images", "test_images"):
-            count = getattr(self, name)
+        for name, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
         if self.test_group and self.split != "by-group":

@@ -25,11 +25,7 @@ SHIPPED: Traversable = files("sresnet.models.pretrained")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Facts about a shipped network, from the records of its run and, where that differs, from its file.
-
-    Raises:
-        UserError: a field of the wrong type.
-    """
+    """Facts about a shipped network, from its run or, where they differ, its file; UserError for a wrong type."""
 
     name: str
     """What `pretrained=` and `sresnet predict --model` take."""
