@@ -85,12 +85,7 @@ def _confidence(scores: Tensor, temperatures: Tensor) -> Tensor:
 
 
 def _exit_steps(confidences: Tensor, threshold: float) -> Tensor:
-    """Steps after which images leave, 1 to T, int64 [N]: the first with at least `threshold`, else the last.
-
-    Args:
-        confidences: [T, N].
-        threshold: in (0, 1].
-    """
+    """Steps after which images leave, int64 [N]: the first with confidence [T, N] >= threshold, or else the last, T."""
     confident = confidences >= threshold
     confident[-1] = True
     return confident.int().argmax(0) + 1
@@ -99,17 +94,7 @@ def _exit_steps(confidences: Tensor, threshold: float) -> Tensor:
 def _exit_curve(
     scores: Tensor, labels: Tensor, temperatures: Tensor, thresholds: Sequence[float]
 ) -> tuple[ExitPoint, ...]:
-    """Accuracy and mean steps at every threshold, lowest first.
-
-    Args:
-        scores: [T, N, classes], see `mean_scores`.
-        labels: int64 [N].
-        temperatures: [T].
-        thresholds: each in (0, 1].
-
-    Raises:
-        UserError: a threshold out of range.
-    """
+    """Accuracy and mean steps at every threshold, lowest first, from `mean_scores`, labels [N] and temperatures [T]."""
     confidences, right = _confidence(scores, temperatures), best_class(scores) == labels
     points = []
     for threshold in sorted(map(check_threshold, thresholds)):
@@ -143,10 +128,6 @@ def _calibrate(scores: Tensor, labels: Tensor) -> Tensor:
     With b = 1 / temperature, the cross-entropy of softmax(b z) is convex in b, and its derivative, the mean over images
     of (sum of p z) - z of the right class, grows with b: its zero is found by halving an interval of log b, until the
     temperature is known to 1e-9 of itself.
-
-    Args:
-        scores: [T, N, classes], see `mean_scores`.
-        labels: int64 [N].
     """
     z = scores.double()
     right = z.gather(2, labels.expand(len(z), -1)[:, :, None])[:, :, 0].mean(1)
@@ -171,8 +152,7 @@ def _step_scores(
         seed: of the Poisson encoders.
 
     Raises:
-        UserError: no images, scores that are not finite, or what `SpikingNetwork.forward` raises about the images and
-            num_steps.
+        UserError: no images, scores that are not finite, or as `SpikingNetwork.forward`.
     """
     scores: list[Tensor] = []
     labels: list[Tensor] = []

@@ -50,11 +50,8 @@ class Prediction:
 def _probabilities_by_step(model: SpikingNetwork, x: Tensor) -> Tensor:
     """Class probabilities after every step, float32 [T, classes]: softmax of the mean score so far.
 
-    Args:
-        x: one image [1, C, H, W], or the windows of one recording [windows, T, C, H, W], whose mean it is.
-
-    Raises:
-        UserError: scores that are not finite.
+    x is one image [1, C, H, W], or the windows of one recording [windows, T, C, H, W], for which it is the mean.
+    UserError for scores that are not finite.
     """
     device = next(model.parameters()).device
     with torch.inference_mode(), seeded(0, device):

@@ -171,13 +171,9 @@ def load_cifar(name: CifarName, data_dir: str | Path) -> tuple[ImageSet, ImageSe
 
 
 def _parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
-    """A batch of the python version, a pickled dictionary of Python 2.
+    """Images uint8 [N, 3, 32, 32] and (fine) labels int64 [N] of a batch of the python version; UserError for others.
 
-    Returns:
-        Images, uint8 [N, 3, 32, 32], and (fine) labels, int64 [N].
-
-    Raises:
-        UserError: anything but such a batch. Nothing that the file names is run: see `pickles`.
+    The file is a pickled dictionary of Python 2; nothing that it names is run, see `pickles`.
     """
     batch = read_pickle(raw, where)
     key = next((key for key in _CLASS_LABELS if isinstance(batch, dict) and key in batch), None)
@@ -193,17 +189,7 @@ def _parse_python_batch(raw: bytes, where: str) -> tuple[Tensor, Tensor]:
 
 
 def _parse_binary_batch(raw: bytes, label_bytes: int, where: str) -> tuple[Tensor, Tensor]:
-    """A batch of the binary version: rows of the label, or the coarse and the fine one, and 3,072 pixels.
-
-    Args:
-        label_bytes: 1 for CIFAR-10, 2 for CIFAR-100.
-
-    Returns:
-        Images, uint8 [N, 3, 32, 32], and (fine) labels, int64 [N].
-
-    Raises:
-        UserError: not a whole number of rows, none, or a label out of range.
-    """
+    """The same of the binary version: rows of `label_bytes`, 1, or 2 with the fine label last, and 3,072 pixels."""
     length = label_bytes + _ROW
     if not raw or len(raw) % length:
         raise _not_a_batch(where, f"its {len(raw):,} bytes are not rows of {length:,} bytes")
@@ -212,11 +198,7 @@ def _parse_binary_batch(raw: bytes, label_bytes: int, where: str) -> tuple[Tenso
 
 
 def locate(name: CifarName, data_dir: str | Path) -> tuple[Version, Path]:
-    """The version that is in `data_dir`, and its folder or its archive. Only looks at which files exist.
-
-    Raises:
-        UserError: an unknown name, no such folder, none of the files in it, or no complete version.
-    """
+    """The version in `data_dir` and its folder or archive, by which files exist; UserError where none is complete."""
     if name not in VERSIONS:
         raise UserError(f"there is no CIFAR data set {name!r}: {closest(name, list(VERSIONS))}")
     versions = VERSIONS[name]

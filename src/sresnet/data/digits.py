@@ -14,11 +14,8 @@ def load_digits() -> tuple[ImageSet, ImageSet]:
     """The 1,797 digits of scikit-learn as (train, test), uint8 [N, 1, 8, 8]: 1,438 and 359 images.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part). Its pixels
-    run from 0 to 16; here round(x * 255 / 16). scikit-learn has no official split: a fifth of each class is held out,
-    the same one every time.
-
-    Raises:
-        UserError: scikit-learn is not installed.
+    run from 0 to 16; here round(x * 255 / 16). There is no official split: a fixed fifth of each class is held out.
+    UserError where scikit-learn is not installed.
     """
     with optional("the digits need", "scikit-learn", "demo"):
         from sklearn import datasets

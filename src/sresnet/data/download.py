@@ -31,13 +31,10 @@ def fetch_cifar(name: cifar.CifarName, data_dir: str | Path) -> Path:
 
     Args:
         name: "cifar10" (162 MiB) or "cifar100" (161 MiB).
-        data_dir: made if it does not exist.
+        data_dir: created if missing.
 
     Returns:
-        The archive, or the folder or archive of another version that `data_dir` already holds.
-
-    Raises:
-        UserError: see `_download`.
+        The archive, or the folder or archive of another version that `data_dir` holds; errors as `_download`.
     """
     if Path(data_dir).is_dir():
         with contextlib.suppress(UserError):
@@ -49,15 +46,11 @@ def fetch_cifar(name: cifar.CifarName, data_dir: str | Path) -> Path:
 
 
 def _download(url: str, path: Path, md5: str, pauses: Sequence[float] = _PAUSES) -> None:
-    """Fetch `url` into `path`, unless the right file is there already.
+    """Fetch `url` into `path`, with this `md5`, unless it is there already.
 
-    The bytes go to `<path>.part`, which a later call continues, and is renamed once its md5 is right. While one process
-    writes it, others wait and then find the file done (not on Windows, which has no such lock).
-
-    Args:
-        path: where it goes; the folder is made if it does not exist.
-        md5: of the whole file, 32 hexadecimal digits.
-        pauses: seconds to wait before each further try after a broken connection.
+    The bytes go to `<path>.part`, which a later call continues, and which is renamed once its md5 is right. Other
+    processes wait meanwhile (not on Windows, which has no such lock). `pauses` are the seconds to wait before each
+    further attempt after a broken connection.
 
     Raises:
         UserError: another file is at `path` (it is left alone), the server refuses, the connection keeps failing, the

@@ -52,13 +52,9 @@ def _part_fingerprint(samples: Samples) -> PartFingerprint:
 
 
 def difference(about: Mapping[str, Any], now: Fingerprint) -> str:
-    """How the data of a run differ from others, for people; "" where nothing says that they do.
+    """How the data of a run, by its `data.json`, differ from others, in words; "" where they are the same.
 
-    Args:
-        about: `data.json` of the run; before there were fingerprints it held class names only.
-
-    Raises:
-        UserError: the fingerprint in `about` is damaged.
+    Before there were fingerprints, `data.json` held class names only. UserError for a damaged fingerprint.
     """
     before = about.get("fingerprint")
     if before is not None:

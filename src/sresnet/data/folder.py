@@ -262,13 +262,9 @@ class Picture(NamedTuple):
 
 
 def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Picture:
-    """One picture, scaled so that it just covers `size` (H, W), the middle cut out.
+    """One picture, scaled so that it just covers `size` (H, W) in pixels, the middle cut out.
 
-    Args:
-        size: height and width in pixels.
-
-    Raises:
-        UserError: Pillow is not installed, or the file is not there, does not decode, or claims too many pixels.
+    UserError where Pillow is not installed or the file is missing, does not decode, or claims too many pixels.
     """
     with optional("image folders need", "Pillow", "images"):
         from PIL import Image, ImageOps

@@ -43,16 +43,7 @@ def hold_out(
 ) -> tuple[Tensor, Tensor, list[str]]:
     """`stratified_split` for a validation part, with notes on classes that it does not divide.
 
-    Args:
-        labels, fraction, seed: as `stratified_split`.
-        class_names: name of class 0, 1, ...
-        kind: what is divided, for messages.
-
-    Returns:
-        (rest, held_out, notes).
-
-    Raises:
-        UserError: nothing is held out.
+    Returns (rest, held_out, notes); `kind` is what is divided. UserError where nothing is held out.
     """
     rest, held_out = stratified_split(labels, fraction, seed)
     if not len(held_out):
@@ -75,17 +66,8 @@ def hold_out(
 def some_of_each_class(labels: Tensor, count: int) -> Tensor:
     """Choose `count` images, equally many of each class or one more.
 
-    The choice depends on the labels and `count` only, so runs with different seeds see the same images.
-
-    Args:
-        labels: class of each image, int64 [N].
-        count: how many, 1 to N. Where a class has too few, the others give more.
-
-    Returns:
-        Indices into `labels`, int64, ascending.
-
-    Raises:
-        UserError: more than there are.
+    The choice depends on labels int64 [N] and `count` only, so runs with different seeds see the same images. Where a
+    class has too few, the others give more. Returns indices int64, ascending; UserError for more than N.
     """
     if not 0 < count <= len(labels):
         raise UserError(f"{count:,} images cannot be chosen from {len(labels):,}: give 1 to {len(labels):,}")

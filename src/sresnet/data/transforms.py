@@ -26,7 +26,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     Args:
         x: images, uint8 or float.
         padding: width of the border in pixels, 0 or more.
-        generator: source of the two offsets of each image.
+        generator: draws two offsets per image.
     """
     count, _, height, width = x.shape
     top, left = (_integers(count, 2 * padding + 1, generator, x) for _ in range(2))
@@ -36,13 +36,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 
 def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `shift` pixels each way; what leaves at one edge enters at the other.
-
-    Args:
-        x: images [N, C, H, W], uint8 or float.
-        shift: in pixels, 0 or more.
-        generator: source of the two offsets of each image, drawn as `random_crop` does.
-    """
+    """As `random_crop` by up to `shift` pixels, but what leaves at one edge enters at the other."""
     count, _, height, width = x.shape
     down, right = (_integers(count, 2 * shift + 1, generator, x) - shift for _ in range(2))
     rows = (torch.arange(height, device=x.device) + down[:, None]) % height

@@ -30,11 +30,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
-    """One random change for each image: uint8 [N, C, H, W] -> the same shape and type; see the top of this file.
-
-    Args:
-        generator: source of change, strength and sign of each image, three draws of N numbers.
-    """
+    """One random change for each image: uint8 [N, C, H, W] -> the same shape and type; three draws of N numbers."""
 
     def integers(end: int) -> Tensor:
         # Drawn where the generator lives, so that a CPU generator gives the same images on any device.

@@ -59,8 +59,7 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
         chip: camera, where the header should not decide; a header that names none means a DVS128.
 
     Raises:
-        UserError: a camera that is not known, a last record that is not whole, an address off the sensor, time that
-            falls, or no events.
+        UserError: an unknown camera, an incomplete record, or as `finish`.
     """
     at = _header_length(data)
     found = _chip(data[:at], name, chip)

@@ -35,9 +35,8 @@ def parse_aedat3(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
         chip: camera, where the header should not decide.
 
     Raises:
-        UserError: a header that does not end, a format other than RAW, a camera that is not known, events of two
-            cameras, a packet that cannot be or is not whole, an address off the sensor, time that falls, or no
-            events.
+        UserError: a header that does not end, a format other than RAW, an unknown camera, events of two cameras, an
+            impossible or incomplete packet, or as `finish`.
     """
     end = _HEADER_END.search(data)
     if not end:

@@ -61,9 +61,8 @@ def parse_aedat4(
     streams are left out and counted, a packet each (`frame packet`, `imu packet`, `trigger packet`, `other packet`).
 
     Raises:
-        UserError: the package aedat is not installed, a header that cannot be read, no stream of events or several, a
-            packet that is not whole, does not decode or unpacks to too much, an impossible time, an address off the
-            sensor, time that falls, or no events.
+        UserError: the package aedat is not installed, a damaged header, no stream of events or several, a packet that
+            is incomplete, does not decode or unpacks to too much, an impossible time, or as `finish`.
     """
 
     def claim(unpacked: int) -> None:

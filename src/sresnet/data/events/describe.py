@@ -114,10 +114,7 @@ def describe_file(
 def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
     """(class, file) of every recording below a folder, by name, and notes on other files.
 
-    The class is the path of its folder. Hidden files and folders are ignored, links are followed.
-
-    Raises:
-        UserError: there is none.
+    The class is the path of its folder. Hidden files and folders are ignored, links are followed. UserError for none.
     """
     left = LeftOut()
     recordings = left.sorted_out(files_below(folder), EXTENSIONS)

@@ -21,10 +21,7 @@ def parse_nmnist(data: bytes, name: str, *, damaged: Damaged = "error") -> Recor
 
     Column 0 is left and row 0 on top, so that the digits stand upright. A record of row 240 is not an event: it says
     that the camera's counter overflowed, and adds 2^13 microseconds to what follows (N-Caltech101 has them). The clock
-    wraps at 2^23 microseconds.
-
-    Raises:
-        UserError: a last record that is not whole, an address off the sensor, time that falls, or no events.
+    wraps at 2^23 microseconds. UserError for an incomplete record, and as `finish`.
     """
     file = EventFile(data, name, damaged)
     rows = np.frombuffer(data, dtype=np.uint8, count=_RECORD * file.records(0, _RECORD)).reshape(-1, _RECORD)

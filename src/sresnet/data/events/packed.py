@@ -14,14 +14,11 @@ LZ4_MOST = 255
 
 
 def most_unpacked(packet: bytes, compression: int, *, exact: bool = False) -> int:
-    """Bytes that a packet unpacks to at most.
+    """Bytes that a packet unpacks to at most; ValueError where its blocks do not fit together.
 
     Args:
         compression: 0: none; 1, 2: LZ4; 3, 4: Zstandard.
         exact: read every sequence of LZ4, a second for ten million; otherwise only the sizes of blocks.
-
-    Raises:
-        ValueError: the blocks do not fit together.
     """
     if compression == 0:
         return len(packet)

@@ -32,11 +32,7 @@ def parse_prophesee(data: bytes, name: str, *, damaged: Damaged = "error") -> Re
 
     A record is two little-endian words: microseconds; and 14 bits of column, 14 of row, 4 of polarity (1: brighter)
     from the lowest bit on (before version 2: 9, 8 and 1 bits). Column 0 is left and row 0 on top. The clock wraps at
-    2^32 microseconds.
-
-    Raises:
-        UserError: another type or size of events, a last record that is not whole, an address off the sensor, time
-            that falls, or no events.
+    2^32 microseconds. UserError for another type or size of events, an incomplete record, and as `finish`.
     """
     fields, at = _header(data)
     if len(data) < at + 2:
