@@ -71,7 +71,7 @@ def test_classes_of_other_data_are_matched_by_name(run, tmp_path, capsys, names)
     assert "note: these are not the data of the run" in out
     assert "samples, now" in json.loads((tmp_path / "a" / "analysis.json").read_text())["other_data"]
     assert main(["report", str(run), "--data-dir", data, "-o", str(tmp_path / "page.html")]) == 0
-    assert "not the data of the run" in (tmp_path / "page.html").read_text()
+    assert "over data other than the run" in (tmp_path / "page.html").read_text()
 
 
 def test_the_data_of_the_run_are_known_again(run, tmp_path, capsys):
