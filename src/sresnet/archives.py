@@ -24,13 +24,9 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, where: str, *, memory_limit: float, times: int = 1) -> bytes:
-    """The bytes of a member, which messages call `where`.
+    """The bytes of a member, which messages call `where`; its reader takes `times` the unpacked length in memory.
 
-    Args:
-        times: memory of its reader, as a multiple of its unpacked length.
-
-    Raises:
-        UserError: it is missing, has an unusual compression, claims too much, or does not unpack.
+    UserError where it is missing, has an unusual compression, claims too much, or does not unpack.
     """
     try:
         member = archive.getinfo(name)

@@ -92,14 +92,9 @@ def check_number(name: str, value: Any, *, endless: bool = False) -> None:
 
 
 def check_fields(values: Any, where: str, needed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """A record from the file `where`, checked; fields that are not named pass unchecked.
+    """A record from the file `where`, checked; UserError for no object, missing fields and values of another type.
 
-    Args:
-        needed: name -> type of required fields.
-        known: name -> type of optional ones.
-
-    Raises:
-        UserError: no object, a missing required field, or a value of another type.
+    `needed` and `known` are name -> type of required and optional fields; others pass unchecked.
     """
     if not isinstance(values, dict):
         raise UserError(f"{where} holds no object with named fields: it is damaged, or not a file of a run")
@@ -122,11 +117,8 @@ def _describe_type(annotation: Any) -> str:
 def added_later(default: Any, *, once: str = "") -> Any:
     """The default of a field that older runs do not have: `to_dict` leaves it out at this value.
 
-    So an older run and the same run today have the same configuration and fingerprint.
-
-    Args:
-        default: its value where none is given.
-        once: the former name of the field; files with it still load, and fingerprints use it.
+    So an older run and the same run today have the same configuration and fingerprint. `once` is the former name of
+    the field; files with it still load, and fingerprints use it.
     """
     return dataclasses.field(default=default, metadata={"added later": True, "once": once})
 
@@ -152,10 +144,8 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     """A dataclass as nested plain dictionaries, ready for JSON; tuples become lists there.
 
     A field made by `added_later` is left out at its default. A class attribute `family`, which identifies a member of a
-    union of dataclasses, is written too, unless its attribute `implicit` is true.
-
-    Args:
-        first_names: use the first names of fields, for fingerprints, which must not change.
+    union of dataclasses, is written too, unless its attribute `implicit` is true. Fingerprints, which must not change,
+    are of the `first_names` of fields.
     """
     values = {
         _first_name(field) if first_names else field.name: getattr(config, field.name)

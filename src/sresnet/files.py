@@ -245,8 +245,7 @@ def _opened_to_lock(path: Path, *, create: bool = True) -> Iterator[int]:
 def opened_to_change(path: Path) -> Iterator[int]:
     """The descriptor of one of our files to append to or to cut, created if missing; a link is not followed.
 
-    Raises:
-        UserError: it is not a file, or the disk refuses, also inside the context.
+    UserError where it is not a file or the disk refuses, also inside the context.
     """
     try:
         descriptor = _open_own(path, os.O_CREAT)
@@ -290,12 +289,7 @@ class InUseError(UserError):
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Lock `folder` for this process, until it ends in whatever way.
-
-    Raises:
-        InUseError: another process holds it.
-        UserError: it cannot be locked.
-    """
+    """Lock `folder` until this process ends; InUseError if another process holds it, UserError without locks."""
     path = folder / LOCK
     with _opened_to_lock(path) as descriptor:
         if not _locked(descriptor, path, wait=False):
@@ -328,11 +322,7 @@ KINDS = (
 
 
 def kind_of(path: Path) -> str:
-    """What is at a path, links followed: file, folder, pipe, socket, device, dead link, or "" for nothing.
-
-    Raises:
-        PermissionError: a folder above it may not be entered.
-    """
+    """file, folder, pipe, socket, device, dead link, or "" for nothing; PermissionError from a folder above."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero byte
@@ -383,11 +373,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
-    """The value in a JSON file of at most `limit` bytes, with finite numbers and integers of at most 64 bits.
-
-    Raises:
-        UserError: no such file, no plain file, a file that is too long, or no JSON in it.
-    """
+    """The value in a JSON file of at most `limit` bytes, with finite numbers and 64-bit integers, or UserError."""
     try:
         content = read_regular(path, limit)
     except FileNotFoundError:

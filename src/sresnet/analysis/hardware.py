@@ -134,9 +134,7 @@ def composed(outer: Synapses, inner: Synapses) -> Synapses:
 def _composed_kernel(outer: Tensor, inner: Tensor, *, apart: int, step: int) -> Tensor:
     """[S, out, mid, k, k] after [S, mid, in, j, j]: the products of their taps at apart * b + step * a, summed.
 
-    Args:
-        apart: between two taps of the outer kernel, in taps of the result.
-        step: between two taps of the inner kernel, likewise.
+    Two taps of the outer kernel are `apart`, of the inner kernel `step` taps of the result.
     """
     wide, narrow = outer.shape[-1], inner.shape[-1]
     span = step * (narrow - 1) + 1

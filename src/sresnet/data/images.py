@@ -11,12 +11,7 @@ from sresnet.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Labelled images, whole in memory; methods as in `Samples`.
-
-    Raises:
-        UserError: tensors of the wrong type or shape, a different number of images and labels, or a label that has no
-            class name.
-    """
+    """Labelled images in memory, methods as in `Samples`; UserError for other tensors and labels without name."""
 
     images: Tensor
     """Pixels, uint8 [N, C, H, W], 0 to 255."""

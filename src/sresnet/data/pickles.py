@@ -62,12 +62,9 @@ class ByteArray:
 
 
 def read_pickle(raw: bytes, where: str) -> Any:
-    """The value of a pickle: dict, list, tuple, int, float, bytes, str, bool, None and `ByteArray`, as in the file.
+    """The value of a pickle of dict, list, tuple, int, float, bytes, str, bool, None and `ByteArray`; UserError else.
 
     The strings of Python 2 become bytes.
-
-    Raises:
-        UserError: anything else in the file; nothing has been run then.
     """
     try:
         value, end = run_pickle(raw, ARRAYS)

@@ -55,13 +55,8 @@ def unnamed(count: int) -> tuple[str, ...]:
 def matched(samples: S, class_names: Sequence[str], *, owner: str = "the network") -> S:
     """The samples with the classes of `owner`: labels of two origins are matched by name before they are compared.
 
-    Names may come in another order, and some of the owner's may be missing. Where the owner's classes are `unnamed`,
-    there is nothing to match but their numbers.
-
-    Args:
-        samples: labelled by their own `class_names`.
-        class_names: of the owner, name of class 0, 1, ...
-        owner: for the message.
+    Names may come in another order, and some of the owner's may be missing. Classes of an owner that are `unnamed` are
+    matched by number.
 
     Raises:
         UserError: samples of a class that the owner does not have, or one name for two classes.

@@ -12,19 +12,11 @@ from sresnet.errors import UserError
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Hold out a random `fraction` of each class.
 
-    Of a class with n images, n * fraction rounded to the nearest whole number (a half upwards) are held out, so that a
-    small class may keep or lose all of its images. The same labels, fraction and seed give the same split everywhere:
-    the random numbers come from a generator of this call.
-
-    Args:
-        labels: class of each image, int64 [N].
-        seed: of the choice within each class.
+    Of a class with n images, n * fraction rounded to the nearest whole number (a half upwards) are held out, so a small
+    class may keep or lose all images. The same labels int64 [N], fraction and seed give the same split everywhere.
 
     Returns:
-        (rest, held_out): indices into `labels`, int64, ascending, disjoint, together 0 to N - 1.
-
-    Raises:
-        UserError: a fraction outside 0 to 1.
+        (rest, held_out): indices int64, ascending, disjoint, together 0 to N - 1; UserError for an impossible fraction.
     """
     if not 0 <= fraction <= 1:
         raise UserError(f"fraction {fraction} of a split is not a share: choose a number from 0 to 1, such as 0.1")

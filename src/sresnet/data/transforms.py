@@ -23,10 +23,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     The image gets a border of zeros and a random window of its own size is cut out (He et al. 2016, section 4.2). Zero
     is black before `normalise`, where torchvision's RandomCrop(padding=4) pads too; after it, it would be the mean.
 
-    Args:
-        x: images, uint8 or float.
-        padding: width of the border in pixels, 0 or more.
-        generator: draws two offsets per image.
+    The `generator` draws two offsets for each image.
     """
     count, _, height, width = x.shape
     top, left = (_integers(count, 2 * padding + 1, generator, x) for _ in range(2))
@@ -53,11 +50,7 @@ def random_erase(
     paper fills with the mean of the data set; the mean of each image and channel needs no constants and is the same
     before and after `normalise`.
 
-    Args:
-        x: images, uint8 or float.
-        probability: of erasing, for each image.
-        generator: source of the choice and the centre of each image.
-        fill: "zero" for event frames: no events.
+    Each image is erased with a `probability`. Event frames are filled with "zero": no events.
     """
     count, _, height, width = x.shape
     side = min(height, width) // 2
@@ -91,10 +84,7 @@ def shrunk(x: Tensor) -> Tensor:
 def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(x / 255 - mean) / std for each channel: uint8 [N, C, H, W] -> float32 of the same shape.
 
-    Args:
-        x: pixels, 0 to 255.
-        mean: float [C], in units where the pixels run from 0 to 1; see `channel_statistics`.
-        std: likewise, above 0.
+    Mean and std [C] are of pixels from 0 to 1, see `channel_statistics`.
     """
     scale = 1 / (255 * std.to(x.device, torch.float32))
     shift = mean.to(x.device, torch.float32) / std.to(x.device, torch.float32)

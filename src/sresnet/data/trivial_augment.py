@@ -85,10 +85,7 @@ def _moved(
 ) -> Tensor:
     """The pixel at p from the middle is the old one nearest to matrix p + shift, or 0 where that is outside.
 
-    Args:
-        x: uint8 [N, C, H, W].
-        matrix: 2x2, of numbers or one tensor [N]; rows and columns are x and y in pixels.
-        shift: x and y in pixels, likewise.
+    The elements of the 2x2 matrix and of the shift, in x and y, are numbers or tensors [N], in pixels.
     """
     count, _, height, width = x.shape
 

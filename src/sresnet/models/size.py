@@ -17,18 +17,10 @@ def sketch(config: ModelConfig) -> SpikingNetwork:
 
 
 def check_network(config: ModelConfig, where: str, length: int, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
-    """Refuse a configuration whose network takes more memory than the file it stands in may claim.
+    """The `sketch` of a configuration in the file `where`; UserError where it claims too much memory.
 
-    Counted are its numbers, and the spikes of one layer over all time steps for one small image.
-
-    Args:
-        length: bytes of the file with its weights, 0 where there is none.
-
-    Returns:
-        The sketch of the network.
-
-    Raises:
-        UserError: it claims more.
+    Its numbers count, and the spikes of one layer over all time steps for one small image. `length` is that of the file
+    with its weights, 0 where there is none.
     """
     model = sketch(config)
     numbers = sum(tensor.numel() for tensor in [*model.parameters(), *model.buffers()])

@@ -19,11 +19,7 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def command(recipe: Recipe) -> str:
-    """The `sresnet train` line that runs this recipe: the named recipe that is nearest, and flags for the difference.
-
-    Raises:
-        UserError: no named recipe is for such a network and such data.
-    """
+    """The `sresnet train` line of a recipe: the nearest named recipe and flags for the rest; UserError for none."""
     best: list[str] | None = None
     for name, (_, named) in RECIPES.items():
         if type(named.model) is not type(recipe.model) or type(named.data) is not type(recipe.data):

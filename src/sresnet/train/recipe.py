@@ -165,14 +165,7 @@ class Recipe:
 
 
 def with_compat(recipe: Recipe, compat: str) -> Recipe:
-    """The recipe with every field on which paper and released code differ set to one of them.
-
-    Args:
-        compat: "paper": the text to the letter; "released-code": the authors' code, with the values of its README.
-
-    Raises:
-        UserError: another `compat`.
-    """
+    """The recipe with every field on which they differ as in "paper" or "released-code"; UserError for others."""
     known = {field.name for field in dataclasses.fields(recipe.model)}
     fields = {key: value for key, value in compat_fields(compat).items() if key in known}
     training: dict[str, Any] = (

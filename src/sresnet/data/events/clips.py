@@ -70,11 +70,7 @@ class FrameFile:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameSet:
-    """Labelled clips of event frames, on disk and read when they are asked for; methods as in `Samples`.
-
-    Raises:
-        UserError: another number of labels than clips, or a label that has no class name.
-    """
+    """Labelled clips on disk, read when asked for, methods as in `Samples`; UserError for labels that do not fit."""
 
     file: FrameFile
     numbers: Tensor

@@ -171,8 +171,7 @@ class Listing:
 def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float = MEMORY_LIMIT) -> Listing:
     """The recordings of `config` in `data_dir`; only names are read, and the images of a simulated set.
 
-    Raises:
-        UserError: no data folder, nothing found in it, a class without recordings, or a zip file that cannot be read.
+    UserError without data folder, without recordings of a class, or for a zip file that cannot be read.
     """
     if config.simulated:
         return _simulated(config, data_dir)
@@ -217,13 +216,9 @@ def _digest_of(content: bytes) -> str:
 
 
 def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
-    """The bytes of a recording, from its file or zip file.
+    """The bytes of a recording, from its file or zip file; UserError where they cannot be read or claim too much.
 
-    Args:
-        opened: the open zip file, changed here: listing a large zip file takes time, and members are read in order.
-
-    Raises:
-        UserError: it cannot be read, does not unpack, or claims too much.
+    `opened` holds the last zip file, as listing a large one takes time and members are read in order.
     """
     assert source.path is not None
     if not source.member:
@@ -304,10 +299,8 @@ def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
     """Your own recordings: `CLASS/FILE`; in `train/` and `test/` with split official; in `GROUP/` by group.
 
     Instead of class folders there may be files `CLASS.ext` or `CLASS_1.ext`. `val/`, `valid/` or `validation/` beside
-    `train/` and `test/` is the group "validation"; without `test/` it is the test set.
-
-    Raises:
-        UserError: a class or group without recordings, or recordings beside class folders.
+    `train/` and `test/` is the group "validation"; without `test/` it is the test set. UserError for a class or group
+    without recordings, and for recordings beside class folders.
     """
     if split == "official":
         parts, notes = parts_of(root)

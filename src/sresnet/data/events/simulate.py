@@ -70,12 +70,7 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
     to that at the very end of a round, in a burst.) There is no refractory period, latency or limit of bandwidth.
     Colours become luminance; between pixels the image is interpolated bilinearly.
 
-    Args:
-        image: pixels, 0 to 255.
-        seed: of random thresholds and noise; the movement is always the same.
-
-    Raises:
-        UserError: an image of another type or shape.
+    The `seed` is of random thresholds and noise; the movement is always the same. UserError for other images.
     """
     rng = np.random.default_rng(seed)
     intensity = _luminance(image)

@@ -141,13 +141,7 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     """The clips of a data set by use; all clips of a recording are on one side.
 
     Classes are numbered in the order of their names. Test recordings of a class that is not trained on are left out,
-    with a note.
-
-    Args:
-        config: the split, and the held-out part.
-
-    Raises:
-        UserError: as `divide`, or a part without clips.
+    with a note. UserError as `divide`, and for a part without clips.
     """
     entries = prepared.recordings
     listed = [
