@@ -96,12 +96,13 @@ def cards(records: Records, inspection: Inspection | str, comparison: Comparison
     if "best_test_epoch_top1" in result:
         picked = f"in the best test epoch, {result['best_test_epoch']}: picked on the test {kind}"
         found.append((f"{result['best_test_epoch_top1']:.2f} %", picked))
-    for value in comparison.values if comparison else ():
-        measured = result.get("best_test_epoch_top1" if value.best_epoch else "test_top1")
-        if isinstance(measured, int | float):
-            table = f"{value.table}{', best test epoch' if value.best_epoch else ''}"
-            beside = f"in the paper ({table}); here {measured - value.value:+.2f} points"
-            found.append((f"{value.value:.2f} %", beside))
+    for table, cell in comparison.values if comparison else ():
+        best = cell.quantity == "best-test-epoch"
+        measured = result.get("best_test_epoch_top1" if best else "test_top1")
+        if measured is not None and cell.paper is not None:
+            protocol = ", best test epoch" if best else ""
+            beside = f"in the paper ({table}{protocol}); here {measured - cell.paper:+.2f} points"
+            found.append((f"{cell.paper:.2f} %", beside))
     if "validation_top1" in result:
         found.append((f"{result['validation_top1']:.2f} %", f"of the held-out {kind}"))
     found.append((f"{parameters(records.recipe.model):,}", "parameters"))
@@ -150,14 +151,14 @@ def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Bl
     if comparison is None:
         return [Paragraph("The paper has no such network on such data.", style="soft")]
     if not comparison.differences:
-        notes = [f"{value.table}, {value.row}: {value.note}." for value in comparison.values if value.note]
+        notes = [f"{table}, {cell.row}: {cell.remarks}." for table, cell in comparison.values if cell.remarks]
         fine = " What it was fine-tuned from is not compared." if records.recipe.pretrained else ""
         return [Paragraph(text) for text in (f"This recipe is the paper's: {comparison.nearest}.{fine}", *notes)]
     words = Paragraph(
         "Not one of the paper's recipes, so the paper has no number to compare with. What differs from the nearest of "
         f"them ({comparison.nearest}):"
     )
-    fields = [(in_plain(each.field), plain(each.here), f"paper {plain(each.paper)}") for each in comparison.differences]
+    fields = [(in_plain(field), plain(here), f"paper {plain(paper)}") for field, here, paper in comparison.differences]
     return [words, Differences(tuple(fields))]
 
 

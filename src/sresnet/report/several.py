@@ -58,7 +58,7 @@ def table(runs: Sequence[Shown]) -> Table:
     for records, inspection in runs:
         recipe, result = records.recipe, records.result
         model, found = recipe.model, compare(recipe)
-        paper = next((value.value for value in found.values if not value.best_epoch), None) if found else None
+        published = [cell.paper for _, cell in found.values if cell.quantity == "last-epoch"] if found else []
         counted: tuple[float | None, ...] = (None, None, None)
         if isinstance(inspection, Inspection):
             spent = inspection.analysis.cost
@@ -67,7 +67,7 @@ def table(runs: Sequence[Shown]) -> Table:
             counted = (spikes, spent.synaptic_operations, energy.synapses + energy.updates)
         data = f"{recipe.data.name}{' (SIMULATED)' if records.simulated else ''}"
         trained = (getattr(model, "connection", ""), recipe.train.epochs, recipe.seed, parameters(model))
-        accuracies = (result.get("test_top1"), result.get("validation_top1"), paper)
+        accuracies = (result.get("test_top1"), result.get("validation_top1"), next(iter(published), None))
         rows.append((records.name, *accuracies, describe(model), data, *trained, *counted))
     head = "run | test accuracy, %:.2f | held out, %:.2f | paper, %:.2f | network | data | connection | epochs:,d"
     return Table(

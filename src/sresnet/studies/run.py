@@ -155,14 +155,9 @@ def attempt(
     tell: Callable[[Told], None],
     name: str,
 ) -> bool:
-    """Train one run and keep what came out; False where another worker holds it.
+    """Train one run by `one`, which is `run_one` of this worker, and keep its result; False where another holds it.
 
-    Args:
-        training, runs, kept: as `work`.
-        weights: whether its network is wanted, and not only its result.
-        one: `run_one` with all but the training and `tell`.
-        tell: told how far it is.
-        name: of the run, for people.
+    `weights`: its network is wanted too. `name`: of the run, for people.
     """
     key = training.key()
     claim = runs / ".held" / key
