@@ -147,7 +147,7 @@ def test_a_mistake_that_a_worker_meets_is_no_fault_of_ours(tmp_path, capfd, monk
     assert main(["study", "table5", "--workers", "2", "--results", "kept", "--runs", "results/below"]) == 2
     said = capfd.readouterr().err
     assert "folder results/below" in said
-    assert "sresnet: a worker could not continue: mend what is reported above" in said
+    assert "sresnet: a worker could not continue: fix what is reported above" in said
     assert "Traceback" not in said
     assert "bug in sresnet" not in said
 

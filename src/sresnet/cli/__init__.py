@@ -15,15 +15,15 @@ USAGE = """usage: sresnet VERB ...
 
   train RECIPE        train a network; the same command again resumes where it stopped
   evaluate RUN        accuracy of a trained network, also with fewer time steps
-  finetune RUN        train a trained network on other data
+  finetune RUN        fine-tune a trained network on other data
   predict RUN FILE    classify pictures or event recordings
-  import FILE         turn a checkpoint of the paper's released code into a run
+  import FILE         import a checkpoint of the paper's released code as a run
   analyse RUN         firing rates, operations and energy, hardware needs
-  report RUN|STUDY... all of that and more as one HTML page
+  report RUN|STUDY... the above and more as one HTML page
   info MODEL|RUN      layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
-  data prepare NAME   make the frames of event recordings in advance
+  data prepare NAME   prepare the frames of event recordings in advance
   study NAME...       train what the paper's tables and figures need, and compare the numbers with the paper's
   list                models, recipes, data sets, pretrained networks
 
@@ -75,13 +75,13 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
 
 
 def complain(line: str) -> None:
-    """The last line of a command that failed; where it cannot be written, the exit status has to do."""
+    """Print the last line of a failed command; where it cannot be written, the exit status has to suffice."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         say(one_line(f"sresnet: {line}"), error=True, flush=True)
 
 
 def drop_unwritten() -> None:
-    """Let go of output that a full disk refused: Python would complain about it when it ends, with status 120."""
+    """Drop output that a full disk refused: Python would complain about it on exit, with status 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

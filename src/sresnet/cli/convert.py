@@ -28,7 +28,7 @@ class ImportOptions(ReadOptions):
     """Flags of `sresnet import`."""
 
     data: str = "cifar10"
-    """Data set that it was trained on: cifar10, cifar100 or dvs-cifar10; event networks are known by their input."""
+    """Data set that it was trained on: cifar10, cifar100 or dvs-cifar10; event networks are told by their input."""
     boosting: bool = False
     """Whether it was trained with a boosting layer."""
     leak: float = 0.8744
@@ -70,7 +70,7 @@ def import_verb(words: list[str]) -> int:
         weights = folder / WEIGHTS
         if trained_here or (weights.exists() and read_regular(weights) != model_bytes(model)):
             raise UserError(f"{folder} holds a run: choose another --out")
-        # Weights come last: where they are, an import is whole. One that was killed resumes, a whole one stays so.
+        # Weights come last: where they are, the import is complete. One that was killed resumes, a complete one stays.
         write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
         write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
         save_model(model, weights)

@@ -1,4 +1,4 @@
-"""How a run is shown while it goes: a bar on a terminal, lines elsewhere, TensorBoard if asked for."""
+"""The progress of a run: a bar on a terminal, lines elsewhere, TensorBoard if asked for."""
 
 import contextlib
 import time
@@ -81,12 +81,12 @@ def run_lines() -> Callable[[str, Progress | str], None]:
 
 
 def line_of(progress: Progress) -> str:
-    """Where a run stands, in a line: after an epoch what came out, within one what matters then."""
+    """The progress of a run in a line: results at the end of an epoch, the current numbers within one."""
     return epoch_line(progress) if progress.metrics else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
 
 
 def numbers(progress: Progress) -> str:
-    """What matters while an epoch runs."""
+    """The numbers to show while an epoch runs."""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return (
         f"loss {progress.loss:.3f}  train {progress.accuracy:.2f} %  {progress.images_per_second:,.0f} images/s  "
@@ -95,7 +95,7 @@ def numbers(progress: Progress) -> str:
 
 
 def epoch_line(progress: Progress) -> str:
-    """What matters at the end of an epoch."""
+    """The numbers to show at the end of an epoch."""
     metrics = progress.metrics or {}
     validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
     steps = f"  T = {metrics['num_steps']}" if "num_steps" in metrics else ""

@@ -44,7 +44,7 @@ class EvaluateOptions(RuntimeOptions):
     """Early exit: an image stops at the first step with this confidence, such as 0.95; other values are shown
     beside it. 0: no image stops before the last step."""
     calibrate: Literal["validation", "train", "none"] = "validation"
-    """Images that exit-confidence is calibrated on; train: those the network was trained on, of
+    """Images that exit-confidence is calibrated on; train: those the network was trained on, on
     which it is overconfident."""
     out: str = ""
     """Folder for the curve of accuracy over mean time steps, as numbers and as a figure; with exit-confidence."""
@@ -88,7 +88,7 @@ def evaluate_verb(words: list[str]) -> int:
 
 
 CALIBRATION_IMAGES = 5000
-"""So many are enough for a number per step."""
+"""Enough for one number per step."""
 
 
 def evaluate_with_exit(
@@ -146,7 +146,7 @@ def evaluate_with_exit(
 
 
 def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
-    """The images or clips that confidences are calibrated on; None where there are none, or none are asked for."""
+    """The images or clips to calibrate confidences on; None where there are none, or none are asked for."""
     if options.calibrate == options.part:
         raise UserError(
             f"--calibrate {options.calibrate} and --part {options.part} are the same images, so the confidences would "
@@ -165,11 +165,11 @@ def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> 
         if options.calibrate == "validation":
             say(
                 f"note: this run held no training {kind} out to calibrate on; train with --data.validation 0.1, or use "
-                f"--calibrate train, whose {kind} the network was trained on and is overconfident of"
+                f"--calibrate train, though the network is overconfident on {kind} that it was trained on"
             )
         return
     temperatures = " ".join(f"{temperature:.3g}" for temperature in found.temperatures)
     on = f"{found.calibration_images:,} {options.calibrate} {kind}"
     say(f"confidence: calibrated on {on}, temperature by step {temperatures}")
     if options.calibrate == "train":
-        say(f"warning: the network was trained on these {kind} and is overconfident of them")
+        say(f"warning: the network was trained on these {kind} and is overconfident on them")

@@ -52,7 +52,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
     if "-h" in words or "--help" in words:
         options = shown(options)
-    words = with_names_of_now(options, words)
+    words = with_current_names(options, words)
     with _parsing, NAMES, contextlib.redirect_stderr(Complaint()) as complaint:
         try:
             found = tyro.cli(
@@ -77,8 +77,8 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     return found
 
 
-def with_names_of_now(options: Any, words: Sequence[str]) -> list[str]:
-    """The words, flags of fields that had another name once with the name of now: old commands still run."""
+def with_current_names(options: Any, words: Sequence[str]) -> list[str]:
+    """The words, with renamed fields' flags under their current names: old commands still run."""
     flags = {f"--{once}".replace("_", "-"): now.replace("_", "-") for once, now in renamed_fields(options).items()}
     found = []
     for word in words:
@@ -89,7 +89,7 @@ def with_names_of_now(options: Any, words: Sequence[str]) -> list[str]:
 
 
 class Complaint(io.StringIO):
-    """What this thread writes in place of the error output, which is the process's: other threads write past it."""
+    """Collects what this thread writes to the error output, which all threads share; others' lines pass through."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,9 +145,9 @@ def name_and_flags(words: list[str], what: str, choices: str) -> tuple[str, list
 
 
 def check_minutes(max_minutes: float) -> None:
-    """Raise UserError for what is not a length of time; NaN would never be over."""
+    """Raise UserError for what is not a length of time; NaN would never end."""
     if not max_minutes >= 0:
-        raise UserError(f"max_minutes {max_minutes:g} is not a length of time: give minutes from 0 up, or leave it out")
+        raise UserError(f"max_minutes {max_minutes:g} is not a length of time: give 0 minutes or more, or leave it out")
 
 
 def at_least(least: int, **numbers: int) -> None:

@@ -64,7 +64,7 @@ class StudyOptions(RuntimeOptions):
     max_minutes: float = float("inf")
     """Minutes after which to stop cleanly; the same command resumes."""
     show: bool = False
-    """Train nothing, show the results that there are."""
+    """Train nothing; show the results there are."""
     out: str = "docs/results.md"
     """Page that `sresnet study page` writes."""
     force: bool = False
@@ -140,7 +140,7 @@ def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
 
 @going_on()
 def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
-    """Train what they need and is not there yet; returns why it stopped before the end, or ""."""
+    """Train what they need and do not have yet; returns why it stopped before the end, or ""."""
     runs, kept = options.folders()
     left = to_train(studies, runs, kept)
     if not left:
@@ -173,7 +173,7 @@ def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
 
 
 def study_process(names: list[str], options: StudyOptions, index: int) -> None:
-    """Process number `index` of several; their parent tells it when to stop, and so does that it is gone."""
+    """Process number `index` of several; it stops when its parent says so or is gone."""
     with stop_asked(float("inf")) as asked:
 
         def train_on() -> int:

@@ -1,4 +1,4 @@
-"""What is shown beside lines of text: tables, bars and signs of life, and what signals ask for."""
+"""Tables, progress bars and signs of life on the terminal, and stopping on signals."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def filling() -> Iterator[Watch]:
-    """A function that shows how far the making of frames is: a bar on a terminal, a line now and then elsewhere."""
+    """A function that shows the progress of making frames: a bar on a terminal, a line now and then elsewhere."""
     console = Console(stderr=True)
     last = time.monotonic()
 
@@ -81,7 +81,7 @@ def stop_asked(max_minutes: float) -> Iterator[Callable[[], str]]:
 
 
 def signs_of_life(batches: Batches, total: int) -> Batches:
-    """The same batches, and a line every half minute that says how far they are."""
+    """The same batches, with a line of progress every half minute."""
     last, done = time.monotonic(), 0
     for x, labels in batches:
         yield x, labels
@@ -107,5 +107,5 @@ def print_table(header: str, rows: Iterable[Sequence[Value]]) -> None:
 
 
 def reading(paths: Sequence[T]) -> Iterable[T]:
-    """The same paths, with a bar on a terminal while they are gone through."""
+    """The same paths, with a progress bar on a terminal."""
     return track(paths, "reading", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

@@ -55,7 +55,7 @@ class TrainOptions(Recipe, RuntimeOptions):
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    """The fields of a recipe, without those that options add."""
+    """The fields of a recipe, without those that the flags add."""
     return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
 
 
@@ -78,7 +78,7 @@ def train_verb(words: list[str]) -> int:
 
 @going_on()
 def train_and_report(options: TrainOptions, name: str) -> int:
-    """Train as `options` say, show how it goes and what came out."""
+    """Train as `options` say; show progress and results."""
     recipe = options.recipe()
     device = options.torch_device()
     splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)

@@ -14,16 +14,16 @@ from sresnet.printing import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What a direction of a chart means."""
+    """An axis of a chart."""
 
     label: str
     """With its unit."""
     logarithmic: bool = False
-    """In powers of ten; values that are not positive are left out."""
+    """Logarithmic to base 10; values that are not positive are left out."""
     limits: tuple[float, float] | None = None
-    """From and to; by default what fits."""
+    """(lowest, highest) value; by default those of the data."""
     names: tuple[str, ...] = ()
-    """What 0, 1, 2, ... are called; by default they are numbers."""
+    """Labels of 0, 1, 2, ...; by default the numbers."""
 
     def place(self, value: float) -> float:
         """Where a value stands: at its logarithm if the axis is logarithmic; NaN where it has none."""
@@ -34,16 +34,16 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points that belong together, such as one network's; with the standard deviation of each, if known."""
+    """Points that belong together, such as one network's, with their standard deviations where known."""
 
     name: str
-    """For the legend; "" where it needs none."""
+    """In the legend; "" for none."""
     x: Sequence[float]
     y: Sequence[float]
     form: Literal["line", "dashes", "dots", "points"] = "line"
     """What joins the points: a line, dashes between hollow markers, dots, or nothing."""
     style: int | None = None
-    """Number of its colour and marker, where charts beside each other show the same; by default its place."""
+    """Number of its colour and marker, so that it looks the same in several charts; by default its place."""
     hollow: bool = False
     """Markers are outlines."""
     own: bool = False
@@ -162,7 +162,7 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """What a network was shown, beside a chart on paper."""
+    """The input of a network, beside a chart on paper."""
 
     title: str
     pixels: Tensor
@@ -187,7 +187,7 @@ class Picture:
 
 
 def readable(value: float) -> str:
-    """A number as an axis has room for: 1.2 M, 350 k, 12, 0.25."""
+    """A number in the short form of axes: 1.2 M, 350 k, 12, 0.25."""
     for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= factor:
             return f"{value / factor:.3g}{unit}"
@@ -206,7 +206,7 @@ def deviation_of(values: Sequence[float]) -> float:
 
 
 def short(name: str) -> str:
-    """A layer's name as an axis has room for: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
+    """A layer's name in the short form of axes: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
     if match := re.fullmatch(r"stage(\d+)_block(\d+)(?:\.(.+))?", name):
         words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: ""}
         part = words.get(match[3], str(match[3]).replace("skip.conv", "1x1 skip").replace("skip.neuron", "skip"))

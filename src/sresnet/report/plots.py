@@ -275,7 +275,7 @@ def fill_lines(chart: LineChart, axes: "Axes") -> None:
 
 
 def draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
-    """A line with its markers, only as dense as can be told apart, and what is known of its deviation."""
+    """A line with markers no denser than can be told apart, and its standard deviation where known."""
     colour = COLOURS["fg" if line.own else colour_of(style)][0]
     y = [value if value > 0 or not chart.y.logarithmic else float("nan") for value in line.y]
     look: dict[str, Any] = {"color": colour, "marker": "*" if line.own else MARKERS[marker_of(style)]}
@@ -415,6 +415,6 @@ def fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
 
 @fill.register(Photo)
 def fill_photo(chart: Photo, axes: "Axes") -> None:
-    """What a network was shown."""
+    """The input of a network."""
     axes.set_axis_off()
     axes.imshow(chart.pixels.numpy(), interpolation="nearest")

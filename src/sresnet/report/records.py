@@ -1,4 +1,4 @@
-"""What a run has written about itself, read back."""
+"""What a run has recorded about itself, read back."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from sresnet.train.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """What a run has written about itself."""
+    """What a run has recorded about itself."""
 
     name: str
     recipe: Recipe

@@ -195,7 +195,7 @@ def origin(records: Records) -> Section:
     known = {key: value for key, value in records.environment.items() if value != "" and key != "sessions"}
     content.append(Facts(tuple((ORIGINS.get(key, key.replace("_", " ")), str(value)) for key, value in known.items())))
     if sessions := records.environment.get("sessions"):
-        content.append(Paragraph("Not all of it ran under the same conditions, between which rounding may differ:"))
+        content.append(Paragraph("Not all of it ran under the same conditions; rounding may differ between them:"))
         content.append(Facts(tuple(conditions_of(sessions))))
     if split := records.result.get("split"):
         content.append(Facts(tuple((f"split: {key.replace('_', ' ')}", said(value)) for key, value in split.items())))
@@ -213,7 +213,7 @@ ORIGINS = {
 
 
 def conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """From which training step on a run ran how, in what was not the same throughout."""
+    """The conditions that changed during a run, and from which training step on they held."""
     names = dict.fromkeys(name for session in sessions for name in session if name != "from_step")
     changed = [name for name in names if len({str(session.get(name, "")) for session in sessions}) > 1]
     return [

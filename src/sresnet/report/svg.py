@@ -135,17 +135,17 @@ def rect(
 
 
 def path(places: Iterable[Place]) -> str:
-    """The points of a line as SVG has them."""
+    """Points in SVG's notation."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
 def colour(style: int) -> str:
-    """Of a line or bar, as the page names it."""
+    """The colour of a line or bar, by its name in the page."""
     return f"var(--{colour_of(style)})"
 
 
 def width_of(text: str, size: float = TEXT) -> float:
-    """About how wide a text is, rather too much than too little."""
+    """About how wide a text is; too wide rather than too narrow."""
     units = sum(1.5 if each in WIDE else 0.65 if each in NARROW else 1.0 for each in text)
     return units * CHARACTER * size
 
@@ -243,7 +243,7 @@ def points_of(line: Line, chart: LineChart) -> list[Point]:
 
 
 def x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]]:
-    """Places along the x axis, and what they are called."""
+    """Places along the x axis, and their labels."""
     if chart.x.names:
         every = max(1, round(sum(width_of(text) + 8 for text in chart.x.names) / WIDTH + 0.5))
         return [(float(place), text) for place, text in enumerate(chart.x.names) if place % every == 0]
@@ -258,7 +258,7 @@ def x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]
 def drawn_line(
     each: Line, points: Sequence[Point], style: int, place: Callable[[float, float], Place]
 ) -> list[Element]:
-    """A line with its markers and what is known of its deviation."""
+    """A line with its markers, and its standard deviation where known."""
     placed = [place(*point.at) for point in points]
     sides = [[place(*end) for end in point.reach] for point in points]
     parts = []
@@ -298,7 +298,7 @@ CORNERS = {
 
 
 def marker(each: Line, style: int, x: float, y: float) -> Element:
-    """What tells lines apart without their colour."""
+    """A marker: it tells lines apart without their colours."""
     paint = "var(--fg)" if each.own else colour(style)
     look: dict[str, str | float | None] = {"fill": paint}
     if each.hollow or each.own or each.form == "dashes":
@@ -380,7 +380,7 @@ def ramp(colours: Sequence[str], share: float) -> str:
 
 
 def colour_bar(colours: Sequence[str], low: float, high: float, unit: str, top: float) -> list[Element]:
-    """What the colours of a map mean."""
+    """The scale of a map's colours."""
     left, width, count = 8 + width_of(readable(low)), 130.0, 26
     step = width / count
     return [
@@ -440,7 +440,7 @@ def bars(chart: Bars, name: str) -> Markup:
 
 
 def bar_legend(chart: Bars) -> tuple[list[Element], float]:
-    """What the parts of bars are, below each other, and where the bars begin."""
+    """The legend of the parts of bars, and the y at which the bars begin."""
     if len(chart.parts) == 1 and not chart.marks:
         return [], 6.0
     parts, y = [], 12.0

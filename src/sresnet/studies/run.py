@@ -35,7 +35,7 @@ from sresnet.train.loop import Progress, train
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""
 WAIT_SECONDS = 2.0
-"""Between two looks, where all that is left waits for what another worker trains."""
+"""Between two looks, where everything left waits for what another worker trains."""
 
 Open = Callable[[AnyData, int, int], Splits]
 """(data, seed, num_steps) -> images or clips."""
@@ -44,7 +44,7 @@ Told = Progress | str
 
 
 def nothing(*_: Any) -> None:
-    """What is told to nobody."""
+    """Ignore what is told."""
 
 
 def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tuple[str, Training]]:
@@ -136,7 +136,7 @@ def work(
 
 
 def ready(training: Training, runs: Path, kept: Path) -> bool:
-    """Whether what a run starts from is there."""
+    """Whether the network that a run starts from is there."""
     return training.start is None or done(training.start, runs, kept, weights=True)
 
 

@@ -46,7 +46,7 @@ class Training:
         return f"{self.name}/{self.recipe.seed}" if self.name else self.key()
 
     def chain(self) -> "tuple[Training, ...]":
-        """What has to be trained for it, in that order: what it starts from, and itself."""
+        """The training runs it consists of, in order: what it starts from, and itself."""
         return (*(self.start.chain() if self.start else ()), self)
 
 

@@ -1,4 +1,4 @@
-"""Processes that do the same work beside each other, on one machine; how they share it out: `sresnet.studies.run`."""
+"""Processes that work side by side on one machine; `sresnet.studies.run` shares the work out among them."""
 
 import multiprocessing
 import signal
@@ -35,13 +35,13 @@ def run_workers(count: int, work: Callable[[int], None], asked: Callable[[], str
             worker.join(0.2)
     statuses = {worker.exitcode for worker in workers} - {0, -signal.SIGTERM}
     if statuses == {2}:
-        raise UserError("a worker could not continue: mend what is reported above, and run the same command again")
+        raise UserError("a worker could not continue: fix what is reported above, and run the same command again")
     if statuses:
         raise RuntimeError("a worker ended with an error, see above")
 
 
 def orphaned() -> str:
-    """Why a process that another one started should stop: that one is gone; "" while it is there."""
+    """Why a child process should stop: its parent is gone; "" while it is there."""
     parent = multiprocessing.parent_process()
     return "" if parent is None or parent.is_alive() else "the process that began it is gone"
 
