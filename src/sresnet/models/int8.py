@@ -7,7 +7,7 @@ from torch import nn
 
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn import NoNorm, Skip
+from sresnet.nn import Neuron, NoNorm, OwnNeuron, OwnNorm, Skip
 from sresnet.nn.layer import Int8Conv
 from sresnet.ops.scan import cpu
 
@@ -24,8 +24,8 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
     reference implementation.
 
     Raises:
-        UserError: the model is not on a CPU or not in float32, has no spikes, or this build of torch or this machine
-            has no such convolutions.
+        UserError: the model is not on a CPU or not in float32, has no spikes, has neurons, norms or surrogates of the
+            user's own, or this build of torch or this machine has no such convolutions.
     """
     if next(model.parameters()).device.type != "cpu":
         raise UserError("precision 'int8' is for the CPU: add --device cpu, or choose fp32 or bf16")
@@ -35,6 +35,13 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         raise UserError("precision 'int8' needs the compiled kernel, and there is none here: choose fp32")
     if model.config.neuron == "relu":
         raise UserError("precision 'int8' needs spikes, and neurons of kind 'relu' send real numbers: choose fp32")
+    for module in model.modules():
+        unknown = isinstance(module, Neuron) and not cpu.supports(module.constants())
+        if unknown or isinstance(module, OwnNeuron | OwnNorm):
+            raise UserError(
+                "precision 'int8' needs the compiled kernel, which knows no neurons, norms or surrogates of your own: "
+                "choose fp32 or bf16"
+            )
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(model.layers.modules()):
         if isinstance(module, Skip) and (module.norm is None or isinstance(module.norm, NoNorm)):
