@@ -125,10 +125,15 @@ def test_it_is_trained_streamed_recorded_saved_and_left_early(tmp_path):
 
 def test_what_does_not_go_with_it_is_refused():
     from sresnet.analysis.hardware import hardware_view
+    from sresnet.models.int8 import to_int8
 
     _, model = twins({}, {"neuron": "own-lif"})
     with pytest.raises(UserError, match="neurons or norms of your own have no hardware view"):
         hardware_view(model, (8, 8))
+    for own in ({"neuron": "own-lif"}, {"norm": "own-none"}, {"surrogate": "own-triangle"}):
+        _, model = twins({}, own)
+        with pytest.raises(UserError, match="the compiled kernel, which knows no neurons, norms or surrogates of your"):
+            to_int8(model)
 
 
 def test_that_it_has_no_kernel_is_said_once(capsys):
