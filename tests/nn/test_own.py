@@ -6,6 +6,7 @@ from dataclasses import dataclass, is_dataclass, replace
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import prune
 
 import sresnet
@@ -257,6 +258,24 @@ def test_forward_mode_by_torch_func():
     _, tangent = torch.func.jvp(model, (image,), (direction,))
     jacobian = torch.func.jacrev(model)(image)
     torch.testing.assert_close(tangent, (jacobian * direction).sum((-4, -3, -2, -1)))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # of torch, in torch
+def test_forward_mode_without_torch_func_and_second_derivatives_in_the_reference():
+    model, _ = twins({}, {})
+    model.eval().double()
+    image, direction = torch.randn(2, 1, 3, 8, 8, dtype=torch.float64)
+    _, expected = torch.func.jvp(model, (image,), (direction,))
+    model.float()
+    with forward_ad.dual_level():
+        dual = model(forward_ad.make_dual(image.float(), direction.float()))
+        tangent = forward_ad.unpack_dual(dual).tangent
+    torch.testing.assert_close(tangent.double(), expected, rtol=1e-3, atol=1e-3)
+    image = image.float().requires_grad_()
+    with implementation("reference"):
+        (gradient,) = torch.autograd.grad(model(image).square().sum(), image, create_graph=True)
+    gradient.square().sum().backward()
+    assert image.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)

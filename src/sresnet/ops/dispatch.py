@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
+from torch.autograd import forward_ad
 
 from sresnet.config import closest
 from sresnet.errors import UserError
@@ -32,10 +33,10 @@ def chosen_implementation() -> Implementation:
 
 
 def reference_chosen() -> bool:
-    """Inside `implementation("reference")`, or inside the transforms of torch.func, which no kernel knows."""
-    return _chosen.name == "reference" or (
-        not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-    )
+    """Inside `implementation("reference")`, or in what no kernel knows: transforms of torch.func, forward mode."""
+    if _chosen.name == "reference" or torch.compiler.is_compiling():
+        return _chosen.name == "reference"
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def low_memory_chosen() -> bool:
