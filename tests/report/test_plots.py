@@ -13,6 +13,7 @@ from sresnet.analysis import accuracy_by_step, activity, cost, gradient_norms
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.prediction import Prediction
 from sresnet.report import figures, plots
+from sresnet.report.charts import Picture
 from tests.analysis.networks import batch, trained
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'report'")
@@ -62,7 +63,8 @@ def test_a_network_without_norms_and_many_layers(tmp_path):
 
 def test_bars_and_curves(looked_at, tmp_path):
     found, costs, steps, gradients = looked_at
-    words = texts(drawn(figures.cost_bars)(found, costs), tmp_path)
+    bars = Picture(panels=((figures.spike_bars(found), figures.operation_bars(costs)),))
+    words = texts(plots.draw(bars), tmp_path)
     for word in ("spikes per inference", "synaptic operations per inference", "2.1 1x1 skip", "readout", "stem"):
         assert word in words
     figure = drawn(figures.accuracy_curves)({"a": (steps, costs), "b": (steps, costs)})

@@ -147,7 +147,9 @@ def name_and_flags(words: list[str], what: str, choices: str) -> tuple[str, list
 def check_minutes(max_minutes: float) -> None:
     """Raise UserError for what is not a length of time; NaN would never end."""
     if not max_minutes >= 0:
-        raise UserError(f"max_minutes {max_minutes:g} is not a length of time: give minutes, 0 or more, or leave it out")
+        raise UserError(
+            f"max_minutes {max_minutes:g} is not a length of time: give minutes, 0 or more, or leave it out"
+        )
 
 
 def at_least(least: int, **numbers: int) -> None:

@@ -129,11 +129,6 @@ def operation_bars(cost: Cost) -> Bars:
     )
 
 
-def cost_bars(activity: Activity, cost: Cost) -> Picture:
-    """Spikes, and beside them operations."""
-    return Picture(panels=((spike_bars(activity), operation_bars(cost)),))
-
-
 def step_line(name: str, steps: StepAccuracy, style: int | None = None) -> Line:
     """Accuracy after every step."""
     return Line(name=name, x=range(1, len(steps.top1) + 1), y=steps.top1, style=style)
@@ -252,7 +247,7 @@ def analysis_pictures(analysis: Analysis) -> dict[str, Picture | LineChart]:
     """Name -> picture of all that an analysis has."""
     pictures: dict[str, Picture | LineChart] = {
         "activity": activity_maps({"": own_spikes(analysis.activity)}),
-        "cost": cost_bars(analysis.activity, analysis.cost),
+        "cost": Picture(panels=((spike_bars(analysis.activity), operation_bars(analysis.cost)),)),
         "accuracy": accuracy_curves({"": (analysis.steps, analysis.cost)}),
     }
     if analysis.gradients:

@@ -7,6 +7,7 @@ from math import inf, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from sresnet.studies import measures
 from sresnet.studies.cells import Pick
 from sresnet.studies.evidence import (
     ACCURACY,
@@ -24,16 +25,6 @@ from sresnet.studies.evidence import (
     near,
     noise_of,
     versus,
-)
-from sresnet.studies.measures import (
-    FIRST_EPOCH,
-    LEAK,
-    epochs_to,
-    gamma_and_activity,
-    jumps_of,
-    mean_over_seeds,
-    stripes_of,
-    training_accuracies,
 )
 from sresnet.studies.paper import BOOSTED_100, DVS_64
 from sresnet.studies.published import TABLE_14
@@ -116,7 +107,7 @@ def gamma_localises(*picks: Pick) -> Check:
     """In every network, activity follows gamma over the steps; layers of all seeds together."""
 
     def read(results: list[Result]) -> list[float]:
-        return [value for result in results for value in gamma_and_activity(result)]
+        return [value for result in results for value in measures.gamma_and_activity(result)]
 
     return above_zero_in(picks, read, "layers, all seeds")
 
@@ -125,7 +116,7 @@ def striped(*picks: Pick, own: bool = False) -> Check:
     """In every network, the joins send more than the layers between them."""
 
     def read(results: list[Result]) -> list[float]:
-        return mean_over_seeds([row for result in results if (row := stripes_of(result, own))])
+        return measures.mean_over_seeds([row for result in results if (row := measures.stripes_of(result, own))])
 
     return above_zero_in(picks, read, "blocks", " points")
 
@@ -134,7 +125,7 @@ def jumps(*picks: Pick) -> Check:
     """Over all networks and seeds, activity changes more at the joins with a 1x1 skip than at the others."""
 
     def check(evidence: Evidence) -> Finding:
-        found = {pick: [pair for result in evidence.of(pick) if (pair := jumps_of(result))] for pick in picks}
+        found = {pick: [pair for result in evidence.of(pick) if (pair := measures.jumps_of(result))] for pick in picks}
         if absent := [pick.label for pick, pairs in found.items() if not pairs]:
             return missing(*absent)
         parts = [
@@ -152,7 +143,7 @@ def slower_leak(search: Pick, learned: Pick) -> Check:
     """The learned leak is above every leak of the search that could be the best one, given the noise."""
 
     def check(evidence: Evidence) -> Finding:
-        sample, candidates = evidence.sample(learned, LEAK), evidence.cell(search).candidates
+        sample, candidates = evidence.sample(learned, measures.LEAK), evidence.cell(search).candidates
         scores: dict[float, tuple[float, int]] = {}
         for candidate in candidates:
             result = evidence.results.get(candidate.key())
@@ -192,10 +183,10 @@ def converges_faster(*pairs: Pair) -> Check:
     """
 
     def by_seed(evidence: Evidence, pick: Pick) -> dict[Any, list[float]]:
-        return {result.config.get("seed"): training_accuracies(result) for result in evidence.of(pick)}
+        return {result.config.get("seed"): measures.training_accuracies(result) for result in evidence.of(pick)}
 
     def of_one(evidence: Evidence, tuned: Pick, scratch: Pick) -> Finding:
-        a, b = evidence.sample(tuned, FIRST_EPOCH), evidence.sample(scratch, FIRST_EPOCH)
+        a, b = evidence.sample(tuned, measures.FIRST_EPOCH), evidence.sample(scratch, measures.FIRST_EPOCH)
         if a is None or b is None:
             return missing_of((tuned, a), (scratch, b))
         difference, noise = a.mean - b.mean, noise_of(a, b)
@@ -204,7 +195,7 @@ def converges_faster(*pairs: Pair) -> Check:
             curve = curves.get(seed)
             if not curve:
                 continue
-            one, two = epochs_to(curve, NEARLY * other[-1]), epochs_to(other, NEARLY * other[-1])
+            one, two = measures.epochs_to(curve, NEARLY * other[-1]), measures.epochs_to(other, NEARLY * other[-1])
             if one > two and verdict == "holds":
                 verdict = "fails" if len(curve) >= two else "within noise"
             epochs.append(f"{f'more than {len(curve)}' if one == inf else f'{one:g}'} and {two:g}")
