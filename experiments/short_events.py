@@ -1,4 +1,4 @@
-"""Trainings on event recordings: python experiments/short_events.py NMNIST_DIR BIOLAB_DIR [--runs runs/events].
+"""Training runs on event recordings: python experiments/short_events.py NMNIST_DIR BIOLAB_DIR [--runs runs/events].
 
 NMNIST_DIR holds the small set of N-MNIST (NMNISTsmall/, or what is in it), BIOLAB_DIR the sessions of the BioLab
 recordings and no other folders: session_A_DataSet2/ to train on and session_B_100/ to test on. Trains what `RUNS`
@@ -71,7 +71,7 @@ def main() -> None:
 def table(found: Mapping[str, list[Result]]) -> list[str]:
     """The lines of results/short-events.md."""
     lines = [
-        "# Trainings on event recordings",
+        "# Training runs on event recordings",
         "",
         "Made by `python experiments/short_events.py NMNIST_DIR BIOLAB_DIR` from `short-events.json`, which has the",
         "configuration, the versions, the machine and the curves of every run. No recording is held out for",

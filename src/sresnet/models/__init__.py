@@ -99,7 +99,7 @@ def create_model(
         pretrained: a network that comes with the package, see `sresnet list`; it is given in evaluation mode. Its
             fields are what it was trained with; another num_classes gives it a fresh readout, to be trained.
         compat: None: what reproduces the paper's numbers; "paper": the text to the letter; "released-code": the
-            authors' code to the letter. Sets every field on which they differ; `fields` go before it.
+            authors' code to the letter. Sets every field on which they differ; `fields` take precedence over it.
         fields: of `SResNetConfig` or `VGGConfig`: num_classes, base_filters, num_steps, connection, norm, leak, ...
 
     Raises:

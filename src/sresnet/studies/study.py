@@ -25,7 +25,7 @@ class Training:
     start: "Training | None" = None
     """What it is fine-tuned from (Tables 11 to 13)."""
     name: str = ""
-    """What it is called where people look for its result and its run folder; a study's trainings have none."""
+    """What it is called where people look for its result and its run folder; a study's training runs have none."""
 
     def with_seed(self, seed: int) -> "Training":
         """The same with another seed all the way down."""
