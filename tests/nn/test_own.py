@@ -491,3 +491,48 @@ def test_the_command_line_of_a_program_that_registers_them(tmp_path, capsys, mon
         assert (
             f"{name!r} is unknown: choose from others, or call sresnet.nn.{register} before" in capsys.readouterr().err
         )
+
+
+@pytest.mark.parametrize("where", ["stem", "block", "skip"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bias": True},
+        {"groups": 2},
+        {"dilation": 2},
+        {"padding_mode": "reflect"},
+        {"padding": "same", "stride": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_a_convolution_of_torch_in_place_of_ours_is_computed_with_all_that_it_has(name, options, where):
+    """The op has no bias, groups, dilation or other padding; a wrapper is called as it is."""
+    from sresnet.analysis.hardware import hardware_view
+    from sresnet.models.int8 import to_int8
+
+    scores, rounded = [], []
+    for wrapped in (False, True):
+        torch.manual_seed(0)
+        model = sresnet.create_model("sresnet8", base_filters=4, num_steps=3, in_channels=4).eval()
+        block = model.layers["stem" if where == "stem" else "stage2_block1"]
+        owner = block.skip if where == "skip" else block
+        part = "conv2" if where == "block" else "conv"
+        ours = getattr(owner, part)
+        given = {
+            "kernel_size": 3,
+            "stride": ours.stride,
+            "padding": options.get("dilation", 1),
+            "bias": False,
+        } | options
+        made = nn.Conv2d(ours.in_channels, ours.out_channels, **given | options)
+        setattr(owner, part, nn.Sequential(made) if wrapped else made)
+        x = torch.ones(2, 4, 8, 8)
+        with implementation(name):
+            scores.append(model(x))
+        if name == "fastest":
+            rounded.append(to_int8(model)(x))
+    assert torch.equal(*scores)
+    assert not rounded or torch.equal(*rounded)
+    with pytest.raises(UserError, match="convolution of your own"):
+        hardware_view(model, (8, 8))

@@ -39,7 +39,7 @@ from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
-from sresnet.nn.layer import Pool
+from sresnet.nn.layer import Pool, is_plain
 from sresnet.nn.neuron import Neuron, OwnNeuron, Rectifier
 from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, TimeAveragedNorm
 from sresnet.nn.readout import Readout
@@ -271,6 +271,10 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
     if any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):
         raise UserError("neurons or norms of your own have no hardware view: use those of the package")
+    for node in model.topology.of_kind("convolution"):
+        convolution = model.layers.get_submodule(node.module)
+        if not isinstance(convolution, nn.Conv2d) or not is_plain(convolution):
+            raise UserError(f"{node.name} is a convolution of your own, which has no hardware view: use the package's")
     for node in model.topology.of_kind("pool"):
         pool = model.get_submodule("readout") if node.module == "readout" else model.layers.get_submodule(node.module)
         if not isinstance(pool, Readout) and not (isinstance(pool, Pool) and pool.kind == "avg"):

@@ -8,7 +8,7 @@ from torch import nn
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn import Neuron, NoNorm, OwnNeuron, OwnNorm, Skip
-from sresnet.nn.layer import Int8Conv
+from sresnet.nn.layer import Int8Conv, is_plain
 from sresnet.ops.scan import cpu
 
 
@@ -47,7 +47,7 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         if isinstance(module, Skip) and (module.norm is None or isinstance(module.norm, NoNorm)):
             continue
         for name, child in module.named_children():
-            if type(child) is nn.Conv2d:
+            if type(child) is nn.Conv2d and is_plain(child):
                 setattr(module, name, Int8Conv(child))
                 getattr(module, name).int8  # noqa: B018 - complains about the weight now
     return model

@@ -129,7 +129,19 @@ def is_watched(module: nn.Module) -> bool:
 
     Hooks are those of the module (pruning and spectral norms are such) and those that torch has for all modules.
     """
-    return type(module) not in KNOWN or has_hooks(module)
+    unknown = isinstance(module, nn.Conv2d) and not is_plain(module)
+    return unknown or type(module) not in KNOWN or has_hooks(module)
+
+
+def is_plain(convolution: nn.Conv2d) -> bool:
+    """Whether the op computes it: without bias, groups and dilation, and with zeros around its input."""
+    return (
+        convolution.bias is None
+        and convolution.groups == 1
+        and convolution.dilation == (1, 1)
+        and convolution.padding_mode == "zeros"
+        and not isinstance(convolution.padding, str)
+    )
 
 
 def has_hooks(module: nn.Module) -> bool:
