@@ -536,3 +536,15 @@ def test_a_convolution_of_torch_in_place_of_ours_is_computed_with_all_that_it_ha
     assert not rounded or torch.equal(*rounded)
     with pytest.raises(UserError, match="convolution of your own"):
         hardware_view(model, (8, 8))
+
+
+@pytest.mark.parametrize("made", [nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), nn.Conv2d(3, 4, 3, padding=1)], ids=str)
+def test_a_replaced_part_that_no_file_could_bring_back_is_not_saved(made, tmp_path):
+    model, _ = twins({}, {})
+    model.layers["stem"].conv = made
+    with pytest.raises(
+        UserError, match=r"stem.conv.*, unknown to this network.*; a part of it was replaced"
+    ) as refusal:
+        sresnet.save_model(model, tmp_path / "weights.safetensors")
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())

@@ -13,8 +13,9 @@ from sresnet.files import parse_json, read_regular, state_of, write_whole
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import ModelConfig, build
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.size import check_network
+from sresnet.models.size import check_network, sketch
 from sresnet.models.tensors import not_finite, read_tensors, tensors_to_bytes
+from sresnet.nn import OwnNeuron, OwnNorm
 
 WEIGHTS = "weights.safetensors"
 """Name of the file in a run folder."""
@@ -36,7 +37,7 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
 
     Raises:
         UserError: the file cannot be written, or a weight is not the network's own but made anew at every call, by
-            pruning or a parametrisation: `load` would not know it.
+            pruning or a parametrisation, or a part was replaced by one with other tensors: `load` would not know it.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and "weight" not in dict(
@@ -46,6 +47,15 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
                 f"the weight of {name} is made by pruning or a parametrisation, which no file holds: make it permanent "
                 "with torch.nn.utils.prune.remove, parametrize.remove_parametrizations or the like, and save then"
             )
+    # Parameters of the user's own neurons and norms are made by code that we do not run to save them.
+    if not any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):
+        try:
+            _check_fit(tensors_of(sketch(model.config)), tensors_of(model), where="the network")
+        except UserError as error:
+            raise UserError(
+                f"{error}; a part of it was replaced, and no file could be loaded: keep model.state_dict() by "
+                "torch.save, or put the part back"
+            ) from None
     write_whole(Path(path), model_bytes(model))
 
 
