@@ -97,7 +97,7 @@ FILES_AND_PATHS = ("pathlib", "io", "tempfile", "shutil", "sresnet.files")
 @pytest.mark.parametrize(
     ("folder", "modules", "but_for"),
     [
-        ("ops", FILES_AND_PATHS, {"ops/scan/native.py", "ops/scan/cpu.py"}),  # which compile the kernel
+        ("ops", FILES_AND_PATHS, {"ops/scan/native.py", "ops/scan/cpu.py", "ops/memory/__init__.py"}),  # native code
         ("nn", FILES_AND_PATHS, set()),
         ("models", ("sresnet.data",), {"models/torch_files.py", "models/released.py"}),  # which read pickles with it
         ("cli", ("torch.multiprocessing",), set()),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from sresnet.ops.memory import keep_freed_memory
 from sresnet.ops.scan import cpu, native
 from sresnet.printing import tell_once
 from tests.bounded import outcomes
@@ -279,22 +278,3 @@ def test_there_is_one_pool_of_threads():
 
 def test_the_kernel_is_part_of_the_package():
     assert cpu.SOURCE.is_file()
-
-
-def test_freed_memory_is_kept():
-    code = (
-        "import resource, torch; from sresnet.ops.memory import keep_freed_memory; assert keep_freed_memory();"
-        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
-        "work = lambda: torch.empty(12_000_000).fill_(1);"
-        "[work() for _ in range(10)]; before = faults(); [work() for _ in range(10)];"
-        # Otherwise 11,719 each. A few are left to chance: what else lies in the heap decides when the first are kept.
-        "assert faults() - before < 40_000, faults() - before"
-    )
-    if (
-        sys.platform != "linux"
-        or not hasattr(os, "confstr")
-        or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or "")
-    ):
-        assert not keep_freed_memory()
-        return
-    subprocess.run([sys.executable, "-c", code], check=True)
