@@ -11,6 +11,7 @@ from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import prepare
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.scan import cpu as kernel
+from sresnet.ops.scan.rows import is_rows
 from sresnet.ops.surrogate import ArcTan
 from tests.ops import test_bntt_lif as behind
 from tests.ops.flat import conv_batch_norm, conv_bntt_lif
@@ -340,3 +341,17 @@ def test_errors_name_the_value():
         conv_bntt_lif(x, torch.zeros(6, 4, 3, 3), leak=0.9, residual_spikes=torch.zeros(2, 3, 6, 5, 5))
     with pytest.raises(UserError, match="leak 2"):
         conv_bntt_lif(x, torch.zeros(6, 4, 3, 3), leak=2.0)
+
+
+def test_the_gradient_of_a_sum_of_spikes_is_handed_on_in_rows():
+    """A pool gives one in another layout, which every layer of the stage would bring into rows again."""
+    x, given = torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 4, 5, 6)
+    before = torch.randn(2, 3, 4, 5, 6).requires_grad_()
+    weight = torch.randn(4, 4, 3, 3)
+    for output in (
+        conv_bntt_lif(x, weight, padding=(1, 1), leak=0.9, residual_spikes=before).output,
+        behind.bntt_lif(x, leak=0.9, residual_spikes=before).output,
+    ):
+        (gradient,) = torch.autograd.grad(output, before, given)
+        assert torch.equal(gradient, given)
+        assert is_rows(gradient) or not kernel.available()

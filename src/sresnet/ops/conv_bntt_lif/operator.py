@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
 from sresnet.ops.scan.cpu import KernelConstants, NormRows, packed_spikes, run_backward, run_forward, unpack, with_leak
-from sresnet.ops.scan.rows import as_rows, empty_rows
+from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
 
 PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
@@ -209,6 +209,8 @@ class Layer(torch.autograd.Function):
         starts, kept, (whole_x, base, *planes) = others[:n], others[n : 2 * n], others[2 * n :]
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
+        # In rows once for all: the gradient of a sum of spikes is handed on through all blocks of a stage.
+        d_output, d_current = in_rows(d_output, d_current)
         d_x = d_weight = None
         d_gamma, d_beta = (None if row is None else row.new_empty(row.shape) for row in (gamma, beta))
         d_residual_current = empty_rows(residual_current, *residual_current.shape[:2]) if wanted[6] else None

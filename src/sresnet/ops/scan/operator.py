@@ -10,7 +10,7 @@ from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.norm import NormState, update_averages, values_per_row
 from sresnet.ops.scan import cpu
 from sresnet.ops.scan.cpu import HINTS, KernelConstants, NormRows, kernel_constants, with_leak
-from sresnet.ops.scan.rows import as_rows, empty_rows
+from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
 
 CONSTANTS = ", ".join(f"{HINTS[name].__name__} {name}" for name in KernelConstants._fields)
 
@@ -221,6 +221,7 @@ def differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_las
     gradients: list[Tensor | None] = [None] * len(wanted)
     if output is None and current is None and v_last is None:
         return tuple(gradients)
+    output, current = in_rows(output, current)  # once for all layers that the gradient is handed on to
     found = BACKWARD(output, current, v_last, *ctx.saved_tensors, *ctx.constants, wanted[5])
     x, gamma, beta, residual_current, v, leak = found
     for i, gradient in enumerate((x, gamma, beta, None, None, residual_current, output, v, leak)):
