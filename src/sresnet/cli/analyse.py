@@ -10,6 +10,7 @@ from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, pr
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
+from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import claim, save
@@ -48,6 +49,8 @@ def analyse_verb(words: list[str]) -> int:
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images))
+    if device.type == "cpu":
+        keep_freed_memory()
     model, scaling, _ = trained(source, device, options.memory_limit, samples)
     folder = Path(options.out or (f"analysis-{source}" if is_shipped(source) else f"{source}/analysis"))
     if not options.out and folder.is_symlink():

@@ -19,6 +19,7 @@ from sresnet.errors import UserError
 from sresnet.models import SpikingNetwork
 from sresnet.models.int8 import to_int8
 from sresnet.ops.dispatch import implementation
+from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save_early_exit
@@ -62,6 +63,8 @@ def evaluate_verb(words: list[str]) -> int:
     device = options.torch_device()
     splits = options.open_again(recipe, source)
     samples = part_of(splits, options.part)
+    if device.type == "cpu":
+        keep_freed_memory()
     model, scaling, _ = trained(source, device, options.memory_limit, samples)
     model = to_int8(model) if options.precision == "int8" else model
     settings: dict[str, Any] = {

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sresnet.errors import UserError
 from sresnet.nn.layer import has_hooks
-from sresnet.nn.neuron import OwnNeuron
+from sresnet.nn.neuron import Neuron, OwnNeuron
 from sresnet.nn.norm import BatchNorm, OwnNorm, TimeAveragedNorm
 from sresnet.ops.dispatch import chosen_implementation, implementation
 
@@ -178,16 +178,21 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
     )
 
 
-_IMAGES_AT_ONCE = 128
-"""Images times time steps that a pass without gradients computes at once: more are hardly faster."""
+_IMAGES_AT_ONCE = 256
+"""Images times time steps that a pass without gradients computes at once, where there are so many: more are hardly
+faster."""
 
 
 def inference_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, ...]:
     """Segments for a pass without gradients, whose results do not depend on them; none where they might.
 
     That is with modules of the user's own, with hooks, which see what a module is called with, and under torch.compile.
+    The potentials of all layers lie in memory between segments, 4 bytes a neuron, and about four tensors of one layer
+    inside, 2 or 4 bytes a neuron and step: where a segment has half as many steps as there are layers of neurons, the
+    two weigh the same, and shorter ones save nothing.
     """
-    number = min(num_steps, -(-images * num_steps // _IMAGES_AT_ONCE))
+    neurons = sum(isinstance(module, Neuron) for module in layers.modules())
+    number = num_steps // max(-(-_IMAGES_AT_ONCE // images), neurons // 2) if images else 0
     if number < 2 or torch.compiler.is_compiling():
         return ()
     for module in layers.modules():

@@ -164,19 +164,22 @@ class Layer(torch.autograd.Function):
         x = as_rows(x, call.storage)
         call = call._replace(constants=with_leak(call.constants, leak))
         like, steps, batch = output_like(x, weight, call.stride, call.padding), call.num_steps, x.shape[1]
-        output = empty_rows(like, steps, batch)
         current = empty_rows(like, steps, batch) if call.return_current else x.new_empty(0)
         packed = packed_spikes(like, steps, batch) if call.return_packed else x.new_empty(0)
         neurons = call.constants.neurons
         one_step = x.shape[0] < steps
         whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
         division = [slice(0, steps)] if whole else parts(steps)
+        # Nobody reads the convolution again where there are no gradients: the output takes its place.
+        in_place = whole and not one_step and not call.learns and weight is not None
+        output = x.new_empty(0) if in_place else empty_rows(like, steps, batch)
         starts, kept = [], []
         for part in division:
             if call.int8 is not None and 0 < len(call.planes) <= LARGEST and call.base is None:
                 y = convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
             else:
                 y = convolve(x if one_step else x[part], weight, call)
+            output = y if in_place else output
             v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
             run_forward(
                 y,
