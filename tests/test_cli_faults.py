@@ -185,17 +185,17 @@ def test_the_home_folder_is_meant_where_the_shell_leaves_the_sign(form, tmp_path
 
 def test_signs_that_are_no_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert cli.at_home("./~") == "./~"
-    assert cli.at_home("a~") == "a~"
-    assert cli.at_home("--a=b=~") == "--a=b=~"
-    assert cli.at_home("~/a") == "/home/me/a"
-    assert cli.at_home("-o=~/a\n~") == "-o=/home/me/a\n~"
+    assert cli._at_home("./~") == "./~"
+    assert cli._at_home("a~") == "a~"
+    assert cli._at_home("--a=b=~") == "--a=b=~"
+    assert cli._at_home("~/a") == "/home/me/a"
+    assert cli._at_home("-o=~/a\n~") == "-o=/home/me/a\n~"
 
 
 def test_no_home_folder(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(UserError, match="--out=~/x is in the home folder, and none is known: set HOME"):
-        cli.at_home("--out=~/x")
+        cli._at_home("--out=~/x")
 
 
 @pytest.fixture(scope="module")
@@ -463,7 +463,7 @@ def test_a_disk_that_is_full_in_truth(things, tmp_path):
         "import json, resource, sys, sklearn.datasets; from sresnet.cli import MODULES, main;"
         "from importlib import import_module; from sresnet.report import plots;"
         "[import_module(f'sresnet.cli.{name}') for name in MODULES.values()];"
-        "plots.available() and plots.import_matplotlib();"
+        "plots.available() and plots._import_matplotlib();"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20));"
         "print([main(words) for words in json.loads(sys.argv[1])], file=sys.stderr)"
     )

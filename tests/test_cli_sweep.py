@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from sresnet.cli import main
-from sresnet.cli.analyse import AnalyseOptions
-from sresnet.cli.convert import ImportOptions
-from sresnet.cli.data import DataInfoOptions, DataViewOptions, PrepareOptions
-from sresnet.cli.evaluate import EvaluateOptions
-from sresnet.cli.report import ReportOptions
+from sresnet.cli.analyse import _AnalyseOptions
+from sresnet.cli.convert import _ImportOptions
+from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
+from sresnet.cli.evaluate import _EvaluateOptions
+from sresnet.cli.report import _ReportOptions
 from sresnet.cli.runs import RuntimeOptions
-from sresnet.cli.study import StudyOptions
+from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.models import SResNetConfig, VGGConfig
 from sresnet.train.recipes import RECIPES
@@ -72,18 +72,18 @@ def train_flags(recipe):
 def commands():
     tiny = "--model.base-filters 2 --model.num-steps 2 --train.epochs 2 --data.train-images 60 --max-minutes 0".split()
     runtime = tuple(flags_of(RuntimeOptions))
-    prepare = PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
+    prepare = _PrepareOptions(data=RECIPES["digits-dvs"][1].data, num_steps=2)
     few = "--data.train-images 20 --data.test-images 20 --num-steps 2".split()
     text = ("--out", str), ("--model", str), ("--memory-limit", float)
     return {
         "train": Command(("train", "digits", *tiny, "--out", "new"), (*train_flags("digits"), ("--compat", str))),
         "finetune": Command(("finetune", "RUN", "--data", "digits", *tiny, "--out", "new"), train_flags("digits")),
-        "evaluate": Command(("evaluate", "RUN"), tuple(flags_of(EvaluateOptions))),
-        "exit": Command(("evaluate", "RUN", "--exit-confidence", "0.9"), tuple(flags_of(EvaluateOptions))),
-        "analyse": Command(("analyse", "RUN", "--images", "5"), tuple(flags_of(AnalyseOptions))),
-        "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(ReportOptions))),
+        "evaluate": Command(("evaluate", "RUN"), tuple(flags_of(_EvaluateOptions))),
+        "exit": Command(("evaluate", "RUN", "--exit-confidence", "0.9"), tuple(flags_of(_EvaluateOptions))),
+        "analyse": Command(("analyse", "RUN", "--images", "5"), tuple(flags_of(_AnalyseOptions))),
+        "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(_ReportOptions))),
         "predict": Command(("predict", "RUN", "PICTURE"), text),
-        "import": Command(("import", "PICTURE"), tuple(flags_of(ImportOptions))),
+        "import": Command(("import", "PICTURE"), tuple(flags_of(_ImportOptions))),
         "info": Command(
             ("info", "sresnet8", "--num-steps", "2", "--base-filters", "2"),
             (*flags_of(SResNetConfig), ("--image-size", int), ("--compat", str)),
@@ -91,14 +91,14 @@ def commands():
         "info-vgg": Command(
             ("info", "vgg11", "--num-steps", "2", "--hidden", "3", "--width", "0.02"), tuple(flags_of(VGGConfig))
         ),
-        "data-info": Command(("data", "info", "EVENTS"), tuple(flags_of(DataInfoOptions))),
-        "data-view": Command(("data", "view", "EVENTS", "--out", "new.png"), tuple(flags_of(DataViewOptions))),
+        "data-info": Command(("data", "info", "EVENTS"), tuple(flags_of(_DataInfoOptions))),
+        "data-view": Command(("data", "view", "EVENTS", "--out", "new.png"), tuple(flags_of(_DataViewOptions))),
         "data-prepare": Command(
             ("data", "prepare", "digits-dvs", *few, "--cache-dir", "cache"),
-            tuple(flags_of(PrepareOptions, prepare)),
+            tuple(flags_of(_PrepareOptions, prepare)),
         ),
-        "study": Command(("study", "table2", "--show"), tuple(flags_of(StudyOptions))),
-        "study-page": Command(("study", "page"), tuple(flags_of(StudyOptions))),
+        "study": Command(("study", "table2", "--show"), tuple(flags_of(_StudyOptions))),
+        "study-page": Command(("study", "page"), tuple(flags_of(_StudyOptions))),
         "list": Command(("list",), runtime),
     }
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from sresnet.cli import VERBS
-from sresnet.cli.analyse import AnalyseOptions
-from sresnet.cli.convert import ImportOptions
-from sresnet.cli.data import DATA_VERBS, DataInfoOptions, DataViewOptions, PrepareOptions
-from sresnet.cli.evaluate import EvaluateOptions
+from sresnet.cli.analyse import _AnalyseOptions
+from sresnet.cli.convert import _ImportOptions
+from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
+from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.parse import parse
-from sresnet.cli.report import ReportOptions
-from sresnet.cli.study import StudyOptions
+from sresnet.cli.report import _ReportOptions
+from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
@@ -72,17 +72,17 @@ def check_command(line):
             parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
         case "evaluate":
             assert subject
-            parse(EvaluateOptions(), flags, line, "")
+            parse(_EvaluateOptions(), flags, line, "")
         case "analyse":
             assert subject
-            parse(AnalyseOptions(), flags, line, "")
+            parse(_AnalyseOptions(), flags, line, "")
         case "report":
             assert subject
             runs = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-            parse(ReportOptions(), words[len(runs) :], line, "")
+            parse(_ReportOptions(), words[len(runs) :], line, "")
         case "import":
             assert subject
-            parse(ImportOptions(), flags, line, "")
+            parse(_ImportOptions(), flags, line, "")
         case "info":
             if "--image-size" in flags:
                 at = flags.index("--image-size")
@@ -93,16 +93,16 @@ def check_command(line):
             assert subject in DATA_VERBS
             assert not flags[0].startswith("-")
             if subject == "prepare":
-                options = PrepareOptions(data=USUAL[flags[0]], num_steps=1)
+                options = _PrepareOptions(data=USUAL[flags[0]], num_steps=1)
             else:
-                options = {"info": DataInfoOptions, "view": DataViewOptions}[subject]()
+                options = {"info": _DataInfoOptions, "view": _DataViewOptions}[subject]()
             parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
         case "study":
             at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
             assert words[:at] in (["list"], ["page"]) or set(words[:at]) <= {*STUDIES, "all"}
-            parse(StudyOptions(), words[at:], line, "")
+            parse(_StudyOptions(), words[at:], line, "")
         case _:
             pytest.fail(f"{line}: teach check_command the verb {verb}")
 

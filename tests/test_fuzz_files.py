@@ -273,7 +273,7 @@ def loaded(folder, raw):
     path.unlink(missing_ok=True)
     path.write_bytes(raw)
     path.chmod(0o600)
-    if not native.is_whole(path):
+    if not native._is_whole(path):
         raise UserError("it is compiled again")
     library = ctypes.CDLL(str(path))
     assert library.answer() == 42
@@ -283,14 +283,14 @@ def loaded(folder, raw):
 
 def test_fuzz_compiled_code(tmp_path, monkeypatch):
     try:
-        native.find_compiler()
-    except native.NativeError:
+        native._find_compiler()
+    except native._NativeError:
         pytest.skip("no C++ compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = tmp_path / "op" / "kernel.cpp"
     source.parent.mkdir()
     source.write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 42; }')
-    native.built(source)
+    native._built(source)
     (path,) = (tmp_path / "cache" / "sresnet" / "native").iterdir()
     fuzz(functools.partial(loaded, tmp_path), path.read_bytes(), damage, random.Random("so"), valid=0.005)
 

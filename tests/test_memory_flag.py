@@ -8,7 +8,7 @@ import torch
 
 from sresnet.cli import main
 from sresnet.limits import check_claim
-from sresnet.studies.run import run_one
+from sresnet.studies.run import _run_one
 from tests.golden.reduce import read
 from tests.models.test_golden import SMALL, released_checkpoint
 from tests.report.runs import TINY
@@ -108,8 +108,8 @@ def test_every_reader_of_a_command_has_the_limit(asked, tmp_path, name):
 
 def test_studies(asked, tmp_path, monkeypatch):
     """What a study starts from is read with the limit too, and so is what came out."""
-    run_one(TUNED.start, tmp_path, open_digits, device=CPU, memory_limit=7.5)
-    run_one(TUNED, tmp_path, open_digits, device=CPU, memory_limit=7.5)
+    _run_one(TUNED.start, tmp_path, open_digits, device=CPU, memory_limit=7.5)
+    _run_one(TUNED, tmp_path, open_digits, device=CPU, memory_limit=7.5)
     assert len({where for where, _, _ in asked}) == 2
     assert {limit for _, _, limit in asked} == {7.5}
     given = {}

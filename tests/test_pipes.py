@@ -80,7 +80,7 @@ def test_what_writes_goes_on(tmp_path, monkeypatch, capfd, verb):
         return Result(key=training.key(), config={}, environment={}, metrics=(), result={"test_top1": 40.0})
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(running, "run_one", trained)
+    monkeypatch.setattr(running, "_run_one", trained)
     monkeypatch.setattr(plots, "written", lambda *figure: plots.MARKS[0])
     command, made = WRITES[verb]
     if verb == "import":

@@ -113,7 +113,7 @@ def test_one_thread_at_a_time_changes_what_is_the_process_s(at_once):
     for change in (
         lambda _: met(unwarned()),
         lambda _: met(seeded(0, torch.device("cpu"))),
-        lambda _: plots.styled(meet)(),
+        lambda _: plots._styled(meet)(),
     ):
         inside.reset()
         at_once(change, range(2))

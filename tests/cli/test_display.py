@@ -7,7 +7,7 @@ import torch
 
 import sresnet
 from sresnet.cli import display, main
-from sresnet.cli.display import bar, line_of, log_lines, tensorboard_writer
+from sresnet.cli.display import _bar, _line_of, _log_lines, _tensorboard_writer
 from sresnet.data import open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
@@ -31,9 +31,9 @@ def progress(step=7, metrics=None):
 
 
 def test_a_line_of_a_step_and_of_an_epoch():
-    assert line_of(progress()) == STEP
-    assert line_of(progress(metrics=METRICS)) == EPOCH
-    assert "  validation 50.00 %  T = 2  3/4 size  " in line_of(
+    assert _line_of(progress()) == STEP
+    assert _line_of(progress(metrics=METRICS)) == EPOCH
+    assert "  validation 50.00 %  T = 2  3/4 size  " in _line_of(
         progress(metrics=METRICS | {"validation_top1": 50.0, "num_steps": 2, "small_images": True})
     )
 
@@ -41,7 +41,7 @@ def test_a_line_of_a_step_and_of_an_epoch():
 def test_lines_come_at_every_epoch_and_every_half_minute(monkeypatch, capsys):
     clock = [1000.0]
     monkeypatch.setattr(display, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
-    watch = log_lines()
+    watch = _log_lines()
     for seconds, metrics, expected in (
         (30.0, None, ""),
         (0.5, None, STEP),
@@ -56,7 +56,7 @@ def test_lines_come_at_every_epoch_and_every_half_minute(monkeypatch, capsys):
 
 
 def test_the_bar_ends_each_epoch_with_its_line(monkeypatch, capsys):
-    with bar() as watch:
+    with _bar() as watch:
         watch(progress())
         assert "firing rate" not in capsys.readouterr().out
         watch(progress(metrics=METRICS))
@@ -84,7 +84,7 @@ def test_tensorboard_gets_every_number_of_an_epoch(tmp_path, monkeypatch):
     module.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(Writer, "made", [])
-    with tensorboard_writer(tmp_path) as watch:
+    with _tensorboard_writer(tmp_path) as watch:
         watch(progress())
         assert Writer.made == []  # nothing is written before an epoch is done
         watch(progress(metrics=METRICS))
@@ -102,7 +102,7 @@ def test_tensorboard_gets_every_number_of_an_epoch(tmp_path, monkeypatch):
     ]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").symlink_to(tmp_path)
-    with pytest.raises(UserError, match="is a link"), tensorboard_writer(tmp_path / "run"):
+    with pytest.raises(UserError, match="is a link"), _tensorboard_writer(tmp_path / "run"):
         pass
 
 
@@ -130,5 +130,5 @@ def test_rates_in_tensorboard_are_the_neurons_own(tmp_path, monkeypatch):
 
 def test_tensorboard_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match="--tensorboard needs TensorBoard"), tensorboard_writer(tmp_path):
+    with pytest.raises(UserError, match="--tensorboard needs TensorBoard"), _tensorboard_writer(tmp_path):
         pass

@@ -9,7 +9,7 @@ from sresnet.errors import UserError
 from sresnet.models.int8 import to_int8
 from sresnet.nn.layer import Int8Conv
 from sresnet.ops.conv_bntt_lif import operator
-from sresnet.ops.conv_bntt_lif.int8 import convolve_int8, prepare, round_weight
+from sresnet.ops.conv_bntt_lif.int8 import _round_weight, convolve_int8, prepare
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.scan import cpu as kernel
 from tests.ops.flat import conv_bntt_lif
@@ -29,7 +29,7 @@ def settled(connection, **fields):
 def test_sums_are_exact(size, stride, padding):
     x = torch.randint(0, 128, (4, 7, 9, 8), dtype=torch.uint8)
     weight = torch.randn(5, 7, size, size)
-    integers, scale = round_weight(weight)
+    integers, scale = _round_weight(weight)
     prepared = prepare(weight, (stride, stride), (padding, padding))
     y = convolve_int8(x, prepared, (stride, stride), (padding, padding))
     sums = torch.nn.functional.conv2d(x.double(), integers.double(), None, stride, padding)
@@ -39,7 +39,7 @@ def test_sums_are_exact(size, stride, padding):
 
 
 def test_a_filter_of_zeros_stays_one():
-    integers, scale = round_weight(torch.zeros(2, 3, 1, 1))
+    integers, scale = _round_weight(torch.zeros(2, 3, 1, 1))
     assert integers.abs().max() == 0
     assert scale.isfinite().all()
 
@@ -58,7 +58,7 @@ def test_layers_whose_input_is_whole_numbers_use_it(connection, name, monkeypatc
         (layer,) = (name for name, module in rounded.named_modules() if getattr(module, "int8", None) is int8)
         used.append(layer)
         # The sums are those of a float convolution with the rounded weight.
-        integers, scale = round_weight(rounded.get_submodule(layer).weight)
+        integers, scale = _round_weight(rounded.get_submodule(layer).weight)
         spikes = restored(planes, None, shape, part, torch.float32).flatten(0, 1)
         sums = torch.nn.functional.conv2d(
             spikes, integers * scale[:, None, None, None], None, call.stride, call.padding
@@ -66,8 +66,8 @@ def test_layers_whose_input_is_whole_numbers_use_it(connection, name, monkeypatc
         torch.testing.assert_close(y.flatten(0, 1), sums, rtol=1e-5, atol=1e-5)
         return y
 
-    convolve_whole_numbers, restored = operator.convolve_whole_numbers, operator.restored
-    monkeypatch.setattr(operator, "convolve_whole_numbers", watch)
+    convolve_whole_numbers, restored = operator._convolve_whole_numbers, operator._restored
+    monkeypatch.setattr(operator, "_convolve_whole_numbers", watch)
     with torch.no_grad(), implementation(name):
         scores = rounded(x)
     assert scores.isfinite().all()
@@ -234,8 +234,8 @@ def test_skips_of_every_kind(fields):
 @pytest.mark.parametrize(("layers", "used"), [(127, True), (128, False)])
 def test_sums_that_eight_bits_cannot_hold_are_not_rounded(layers, used, monkeypatch):
     calls = []
-    whole = operator.convolve_whole_numbers
-    monkeypatch.setattr(operator, "convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
+    whole = operator._convolve_whole_numbers
+    monkeypatch.setattr(operator, "_convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
     ones, weight = torch.full((1, 1, 4, 2, 2), 9.0), torch.ones(4, 4, 1, 1)
     spikes, _, _, packed = conv_bntt_lif(ones, torch.eye(4)[..., None, None], leak=0.5)
     assert spikes.min() == 1

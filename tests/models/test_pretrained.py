@@ -12,7 +12,7 @@ import torch
 import sresnet
 from sresnet import UserError
 from sresnet.cli import main
-from sresnet.cli.parse import with_current_names
+from sresnet.cli.parse import _with_current_names
 from sresnet.config import from_dict
 from sresnet.data.digits import load_digits
 from sresnet.data.scaling import scaling_from_plain
@@ -274,7 +274,7 @@ def test_cards_for_people_are_those_for_programs(name):
     card = REALLY_SHIPPED[name]
     assert (Path(pretrained.__file__).parent / f"{name}.md").read_text().splitlines() == publish.card_lines(card)
     recipe = from_dict(Recipe, card.recipe)
-    assert publish.command(recipe) in " ".join(with_current_names(recipe, card.command.split()))
+    assert publish.command(recipe) in " ".join(_with_current_names(recipe, card.command.split()))
     assert card.environment["revision"]
     assert "+changes" not in card.environment["revision"]
 

@@ -6,7 +6,7 @@ from sresnet.ops import bntt_lif as behind
 from sresnet.ops import conv_bntt_lif as layer
 from sresnet.ops import lif as neurons
 from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.norm import NormState, batch_norm_over_time, batch_norm_through_time
+from sresnet.ops.norm import NormState, _batch_norm_over_time, _batch_norm_through_time
 from sresnet.ops.surrogate import Triangle
 
 NEURON = [field.name for field in dataclasses.fields(LIFConstants)]
@@ -66,9 +66,9 @@ def conv_batch_norm(x, weight, gamma, beta=None, running_mean=None, running_var=
 
 def through_time(x, gamma, beta, running_mean, running_var, **given):
     rows = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
-    return batch_norm_through_time(x, NormState(**rows, **given))
+    return _batch_norm_through_time(x, NormState(**rows, **given))
 
 
 def over_time(x, gamma, beta, running_mean, running_var, **given):
     rows = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
-    return batch_norm_over_time(x, NormState(**rows, **given))
+    return _batch_norm_over_time(x, NormState(**rows, **given))

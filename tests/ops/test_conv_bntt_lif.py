@@ -232,7 +232,7 @@ def test_processors_without_bfloat16_convolutions(monkeypatch):
     monkeypatch.setattr(operator, "BLOCK_BYTES", 3 * 5 * 6 * 6 * 2)
     x, weight, gamma = torch.randn(4, 2, 5, 6, 6).bfloat16(), torch.randn(7, 5, 3, 3) / 7, torch.rand(4, 7) + 0.5
     given = [each.requires_grad_() for each in (x, weight, gamma)]
-    assert operator.blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
+    assert operator._blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
     averages = torch.zeros(4, 7), torch.ones(4, 7)
     ours = conv_batch_norm(x, weight, gamma, None, *averages, padding=(1, 1), training=True)
     y = F.conv2d(x.flatten(0, 1).float(), weight, padding=1).bfloat16().unflatten(0, (4, 2))
@@ -263,8 +263,8 @@ def test_what_the_backward_pass_keeps():
 
 @pytest.mark.usefixtures("_short_parts")
 def test_how_many_steps_are_convolved_at_a_time(monkeypatch):
-    lengths, convolve = [], operator.convolve
-    monkeypatch.setattr(operator, "convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
+    lengths, convolve = [], operator._convolve
+    monkeypatch.setattr(operator, "_convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
     x, weight = torch.randn(7, 2, 3, 5, 5), torch.randn(4, 3, 3, 3, requires_grad=True)
     for name, expected in (("fastest", [7]), ("low-memory", [2, 2, 3, 3, 2, 2])):  # there and back
         lengths.clear()
@@ -314,7 +314,7 @@ def test_goes_on_from_v_in_parts(monkeypatch):
 
 @pytest.mark.parametrize("T", [1, 15, 16, 50, 64])
 def test_parts_are_all_steps_in_order(T):
-    division = operator.parts(T)
+    division = operator._parts(T)
     assert [t for part in division for t in range(part.start, part.stop)] == list(range(T))
     assert all(part.stop - part.start >= min(T, operator.PART_STEPS) for part in division)
 

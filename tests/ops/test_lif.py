@@ -85,12 +85,12 @@ def test_gradcheck_of_the_smooth_neuron(surrogate, monkeypatch):
     """Finite differences agree with backward once the step is smooth; that backward is the code under test."""
     import sresnet.ops.lif.reference as reference
 
-    class SmoothSpike(reference.Spike):
+    class SmoothSpike(reference._Spike):
         @staticmethod
         def forward(u, threshold, surrogate, fires_at_threshold):
             return threshold * surrogate.integral(u / threshold - surrogate.center)
 
-    monkeypatch.setattr(reference, "Spike", SmoothSpike)
+    monkeypatch.setattr(reference, "_Spike", SmoothSpike)
     current = (torch.rand(5, 7, dtype=torch.float64) * 2).requires_grad_()
     leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
 

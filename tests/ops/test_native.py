@@ -34,13 +34,13 @@ def source(tmp_path, monkeypatch):
 @pytest.fixture
 def compiler():
     try:
-        return native.find_compiler()
-    except native.NativeError:
+        return native._find_compiler()
+    except native._NativeError:
         pytest.skip("no C++ compiler")
 
 
 def cached():
-    return [path.name for path in native.cache_folder().iterdir()]
+    return [path.name for path in native._cache_folder().iterdir()]
 
 
 @pytest.mark.usefixtures("compiler")
@@ -51,7 +51,7 @@ def test_compiles_once_and_says_so(source, capsys, monkeypatch):
     assert capsys.readouterr().err == "sresnet: compiling op/kernel.cpp for this machine (once, about ten seconds)\n"
     assert len(cached()) == 1
     tell_once.cache_clear()
-    monkeypatch.setattr(native, "compile_to", None)  # would fail
+    monkeypatch.setattr(native, "_compile_to", None)  # would fail
     assert native.load(source).answer() == 42
     assert capsys.readouterr().err == ""
 
@@ -81,7 +81,7 @@ def compiled(source, compiler):
     """The cached file of `source`, which includes nothing and takes no time to compile."""
     source.write_text(PLAIN)
     assert in_another_process(source) == "42"
-    (path,) = native.cache_folder().iterdir()
+    (path,) = native._cache_folder().iterdir()
     return path
 
 
@@ -90,14 +90,14 @@ def test_a_file_that_was_cut_short_is_made_again(source, compiled, kept):
     whole = compiled.read_bytes()
     compiled.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
     assert in_another_process(source) == "42"
-    assert native.is_whole(compiled)
+    assert native._is_whole(compiled)
 
 
 def test_any_flipped_bit_is_noticed(source, compiled):
     whole = compiled.read_bytes()
     for byte in (0, 20, len(whole) // 2, len(whole) - 1):
         compiled.write_bytes(whole[:byte] + bytes([whole[byte] ^ 4]) + whole[byte + 1 :])
-        assert not native.is_whole(compiled)
+        assert not native._is_whole(compiled)
     # The place of the section table: loaded as it is, this one kills the process.
     compiled.write_bytes(whole[:32] + b"\xff" * 16 + whole[48:])
     assert in_another_process(source) == "42"
@@ -120,15 +120,15 @@ def test_a_link_and_a_file_that_others_can_write_are_not_loaded(source, compiled
     elsewhere.write_bytes(whole)
     compiled.unlink()
     compiled.symlink_to(elsewhere)
-    assert not native.is_whole(compiled)
+    assert not native._is_whole(compiled)
     assert native.load(source).answer() == 42
     assert not compiled.is_symlink()
     assert elsewhere.read_bytes() == whole
     compiled.chmod(0o620)
-    assert not native.is_whole(compiled)
+    assert not native._is_whole(compiled)
     os.unlink(compiled)
     os.mkfifo(compiled)  # opening it would wait for a writer
-    assert not native.is_whole(compiled)
+    assert not native._is_whole(compiled)
 
 
 def refused(source, capsys, *words):
@@ -172,7 +172,7 @@ def test_a_folder_of_another_user_is_not_used(source, compiled, tmp_path, capsys
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_file_of_another_user_is_not_loaded(source, compiled):
     os.chown(compiled, 65534, 65534)
-    assert not native.is_whole(compiled)
+    assert not native._is_whole(compiled)
 
 
 @pytest.mark.parametrize("place", ["/no-such-place", "cache/there"], ids=["not to be written", "not to be searched"])
@@ -190,15 +190,15 @@ def test_a_folder_without_permission_is_not_used(source, compiled, tmp_path, cap
 
 
 def test_the_key_names_everything_that_matters(source, compiler, monkeypatch):
-    keys = [native.key(source, compiler, native.HOST_FLAGS), native.key(source, compiler, ("-mavx2",))]
+    keys = [native._key(source, compiler, native.HOST_FLAGS), native._key(source, compiler, ("-mavx2",))]
     monkeypatch.setattr(torch, "__version__", "2.99")
-    keys.append(native.key(source, compiler, native.HOST_FLAGS))
-    monkeypatch.setattr(native, "processor", lambda: "another")
-    keys.append(native.key(source, compiler, native.HOST_FLAGS))
-    monkeypatch.setattr(native, "run", lambda command: "g++ 99")
-    keys.append(native.key(source, compiler, native.HOST_FLAGS))
+    keys.append(native._key(source, compiler, native.HOST_FLAGS))
+    monkeypatch.setattr(native, "_processor", lambda: "another")
+    keys.append(native._key(source, compiler, native.HOST_FLAGS))
+    monkeypatch.setattr(native, "_run", lambda command: "g++ 99")
+    keys.append(native._key(source, compiler, native.HOST_FLAGS))
     source.write_text(ANSWER + "\n")
-    keys.append(native.key(source, compiler, native.HOST_FLAGS))
+    keys.append(native._key(source, compiler, native.HOST_FLAGS))
     assert len(set(keys)) == len(keys)
 
 
@@ -241,13 +241,13 @@ def test_two_processes_at_once(source):
 
 @pytest.mark.usefixtures("compiler")
 def test_what_killed_processes_left_is_removed_and_what_others_work_on_is_not(source):
-    left, _ = native.new_part(native.cache_folder())
+    left, _ = native._new_part(native._cache_folder())
     (left / "kernel.o").write_bytes(b"half")
     assert native.load(source).answer() == 42  # held by this process, which lives
     assert left.name in cached()
     code = (
         "import os, signal, sys; from pathlib import Path; from sresnet.ops.scan import native;"
-        "native.run = lambda command: '' if '--version' in command else os.kill(os.getpid(), signal.SIGKILL);"
+        "native._run = lambda command: '' if '--version' in command else os.kill(os.getpid(), signal.SIGKILL);"
         "native.load(Path(sys.argv[1]), ())"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(source)], stderr=subprocess.DEVNULL, check=False)

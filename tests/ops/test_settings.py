@@ -140,6 +140,6 @@ def test_inference(setting, kind):
     ids=["dtype", "device", "gaps", "not in rows", "steps not in rows"],
 )
 def test_memory_that_the_kernel_would_misread_is_refused(memory):
-    assert cpu.pointers(torch.float32, torch.zeros(2), None, torch.zeros(0))[1:] == [None, None]
+    assert cpu._pointers(torch.float32, torch.zeros(2), None, torch.zeros(0))[1:] == [None, None]
     with pytest.raises(TypeError, match=r"the kernel expects torch\.float32 in rows and got"):
-        cpu.pointers(torch.float32, memory)
+        cpu._pointers(torch.float32, memory)

@@ -71,7 +71,7 @@ def test_bars_and_curves(looked_at, tmp_path):
     assert figure.axes[0].lines[0].get_ydata().tolist() == list(steps.top1)
     assert figure.axes[1].lines[0].get_xdata()[-1] == pytest.approx(costs.synaptic_operations)
     assert {"a", "b", "accuracy (%)", "time steps"} <= set(texts(figure, tmp_path))
-    figure = drawn(figures.gradient_curves)({"s2s": gradients})
+    figure = drawn(figures._gradient_curves)({"s2s": gradients})
     assert figure.axes[0].get_yscale() == "log"
     assert {"stem", "1.1", "3.1", "s2s"} <= set(texts(figure, tmp_path))
 
@@ -115,7 +115,7 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     assert ElementTree.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")
     titles = [name for name in NAMES if "\n" not in name]
     blocks = [BlockGradient(name="stem", spikes=0.25, current=0.0)]
-    words = texts(drawn(figures.gradient_curves)(dict.fromkeys(titles, blocks)), tmp_path)
+    words = texts(drawn(figures._gradient_curves)(dict.fromkeys(titles, blocks)), tmp_path)
     assert {NAMES[name] for name in titles} <= set(words)
     assert "0.1" in words  # an axis of logarithms, without formulas
 
@@ -124,7 +124,7 @@ def test_signs_that_no_font_has_are_escaped_in_pixels(monkeypatch, tmp_path):
     monkeypatch.setattr(plots, "FONTS", ("DejaVu Sans",))
     saved = []
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda figure, *a, **k: saved.append(words_of(figure)))
-    figure = drawn(figures.gradient_curves)(
+    figure = drawn(figures._gradient_curves)(
         {"日本": [BlockGradient(name="stem", spikes=1.0, current=0.0)], "שלום é": []}
     )
     before = words_of(figure)
@@ -143,7 +143,8 @@ def words_of(figure):
 def test_a_backend_left_by_a_notebook(backend, tmp_path):
     code = (
         "from sresnet.report import figures, plots; from sresnet.analysis.gradients import BlockGradient;"
-        "plots.save(plots.draw(figures.gradient_curves({'a': [BlockGradient(name='stem', spikes=1.0, current=0.0)]})), "
+        "picture = figures._gradient_curves({'a': [BlockGradient(name='stem', spikes=1.0, current=0.0)]});"
+        "plots.save(plots.draw(picture), "
         "__import__('pathlib').Path('figure')); import os; print(os.environ['MPLBACKEND'])"
     )
     environment = os.environ | {"MPLBACKEND": backend}

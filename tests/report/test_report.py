@@ -32,7 +32,7 @@ from sresnet.report.png import OFF, ON, picture_of
 from sresnet.report.records import records_of
 from sresnet.report.run import run_sections
 from sresnet.report.several import Shown, sections_of, title_of
-from sresnet.report.svg import draw, element, markup
+from sresnet.report.svg import _element, _markup, draw
 from sresnet.train import record
 from sresnet.train.recipes import RECIPES
 from tests.analysis.networks import batch, trained
@@ -253,7 +253,7 @@ def test_hostile_names_are_only_text(run, looked, tmp_path, kind):
 @given(st.text(st.characters()) | st.text(st.sampled_from("<>&\"'/=! -;#xscript\n\t\u202e\x00\x1b\ud800")))
 def test_any_text_in_an_element_is_that_text(text):
     reader = Reader()
-    reader.feed(markup(element("text", text, element("title", text), id=text)))
+    reader.feed(_markup(_element("text", text, _element("title", text), id=text)))
     reader.close()
     expected = "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
     assert reader.seen == [("text", {"id": expected}), ("title", {})]

@@ -10,7 +10,7 @@ from sresnet.cli import main
 from sresnet.report.study_figures import drawings
 from sresnet.studies import results
 from sresnet.studies.claims import AFTERWARDS
-from sresnet.studies.rows import values
+from sresnet.studies.rows import _values
 from tests.report.runs import read_page
 from tests.studies.made_up import all_results, evidence_of, studies_at
 
@@ -37,7 +37,7 @@ def test_all_studies(kept, tmp_path, capsys):
             rows = list(csv.DictReader(file))
         assert len(rows) == len(study.cells)
         for row, cell in zip(rows, study.cells, strict=True):
-            (number,) = values(cell, 1, found)
+            (number,) = _values(cell, 1, found)
             assert float(row["mean"]) == pytest.approx(number, abs=1e-6)
             if cell.paper is not None:
                 target = cell.paper if cell.target is None else cell.target

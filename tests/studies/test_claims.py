@@ -9,7 +9,7 @@ from sresnet.config import to_dict
 from sresnet.studies.cells import Pick
 from sresnet.studies.claims import CLAIMS, judge
 from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Sample, all_of, binomial, near, versus
-from sresnet.studies.measures import correlation, evenness, jumps_of, sent_in_stage1, stripes_of
+from sresnet.studies.measures import _correlation, _evenness, _sent_in_stage1, jumps_of, stripes_of
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
 from tests.studies.made_up import all_results, evidence_of, result_of, studies_at
@@ -341,7 +341,7 @@ class TestActivity:
         sums = {}
         for cell in SMALL["figure3"].cells:
             result = with_layers(result_of(cell.training), numbered)
-            sums[cell.row] = [spikes for _, _, spikes in sent_in_stage1(result)]
+            sums[cell.row] = [spikes for _, _, spikes in _sent_in_stage1(result)]
         assert sums["S-ResNet38 S2S"] == [10.0, 3.0, 14.0, 5.0, 20.0]
         assert sums["S-ResNet38 V2V"] == sums["S-ResNet38 S2M"] == [10.0, 3.0, 4.0, 5.0, 6.0]
         assert sums["VGG11"] == []
@@ -379,9 +379,9 @@ class TestActivity:
                 blank(SMALL["table2"].cells[0].training), activity={"layers": [{"active": row} for row in rows]}
             )
 
-        assert evenness(result([[3.0, 3.0, 3.0, 3.0]]), None) == pytest.approx(1.0)
-        assert evenness(result([[0.0, 3.0, 0.0, 0.0]]), None) == pytest.approx(0.25)
-        assert evenness(result([[0.0, 3.0, 0.0, 0.0], [1.0] * 4, [0.0] * 4]), None) == pytest.approx(0.625)
+        assert _evenness(result([[3.0, 3.0, 3.0, 3.0]]), None) == pytest.approx(1.0)
+        assert _evenness(result([[0.0, 3.0, 0.0, 0.0]]), None) == pytest.approx(0.25)
+        assert _evenness(result([[0.0, 3.0, 0.0, 0.0], [1.0] * 4, [0.0] * 4]), None) == pytest.approx(0.625)
 
         def narrowed(training, result):
             if getattr(training.recipe.model, "connection", "vgg") not in ("vgg", "s2m"):
@@ -392,10 +392,10 @@ class TestActivity:
         assert found("gamma-more-in-s2m").verdict == "within noise"
 
     def test_correlation(self):
-        assert correlation([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
-        assert correlation([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == pytest.approx(-1.0)
-        assert correlation([1.0, 2.0, 3.0], [1.0, 4.0, 1.0]) == pytest.approx(0.0)
-        assert correlation([1.0, 1.0, 1.0], [1.0, 4.0, 1.0]) is None
+        assert _correlation([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == pytest.approx(1.0)
+        assert _correlation([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == pytest.approx(-1.0)
+        assert _correlation([1.0, 2.0, 3.0], [1.0, 4.0, 1.0]) == pytest.approx(0.0)
+        assert _correlation([1.0, 1.0, 1.0], [1.0, 4.0, 1.0]) is None
 
 
 def test_first_among_others_asks_for_the_papers_scale():

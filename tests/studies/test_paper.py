@@ -7,7 +7,7 @@ import pytest
 from sresnet.data import DataConfig
 from sresnet.models import build, num_parameters
 from sresnet.studies.paper import LEAKS, STUDIES
-from sresnet.studies.rows import rows_of, values
+from sresnet.studies.rows import _values, rows_of
 from sresnet.studies.study import Cell, Result, Training
 
 # Typed off the paper's text, row by row.
@@ -53,7 +53,7 @@ def test_the_parameters_are_exactly_the_papers():
     assert len(cells) == 8
     for each in cells:
         assert num_parameters(build(each.training.recipe.model)) == each.paper
-        assert values(each, 1, {}) == (each.paper,)
+        assert _values(each, 1, {}) == (each.paper,)
         assert each.training_runs() == ()
 
 
@@ -156,9 +156,9 @@ def test_the_best_leak_is_chosen_on_held_out_images():
         )
         for each in search.candidates
     }
-    assert values(search, 1, results) == (LEAKS[1],)
+    assert _values(search, 1, results) == (LEAKS[1],)
     results.pop(search.candidates[4].key())
-    assert values(search, 1, results) == ()
+    assert _values(search, 1, results) == ()
 
 
 def test_a_leak_is_of_the_epoch_of_the_accuracy_beside_it():
@@ -176,7 +176,7 @@ def test_a_leak_is_of_the_epoch_of_the_accuracy_beside_it():
         best_by_steps=(60.0,) * 20,
     )
     results = {result.key: result}
-    assert (values(leak, 1, results), values(accuracy, 1, results)) == ((0.91,), (60.0,))
+    assert (_values(leak, 1, results), _values(accuracy, 1, results)) == ((0.91,), (60.0,))
     assert result.value("leak") == 0.92  # as Table 9 has it, beside accuracies after the last epoch
     assert replace(result, result={"test_top1": 50.0}).value("best-test-epoch-leak") is None
     for study in STUDIES.values():

@@ -6,19 +6,19 @@ from torch import nn
 from sresnet.models import build, num_parameters
 from sresnet.studies import published
 from sresnet.studies.paper import STUDIES
-from sresnet.studies.published import LEAK, TABLE_14, TOPOLOGIES, Topology, conv, linear, norm
+from sresnet.studies.published import LEAK, TABLE_14, TOPOLOGIES, Topology, _conv, _linear, _norm
 
 
 @pytest.mark.parametrize(
     ("counted", "expected"),
     [
-        (conv(2, 3), 54),  # 2 * 3 * 3 * 3
-        (conv(4, 5, 1), 20),
-        (linear(6, 7), 42),
-        (linear(6, 7, bias=True), 49),
-        (norm(8), 16),
-        (norm(8, bias=False), 8),
-        (norm(8, bias=False, steps=3), 24),
+        (_conv(2, 3), 54),  # 2 * 3 * 3 * 3
+        (_conv(4, 5, 1), 20),
+        (_linear(6, 7), 42),
+        (_linear(6, 7, bias=True), 49),
+        (_norm(8), 16),
+        (_norm(8, bias=False), 8),
+        (_norm(8, bias=False, steps=3), 24),
         (LEAK, 1),
     ],
 )
@@ -27,7 +27,7 @@ def test_one_layer_by_hand(counted, expected):
 
 
 def test_a_network_by_hand():
-    layers = (conv(1, 2), norm(2), LEAK, linear(2, 3, bias=True))
+    layers = (_conv(1, 2), _norm(2), LEAK, _linear(2, 3, bias=True))
     assert Topology("small", layers, "this test", "not verified").parameters == 18 + 4 + 1 + 9
 
 
@@ -67,7 +67,7 @@ def test_resnet19_equals_a_built_one():
             channels = width
         parts += [nn.Linear(512, 256, device="meta"), nn.Linear(256, 10, device="meta")]
         built = sum(parameter.numel() for part in parts for parameter in part.parameters())
-        counted = sum(published.zheng_resnet19(3, stem))
+        counted = sum(published._zheng_resnet19(3, stem))
         assert counted == built
         assert expected in (None, counted)  # the 12.63 million of the note
     two = published.ZHENG_EVENTS.parameters
@@ -109,6 +109,6 @@ def test_one_network_compared_with_has_fewer_parameters_than_the_paper_s():
     smaller = [
         (entry.network, entry.data)
         for entry in TABLE_14
-        if entry.topology and entry.parameters < published.own_parameters(entry.data)
+        if entry.topology and entry.parameters < published._own_parameters(entry.data)
     ]
     assert smaller == [("Fang Wide-7B-Net", "DVS-CIFAR10")]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sresnet.models import build, num_parameters
-from sresnet.studies.rows import DATA_HEADER, HEADER, rows_of, seeds_of, spread
+from sresnet.studies.rows import DATA_HEADER, HEADER, _seeds_of, rows_of, spread
 from tests.studies.made_up import all_results, studies_at
 
 SMALL = studies_at("small")
@@ -98,10 +98,10 @@ def test_seeds_that_follow_on_those_asked_for():
     cell = SMALL["table3"].cells[0]
     results = all_results([replace(SMALL["table3"], seeds=5)])
     key = {seed: cell.training.with_seed(seed).key() for seed in range(5)}
-    assert seeds_of(cell, 1, results) == [0, 1, 2, 3, 4]
+    assert _seeds_of(cell, 1, results) == [0, 1, 2, 3, 4]
     del results[key[1]]
-    assert seeds_of(cell, 3, results) == [0, 2, 3, 4]
-    assert seeds_of(cell, 1, results) == [0]
+    assert _seeds_of(cell, 3, results) == [0, 2, 3, 4]
+    assert _seeds_of(cell, 1, results) == [0]
 
 
 def test_what_a_row_says_of_its_network():

@@ -14,8 +14,8 @@ from sresnet.data import DataConfig, open_data
 from sresnet.models import SResNetConfig
 from sresnet.studies import results
 from sresnet.studies import run as running
-from sresnet.studies.rows import values
-from sresnet.studies.run import ACTIVITY_IMAGES, run_one, to_train, work
+from sresnet.studies.rows import _values
+from sresnet.studies.run import ACTIVITY_IMAGES, _run_one, to_train, work
 from sresnet.studies.study import Cell, Result, Study, Training
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -141,7 +141,7 @@ def test_numbers_of_a_training(tmp_path):
     assert found[TUNED.key()].best_by_steps == ()
     assert found[TUNED.key()].config["pretrained"] == FIRST.key()
     cell = study(best).cells[0]
-    assert values(cell, 1, found) == (result.result["test_top1"],)
+    assert _values(cell, 1, found) == (result.result["test_top1"],)
     assert [what.split(",")[0].split(":")[0] for _, what in told] == ["begins", "finished"] * 3
 
 
@@ -156,7 +156,7 @@ def test_a_failure_is_noted_and_loses_no_other_row(tmp_path):
     assert "is not finite at step " in failed[diverges.key()]
     assert failed[child.key()].startswith("what it starts from failed: ")
     assert any(what.startswith("failed: ") and "is not finite at step " in what for _, what in told)
-    assert values(wanted.cells[0], 1, found) == ()
+    assert _values(wanted.cells[0], 1, found) == ()
     # Asked for again, it is tried again.
     results.forget_failures(tmp_path / "kept", [child.key(), diverges.key()])
     assert list(to_train([wanted], tmp_path / "runs", tmp_path / "kept")) == [diverges.key(), child.key()]
@@ -166,7 +166,7 @@ def test_a_fault_of_ours_is_noted_too(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(running, "run_one", broken)
+    monkeypatch.setattr(running, "_run_one", broken)
     go(tmp_path, study(SECOND))
     assert results.failures(tmp_path / "kept") == {SECOND.key(): "ZeroDivisionError: two lines"}
 
@@ -175,7 +175,7 @@ def test_what_the_system_refuses_is_noted_with_its_cure(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "x")
 
-    monkeypatch.setattr(running, "run_one", refuse)
+    monkeypatch.setattr(running, "_run_one", refuse)
     go(tmp_path, study(SECOND))
     reason = "x: Permission denied: choose a place that you may read and write"
     assert results.failures(tmp_path / "kept") == {SECOND.key(): reason}
@@ -211,7 +211,7 @@ def stand_in(training, runs, open_, **_):
 
 
 def test_workers_share_and_wait_for_what_others_train(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "run_one", stand_in)
+    monkeypatch.setattr(running, "_run_one", stand_in)
     wanted = study(TUNED, SECOND, training(leak=0.6), seeds=4)
     workers = [threading.Thread(target=go, args=(tmp_path, wanted)) for _ in range(5)]
     for worker in workers:
@@ -224,7 +224,7 @@ def test_workers_share_and_wait_for_what_others_train(tmp_path, monkeypatch):
 
 
 def test_a_start_that_is_trained_again_keeps_its_first_result(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "run_one", stand_in)
+    monkeypatch.setattr(running, "_run_one", stand_in)
     results.write(tmp_path / "kept", made_up(FIRST.key(), top1=12.5))
     found, _ = go(tmp_path, study(FIRST, TUNED))
     assert found[FIRST.key()].result["test_top1"] == 12.5
@@ -233,7 +233,7 @@ def test_a_start_that_is_trained_again_keeps_its_first_result(tmp_path, monkeypa
 
 def test_a_run_folder_of_another_recipe_is_refused(tmp_path):
     other = dataclasses.replace(FIRST.recipe, seed=3)
-    run_one(Training(recipe=other), tmp_path, open_digits, device=CPU)
+    _run_one(Training(recipe=other), tmp_path, open_digits, device=CPU)
     (tmp_path / Training(recipe=other).key()).rename(tmp_path / FIRST.key())
     with pytest.raises(UserError, match="holds a run with seed 3, not 0"):
-        run_one(FIRST, tmp_path, open_digits, device=CPU)
+        _run_one(FIRST, tmp_path, open_digits, device=CPU)

@@ -12,7 +12,7 @@ from sresnet.files import InUseError, only_writer
 from sresnet.studies import run as running
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, read
-from sresnet.studies.rows import values
+from sresnet.studies.rows import _values
 from sresnet.studies.scale import scaled
 from sresnet.studies.study import Result
 
@@ -37,7 +37,7 @@ def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
     for study in studies:
         assert f"\n{study.name}: {study.title}\n" in out
         for cell in study.cells:
-            (number,), digits = values(cell, 1, found), 3 if "leak" in cell.quantity else 2
+            (number,), digits = _values(cell, 1, found), 3 if "leak" in cell.quantity else 2
             assert any(
                 cell.row in line and f"{cell.paper:.{digits}f}" in line and f" {number:.{digits}f} " in line
                 for line in out.splitlines()
@@ -52,7 +52,7 @@ def test_three_tiny_studies(tmp_path, capfd, monkeypatch):
     assert main(["study", "page", "--out", "page.md"]) == 0
     assert capfd.readouterr().out.splitlines()[0] == "page.md"
     page = (tmp_path / "page.md").read_text()
-    assert all(f"{number:.2f}" in page for number in values(studies[0].cells[0], 1, found))
+    assert all(f"{number:.2f}" in page for number in _values(studies[0].cells[0], 1, found))
     assert (tmp_path / "results/studies/tiny/tables/table5.csv").read_text().startswith("study,row,column,paper")
 
 
@@ -72,7 +72,7 @@ def test_all_tiny_studies(tmp_path):
     assert failures(tmp_path / "results") == {}
     for study in STUDIES.values():
         for cell in scaled(study, "tiny").cells:
-            assert len(values(cell, 1, found)) == 1, (study.name, cell.row, cell.column)
+            assert len(_values(cell, 1, found)) == 1, (study.name, cell.row, cell.column)
 
 
 def test_seeds_and_rows_that_fail(tmp_path, capsys, monkeypatch):
@@ -82,7 +82,7 @@ def test_seeds_and_rows_that_fail(tmp_path, capsys, monkeypatch):
         result = {"test_top1": 40.0 + training.recipe.seed}
         return Result(key=training.key(), config={}, environment={}, metrics=(), result=result)
 
-    monkeypatch.setattr(running, "run_one", some_fail)
+    monkeypatch.setattr(running, "_run_one", some_fail)
     monkeypatch.chdir(tmp_path)
     assert main(["study", "table5", "--seeds", "3"]) == 1
     out = capsys.readouterr().out

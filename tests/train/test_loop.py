@@ -11,7 +11,7 @@ import torch
 import sresnet
 from sresnet import UserError
 from sresnet.analysis import activity
-from sresnet.cli.display import epoch_line
+from sresnet.cli.display import _epoch_line
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, ImageSet, Splits
 from sresnet.data.augmentation import augmented
@@ -106,7 +106,7 @@ def test_spike_rates_are_those_of_the_analysis(tmp_path, model):
     differ = {name for name, rate in line["spike_rate"].items() if rate != line["sent"][name]}
     expected = {"": {"stage1_block1.neuron2", "stage2_block1.neuron2", "stage3_block1.neuron2"}, "s2m": set()}
     assert differ == expected.get(model.get("connection", model.get("neuron", "")), set(line["sent"]))
-    assert f"firing rate {found.rate:.3f}" in epoch_line(at_the_end_of(line))
+    assert f"firing rate {found.rate:.3f}" in _epoch_line(at_the_end_of(line))
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.6])
@@ -402,8 +402,8 @@ def test_low_res_epochs_show_smaller_images(tmp_path):
     assert [left for _, left in seen][::19] == [pytest.approx(5 * (9 / 16 + 9 / 8 + 9 / 8 + 2) * 16 / 9 - 1), 0]
     again = evaluate(sresnet.load(tmp_path), SPLITS.test, make_scaling(recipe.data, SPLITS.train), batch_size=32)
     assert result["test_loss"] == again.loss
-    assert "T = 1  3/4 size" in epoch_line(at_the_end_of(lines[0]))
-    assert "size" not in epoch_line(at_the_end_of(lines[3]))
+    assert "T = 1  3/4 size" in _epoch_line(at_the_end_of(lines[0]))
+    assert "size" not in _epoch_line(at_the_end_of(lines[3]))
 
 
 def at_the_end_of(metrics):

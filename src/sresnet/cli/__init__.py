@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    return answered(lambda: run([at_home(word) for word in words]), debug=debug)
+    return answered(lambda: _run([_at_home(word) for word in words]), debug=debug)
 
 
 def answered(work: Callable[[], int], *, debug: bool = False) -> int:
@@ -58,29 +58,29 @@ def answered(work: Callable[[], int], *, debug: bool = False) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         return 141  # as shells say it: 128 and the number of SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted: what was saved is kept; run the same command again to resume")
+        _complain("interrupted: what was saved is kept; run the same command again to resume")
         return 130
     except Exception as error:
         if debug:
             raise
         said = str(error) if isinstance(error, UserError) else mendable(error)
         if said:
-            complain(said)
+            _complain(said)
             return 2
         text = " ".join(str(error).split())
-        complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a bug in sresnet; --debug shows where")
+        _complain(f"{type(error).__name__}: {cut(text, 1000)}: this is a bug in sresnet; --debug shows where")
         return 1
     finally:
-        drop_unwritten()
+        _drop_unwritten()
 
 
-def complain(line: str) -> None:
+def _complain(line: str) -> None:
     """Print the last line of a failed command; where it cannot be written, the exit status has to suffice."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         say(one_line(f"sresnet: {line}"), error=True, flush=True)
 
 
-def drop_unwritten() -> None:
+def _drop_unwritten() -> None:
     """Drop output that a full disk refused: Python would complain about it on exit, with status 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -91,7 +91,7 @@ def drop_unwritten() -> None:
             pass
 
 
-def at_home(word: str) -> str:
+def _at_home(word: str) -> str:
     """A word of the command line with `~` as the home folder, also where the shell leaves it, as in --out=~/run.
 
     Raises:
@@ -109,7 +109,7 @@ def at_home(word: str) -> str:
     return flag + path
 
 
-def run(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     """Find the verb and call it."""
     if not words or words[0] in ("-h", "--help"):
         say(*USAGE.splitlines())
@@ -145,7 +145,7 @@ Two files cannot be called as their verbs: `import` is a word of Python's, and a
 """
 
 
-def call(verb: str, words: list[str]) -> int:
+def _call(verb: str, words: list[str]) -> int:
     """Import the file of a verb, and with it torch and all that the verb needs, and call its function.
 
     Raises:
@@ -158,4 +158,4 @@ def call(verb: str, words: list[str]) -> int:
     return function(words)
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {verb: partial(call, verb) for verb in MODULES}
+VERBS: dict[str, Callable[[list[str]], int]] = {verb: partial(_call, verb) for verb in MODULES}

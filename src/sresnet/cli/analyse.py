@@ -18,7 +18,7 @@ from sresnet.train import record
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyseOptions(RuntimeOptions):
+class _AnalyseOptions(RuntimeOptions):
     """Flags of `sresnet analyse`."""
 
     images: int = 500
@@ -40,7 +40,7 @@ def analyse_verb(words: list[str]) -> int:
     """`sresnet analyse RUN`."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained run")
     options = parse(
-        AnalyseOptions(), rest, f"sresnet analyse {source}", "Firing rates, operations, energy and hardware needs."
+        _AnalyseOptions(), rest, f"sresnet analyse {source}", "Firing rates, operations, energy and hardware needs."
     )
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)
@@ -63,7 +63,7 @@ def analyse_verb(words: list[str]) -> int:
             num_steps=options.num_steps or None,
             seed=seed_of("evaluate", recipe.seed),
         )
-    print_analysis(analysis, options.part, recipe.model.num_steps)
+    _print_analysis(analysis, options.part, recipe.model.num_steps)
     print_split(recipe.data, splits)
     about = {"run": source, "data": recipe.data.name, "part": options.part}
     about |= other_data(splits) | record.provenance(shlex.join(["sresnet", "analyse", *words]), device)
@@ -74,7 +74,7 @@ def analyse_verb(words: list[str]) -> int:
     return 0
 
 
-def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
+def _print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     """What `sresnet analyse` found, a line per layer and the sums."""
     activity, cost = analysis.activity, analysis.cost
     counts = "active %:.1f | spikes:,.0f | dead %:.1f | saturated %:.1f"
@@ -89,7 +89,7 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
             for layer, n in analysis.rows()
         ],
     )
-    energy, hardware = cost.energy(), describe_hardware(analysis)
+    energy, hardware = cost.energy(), _describe_hardware(analysis)
     say(
         "",
         f"per image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps",
@@ -104,7 +104,7 @@ def print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     )
 
 
-def describe_hardware(analysis: Analysis) -> list[str]:
+def _describe_hardware(analysis: Analysis) -> list[str]:
     """The hardware view in a few lines."""
     view = analysis.hardware
     if view is None:

@@ -24,7 +24,7 @@ from sresnet.train.recipe import Recipe, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions(ReadOptions):
+class _ImportOptions(ReadOptions):
     """Flags of `sresnet import`."""
 
     data: str = "cifar10"
@@ -41,7 +41,7 @@ class ImportOptions(ReadOptions):
 def import_verb(words: list[str]) -> int:
     """`sresnet import FILE`."""
     path, rest = name_and_flags(words, "file", "give a checkpoint of the released code")
-    options = parse(ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
+    options = parse(_ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
     if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
         raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")
     classes = CLASSES[options.data][0]

@@ -26,7 +26,7 @@ from sresnet.train.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(ReadOptions):
+class _PrepareOptions(ReadOptions):
     """Flags of `sresnet data prepare`."""
 
     data_dir: str = ""
@@ -40,7 +40,7 @@ class PrepareOptions(ReadOptions):
 
 
 @going_on()
-def prepare_verb(words: list[str]) -> int:
+def _prepare_verb(words: list[str]) -> int:
     """`sresnet data prepare NAME`."""
     known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
     choices = list(dict.fromkeys([*known, *EVENT_SETS]))
@@ -56,7 +56,7 @@ def prepare_verb(words: list[str]) -> int:
     data = known[name].data if name in known else usual_data(name)
     assert isinstance(data, EventConfig)
     about = "Make the frames of event recordings and cache them."
-    defaults = PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10)
+    defaults = _PrepareOptions(data=data, num_steps=known[name].model.num_steps if name in known else 10)
     options = parse(defaults, words[1:], f"sresnet data prepare {name}", about)
     started = time.monotonic()
     with filling() as watch:
@@ -69,12 +69,12 @@ def prepare_verb(words: list[str]) -> int:
             check=partial(check_split, options.data),
             memory_limit=options.memory_limit,
         )
-    print_prepared(prepared, time.monotonic() - started)
+    _print_prepared(prepared, time.monotonic() - started)
     print_split(options.data, event_splits(options.data, prepared, seed=0))
     return 0
 
 
-def print_prepared(prepared: Prepared, seconds: float) -> None:
+def _print_prepared(prepared: Prepared, seconds: float) -> None:
     """What is in the cache."""
     file = prepared.file
     events = sum(each["events"] for each in prepared.recordings)
@@ -88,7 +88,7 @@ def print_prepared(prepared: Prepared, seconds: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataInfoOptions(ReadOptions):
+class _DataInfoOptions(ReadOptions):
     """Flags of `sresnet data info`."""
 
     damaged: Damaged = "error"
@@ -98,7 +98,7 @@ class DataInfoOptions(ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataViewOptions(DataInfoOptions):
+class _DataViewOptions(_DataInfoOptions):
     """Flags of `sresnet data view`."""
 
     out: str = ""
@@ -124,23 +124,23 @@ def data_verb(words: list[str]) -> int:
     return DATA_VERBS[name](words[1:])
 
 
-def data_info_verb(words: list[str]) -> int:
+def _data_info_verb(words: list[str]) -> int:
     """`sresnet data info PATH`: what an event recording, or a folder of them, holds."""
-    path, options = path_and_options(words, DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
+    path, options = _path_and_options(words, _DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
     if not path.is_dir():
-        print_facts(describe_file(path, **trust))
+        _print_facts(describe_file(path, **trust))
         return 0
     found, notes = find_recordings(path)
-    print_set_facts(path, describe_set(reading(found), **trust))
+    _print_set_facts(path, describe_set(reading(found), **trust))
     say(*(f"note: {note}" for note in notes))
     return 0
 
 
 @going_on()
-def data_view_verb(words: list[str]) -> int:
+def _data_view_verb(words: list[str]) -> int:
     """`sresnet data view PATH --out FILE`: draw an event recording, as .png or .gif."""
-    path, options = path_and_options(words, DataViewOptions(), "view", "Draw an event recording.")
+    path, options = _path_and_options(words, _DataViewOptions(), "view", "Draw an event recording.")
     if not options.out:
         raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
     if not 0 <= options.window_ms <= 1e9:  # eleven days
@@ -154,13 +154,13 @@ def data_view_verb(words: list[str]) -> int:
     return 0
 
 
-def path_and_options(words: list[str], options: C, verb: str, description: str) -> tuple[Path, C]:
+def _path_and_options(words: list[str], options: C, verb: str, description: str) -> tuple[Path, C]:
     """The path in front of the flags of `sresnet data VERB`, and the flags."""
     path, rest = name_and_flags(words, "path", "give a recording, or a folder of recordings")
     return Path(path), parse(options, rest, f"sresnet data {verb} {path}", description)
 
 
-def print_facts(facts: Facts) -> None:
+def _print_facts(facts: Facts) -> None:
     """A recording, a line for each kind of fact."""
     column, row = facts.busiest_pixel
     say(
@@ -172,33 +172,33 @@ def print_facts(facts: Facts) -> None:
         f"rate: {facts.rate:,.0f} events/s",
         f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}",
         f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events",
-        f"skipped: {counted(facts.skipped)}",
+        f"skipped: {_counted(facts.skipped)}",
     )
 
 
-def print_set_facts(folder: Path, facts: SetFacts) -> None:
+def _print_set_facts(folder: Path, facts: SetFacts) -> None:
     """A folder of recordings: in all, by class, and what could not be read."""
     say(f"folder: {folder}")
     say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
     say(*(f"  {label:24} {count:,}" for label, count in facts.by_class.items()))
     if facts.recordings:
-        say(f"sensors: {counted(facts.sensors)}")
+        say(f"sensors: {_counted(facts.sensors)}")
         events, seconds = facts.events, facts.seconds
         middle = facts.recordings // 2
         say(f"events: {sum(events):,}; least {events[0]:,}, median {events[middle]:,}, most {events[-1]:,}")
         least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
         say(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
-        say(f"skipped: {counted(facts.skipped)}")
+        say(f"skipped: {_counted(facts.skipped)}")
     say(f"unreadable: {len(facts.unreadable):,}", *(f"  {reason}" for reason in facts.unreadable))
 
 
-def counted(kinds: dict[str, int]) -> str:
+def _counted(kinds: dict[str, int]) -> str:
     """Names with their numbers."""
     return "; ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "nothing"
 
 
 DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
-    "prepare": prepare_verb,
-    "info": data_info_verb,
-    "view": data_view_verb,
+    "prepare": _prepare_verb,
+    "info": _data_info_verb,
+    "view": _data_view_verb,
 }

@@ -18,9 +18,9 @@ from sresnet.train.loop import Progress
 def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
     """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
     with contextlib.ExitStack() as stack:
-        watchers = [stack.enter_context(bar()) if Console().is_terminal else log_lines()]
+        watchers = [stack.enter_context(_bar()) if Console().is_terminal else _log_lines()]
         if tensorboard:
-            watchers.append(stack.enter_context(tensorboard_writer(folder)))
+            watchers.append(stack.enter_context(_tensorboard_writer(folder)))
 
         def watch(progress: Progress) -> None:
             for watcher in watchers:
@@ -30,7 +30,7 @@ def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], No
 
 
 @contextlib.contextmanager
-def bar() -> Iterator[Callable[[Progress], None]]:
+def _bar() -> Iterator[Callable[[Progress], None]]:
     """Progress on a terminal."""
     with bars.Progress(
         bars.TextColumn("{task.description}"),
@@ -45,22 +45,22 @@ def bar() -> Iterator[Callable[[Progress], None]]:
                 total=progress.steps,
                 completed=progress.step,
                 description=f"epoch {progress.epoch}/{progress.epochs}",
-                numbers=numbers(progress),
+                numbers=_numbers(progress),
             )
             if progress.metrics:
-                screen.console.print(epoch_line(progress), highlight=False, soft_wrap=True)
+                screen.console.print(_epoch_line(progress), highlight=False, soft_wrap=True)
 
         yield watch
 
 
-def log_lines() -> Callable[[Progress], None]:
+def _log_lines() -> Callable[[Progress], None]:
     """Progress in a file or pipe: a line per epoch, and every half minute within one."""
     last = time.monotonic()
 
     def watch(progress: Progress) -> None:
         nonlocal last
         if progress.metrics or time.monotonic() - last > 30:
-            say(line_of(progress), flush=True)
+            say(_line_of(progress), flush=True)
             last = time.monotonic()
 
     return watch
@@ -74,18 +74,18 @@ def run_lines() -> Callable[[str, Progress | str], None]:
         if isinstance(what, str):
             say(f"{name}: {what}", flush=True)
         elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
-            say(f"{name}: {line_of(what)}", flush=True)
+            say(f"{name}: {_line_of(what)}", flush=True)
             last[name] = time.monotonic()
 
     return tell
 
 
-def line_of(progress: Progress) -> str:
+def _line_of(progress: Progress) -> str:
     """The progress of a run in a line: results at the end of an epoch, the current numbers within one."""
-    return epoch_line(progress) if progress.metrics else f"step {progress.step}/{progress.steps}  {numbers(progress)}"
+    return _epoch_line(progress) if progress.metrics else f"step {progress.step}/{progress.steps}  {_numbers(progress)}"
 
 
-def numbers(progress: Progress) -> str:
+def _numbers(progress: Progress) -> str:
     """The numbers to show while an epoch runs."""
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return (
@@ -94,7 +94,7 @@ def numbers(progress: Progress) -> str:
     )
 
 
-def epoch_line(progress: Progress) -> str:
+def _epoch_line(progress: Progress) -> str:
     """The numbers to show at the end of an epoch."""
     metrics = progress.metrics or {}
     validation = f"  validation {metrics['validation_top1']:.2f} %" if "validation_top1" in metrics else ""
@@ -108,7 +108,7 @@ def epoch_line(progress: Progress) -> str:
 
 
 @contextlib.contextmanager
-def tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
+def _tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
     """Progress as TensorBoard events in the run folder, once training has made it."""
     try:
         from torch.utils.tensorboard import SummaryWriter

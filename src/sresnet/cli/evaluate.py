@@ -30,7 +30,7 @@ from sresnet.train.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(RuntimeOptions):
+class _EvaluateOptions(RuntimeOptions):
     """Flags of `sresnet evaluate`."""
 
     num_steps: int = 0
@@ -56,7 +56,7 @@ class EvaluateOptions(RuntimeOptions):
 def evaluate_verb(words: list[str]) -> int:
     """`sresnet evaluate RUN`."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained run")
-    options = parse(EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
+    options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)
     at_least(1, batch_size=options.batch_size)
@@ -74,7 +74,7 @@ def evaluate_verb(words: list[str]) -> int:
     if options.exit_confidence:
         with going_on() if options.out else contextlib.nullcontext():
             line = shlex.join(["sresnet", "evaluate", *words])
-            return evaluate_with_exit(options, line, source, recipe, splits, model, scaling, settings)
+            return _evaluate_with_exit(options, line, source, recipe, splits, model, scaling, settings)
     if options.out:
         raise UserError("--out is for the curve of --exit-confidence: add that, such as --exit-confidence 0.95")
     started, num_steps = time.monotonic(), options.num_steps or None
@@ -94,8 +94,8 @@ CALIBRATION_IMAGES = 5000
 """Enough for one number per step."""
 
 
-def evaluate_with_exit(
-    options: EvaluateOptions,
+def _evaluate_with_exit(
+    options: _EvaluateOptions,
     line: str,
     source: str,
     recipe: Recipe,
@@ -110,7 +110,7 @@ def evaluate_with_exit(
     folder = Path(options.out) if options.out else None
     if folder:
         claim(folder, EARLY_EXIT, EARLY_EXIT_KIND, force=options.force)
-    samples, held_out = part_of(splits, options.part), calibration_of(options, splits)
+    samples, held_out = part_of(splits, options.part), _calibration_of(options, splits)
     some = partial(batches_of, scaling=scaling, batch_size=options.batch_size, device=options.torch_device())
     with implementation(options.engine):
         found = early_exit(
@@ -133,7 +133,7 @@ def evaluate_with_exit(
         f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
         f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
     )
-    print_calibration(options, found, kind)
+    _print_calibration(options, found, kind)
     print_split(recipe.data, splits)
     rows = [(point.threshold, point.mean_steps, point.top1) for point in found.points]
     print_table("confidence:g | mean steps:.3f | accuracy %:.2f", rows)
@@ -148,7 +148,7 @@ def evaluate_with_exit(
     return 0
 
 
-def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
+def _calibration_of(options: _EvaluateOptions, splits: Splits) -> Samples | None:
     """The images or clips to calibrate confidences on; None where there are none, or none are asked for."""
     if options.calibrate == options.part:
         raise UserError(
@@ -161,7 +161,7 @@ def calibration_of(options: EvaluateOptions, splits: Splits) -> Samples | None:
     return samples.subset(spread(len(samples), CALIBRATION_IMAGES))
 
 
-def print_calibration(options: EvaluateOptions, found: EarlyExit, kind: str) -> None:
+def _print_calibration(options: _EvaluateOptions, found: EarlyExit, kind: str) -> None:
     """What the confidences rest on."""
     if not found.calibration_images:
         say("confidence: as the network claims it, not calibrated")

@@ -31,7 +31,7 @@ def info_verb(words: list[str]) -> int:
         of_run = read_run(name, memory_limit)
     config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
-    size = image_size(text) if text else image_size_of(name) if of_run else (32, 32)
+    size = _image_size(text) if text else _image_size_of(name) if of_run else (32, 32)
     if of_run and not text:
         check_image(size, config, name, memory_limit)
     summary = summarise(config, size)
@@ -57,7 +57,7 @@ def info_verb(words: list[str]) -> int:
     return 0
 
 
-def image_size(text: str) -> tuple[int, int]:
+def _image_size(text: str) -> tuple[int, int]:
     """Height and width of an image, from a side such as 32, or both, such as 16x24."""
     found = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", text)
     sides = [int(side) for side in found.groups(default=found[1])] if found else [0]
@@ -68,7 +68,7 @@ def image_size(text: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def image_size_of(run: str) -> tuple[int, int]:
+def _image_size_of(run: str) -> tuple[int, int]:
     """Height and width of what a run was trained on; 32 each where none is recorded yet."""
     if not is_shipped(run) and not (Path(run) / record.DATA).exists():
         return 32, 32

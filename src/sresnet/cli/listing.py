@@ -12,7 +12,7 @@ from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
 
-def describe_card(card: Card) -> str:
+def _describe_card(card: Card) -> str:
     """A shipped network in a line."""
     model = describe(from_dict(Recipe, card.recipe).model)
     simulated = ", simulated recordings" if card.simulated else ""
@@ -27,7 +27,7 @@ def list_verb(words: list[str]) -> int:
         "models": list_models(),
         "recipes": {name: line for name, (line, _) in RECIPES.items()},
         "data sets": DATA_SETS,
-        "pretrained": {name: describe_card(card) for name, card in shipped().items()},
+        "pretrained": {name: _describe_card(card) for name, card in shipped().items()},
     }
     for group, entries in groups.items():
         say(f"{group}:", *(f"  {name:24} {line}" for name, line in entries.items()))

@@ -28,7 +28,7 @@ NAMES = tyro.constructors.ConstructorRegistry()
 
 
 @NAMES.primitive_rule
-def open_choice(
+def _open_choice(
     info: tyro.constructors.PrimitiveTypeInfo,
 ) -> tyro.constructors.PrimitiveConstructorSpec[str] | None:
     """Flags for one of several names or a registered one, such as a neuron's: the help lists the names alone."""
@@ -49,11 +49,11 @@ _parsing = threading.Lock()
 
 def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     """Read flags into a copy of the dataclass `options`; a mistake becomes a one-line UserError."""
-    prog, description = shown(cut(prog, 200)), shown(cut(description, 200))
+    prog, description = _shown(cut(prog, 200)), _shown(cut(description, 200))
     if "-h" in words or "--help" in words:
-        options = shown(options)
-    words = with_current_names(options, words)
-    with _parsing, NAMES, contextlib.redirect_stderr(Complaint()) as complaint:
+        options = _shown(options)
+    words = _with_current_names(options, words)
+    with _parsing, NAMES, contextlib.redirect_stderr(_Complaint()) as complaint:
         try:
             found = tyro.cli(
                 type(options),
@@ -71,13 +71,13 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
                 if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
                     raise cause from None
                 cause = cause.__context__
-            raise UserError(complaint_of(complaint.getvalue(), prog)) from None
+            raise UserError(_complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
     return found
 
 
-def with_current_names(options: Any, words: Sequence[str]) -> list[str]:
+def _with_current_names(options: Any, words: Sequence[str]) -> list[str]:
     """The words, with renamed fields' flags under their current names: old commands still run."""
     flags = {f"--{once}".replace("_", "-"): now.replace("_", "-") for once, now in renamed_fields(options).items()}
     found = []
@@ -88,7 +88,7 @@ def with_current_names(options: Any, words: Sequence[str]) -> list[str]:
     return found
 
 
-class Complaint(io.StringIO):
+class _Complaint(io.StringIO):
     """Collects what this thread writes to the error output, which all threads share; others' lines pass through."""
 
     def __init__(self) -> None:
@@ -99,16 +99,16 @@ class Complaint(io.StringIO):
         return super().write(text) if threading.get_ident() == self.thread else self.past.write(text)
 
 
-def shown(value: Any) -> Any:
+def _shown(value: Any) -> Any:
     """A value, or a dataclass of values, with every text in it as it can be printed: for a help text."""
     if isinstance(value, str):
         return encodable(printable(value), sys.stdout)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)})
+        return replace(value, **{field.name: _shown(getattr(value, field.name)) for field in dataclasses.fields(value)})
     return value
 
 
-def complaint_of(complaint: str, prog: str) -> str:
+def _complaint_of(complaint: str, prog: str) -> str:
     """Tyro's framed error report as one sentence: its first paragraph and the first suggestion."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│|+ ╭╮╰╯") for line in complaint.splitlines()]
     text, _, rest = re.sub("[─-]{10,}", "─", "\n".join(lines[1:])).lstrip("─\n").partition("─")

@@ -38,7 +38,7 @@ def predict_verb(words: list[str]) -> int:
     for path in rest:
         if path.startswith("--"):
             raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
-    picture = picture_to_write(out, force) if out else None
+    picture = _picture_to_write(out, force) if out else None
     data = read_run(source, memory_limit).data
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
@@ -55,7 +55,7 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
-def picture_to_write(out: str, force: bool) -> Path:
+def _picture_to_write(out: str, force: bool) -> Path:
     """The path itself; UserError where it names no kind of picture, or what we did not make and `force` is off."""
     path = Path(out)
     if path.suffix.lower() not in plots.ENDINGS:

@@ -25,7 +25,7 @@ from sresnet.studies.scale import ScaleName
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(RuntimeOptions):
+class _ReportOptions(RuntimeOptions):
     """Flags of `sresnet report`."""
 
     out: Page = ""
@@ -49,14 +49,14 @@ def report_verb(words: list[str]) -> int:
         first_word(words, "run", "give the folder of a run")
     runs, flags = names_and_flags(words)
     prog = f"sresnet report {' '.join(runs) or 'RUN|STUDY ...'}"
-    options = parse(ReportOptions(), flags, prog, "Runs or studies as one self-contained HTML page.")
-    if any(is_study(name) for name in runs):
-        return report_studies(runs, options)
+    options = parse(_ReportOptions(), flags, prog, "Runs or studies as one self-contained HTML page.")
+    if any(_is_study(name) for name in runs):
+        return _report_studies(runs, options)
     at_least(0, images=options.images)
     if len(runs) > 1 and not options.out:
         raise UserError("--out is missing: name the page about these runs, such as -o report.html")
     path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
-    records = [records_of_run(run, options.memory_limit) for run in runs]
+    records = [_records_of_run(run, options.memory_limit) for run in runs]
     if len({each.name for each in records}) < len(records):  # folders of one name in several places
         records = [replace(each, name=run) for each, run in zip(records, runs, strict=True)]
     check_page(path, options.force)
@@ -69,14 +69,14 @@ def report_verb(words: list[str]) -> int:
     return 0
 
 
-def is_study(name: str) -> bool:
+def _is_study(name: str) -> bool:
     """Whether a study is meant, and not a folder of that name."""
     return name in (*STUDIES, "all") and not Path(name).exists()
 
 
-def report_studies(names: list[str], options: ReportOptions) -> int:
+def _report_studies(names: list[str], options: _ReportOptions) -> int:
     """`sresnet report STUDY [STUDY ...]`: from the results that are there; nothing is trained."""
-    if others := [name for name in names if not is_study(name)]:
+    if others := [name for name in names if not _is_study(name)]:
         raise UserError(f"{others[0]!r} is not a study: give studies or runs, a page for each kind")
     if not options.out:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
@@ -93,7 +93,7 @@ def report_studies(names: list[str], options: ReportOptions) -> int:
     return 0
 
 
-def records_of_run(run: str, memory_limit: float) -> Records:
+def _records_of_run(run: str, memory_limit: float) -> Records:
     """What is known of a run, finished or not, or of a network that comes with the package."""
     if is_shipped(run):
         return records_of_card(card_of(run))

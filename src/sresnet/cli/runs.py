@@ -178,13 +178,13 @@ def print_split(data: AnyData, splits: Splits) -> None:
     """What a result must say beside its number."""
     about = splits.about
     if isinstance(data, EventConfig):
-        print_recordings(data, splits)
+        _print_recordings(data, splits)
     if "other_data" in about:
         say(f"note: these are not the data of the run ({about['other_data']})")
     say(*(f"note: {note}" for note in splits.notes))
 
 
-def print_recordings(data: EventConfig, splits: Splits) -> None:
+def _print_recordings(data: EventConfig, splits: Splits) -> None:
     """The split of event recordings, and what it leaves out."""
     about = splits.about
     simulated = ", SIMULATED recordings" if about["simulated"] else ""

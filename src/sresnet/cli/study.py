@@ -29,14 +29,14 @@ from sresnet.studies.workers import orphaned, run_workers, share_of
 from sresnet.train.recipe import Recipe
 
 
-def results_folder(folder: str, scale: str) -> Path:
+def _results_folder(folder: str, scale: str) -> Path:
     """Where results of studies at a scale are by default."""
     return Path(folder or f"results/studies/{scale}")
 
 
 def evidence_at(scale: str, folder: str) -> Evidence:
     """All studies at a scale, with their results in a folder; UserError where it holds none."""
-    kept = results_folder(folder, scale)
+    kept = _results_folder(folder, scale)
     found = read_results(kept)
     if not found:
         raise UserError(f"{kept} holds no results of scale {scale}: run sresnet study first")
@@ -45,7 +45,7 @@ def evidence_at(scale: str, folder: str) -> Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(RuntimeOptions):
+class _StudyOptions(RuntimeOptions):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
@@ -72,7 +72,7 @@ class StudyOptions(RuntimeOptions):
 
     def folders(self) -> tuple[Path, Path]:
         """Run folders and results."""
-        return Path(self.runs or f"runs/studies/{self.scale}"), results_folder(self.results, self.scale)
+        return Path(self.runs or f"runs/studies/{self.scale}"), _results_folder(self.results, self.scale)
 
     def options_of(self, data: AnyData) -> RuntimeOptions:
         """These options, with the folder of this data set."""
@@ -96,28 +96,28 @@ def study_verb(words: list[str]) -> int:
             say(f"  {study.name:12} {study.title} ({len(study.training_runs())} training runs)")
         return 0
     options = parse(
-        StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
+        _StudyOptions(), flags, f"sresnet study {' '.join(names)}", "Train what tables need, and show the tables."
     )
     if names == ["page"]:
-        return write_study_page(options)
-    studies = chosen_studies(names, options)
+        return _write_study_page(options)
+    studies = _chosen_studies(names, options)
     if not options.show:
-        stopped = run_studies(studies, options)
+        stopped = _run_studies(studies, options)
         if stopped:
             say(f"stopped ({stopped}): run the same command again to resume")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
-    return show_studies(studies, options.folders()[1])
+    return _show_studies(studies, options.folders()[1])
 
 
 @going_on()
-def write_study_page(options: StudyOptions) -> int:
+def _write_study_page(options: _StudyOptions) -> int:
     """`sresnet study page`."""
     evidence = evidence_at(options.scale, options.results)
     say(*map(str, write_page(evidence, Path(options.out), options.folders()[1], force=options.force)))
     return 0
 
 
-def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
+def _chosen_studies(names: Sequence[str], options: _StudyOptions) -> list[Study]:
     """The studies of these names at the scale and with the seeds asked for.
 
     Raises:
@@ -139,25 +139,25 @@ def chosen_studies(names: Sequence[str], options: StudyOptions) -> list[Study]:
 
 
 @going_on()
-def run_studies(studies: Sequence[Study], options: StudyOptions) -> str:
+def _run_studies(studies: Sequence[Study], options: _StudyOptions) -> str:
     """Train what they need and do not have yet; returns why it stopped before the end, or ""."""
     runs, kept = options.folders()
     left = to_train(studies, runs, kept)
     if not left:
         return ""
-    check_data((training.recipe for _, training in left.values()), options)
+    _check_data((training.recipe for _, training in left.values()), options)
     forget_failures(kept, left)
     say(f"{len(left)} training runs, run folders in {runs}, results in {kept}", flush=True)
     names = [study.name for study in studies]
     with stop_asked(options.max_minutes) as asked:
         if options.workers == 1:
-            study_worker(names, options, asked)
+            _study_worker(names, options, asked)
         else:
-            run_workers(options.workers, partial(study_process, names, options), asked)
+            run_workers(options.workers, partial(_study_process, names, options), asked)
         return asked() if to_train(studies, runs, kept) else ""
 
 
-def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
+def _check_data(recipes: Iterable[Recipe], options: _StudyOptions) -> None:
     """Open each data set of images once, so that a missing folder is reported before anything is trained.
 
     Raises:
@@ -172,21 +172,21 @@ def check_data(recipes: Iterable[Recipe], options: StudyOptions) -> None:
             raise UserError(f"{name} is read from your own folder: add {flag} DIR, the folder that holds it")
 
 
-def study_process(names: list[str], options: StudyOptions, index: int) -> None:
+def _study_process(names: list[str], options: _StudyOptions, index: int) -> None:
     """Process number `index` of several; it stops when its parent says so or is gone."""
     with stop_asked(float("inf")) as asked:
 
         def train_on() -> int:
-            study_worker(names, options, lambda: asked() or orphaned(), index)
+            _study_worker(names, options, lambda: asked() or orphaned(), index)
             return 0
 
         sys.exit(answered(train_on))
 
 
 @going_on()
-def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
+def _study_worker(names: list[str], options: _StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
     """Train what studies need, alone, or beside other processes as number `index`, until `asked` to stop."""
-    studies = chosen_studies(names, options)
+    studies = _chosen_studies(names, options)
     runs, kept = options.folders()
     device = options.torch_device()
     if index is not None:
@@ -201,7 +201,7 @@ def study_worker(names: list[str], options: StudyOptions, asked: Callable[[], st
         work(left, runs, kept, open_, device=device, tell=tell, should_stop=should_stop, memory_limit=limit)
 
 
-def show_studies(studies: Sequence[Study], kept: Path) -> int:
+def _show_studies(studies: Sequence[Study], kept: Path) -> int:
     """Print what the studies gave; 1 where a run that they need failed."""
     needed, found = training_runs_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}

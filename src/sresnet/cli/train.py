@@ -113,7 +113,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     if outcome.state == "stopped":
         say(f"stopped at step {outcome.step} ({asked()}): run the same command again to resume")
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
-    print_outcome(outcome)
+    _print_outcome(outcome)
     if options.report:
         records = records_of(folder, memory_limit=options.memory_limit)
         inspection = inspect_run(str(folder), records, options, 0, splits)
@@ -121,7 +121,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
     return 0
 
 
-def print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Outcome) -> None:
     """The last lines of a finished run."""
     result = outcome.result
     say(f"{accuracy('test', result.get('split', {}))}: {result['test_top1']:.2f} %")

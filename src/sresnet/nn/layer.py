@@ -65,7 +65,7 @@ def conv_norm_neuron(
     check_parts(norm, neuron)
     watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
     if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
-        y = convolved(convolution, x, state)
+        y = _convolved(convolution, x, state)
         current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), state)
         current = current if residual_current is None else current + residual_current
         spikes = neuron(current, state)
@@ -81,7 +81,7 @@ def conv_norm_neuron(
     packed = None
     if is_watched(convolution):
         output, current, v_last = bntt_lif(
-            convolved(convolution, x, state),
+            _convolved(convolution, x, state),
             rows,
             constants,
             residual_current=residual_current,
@@ -92,7 +92,7 @@ def conv_norm_neuron(
     else:
         known = state is not None and convolution in state.convolved
         output, current, v_last, packed = conv_bntt_lif(
-            convolved(convolution, x, state) if known else x.spikes,
+            _convolved(convolution, x, state) if known else x.spikes,
             None if known else as_op(convolution),
             rows,
             constants,
@@ -116,7 +116,7 @@ def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:
         raise UserError(f"{type(neuron).__name__} is no layer of neurons: OwnNeuron(f) makes one of f(current, v)")
 
 
-def convolved(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
+def _convolved(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step, by its module, or as the state knows it."""
     if state is not None and convolution in state.convolved:
         y = state.convolved[convolution]
@@ -153,10 +153,10 @@ def has_hooks(module: nn.Module) -> bool:
 def as_op(convolution: nn.Conv2d) -> Convolution:
     """What the layer op needs of a convolution."""
     int8 = convolution.int8 if isinstance(convolution, Int8Conv) else None
-    return Convolution(convolution.weight, *stride_and_padding(convolution), int8)
+    return Convolution(convolution.weight, *_stride_and_padding(convolution), int8)
 
 
-def stride_and_padding(convolution: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+def _stride_and_padding(convolution: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
     """Stride and padding of a convolution."""
     stride, padding = convolution.stride, convolution.padding
     assert not isinstance(padding, str)
@@ -190,7 +190,7 @@ class Int8Conv(nn.Conv2d):
         weight, before = self.weight.detach(), self.rounded
         alike = before is not None and before[0].dtype == weight.dtype and before[0].device == weight.device
         if before is None or not alike or not torch.equal(before[0], weight):
-            before = self.rounded = weight.clone(), prepare(weight, *stride_and_padding(self))
+            before = self.rounded = weight.clone(), prepare(weight, *_stride_and_padding(self))
         return before[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class NormConfig:
             raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
 
 
-def refused(norm: nn.Module, *_: Any) -> Any:
+def _refused(norm: nn.Module, *_: Any) -> Any:
     """Raise UserError: what tools that put torch's own norm in place of another read or set."""
     raise UserError(
         f"{type(norm).__name__} is computed inside its layer, and no other norm can take its place (SyncBatchNorm, "
@@ -63,7 +63,7 @@ class BatchNorm(nn.BatchNorm2d):
     momentum: float | None = MOMENTUM
     frozen = False
     """Whether the statistics must not change."""
-    num_features = eps = affine = track_running_stats = property(refused, refused)
+    num_features = eps = affine = track_running_stats = property(_refused, _refused)
     running_mean: Tensor
     running_var: Tensor
 
@@ -117,7 +117,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class BNTT(BatchNorm):
-    """Batch norm through time: statistics and gamma for every step, see `ops.norm.batch_norm_through_time`.
+    """Batch norm through time: statistics and gamma for every step, see `_batch_norm_through_time` of `ops.norm`.
 
     Parameters are [num_steps, channels]; a call of T steps from `state.first_step` on uses the rows of those steps, so
     the first k steps of a longer run need no more than the first k rows (Table 16).
@@ -157,7 +157,7 @@ class BNTT(BatchNorm):
 
 
 class TimeAveragedNorm(BatchNorm):
-    """Batch norm with one set of statistics for all steps (Table 5), see `ops.norm.batch_norm_over_time`.
+    """Batch norm with one set of statistics for all steps (Table 5), see `_batch_norm_over_time` of `ops.norm`.
 
     With `scale` it is threshold-dependent batch norm (tdBN, Zheng et al. 2021): y = scale * gamma * (x - mean) / std +
     beta with scale = alpha * threshold, where alpha is 1, or 1 / sqrt(2) where two such currents are summed.

@@ -15,7 +15,7 @@ Implementation = Literal["fastest", "low-memory", "reference"]
 IMPLEMENTATIONS = get_args(Implementation)
 
 
-class Choice(threading.local):
+class _Choice(threading.local):
     """What runs in this thread."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Choice(threading.local):
 
 
 # Of a thread and not of a context (contextvars): torch.compile can look at the one and not at the other.
-_chosen = Choice()
+_chosen = _Choice()
 
 
 def chosen_implementation() -> Implementation:

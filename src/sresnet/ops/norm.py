@@ -77,10 +77,10 @@ def update_averages(
 
 def batch_norm_reference(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """The batch norm that `norm` describes, of x [T, N, C, H, W], in plain PyTorch."""
-    return batch_norm_through_time(x, norm) if norm.per_step else batch_norm_over_time(x, norm)
+    return _batch_norm_through_time(x, norm) if norm.per_step else _batch_norm_over_time(x, norm)
 
 
-def batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
+def _batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """BNTT: every time step has its own statistics, gamma and running averages (Section 3.2.2, Kim & Panda 2021).
 
         y[t] = gamma[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + beta[t]
@@ -94,7 +94,7 @@ def batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> F
     """
     return torch.stack(
         [
-            normalise(
+            _normalise(
                 x[t].to(norm.gamma.dtype),
                 norm.running_mean[t],
                 norm.running_var[t],
@@ -107,7 +107,7 @@ def batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> F
     )
 
 
-def batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
+def _batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """Time-averaged batch norm: one set of statistics over T, N, H, W together (Table 5).
 
     Args:
@@ -115,10 +115,12 @@ def batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Floa
         norm: rows [C].
     """
     images = x.flatten(0, 1).to(norm.gamma.dtype)
-    return normalise(images, norm.running_mean, norm.running_var, norm.gamma, norm.beta, norm).unflatten(0, x.shape[:2])
+    return _normalise(images, norm.running_mean, norm.running_var, norm.gamma, norm.beta, norm).unflatten(
+        0, x.shape[:2]
+    )
 
 
-def normalise(
+def _normalise(
     x: Float[Tensor, "N C H W"],
     mean: Float[Tensor, " C"],
     var: Float[Tensor, " C"],

@@ -33,10 +33,10 @@ def claim(folder: Path, file: str = ANALYSIS, kind: str = KIND, *, force: bool =
         UserError: the folder holds something and no such file, or others in place of the figures, and not `force`,
             or cannot be made.
     """
-    claim_folder(folder, file, kind, figure_files(FIGURES[kind]), force=force)
+    claim_folder(folder, file, kind, _figure_files(FIGURES[kind]), force=force)
 
 
-def figure_files(names: Iterable[str]) -> list[str]:
+def _figure_files(names: Iterable[str]) -> list[str]:
     """The files that figures are written as, none without matplotlib."""
     return [f"{name}{ending}" for name in names for ending in plots.ENDINGS] if plots.available() else []
 
@@ -55,7 +55,7 @@ def save(analysis: Analysis, folder: Path, about: dict[str, Any]) -> list[Path]:
     Raises:
         UserError: the disk is full or refuses.
     """
-    return written(folder, ANALYSIS, {"kind": KIND} | about | analysis.plain(), analysis_pictures(analysis))
+    return _written(folder, ANALYSIS, {"kind": KIND} | about | analysis.plain(), analysis_pictures(analysis))
 
 
 def save_early_exit(
@@ -71,16 +71,16 @@ def save_early_exit(
     """
     point = ExitPoint(threshold=threshold, mean_steps=exited.mean_steps, top1=exited.top1)
     numbers = about | asdict(found) | {"ran": {"threshold": threshold, **asdict(exited)}}
-    return written(
+    return _written(
         folder, EARLY_EXIT, {"kind": EARLY_EXIT_KIND} | numbers, {"early-exit": exit_curves({"": found}, point)}
     )
 
 
-def written(
+def _written(
     folder: Path, file: str, numbers: dict[str, Any], pictures: Mapping[str, Picture | LineChart]
 ) -> list[Path]:
     """The files written: numbers first, so that what is there after a fault is known as ours."""
-    listing = {"kind": numbers["kind"], "files": figure_files(pictures)}
+    listing = {"kind": numbers["kind"], "files": _figure_files(pictures)}
     write_json(folder / file, listing | numbers)
     paths = [folder / file]
     for name, picture in pictures.items() if plots.available() else ():

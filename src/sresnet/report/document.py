@@ -52,7 +52,7 @@ class Table:
     @property
     def numeric(self) -> list[bool]:
         """Whether a column has numbers."""
-        return [any(number_in(row[at]) is not None for row in self.rows) for at in range(len(self.columns))]
+        return [any(_number_in(row[at]) is not None for row in self.rows) for at in range(len(self.columns))]
 
     def texts(self) -> list[list[str]]:
         """The cells as they are shown."""
@@ -61,7 +61,7 @@ class Table:
     def cells(self) -> list[list[tuple[str, float | None]]]:
         """(text, the number in it or None), of all cells."""
         return [
-            list(zip(texts, map(number_in, row), strict=True))
+            list(zip(texts, map(_number_in, row), strict=True))
             for texts, row in zip(self.texts(), self.rows, strict=True)
         ]
 
@@ -75,7 +75,7 @@ def shown(value: Value, form: str) -> str:
     return value if isinstance(value, str) else format(value, form)
 
 
-def number_in(value: Value) -> float | None:
+def _number_in(value: Value) -> float | None:
     """The number in a cell; None where there is text or nothing."""
     if isinstance(value, Number):
         return float(value.value)

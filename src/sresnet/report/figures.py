@@ -62,7 +62,7 @@ def activity_map(layers: Sequence[LayerMap], title: str = "Neurons that fire", m
     """Percent of each layer's neurons that fire at each time step (Fig. 3, above); `most` ends the colours, 0: fits."""
     rows = tuple(layer.active for layer in layers)
     limits = (0.0, most or max(map(max, rows)) or 1.0)
-    return map_of(layers, rows, title=title, unit="neurons that fire (%)", limits=limits)
+    return _map_of(layers, rows, title=title, unit="neurons that fire (%)", limits=limits)
 
 
 def gamma_map(
@@ -70,17 +70,17 @@ def gamma_map(
 ) -> HeatMap:
     """Mean of gamma over the channels of the norm in front of each layer (Fig. 3, beneath); `limits` of the colours."""
     rows = tuple(layer.gamma or (None,) * len(layer.active) for layer in layers)
-    limits = limits or gamma_limits(layers)
-    return map_of(layers, rows, title=title, unit="mean gamma of the norm", limits=limits, colours="cividis")
+    limits = limits or _gamma_limits(layers)
+    return _map_of(layers, rows, title=title, unit="mean gamma of the norm", limits=limits, colours="cividis")
 
 
-def gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
+def _gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
     """The lowest and highest gamma; (0, 1) where there is no norm."""
     found = [value for layer in layers for value in layer.gamma or ()]
     return min(found, default=0.0), max(found, default=1.0)
 
 
-def map_of(layers: Sequence[LayerMap], rows: tuple[tuple[float | None, ...], ...], **fields: Any) -> HeatMap:
+def _map_of(layers: Sequence[LayerMap], rows: tuple[tuple[float | None, ...], ...], **fields: Any) -> HeatMap:
     """Layers down and steps across, with lines where the image size changes; `fields` of the chart."""
     breaks = [row for row in range(1, len(layers)) if layers[row].shape[-2:] != layers[row - 1].shape[-2:]]
     names = tuple(short(layer.name) for layer in layers)
@@ -94,7 +94,7 @@ def activity_maps(networks: Mapping[str, Sequence[LayerMap]]) -> Picture:
         networks: title -> layers, as `own_spikes` or `outputs` give them.
     """
     every = [layer for layers in networks.values() for layer in layers]
-    most, limits = max(max(layer.active) for layer in every), gamma_limits(every)
+    most, limits = max(max(layer.active) for layer in every), _gamma_limits(every)
     above = [activity_map(layers, title, most) for title, layers in networks.items()]
     beneath = [gamma_map(layers, title and f"{title}, gamma", limits) for title, layers in networks.items()]
     return Picture(panels=(tuple(above), tuple(beneath)))
@@ -182,7 +182,7 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
 # Gradients and predictions --------------------------------------------------------------------------------------------
 
 
-def gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> LineChart:
+def _gradient_curves(networks: Mapping[str, Sequence[BlockGradient]]) -> LineChart:
     """Norm of the loss's gradient in what each block passes on, from first to last; a line per network."""
     norms = {name: [block.norm for block in blocks] for name, blocks in networks.items()}
     lines = [Line(name=name, x=range(len(values)), y=values) for name, values in norms.items()]
@@ -251,5 +251,5 @@ def analysis_pictures(analysis: Analysis) -> dict[str, Picture | LineChart]:
         "accuracy": accuracy_curves({"": (analysis.steps, analysis.cost)}),
     }
     if analysis.gradients:
-        pictures["gradients"] = gradient_curves({"": analysis.gradients})
+        pictures["gradients"] = _gradient_curves({"": analysis.gradients})
     return pictures

@@ -68,7 +68,7 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown],
             elif isinstance(each, Table):
                 content[f"{each.name}.csv"] = table_csv(each).encode()
                 content[f"{each.name}.md"] = table_markdown(each).encode()
-    content |= pictures(runs)
+    content |= _pictures(runs)
     check_listed(folder, before, content, force=force, flag="--files")
     listing = {"kind": KIND, "runs": [run.records.name for run in runs], "files": sorted({*before, *content})}
     write_json(folder / LIST, listing)  # first, so that what is written before a fault is known as ours
@@ -77,7 +77,7 @@ def save_files(folder: Path, sections: Sequence[Section], runs: Sequence[Shown],
     return [folder / name for name in content]
 
 
-def pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
+def _pictures(runs: Sequence[Shown]) -> Mapping[str, bytes]:
     """Name -> PNG of the pictures of an analysis, and of the examples; none without matplotlib."""
     found: dict[str, bytes] = {}
     if not plots.available():

@@ -28,48 +28,48 @@ def page(title: str, sections: Sequence[Section]) -> str:
         title: heading, and name of the window.
         sections: from top to bottom; where there are several, links in front lead to them.
     """
-    return environment().get_template("page.html.jinja").render(title=title, sections=sections)
+    return _environment().get_template("page.html.jinja").render(title=title, sections=sections)
 
 
 @functools.cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """Of the template: everything but known markup is escaped, and a name that does not exist is an error."""
     found = Environment(
         loader=PackageLoader("sresnet.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=legible,
+        finalize=_legible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     found.globals |= {"generator": GENERATOR, "prose": PROSE, "kind_of": lambda block: type(block).__name__}
-    found.globals |= {each.__name__: each for each in (colours, draw, packaged, groups)}
+    found.globals |= {"colours": _colours, "draw": draw, "packaged": _packaged, "groups": _groups}
     return found
 
 
-def legible(value: object) -> object:
+def _legible(value: object) -> object:
     """What goes into the page, text as it can be shown; markup, and what is not text, stays as it is."""
     return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def packaged(name: str) -> Markup:
+def _packaged(name: str) -> Markup:
     """A file that lies beside this one."""
     return Markup((files("sresnet.report") / name).read_text(encoding="utf-8"))
 
 
-def colours() -> Markup:
+def _colours() -> Markup:
     """The colours as variables: for light, which printers get too, and for dark screens."""
     light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in COLOURS.items()) for side in (0, 1))
     return Markup(f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n")
 
 
-def groups(content: Iterable[Block]) -> list[tuple[bool, list[Block]]]:
+def _groups(content: Iterable[Block]) -> list[tuple[bool, list[Block]]]:
     """(whether they stand beside each other, blocks that follow each other)."""
-    return [(beside, list(blocks)) for beside, blocks in groupby(content, is_narrow)]
+    return [(beside, list(blocks)) for beside, blocks in groupby(content, _is_narrow)]
 
 
-def is_narrow(block: Block) -> bool:
+def _is_narrow(block: Block) -> bool:
     """Whether it stands beside others where there is room: figures, and tables of few columns."""
     if isinstance(block, Table):
         prose = any(len(text) > PROSE for row in block.texts() for text in row)

@@ -31,15 +31,15 @@ def compare(recipe: Recipe) -> Comparison | None:
 
     What a fine-tuned run started from is not looked into: it is compared with the paper's fine-tuned networks.
     """
-    ours = fields_of(recipe)
+    ours = _fields_of(recipe)
     best: Comparison | None = None
     values = []
     for study in STUDIES.values():
         table = study.table or study.title
         for cell in study.cells:
-            if not same_kind(recipe, cell.training):
+            if not _same_kind(recipe, cell.training):
                 continue
-            differing = differences(ours, fields_of(cell.training.recipe))
+            differing = _differences(ours, _fields_of(cell.training.recipe))
             if best is None or len(differing) < len(best.differences):
                 best = Comparison(values=(), nearest=f"{table}, {cell.row}", differences=differing)
             accuracy = cell.quantity in ("last-epoch", "best-test-epoch") and not cell.num_steps
@@ -48,7 +48,7 @@ def compare(recipe: Recipe) -> Comparison | None:
     return best and replace(best, values=tuple(values))
 
 
-def same_kind(recipe: Recipe, training: Training) -> bool:
+def _same_kind(recipe: Recipe, training: Training) -> bool:
     """Whether both are networks of one family on images or on events, from scratch or fine-tuned."""
     return (
         type(recipe.model) is type(training.recipe.model)
@@ -57,12 +57,12 @@ def same_kind(recipe: Recipe, training: Training) -> bool:
     )
 
 
-def fields_of(recipe: Recipe) -> dict[str, Any]:
+def _fields_of(recipe: Recipe) -> dict[str, Any]:
     """The fields that make a recipe what it is."""
     return {key: value for key, value in flat(full_dict(recipe)).items() if not key.startswith(IGNORED)}
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
     """Fields with two values, in the order of the recipe."""
     pairs = ((key, ours.get(key), theirs.get(key)) for key in dict.fromkeys([*ours, *theirs]))
     return tuple((key, here, there) for key, here, there in pairs if here != there)

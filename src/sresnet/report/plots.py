@@ -76,24 +76,24 @@ def available() -> bool:
 _drawing = threading.RLock()
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
+def _styled(draw: Callable[P, R]) -> Callable[P, R]:
     """`draw` with our style, which is undone afterwards; UserError where matplotlib is not installed."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         if not available():
             raise UserError("figures need matplotlib, which is not installed: pip install 'sresnet[report]'")
-        import_matplotlib()
+        _import_matplotlib()
         from matplotlib import rc_context
 
         # matplotlib's style is the process's: one thread at a time puts it back as it was.
-        with _drawing, rc_context(STYLE | {"font.family": installed_fonts()}):
+        with _drawing, rc_context(STYLE | {"font.family": _installed_fonts()}):
             return draw(*args, **kwargs)
 
     return drawn
 
 
-def import_matplotlib() -> None:
+def _import_matplotlib() -> None:
     """Import it, whatever MPLBACKEND says: a notebook leaves names there that only it knows, and we need no backend."""
     if "matplotlib" in sys.modules:
         return
@@ -105,7 +105,7 @@ def import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-def installed_fonts() -> list[str]:
+def _installed_fonts() -> list[str]:
     """Those of `FONTS` that matplotlib finds here."""
     from matplotlib.font_manager import fontManager
 
@@ -130,7 +130,7 @@ def save_as(figure: "Figure", path: Path) -> None:
     write_whole(path, written(figure, path.suffix.lower()))
 
 
-@styled
+@_styled
 def written(figure: "Figure", ending: str) -> bytes:
     """A figure as the content of a file, of one of `ENDINGS`.
 
@@ -138,19 +138,19 @@ def written(figure: "Figure", ending: str) -> bytes:
     pixels those that no font here has. In SVG text is text, and the reader's fonts show it.
     """
     content = io.BytesIO()
-    with drawable(figure, every_character=ending == ".svg"):
+    with _drawable(figure, every_character=ending == ".svg"):
         about: Any = {"Title": "sresnet", "Date": None} if ending == ".svg" else {"Software": "sresnet"}
         figure.savefig(content, format=ending[1:], dpi=200, metadata=about)
     return content.getvalue()
 
 
 @contextlib.contextmanager
-def drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
+def _drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
     """The texts of a figure as they can be drawn, for as long as the context lasts."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.text import Text
 
-    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in installed_fonts()]
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in _installed_fonts()]
 
     def shown(line: str) -> str:
         line = printable(line)
@@ -175,14 +175,14 @@ def drawable(figure: "Figure", *, every_character: bool) -> Iterator[None]:
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 
-@styled
+@_styled
 def draw(shown: Picture | Chart) -> "Figure":
     """A picture, or one chart, as a figure of matplotlib; charts have titles where there are several."""
     from matplotlib.figure import Figure
 
     picture = shown if isinstance(shown, Picture) else Picture(panels=((shown,),))
     rows, columns = len(picture.panels), len(picture.panels[0])
-    sizes = [[size_of(chart) for chart in row] for row in picture.panels]
+    sizes = [[_size_of(chart) for chart in row] for row in picture.panels]
     widths = [max(row[column][0] for row in sizes if column < len(row)) for column in range(columns)]
     heights = [max(height for _, height in row) for row in sizes]
     if rows * columns == 1:
@@ -195,17 +195,17 @@ def draw(shown: Picture | Chart) -> "Figure":
         for axis in row[len(charts) :]:
             axis.set_axis_off()
         for axis, chart in charts:
-            fill(chart, axis)
+            _fill(chart, axis)
             if rows * columns > 1:
                 axis.set_title(chart.title)
         maps = [(axis, chart) for axis, chart in charts if isinstance(chart, HeatMap)]
         if maps:  # one colour bar for all maps of a row
             figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
-    add_legends(figure, [pair for row in pairs for pair in row])
+    _add_legends(figure, [pair for row in pairs for pair in row])
     return figure
 
 
-def size_of(chart: Chart | Photo) -> tuple[float, float]:
+def _size_of(chart: Chart | Photo) -> tuple[float, float]:
     """Width and height in inches."""
     if isinstance(chart, HeatMap):
         return 4.0, min(4.2, 1.2 + 0.16 * len(chart.rows))
@@ -218,7 +218,7 @@ def size_of(chart: Chart | Photo) -> tuple[float, float]:
     return (5.0, 2.2) if chart.small else (4.4, 3.2 + 0.1 * len(chart.lines))
 
 
-def add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]") -> None:
+def _add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]") -> None:
     """One for all charts where their lines have the same names, otherwise one per chart; and of the parts of bars."""
     lines = [(axes, chart) for axes, chart in pairs if isinstance(chart, LineChart)]
     named = [(axes, chart) for axes, chart in lines if any(line.name for line in chart.lines)]
@@ -237,29 +237,29 @@ def add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]")
 
 
 @functools.singledispatch
-def fill(chart: Chart | Photo, axes: "Axes") -> None:
+def _fill(chart: Chart | Photo, axes: "Axes") -> None:
     """Draw a chart into empty axes."""
     raise TypeError(f"{type(chart).__name__} is not a chart")
 
 
-@fill.register(LineChart)
-def fill_lines(chart: LineChart, axes: "Axes") -> None:
+@_fill.register(LineChart)
+def _fill_lines(chart: LineChart, axes: "Axes") -> None:
     """Lines over a common axis."""
     if chart.x.logarithmic:
         axes.set_xscale("log")
     if chart.y.logarithmic:
         axes.set_yscale("log")
     for style, line in chart.styled:
-        draw_line(axes, line, chart, style)
+        _draw_line(axes, line, chart, style)
     axes.set_xlabel(chart.x.label)
     axes.set_ylabel(chart.y.label)
     if not all(line.form == "line" for line in chart.lines):
         axes.margins(x=0.15, y=0.13)
     if chart.y.limits:
         axes.set_ylim(chart.y.limits)
-    set_x_ticks(axes, chart)
+    _set_x_ticks(axes, chart)
     if chart.y.logarithmic:
-        set_decades(axes)
+        _set_decades(axes)
     if chart.note:
         text, x, y = chart.note
         axes.annotate(
@@ -274,7 +274,7 @@ def fill_lines(chart: LineChart, axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
+def _draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
     """A line with markers no denser than can be told apart, and its standard deviation where known."""
     colour = COLOURS["fg" if line.own else colour_of(style)][0]
     y = [value if value > 0 or not chart.y.logarithmic else float("nan") for value in line.y]
@@ -296,7 +296,7 @@ def draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
     axes.plot(line.x, y, label=line.name or None, **look)
 
 
-def set_x_ticks(axes: "Axes", chart: LineChart) -> None:
+def _set_x_ticks(axes: "Axes", chart: LineChart) -> None:
     """Names, whole numbers, or round ones, also on a logarithmic axis that spans less than a decade."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -319,7 +319,7 @@ LARGE = 1e4
 """From here on numbers of an axis are written with a prefix: 20 k."""
 
 
-def set_decades(axes: "Axes") -> None:
+def _set_decades(axes: "Axes") -> None:
     """A logarithmic y axis with 0.01 and 1e-05 where matplotlib writes formulas, which no text here may be."""
     from matplotlib.ticker import LogFormatter
 
@@ -331,8 +331,8 @@ def set_decades(axes: "Axes") -> None:
     axes.yaxis.set_minor_formatter(Plain())
 
 
-@fill.register(HeatMap)
-def fill_map(chart: HeatMap, axes: "Axes") -> None:
+@_fill.register(HeatMap)
+def _fill_map(chart: HeatMap, axes: "Axes") -> None:
     """A colour for every number, rows down."""
     from matplotlib.ticker import MaxNLocator
 
@@ -357,8 +357,8 @@ def fill_map(chart: HeatMap, axes: "Axes") -> None:
         axes.axhline(row - 0.5, color="white", linewidth=1.2)
 
 
-@fill.register(Bars)
-def fill_bars(chart: Bars, axes: "Axes") -> None:
+@_fill.register(Bars)
+def _fill_bars(chart: Bars, axes: "Axes") -> None:
     """Horizontal bars, a row each, the first on top."""
     rows = range(len(chart.row_names))
     before = [0.0] * len(rows)
@@ -386,8 +386,8 @@ def fill_bars(chart: Bars, axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-@fill.register(ConfusionMatrix)
-def fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
+@_fill.register(ConfusionMatrix)
+def _fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
     """The diagonal in one colour, mistakes in another."""
     from matplotlib.colors import to_rgb
 
@@ -413,8 +413,8 @@ def fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
     axes.set_ylabel(chart.y_label)
 
 
-@fill.register(Photo)
-def fill_photo(chart: Photo, axes: "Axes") -> None:
+@_fill.register(Photo)
+def _fill_photo(chart: Photo, axes: "Axes") -> None:
     """The input of a network."""
     axes.set_axis_off()
     axes.imshow(chart.pixels.numpy(), interpolation="nearest")

@@ -10,7 +10,7 @@ from torch import Tensor
 from sresnet.report.palette import COLOURS, rgb
 
 
-def png(pixels: Tensor) -> bytes:
+def _png(pixels: Tensor) -> bytes:
     """A PNG file of a picture, uint8 [H, W, 3]; eight bits per channel, no filter (PNG specification, 3rd edition)."""
     height, width, _ = pixels.shape
     # Each row starts with the number of its filter, 0.
@@ -26,7 +26,7 @@ def png(pixels: Tensor) -> bytes:
 
 def data_address(pixels: Tensor) -> str:
     """What an <img> takes as its source."""
-    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
 
 
 def picture_of(sample: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def picture_of(sample: Tensor) -> Tensor:
             becomes its sum over time, ON less OFF events: ON towards orange, OFF towards blue, none white.
     """
     if sample.ndim == 4:
-        return signed_colours(sample.float().sum(0))
+        return _signed_colours(sample.float().sum(0))
     if len(sample) == 3:
         return sample.permute(1, 2, 0)
     grey = sample.float().mean(0).round().to(torch.uint8)
@@ -48,7 +48,7 @@ ON, OFF = rgb(COLOURS["s2"][0]), rgb(COLOURS["s1"][0])
 """Red, green, blue of the most events of each kind: orange and blue."""
 
 
-def signed_colours(events: Tensor) -> Tensor:
+def _signed_colours(events: Tensor) -> Tensor:
     """Counts of OFF and ON events, float [2, H, W], as colours uint8 [H, W, 3]."""
     difference = events[1] - events[0]
     share = (difference / difference.abs().max().clamp(min=1))[:, :, None]

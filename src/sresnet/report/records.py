@@ -64,15 +64,15 @@ def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
     return Records(
         name=folder.resolve().name,
         recipe=recipe,
-        command=made_by(recipe, environment),
+        command=_made_by(recipe, environment),
         environment=environment,
         class_names=tuple(there(record.DATA, record.read_about).get("class_names", ())),
-        metrics=tuple(told_apart(line, recipe) for line in record.read_metrics(folder)),
+        metrics=tuple(_told_apart(line, recipe) for line in record.read_metrics(folder)),
         result=there(record.RESULT, record.read_result),
     )
 
 
-def told_apart(line: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
+def _told_apart(line: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:
     """A line of metrics.jsonl in which `spike_rate` is of the neurons' own spikes, and `sent` of what they send on.
 
     Earlier versions wrote what is sent as `spike_rate`. Where neurons send their own spikes and nothing else, it is
@@ -98,7 +98,7 @@ def records_of_card(card: Card) -> Records:
     )
 
 
-def made_by(recipe: Recipe, environment: Mapping[str, Any]) -> str:
+def _made_by(recipe: Recipe, environment: Mapping[str, Any]) -> str:
     """The command that makes a run: of the nearest recipe with the fields that differ, and where its data lie."""
     if "imported_from" in environment:
         return ""

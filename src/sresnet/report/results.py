@@ -41,22 +41,22 @@ def page(evidence: Evidence, assets: str = "") -> str:
     parts = [
         MARK.format(scale=scale),
         f"# The paper's tables at scale `{scale}`",
-        *opening(evidence),
+        *_opening(evidence),
         "## What the paper says, and what these networks say",
-        *claims(evidence),
+        *_claims(evidence),
         "## Tables",
         "Measured: mean and, of several seeds, standard deviation. Target: where the paper has two numbers for one "
         "network, the one that counts. Difference: measured less target, or less the paper's number. Last epoch: test "
         "images were read once, after it; best test epoch: the best of all epochs on the test images.",
     ]
     for study in evidence.studies.values():
-        parts += section(study, evidence, assets)
-    parts += ["## Figures", *pictures(evidence, assets)]
-    parts += ["## What it cost", *costs(evidence.results), "## Commands", *commands(scale)]
+        parts += _section(study, evidence, assets)
+    parts += ["## Figures", *_pictures(evidence, assets)]
+    parts += ["## What it cost", *_costs(evidence.results), "## Commands", *_commands(scale)]
     return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
 
 
-def opening(evidence: Evidence) -> list[str]:
+def _opening(evidence: Evidence) -> list[str]:
     """Which networks these are, and how many of them are there."""
     wanted, results = training_runs_of(evidence.studies.values()).keys(), evidence.results
     done, failed = len(wanted & results.keys()), len((wanted & evidence.failures.keys()) - results.keys())
@@ -79,7 +79,7 @@ def opening(evidence: Evidence) -> list[str]:
     ]
 
 
-def claims(evidence: Evidence) -> list[str]:
+def _claims(evidence: Evidence) -> list[str]:
     """How a verdict comes about, and the table of verdicts."""
     found = judge(evidence)
     count = Counter(finding.verdict for _, finding in found)
@@ -98,7 +98,7 @@ def claims(evidence: Evidence) -> list[str]:
     ]
 
 
-def section(study: Study, evidence: Evidence, assets: str) -> list[str]:
+def _section(study: Study, evidence: Evidence, assets: str) -> list[str]:
     """A study's heading, note and table; below Table 14 its other rows, published numbers not measured here."""
     heading = f"{study.table}. {study.title}" if study.table else f"{study.title} (`{study.name}`)"
     rows = [list(row.texts().values()) for row in evidence.rows(study)]
@@ -120,7 +120,7 @@ def section(study: Study, evidence: Evidence, assets: str) -> list[str]:
     return [*parts, said, markdown(header, others)]
 
 
-def pictures(evidence: Evidence, assets: str) -> list[str]:
+def _pictures(evidence: Evidence, assets: str) -> list[str]:
     """Every figure that there are results for, with its caption."""
     parts = []
     for drawing in drawings(evidence):
@@ -134,7 +134,7 @@ def pictures(evidence: Evidence, assets: str) -> list[str]:
     return [f"{seeds} S2M: spikes where {' or '.join(sorted(conditions))}.", *parts]
 
 
-def costs(results: Mapping[str, Result]) -> list[str]:
+def _costs(results: Mapping[str, Result]) -> list[str]:
     """Hours of training by machine and versions, and the revisions of the source."""
     if not results:
         return ["Nothing is trained yet."]
@@ -156,7 +156,7 @@ def costs(results: Mapping[str, Result]) -> list[str]:
     ]
 
 
-def commands(scale: str) -> list[str]:
+def _commands(scale: str) -> list[str]:
     """How to make all this again."""
     data = "" if scale == "tiny" else " --data-dir DIR" + (" --events-dir DIR" if scale == "paper" else "")
     return [

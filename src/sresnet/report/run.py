@@ -26,7 +26,7 @@ def run_sections(records: Records, inspection: Inspection | str, prefix: str = "
         inspection: what its test data showed, or why there is none.
         prefix: in front of the names of figures and tables, so that they are unique in the page.
     """
-    sections = [summary(records, inspection)]
+    sections = [_summary(records, inspection)]
     if records.metrics:
         sections.append(training(records))
     if isinstance(inspection, Inspection):
@@ -37,11 +37,11 @@ def run_sections(records: Records, inspection: Inspection | str, prefix: str = "
             examples(records, inspection),
             *(each(analysis) for each in (activity, cost, hardware)),
         ]
-    sections.append(origin(records))
-    return tuple(prefixed(section, prefix) for section in sections)
+    sections.append(_origin(records))
+    return tuple(_prefixed(section, prefix) for section in sections)
 
 
-def prefixed(section: Section, prefix: str) -> Section:
+def _prefixed(section: Section, prefix: str) -> Section:
     """A section with the names of its figures, tables and examples behind `prefix`."""
 
     def named(block: Block) -> Block:
@@ -54,21 +54,21 @@ def prefixed(section: Section, prefix: str) -> Section:
     return replace(section, content=tuple(map(named, section.content)))
 
 
-def summary(records: Records, inspection: Inspection | str) -> Section:
+def _summary(records: Records, inspection: Inspection | str) -> Section:
     """What was trained, on what, and what came out; beside the paper."""
     comparison = compare(records.recipe)
     content: list[Block] = []
     if records.simulated:
         warning = "These recordings are simulated: the numbers say nothing about a real event camera."
         content.append(Paragraph(warning, badge="SIMULATED"))
-    content.append(Paragraph(in_words(records), style="lead"))
-    content.append(Cards(tuple(cards(records, inspection, comparison))))
-    content += [Paragraph(text, style="soft") for text in remarks(records, inspection)]
-    content += beside_the_paper(records, comparison)
+    content.append(Paragraph(_in_words(records), style="lead"))
+    content.append(Cards(tuple(_cards(records, inspection, comparison))))
+    content += [Paragraph(text, style="soft") for text in _remarks(records, inspection)]
+    content += _beside_the_paper(records, comparison)
     return Section(title="Summary", content=tuple(content))
 
 
-def in_words(records: Records) -> str:
+def _in_words(records: Records) -> str:
     """One or two sentences."""
     recipe, split = records.recipe, records.result.get("split", {})
     epochs = f"{recipe.train.epochs:,} epoch{'' if recipe.train.epochs == 1 else 's'}"
@@ -86,7 +86,7 @@ def in_words(records: Records) -> str:
 PARTS = {"train": "to train on", "validation": "held out", "test": "to test on"}
 
 
-def cards(records: Records, inspection: Inspection | str, comparison: Comparison | None) -> list[tuple[str, str]]:
+def _cards(records: Records, inspection: Inspection | str, comparison: Comparison | None) -> list[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
     result, kind = records.result, records.kind
     found: list[tuple[str, str]] = []
@@ -120,7 +120,7 @@ def cards(records: Records, inspection: Inspection | str, comparison: Comparison
     return found
 
 
-def remarks(records: Records, inspection: Inspection | str) -> list[str]:
+def _remarks(records: Records, inspection: Inspection | str) -> list[str]:
     """What a reader has to know about the numbers."""
     found = []
     if not records.result:
@@ -146,7 +146,7 @@ def remarks(records: Records, inspection: Inspection | str) -> list[str]:
     return found
 
 
-def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Block]:
+def _beside_the_paper(records: Records, comparison: Comparison | None) -> list[Block]:
     """The paper's number, or what differs from the paper's nearest recipe."""
     if comparison is None:
         return [Paragraph("The paper has no such network on such data.", style="soft")]
@@ -158,11 +158,13 @@ def beside_the_paper(records: Records, comparison: Comparison | None) -> list[Bl
         "Not one of the paper's recipes, so the paper has no number to compare with. What differs from the nearest of "
         f"them ({comparison.nearest}):"
     )
-    fields = [(in_plain(field), plain(here), f"paper {plain(paper)}") for field, here, paper in comparison.differences]
+    fields = [
+        (_in_plain(field), _plain(here), f"paper {_plain(paper)}") for field, here, paper in comparison.differences
+    ]
     return [words, Differences(tuple(fields))]
 
 
-def in_plain(field: str) -> str:
+def _in_plain(field: str) -> str:
     """A field of a recipe in words: model.num_steps -> time steps."""
     return FIELDS.get(field, field.partition(".")[2].replace("_", " "))
 
@@ -176,16 +178,16 @@ FIELDS = {
 }
 
 
-def plain(value: Any) -> str:
+def _plain(value: Any) -> str:
     """The value of a field in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple | list):
-        return ", ".join(map(plain, value))
+        return ", ".join(map(_plain, value))
     return "none" if value is None or value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def origin(records: Records) -> Section:
+def _origin(records: Records) -> Section:
     """The command, versions and machine, split, and the whole configuration."""
     content: list[Block] = []
     if records.command:
@@ -196,9 +198,9 @@ def origin(records: Records) -> Section:
     content.append(Facts(tuple((ORIGINS.get(key, key.replace("_", " ")), str(value)) for key, value in known.items())))
     if sessions := records.environment.get("sessions"):
         content.append(Paragraph("Not all of it ran under the same conditions; rounding may differ between them:"))
-        content.append(Facts(tuple(conditions_of(sessions))))
+        content.append(Facts(tuple(_conditions_of(sessions))))
     if split := records.result.get("split"):
-        content.append(Facts(tuple((f"split: {key.replace('_', ' ')}", said(value)) for key, value in split.items())))
+        content.append(Facts(tuple((f"split: {key.replace('_', ' ')}", _said(value)) for key, value in split.items())))
     whole = json.dumps(to_dict(records.recipe), indent=2)
     content.append(Code(text=whole, summary="The whole configuration"))
     return Section(title="How it was made", content=tuple(content))
@@ -212,7 +214,7 @@ ORIGINS = {
 }
 
 
-def conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The conditions that changed during a run, and from which training step on they held."""
     names = dict.fromkeys(name for session in sessions for name in session if name != "from_step")
     changed = [name for name in names if len({str(session.get(name, "")) for session in sessions}) > 1]
@@ -222,10 +224,10 @@ def conditions_of(sessions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]
     ]
 
 
-def said(value: Any) -> str:
+def _said(value: Any) -> str:
     """A value of result.json in words."""
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {said(each)}" for key, each in value.items()) or "none"
+        return ", ".join(f"{key}: {_said(each)}" for key, each in value.items()) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

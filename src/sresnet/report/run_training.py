@@ -52,8 +52,8 @@ def training(records: Records) -> Section:
         title = f"{len(metrics)} of the epochs, evenly spread"
     for name, (heading, y_label, keys) in CURVES.items():
         lines = [line_of(metrics, key, label) for key, label in keys.items()]
-        content += epoch_curves(name, heading, [line for line in lines if any(map(math.isfinite, line.y))], y_label)
-    content += [*spike_rates(metrics), *learned_leaks(metrics)]
+        content += _epoch_curves(name, heading, [line for line in lines if any(map(math.isfinite, line.y))], y_label)
+    content += [*_spike_rates(metrics), *_learned_leaks(metrics)]
     shown = {key: heading for key, heading in COLUMNS.items() if any(key in line for line in metrics)}
     rows = tuple(tuple(line.get(key) for key in shown) for line in metrics)
     content.append(Table(name="epochs", title=title, columns=tuple(shown.values()), rows=rows, folded=True))
@@ -82,42 +82,42 @@ def over_epochs(title: str, lines: Iterable[Line], y_label: str) -> LineChart:
     return LineChart(title=title, lines=tuple(lines), x=Axis(label="epoch"), y=Axis(label=y_label))
 
 
-def epoch_curves(name: str, title: str, lines: Sequence[Line], y_label: str, caption: str = "") -> list[Figure]:
+def _epoch_curves(name: str, title: str, lines: Sequence[Line], y_label: str, caption: str = "") -> list[Figure]:
     """A figure of lines over epochs; none without lines."""
     return [Figure(name=name, chart=over_epochs(title, lines, y_label), caption=caption)] if lines else []
 
 
-def spike_rates(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def _spike_rates(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """Firing rates, over the network and layer by layer, and what layers send where that is more."""
     overall = line_of(metrics, "spikes_per_neuron_and_step", "")
     lines = [overall] if any(map(math.isfinite, overall.y)) else []
     caption = "The neurons' own spikes, over the whole network, on 64 training samples."
-    figures = epoch_curves("spike-rate", "Firing rate", lines, "spikes per neuron and time step", caption)
-    rates, sent = by_layer(metrics, "spike_rate"), by_layer(metrics, "sent")
+    figures = _epoch_curves("spike-rate", "Firing rate", lines, "spikes per neuron and time step", caption)
+    rates, sent = _by_layer(metrics, "spike_rate"), _by_layer(metrics, "sent")
     if rates:
-        chart = layer_map(metrics, rates, "Firing rate by layer", "firing rate")
+        chart = _layer_map(metrics, rates, "Firing rate by layer", "firing rate")
         figures.append(Figure(name="spike-rate-by-layer", chart=chart))
     if sent and sent != rates:
         caption = "The neurons' spikes, with those of the skip at the end of an S2S block: a sum k counts as k, and a "
         caption += "1x1 skip adds real numbers."
-        chart = layer_map(metrics, sent, "Sent values by layer", "mean sent value")
+        chart = _layer_map(metrics, sent, "Sent values by layer", "mean sent value")
         figures.append(Figure(name="sent-by-layer", chart=chart, caption=caption))
     return figures
 
 
-def by_layer(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, tuple[float | None, ...]]:
+def _by_layer(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, tuple[float | None, ...]]:
     """Layer -> a number for every epoch, None where it was not measured; {} for fewer than two epochs."""
     lines = [line.get(key, {}) for line in metrics]
     layers = dict.fromkeys(layer for line in lines for layer in line)
-    return {layer: tuple(finite(line.get(layer)) for line in lines) for layer in layers} if len(metrics) > 1 else {}
+    return {layer: tuple(_finite(line.get(layer)) for line in lines) for layer in layers} if len(metrics) > 1 else {}
 
 
-def finite(value: Any) -> float | None:
+def _finite(value: Any) -> float | None:
     """A number as it can be drawn; None where there is none."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def layer_map(
+def _layer_map(
     metrics: Sequence[Mapping[str, Any]], values: Mapping[str, tuple[float | None, ...]], title: str, unit: str
 ) -> HeatMap:
     """A map of layers and epochs."""
@@ -134,7 +134,7 @@ def layer_map(
     )
 
 
-def learned_leaks(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def _learned_leaks(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """PLIF: the leak of each layer of neurons, or of all where they share one."""
     leaks = [line.get("leak", {}) for line in metrics]
     layers = list(leaks[-1])
@@ -153,4 +153,4 @@ def learned_leaks(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
         curves = {name: [pick(leak.values()) for leak in leaks] for name, pick in picks.items()}
     epochs = [line["epoch"] for line in metrics]
     lines = [Line(name=name, x=epochs, y=values) for name, values in curves.items()]
-    return epoch_curves("leak", "Learned leaks", lines, "leak")
+    return _epoch_curves("leak", "Learned leaks", lines, "leak")

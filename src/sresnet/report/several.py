@@ -30,7 +30,7 @@ def sections_of(runs: Sequence[Shown]) -> tuple[Section, ...]:
     details = [
         Section(title=run.records.name, parts=run_sections(*run, f"run{number}-")) for number, run in enumerate(runs, 1)
     ]
-    return (comparison(runs), *details)
+    return (_comparison(runs), *details)
 
 
 def title_of(runs: Sequence[Shown]) -> str:
@@ -41,18 +41,18 @@ def title_of(runs: Sequence[Shown]) -> str:
     return f"{describe(recipe.model).partition(',')[0]} on {recipe.data.name}"
 
 
-def comparison(runs: Sequence[Shown]) -> Section:
+def _comparison(runs: Sequence[Shown]) -> Section:
     """All runs in a table, and their curves in one chart."""
     content: list[Block] = []
     if any(run.records.simulated for run in runs):
         content.append(Paragraph("marks runs on simulated recordings.", badge="SIMULATED"))
     if any(len(run.records.metrics) > MOST_EPOCHS for run in runs):
         content.append(Paragraph(f"Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."))
-    content += [table(runs), *overlaid(runs)]
+    content += [_table(runs), *_overlaid(runs)]
     return Section(title="Comparison", content=tuple(content))
 
 
-def table(runs: Sequence[Shown]) -> Table:
+def _table(runs: Sequence[Shown]) -> Table:
     """A row for each run; empty where something was not measured."""
     rows = []
     for records, inspection in runs:
@@ -78,7 +78,7 @@ def table(runs: Sequence[Shown]) -> Table:
     )
 
 
-def overlaid(runs: Sequence[Shown]) -> list[Figure]:
+def _overlaid(runs: Sequence[Shown]) -> list[Figure]:
     """Curves of all runs that have them; a run has the same colour and marker in all."""
     seen = [
         (style, run.records.name, run.inspection.analysis)
@@ -88,16 +88,16 @@ def overlaid(runs: Sequence[Shown]) -> list[Figure]:
     steps = [step_line(name, found.steps, style) for style, name, found in seen]
     operations = [operation_line(name, found.steps, found.cost, style) for style, name, found in seen]
     charts = {
-        "train-accuracy": over_epochs("Training accuracy", curves(runs, "train_top1"), ACCURACY),
-        "validation-accuracy": over_epochs("Held-out accuracy", curves(runs, "validation_top1"), ACCURACY),
-        "train-loss": over_epochs("Training loss", curves(runs, "train_loss"), "cross-entropy"),
+        "train-accuracy": over_epochs("Training accuracy", _curves(runs, "train_top1"), ACCURACY),
+        "validation-accuracy": over_epochs("Held-out accuracy", _curves(runs, "validation_top1"), ACCURACY),
+        "train-loss": over_epochs("Training loss", _curves(runs, "train_loss"), "cross-entropy"),
         "accuracy-over-steps": over_steps(steps, "Test accuracy over time steps"),
         "accuracy-over-operations": over_operations(operations, "Test accuracy over synaptic operations"),
     }
     return [Figure(name=name, chart=chart) for name, chart in charts.items() if chart.lines]
 
 
-def curves(runs: Sequence[Shown], key: str) -> list[Line]:
+def _curves(runs: Sequence[Shown], key: str) -> list[Line]:
     """A line over epochs for each run in which this was measured in every epoch."""
     found = [(style, run.records.name, thinned(run.records.metrics)) for style, run in enumerate(runs)]
     return [

@@ -29,15 +29,15 @@ def study_sections(wanted: Sequence[Study], evidence: Evidence) -> tuple[Section
     runs = training_runs_of(wanted)
     found = [evidence.results[key] for key in runs if key in evidence.results]
     return (
-        summary(wanted, evidence, f"{len(found)} of {len(runs)}"),
+        _summary(wanted, evidence, f"{len(found)} of {len(runs)}"),
         claims(names, evidence),
-        *(study_section(study, evidence) for study in wanted),
-        *([pictures(evidence)] if len(wanted) == len(evidence.studies) else []),
-        making(evidence.scale, wanted, found),
+        *(_study_section(study, evidence) for study in wanted),
+        *([_pictures(evidence)] if len(wanted) == len(evidence.studies) else []),
+        _making(evidence.scale, wanted, found),
     )
 
 
-def summary(studies: Sequence[Study], evidence: Evidence, finished: str) -> Section:
+def _summary(studies: Sequence[Study], evidence: Evidence, finished: str) -> Section:
     """How much of it is there, and what must be known of it."""
     content = []
     if evidence.scale in SCALES:
@@ -72,15 +72,15 @@ def claims(names: set[str], evidence: Evidence) -> Section:
     return Section(title="Claims", content=(Paragraph(note), Paragraph(AFTERWARDS), table))
 
 
-def study_section(study: Study, evidence: Evidence) -> Section:
+def _study_section(study: Study, evidence: Evidence) -> Section:
     """A study's table and curves."""
     content: list[Block] = [Paragraph(study.note)] if study.note else []
-    content += [table(study, evidence.rows(study)), *curves(study, evidence.results)]
+    content += [_table(study, evidence.rows(study)), *_curves(study, evidence.results)]
     title = f"{study.table}. {study.title}" if study.table else study.title
     return Section(title=title, content=tuple(content), short=study.table or study.name)
 
 
-def table(study: Study, rows: Sequence[Row]) -> Table:
+def _table(study: Study, rows: Sequence[Row]) -> Table:
     """A row for each cell."""
     shown = []
     for row in rows:
@@ -96,10 +96,10 @@ def table(study: Study, rows: Sequence[Row]) -> Table:
     )
 
 
-def curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
+def _curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
     """Accuracy on training images by epoch, and on test images by time step, of seed 0 of every row."""
     by_epoch, by_step = [], []
-    for style, (name, result) in enumerate(first_results(study, results).items()):
+    for style, (name, result) in enumerate(_first_results(study, results).items()):
         metrics = [line for line in result.metrics if isinstance(line.get("train_top1"), int | float)]
         if len(metrics) > 1:
             by_epoch.append(line_of(metrics, "train_top1", name, style))
@@ -112,7 +112,7 @@ def curves(study: Study, results: Mapping[str, Result]) -> list[Figure]:
     return [Figure(name=f"{study.name}-{key}", chart=chart) for key, chart in charts.items() if chart.lines]
 
 
-def first_results(study: Study, results: Mapping[str, Result]) -> dict[str, Result]:
+def _first_results(study: Study, results: Mapping[str, Result]) -> dict[str, Result]:
     """Name -> result of seed 0, each run once; at most as many as a chart can tell apart."""
     found: dict[str, Result] = {}
     seen = set()
@@ -121,11 +121,11 @@ def first_results(study: Study, results: Mapping[str, Result]) -> dict[str, Resu
             key = training.with_seed(0).key()
             if key in results and key not in seen:
                 seen.add(key)
-                found[name_of(cell, study, training.recipe.model.leak)] = results[key]
+                found[_name_of(cell, study, training.recipe.model.leak)] = results[key]
     return dict(list(found.items())[:MOST_LINES])
 
 
-def name_of(cell: Cell, study: Study, leak: float) -> str:
+def _name_of(cell: Cell, study: Study, leak: float) -> str:
     """What a line is called: the row, and the column where there are several."""
     columns = {each.column for each in study.cells if each.training_runs()}
     leaks = f", leak {leak:g}" if len(cell.training_runs()) > 1 else ""
@@ -133,7 +133,7 @@ def name_of(cell: Cell, study: Study, leak: float) -> str:
     return cell.row + (f", {short}" if len(columns) > 1 else "") + leaks
 
 
-def pictures(evidence: Evidence) -> Section:
+def _pictures(evidence: Evidence) -> Section:
     """Figs. 3 to 6 and others, as far as there are results for them; each chart a figure."""
     parts = []
     for drawing in drawings(evidence):
@@ -143,7 +143,7 @@ def pictures(evidence: Evidence) -> Section:
     return Section(title="Figures", parts=tuple(parts))
 
 
-def making(scale: str, studies: Sequence[Study], found: Sequence[Result]) -> Section:
+def _making(scale: str, studies: Sequence[Study], found: Sequence[Result]) -> Section:
     """Commands, machine, versions, hours."""
     names = " ".join(study.name for study in studies)
     data = "" if scale == "tiny" else " --data-dir DIR"

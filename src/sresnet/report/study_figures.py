@@ -37,13 +37,13 @@ class Drawing:
 
 def drawings(evidence: Evidence) -> list[Drawing]:
     """Every picture whose results are there."""
-    makers = (over_steps, over_operations, spikes, gradients, learning_curves)
+    makers = (_over_steps, _over_operations, _spikes, _gradients, _learning_curves)
     parameters = (over_parameters(evidence, data) for data in SIZES)
     found = [maps(evidence), *parameters, *(make(evidence) for make in makers)]
     return [drawing for drawing in found if drawing]
 
 
-def drawing_of(charts: Sequence[LineChart | Bars], name: str, title: str, caption: str) -> Drawing | None:
+def _drawing_of(charts: Sequence[LineChart | Bars], name: str, title: str, caption: str) -> Drawing | None:
     """Charts in rows of two; None where there are none."""
     panels = tuple(tuple(charts[at : at + 2]) for at in range(0, len(charts), 2))
     return Drawing(name=name, title=title, caption=caption, picture=Picture(panels=panels)) if charts else None
@@ -52,7 +52,7 @@ def drawing_of(charts: Sequence[LineChart | Bars], name: str, title: str, captio
 # Fig. 3 ---------------------------------------------------------------------------------------------------------------
 
 
-def mean_maps(results: Sequence[Result]) -> list[LayerMap]:
+def _mean_maps(results: Sequence[Result]) -> list[LayerMap]:
     """Layers of one network, means over seeds; none where nothing was counted."""
     counted = [found for result in results if (found := layers_of(result))]
     layers = []
@@ -66,7 +66,7 @@ def mean_maps(results: Sequence[Result]) -> list[LayerMap]:
 
 def maps(evidence: Evidence) -> Drawing | None:
     """Fig. 3."""
-    found = {name: found for name, pick in FIG3.items() if (found := mean_maps(evidence.of(pick)))}
+    found = {name: found for name, pick in FIG3.items() if (found := _mean_maps(evidence.of(pick)))}
     if not found:
         return None
     return Drawing(
@@ -114,9 +114,9 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
     simulated = any(row.simulated for row in ours.values())
     here = f"scale {evidence.scale}" + (", simulated recordings" if simulated else "")
     others = [entry for entry in TABLE_14 if entry.data == data and entry.parameters]
-    published = [published_point(entry, style) for style, entry in enumerate(others)]
+    published = [_published_point(entry, style) for style, entry in enumerate(others)]
     measured = [
-        points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)
+        _points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)
         for style, (label, row) in enumerate(ours.items())
     ]
     x, y, same = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY), evidence.scale == "paper"
@@ -135,12 +135,12 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
     )
 
 
-def published_point(entry: Published, style: int) -> Line:
+def _published_point(entry: Published, style: int) -> Line:
     """A network of others, or the paper's own, hollow."""
     own = entry.reference is None
     dagger = "†" if entry.topology and entry.topology.checked == "not verified" else ""
     name = f"{entry.network}{dagger}" + (" (the paper)" if own else "")
-    line = points(name, [([float(entry.parameters or 0)], [entry.accuracy])], style)
+    line = _points(name, [([float(entry.parameters or 0)], [entry.accuracy])], style)
     return replace(line, hollow=True, own=own)
 
 
@@ -148,7 +148,7 @@ Seeds = tuple[Sequence[float], Sequence[float]]
 """Two numbers of a network, such as operations and accuracy, of each seed."""
 
 
-def points(name: str, networks: Sequence[Seeds], style: int) -> Line:
+def _points(name: str, networks: Sequence[Seeds], style: int) -> Line:
     """Networks that belong together: the mean of each over its seeds, and its standard deviation, 0 for one."""
     xs, ys = zip(*networks, strict=True)
     x_deviation, y_deviation = ([deviation_of(seeds) for seeds in each] for each in (xs, ys))
@@ -166,27 +166,27 @@ def points(name: str, networks: Sequence[Seeds], style: int) -> Line:
 # Time steps and operations, Section 5.2 -------------------------------------------------------------------------------
 
 
-def over_steps(evidence: Evidence) -> Drawing | None:
+def _over_steps(evidence: Evidence) -> Drawing | None:
     """Table 16 as curves, of the weights that it looks at where they are known."""
     charts = []
     for data, picks in (("CIFAR-100", cells.T16_100), ("CIFAR-10", cells.T16_10)):
         found = [[each.best_by_steps or each.by_steps for each in evidence.of(picks[name])] for name in LENGTHS]
         curves = [whole for each in found if (whole := [curve for curve in each if curve])]
-        lines = [mean_line(f"trained with {len(each[0])} steps", each, style) for style, each in enumerate(curves)]
+        lines = [_mean_line(f"trained with {len(each[0])} steps", each, style) for style, each in enumerate(curves)]
         if lines:
             charts.append(LineChart(title=data, lines=tuple(lines), x=Axis(label=STEPS), y=Axis(label=ACCURACY)))
     caption = (
         "Networks with boosting, 32 filters in the paper; the weights of the best test epoch. Early stop: the "
         "steps that are left out are the last ones."
     )
-    return drawing_of(charts, "steps", "Accuracy over time steps at inference (Table 16)", caption)
+    return _drawing_of(charts, "steps", "Accuracy over time steps at inference (Table 16)", caption)
 
 
 LENGTHS = ("s50of50", "s20of20")
 """Cells of Table 16 at all steps of training."""
 
 
-def mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:
+def _mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:
     """Mean of several curves over `first`, `first` + 1, ..., and one standard deviation to both sides."""
     mean = mean_over_seeds(curves)
     return Line(
@@ -219,22 +219,22 @@ NETWORKS: dict[str, dict[str, tuple[Pick, ...]]] = {
 """Networks in the picture of operations, data -> label -> cells."""
 
 
-def operations_and_accuracy(results: Sequence[Result]) -> Seeds | None:
+def _operations_and_accuracy(results: Sequence[Result]) -> Seeds | None:
     """Synaptic operations per image, and accuracy, of each seed that has both; None where none has."""
     found = [((each.activity or {}).get("synaptic_operations"), each.value("last-epoch")) for each in results]
     pairs = [(float(operations), accuracy) for operations, accuracy in found if operations and accuracy is not None]
     return ([operations for operations, _ in pairs], [accuracy for _, accuracy in pairs]) if pairs else None
 
 
-def over_operations(evidence: Evidence) -> Drawing | None:
+def _over_operations(evidence: Evidence) -> Drawing | None:
     """Accuracy over synaptic operations."""
     charts = []
     x, y = Axis(label=OPERATIONS, logarithmic=True), Axis(label=ACCURACY)
     for data, groups in NETWORKS.items():
         lines = []
         for style, (label, picks) in enumerate(groups.items()):
-            if networks := [seeds for pick in picks if (seeds := operations_and_accuracy(evidence.of(pick)))]:
-                lines.append(points(label, networks, style))
+            if networks := [seeds for pick in picks if (seeds := _operations_and_accuracy(evidence.of(pick)))]:
+                lines.append(_points(label, networks, style))
         if lines:
             charts.append(LineChart(title=data, lines=tuple(lines), x=x, y=y))
     caption = (
@@ -242,13 +242,13 @@ def over_operations(evidence: Evidence) -> Drawing | None:
         "each real number. Test accuracy after the last epoch. An operation of the ANNs, and of the first "
         "convolution, is a multiply-accumulate and costs more than an addition."
     )
-    return drawing_of(charts, "operations", "Accuracy over synaptic operations", caption)
+    return _drawing_of(charts, "operations", "Accuracy over synaptic operations", caption)
 
 
 # Spikes and gradients of the three connections ------------------------------------------------------------------------
 
 
-def spikes(evidence: Evidence) -> Drawing | None:
+def _spikes(evidence: Evidence) -> Drawing | None:
     """Spikes per inference."""
     charts = []
     for title, read in (("own spikes, all layers", spikes_of), ("sent by stem and stage 1", stage1_spikes)):
@@ -258,17 +258,17 @@ def spikes(evidence: Evidence) -> Drawing | None:
             if values := tuple(value for value in numbers if value is not None):
                 found[name] = values
         if found:
-            charts.append(spike_bars(title, found))
+            charts.append(_spike_bars(title, found))
     caption = (
         "Per CIFAR-100 test image, all steps. Left: neurons' own spikes, in S2S no sum counted. Right: what "
         "stem and stage 1 send, a sum k counted as k; further on, S2S sends real numbers. Bars: mean; lines: one "
         "standard deviation either side; rings: seeds. The VGG11 has other layers, another number of neurons and no "
         "stages."
     )
-    return drawing_of(charts, "spikes", "Spikes per inference", caption)
+    return _drawing_of(charts, "spikes", "Spikes per inference", caption)
 
 
-def spike_bars(title: str, found: Mapping[str, tuple[float, ...]]) -> Bars:
+def _spike_bars(title: str, found: Mapping[str, tuple[float, ...]]) -> Bars:
     """A bar for each network: the mean over its seeds."""
     return Bars(
         title=title,
@@ -280,14 +280,14 @@ def spike_bars(title: str, found: Mapping[str, tuple[float, ...]]) -> Bars:
     )
 
 
-def gradients(evidence: Evidence) -> Drawing | None:
+def _gradients(evidence: Evidence) -> Drawing | None:
     """Gradient norm through depth."""
     lines, names = [], []
     for name, pick in FIG3.items():
         runs = [blocks for each in evidence.of(pick) if (blocks := (each.activity or {}).get("gradients"))]
         if runs and name != "VGG11":  # it has other layers
             norms = [[float(block["norm"]) or float("nan") for block in blocks] for blocks in runs]
-            lines.append(mean_line(name, norms, ORDER[name], first=0))
+            lines.append(_mean_line(name, norms, ORDER[name], first=0))
             names = [block["block"] for block in runs[0]]
     caption = (
         "Norm of the loss's gradient in what the stem and each block pass on, in the trained network, with "
@@ -295,7 +295,7 @@ def gradients(evidence: Evidence) -> Drawing | None:
         "stage to stage, so that levels are best compared between connections, and slopes within a stage."
     )
     charts = [gradient_chart(lines, names)] if lines else []
-    return drawing_of(charts, "gradients", "Gradient through depth (Eqs. 9, 11 and 17)", caption)
+    return _drawing_of(charts, "gradients", "Gradient through depth (Eqs. 9, 11 and 17)", caption)
 
 
 # Learning curves, Tables 11 and 12 ------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ STARTS: dict[str, tuple[Pick, Pick]] = {
 }
 
 
-def learning_curves(evidence: Evidence) -> Drawing | None:
+def _learning_curves(evidence: Evidence) -> Drawing | None:
     """From scratch and fine-tuned."""
     charts, simulated = [], False
     x, y = Axis(label="epoch"), Axis(label="training accuracy (%)")
@@ -317,7 +317,7 @@ def learning_curves(evidence: Evidence) -> Drawing | None:
             [curve for result in evidence.of(pick) if (curve := training_accuracies(result))] for pick in picks
         )
         if scratch and tuned:
-            lines = mean_line("from scratch", scratch, 0), mean_line("from CIFAR-100", tuned, 1)
+            lines = _mean_line("from scratch", scratch, 0), _mean_line("from CIFAR-100", tuned, 1)
             charts.append(LineChart(title=title, lines=lines, x=x, y=y))
             simulated |= bool(evidence.cell(picks[0]).simulated)
     caption = (
@@ -325,4 +325,6 @@ def learning_curves(evidence: Evidence) -> Drawing | None:
         "say the paper's filters. Networks of 16 filters are trained for fewer epochs on CIFAR-10 when fine-tuned."
     )
     caption += " DVS-CIFAR10 stands for SIMULATED recordings here." if simulated else ""
-    return drawing_of(charts, "learning-curves", "Training from scratch and from CIFAR-100 (Tables 11 and 12)", caption)
+    return _drawing_of(
+        charts, "learning-curves", "Training from scratch and from CIFAR-100 (Tables 11 and 12)", caption
+    )

@@ -63,7 +63,7 @@ def standalone(svg: str) -> str:
 # Elements -------------------------------------------------------------------------------------------------------------
 
 
-def element(tag: str, /, *children: Element | str, **attributes: str | float | None) -> Element:
+def _element(tag: str, /, *children: Element | str, **attributes: str | float | None) -> Element:
     """`<tag attributes>children</tag>`; invisible characters in its text are written as Python would.
 
     Args:
@@ -84,19 +84,19 @@ def element(tag: str, /, *children: Element | str, **attributes: str | float | N
     return found
 
 
-def markup(root: Element) -> Markup:
+def _markup(root: Element) -> Markup:
     """An element as text."""
     return Markup(ET.tostring(root, encoding="unicode"))
 
 
-def drawing(
+def _drawing(
     name: str, title: str, description: str, height: float, parts: Iterable[Element], width: float = WIDTH
 ) -> Markup:
     """The <svg> around a chart."""
-    root = element(
+    root = _element(
         "svg",
-        element("title", title, id=f"{name}-title"),
-        element("desc", description, id=f"{name}-desc"),
+        _element("title", title, id=f"{name}-title"),
+        _element("desc", description, id=f"{name}-desc"),
         *parts,
         viewBox=f"0 0 {width:.0f} {height:.0f}",
         role="img",
@@ -105,52 +105,52 @@ def drawing(
         font_size=TEXT,
         fill="var(--fg)",
     )
-    return markup(root)
+    return _markup(root)
 
 
-def label(
+def _label(
     x: float, y: float, text: str, anchor: str | None = None, *, size: float = TEXT, soft: bool = False
 ) -> Element:
     """A line of text that begins at x, or is anchored there by its "middle" or "end"."""
     look = {"font_size": None if size == TEXT else size, "fill": "var(--soft)" if soft else None}
-    return element("text", text, x=x, y=y, text_anchor=anchor, **look)
+    return _element("text", text, x=x, y=y, text_anchor=anchor, **look)
 
 
-def upright_label(x: float, y: float, text: str, **attributes: str | float) -> Element:
+def _upright_label(x: float, y: float, text: str, **attributes: str | float) -> Element:
     """A line of text that runs upwards."""
-    return element("text", text, transform=f"translate({x:.1f} {y:.1f}) rotate(-90)", **attributes)
+    return _element("text", text, transform=f"translate({x:.1f} {y:.1f}) rotate(-90)", **attributes)
 
 
-def line(one: Place, other: Place, stroke: str = "var(--line)", width: float | None = None) -> Element:
+def _line(one: Place, other: Place, stroke: str = "var(--line)", width: float | None = None) -> Element:
     """A straight line, by default one of a grid or an axis."""
-    return element("line", x1=one[0], y1=one[1], x2=other[0], y2=other[1], stroke=stroke, stroke_width=width)
+    return _element("line", x1=one[0], y1=one[1], x2=other[0], y2=other[1], stroke=stroke, stroke_width=width)
 
 
-def rect(
+def _rect(
     x: float, y: float, width: float, height: float, fill: str, hint: str = "", **attributes: str | float
 ) -> Element:
     """A filled rectangle; `hint` is shown where the mouse is on it."""
-    hints = [element("title", hint)] if hint else []
-    return element("rect", *hints, x=x, y=y, width=width, height=height, **attributes, fill=fill)
+    hints = [_element("title", hint)] if hint else []
+    return _element("rect", *hints, x=x, y=y, width=width, height=height, **attributes, fill=fill)
 
 
-def path(places: Iterable[Place]) -> str:
+def _path(places: Iterable[Place]) -> str:
     """Points in SVG's notation."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def colour(style: int) -> str:
+def _colour(style: int) -> str:
     """The colour of a line or bar, by its name in the page."""
     return f"var(--{colour_of(style)})"
 
 
-def width_of(text: str, size: float = TEXT) -> float:
+def _width_of(text: str, size: float = TEXT) -> float:
     """About how wide a text is; too wide rather than too narrow."""
     units = sum(1.5 if each in WIDE else 0.65 if each in NARROW else 1.0 for each in text)
     return units * CHARACTER * size
 
 
-def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
+def _ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
     """About `count` round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
@@ -166,19 +166,19 @@ def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> li
 
 
 @draw.register
-def line_chart(chart: LineChart, name: str) -> Markup:
+def _line_chart(chart: LineChart, name: str) -> Markup:
     """Curves over a common axis."""
     width, height = (SMALL, 80) if chart.small else (WIDTH, 150)
-    curves = [points_of(each, chart) for each in chart.lines]
+    curves = [_points_of(each, chart) for each in chart.lines]
     xs, ys = zip(*(place for points in curves for point in points for place in point.reach), strict=True)
-    low, high = chart.y.limits or padded(min(ys), max(ys))
+    low, high = chart.y.limits or _padded(min(ys), max(ys))
     left_x, right_x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
     if any(each.form in ("dots", "points") for each in chart.lines):
-        left_x, right_x = padded(left_x, right_x)
-    values = ticks(low, high, 4, whole=chart.y.logarithmic)
+        left_x, right_x = _padded(left_x, right_x)
+    values = _ticks(low, high, 4, whole=chart.y.logarithmic)
     y_ticks = [(value, f"1e{value:.0f}" if chart.y.logarithmic else readable(value)) for value in values]
-    left = 8 + max(width_of(text) for _, text in y_ticks)
-    legend, legend_height = legend_of(chart, width)
+    left = 8 + max(_width_of(text) for _, text in y_ticks)
+    legend, legend_height = _legend_of(chart, width)
     top, right = 22 + legend_height, width - 12.0
     bottom = top + height
 
@@ -186,23 +186,23 @@ def line_chart(chart: LineChart, name: str) -> Markup:
         across = left + (x - left_x) / (right_x - left_x) * (right - left)
         return across, top + (high - y) / (high - low) * height
 
-    parts = [label(0, 12, chart.y.label, soft=True), *legend]
+    parts = [_label(0, 12, chart.y.label, soft=True), *legend]
     for tick, text in y_ticks:
         _, y = place(left_x, tick)
-        parts += [line((left, y), (right, y)), label(left - 5, y + 4, text, "end", soft=True)]
-    for tick, text in x_ticks(chart, left_x, right_x):
+        parts += [_line((left, y), (right, y)), _label(left - 5, y + 4, text, "end", soft=True)]
+    for tick, text in _x_ticks(chart, left_x, right_x):
         x, _ = place(tick, low)
-        room = width_of(text) / 2
-        parts.append(line((x, bottom), (x, bottom + 4)))
-        parts.append(label(min(max(x, room), width - room), bottom + 16, text, "middle", soft=True))
-    parts.append(label((left + right) / 2, bottom + 32, chart.x.label, "middle", soft=True))
+        room = _width_of(text) / 2
+        parts.append(_line((x, bottom), (x, bottom + 4)))
+        parts.append(_label(min(max(x, room), width - room), bottom + 16, text, "middle", soft=True))
+    parts.append(_label((left + right) / 2, bottom + 32, chart.x.label, "middle", soft=True))
     courses = []
     for (style, each), points in zip(chart.styled, curves, strict=True):
-        parts += drawn_line(each, points, style, place)
+        parts += _drawn_line(each, points, style, place)
         for point in points:
             x, y = place(*point.at)
             told = f"{each.name + ', ' if each.name else ''}{chart.x.label} {point.name}: {point.value}"
-            parts.append(element("circle", element("title", told), cx=x, cy=y, r=7.0, fill_opacity=0))
+            parts.append(_element("circle", _element("title", told), cx=x, cy=y, r=7.0, fill_opacity=0))
         if points:
             first, last = points[0], points[-1]
             course = f"{first.value} at {chart.x.label} {first.name}, {last.value} at {last.name}"
@@ -210,13 +210,13 @@ def line_chart(chart: LineChart, name: str) -> Markup:
     if chart.note:
         text, x, y = chart.note
         x, y = place(chart.x.place(x), chart.y.place(y))
-        parts.append(label(x - 6, y - 8, text, "end", soft=True))
+        parts.append(_label(x - 6, y - 8, text, "end", soft=True))
     description = f"{chart.y.label} over {chart.x.label}. {'; '.join(courses)}."
-    return drawing(name, chart.title, description, bottom + 38, parts, width)
+    return _drawing(name, chart.title, description, bottom + 38, parts, width)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class _Point:
     """A point that can be drawn; logarithms where the axis is logarithmic."""
 
     at: Place
@@ -227,7 +227,7 @@ class Point:
     value: str
 
 
-def points_of(line: Line, chart: LineChart) -> list[Point]:
+def _points_of(line: Line, chart: LineChart) -> list[_Point]:
     """The points of a line that are finite and, on logarithmic axes, positive."""
     found = []
     for index, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
@@ -238,25 +238,25 @@ def points_of(line: Line, chart: LineChart) -> list[Point]:
             reach = (at, *(each if math.isfinite(sum(each)) else at for each in others))
             name = chart.x.names[round(x)] if chart.x.names else readable(x)
             value = readable(y) if chart.y.logarithmic else f"{y:.4g}"
-            found.append(Point(at=at, reach=reach, name=name, value=value))
+            found.append(_Point(at=at, reach=reach, name=name, value=value))
     return found
 
 
-def x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]]:
+def _x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]]:
     """Places along the x axis, and their labels."""
     if chart.x.names:
-        every = max(1, round(sum(width_of(text) + 8 for text in chart.x.names) / WIDTH + 0.5))
+        every = max(1, round(sum(_width_of(text) + 8 for text in chart.x.names) / WIDTH + 0.5))
         return [(float(place), text) for place, text in enumerate(chart.x.names) if place % every == 0]
     if chart.x.logarithmic:
         values = [digit * 10.0**exponent for exponent in range(math.floor(low), math.ceil(high)) for digit in (1, 2, 5)]
         round_ones = [value for value in values if low <= math.log10(value) <= high]
-        shown = round_ones if len(round_ones) > 1 else ticks(10**low, 10**high, 4)
+        shown = round_ones if len(round_ones) > 1 else _ticks(10**low, 10**high, 4)
         return [(math.log10(value), readable(value)) for value in shown]
-    return [(tick, readable(tick)) for tick in ticks(low, high, 6, whole=chart.counts)]
+    return [(tick, readable(tick)) for tick in _ticks(low, high, 6, whole=chart.counts)]
 
 
-def drawn_line(
-    each: Line, points: Sequence[Point], style: int, place: Callable[[float, float], Place]
+def _drawn_line(
+    each: Line, points: Sequence[_Point], style: int, place: Callable[[float, float], Place]
 ) -> list[Element]:
     """A line with its markers, and its standard deviation where known."""
     placed = [place(*point.at) for point in points]
@@ -264,22 +264,22 @@ def drawn_line(
     parts = []
     if each.y_deviation and each.joined:
         edge = [side[4] for side in sides if len(side) > 1] + [side[3] for side in reversed(sides) if len(side) > 1]
-        parts.append(element("polygon", points=path(edge), fill=colour(style), fill_opacity=0.2))
+        parts.append(_element("polygon", points=_path(edge), fill=_colour(style), fill_opacity=0.2))
     if not each.joined:
         for side in sides:
-            parts += [line(*ends, colour(style)) for ends in zip(side[1::2], side[2::2], strict=True)]
+            parts += [_line(*ends, _colour(style)) for ends in zip(side[1::2], side[2::2], strict=True)]
     if each.form != "points":
         look: dict[str, str | float | None] = {
             "stroke_width": 1.8 if each.joined else 1.0,
             "stroke_linejoin": "round",
             "stroke_dasharray": {"dashes": "6 4", "dots": "1.5 3"}.get(each.form),
         }
-        parts.append(element("polyline", points=path(placed), fill="none", stroke=colour(style), **look))
+        parts.append(_element("polyline", points=_path(placed), fill="none", stroke=_colour(style), **look))
     every = max(1, len(placed) // 10) if each.joined else 1
-    return [*parts, *(marker(each, style, x, y) for x, y in placed[::every])]
+    return [*parts, *(_marker(each, style, x, y) for x, y in placed[::every])]
 
 
-def padded(low: float, high: float) -> tuple[float, float]:
+def _padded(low: float, high: float) -> tuple[float, float]:
     """A range with some room at both ends."""
     room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return low - room, high + room
@@ -297,19 +297,19 @@ CORNERS = {
 }
 
 
-def marker(each: Line, style: int, x: float, y: float) -> Element:
+def _marker(each: Line, style: int, x: float, y: float) -> Element:
     """A marker: it tells lines apart without their colours."""
-    paint = "var(--fg)" if each.own else colour(style)
+    paint = "var(--fg)" if each.own else _colour(style)
     look: dict[str, str | float | None] = {"fill": paint}
     if each.hollow or each.own or each.form == "dashes":
         look = {"fill": "var(--bg)", "stroke": paint, "stroke_width": 2.5 if each.own else 1.4}
     kind = marker_of(style)
     if kind == "circle":
-        return element("circle", cx=x, cy=y, r=3.0, **look)
-    return element("polygon", points=path((x + dx, y + dy) for dx, dy in CORNERS[kind]), **look)
+        return _element("circle", cx=x, cy=y, r=3.0, **look)
+    return _element("polygon", points=_path((x + dx, y + dy) for dx, dy in CORNERS[kind]), **look)
 
 
-def legend_of(chart: LineChart, width: float) -> tuple[list[Element], float]:
+def _legend_of(chart: LineChart, width: float) -> tuple[list[Element], float]:
     """Names with their markers, in as many rows as they need, and how high that is; nothing for nameless lines."""
     left, top = 4.0, 28.0
     parts: list[Element] = []
@@ -318,10 +318,10 @@ def legend_of(chart: LineChart, width: float) -> tuple[list[Element], float]:
         if not each.name:
             continue
         text = shortened(each.name, int((width - left - 16) / (CHARACTER * TEXT)))
-        needed = 16 + width_of(text) + 12
+        needed = 16 + _width_of(text) + 12
         if x > left and x + needed > width + 12:
             x, y = left, y + 16
-        parts += [marker(each, style, x + 4, y - 4), label(x + 13, y, text)]
+        parts += [_marker(each, style, x + 4, y - 4), _label(x + 13, y, text)]
         x += needed
     return parts, y - top + 18 if parts else 0.0
 
@@ -330,47 +330,47 @@ def legend_of(chart: LineChart, width: float) -> tuple[list[Element], float]:
 
 
 @draw.register
-def heat_map(chart: HeatMap, name: str) -> Markup:
+def _heat_map(chart: HeatMap, name: str) -> Markup:
     """A colour for every number, rows down."""
     rows, (low, high) = chart.rows, chart.limits
     few = len(rows) <= NAMED_ROWS
     row_height = 15.0 if len(rows) <= 12 else 12.0 if few else max(4.0, min(8.0, 340 / len(rows)))
     size = TEXT if row_height >= 12 else 9.0
     names, every = (chart.row_names, 1) if few else ([str(index) for index in range(len(rows))], 5)
-    left = 8 + max(width_of(shortened(text, 18), size) for text in names)
+    left = 8 + max(_width_of(shortened(text, 18), size) for text in names)
     top, columns = 22.0, len(rows[0])
     cell_width = (WIDTH - 6 - left) / columns
     bottom = top + len(rows) * row_height
-    parts = [label(0, 12, chart.y_label, soft=True)]
+    parts = [_label(0, 12, chart.y_label, soft=True)]
     for number, row in enumerate(rows):
         y = top + number * row_height
         if number % every == 0:
-            parts.append(label(left - 5, y + row_height / 2 + 3.5, shortened(names[number], 18), "end", size=size))
+            parts.append(_label(left - 5, y + row_height / 2 + 3.5, shortened(names[number], 18), "end", size=size))
         for column, value in enumerate(row):
             if value is None:
                 continue
             place = round(chart.first_column + column * chart.spacing)
             hint = f"{chart.row_names[number]}, {chart.x_label} {place}: {value:.4g}"
-            fill = ramp(MAPS[chart.colours], (value - low) / (high - low) if high > low else 0.0)
+            fill = _ramp(MAPS[chart.colours], (value - low) / (high - low) if high > low else 0.0)
             across = left + column * cell_width
             size_of_cell = cell_width + 0.3, row_height + 0.3  # a little over the next: no gap shines through
             hint = hint if len(rows) * columns <= TITLED_CELLS else ""
-            parts.append(rect(across, y, *size_of_cell, fill, hint, shape_rendering="crispEdges"))
+            parts.append(_rect(across, y, *size_of_cell, fill, hint, shape_rendering="crispEdges"))
     for number in chart.breaks:
         y = top + number * row_height
-        parts.append(line((left, y), (WIDTH - 6, y), "var(--bg)", 2))
-    for tick in ticks(chart.first_column, chart.last, 8, whole=True):
+        parts.append(_line((left, y), (WIDTH - 6, y), "var(--bg)", 2))
+    for tick in _ticks(chart.first_column, chart.last, 8, whole=True):
         x = left + ((tick - chart.first_column) / (chart.spacing or 1.0) + 0.5) * cell_width
-        parts.append(label(x, bottom + 14, f"{tick:.0f}", "middle", soft=True))
-    parts.append(label((left + WIDTH) / 2, bottom + 29, chart.x_label, "middle", soft=True))
-    parts += colour_bar(MAPS[chart.colours], low, high, chart.unit, bottom + 40)
+        parts.append(_label(x, bottom + 14, f"{tick:.0f}", "middle", soft=True))
+    parts.append(_label((left + WIDTH) / 2, bottom + 29, chart.x_label, "middle", soft=True))
+    parts += _colour_bar(MAPS[chart.colours], low, high, chart.unit, bottom + 40)
     least = min((value for row in rows for value in row if value is not None), default=0.0)
     by = f"{chart.y_label} and {chart.x_label}"
     description = f"{chart.unit} by {by}, {len(rows)} {chart.y_label}s, from {least:.4g} to {high:.4g}."
-    return drawing(name, chart.title, description, bottom + 70, parts)
+    return _drawing(name, chart.title, description, bottom + 70, parts)
 
 
-def ramp(colours: Sequence[str], share: float) -> str:
+def _ramp(colours: Sequence[str], share: float) -> str:
     """The colour at `share` in [0, 1] of a map, linear between its places."""
     place = min(max(share, 0.0), 1.0) * (len(colours) - 1)
     index = min(int(place), len(colours) - 2)
@@ -379,14 +379,14 @@ def ramp(colours: Sequence[str], share: float) -> str:
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
-def colour_bar(colours: Sequence[str], low: float, high: float, unit: str, top: float) -> list[Element]:
+def _colour_bar(colours: Sequence[str], low: float, high: float, unit: str, top: float) -> list[Element]:
     """The scale of a map's colours."""
-    left, width, count = 8 + width_of(readable(low)), 130.0, 26
+    left, width, count = 8 + _width_of(readable(low)), 130.0, 26
     step = width / count
     return [
-        *(rect(left + at * step, top, step + 0.3, 10, ramp(colours, at / (count - 1))) for at in range(count)),
-        label(left - 5, top + 9, readable(low), "end", soft=True),
-        label(left + width + 6, top + 9, f"{readable(high)}  {unit}", soft=True),
+        *(_rect(left + at * step, top, step + 0.3, 10, _ramp(colours, at / (count - 1))) for at in range(count)),
+        _label(left - 5, top + 9, readable(low), "end", soft=True),
+        _label(left + width + 6, top + 9, f"{readable(high)}  {unit}", soft=True),
     ]
 
 
@@ -394,7 +394,7 @@ def colour_bar(colours: Sequence[str], low: float, high: float, unit: str, top: 
 
 
 @draw.register
-def bars(chart: Bars, name: str) -> Markup:
+def _bars(chart: Bars, name: str) -> Markup:
     """Horizontal bars, a row each."""
     totals = [sum(lengths) for lengths in zip(*(lengths for _, lengths in chart.parts), strict=True)]
     marked = chart.marks[1] if chart.marks else ()
@@ -404,51 +404,51 @@ def bars(chart: Bars, name: str) -> Markup:
     row_height = 16.0 if len(chart.row_names) <= NAMED_ROWS else 9.0
     size = TEXT if row_height > 10 else 7.5
     names = [shortened(text, 18) for text in chart.row_names]
-    left, right = 8 + max(width_of(text, size) for text in names), WIDTH - 14.0
-    parts, top = bar_legend(chart)
+    left, right = 8 + max(_width_of(text, size) for text in names), WIDTH - 14.0
+    parts, top = _bar_legend(chart)
     bottom = top + len(names) * row_height
 
     def across(value: float) -> float:
         return left + value / most * (right - left)
 
-    for tick in ticks(0, most, 4):
+    for tick in _ticks(0, most, 4):
         x, text = across(tick), readable(tick)
-        parts.append(line((x, top - 2), (x, bottom)))
-        parts.append(label(min(x, WIDTH - width_of(text) / 2), bottom + 14, text, "middle", soft=True))
-    parts.append(label((left + right) / 2, bottom + 30, chart.x_label, "middle", soft=True))
+        parts.append(_line((x, top - 2), (x, bottom)))
+        parts.append(_label(min(x, WIDTH - _width_of(text) / 2), bottom + 14, text, "middle", soft=True))
+    parts.append(_label((left + right) / 2, bottom + 30, chart.x_label, "middle", soft=True))
     for row, text in enumerate(names):
         y, before = top + row * row_height, 0.0
         middle = y + row_height / 2
-        parts.append(label(left - 5, middle + size * 0.35, text, "end", size=size))
+        parts.append(_label(left - 5, middle + size * 0.35, text, "end", size=size))
         for index, (part, lengths) in enumerate(chart.parts):
-            fill = colour(chart.row_styles[row] if chart.row_styles else chart.style + index)
+            fill = _colour(chart.row_styles[row] if chart.row_styles else chart.style + index)
             if lengths[row] > 0:
                 place = across(before), y + 0.12 * row_height, across(lengths[row]) - left, 0.76 * row_height
-                parts.append(rect(*place, fill, f"{chart.row_names[row]}, {part}: {lengths[row]:,.0f}"))
+                parts.append(_rect(*place, fill, f"{chart.row_names[row]}, {part}: {lengths[row]:,.0f}"))
             before += lengths[row]
         if chart.marks:
             x = across(marked[row])
-            parts.append(line((x, y), (x, y + row_height), "var(--fg)", 2))
+            parts.append(_line((x, y), (x, y + row_height), "var(--fg)", 2))
         if chart.samples:
             mean, deviation = spreads[row]
-            parts.append(line((across(mean - deviation), middle), (across(mean + deviation), middle), "var(--fg)"))
+            parts.append(_line((across(mean - deviation), middle), (across(mean + deviation), middle), "var(--fg)"))
             look: dict[str, str | float] = {"r": 2.5, "fill": "var(--bg)", "stroke": "var(--fg)"}
-            parts += [element("circle", cx=across(value), cy=middle, **look) for value in chart.samples[row]]
+            parts += [_element("circle", cx=across(value), cy=middle, **look) for value in chart.samples[row]]
     named = zip(chart.row_names, totals, strict=True)
     description = f"{chart.x_label}. " + "; ".join(f"{text}: {total:,.0f}" for text, total in named) + "."
-    return drawing(name, chart.title, description, bottom + 36, parts)
+    return _drawing(name, chart.title, description, bottom + 36, parts)
 
 
-def bar_legend(chart: Bars) -> tuple[list[Element], float]:
+def _bar_legend(chart: Bars) -> tuple[list[Element], float]:
     """The legend of the parts of bars, and the y at which the bars begin."""
     if len(chart.parts) == 1 and not chart.marks:
         return [], 6.0
     parts, y = [], 12.0
     for index, (text, _) in enumerate(chart.parts):
-        parts += [rect(2, y - 9, 10, 10, colour(chart.style + index)), label(18, y, text)]
+        parts += [_rect(2, y - 9, 10, 10, _colour(chart.style + index)), _label(18, y, text)]
         y += 16
     if chart.marks:
-        parts += [line((7, y - 10), (7, y + 2), "var(--fg)", 2), label(18, y, chart.marks[0])]
+        parts += [_line((7, y - 10), (7, y + 2), "var(--fg)", 2), _label(18, y, chart.marks[0])]
         y += 16
     return parts, y
 
@@ -457,12 +457,12 @@ def bar_legend(chart: Bars) -> tuple[list[Element], float]:
 
 
 @draw.register
-def confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
+def _confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
     """The diagonal in one colour, mistakes in another."""
     classes, strengths = len(chart.counts), chart.strengths()
     named = classes <= NAMED_ROWS
     short = [shortened(text, 10) for text in chart.class_names]
-    longest = max(width_of(text, 10) for text in short)
+    longest = max(_width_of(text, 10) for text in short)
     left = 22 + (longest if named else 4)
     cell = (WIDTH - 4 - left) / classes
     side = max(cell - 1, 0.8 * cell)
@@ -470,28 +470,28 @@ def confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
     top = 20.0 + (longest if upright else 14 if named else 2)
     middle = top + classes * cell / 2
     parts = [
-        label(left, 12, chart.x_label, soft=True),
-        upright_label(11, middle, chart.y_label, text_anchor="middle", fill="var(--soft)"),
-        rect(left, top, classes * cell, classes * cell, "var(--panel)"),
+        _label(left, 12, chart.x_label, soft=True),
+        _upright_label(11, middle, chart.y_label, text_anchor="middle", fill="var(--soft)"),
+        _rect(left, top, classes * cell, classes * cell, "var(--panel)"),
     ]
     for i, row in enumerate(chart.counts):
         x, y = left + i * cell, top + i * cell
         if named:
-            parts.append(label(left - 5, y + cell / 2 + 3.5, short[i], "end", size=10.0))
+            parts.append(_label(left - 5, y + cell / 2 + 3.5, short[i], "end", size=10.0))
             above = x + cell / 2, top - 5
-            upwards = upright_label(x + cell / 2 + 3.5, top - 4, short[i], font_size=10)
-            parts.append(upwards if upright else label(*above, short[i], "middle", size=10.0))
+            upwards = _upright_label(x + cell / 2 + 3.5, top - 4, short[i], font_size=10)
+            parts.append(upwards if upright else _label(*above, short[i], "middle", size=10.0))
         for j, count in enumerate(row):
             if not count:
                 continue
             x = left + j * cell
             hint = f"{chart.class_names[i]}, {chart.x_label} {chart.class_names[j]}: {count} of {sum(row)}"
-            fill, strength = colour(0 if i == j else 1), strengths[i][j]
-            parts.append(rect(x + 0.5, y + 0.5, side, side, fill, hint, fill_opacity=strength))
+            fill, strength = _colour(0 if i == j else 1), strengths[i][j]
+            parts.append(_rect(x + 0.5, y + 0.5, side, side, fill, hint, fill_opacity=strength))
             if classes <= NUMBERED_CLASSES:
                 look = {"pointer_events": "none", "fill": "var(--bg)" if strength > STRONG else "var(--fg)"}
                 place = {"x": x + cell / 2, "y": y + cell / 2 + 3.8}
-                parts.append(element("text", str(count), **place, text_anchor="middle", **look))
+                parts.append(_element("text", str(count), **place, text_anchor="middle", **look))
     total, hits = sum(map(sum, chart.counts)), sum(chart.counts[i][i] for i in range(classes))
     description = f"{hits} of {total} classified correctly, on the diagonal; {total - hits} not, off it."
-    return drawing(name, chart.title, description, top + classes * cell + 4, parts)
+    return _drawing(name, chart.title, description, top + classes * cell + 4, parts)

@@ -46,24 +46,24 @@ class Check:
         return self.finding(evidence)
 
 
-def of_pairs(pairs: Sequence[Pair], measure: Measure, compare: Callable[[Sample, Sample], Finding]) -> Check:
+def _of_pairs(pairs: Sequence[Pair], measure: Measure, compare: Callable[[Sample, Sample], Finding]) -> Check:
     """What holds in every pair: `compare` sees a sample of the first and one of the second."""
 
     def of_one(evidence: Evidence, first: Pick, second: Pick) -> Finding:
         a, b = evidence.sample(first, measure), evidence.sample(second, measure)
-        return compare(a, b) if a and b else missing_of((first, a), (second, b))
+        return compare(a, b) if a and b else _missing_of((first, a), (second, b))
 
     return Check(sum(pairs, ()), lambda evidence: all_of([of_one(evidence, *pair) for pair in pairs]))
 
 
 def greater(*pairs: Pair, measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
     """In every pair, the first is greater than the second less `margin`."""
-    return of_pairs(pairs, measure, lambda a, b: versus(a, b, margin))
+    return _of_pairs(pairs, measure, lambda a, b: versus(a, b, margin))
 
 
 def close(*pairs: Pair, margin: float) -> Check:
     """In every pair, both differ by less than `margin`."""
-    return of_pairs(pairs, ACCURACY, lambda a, b: near(a, b, margin))
+    return _of_pairs(pairs, ACCURACY, lambda a, b: near(a, b, margin))
 
 
 def keeps(part: float, *pairs: Pair) -> Check:
@@ -76,29 +76,29 @@ def keeps(part: float, *pairs: Pair) -> Check:
             evidence=f"{a} of {b}: {100 * a.mean / b.mean:.1f} % kept, noise {100 * noise / b.mean:.1f}",
         )
 
-    return of_pairs(pairs, ACCURACY, compare)
+    return _of_pairs(pairs, ACCURACY, compare)
 
 
-def missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
+def _missing_of(*found: tuple[Pick, Sample | None]) -> Finding:
     """Which of these were not measured."""
     return missing(*(f"{pick.label} of {pick.study}" for pick, sample in found if sample is None))
 
 
-def above_zero(label: str, values: Sequence[float], what: str, unit: str = "") -> Finding:
+def _above_zero(label: str, values: Sequence[float], what: str, unit: str = "") -> Finding:
     """Whether numbers of one network, such as one per layer, have a mean above 0; noise is their own."""
     noise = STANDARD_ERRORS * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
     evidence = f"{label} {spread(values, 2)}{unit} ({len(values)} {what}), noise {noise:.2f}"
     return Finding(verdict=decided(fmean(values), noise), evidence=evidence)
 
 
-def above_zero_in(
+def _above_zero_in(
     picks: tuple[Pick, ...], read: Callable[[list[Result]], list[float]], what: str, unit: str = ""
 ) -> Check:
     """In every network, what is read off its results has a mean above 0."""
 
     def check(evidence: Evidence) -> Finding:
         found = [(pick.label, read(evidence.of(pick))) for pick in picks]
-        return all_of([above_zero(label, values, what, unit) if values else missing(label) for label, values in found])
+        return all_of([_above_zero(label, values, what, unit) if values else missing(label) for label, values in found])
 
     return Check(picks, check)
 
@@ -109,7 +109,7 @@ def gamma_localises(*picks: Pick) -> Check:
     def read(results: list[Result]) -> list[float]:
         return [value for result in results for value in measures.gamma_and_activity(result)]
 
-    return above_zero_in(picks, read, "layers, all seeds")
+    return _above_zero_in(picks, read, "layers, all seeds")
 
 
 def striped(*picks: Pick, own: bool = False) -> Check:
@@ -118,7 +118,7 @@ def striped(*picks: Pick, own: bool = False) -> Check:
     def read(results: list[Result]) -> list[float]:
         return measures.mean_over_seeds([row for result in results if (row := measures.stripes_of(result, own))])
 
-    return above_zero_in(picks, read, "blocks", " points")
+    return _above_zero_in(picks, read, "blocks", " points")
 
 
 def jumps(*picks: Pick) -> Check:
@@ -133,7 +133,7 @@ def jumps(*picks: Pick) -> Check:
             "elsewhere"
             for pick, pairs in found.items()
         ]
-        total = above_zero("difference", [at - off for pairs in found.values() for at, off in pairs], "networks")
+        total = _above_zero("difference", [at - off for pairs in found.values() for at, off in pairs], "networks")
         return Finding(verdict=total.verdict, evidence="; ".join([*parts, total.evidence]))
 
     return Check(picks, check)
@@ -188,7 +188,7 @@ def converges_faster(*pairs: Pair) -> Check:
     def of_one(evidence: Evidence, tuned: Pick, scratch: Pick) -> Finding:
         a, b = evidence.sample(tuned, measures.FIRST_EPOCH), evidence.sample(scratch, measures.FIRST_EPOCH)
         if a is None or b is None:
-            return missing_of((tuned, a), (scratch, b))
+            return _missing_of((tuned, a), (scratch, b))
         difference, noise = a.mean - b.mean, noise_of(a, b)
         verdict, epochs, curves = decided(difference, noise), [], by_seed(evidence, tuned)
         for seed, other in by_seed(evidence, scratch).items():
@@ -215,7 +215,7 @@ def never_falls(*curves: tuple[Pick, ...]) -> Check:
         found = [(pick, evidence.sample(pick, ACCURACY)) for pick in picks]
         samples = [sample for _, sample in found if sample]
         if len(samples) < len(found):
-            return missing_of(*found)
+            return _missing_of(*found)
         falls = any(versus(b, a).verdict == "fails" for a, b in pairwise(samples))
         verdict = "fails" if falls else versus(samples[-1], samples[0]).verdict
         return Finding(verdict=verdict, evidence=", ".join(map(str, samples)))
@@ -231,7 +231,7 @@ def most_accurate(pick: Pick, data: str) -> Check:
             return Finding(verdict="not tested at this scale", evidence="asks for networks of the paper's size")
         ours = evidence.sample(pick, ACCURACY)
         if ours is None:
-            return missing_of((pick, ours))
+            return _missing_of((pick, ours))
         others = [entry for entry in TABLE_14 if entry.data == data and entry.reference is not None]
         best = max(others, key=lambda entry: entry.accuracy)
         return versus(ours, Sample(label=f"{best.network}, as published,", values=(best.accuracy,), deviation=0.0))

@@ -69,10 +69,10 @@ class Sample:
         return self.deviation / math.sqrt(len(self.values))
 
     def __str__(self) -> str:
-        return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({seeds(len(self.values))})"
+        return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({_seeds(len(self.values))})"
 
 
-def seeds(number: int) -> str:
+def _seeds(number: int) -> str:
     """A number of seeds, for people."""
     return f"{number} seed{'s' if number > 1 else ''}"
 
@@ -114,7 +114,7 @@ class Evidence:
         values = tuple(value for _, value in read)
         least = max(measure.least(result, value) for result, value in read)
         own = stdev(values) if len(values) > 1 else 0.0
-        deviation = max(own, self.pooled(cell, measure, data_of(read[0][0])), least)
+        deviation = max(own, self.pooled(cell, measure, _data_of(read[0][0])), least)
         label = f"{pick.label}, {cell.condition}" if cell.condition else pick.label
         return Sample(label=label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
 
@@ -124,7 +124,7 @@ class Evidence:
         for group in self.repeated:
             values = [value for result in group if (value := measure.read(result, cell)) is not None]
             if len(values) > 1:
-                found[data_of(group[0]) == data].append((len(values) - 1, variance(values)))
+                found[_data_of(group[0]) == data].append((len(values) - 1, variance(values)))
         groups = found[True] or found[False]
         freedom = sum(degrees for degrees, _ in groups)
         return math.sqrt(sum(degrees * each for degrees, each in groups) / freedom) if groups else 0.0
@@ -139,7 +139,7 @@ class Evidence:
         return [group for group in groups.values() if len(group) > 1]
 
 
-def data_of(result: Result) -> str:
+def _data_of(result: Result) -> str:
     """Name of the data set that a result is of."""
     return str(result.config.get("data", {}).get("name"))
 

@@ -20,13 +20,13 @@ def spikes_of(result: Result, cell: Cell) -> float | None:
     return (result.activity or {}).get("spikes")
 
 
-def sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
+def _sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
     """Name, neurons and spikes per image of the stem and of each layer of stage 1, as they are sent on.
 
     In S2S a join sends its own spikes and those that the block before it sent (Eq. 10), a sum k counted as k; until
     the first 1x1 skip that is a whole number and follows from the neurons' own spikes. S2M and V2V send their own.
     """
-    sums = connection_of(result) == "s2s"
+    sums = _connection_of(result) == "s2s"
     found: list[tuple[str, float, float]] = []
     stream = 0.0
     for layer in layers_of(result):
@@ -39,24 +39,24 @@ def sent_in_stage1(result: Result) -> list[tuple[str, float, float]]:
     return found
 
 
-def connection_of(result: Result) -> str:
+def _connection_of(result: Result) -> str:
     """Of a residual network; "" of others."""
     return str(result.config.get("model", {}).get("connection", ""))
 
 
 def stage1_spikes(result: Result, cell: Cell) -> float | None:
     """Spikes per image that the stem and stage 1 send, sums counted as several."""
-    sent = sent_in_stage1(result)
+    sent = _sent_in_stage1(result)
     return sum(spikes for _, _, spikes in sent) if sent else None
 
 
-def deep_activity(result: Result, cell: Cell) -> float | None:
+def _deep_activity(result: Result, cell: Cell) -> float | None:
     """Percent of neurons that fire at a step, mean over steps and the last third of the layers."""
     layers = layers_of(result)
     return fmean(fmean(layer["active"]) for layer in layers[-max(1, len(layers) // 3) :]) if layers else None
 
 
-def evenness(result: Result, cell: Cell) -> float | None:
+def _evenness(result: Result, cell: Cell) -> float | None:
     """Over how large a part of the steps a layer's activity is spread, mean over layers: 1 / (T sum of p_t^2).
 
     p_t is the part of its activity at step t: 1 where all steps are alike, 1 / T where one step has all of it.
@@ -71,8 +71,8 @@ def evenness(result: Result, cell: Cell) -> float | None:
 
 SPIKES = Measure(read=spikes_of, least=lambda result, value: 0.05 * value, digits=0)
 STAGE1_SPIKES = Measure(read=stage1_spikes, least=lambda result, value: 0.05 * value, digits=0)
-DEEP_ACTIVITY = Measure(read=deep_activity, least=lambda result, value: 0.05 * value, unit=" %")
-EVENNESS = Measure(read=evenness, least=lambda result, value: 0.02, digits=3)
+DEEP_ACTIVITY = Measure(read=_deep_activity, least=lambda result, value: 0.05 * value, unit=" %")
+EVENNESS = Measure(read=_evenness, least=lambda result, value: 0.02, digits=3)
 
 
 def mean_over_seeds(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -80,7 +80,7 @@ def mean_over_seeds(rows: Sequence[Sequence[float]]) -> list[float]:
     return [fmean(column) for column in zip(*rows, strict=True)]
 
 
-def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+def _correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Pearson's; None where one of them is constant."""
     dx, dy = [value - fmean(x) for value in x], [value - fmean(y) for value in y]
     size = sqrt(sum(value**2 for value in dx) * sum(value**2 for value in dy))
@@ -89,7 +89,7 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 def gamma_and_activity(result: Result) -> list[float]:
     """Correlation over steps of gamma and activity, for each layer that has both."""
-    found = [correlation(layer["gamma"], layer["active"]) for layer in layers_of(result) if layer["gamma"]]
+    found = [_correlation(layer["gamma"], layer["active"]) for layer in layers_of(result) if layer["gamma"]]
     return [value for value in found if value is not None]
 
 
@@ -97,11 +97,11 @@ def stripes_of(result: Result, own: bool = False) -> list[float]:
     """How much more a block's join sends than its first layer, in percent of spikes per neuron and step.
 
     Of all blocks, by the neurons' own spikes; in S2S of those in stage 1 with sums counted, if not `own`: see
-    `sent_in_stage1`. There a join sends all that the joins before it sent, so that it is hard for it to send less.
+    `_sent_in_stage1`. There a join sends all that the joins before it sent, so that it is hard for it to send less.
     """
-    if connection_of(result) == "s2s" and not own:
+    if _connection_of(result) == "s2s" and not own:
         num_steps = len(result.by_steps)
-        sent = {name: 100 * spikes / neurons / num_steps for name, neurons, spikes in sent_in_stage1(result)}
+        sent = {name: 100 * spikes / neurons / num_steps for name, neurons, spikes in _sent_in_stage1(result)}
     else:
         sent = {str(layer["name"]): fmean(layer["active"]) for layer in layers_of(result)}
     joins = {name: name.replace("neuron1", "neuron2") for name in sent if name.endswith("neuron1")}
@@ -118,7 +118,7 @@ def jumps_of(result: Result) -> tuple[float, float] | None:
     return (fmean(found[True]), fmean(found[False])) if found[True] and found[False] else None
 
 
-def reach(result: Result, cell: Cell) -> float | None:
+def _reach(result: Result, cell: Cell) -> float | None:
     """Logarithm to base 10 of the gradient's norm in what the first layer passes on over that of the last block."""
     gradients = (result.activity or {}).get("gradients", ())
     if len(gradients) < 2:
@@ -127,7 +127,7 @@ def reach(result: Result, cell: Cell) -> float | None:
     return log10(first / last) if first > 0 and last > 0 else None
 
 
-REACH = Measure(read=reach, least=lambda result, value: 0.1)
+REACH = Measure(read=_reach, least=lambda result, value: 0.1)
 LEAK = Measure(read=lambda result, cell: result.value("leak"), least=lambda result, value: 0.001, digits=4)
 
 
@@ -137,14 +137,14 @@ def training_accuracies(result: Result) -> list[float]:
     return [float(value) for value in found if isinstance(value, int | float)]
 
 
-def first_epoch(result: Result, cell: Cell) -> float | None:
+def _first_epoch(result: Result, cell: Cell) -> float | None:
     """Accuracy on the training images of the first epoch."""
     curve = training_accuracies(result)
     return curve[0] if curve else None
 
 
 FIRST_EPOCH = Measure(
-    read=first_epoch, least=lambda result, value: binomial(value, images_of(result, "train")), unit=" %"
+    read=_first_epoch, least=lambda result, value: binomial(value, images_of(result, "train")), unit=" %"
 )
 
 

@@ -15,7 +15,7 @@ from sresnet.train.recipes import paper, paper_events
 C10, C100, DVS = "CIFAR-10 Accuracy", "CIFAR-100 Accuracy", "DVS CIFAR-10 Acc"
 
 
-def trained(
+def _trained(
     data: str, *, epochs: int = 70, start: Training | None = None, validation: float = 0.0, **model: object
 ) -> Training:
     """A network on CIFAR with the settings of Sections 3.3 to 3.5: depth 38, 32 filters, T = 50, if not said."""
@@ -26,34 +26,34 @@ def trained(
     return Training(recipe=recipe, start=start)
 
 
-def narrow(data: str, **fields: Any) -> Training:
-    """As `trained`, with 16 filters."""
-    return trained(data, base_filters=16, **fields)
+def _narrow(data: str, **fields: Any) -> Training:
+    """As `_trained`, with 16 filters."""
+    return _trained(data, base_filters=16, **fields)
 
 
-def on_events(size: int, start: Training | None = None, **model: object) -> Training:
+def _on_events(size: int, start: Training | None = None, **model: object) -> Training:
     """A network on DVS-CIFAR10 frames of `size` pixels, 70 epochs: depth 38, 32 filters, T = 50, if not said."""
     return Training(recipe=paper_events(size, **model), start=start)
 
 
-def counted(row: str, training: Training, parameters: int) -> Cell:
+def _counted(row: str, training: Training, parameters: int) -> Cell:
     """The parameters of a network."""
     return Cell(row, "Parameters", training, float(parameters), quantity="parameters")
 
 
 # Networks that several tables look at. Settings that the text does not repeat are those of Section 3.5.
 
-WIDER_10 = trained("cifar10")
-WIDER_100 = trained("cifar100")
-BOOSTED_10 = trained("cifar10", boosting=True)
-BOOSTED_100 = trained("cifar100", boosting=True)
-NARROW_10 = narrow("cifar10")
-NARROW_10_LONG = narrow("cifar10", epochs=200)
-NARROW_100_LONG = narrow("cifar100", epochs=200)
-BOOSTED_NARROW_10 = narrow("cifar10", boosting=True, epochs=200)
-BOOSTED_NARROW_100 = narrow("cifar100", boosting=True, epochs=200)
-SHARED_LEAK_100 = trained("cifar100", boosting=True, neuron="plif-shared")
-DVS_64 = on_events(64, WIDER_100)
+WIDER_10 = _trained("cifar10")
+WIDER_100 = _trained("cifar100")
+BOOSTED_10 = _trained("cifar10", boosting=True)
+BOOSTED_100 = _trained("cifar100", boosting=True)
+NARROW_10 = _narrow("cifar10")
+NARROW_10_LONG = _narrow("cifar10", epochs=200)
+NARROW_100_LONG = _narrow("cifar100", epochs=200)
+BOOSTED_NARROW_10 = _narrow("cifar10", boosting=True, epochs=200)
+BOOSTED_NARROW_100 = _narrow("cifar100", boosting=True, epochs=200)
+SHARED_LEAK_100 = _trained("cifar100", boosting=True, neuron="plif-shared")
+DVS_64 = _on_events(64, WIDER_100)
 
 TWO_NUMBERS_WIDER_10 = (
     "one network, two numbers in the paper: 94.01 in Table 2, 92.66 in Tables 7 and 15; the target is 94.01, since "
@@ -71,12 +71,12 @@ TABLE2 = Study(
     name="table2",
     title="Residual connections S2M, S2S and V2V",
     cells=(
-        Cell("S-ResNet38 S2M", C10, trained("cifar10", connection="s2m"), 89.27),
-        Cell("S-ResNet38 S2M", C100, trained("cifar100", connection="s2m"), 68.64),
+        Cell("S-ResNet38 S2M", C10, _trained("cifar10", connection="s2m"), 89.27),
+        Cell("S-ResNet38 S2M", C100, _trained("cifar100", connection="s2m"), 68.64),
         Cell("S-ResNet38 S2S", C10, WIDER_10, 94.01, note=TWO_NUMBERS_WIDER_10),
         Cell("S-ResNet38 S2S", C100, WIDER_100, 74.54, note=TWO_NUMBERS_WIDER_100),
-        Cell("S-ResNet38 V2V", C10, trained("cifar10", connection="v2v"), 93.83),
-        Cell("S-ResNet38 V2V", C100, trained("cifar100", connection="v2v"), 73.79),
+        Cell("S-ResNet38 V2V", C10, _trained("cifar10", connection="v2v"), 93.83),
+        Cell("S-ResNet38 V2V", C100, _trained("cifar100", connection="v2v"), 73.79),
     ),
     note="32 base filters, 70 epochs.",
 )
@@ -85,9 +85,9 @@ TABLE3 = Study(
     name="table3",
     title="Depth",
     cells=(
-        Cell("S-ResNet20", C10, narrow("cifar10", depth=20), 90.89),
+        Cell("S-ResNet20", C10, _narrow("cifar10", depth=20), 90.89),
         Cell("S-ResNet38", C10, NARROW_10, 91.97, note=ONE_NUMBER_NARROW_10),
-        Cell("S-ResNet44", C10, narrow("cifar10", depth=44), 91.96),
+        Cell("S-ResNet44", C10, _narrow("cifar10", depth=44), 91.96),
     ),
     note="16 base filters, 70 epochs.",
 )
@@ -99,12 +99,12 @@ TABLE4 = Study(
         Cell(
             "S-ResNet38 Poisson spike generation",
             C100,
-            narrow("cifar100", epochs=100, encoder="poisson-signed"),
+            _narrow("cifar100", epochs=100, encoder="poisson-signed"),
             64.96,
             note="the released code's encoder, signed spikes of normalised images; the text could also mean unsigned "
             "ones",
         ),
-        Cell("S-ResNet38 Raw image", C100, narrow("cifar100", epochs=100), 69.03),
+        Cell("S-ResNet38 Raw image", C100, _narrow("cifar100", epochs=100), 69.03),
     ),
     note="100 epochs. The filters are not stated; 16 fit the 68.71 % of Table 6.",
 )
@@ -114,7 +114,7 @@ TABLE5 = Study(
     title="Batch norm through time against one set of statistics for all steps",
     cells=(
         Cell("S-ResNet38 BN TT", C100, WIDER_100, 74.54, note=TWO_NUMBERS_WIDER_100),
-        Cell("S-ResNet38 BN time averaged", C100, trained("cifar100", norm="time-averaged"), 70.82),
+        Cell("S-ResNet38 BN time averaged", C100, _trained("cifar100", norm="time-averaged"), 70.82),
     ),
     note="32 base filters, 70 epochs.",
 )
@@ -123,13 +123,13 @@ TABLE6 = Study(
     name="table6",
     title="Width and boosting on CIFAR-100",
     cells=(
-        counted("S-ResNet38", NARROW_100_LONG, 639_760),
+        _counted("S-ResNet38", NARROW_100_LONG, 639_760),
         Cell("S-ResNet38", C100, NARROW_100_LONG, 68.71),
-        counted("S-ResNet38 + boosting", BOOSTED_NARROW_100, 697_360),
+        _counted("S-ResNet38 + boosting", BOOSTED_NARROW_100, 697_360),
         Cell("S-ResNet38 + boosting", C100, BOOSTED_NARROW_100, 64.60),
-        counted("S-ResNet38 wider", WIDER_100, 2_399_776),
+        _counted("S-ResNet38 wider", WIDER_100, 2_399_776),
         Cell("S-ResNet38 wider", C100, WIDER_100, 74.46, target=74.54, note=TWO_NUMBERS_WIDER_100),
-        counted("S-ResNet38 wider + boosting", BOOSTED_100, 2_514_976),
+        _counted("S-ResNet38 wider + boosting", BOOSTED_100, 2_514_976),
         Cell("S-ResNet38 wider + boosting", C100, BOOSTED_100, 73.21),
     ),
     note="16 base filters and 200 epochs, wider: 32 and 70.",
@@ -139,13 +139,13 @@ TABLE7 = Study(
     name="table7",
     title="Width and boosting on CIFAR-10",
     cells=(
-        counted("S-ResNet38", NARROW_10_LONG, 634_000),
+        _counted("S-ResNet38", NARROW_10_LONG, 634_000),
         Cell("S-ResNet38", C10, NARROW_10_LONG, 91.97, target=91.97, note=ONE_NUMBER_NARROW_10),
-        counted("S-ResNet38 + boosting", BOOSTED_NARROW_10, 639_760),
+        _counted("S-ResNet38 + boosting", BOOSTED_NARROW_10, 639_760),
         Cell("S-ResNet38 + boosting", C10, BOOSTED_NARROW_10, 92.00),
-        counted("S-ResNet38 wider", WIDER_10, 2_388_256),
+        _counted("S-ResNet38 wider", WIDER_10, 2_388_256),
         Cell("S-ResNet38 wider", C10, WIDER_10, 92.66, target=94.01, note=TWO_NUMBERS_WIDER_10),
-        counted("S-ResNet38 wider + boosting", BOOSTED_10, 2_399_776),
+        _counted("S-ResNet38 wider + boosting", BOOSTED_10, 2_399_776),
         Cell("S-ResNet38 wider + boosting", C10, BOOSTED_10, 93.77),
     ),
     note="16 base filters and 200 epochs, wider: 32 and 70.",
@@ -156,7 +156,7 @@ TABLE8 = Study(
     title="A fixed leak against a leak learned per layer",
     cells=(
         Cell("S-ResNet38 LIF", C100, NARROW_100_LONG, 68.71),
-        Cell("S-ResNet38 Parametric LIF", C100, narrow("cifar100", epochs=200, neuron="plif"), 64.93),
+        Cell("S-ResNet38 Parametric LIF", C100, _narrow("cifar100", epochs=200, neuron="plif"), 64.93),
     ),
     note="16 base filters, 200 epochs.",
 )
@@ -164,7 +164,7 @@ TABLE8 = Study(
 LEAKS = (0.5, 0.7, 0.874, 0.95, 0.995)
 """Tried for Table 9; Section 3.5's is among them."""
 
-SWEEP = tuple(trained("cifar100", boosting=True, leak=leak, validation=0.1) for leak in LEAKS)
+SWEEP = tuple(_trained("cifar100", boosting=True, leak=leak, validation=0.1) for leak in LEAKS)
 
 TABLE9 = Study(
     name="table9",
@@ -211,10 +211,10 @@ TABLE11 = Study(
     name="table11",
     title="Pre-training on CIFAR-100 for DVS-CIFAR10",
     cells=(
-        Cell(SCRATCH, DVS, on_events(32, base_filters=16), 63.3),
-        Cell(TUNED, DVS, on_events(32, NARROW_100_LONG, base_filters=16), 70.4),
-        Cell(WIDE_SCRATCH, DVS, on_events(32, boosting=True), 65.5),
-        Cell(WIDE_TUNED, DVS, on_events(32, BOOSTED_100, boosting=True), 69.8),
+        Cell(SCRATCH, DVS, _on_events(32, base_filters=16), 63.3),
+        Cell(TUNED, DVS, _on_events(32, NARROW_100_LONG, base_filters=16), 70.4),
+        Cell(WIDE_SCRATCH, DVS, _on_events(32, boosting=True), 65.5),
+        Cell(WIDE_TUNED, DVS, _on_events(32, BOOSTED_100, boosting=True), 69.8),
     ),
     note="70 epochs, frames of 32x32 pixels; what they start from is trained as in Table 6.",
 )
@@ -224,9 +224,9 @@ TABLE12 = Study(
     title="Pre-training on CIFAR-100 for CIFAR-10",
     cells=(
         Cell(SCRATCH, C10, NARROW_10_LONG, 91.97, note=ONE_NUMBER_NARROW_10),
-        Cell(TUNED, C10, narrow("cifar10", epochs=100, start=NARROW_100_LONG), 92.44),
+        Cell(TUNED, C10, _narrow("cifar10", epochs=100, start=NARROW_100_LONG), 92.44),
         Cell(WIDE_SCRATCH, C10, BOOSTED_10, 93.77),
-        Cell(WIDE_TUNED, C10, trained("cifar10", boosting=True, start=BOOSTED_100), 93.59),
+        Cell(WIDE_TUNED, C10, _trained("cifar10", boosting=True, start=BOOSTED_100), 93.59),
     ),
     note="16 filters: 200 epochs from scratch, 100 fine-tuned; wider: 70. What they start from is trained as in "
     "Table 6.",
@@ -238,7 +238,7 @@ TABLE13 = Study(
     name="table13",
     title="Size of the event frames",
     cells=(
-        Cell("S-ResNet38, 32x32", SIZES, on_events(32, WIDER_100), 71.80),
+        Cell("S-ResNet38, 32x32", SIZES, _on_events(32, WIDER_100), 71.80),
         Cell(
             "S-ResNet38 c32k3s2, 64x64",
             SIZES,
@@ -246,13 +246,13 @@ TABLE13 = Study(
             72.98,
             note="Table 14 has the same 72.98 for a network of 16 filters; the caption here says 32, which are taken",
         ),
-        Cell("S-ResNet38 c32k5s2 MPk2s2, 128x128", SIZES, on_events(128, WIDER_100), 72.51),
+        Cell("S-ResNet38 c32k5s2 MPk2s2, 128x128", SIZES, _on_events(128, WIDER_100), 72.51),
     ),
     note="32 base filters, 70 epochs, pre-trained on CIFAR-100. The paper's column is headed CIFAR-10 Accuracy.",
 )
 
 
-def best_epoch(row: str, column: str, training: Training, value: float, **fields: Any) -> Cell:
+def _best_epoch(row: str, column: str, training: Training, value: float, **fields: Any) -> Cell:
     """A cell of the best epoch on the test images."""
     return Cell(row, column, training, value, quantity="best-test-epoch", **fields)
 
@@ -261,8 +261,10 @@ TABLE14 = Study(
     name="table14",
     title="Our rows beside the state of the art, best test epoch",
     cells=(
-        best_epoch("Ours S-ResNet38", "CIFAR-10", BOOSTED_10, 94.14, note="Table 16 has 94.10 for what seems the same"),
-        best_epoch(
+        _best_epoch(
+            "Ours S-ResNet38", "CIFAR-10", BOOSTED_10, 94.14, note="Table 16 has 94.10 for what seems the same"
+        ),
+        _best_epoch(
             "Ours S-ResNet38",
             "CIFAR-100",
             WIDER_100,
@@ -270,7 +272,7 @@ TABLE14 = Study(
             note="the caption says boosting, but boosting costs accuracy in Table 6 and Table 16 has 73.40 with it; "
             "Section 3.2.3 keeps boosting for CIFAR-10 alone, so the network here has none",
         ),
-        best_epoch(
+        _best_epoch(
             "Ours S-ResNet38",
             "DVS-CIFAR10",
             DVS_64,
@@ -286,24 +288,24 @@ TABLE15 = Study(
     name="table15",
     title="The network against its ANN counterpart",
     cells=(
-        Cell("ResNet38 (ANN)", C10, narrow("cifar10", **ANN_COUNTERPART), 92.33),
-        Cell("ResNet38 wider (ANN)", C10, trained("cifar10", **ANN_COUNTERPART), 93.56),
+        Cell("ResNet38 (ANN)", C10, _narrow("cifar10", **ANN_COUNTERPART), 92.33),
+        Cell("ResNet38 wider (ANN)", C10, _trained("cifar10", **ANN_COUNTERPART), 93.56),
         Cell("S-ResNet38 (SNN)", C10, NARROW_10, 91.97, note=ONE_NUMBER_NARROW_10),
         Cell("S-ResNet38 wider (SNN)", C10, WIDER_10, 92.66, target=94.01, note=TWO_NUMBERS_WIDER_10),
     ),
     note="16 base filters, wider: 32; 70 epochs and the same hyper-parameters for all.",
 )
 
-SHORT_10 = trained("cifar10", boosting=True, num_steps=20)
-SHORT_100 = trained("cifar100", boosting=True, num_steps=20)
+SHORT_10 = _trained("cifar10", boosting=True, num_steps=20)
+SHORT_100 = _trained("cifar100", boosting=True, num_steps=20)
 
 
-def fewer_steps(steps: int, trained_with: int, *values: float) -> tuple[Cell, ...]:
+def _fewer_steps(steps: int, trained_with: int, *values: float) -> tuple[Cell, ...]:
     """A row of Table 16."""
     networks = {50: (BOOSTED_100, BOOSTED_10), 20: (SHORT_100, SHORT_10)}[trained_with]
     row = f"{steps} steps of {trained_with} trained"
     return tuple(
-        best_epoch(row, column, training, value, num_steps=steps)
+        _best_epoch(row, column, training, value, num_steps=steps)
         for column, training, value in zip(("CIFAR-100 Acc", "CIFAR-10 Acc"), networks, values, strict=True)
     )
 
@@ -312,34 +314,34 @@ TABLE16 = Study(
     name="table16",
     title="Fewer time steps at inference",
     cells=(
-        *fewer_steps(50, 50, 73.40, 94.10),
-        *fewer_steps(40, 50, 73.14, 93.96),
-        *fewer_steps(30, 50, 71.75, 93.61),
-        *fewer_steps(20, 50, 65.78, 91.93),
-        *fewer_steps(20, 20, 67.70, 91.28),
-        *fewer_steps(10, 50, 15.15, 63.86),
-        *fewer_steps(10, 20, 62.28, 90.45),
+        *_fewer_steps(50, 50, 73.40, 94.10),
+        *_fewer_steps(40, 50, 73.14, 93.96),
+        *_fewer_steps(30, 50, 71.75, 93.61),
+        *_fewer_steps(20, 50, 65.78, 91.93),
+        *_fewer_steps(20, 20, 67.70, 91.28),
+        *_fewer_steps(10, 50, 15.15, 63.86),
+        *_fewer_steps(10, 20, 62.28, 90.45),
     ),
     note="32 base filters, boosting, 70 epochs; the weights of the epoch that is best on the test images.",
 )
 
-SHORT_LEARNED = trained("cifar10", boosting=True, num_steps=20, neuron="plif-shared")
+SHORT_LEARNED = _trained("cifar10", boosting=True, num_steps=20, neuron="plif-shared")
 LEARNED = "learned leak, 20 steps of 20 trained"
 
 TABLE17 = Study(
     name="table17",
     title="A leak for 50 steps and a leak learned for 20, at 20 steps",
     cells=(
-        best_epoch("leak 0.874, 20 steps of 50 trained", "CIFAR-10 Acc", BOOSTED_10, 91.93, num_steps=20),
-        best_epoch("leak 0.874, 20 steps of 20 trained", "CIFAR-10 Acc", SHORT_10, 91.28, num_steps=20),
+        _best_epoch("leak 0.874, 20 steps of 50 trained", "CIFAR-10 Acc", BOOSTED_10, 91.93, num_steps=20),
+        _best_epoch("leak 0.874, 20 steps of 20 trained", "CIFAR-10 Acc", SHORT_10, 91.28, num_steps=20),
         Cell(LEARNED, "Leak factor", SHORT_LEARNED, 0.995, quantity="best-test-epoch-leak"),
-        best_epoch(LEARNED, "CIFAR-10 Acc", SHORT_LEARNED, 92.8, num_steps=20),
+        _best_epoch(LEARNED, "CIFAR-10 Acc", SHORT_LEARNED, 92.8, num_steps=20),
     ),
     note="32 base filters, boosting, 70 epochs, one leak for all layers; the weights of the best test epoch.",
 )
 
 
-def sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
+def _sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
     """The same studies; a run whose best test epoch is read anywhere reports it everywhere, so that it is one.
 
     A run by protocol best-test-epoch also reports the last epoch's accuracy, and ends with the same weights.
@@ -362,7 +364,7 @@ def sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
     return {study.name: replace(study, cells=tuple(changed(cell) for cell in study.cells)) for study in studies}
 
 
-STUDIES: dict[str, Study] = sharing_protocols(
+STUDIES: dict[str, Study] = _sharing_protocols(
     [
         *(TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7, TABLE8, TABLE9, TABLE10),
         *(TABLE11, TABLE12, TABLE13, TABLE14, TABLE15, TABLE16, TABLE17, *OURS.values()),

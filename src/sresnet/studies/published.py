@@ -14,17 +14,17 @@ from sresnet.models.network import num_parameters
 from sresnet.studies.paper import TABLE14
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
+def _conv(inputs: int, outputs: int, kernel: int = 3) -> int:
     """Parameters of a convolution without bias."""
     return inputs * outputs * kernel**2
 
 
-def linear(inputs: int, outputs: int, bias: bool = False) -> int:
+def _linear(inputs: int, outputs: int, bias: bool = False) -> int:
     """Parameters of a fully connected layer."""
     return (inputs + bias) * outputs
 
 
-def norm(channels: int, bias: bool = True, steps: int = 1) -> int:
+def _norm(channels: int, bias: bool = True, steps: int = 1) -> int:
     """Parameters of a batch norm: gamma and, with `bias`, beta; `steps` norms, one per time step (BNTT)."""
     return channels * (1 + bias) * steps
 
@@ -57,52 +57,52 @@ class Topology:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def kim_vgg9(num_classes: int, num_steps: int) -> tuple[int, ...]:
+def _kim_vgg9(num_classes: int, num_steps: int) -> tuple[int, ...]:
     """Kim & Panda's VGG9 for 32x32 images: seven convolutions and a hidden layer of 1024; a gamma per step, no beta."""
     layers, channels = [], 3
     for width in (64, 64, 128, 128, 256, 256, 256):
-        layers += [conv(channels, width), norm(width, bias=False, steps=num_steps)]
+        layers += [_conv(channels, width), _norm(width, bias=False, steps=num_steps)]
         channels = width
-    layers += [linear(4 * 4 * 256, 1024), norm(1024, bias=False, steps=num_steps)]
-    return (*layers, linear(1024, num_classes))
+    layers += [_linear(4 * 4 * 256, 1024), _norm(1024, bias=False, steps=num_steps)]
+    return (*layers, _linear(1024, num_classes))
 
 
-def lee_resnet11() -> tuple[int, ...]:
+def _lee_resnet11() -> tuple[int, ...]:
     """Lee et al.'s ResNet-11: four blocks, the first three with a 1x1 convolution on the skip; no norm, no bias."""
-    layers, channels = [conv(3, 64)], 64
+    layers, channels = [_conv(3, 64)], 64
     for width in (128, 256, 512, 512):
-        layers += [conv(channels, width), conv(width, width)]
-        layers += [conv(channels, width, 1)] if width != channels else []
+        layers += [_conv(channels, width), _conv(width, width)]
+        layers += [_conv(channels, width, 1)] if width != channels else []
         channels = width
-    return (*layers, linear(512 * 4 * 4, 1024), linear(1024, 10))
+    return (*layers, _linear(512 * 4 * 4, 1024), _linear(1024, 10))
 
 
-def zheng_resnet19(in_channels: int, stem: int = 128) -> tuple[int, ...]:
+def _zheng_resnet19(in_channels: int, stem: int = 128) -> tuple[int, ...]:
     """Zheng et al.'s ResNet-19 (tdBN): three, three and two blocks, and two fully connected layers with bias."""
-    layers, channels = [conv(in_channels, stem), norm(stem)], stem
+    layers, channels = [_conv(in_channels, stem), _norm(stem)], stem
     for width in (128, 128, 128, 256, 256, 256, 512, 512):
-        layers += [conv(channels, width), norm(width), conv(width, width), norm(width)]
-        layers += [conv(channels, width, 1), norm(width)] if width != channels else []
+        layers += [_conv(channels, width), _norm(width), _conv(width, width), _norm(width)]
+        layers += [_conv(channels, width, 1), _norm(width)] if width != channels else []
         channels = width
-    return (*layers, linear(512, 256, bias=True), linear(256, 10, bias=True))
+    return (*layers, _linear(512, 256, bias=True), _linear(256, 10, bias=True))
 
 
-def fang_net(in_channels: int, width: int, convolutions: int) -> tuple[int, ...]:
+def _fang_net(in_channels: int, width: int, convolutions: int) -> tuple[int, ...]:
     """Fang et al.'s PLIF networks: convolutions whose last maps are 8x8, and two fully connected layers."""
     layers = []
     for channels in (in_channels, *[width] * (convolutions - 1)):
-        layers += [conv(channels, width), norm(width), LEAK]
-    return (*layers, linear(width * 8 * 8, 2048), LEAK, linear(2048, 100), LEAK)
+        layers += [_conv(channels, width), _norm(width), LEAK]
+    return (*layers, _linear(width * 8 * 8, 2048), LEAK, _linear(2048, 100), LEAK)
 
 
-def fang_wide_7b() -> tuple[int, ...]:
+def _fang_wide_7b() -> tuple[int, ...]:
     """Fang et al.'s Wide-7B-Net: four SEW blocks of 64 filters and three of 128, 1x1 convolutions between."""
     layers, channels = [], 2
     for width in (64, 64, 64, 64, 128, 128, 128):
-        layers += [conv(channels, width, 1), norm(width), LEAK] if width != channels else []
-        layers += [conv(width, width), norm(width), LEAK] * 2
+        layers += [_conv(channels, width, 1), _norm(width), LEAK] if width != channels else []
+        layers += [_conv(width, width), _norm(width), LEAK] * 2
         channels = width
-    return (*layers, linear(128, 10, bias=True))
+    return (*layers, _linear(128, 10, bias=True))
 
 
 BNTT_CODE = "github.com/Intelligent-Computing-Lab-Yale/BNTT-Batch-Normalization-Through-Time, model.py"
@@ -113,35 +113,35 @@ RESNET19_SOURCE = (
 RESNET19_NOTE = "one of the two has 64 filters in the stem, which makes 12.63 million parameters for 3 input channels"
 
 KIM_CIFAR10 = Topology(
-    "VGG9 (BNTT, T = 25)", kim_vgg9(10, 25), BNTT_CODE, note="their 25 time steps; every step has its own gammas"
+    "VGG9 (BNTT, T = 25)", _kim_vgg9(10, 25), BNTT_CODE, note="their 25 time steps; every step has its own gammas"
 )
 KIM_CIFAR100 = Topology(
     "VGG9 (BNTT, T = 25)",
-    kim_vgg9(100, 25),
+    _kim_vgg9(100, 25),
     BNTT_CODE,
     note="the network that Table 14 names, at the code's default of 25 time steps; which run gave 66.6 % not verified",
 )
 LEE = Topology(
-    "ResNet-11", lee_resnet11(), "github.com/chan8972/Enabling_Spikebased_Backpropagation, src/cifar10_ResNet11.py"
+    "ResNet-11", _lee_resnet11(), "github.com/chan8972/Enabling_Spikebased_Backpropagation, src/cifar10_ResNet11.py"
 )
-ZHENG = Topology("ResNet-19 (tdBN)", zheng_resnet19(3), RESNET19_SOURCE, "not verified", note=RESNET19_NOTE)
+ZHENG = Topology("ResNet-19 (tdBN)", _zheng_resnet19(3), RESNET19_SOURCE, "not verified", note=RESNET19_NOTE)
 ZHENG_EVENTS = Topology(
     "ResNet-19 (tdBN)",
-    zheng_resnet19(2),
+    _zheng_resnet19(2),
     RESNET19_SOURCE,
     "not verified",
     note="taken to be the network for CIFAR-10 with two input channels",
 )
-FANG_CIFAR = Topology("CifarNet (PLIF)", fang_net(3, 256, 6), PLIF_CODE)
+FANG_CIFAR = Topology("CifarNet (PLIF)", _fang_net(3, 256, 6), PLIF_CODE)
 FANG_DVS = Topology(
     "CifarDVSNet (PLIF)",
-    fang_net(2, 128, 4),
+    _fang_net(2, 128, 4),
     PLIF_CODE,
     note="frames of 128x128; four convolutions, as the names of their logs say",
 )
 FANG_SEW = Topology(
     "Wide-7B-Net",
-    fang_wide_7b(),
+    _fang_wide_7b(),
     "github.com/fangwei123456/Spike-Element-Wise-ResNet, cifar10dvs/smodels.py",
     note="the one network of that file, seven blocks of 64 and 128 filters; the code does not call it by its name",
 )
@@ -187,7 +187,7 @@ class Published:
     def parameters(self) -> int | None:
         """Trainable numbers, where they are known."""
         if self.reference is None:
-            return own_parameters(self.data)
+            return _own_parameters(self.data)
         return self.topology.parameters if self.topology else None
 
 
@@ -218,7 +218,7 @@ TOPOLOGIES: tuple[Topology, ...] = tuple(entry.topology for entry in TABLE_14 if
 """Those that Figs. 4 to 6 need, in the order of the table."""
 
 
-def own_parameters(data: str) -> int:
+def _own_parameters(data: str) -> int:
     """Parameters of the paper's own network of Table 14, by building it: that of `paper.TABLE14`, which says why.
 
     The caption names others: boosting on CIFAR-100 too, and 16 filters on DVS-CIFAR10 (docs/paper-and-code.md).

@@ -50,11 +50,11 @@ def read_one(path: Path) -> Result:
     result = from_dict(Result, values, str(path))
     if result.key != path.stem:
         raise UserError(f"{path} holds the training run {result.key}: give the file its name back")
-    check(result, str(path))
+    _check(result, str(path))
     return result
 
 
-def check(result: Result, where: str) -> None:
+def _check(result: Result, where: str) -> None:
     """Raise UserError where a record lacks what tables, claims and figures read, or has something else there."""
     parts = dict.fromkeys(("model", "data", "train"), dict[str, Any])
     check_fields(result.config, f"{where}: config", {}, {**parts, "seed": int})
@@ -62,11 +62,11 @@ def check(result: Result, where: str) -> None:
     for number, line in enumerate(result.metrics, 1):
         record.check_line(line, f"{where}: metrics {number}")
     if result.activity is not None:
-        check_activity(result.activity, f"{where}: activity", len(result.by_steps))
+        _check_activity(result.activity, f"{where}: activity", len(result.by_steps))
 
 
-def check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None:
-    """Raise UserError where counts of `studies.run.activity_of` are none, or of another number of time steps."""
+def _check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None:
+    """Raise UserError where counts of `studies.run._activity_of` are none, or of another number of time steps."""
     numbers = dict.fromkeys(("spikes", "synaptic_operations", "multiply_accumulates"), float)
     check_fields(activity, where, {}, {**numbers, "images": int, "layers": list[Any], "gradients": list[Any]})
     steps = list[float]

@@ -99,11 +99,11 @@ class Row:
         return {
             "row": self.cell.row,
             "column": self.cell.column,
-            "paper": written(self.cell.paper, digits),
-            "target": written(self.cell.target, digits),
+            "paper": _written(self.cell.paper, digits),
+            "target": _written(self.cell.target, digits),
             "measured": spread(self.values, digits) if self.values else none,
             "seeds": f"{len(self.values)}{missing}" if self.wanted else "",
-            "difference": written(self.difference, digits, "+"),
+            "difference": _written(self.difference, digits, "+"),
             "protocol": self.protocol,
             "note": "; ".join(part for part in (*self.failures, self.cell.remarks) if part),
         }
@@ -116,11 +116,11 @@ class Row:
             "column": self.cell.column,
             "paper": self.cell.paper,
             "target": self.cell.goal,
-            "mean": rounded(self.mean),
-            "standard_deviation": rounded(self.deviation),
+            "mean": _rounded(self.mean),
+            "standard_deviation": _rounded(self.deviation),
             "seeds": self.seeds,
             "seeds_wanted": self.wanted or None,
-            "difference": rounded(self.difference),
+            "difference": _rounded(self.difference),
             "protocol": self.cell.quantity,
             "num_steps": self.cell.num_steps,
             "values": " ".join(map(str, self.values)),
@@ -146,9 +146,9 @@ def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Ma
     return Row(
         study=study.name,
         cell=cell,
-        values=values(cell, study.seeds, results),
+        values=_values(cell, study.seeds, results),
         wanted=study.seeds if cell.training_runs() else 0,
-        failures=failures_of(cell, study.seeds, failures),
+        failures=_failures_of(cell, study.seeds, failures),
     )
 
 
@@ -161,18 +161,18 @@ def parameters(model: ModelConfig) -> int:
 # Numbers of seeds -----------------------------------------------------------------------------------------------------
 
 
-def values(cell: Cell, wanted: int, results: Mapping[str, Result]) -> tuple[float, ...]:
-    """The cell's number for each of `seeds_of`, in order of seeds."""
+def _values(cell: Cell, wanted: int, results: Mapping[str, Result]) -> tuple[float, ...]:
+    """The cell's number for each of `_seeds_of`, in order of seeds."""
     if cell.quantity == "parameters":
         return (float(parameters(cell.training.recipe.model)),)
     if cell.quantity == "best-leak":
-        found = [best_leak(cell, seed, results) for seed in seeds_of(cell, wanted, results)]
+        found = [_best_leak(cell, seed, results) for seed in _seeds_of(cell, wanted, results)]
     else:
         found = [result.value(cell.quantity, cell.num_steps) for result in results_of(cell, wanted, results)]
     return tuple(value for value in found if value is not None)
 
 
-def seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[int]:
+def _seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[int]:
     """The seeds of a cell's training that were run: those of 0 to `wanted` - 1, and those that follow on them.
 
     Another study may ask for more seeds of the same training run.
@@ -187,11 +187,11 @@ def seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[int
 
 
 def results_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[Result]:
-    """The results of a cell's training, of `seeds_of`."""
-    return [results[cell.training.with_seed(seed).key()] for seed in seeds_of(cell, wanted, results)]
+    """The results of a cell's training, of `_seeds_of`."""
+    return [results[cell.training.with_seed(seed).key()] for seed in _seeds_of(cell, wanted, results)]
 
 
-def best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
+def _best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:
     """The leak of the candidate that is best on held-out training images; None unless all were run.
 
     Of equally good ones the first.
@@ -205,7 +205,7 @@ def best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | N
     return max(scored, key=lambda pair: pair[0])[1]
 
 
-def failures_of(cell: Cell, wanted: int, failures: Mapping[str, str]) -> tuple[str, ...]:
+def _failures_of(cell: Cell, wanted: int, failures: Mapping[str, str]) -> tuple[str, ...]:
     """Why seeds of a cell failed, what they start from included."""
     found: list[str] = []
     for seed in range(wanted):
@@ -224,11 +224,11 @@ def spread(values: Sequence[float], digits: int, *, signed: bool = False) -> str
     return f"{fmean(values):{'+' if signed else ''},.{digits}f}{deviation}"
 
 
-def written(value: float | None, digits: int, sign: str = "") -> str:
+def _written(value: float | None, digits: int, sign: str = "") -> str:
     """A number for people, or nothing."""
     return "" if value is None else f"{value:{sign},.{digits}f}"
 
 
-def rounded(value: float | None) -> float | None:
+def _rounded(value: float | None) -> float | None:
     """A number for programs without what comes of adding up in binary."""
     return None if value is None else round(value, 6)

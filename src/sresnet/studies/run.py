@@ -43,7 +43,7 @@ Told = Progress | str
 """How far a training run is, or what has become of it."""
 
 
-def nothing(*_: Any) -> None:
+def _nothing(*_: Any) -> None:
     """Ignore what is told."""
 
 
@@ -60,17 +60,17 @@ def to_train(studies: Iterable[Study], runs: Path, kept: Path) -> dict[str, tupl
     """
     left: dict[str, tuple[str, Training]] = {}
     for study in studies:
-        names, wanted = names_of(study), study.training_runs()
-        unfinished = [training for training in wanted if not done(training, runs, kept)]
+        names, wanted = _names_of(study), study.training_runs()
+        unfinished = [training for training in wanted if not _done(training, runs, kept)]
         starts = {start.key() for training in unfinished for start in training.chain()[:-1]}
         for training in wanted:
             key = training.key()
-            if not done(training, runs, kept, weights=key in starts):
+            if not _done(training, runs, kept, weights=key in starts):
                 left.setdefault(key, (names[key], training))
     return dict(sorted(left.items(), key=lambda item: item[1][1].recipe.seed))
 
 
-def names_of(study: Study) -> dict[str, str]:
+def _names_of(study: Study) -> dict[str, str]:
     """Key of a training run -> table, row, column and seed, of the first cell that looks at it."""
     names: dict[str, str] = {}
     for seed in range(study.seeds):
@@ -92,7 +92,7 @@ def work(
     open_: Open,
     *,
     device: torch.device,
-    tell: Callable[[str, Told], None] = nothing,
+    tell: Callable[[str, Told], None] = _nothing,
     should_stop: Callable[[], bool] = lambda: False,
     memory_limit: float = MEMORY_LIMIT,
 ) -> None:
@@ -113,13 +113,13 @@ def work(
     """
     make_folder(kept, "--results")
     starts = {start.key() for _, training in left.values() for start in training.chain()[:-1]}
-    one = partial(run_one, runs=runs, open_=open_, device=device, should_stop=should_stop, memory_limit=memory_limit)
+    one = partial(_run_one, runs=runs, open_=open_, device=device, should_stop=should_stop, memory_limit=memory_limit)
     while not should_stop():
         failed = results.failures(kept)
         undone = [
             (name, training)
             for key, (name, training) in left.items()
-            if key not in failed and not done(training, runs, kept, weights=key in starts)
+            if key not in failed and not _done(training, runs, kept, weights=key in starts)
         ]
         for name, training in undone:
             lost = next((start.key() for start in training.chain()[:-1] if start.key() in failed), None)
@@ -127,26 +127,26 @@ def work(
                 results.write_failure(kept, training.key(), name, f"what it starts from failed: {failed[lost]}")
                 break
             weights = training.key() in starts
-            if ready(training, runs, kept) and attempt(training, runs, kept, weights, one, partial(tell, name), name):
+            if _ready(training, runs, kept) and _attempt(training, runs, kept, weights, one, partial(tell, name), name):
                 break
         else:
-            if all(ready(training, runs, kept) for _, training in undone):
+            if all(_ready(training, runs, kept) for _, training in undone):
                 return  # nothing is left, or other workers hold it
             time.sleep(WAIT_SECONDS)
 
 
-def ready(training: Training, runs: Path, kept: Path) -> bool:
+def _ready(training: Training, runs: Path, kept: Path) -> bool:
     """Whether the network that a run starts from is there."""
-    return training.start is None or done(training.start, runs, kept, weights=True)
+    return training.start is None or _done(training.start, runs, kept, weights=True)
 
 
-def done(training: Training, runs: Path, kept: Path, weights: bool = False) -> bool:
+def _done(training: Training, runs: Path, kept: Path, weights: bool = False) -> bool:
     """Whether a run is finished and its result kept; with `weights`, whether its network is there as well."""
     there = results.path_of(kept, training.key()).exists()
     return there and (not weights or (runs / training.folder / WEIGHTS).exists())
 
 
-def attempt(
+def _attempt(
     training: Training,
     runs: Path,
     kept: Path,
@@ -155,7 +155,7 @@ def attempt(
     tell: Callable[[Told], None],
     name: str,
 ) -> bool:
-    """Train one run by `one`, which is `run_one` of this worker, and keep its result; False where another holds it.
+    """Train one run by `one`, which is `_run_one` of this worker, and keep its result; False where another holds it.
 
     `weights`: its network is wanted too. `name`: of the run, for people.
     """
@@ -167,7 +167,7 @@ def attempt(
             stack.enter_context(only_writer(claim))
         except InUseError:
             return False
-        if done(training, runs, kept, weights):  # another worker has just finished it
+        if _done(training, runs, kept, weights):  # another worker has just finished it
             return True
         tell(f"begins, {key}")
         try:
@@ -187,13 +187,13 @@ def attempt(
     return True
 
 
-def run_one(
+def _run_one(
     training: Training,
     runs: Path,
     open_: Open,
     *,
     device: torch.device,
-    tell: Callable[[Told], None] = nothing,
+    tell: Callable[[Told], None] = _nothing,
     should_stop: Callable[[], bool] = lambda: False,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Result | None:
@@ -232,7 +232,7 @@ def run_one(
         result=outcome.result,
         by_steps=by_steps(model),
         best_by_steps=best_by_steps,
-        activity=activity_of(model, splits.test, scaling, seed),
+        activity=_activity_of(model, splits.test, scaling, seed),
     )
 
 
@@ -249,7 +249,7 @@ def command_of(training: Training) -> str:
         return f"sresnet study all --scale SCALE{data}"
 
 
-def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: int) -> dict[str, Any]:
+def _activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: int) -> dict[str, Any]:
     """Firing rates and operations, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
 
     images, spikes, synaptic_operations, multiply_accumulates (the last three per image); layers: name, shape, active
@@ -267,8 +267,8 @@ def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: in
             {
                 "name": layer.name,
                 "shape": list(layer.shape),
-                "active": rounded(layer.active),
-                "gamma": rounded(layer.gamma) if layer.gamma else None,
+                "active": _rounded(layer.active),
+                "gamma": _rounded(layer.gamma) if layer.gamma else None,
                 "leak": layer.leak,
                 "spikes": layer.spikes,
             }
@@ -278,6 +278,6 @@ def activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: in
     }
 
 
-def rounded(numbers: Sequence[float]) -> list[float]:
+def _rounded(numbers: Sequence[float]) -> list[float]:
     """Six significant digits: enough for a map."""
     return [float(f"{number:.6g}") for number in numbers]

@@ -113,7 +113,7 @@ def scaled(study: Study, scale: str) -> Study:
     if scale not in SCALES:
         raise UserError(f"scale {scale!r} is unknown: {closest(scale, list(get_args(ScaleName)))}")
     how = SCALES[scale]
-    cells = tuple(scaled_cell(cell, how) for cell in study.cells)
+    cells = tuple(_scaled_cell(cell, how) for cell in study.cells)
     return replace(study, cells=cells, seeds=how.seeds.get(study.name, 1), scale=scale)
 
 
@@ -122,38 +122,38 @@ def about(scale: str) -> str:
     return f"Scale {scale}: {SCALES[scale].about}" if scale in SCALES else ""
 
 
-def scaled_cell(cell: Cell, how: Scale) -> Cell:
+def _scaled_cell(cell: Cell, how: Scale) -> Cell:
     """A cell of smaller training runs, whose name no longer says all that it is."""
-    candidates = tuple(scaled_training(candidate, how) for candidate in cell.candidates)
-    num_steps = fewer(cell.num_steps) if cell.num_steps else None
-    training = scaled_training(cell.training, how)
+    candidates = tuple(_scaled_training(candidate, how) for candidate in cell.candidates)
+    num_steps = _fewer(cell.num_steps) if cell.num_steps else None
+    training = _scaled_training(cell.training, how)
     return replace(cell, training=training, candidates=candidates, num_steps=num_steps, rescaled=True)
 
 
-def scaled_training(training: Training, how: Scale) -> Training:
+def _scaled_training(training: Training, how: Scale) -> Training:
     """A smaller network, and what it starts from likewise."""
-    start = scaled_training(training.start, how) if training.start else None
-    return Training(recipe=scaled_recipe(training.recipe, how), start=start)
+    start = _scaled_training(training.start, how) if training.start else None
+    return Training(recipe=_scaled_recipe(training.recipe, how), start=start)
 
 
-def scaled_recipe(recipe: Recipe, how: Scale) -> Recipe:
+def _scaled_recipe(recipe: Recipe, how: Scale) -> Recipe:
     """A smaller recipe of the same kind."""
     on_events = isinstance(recipe.data, EventConfig)
     epochs = max(1, round(recipe.train.epochs / (how.event_epochs if on_events else how.epochs)))
     course: dict[str, Any] = {"learning_rate": 0.1, "schedule": "cosine", "warmup_epochs": 0.25}
     train = replace(recipe.train, epochs=epochs, batch_size=how.batch_size, **course)
-    return replace(recipe, model=scaled_model(recipe, how), data=scaled_data(recipe.data, how), train=train)
+    return replace(recipe, model=_scaled_model(recipe, how), data=_scaled_data(recipe.data, how), train=train)
 
 
-def fewer(num_steps: int) -> int:
+def _fewer(num_steps: int) -> int:
     """Time steps at a smaller scale: a tenth, at least one."""
     return max(1, num_steps // 10)
 
 
-def scaled_model(recipe: Recipe, how: Scale) -> ModelConfig:
+def _scaled_model(recipe: Recipe, how: Scale) -> ModelConfig:
     """A smaller network for the same kind of data."""
     model, on_events = recipe.model, isinstance(recipe.data, EventConfig)
-    fields: dict[str, Any] = {"num_steps": fewer(model.num_steps), "surrogate_height": 1.0}
+    fields: dict[str, Any] = {"num_steps": _fewer(model.num_steps), "surrogate_height": 1.0}
     if how.data is not None:  # digits: ten classes, grey
         fields |= {"num_classes": 10, "in_channels": 2 if on_events else 1}
     if not isinstance(model, SResNetConfig):
@@ -166,7 +166,7 @@ def scaled_model(recipe: Recipe, how: Scale) -> ModelConfig:
     return replace(model, **fields)
 
 
-def scaled_data(data: AnyData, how: Scale) -> AnyData:
+def _scaled_data(data: AnyData, how: Scale) -> AnyData:
     """Fewer or smaller images, or simulated recordings; what is held out and how pixels are scaled stays."""
     if isinstance(data, EventConfig):
         frames = FrameConfig(by=data.frames.by, size=data.frames.size // how.frame)

@@ -183,7 +183,7 @@ class Result:
     command: str = ""
     """What trains it again, the folders of data and of what it starts from apart; "" in results of earlier versions."""
     activity: dict[str, Any] | None = None
-    """What `studies.run.activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
+    """What `studies.run._activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
     and operations per image in all."""
 
     def value(self, quantity: Quantity, num_steps: int | None = None) -> float | None:

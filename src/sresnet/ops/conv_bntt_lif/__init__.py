@@ -87,9 +87,9 @@ def conv_bntt_lif(
         UserError: as `bntt_lif`, a weight that does not fit x, and `int8` where there is no layer of one op, or where
             gradients are wanted.
     """
-    if not runs(x, convolution, norm, neuron, v, residual_current, residual_spikes):
+    if not _runs(x, convolution, norm, neuron, v, residual_current, residual_spikes):
         behind = bntt_lif(
-            convolved(x, convolution),
+            _convolved(x, convolution),
             norm,
             neuron,
             residual_current=residual_current,
@@ -98,7 +98,7 @@ def conv_bntt_lif(
             return_current=return_current,
         )
         return ConvBNTTLIFOutput(*behind, None)
-    return run_layer(
+    return _run_layer(
         x,
         convolution,
         norm,
@@ -123,24 +123,24 @@ def conv_batch_norm(
 
     Arguments and errors as `conv_bntt_lif`.
     """
-    if not runs(x, convolution, norm, None, None):
-        return batch_norm(convolved(x, convolution), norm)
-    return run_layer(x, convolution, norm, None, packed=packed).output
+    if not _runs(x, convolution, norm, None, None):
+        return batch_norm(_convolved(x, convolution), norm)
+    return _run_layer(x, convolution, norm, None, packed=packed).output
 
 
 def convolve_image(x: Float[Tensor, "N inputs height width"], convolution: Convolution) -> Float[Tensor, "N C H W"]:
     """What the convolution of a layer gives for an image that every step receives, rounded as the layer would."""
     weight, stride, padding, _ = convolution
-    if reference_chosen() or x.device.type != "cpu" or stored(x) not in WIDE:
+    if reference_chosen() or x.device.type != "cpu" or _stored(x) not in WIDE:
         return F.conv2d(x, weight, None, stride, padding)
-    storage = stored(x)
+    storage = _stored(x)
     dtype = operator.arithmetic(storage)
     with torch.autocast("cpu", enabled=False):
         y = F.conv2d(x.to(storage).to(dtype), weight.to(dtype), None, stride, padding)
     return y.to(storage)
 
 
-def convolved(
+def _convolved(
     x: Float[Tensor, "T N inputs height width"], convolution: Convolution | None
 ) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step of x [T, N, C, H, W], in plain PyTorch.
@@ -159,17 +159,17 @@ def convolved(
     return over_time(lambda images: F.conv2d(images, weight, None, stride, padding), x)
 
 
-def stored(x: Tensor) -> torch.dtype:
+def _stored(x: Tensor) -> torch.dtype:
     """What a layer stores activity in: what autocast says, else as x."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
-def fitting(packed: BitPackedSpikes | None, storage: torch.dtype) -> BitPackedSpikes | None:
+def _fitting(packed: BitPackedSpikes | None, storage: torch.dtype) -> BitPackedSpikes | None:
     """`packed`, where its sum is what a layer of this storage got: whole numbers are the same in every type."""
     return packed if packed is not None and (packed.base is None or packed.base.dtype == storage) else None
 
 
-def runs(
+def _runs(
     x: Tensor,
     convolution: Convolution | None,
     norm: NormState | None,
@@ -183,12 +183,12 @@ def runs(
         not reference_chosen()
         and not torch.compiler.is_compiling()
         and (convolution is None or convolution.weight.dtype == torch.float32)
-        and stored(x) in WIDE
+        and _stored(x) in WIDE
         and scan.runs(x, norm, neuron, v, residual_current, residual_spikes)
     )
 
 
-def run_layer(
+def _run_layer(
     x: Tensor,
     convolution: Convolution | None,
     norm: NormState | None,
@@ -211,8 +211,8 @@ def run_layer(
     num_steps, learned_leak = x.shape[0], neuron.learned_leak if neuron else None
     y = operator.output_like(x, weight, stride, padding).expand(*x.shape[:2], -1, -1, -1)
     check_layer(y, num_steps, norm, residual_current, residual_spikes, v)
-    storage = stored(x)
-    packed, residual_packed = fitting(packed, storage), fitting(residual_packed, storage)
+    storage = _stored(x)
+    packed, residual_packed = _fitting(packed, storage), _fitting(residual_packed, storage)
     residual_current = None if residual_current is None else as_rows(residual_current, storage)
     residual_spikes = None if residual_spikes is None else as_rows(residual_spikes, storage)
     gamma, beta, mean, var = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else (None,) * 4

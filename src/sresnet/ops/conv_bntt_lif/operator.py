@@ -57,7 +57,7 @@ def arithmetic(storage: torch.dtype) -> torch.dtype:
     return storage if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
-def convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
     """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory; x itself without a weight."""
     if weight is None:
         return x
@@ -67,21 +67,21 @@ def convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
         y = F.conv2d(images, weight, None, call.stride, call.padding)
         return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
     y = empty_rows(output_like(x, weight, call.stride, call.padding), len(images))
-    for some in blocks(images):
+    for some in _blocks(images):
         y[some] = F.conv2d(images[some].to(dtype), weight, None, call.stride, call.padding)
     return y.unflatten(0, x.shape[:2])
 
 
-def convolve_whole_numbers(
+def _convolve_whole_numbers(
     planes: Sequence[Tensor], part: slice, shape: torch.Size, weight: Int8Weight, call: Call
 ) -> Tensor:
     """The same in eight bits, where x of this shape is the sum of `planes`."""
-    x = restored(planes, None, shape, part, torch.uint8)
+    x = _restored(planes, None, shape, part, torch.uint8)
     y = convolve_int8(x.flatten(0, 1), weight, call.stride, call.padding)
     return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
 
 
-def convolve_back(
+def _convolve_back(
     dy: Tensor, x: Tensor, weight: Tensor | None, call: Call, need_x: bool, need_weight: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of x, in the storage type, and of weight."""
@@ -97,7 +97,7 @@ def convolve_back(
         return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
     dx = torch.empty_like(x) if need_x else None
     dweight = torch.zeros_like(weight) if need_weight else None
-    for some in blocks(x):
+    for some in _blocks(x):
         some_dx, some_dweight, _ = torch.ops.aten.convolution_backward(
             dy[some].to(dtype), x[some].to(dtype), weight, *constants, wanted
         )
@@ -108,25 +108,25 @@ def convolve_back(
     return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
 
 
-def blocks(images: Tensor) -> list[slice]:
+def _blocks(images: Tensor) -> list[slice]:
     """Images of about BLOCK_BYTES together."""
     length = max(1, BLOCK_BYTES // (images[0].numel() * images.element_size()))
     return [slice(first, first + length) for first in range(0, len(images), length)]
 
 
-def parts(num_steps: int) -> list[slice]:
+def _parts(num_steps: int) -> list[slice]:
     """Consecutive time steps, at least PART_STEPS together, as even as can be."""
     number = max(1, num_steps // PART_STEPS)
     edges = [num_steps * i // number for i in range(number + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
 
-def of(part: slice, tensor: Tensor | None) -> Tensor | None:
+def _of(part: slice, tensor: Tensor | None) -> Tensor | None:
     """The time steps of it; None of None or of nothing."""
     return tensor[part] if tensor is not None and tensor.numel() else None
 
 
-def of_norm(part: slice, rows: NormRows) -> NormRows:
+def _of_norm(part: slice, rows: NormRows) -> NormRows:
     """The same of a norm's [T, C]; all of [C], which every step shares."""
     return NormRows(*(row[part] if row is not None and row.ndim == 2 else row for row in rows))
 
@@ -140,12 +140,12 @@ def output_like(x: Tensor, weight: Tensor | None, stride: tuple[int, int], paddi
     return x.new_empty(1).expand(weight.shape[0], height, width)
 
 
-def restored(
+def _restored(
     planes: Sequence[Tensor], base: Tensor | None, shape: torch.Size, part: slice, dtype: torch.dtype
 ) -> Tensor:
     """Some time steps of what `planes` and `base` stand for, of this shape as a whole."""
     like = planes[0].new_empty(1, dtype=dtype).expand(shape[2:])
-    return unpack([plane[part] for plane in planes], of(part, base), like, part.stop - part.start, shape[1])
+    return unpack([plane[part] for plane in planes], _of(part, base), like, part.stop - part.start, shape[1])
 
 
 class Layer(torch.autograd.Function):
@@ -169,29 +169,29 @@ class Layer(torch.autograd.Function):
         neurons = call.constants.neurons
         one_step = x.shape[0] < steps
         whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
-        division = [slice(0, steps)] if whole else parts(steps)
+        division = [slice(0, steps)] if whole else _parts(steps)
         # Nobody reads the convolution again where there are no gradients: the output takes its place.
         in_place = whole and not one_step and not call.learns and weight is not None
         output = x.new_empty(0) if in_place else empty_rows(like, steps, batch)
         starts, kept = [], []
         for part in division:
             if call.int8 is not None and 0 < len(call.planes) <= LARGEST and call.base is None:
-                y = convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
+                y = _convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
             else:
-                y = convolve(x if one_step else x[part], weight, call)
+                y = _convolve(x if one_step else x[part], weight, call)
             output = y if in_place else output
             v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
             run_forward(
                 y,
-                of_norm(part, norm),
-                of(part, residual_current),
-                of(part, residual_spikes),
+                _of_norm(part, norm),
+                _of(part, residual_current),
+                _of(part, residual_spikes),
                 v,
-                (of(part, output), of(part, current), v_last),
+                (_of(part, output), _of(part, current), v_last),
                 part.stop - part.start,
                 call.training,
                 call.constants,
-                of(part, packed),
+                _of(part, packed),
             )
             starts.append(v)
             kept.append(y if call.learns and not call.recompute else None)
@@ -220,26 +220,26 @@ class Layer(torch.autograd.Function):
         d_leak = None
         for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
             if whole_x is None:
-                x = restored(planes, base, ctx.shape, part, call.storage)
+                x = _restored(planes, base, ctx.shape, part, call.storage)
             else:
                 x = whole_x if len(whole_x) < call.num_steps else whole_x[part]
-            y = convolve(x, weight, call) if y is None else y
+            y = _convolve(x, weight, call) if y is None else y
             d_y = empty_rows(y, *y.shape[:2])
             d_start = None if start is None else empty_rows(start, *start.shape[:1])
             d_part_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
-            d_rows = of_norm(part, NormRows(d_gamma, d_beta, None, None))
+            d_rows = _of_norm(part, NormRows(d_gamma, d_beta, None, None))
             run_backward(
-                (of(part, d_output), of(part, d_current), d_v),
+                (_of(part, d_output), _of(part, d_current), d_v),
                 y,
-                of_norm(part, norm),
-                of(part, residual_current),
+                _of_norm(part, norm),
+                _of(part, residual_current),
                 start,
-                (d_y, of(part, d_residual_current), d_start, *d_rows[:2], d_part_leak),
+                (d_y, _of(part, d_residual_current), d_start, *d_rows[:2], d_part_leak),
                 part.stop - part.start,
                 call.training,
                 call.constants,
             )
-            d_part, d_part_weight = convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
+            d_part, d_part_weight = _convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
             if d_part_weight is not None:
                 d_part_weight = d_part_weight.float()  # so that the sum of the parts is not rounded again and again
                 d_weight = d_part_weight if d_weight is None else d_weight + d_part_weight

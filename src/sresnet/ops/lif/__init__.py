@@ -39,7 +39,7 @@ def lif(
 
     Source: paper Section 3.1, Eqs. 3-6, 23, 24.
     """
-    check_arguments(current, v)
+    _check_arguments(current, v)
     if reference_chosen() or not scan.runs(current, None, neuron, v):
         spikes, v_last = lif_reference(current.to(torch.promote_types(current.dtype, torch.float32)), neuron, v)
         return LIFOutput(spikes.to(current.dtype), v_last)
@@ -62,11 +62,11 @@ def membrane(
 
     Training never needs them, so `lif` does not keep them: this computes the steps again, for inspection.
     """
-    check_arguments(current, v)
+    _check_arguments(current, v)
     return membrane_reference(current.to(torch.promote_types(current.dtype, torch.float32)), neuron, v)
 
 
-def check_arguments(current: Tensor, v: Tensor | None) -> None:
+def _check_arguments(current: Tensor, v: Tensor | None) -> None:
     """Raise the errors that `lif` documents."""
     if current.ndim < 1 or current.shape[0] == 0:
         raise UserError(f"current has shape {tuple(current.shape)}: expected [T, ...] with at least one time step")

@@ -11,7 +11,7 @@ from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.surrogate import Surrogate, slope_at
 
 
-class Spike(torch.autograd.Function):
+class _Spike(torch.autograd.Function):
     """The hard step forward (Eq. 4), the surrogate backward (Eq. 24), and likewise in forward mode."""
 
     generate_vmap_rule = True
@@ -41,7 +41,7 @@ def spike(
     u: Float[Tensor, "*neurons"], threshold: float, surrogate: Surrogate, fires_at_threshold: bool
 ) -> Float[Tensor, "*neurons"]:
     """Spikes o = g(u): 1 where the membrane potential u passes the threshold, else 0 (Eqs. 4, 6)."""
-    return Spike.apply(u, threshold, surrogate, fires_at_threshold)
+    return _Spike.apply(u, threshold, surrogate, fires_at_threshold)
 
 
 def lif_steps(

@@ -51,7 +51,7 @@ TYPES: dict[type, type] = {float: ctypes.c_float, str: ctypes.c_int, bool: ctype
 HINTS = get_type_hints(KernelConstants)
 
 
-class Struct(ctypes.Structure):
+class _Struct(ctypes.Structure):
     """`KernelConstants` as the kernel's `struct Constants`."""
 
     _fields_ = [
@@ -59,9 +59,9 @@ class Struct(ctypes.Structure):
     ]  # fmt: skip
 
 
-def struct(constants: KernelConstants) -> Struct:
+def _struct(constants: KernelConstants) -> _Struct:
     """The constants as the kernel reads them."""
-    return Struct(**constants._asdict() | {"surrogate": KINDS.index(constants.surrogate)})
+    return _Struct(**constants._asdict() | {"surrogate": KINDS.index(constants.surrogate)})
 
 
 LATER = [field for field in dataclasses.fields(LIFConstants) if field.name not in KernelConstants._fields]
@@ -104,7 +104,7 @@ def library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
     kernel = native.load(SOURCE, flags)
     if kernel is None:
         return None
-    flag, size, memory, constants = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(Struct)
+    flag, size, memory, constants = ctypes.c_bool, ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(_Struct)
     shape: list[Any] = [flag, *[size] * 5]
     kernel.scan_forward.argtypes = [*shape, *[memory] * 12, flag, constants]
     kernel.scan_backward.argtypes = [*shape, *[memory] * 16, flag, constants]
@@ -126,14 +126,14 @@ def available() -> bool:
 available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, int, int, int]:
+def _sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, int, int, int]:
     """T, X, M, C, G of the kernel's legend."""
     steps, batch, channels, height, width = x.shape
     groups = 0 if gamma is None else 1 if gamma.ndim == 1 else num_steps
     return num_steps, steps, batch * height * width, channels, groups
 
 
-def pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
+def _pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
     """Their addresses; None for what is not there, or empty: not wanted.
 
     The kernel sees addresses only, so this is where the memory is checked.
@@ -166,7 +166,7 @@ class NormRows(NamedTuple):
     var: Tensor | None
 
 
-def contiguous(*rows: Tensor | None) -> list[Tensor | None]:
+def _contiguous(*rows: Tensor | None) -> list[Tensor | None]:
     """Each without gaps; the caller must hold them while the kernel runs."""
     return [row if row is None else row.contiguous() for row in rows]
 
@@ -195,23 +195,23 @@ def run_forward(
     storage = x.dtype
     output, current, v_last = given
     x, residual_current, residual_spikes, v = as_rows(x, storage), *in_rows(residual_current, residual_spikes, v)
-    parameters, statistics = contiguous(norm.gamma, norm.beta), [norm.mean, norm.var]
+    parameters, statistics = _contiguous(norm.gamma, norm.beta), [norm.mean, norm.var]
     if not training:  # else they are written, where they lie
-        statistics = contiguous(*statistics)
+        statistics = _contiguous(*statistics)
     code = kernel()
     assert code is not None
     code.scan_forward(
         WIDE[storage],
-        *sizes(x, num_steps, norm.gamma),
-        *pointers(storage, x),
-        *pointers(torch.float32, *parameters, *statistics),
-        *pointers(storage, residual_current, residual_spikes),
-        *pointers(torch.float32, v),
-        *pointers(storage, output, current),
-        *pointers(torch.float32, v_last),
-        *pointers(torch.uint8, packed),
+        *_sizes(x, num_steps, norm.gamma),
+        *_pointers(storage, x),
+        *_pointers(torch.float32, *parameters, *statistics),
+        *_pointers(storage, residual_current, residual_spikes),
+        *_pointers(torch.float32, v),
+        *_pointers(storage, output, current),
+        *_pointers(torch.float32, v_last),
+        *_pointers(torch.uint8, packed),
         training,
-        struct(constants),
+        _struct(constants),
     )
 
 
@@ -237,22 +237,22 @@ def run_backward(
     storage, (d_x, d_residual_current, *d_others) = x.dtype, given
     x, residual_current, v = as_rows(x, storage), *in_rows(residual_current, v)
     d_output, d_current, d_v_last = in_rows(*gradients)
-    numbers = contiguous(*norm)
+    numbers = _contiguous(*norm)
     code = kernel()
     assert code is not None
     code.scan_backward(
         WIDE[storage],
-        *sizes(x, num_steps, norm.gamma),
-        *pointers(storage, x),
-        *pointers(torch.float32, *numbers),
-        *pointers(storage, residual_current),
-        *pointers(torch.float32, v),
-        *pointers(storage, d_output, d_current),
-        *pointers(torch.float32, d_v_last),
-        *pointers(storage, d_x, d_residual_current),
-        *pointers(torch.float32, *d_others),
+        *_sizes(x, num_steps, norm.gamma),
+        *_pointers(storage, x),
+        *_pointers(torch.float32, *numbers),
+        *_pointers(storage, residual_current),
+        *_pointers(torch.float32, v),
+        *_pointers(storage, d_output, d_current),
+        *_pointers(torch.float32, d_v_last),
+        *_pointers(storage, d_x, d_residual_current),
+        *_pointers(torch.float32, *d_others),
         training,
-        struct(constants),
+        _struct(constants),
     )
 
 
@@ -273,10 +273,10 @@ def unpack(planes: Sequence[Tensor], base: Tensor | None, like: Tensor, num_step
     """Spikes of several layers, and `base`, added up in this order: [T, N, C, H, W] in the type of `like` [C, H, W]."""
     output = empty_rows(like, num_steps, batch)
     (base,) = in_rows(base)
-    addresses = (ctypes.c_void_p * len(planes))(*pointers(torch.uint8, *planes))
+    addresses = (ctypes.c_void_p * len(planes))(*_pointers(torch.uint8, *planes))
     code = kernel()
     assert code is not None
     kind = (*WIDE, torch.uint8).index(like.dtype)
-    places = pointers(like.dtype, base, output)
+    places = _pointers(like.dtype, base, output)
     code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *places)
     return output

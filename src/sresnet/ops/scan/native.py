@@ -27,7 +27,7 @@ HOST_FLAGS = ("-march=native",)
 FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fPIC", "-fopenmp", "-fvisibility=hidden")
 
 
-class NativeError(Exception):
+class _NativeError(Exception):
     """There is no native code here; the message says why in one line."""
 
 
@@ -39,48 +39,48 @@ def load(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL | Non
         flags: what the code may be compiled for, such as ("-mavx2", "-mfma"); by default this machine.
     """
     try:
-        return built(source, flags)
-    except NativeError as error:
+        return _built(source, flags)
+    except _NativeError as error:
         tell_once(f"no native code ({error}): the slower PyTorch reference is used")
         return None
 
 
-def built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
+def _built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
     """The library made of `source`, from the cache or compiled now.
 
     Raises:
         NativeError: no compiler, an error of the compiler, or a cache that cannot be written or trusted.
     """
     if os.name != "posix":
-        raise NativeError("not on this system")
-    compiler = find_compiler()
+        raise _NativeError("not on this system")
+    compiler = _find_compiler()
     try:
-        path = cache_folder() / f"{source.parent.name}-{key(source, compiler, flags)}.so"
-        remove_parts(path.parent)
-        if not is_whole(path):
+        path = _cache_folder() / f"{source.parent.name}-{_key(source, compiler, flags)}.so"
+        _remove_parts(path.parent)
+        if not _is_whole(path):
             tell_once(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
-            compile_to(path, source, compiler, flags)
+            _compile_to(path, source, compiler, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
         place = error.filename or "the compiled code"
-        raise NativeError(f"{place} cannot be used: {error.strerror or error}") from None
+        raise _NativeError(f"{place} cannot be used: {error.strerror or error}") from None
 
 
-def find_compiler() -> str:
+def _find_compiler() -> str:
     """$CXX, c++, g++ or clang++.
 
     Raises:
         NativeError: none of them is there, or on Windows, which lacks what keeps cached code safe.
     """
     if sys.platform == "win32":
-        raise NativeError("none is compiled on Windows")
+        raise _NativeError("none is compiled on Windows")
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (found := shutil.which(name)):
             return found
-    raise NativeError("no C++ compiler: install g++ or set CXX")
+    raise _NativeError("no C++ compiler: install g++ or set CXX")
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """Where compiled code is kept: sresnet/native in $XDG_CACHE_HOME or ~/.cache, which only this user can write.
 
     Raises:
@@ -91,29 +91,29 @@ def cache_folder() -> Path:
         base = os.environ.get("XDG_CACHE_HOME")
         root = Path(base) if base else Path.home() / ".cache"
     except RuntimeError as error:
-        raise NativeError(f"no cache folder ({error}): set XDG_CACHE_HOME") from None
+        raise _NativeError(f"no cache folder ({error}): set XDG_CACHE_HOME") from None
     root.mkdir(parents=True, exist_ok=True)
     status = root.stat()
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise NativeError(f"others can write {root}: chmod o-w, or set XDG_CACHE_HOME to a folder of your own")
-    check_owner(root, status)
+        raise _NativeError(f"others can write {root}: chmod o-w, or set XDG_CACHE_HOME to a folder of your own")
+    _check_owner(root, status)
     for folder in (root / "sresnet", root / "sresnet" / "native"):
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
-        check_owner(folder, status)
+        _check_owner(folder, status)
         if folder.name == "sresnet" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == stat.S_IWGRP:
             # The frames of event recordings are there too, and may have been made first, with a umask of 002.
             folder.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
             status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise NativeError(f"others can write {folder}: delete it, or set XDG_CACHE_HOME to a folder of your own")
+            raise _NativeError(f"others can write {folder}: delete it, or set XDG_CACHE_HOME to a folder of your own")
     return folder
 
 
-def check_owner(path: Path, status: os.stat_result) -> None:
+def _check_owner(path: Path, status: os.stat_result) -> None:
     """Raise NativeError where `path` belongs to neither this user nor the system's administrator."""
     if status.st_uid not in (os.geteuid(), 0):
-        raise NativeError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
+        raise _NativeError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
 
 
 SEAL = b"sresnet sha256 "
@@ -122,12 +122,12 @@ SEAL = b"sresnet sha256 "
 In one file, so that no two processes can put the code of one beside the digest of the other."""
 
 
-def sealed(code: bytes) -> bytes:
+def _sealed(code: bytes) -> bytes:
     """A cached file of this code."""
     return code + SEAL + hashlib.sha256(code).digest()
 
 
-def is_whole(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
     """Whether `path` is a file of this user's that is as it was written: code cut short or altered kills the process.
 
     Raises:
@@ -149,17 +149,25 @@ def is_whole(path: Path) -> bool:
         ):
             return False
         content = file.read()
-    return content == sealed(content[: -len(SEAL) - hashlib.sha256().digest_size])
+    return content == _sealed(content[: -len(SEAL) - hashlib.sha256().digest_size])
 
 
-def key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
+def _key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
     """A name that changes with everything that the compiled code depends on."""
-    parts = (source.read_text(), compiler, run([compiler, "--version"]), *FLAGS, *flags, torch.__version__, processor())
+    parts = (
+        source.read_text(),
+        compiler,
+        _run([compiler, "--version"]),
+        *FLAGS,
+        *flags,
+        torch.__version__,
+        _processor(),
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
 @functools.cache
-def processor() -> str:
+def _processor() -> str:
     """What this processor can do; -march=native depends on it, and a home folder may be shared by machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -168,7 +176,7 @@ def processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
-def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) -> None:
+def _compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) -> None:
     """Compile `source` to `path`, which appears whole or not at all: two processes may do so at the same time.
 
     Raises:
@@ -177,15 +185,15 @@ def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) 
     """
     torch_folder = Path(torch.__file__).parent
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    part, descriptor = new_part(path.parent)
+    part, descriptor = _new_part(path.parent)
     try:
         thing, library, whole = part / "kernel.o", part / "kernel.so", part / "sealed.so"
         include = ["-isystem", str(torch_folder / "include")]
-        run([compiler, *FLAGS, *flags, abi, *include, "-c", str(source), "-o", str(thing)])
+        _run([compiler, *FLAGS, *flags, abi, *include, "-c", str(source), "-o", str(thing)])
         # In two steps: -fopenmp while linking would name an OpenMP of its own.
         lib = [f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10"]
-        run([compiler, "-shared", str(thing), *lib, "-o", str(library)])
-        whole.write_bytes(sealed(library.read_bytes()))
+        _run([compiler, "-shared", str(thing), *lib, "-o", str(library)])
+        whole.write_bytes(_sealed(library.read_bytes()))
         whole.chmod(0o600)
         whole.replace(path)
     finally:
@@ -193,7 +201,7 @@ def compile_to(path: Path, source: Path, compiler: str, flags: tuple[str, ...]) 
         os.close(descriptor)
 
 
-def remove_parts(cache: Path) -> None:
+def _remove_parts(cache: Path) -> None:
     """Remove what processes that were killed while they compiled have left in the cache."""
     for part in cache.glob(".part-*"):
         with contextlib.suppress(OSError):
@@ -205,7 +213,7 @@ def remove_parts(cache: Path) -> None:
                 os.close(descriptor)
 
 
-def new_part(cache: Path) -> tuple[Path, int]:
+def _new_part(cache: Path) -> tuple[Path, int]:
     """An empty folder in the cache, open and held by this process like a lock; OSError where the disk refuses."""
     while True:
         part = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
@@ -218,7 +226,7 @@ def new_part(cache: Path) -> tuple[Path, int]:
             os.close(descriptor)  # another process took it for a leftover before it was held
 
 
-def run(command: list[str]) -> str:
+def _run(command: list[str]) -> str:
     """What a command prints.
 
     Raises:
@@ -227,8 +235,8 @@ def run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise NativeError(f"{command[0]} does not start: {error.strerror}") from None
+        raise _NativeError(f"{command[0]} does not start: {error.strerror}") from None
     if done.returncode != 0:
         lines = done.stderr.splitlines() or [f"status {done.returncode}"]
-        raise NativeError(f"{Path(command[0]).name}: " + next((line for line in lines if "error" in line), lines[-1]))
+        raise _NativeError(f"{Path(command[0]).name}: " + next((line for line in lines if "error" in line), lines[-1]))
     return done.stdout

@@ -72,7 +72,7 @@ def scan(
     Returns:
         Output, current (empty unless `return_current`) and the last v; see `bntt_lif`.
     """
-    call = Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
+    call = _Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
     training = norm is not None and norm.training
     output, current, v_last, mean, var = call(
         as_rows(x, x.dtype),
@@ -97,10 +97,10 @@ def scan(
 # The operators
 
 
-def forward_outputs(
+def _forward_outputs(
     x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, return_current: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Memory for what `forward` gives; what is not wanted is empty."""
+    """Memory for what `_forward` gives; what is not wanted is empty."""
     batch = x.shape[1]
     statistics = (0,) if gamma is None else gamma.shape
     return (
@@ -112,7 +112,7 @@ def forward_outputs(
     )
 
 
-def forward(
+def _forward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
@@ -128,7 +128,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Output, current, the last v, and the mean and variance that were used; nothing is changed in place."""
     constants, return_current = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
-    given = forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
+    given = _forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
     mean, var = given[3:]
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
@@ -138,7 +138,7 @@ def forward(
     return given
 
 
-def backward_outputs(
+def _backward_outputs(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
@@ -147,7 +147,7 @@ def backward_outputs(
     num_steps: int,
     residual_current_too: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Memory for what `backward` gives; what is not wanted is empty."""
+    """Memory for what `_backward` gives; what is not wanted is empty."""
     steps, batch = x.shape[:2]
     nothing = (0,)
     return (
@@ -160,7 +160,7 @@ def backward_outputs(
     )
 
 
-def backward(
+def _backward(
     grad_output: Tensor | None,
     grad_current: Tensor | None,
     grad_v_last: Tensor | None,
@@ -178,7 +178,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, gamma, beta, residual_current (with `residual_current_too`), v and the learned leak."""
     constants, residual_current_too = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
-    given = backward_outputs(x, gamma, beta, v, learned_leak, num_steps, residual_current_too)
+    given = _backward_outputs(x, gamma, beta, v, learned_leak, num_steps, residual_current_too)
     grad_x, grad_gamma, grad_beta, grad_residual_current, grad_v, grad_leak = given
     cpu.run_backward(
         (grad_output, grad_current, grad_v_last),
@@ -194,20 +194,20 @@ def backward(
     return given
 
 
-def fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
-    """Shapes, dtypes and strides of `forward`."""
+def _fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
+    """Shapes, dtypes and strides of `_forward`."""
     num_steps, constants, return_current = others[7], KernelConstants(*others[9:-1]), others[-1]
-    return forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
+    return _forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
 
 
-def fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
-    """Shapes, dtypes and strides of `backward`."""
+def _fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    """Shapes, dtypes and strides of `_backward`."""
     x, gamma, beta = inputs[3:6]
     v, learned_leak, num_steps = inputs[9:12]
-    return backward_outputs(x, gamma, beta, v, learned_leak, num_steps, inputs[-1])
+    return _backward_outputs(x, gamma, beta, v, learned_leak, num_steps, inputs[-1])
 
 
-def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """What the backward pass needs: of full size only x and residual_current."""
     x, gamma, beta, _, _, residual_current, _, v, learned_leak, num_steps, *constants, _ = inputs
     ctx.save_for_backward(x, gamma, beta, *output[3:], residual_current, v, learned_leak)
@@ -215,8 +215,8 @@ def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
 
 
-def differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_last: Tensor | None, *_: Any) -> Any:
-    """Gradients of the inputs of `forward`, in their order."""
+def _differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_last: Tensor | None, *_: Any) -> Any:
+    """Gradients of the inputs of `_forward`, in their order."""
     wanted = ctx.needs_input_grad
     gradients: list[Tensor | None] = [None] * len(wanted)
     if output is None and current is None and v_last is None:
@@ -229,24 +229,24 @@ def differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_las
     return tuple(gradients)
 
 
-LIBRARY.impl("bntt_lif", forward, "CPU")
-LIBRARY.impl("bntt_lif_backward", backward, "CPU")
-torch.library.register_fake("sresnet::bntt_lif", fake_forward, lib=LIBRARY)
-torch.library.register_fake("sresnet::bntt_lif_backward", fake_backward, lib=LIBRARY)
-torch.library.register_autograd("sresnet::bntt_lif", differentiate, setup_context=keep, lib=LIBRARY)
+LIBRARY.impl("bntt_lif", _forward, "CPU")
+LIBRARY.impl("bntt_lif_backward", _backward, "CPU")
+torch.library.register_fake("sresnet::bntt_lif", _fake_forward, lib=LIBRARY)
+torch.library.register_fake("sresnet::bntt_lif_backward", _fake_backward, lib=LIBRARY)
+torch.library.register_autograd("sresnet::bntt_lif", _differentiate, setup_context=_keep, lib=LIBRARY)
 FORWARD, BACKWARD = torch.ops.sresnet.bntt_lif.default, torch.ops.sresnet.bntt_lif_backward.default
 
 
-class Eager(torch.autograd.Function):
+class _Eager(torch.autograd.Function):
     """The same as calling the operator; what `register_autograd` puts around it costs up to 0.2 ms a call."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         output = FORWARD(*inputs)
-        keep(ctx, inputs, output)
+        _keep(ctx, inputs, output)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return differentiate(ctx, *gradients)
+        return _differentiate(ctx, *gradients)

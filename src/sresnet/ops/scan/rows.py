@@ -9,7 +9,7 @@ def is_rows(x: Tensor) -> bool:
     return x.movedim(-3, -1).is_contiguous()
 
 
-def rows(x: Tensor) -> Tensor:
+def _rows(x: Tensor) -> Tensor:
     """X [..., C, H, W] as contiguous rows [..., H, W, C]: a view where it is laid out so, else a copy."""
     return x.movedim(-3, -1).contiguous()
 
@@ -17,7 +17,7 @@ def rows(x: Tensor) -> Tensor:
 def as_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     """X in this dtype and with channels last in memory; x itself where it is so already."""
     x = x.to(dtype)
-    return x if is_rows(x) else rows(x).movedim(-1, -3)
+    return x if is_rows(x) else _rows(x).movedim(-1, -3)
 
 
 def in_rows(*streams: Tensor | None) -> list[Tensor | None]:
