@@ -6,7 +6,7 @@ from torch import nn
 
 from sresnet import UserError
 from sresnet.analysis import activity, early_exit, spread, walk
-from sresnet.analysis.early_exit import evaluate_early_exit
+from sresnet.analysis.exits import evaluate_early_exit
 from sresnet.analysis.prediction import _probabilities_by_step
 from sresnet.analysis.walk import batches_of
 from sresnet.data import ImageSet

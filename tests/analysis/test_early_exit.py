@@ -1,5 +1,6 @@
 """Anytime inference: the definition, and the pass that saves steps."""
 
+import importlib.util
 import json
 import math
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 
 from sresnet import UserError
 from sresnet.analysis import early_exit
-from sresnet.analysis.early_exit import (
+from sresnet.analysis.exits import (
     _calibrate,
     _confidence,
     _exit_curve,
@@ -22,6 +23,12 @@ from sresnet.analysis.early_exit import (
 from sresnet.cli import main
 from sresnet.nn.layer import SpikingLayer
 from tests.analysis.networks import batch, trained
+
+
+def test_the_function_has_its_name_to_itself():
+    """A module of the same name would take its place in the package, or it the module's, by the order of imports."""
+    assert callable(early_exit)
+    assert importlib.util.find_spec("sresnet.analysis.early_exit") is None
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 
 from sresnet import create_model
 from sresnet.analysis import analyse, batches_of, early_exit
-from sresnet.analysis.early_exit import run_early_exit
+from sresnet.analysis.exits import run_early_exit
 from sresnet.analysis.prediction import _probabilities_by_step
 from sresnet.data import DataConfig, ImageSet
 from sresnet.data.scaling import make_scaling

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import sresnet
+from sresnet import UserError
 from sresnet.models.topology import INPUT, topology_of
 from sresnet.nn import BNTT, GlobalAveragePool, Neuron, Pool, Readout, Skip, TimeAveragedNorm, over_time
 from sresnet.nn.residual import Connection, SkipKind
@@ -107,5 +108,7 @@ def test_what_stands_before_and_behind():
 
 
 def test_a_module_that_does_not_describe_itself():
-    with pytest.raises(TypeError, match="mine, a Identity, does not describe itself"):
+    with pytest.raises(
+        UserError, match=r"^layer mine, a Identity, does not say .*: give .* describe\(name, x\)[^\n]*$"
+    ):
         topology_of([("mine", nn.Identity())], Readout(3, 2))

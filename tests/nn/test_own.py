@@ -115,7 +115,7 @@ def test_it_is_trained_streamed_recorded_saved_and_left_early(tmp_path):
     assert records["stem.neuron"].membrane is None
     sresnet.save_model(model, tmp_path / "weights.safetensors")
     assert torch.equal(sresnet.load(tmp_path / "weights.safetensors")(x), model(x))
-    from sresnet.analysis.early_exit import run_early_exit
+    from sresnet.analysis.exits import run_early_exit
     from sresnet.models.summary import summarise
 
     found, steps = run_early_exit(model, x, threshold=0.9, temperatures=(1.0,) * 3)

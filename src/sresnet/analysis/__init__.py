@@ -2,7 +2,14 @@
 
 from sresnet.analysis.activity import Activity, ActivityCounter, LayerActivity, activity
 from sresnet.analysis.cost import ARITHMETIC, Cost, CostCounter, Energy, LayerCost, cost
-from sresnet.analysis.early_exit import EarlyExit, ExitPoint, early_exit
+from sresnet.analysis.exits import (
+    EarlyExit,
+    EarlyExitResult,
+    ExitPoint,
+    early_exit,
+    evaluate_early_exit,
+    run_early_exit,
+)
 from sresnet.analysis.gradients import BlockGradient, gradient_norms, gradients_by_connection
 from sresnet.analysis.hardware import HardwareNetwork, HardwareView, hardware_network, hardware_view
 from sresnet.analysis.report import Analysis, analyse
@@ -19,6 +26,7 @@ __all__ = [
     "Cost",
     "CostCounter",
     "EarlyExit",
+    "EarlyExitResult",
     "Energy",
     "ExitPoint",
     "HardwareNetwork",
@@ -34,10 +42,12 @@ __all__ = [
     "batches_of",
     "cost",
     "early_exit",
+    "evaluate_early_exit",
     "gradient_norms",
     "gradients_by_connection",
     "hardware_network",
     "hardware_view",
+    "run_early_exit",
     "spread",
     "walk",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sresnet.analysis.early_exit import mean_scores
+from sresnet.analysis.exits import mean_scores
 from sresnet.data import AnyData, EventConfig
 from sresnet.data.events.cache import windows
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames

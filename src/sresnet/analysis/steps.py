@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sresnet.analysis.early_exit import best_class
+from sresnet.analysis.exits import best_class
 from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
-from sresnet.analysis.early_exit import THRESHOLDS, check_threshold, evaluate_early_exit
+from sresnet.analysis.exits import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table

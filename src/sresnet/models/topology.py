@@ -10,6 +10,7 @@ from functools import cached_property
 
 from torch import nn
 
+from sresnet.errors import UserError
 from sresnet.nn.graph import Described, Ends, Node, NodeKind
 from sresnet.nn.readout import Readout
 
@@ -73,11 +74,18 @@ class Topology:
 
 
 def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> Topology:
-    """The topology of consecutive layers, (name, module) each, and a readout; TypeError without a method `describe`."""
+    """The topology of consecutive layers, (name, module) each, and a readout.
+
+    Raises:
+        UserError: a layer, one of the user's own, has no method `describe`.
+    """
     nodes, ends = [Node(name=INPUT, kind="input", inputs=(), module="")], Ends(INPUT)
     for name, module in layers:
         if not isinstance(module, Described):
-            raise TypeError(f"{name}, a {type(module).__name__}, does not describe itself: add a method `describe`")
+            raise UserError(
+                f"layer {name}, a {type(module).__name__}, does not say what it computes: give its class a method "
+                "describe(name, x) beside forward(x, state), as sresnet.nn.graph.Described has it"
+            )
         more, ends = module.describe(name, ends)
         nodes += more
     return Topology(nodes=tuple(nodes + readout.describe("readout", ends)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.analysis import Analysis
-from sresnet.analysis.early_exit import EarlyExit, EarlyExitResult, ExitPoint
+from sresnet.analysis.exits import EarlyExit, EarlyExitResult, ExitPoint
 from sresnet.analysis.report import KIND
 from sresnet.files import claim_folder, write_json
 from sresnet.report import plots

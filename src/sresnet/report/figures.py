@@ -8,7 +8,7 @@ from typing import Any
 from sresnet.analysis import Analysis
 from sresnet.analysis.activity import Activity
 from sresnet.analysis.cost import Cost
-from sresnet.analysis.early_exit import EarlyExit, ExitPoint
+from sresnet.analysis.exits import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
