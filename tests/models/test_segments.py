@@ -379,7 +379,7 @@ def test_parts_are_as_even_as_can_be(first, count, number):
 )
 def test_the_cheapest_division_that_fits(limit, neurons, steps, precision):
     def size(found):
-        ends = 4 * sum(min(number, steps) - 1 for number in found)
+        ends = 4 * sum(min(number, steps) - 1 for number in found) + (8 if math.prod(found) > 1 else 0)
         return neurons * (ends + segments._STEP_BYTES[precision] * -(-steps // min(math.prod(found), steps)))
 
     smallest = min(size((number,) * levels) for levels in range(1, 5) for number in range(1, steps + 1))

@@ -334,10 +334,11 @@ def test_time_segments_of_a_run(tmp_path, monkeypatch):
         return forward_steps(self, x, **given)
 
     monkeypatch.setattr(SpikingNetwork, "forward_steps", watched)
-    small = changed(time_segments="auto", step_memory=6 * 16 * 336 / 1e9)  # one step of 336 neurons, 16 images
+    longer = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, num_steps=8))
+    a_byte = 16 * 576 / 1e9  # gigabytes, for each neuron of a batch; all steps at once take 48, in two parts 36
     with pytest.raises(UserError, match=r"takes .* GB in the smallest time segments"):
-        train(small, SPLITS, tmp_path / "small", device=CPU)
-    train(changed(time_segments="auto", step_memory=1e-4), SPLITS, tmp_path / "auto", device=CPU)
+        train(changed(longer, time_segments="auto", step_memory=9 * a_byte), SPLITS, tmp_path / "small", device=CPU)
+    train(changed(longer, time_segments="auto", step_memory=40 * a_byte, epochs=1), SPLITS, tmp_path / "a", device=CPU)
     assert set(seen) == {(), (2,)}
     with pytest.raises(UserError, match=r"a norm of this network takes its statistics over all time steps"):
         dataclasses.replace(changed(time_segments="auto"), model=dataclasses.replace(TINY.model, norm="time-averaged"))

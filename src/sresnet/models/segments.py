@@ -4,9 +4,10 @@ Between two segments only the potentials of the neurons are kept. In training ea
 backward pass comes to it, all but the last; segments may be divided in turn. Memory, in bytes per neuron of a batch,
 for T steps in K segments of which b bytes a step are kept:
 
-    4 (K - 1) + b T / K
+    4 (K - 1) + 8 + b T / K
 
-and with each of K segments divided into k, 4 (K + k - 2) + b T / (K k), for another forward pass. Where every step has
+the 8 for the gradients of the potentials at two ends; and with each of K segments divided into k,
+4 (K + k - 2) + 8 + b T / (K k), for another forward pass. Where every step has
 its own norm, steps have nothing but potentials in common, and the gradients are those of all steps at once.
 Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, along time instead of depth.
 """
@@ -166,7 +167,8 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
         for number in range(1, num_steps + 1):
             segments = (number,) * levels
             longest = -(-num_steps // min(number**levels, num_steps))
-            size = neurons * (4 * levels * (number - 1) + _STEP_BYTES[precision] * longest)
+            ends = 4 * levels * (number - 1) + (8 if number > 1 else 0)
+            size = neurons * (ends + _STEP_BYTES[precision] * longest)
             if size <= limit:
                 return () if number == 1 else segments
             least = min(least, size)

@@ -18,8 +18,8 @@
 
 namespace {
 
-constexpr size_t SMALL = 1 << 20;   // less than this is malloc's
-constexpr size_t PAGE = 1 << 16;    // sizes are multiples of it
+constexpr size_t SMALL = 1 << 17;   // less than this is malloc's, as by default
+constexpr size_t PAGE = 1 << 14;    // sizes are multiples of it
 constexpr size_t HUGE_PAGE = 2 << 20;
 
 size_t rounded(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
