@@ -188,9 +188,33 @@ def test_backward_runs_the_engine_of_the_forward_pass(monkeypatch):
     assert set(chosen) == {"reference"}
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # by torch, about torch
+def test_a_compiled_network():
+    model, x = network(torch.float32), torch.rand(3, 3, 8, 8)
+    compiled = torch.compile(network(torch.float32), backend="eager")
+    compiled(x, time_segments=2).sum().backward()
+    model(x).sum().backward()
+    for found, expected in zip(compiled.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_weights_that_are_there_for_the_forward_pass_alone_are_refused():
+    model, x = network(), torch.rand(3, 3, 8, 8, dtype=torch.float64)
+    given = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    loss = torch.func.functional_call(model, given, (x,), {"time_segments": 2}).sum()
+    with pytest.raises(UserError, match="functional_call"):
+        loss.backward()
+    with pytest.raises(UserError, match=r"transforms of torch\.func do not know them"):
+        torch.func.grad(lambda x: model(x, time_segments=2).sum())(x)
+
+
 @pytest.mark.parametrize(
     ("fields", "time_segments", "words"),
     [
+        ({}, None, r"None is no number of segments: give one, such as 8"),
+        ({}, "auto", r"'auto' is no number"),
+        ({}, 2.0, r"2\.0 is no number"),
         ({}, 0, r"has a number below 1"),
         ({}, (2, -1), r"has a number below 1"),
         ({"norm": "time-averaged"}, 2, r"stem\.norm takes its statistics over all time steps.*use norm 'bntt'"),
@@ -348,8 +372,10 @@ def test_gradients_flow_through_the_state_and_end_where_it_is_detached():
     assert (cut[3:] != 0).any()
 
 
-def test_a_state_of_another_batch_is_refused():
+def test_a_state_of_another_batch_or_network_is_refused():
     model = network()
+    with pytest.raises(UserError, match="potentials of 1 layers of neurons, and this network has 7"):
+        model(torch.rand(3, 3, 8, 8, dtype=torch.float64), state=StreamState(1, (None,)))
     _, state = model(torch.rand(3, 2, 3, 8, 8, dtype=torch.float64), state=StreamState())
     with pytest.raises(UserError, match="v has shape"):
         model(torch.rand(2, 2, 3, 8, 8, dtype=torch.float64), state=state)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
-from sresnet.models.segments import Again, Potentials, Steps, check_segments, inference_segments, run_segments
+from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
 from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import ENCODERS, EncoderKind
 from sresnet.nn.layer import SpikingLayer
@@ -225,14 +225,15 @@ class SpikingNetwork(nn.Module):
     ) -> Tensor:
         """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
         steps = self.count_steps(x, num_steps)
-        segments = (time_segments,) if isinstance(time_segments, int) else tuple(time_segments)
-        check_segments(self.layers, segments)
-        segments = tuple(number for number in segments if number > 1)
+        segments = checked_segments(self.layers, time_segments)
         if not (segments or torch.is_grad_enabled() or (state and state.recorder)):
             segments = inference_segments(self.layers, x.shape[0], steps)
         if not segments:
             return self.readout(self.forward_features(x, num_steps=steps, state=state))
-        return self.forward_segments(x, steps, state or ForwardState(v=None), segments)
+        run = self.forward_segments
+        if torch.compiler.is_compiling():  # the compiler does not know how to compute something again
+            run = torch.compiler.disable(run)
+        return run(x, steps, state or ForwardState(v=None), segments)
 
     def forward_segments(self, x: Tensor, num_steps: int, state: ForwardState, segments: tuple[int, ...]) -> Tensor:
         """`forward_steps`, segment by segment; see `segments`."""
@@ -329,6 +330,11 @@ class SpikingNetwork(nn.Module):
     ) -> tuple[Tensor, StreamState]:
         """`forward` of the next steps of a stream."""
         neurons = self.neurons_with_state()
+        if state.v and len(state.v) != len(neurons):
+            raise UserError(
+                f"state has potentials of {len(state.v)} layers of neurons, and this network has {len(neurons)}: give "
+                "what a call of this network returned"
+            )
         inner = ForwardState(first_step=state.steps, v=dict(zip(neurons, state.v, strict=True)) if state.v else {})
         outputs = self.forward_steps(x, num_steps=num_steps, state=inner, time_segments=time_segments)
         potential = outputs.sum(0) if state.potential is None else state.potential + outputs.sum(0)

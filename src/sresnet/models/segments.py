@@ -16,6 +16,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from operator import index
 from types import TracebackType
 from typing import NamedTuple
 
@@ -98,15 +99,17 @@ class Again:
         """Something is computed again."""
         return bool(self.entered)
 
-    def look(self) -> tuple[list[int], list[bool]]:
-        """What must not change between the passes: versions of the parameters, modes of the modules."""
-        return [p._version for p in self.layers.parameters()], [m.training for m in self.layers.modules()]
+    def look(self) -> tuple[list[tuple[int, int]], list[bool]]:
+        """What must not change between the passes: the parameters and their versions, modes of the modules."""
+        versions = [(id(parameter), parameter._version) for parameter in self.layers.parameters()]
+        return versions, [module.training for module in self.layers.modules()]
 
     def __enter__(self) -> None:
         if self.look() != self.before:
             raise UserError(
                 "weights or modes of the network have changed since the forward pass, which time segments compute "
-                "again: call backward() before optimizer.step(), train() and eval()"
+                "again: call backward() before optimizer.step(), train() and eval(), and inside of what puts other "
+                "weights in place for a while (torch.func.functional_call)"
             )
         around = contextlib.ExitStack()
         around.enter_context(implementation(self.chosen))
@@ -129,11 +132,24 @@ def _buffers_kept(layers: nn.Module) -> Iterator[None]:
             buffer.data.copy_(before)  # of .data: autograd may have saved the buffer, whose values it does not read
 
 
-def check_segments(layers: nn.Module, segments: Sequence[int]) -> None:
-    """Raise UserError for numbers of segments below 1, and for norms that need all steps at once."""
+def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> tuple[int, ...]:
+    """The numbers of segments, as `SpikingNetwork.forward` takes them, without those that divide nothing.
+
+    Raises:
+        UserError: no whole numbers from 1 up, norms that need all steps at once, or under a transform of torch.func.
+    """
+    try:
+        segments = tuple(map(index, time_segments if isinstance(time_segments, Sequence) else (time_segments,)))
+    except TypeError:
+        raise UserError(
+            f"time_segments {time_segments!r} is no number of segments: give one, such as 8, or several, such as (4, 4)"
+        ) from None
     if any(number < 1 for number in segments):
         raise UserError(f"time_segments {tuple(segments)} has a number below 1: 1 is all time steps at once")
-    for name, module in layers.named_modules() if max(segments, default=1) > 1 else ():
+    found = tuple(number for number in segments if number > 1)
+    if found and torch._C._are_functorch_transforms_active():
+        raise UserError(f"time_segments {segments}: transforms of torch.func do not know them: leave them out")
+    for name, module in layers.named_modules() if found else ():
         if isinstance(module, TimeAveragedNorm) and module.training:
             raise UserError(
                 f"time_segments {tuple(segments)}: {name} takes its statistics over all time steps, which have to be "
@@ -144,6 +160,7 @@ def check_segments(layers: nn.Module, segments: Sequence[int]) -> None:
                 f"time_segments {tuple(segments)}: {name} is a norm of your own, which may look at all time steps at "
                 "once: if it does not, give it the attribute per_step = True; else use no segments"
             )
+    return found
 
 
 _STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
