@@ -9,7 +9,9 @@ from peers import PEERS
 
 
 def why_not(name: str, setting: str, precision: str, *, training: bool, seconds: float) -> str | None:
-    """Why a compiled peer is left out: "does not compile: REASON"; None: it compiles. What it compiled is cached."""
+    """Why a compiled peer is left out: "does not compile: REASON", or "not tried" in no time; None: it compiles, and is cached."""
+    if not seconds:
+        return "not tried"
     command = [sys.executable, __file__, name, setting, precision, "training" if training else "inference"]
     try:
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
