@@ -9,7 +9,7 @@ from peers import PEERS
 
 
 def why_not(name: str, setting: str, precision: str, *, training: bool, seconds: float) -> str | None:
-    """Why a compiled peer is left out: "does not compile: REASON", or "not tried" in no time; None: it compiles, and is cached."""
+    """Why a compiled peer is left out: "does not compile: REASON", or "not tried" in no time; None: it does."""
     if not seconds:
         return "not tried"
     command = [sys.executable, __file__, name, setting, precision, "training" if training else "inference"]
