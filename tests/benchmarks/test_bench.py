@@ -1,0 +1,41 @@
+import copy
+
+import pytest
+from torch import nn
+
+from tests.scripts import script
+
+bench, contenders, memory = (script(f"benchmarks/{name}") for name in ("bench", "contenders", "memory"))
+Peer = script("benchmarks/peers").Peer
+SMALL = (8, 2, 4, 2)
+
+
+def test_best_and_as_shipped_ratios_are_of_neighbours(monkeypatch):
+    peers = {f"x {setting}": Peer("x", setting, nn.Identity) for setting in ("as shipped", "tuned", "absent")}
+    monkeypatch.setattr(bench, "PEERS", peers)
+    times = {"fastest": [1.0, 2.0, 4.0], "x as shipped": [4.0, 8.0, 16.0], "x tuned": [3.0, 6.0, 12.0]}
+    found = bench.against_ours({name: [bench.Sample(s, 0.0) for s in each] for name, each in times.items()})
+    assert found["best of all peers over ours"] == {"which": "x tuned", "median": 3.0, "low": 3.0, "high": 3.0}
+    assert found["as shipped over ours"] == {"x": {"median": 4.0, "low": 4.0, "high": 4.0}}
+
+
+def test_a_peer_that_computes_another_network_is_refused(monkeypatch):
+    def other(ours):
+        theirs = copy.deepcopy(ours)
+        theirs.readout.linear.weight.data[0, 0] += 1e-3
+        return theirs
+
+    monkeypatch.setattr(contenders, "PEERS", {"x": Peer("spikingjelly", "as shipped", copy.deepcopy)})
+    assert contenders.check_same(SMALL) == {"x": 0.0}
+    monkeypatch.setattr(contenders, "PEERS", {"y": Peer("spikingjelly", "as shipped", other)})
+    with pytest.raises(ValueError, match=r"y at .* computes another network"):
+        contenders.check_same(SMALL)
+
+
+def test_the_curve_leaves_out_what_would_take_too_much(monkeypatch):
+    monkeypatch.setattr(memory, "cost_alone", lambda job: {"bytes": job.setting[2] * 5e8 / max(1, *job.segments, 1)})
+    found = memory.curve(50)
+    assert [*found["fastest"]] == ["4", "8", "16", "50"]
+    assert "bytes" in found["fastest"]["16"]
+    assert found["fastest"]["50"] == {"left out": "more than 12 GB"}
+    assert found["one level of segments"]["50"]["segments"] == (7,)
