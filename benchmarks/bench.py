@@ -147,13 +147,15 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=CURVE_T[-1], help="the last T of the curve")
     options = parser.parse_args()
     about = machine()
-    words = f"{about['processor']} {about['instructions']}".lower().replace(",", "").split()
-    path = options.out or DATA / f"{'-'.join(words)}.json"
+    words = f"{about['processor']} {about['instructions']}{' amx' * about['AMX']}".lower()
+    parts = words.replace(",", "").replace("(r)", "").split()
+    path = options.out or DATA / f"{'-'.join(parts)}.json"
     keep_freed_memory()
     found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "inference memory": {}, "profile": {}}
-    found |= {"growth": {}, "curve": {}, "same network": {}}
+    found |= {"growth": {}, "curve": {}, "same network": {}, "revisions": {}}
     if path.exists():
         found |= json.loads(path.read_text()) | {"machine": about}
+    found["revisions"] |= dict.fromkeys(options.parts, about["revision"])
     with only_benchmark():
         for name in options.settings:
             found["same network"][name] = check_same(SETTINGS[name])

@@ -37,10 +37,12 @@ def curve_table(curve: dict[str, dict[str, Any]]) -> list[str]:
 def markdown(found: dict[str, Any]) -> str:
     """The numbers as a page."""
     about = found["machine"]
+    parts = found["revisions"] or {"revision": about["revision"]}
+    revisions = ", ".join(f"{part} {revision[:7]}" for part, revision in parts.items())
     lines = [
         f"# {about['processor']}, {about['instructions']}",
         "",
-        f"torch {about['torch']}, {about['threads']} threads, {about['date']}, revision {about['revision'][:7]}. Made "
+        f"torch {about['torch']}, {about['threads']} threads, {about['date']}, {revisions}. Made "
         "by `make bench-peers`; settings are in `benchmarks/bench.py`. Seconds are medians; ratios are those to the "
         "convolutions alone (floor) in the same round, with the middle half of the rounds.",
         "",
