@@ -1,6 +1,6 @@
 """The network: encoder -> layers -> readout, for any list of layers, and the configuration that all networks share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
@@ -134,13 +134,15 @@ class StreamState(NamedTuple):
 
     def detach(self) -> "StreamState":
         """The same numbers without their past: gradients end here (truncated backpropagation through time)."""
-        v = tuple(None if each is None else each.detach() for each in self.v)
-        return StreamState(self.steps, v, None if self.potential is None else self.potential.detach())
+        return self._each(Tensor.detach)
 
     def of(self, samples: Tensor) -> "StreamState":
         """The state of some samples of the batch, by index or mask."""
-        v = tuple(None if each is None else each[samples] for each in self.v)
-        return StreamState(self.steps, v, None if self.potential is None else self.potential[samples])
+        return self._each(lambda values: values[samples])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "StreamState":
+        v = tuple(None if each is None else change(each) for each in self.v)
+        return StreamState(self.steps, v, None if self.potential is None else change(self.potential))
 
 
 class SpikingNetwork(nn.Module):

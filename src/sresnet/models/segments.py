@@ -7,8 +7,8 @@ for T steps in K segments of which b bytes a step are kept:
     4 (K - 1) + 8 + b T / K
 
 the 8 for the gradients of the potentials at two ends; and with each of K segments divided into k,
-4 (K + k - 2) + 8 + b T / (K k), for another forward pass. Where every step has
-its own norm, steps have nothing but potentials in common, and the gradients are those of all steps at once.
+4 (K + k - 2) + 8 + b T / (K k), for another forward pass. Where every step has its own norm, steps have nothing but
+potentials in common, and the gradients are those of all steps at once.
 Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, along time instead of depth.
 """
 
@@ -132,6 +132,17 @@ def _buffers_kept(layers: nn.Module) -> Iterator[None]:
             buffer.data.copy_(before)  # of .data: autograd may have saved the buffer, whose values it does not read
 
 
+def check_numbers(segments: Sequence[int]) -> None:
+    """Raise UserError for a number of segments below 1."""
+    if min(segments, default=1) < 1:
+        raise UserError(f"time_segments {tuple(segments)} has a number below 1: 1 is all time steps at once")
+
+
+def _needs_all_steps(module: nn.Module) -> bool:
+    """It is a norm that takes its statistics over time, now."""
+    return isinstance(module, TimeAveragedNorm) and module.training
+
+
 def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> tuple[int, ...]:
     """The numbers of segments, as `SpikingNetwork.forward` takes them, without those that divide nothing.
 
@@ -144,20 +155,19 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
         raise UserError(
             f"time_segments {time_segments!r} is no number of segments: give one, such as 8, or several, such as (4, 4)"
         ) from None
-    if any(number < 1 for number in segments):
-        raise UserError(f"time_segments {tuple(segments)} has a number below 1: 1 is all time steps at once")
+    check_numbers(segments)
     found = tuple(number for number in segments if number > 1)
     if found and torch._C._are_functorch_transforms_active():
         raise UserError(f"time_segments {segments}: transforms of torch.func do not know them: leave them out")
     for name, module in layers.named_modules() if found else ():
-        if isinstance(module, TimeAveragedNorm) and module.training:
+        if _needs_all_steps(module):
             raise UserError(
-                f"time_segments {tuple(segments)}: {name} takes its statistics over all time steps, which have to be "
+                f"time_segments {segments}: {name} takes its statistics over all time steps, which have to be "
                 "there at once: use norm 'bntt' or 'none', or no segments"
             )
         if isinstance(module, OwnNorm) and not getattr(module.normalise, "per_step", False):
             raise UserError(
-                f"time_segments {tuple(segments)}: {name} is a norm of your own, which may look at all time steps at "
+                f"time_segments {segments}: {name} is a norm of your own, which may look at all time steps at "
                 "once: if it does not, give it the attribute per_step = True; else use no segments"
             )
     return found
@@ -215,9 +225,8 @@ def inference_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[
     if number < 2 or torch.compiler.is_compiling():
         return ()
     for module in layers.modules():
-        if isinstance(module, OwnNorm | OwnNeuron) or has_hooks(module) or not _is_ours(module):
-            return ()
-        if isinstance(module, TimeAveragedNorm) and module.training:
+        own = isinstance(module, OwnNorm | OwnNeuron) or not _is_ours(module)
+        if own or has_hooks(module) or _needs_all_steps(module):
             return ()
     return (number,)
 

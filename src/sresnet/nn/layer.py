@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
-from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, OwnNeuron, Rectifier, make_neuron
+from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
 from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
@@ -90,10 +90,10 @@ def conv_norm_neuron(
             return_current=return_current,
         )
     else:
-        known = state is not None and convolution in state.convolved
+        known = _known(convolution, x, state)
         output, current, v_last, packed = conv_bntt_lif(
-            _convolved(convolution, x, state) if known else x.spikes,
-            None if known else as_op(convolution),
+            x.spikes if known is None else known,
+            as_op(convolution) if known is None else None,
             rows,
             constants,
             packed=x.packed,
@@ -110,18 +110,22 @@ def conv_norm_neuron(
 
 def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:
     """Raise UserError for a module in place of a norm or neurons that is not called as these are; None is no part."""
-    if norm is not None and not isinstance(norm, (BNTT, TimeAveragedNorm, NoNorm, OwnNorm)):
+    if norm is not None and not isinstance(norm, Norm):
         raise UserError(f"{type(norm).__name__} is no norm over time steps: OwnNorm(f) makes one of f(x, first_step)")
-    if neuron is not None and not isinstance(neuron, (Neuron, Rectifier, OwnNeuron)):
+    if neuron is not None and not isinstance(neuron, AnyNeuron):
         raise UserError(f"{type(neuron).__name__} is no layer of neurons: OwnNeuron(f) makes one of f(current, v)")
 
 
 def _convolved(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step, by its module, or as the state knows it."""
-    if state is not None and convolution in state.convolved:
-        y = state.convolved[convolution]
-        return y.expand(x.spikes.shape[0], *y.shape)
-    return over_time(convolution, x.spikes)
+    known = _known(convolution, x, state)
+    return over_time(convolution, x.spikes) if known is None else known
+
+
+def _known(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"] | None:
+    """The convolution of every step of x, where the state has it of the image that all steps are."""
+    y = state.convolved.get(convolution) if state else None
+    return None if y is None else y.expand(x.spikes.shape[0], *y.shape)
 
 
 def is_watched(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from sresnet.data import AnyData, DataConfig, EventConfig
 from sresnet.data.transforms import SHRUNK
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SResNetConfig, compat_fields
+from sresnet.models.segments import check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,8 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay", "muon_lr", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
-        if self.time_segments != "auto" and min(self.time_segments, default=1) < 1:
-            raise UserError(f"time_segments {self.time_segments} has a number below 1: 1 is all time steps at once")
+        if self.time_segments != "auto":
+            check_numbers(self.time_segments)
         if not self.step_memory > 0:
             raise UserError(f"step_memory {self.step_memory:g} is not above 0: give gigabytes")
         if min(self.progressive_epochs, default=0) < 0:

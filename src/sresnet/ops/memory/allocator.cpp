@@ -65,8 +65,8 @@ class Keeping : public c10::Allocator {
       oldest_first.erase(fitting->second);
       by_size.erase(fitting);
     } else {
-      most = std::max(most, used + size);
-      while (!oldest_first.empty() && used + kept + size > most + most / 16) release();
+      const size_t height = std::max(most, used + size);
+      while (!oldest_first.empty() && used + kept + size > height + height / 16) release();
       start = map(size);
       while (!start && !oldest_first.empty()) {
         release();
