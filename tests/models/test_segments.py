@@ -15,6 +15,7 @@ from torch import nn
 import sresnet
 from sresnet import StreamState, UserError
 from sresnet.models import segments
+from sresnet.models.int8 import to_int8
 from sresnet.models.segments import Steps, inference_segments, segments_within
 from sresnet.nn import register_neuron, register_norm
 from sresnet.ops.dispatch import implementation
@@ -316,6 +317,15 @@ def test_inference_goes_in_segments_by_itself(monkeypatch):
     torch.testing.assert_close(parts, whole)
     model(x)  # with gradients
     assert len(seen) == 1
+
+
+def test_eight_bits_are_used_in_segments_too():
+    model = network(torch.float32, base_filters=8)
+    x = torch.rand(4, 3, 8, 8)
+    model(x)
+    model = to_int8(model.eval())
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward_steps(x, time_segments=2), model.forward_steps(x))
 
 
 def test_hooks_see_all_steps_at_once():

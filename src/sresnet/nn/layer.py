@@ -244,7 +244,12 @@ class SpikingLayer(nn.Module):
         return conv_norm_neuron(self.conv, x, self.norm, self.neuron, state, return_current=self.return_current)
 
     def convolve_image(self, image: Float[Tensor, "N C_in H W"]) -> dict[nn.Module, Tensor]:
-        """What the convolution gives for an image that every step receives; for `ForwardState.convolved`."""
+        """What the convolution gives for an image that every step receives; for `ForwardState.convolved`.
+
+        Nothing in an 8-bit network: its stem has to say, as bits, that the next layer receives whole numbers.
+        """
+        if isinstance(self.conv, Int8Conv):
+            return {}
         if is_watched(self.conv):
             return {self.conv: self.conv(image)}
         return {self.conv: convolve_image(image, as_op(self.conv))}
