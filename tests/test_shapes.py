@@ -25,7 +25,7 @@ small = {"base_filters": 4, "num_steps": 3}
 networks = [("sresnet8", small | {"connection": c, "neuron": n, "norm": norm, "norm_bias": True, "downsample": d})
             for (c, n), norm, d in itertools.product(
                 [("s2s", "lif"), ("s2m", "plif"), ("v2v", "plif-shared"), ("none", "if")],
-                ["bntt", "time-averaged", "tdbn", "none"], ["stride", "avg"])]
+                ["bntt", "per-step", "time-averaged", "tdbn", "none"], ["stride", "avg"])]
 networks += [("sresnet8", small | {"skip": skip, "surrogate": s, "encoder": e, "boosting": True})
              for skip, s, e in [("spiking", "sigmoid", "poisson"), ("learned", "gaussian", "poisson-signed"),
                                 ("tdbn", "arctan", "direct")]]

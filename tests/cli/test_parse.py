@@ -13,7 +13,7 @@ def test_names_that_may_be_registered_are_listed_as_names(capsys):
     assert main(["info", "sresnet8", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--neuron {lif,if,plif,plif-shared,relu}" in shown
-    assert "--norm {bntt,time-averaged,tdbn,none}" in shown
+    assert "--norm {bntt,per-step,time-averaged,tdbn,none}" in shown
     assert "STR" not in shown.partition("--norm")[2].partition("--encoder")[0]
 
 

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import sresnet
 
-FIELD = '\n    resets_to_zero: bool = False\n    """A spike sets the potential to 0."""\n'
+FIELD = '\n    never_negative: bool = False\n    """The potential does not fall below 0."""\n'
 PLACES = {
     "ops/neuron.py": [("    detach_reset: bool = True\n", FIELD)],
     "ops/lif/reference.py": [
         (
-            "        v = u - neuron.threshold * (o.detach() if neuron.detach_reset else o)\n",
-            "        v = torch.where(o > 0, 0, v) if neuron.resets_to_zero else v\n",
+            '        v = u - neuron.threshold * resets if neuron.reset == "subtract" else u * (1 - resets)\n',
+            "        v = v.clamp(min=0) if neuron.never_negative else v\n",
         )
     ],
     "nn/neuron.py": [
         ("    detach_reset: bool = True\n", FIELD),
-        ("detach_reset=config.detach_reset,\n", "            resets_to_zero=config.resets_to_zero,\n"),
+        ("detach_reset=config.detach_reset,\n", "            never_negative=config.never_negative,\n"),
     ],
     "models/network.py": [
         ("    detach_reset: bool = True\n", FIELD.replace("= False", "= added_later(False)")),
-        ("detach_reset=self.detach_reset,\n", "            resets_to_zero=self.resets_to_zero,\n"),
+        ("detach_reset=self.detach_reset,\n", "            never_negative=self.never_negative,\n"),
         ("from sresnet.config import ", "added_later, "),
     ],
 }
@@ -34,18 +34,18 @@ import torch, sresnet
 from sresnet.config import to_dict
 from sresnet.nn.neuron import Neuron
 
-assert "resets_to_zero" not in to_dict(sresnet.SResNetConfig())
+assert "never_negative" not in to_dict(sresnet.SResNetConfig())
 torch.manual_seed(0)
 plain = sresnet.create_model("sresnet8", base_filters=4, num_steps=3)
 torch.manual_seed(0)
-model = sresnet.create_model("sresnet8", base_filters=4, num_steps=3, resets_to_zero=True)
+model = sresnet.create_model("sresnet8", base_filters=4, num_steps=3, never_negative=True)
 x = 3 * torch.randn(2, 3, 8, 8)
 scores = model(x)
 scores.sum().backward()
 assert not torch.equal(scores, plain(x))
 neurons = model.layers["stem"].neuron
-spikes = neurons(torch.tensor([[1.5], [0.9], [0.9]]))  # 0, 0.9, 0.9 * leak + 0.9
-print(spikes.flatten().tolist(), Neuron(plain.config.neuron_config())(torch.tensor([[1.5], [0.9]])).flatten().tolist())
+current = torch.tensor([[-1.0], [1.1]])  # from 0, or from -leak
+print(neurons(current).flatten().tolist(), Neuron(plain.config.neuron_config())(current).flatten().tolist())
 """
 
 
@@ -70,4 +70,4 @@ def test_a_constant_is_added_in_four_files(tmp_path):
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[1.0, 0.0, 1.0] [1.0, 1.0]\n"
+    assert done.stdout == "[0.0, 1.0] [0.0, 0.0]\n"

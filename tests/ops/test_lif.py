@@ -13,25 +13,29 @@ from tests.ops.flat import lif, membrane
 SURROGATES = [made() for made in SHAPES.values()] + [Triangle(height=1.3, width=0.7, center=0.0)]
 
 
-def by_hand(current, leak, threshold, fires_at_threshold):
+def by_hand(current, leak, threshold, fires_at_threshold, reset="subtract", input_scale="one"):
     """The equations once more, one neuron and step at a time, in plain Python."""
     v, spikes = 0.0, []
     for x in current:
-        u = leak * v + x
+        u = leak * v + (x if input_scale == "one" else x * (1 - leak))
         o = u >= threshold if fires_at_threshold else u > threshold
-        v = u - threshold * o
+        v = u - threshold * o if reset == "subtract" else 0.0 if o else u
         spikes.append(float(o))
     return spikes, v
 
 
+@pytest.mark.parametrize("input_scale", ["one", "one-minus-leak"])
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
 @pytest.mark.parametrize("fires_at_threshold", [False, True])
 @pytest.mark.parametrize("leak", [0.875, 1.0])
-def test_equals_the_equations(leak, fires_at_threshold):
+def test_equals_the_equations(leak, fires_at_threshold, reset, input_scale):
     # Multiples of 1/16 and leak 7/8 are exact in float32 for a few steps, so thresholds are really hit.
     current = torch.randint(-8, 40, (6, 50)).float() / 16
-    out = lif(current, leak=leak, threshold=1.5, fires_at_threshold=fires_at_threshold)
+    current = current if input_scale == "one" else 8 * current
+    kinds = {"fires_at_threshold": fires_at_threshold, "reset": reset, "input_scale": input_scale}
+    out = lif(current, leak=leak, threshold=1.5, **kinds)
     for neuron in range(50):
-        spikes, v = by_hand(current[:, neuron].tolist(), leak, 1.5, fires_at_threshold)
+        spikes, v = by_hand(current[:, neuron].tolist(), leak, 1.5, **kinds)
         assert out.spikes[:, neuron].tolist() == spikes
         assert out.v[neuron].item() == pytest.approx(v, abs=1e-6)
 
@@ -80,8 +84,11 @@ def smooth_lif(current, leak, threshold, surrogate, detach_reset):
     return torch.stack(spikes)
 
 
+@pytest.mark.parametrize(
+    ("reset", "input_scale"), [("subtract", "one"), ("zero", "one"), ("subtract", "one-minus-leak")]
+)
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
-def test_gradcheck_of_the_smooth_neuron(surrogate, monkeypatch):
+def test_gradcheck_of_the_smooth_neuron(surrogate, reset, input_scale, monkeypatch):
     """Finite differences agree with backward once the step is smooth; that backward is the code under test."""
     import sresnet.ops.lif.reference as reference
 
@@ -95,7 +102,8 @@ def test_gradcheck_of_the_smooth_neuron(surrogate, monkeypatch):
     leak = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
 
     def run(current, leak):
-        out = lif(current, leak=leak, threshold=1.3, surrogate=surrogate, detach_reset=False)
+        kinds = {"detach_reset": False, "reset": reset, "input_scale": input_scale}
+        out = lif(current, leak=leak, threshold=1.3, surrogate=surrogate, **kinds)
         return out.spikes, out.v
 
     assert torch.autograd.gradcheck(run, (current, leak))
@@ -113,6 +121,21 @@ def test_detached_gradient_has_its_closed_form(surrogate):
     slope = weight * surrogate.derivative(u / threshold - surrogate.center)
     expected = torch.stack([sum(slope[t] * leak ** (t - s) for t in range(s, num_steps)) for s in range(num_steps)])
     torch.testing.assert_close(current.grad, expected)
+
+
+def test_gradient_through_a_reset_to_zero_has_its_closed_form():
+    """du[t+1] / du[t] = leak * (1 - o[t]) - leak * u[t] * do/du[t] (Zheng et al. 2021)."""
+    leak, threshold, surrogate = 0.25, 0.5, Rectangle(width=1.0)
+    current = torch.randn(5, 40, dtype=torch.float64, requires_grad=True)
+    constants = {"leak": leak, "threshold": threshold, "surrogate": surrogate, "reset": "zero", "detach_reset": False}
+    spikes = lif(current, **constants).spikes
+    spikes[-1].sum().backward()
+    u, o = membrane(current, **constants).detach(), spikes.detach()
+    slope = ((u - threshold).abs() < 0.5).double()  # a = 1, in units of potential
+    expected = [slope[-1]]
+    for t in range(3, -1, -1):
+        expected.insert(0, expected[0] * (leak * (1 - o[t]) - leak * u[t] * slope[t]))
+    torch.testing.assert_close(current.grad, torch.stack(expected))
 
 
 def test_leak_gradient_has_its_closed_form():

@@ -8,7 +8,7 @@ from torch import nn
 from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import Neuron
-from sresnet.nn.norm import BNTT, TimeAveragedNorm
+from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.state import LayerRecord
 
 
@@ -152,6 +152,8 @@ def _mean_gamma(model: SpikingNetwork, neuron: str, num_steps: int) -> tuple[flo
     norm = None if name is None else model.layers.get_submodule(name)
     if isinstance(norm, BNTT):
         return tuple(norm.weight.detach()[:num_steps].double().mean(1).tolist())
+    if isinstance(norm, PerStepNorm):
+        return (float(norm.weight.detach().double().mean()),) * num_steps
     if isinstance(norm, TimeAveragedNorm):
         return (norm.scale * float(norm.weight.detach().double().mean()),) * num_steps
     return None

@@ -41,7 +41,7 @@ from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import Pool, is_plain
 from sresnet.nn.neuron import Neuron, OwnNeuron, Rectifier
-from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, TimeAveragedNorm
+from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.ops.lif import lif
@@ -485,7 +485,7 @@ def _shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, in
     return channels, height, width
 
 
-def _affine(norm: BNTT | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
+def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
     """A norm in evaluation mode as gain and shift, [S, C] each: y = gain * x + shift."""
     rows = norm.rows(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
     gain = rows.gamma / torch.sqrt(rows.running_var + rows.eps)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 import torch
 from torch import Tensor, nn
 
-from sresnet.config import check_types, closest
+from sresnet.config import added_later, check_types, closest
 from sresnet.errors import UserError
 from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
 from sresnet.models.topology import Topology, topology_of
@@ -18,7 +18,7 @@ from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
-from sresnet.ops.neuron import check_constants
+from sresnet.ops.neuron import InputScale, Reset, check_constants
 from sresnet.ops.surrogate import make_surrogate
 
 
@@ -36,9 +36,14 @@ class NetworkConfig:
     num_steps: int = 50
     """Time steps T (Section 3.5)."""
     norm: NormKind | str = "bntt"
-    """bntt: statistics per time step; time-averaged: one set; tdbn: scaled to the threshold; none."""
+    """bntt: statistics per time step; per-step: the same, with one gamma and one running average; time-averaged: one
+    set; tdbn: scaled to the threshold; none."""
     norm_bias: bool = False
     """Norms learn a shift beta. The paper's parameter counts say no; the released code trains it by accident."""
+    norm_eps: float = added_later(1e-4)
+    """Added to the variance in norms."""
+    norm_momentum: float = added_later(0.1)
+    """Weight of a batch in the running averages of norms."""
     neuron: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes."""
     leak: float = 0.874
@@ -57,6 +62,10 @@ class NetworkConfig:
     """u >= threshold fires (Eq. 4) instead of u > threshold (released code)."""
     detach_reset: bool = True
     """No gradient through the reset (released code)."""
+    reset: Reset = added_later("subtract")
+    """subtract: a spike takes the threshold off the potential (Section 3.1); zero: it sets it to zero."""
+    input_scale: InputScale = added_later("one")
+    """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
     encoder: EncoderKind = "direct"
     """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's."""
     boosting: bool = False
@@ -82,7 +91,13 @@ class NetworkConfig:
 
     def norm_config(self) -> NormConfig:
         """The part that the norms need."""
-        return NormConfig(kind=self.norm, num_steps=self.num_steps, bias=self.norm_bias)
+        return NormConfig(
+            kind=self.norm,
+            num_steps=self.num_steps,
+            bias=self.norm_bias,
+            eps=self.norm_eps,
+            momentum=self.norm_momentum,
+        )
 
     def neuron_config(self) -> NeuronConfig:
         """The part that the neurons need."""
@@ -98,6 +113,8 @@ class NetworkConfig:
             ),
             fires_at_threshold=self.fires_at_threshold,
             detach_reset=self.detach_reset,
+            reset=self.reset,
+            input_scale=self.input_scale,
         )
 
 

@@ -3,7 +3,16 @@
 from sresnet.nn.encoder import ENCODERS, direct, poisson, poisson_signed
 from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer, conv, pooled
 from sresnet.nn.neuron import Neuron, NeuronConfig, OwnNeuron, Rectifier, leak_parameter, make_neuron, register_neuron
-from sresnet.nn.norm import BNTT, NoNorm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm, register_norm
+from sresnet.nn.norm import (
+    BNTT,
+    NoNorm,
+    NormConfig,
+    OwnNorm,
+    PerStepNorm,
+    TimeAveragedNorm,
+    make_norm,
+    register_norm,
+)
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.signal import Signal
@@ -24,6 +33,7 @@ __all__ = [
     "NormConfig",
     "OwnNeuron",
     "OwnNorm",
+    "PerStepNorm",
     "Pool",
     "Readout",
     "Recorder",

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
 from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
-from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, TimeAveragedNorm, make_norm
+from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, PerStepNorm, TimeAveragedNorm, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import bntt_lif
 from sresnet.ops.conv_bntt_lif import Convolution, conv_bntt_lif, convolve_image
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight, prepare
-from sresnet.ops.over_time import over_time
+from sresnet.ops.over_time import constant, over_time
 
 PoolKind = Literal["max", "avg"]
 
@@ -75,7 +75,8 @@ def conv_norm_neuron(
                 state.sends(neuron, spikes)
         # The sums are in float32 at least; what is sent on is of the dtype of the convolution, as the op has it.
         return Signal(spikes.to(y.dtype), current.to(y.dtype) if return_current else None)
-    rows, constants = norm.rows(x.spikes.shape[0], state), neuron.constants()
+    image = constant(x.spikes) or (state is not None and convolution in state.convolved)
+    rows, constants = norm.rows(x.spikes.shape[0], state, constant=image), neuron.constants()
     v = state.starts(neuron) if state else None
     residual_spikes = None if residual is None else residual.spikes
     packed = None
@@ -207,7 +208,7 @@ class Int8Conv(nn.Conv2d):
         )
 
 
-KNOWN = (nn.Conv2d, Int8Conv, BNTT, TimeAveragedNorm, NoNorm, Neuron)
+KNOWN = (nn.Conv2d, Int8Conv, BNTT, PerStepNorm, TimeAveragedNorm, NoNorm, Neuron)
 """What the ops compute; a subclass is called as a module."""
 
 

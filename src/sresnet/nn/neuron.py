@@ -15,8 +15,9 @@ from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif, membrane
-from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.surrogate import SURROGATES, Surrogate, Triangle, check_surrogate
+from sresnet.ops.neuron import InputScale, LIFConstants, Reset
+from sresnet.ops.scan import cpu
+from sresnet.ops.surrogate import Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
 
 NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
@@ -43,6 +44,10 @@ class NeuronConfig:
     """u >= threshold fires (Eq. 4) instead of u > threshold (released code)."""
     detach_reset: bool = True
     """No gradient through the reset."""
+    reset: Reset = "subtract"
+    """subtract: a spike takes the threshold off the potential (Section 3.1); zero: it sets it to zero."""
+    input_scale: InputScale = "one"
+    """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
 
     def __post_init__(self) -> None:
         check_known("neuron", self.kind, [*get_args(NeuronKind), *OWN_NEURONS])
@@ -52,6 +57,8 @@ class NeuronConfig:
 
 def leak_parameter(leak: float) -> nn.Parameter:
     """The learned leak of PLIF (Fang et al. 2021): leak = sigmoid(parameter), starting at `leak`.
+
+    Their w is minus the parameter. Their neuron also resets to zero and takes its input times 1 - leak.
 
     Raises:
         UserError: a start value that no sigmoid reaches.
@@ -75,8 +82,6 @@ class Neuron(nn.Module):
     def __init__(self, config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> None:
         super().__init__()
         self.config = config
-        if type(config.surrogate) not in SURROGATES.values():
-            tell_once(f"surrogate {type(config.surrogate).__name__} has no kernel: layers with it run in PyTorch")
         self.leak_logit: nn.Parameter | None = None
         if config.kind == "plif":
             self.leak_logit = leak_parameter(config.leak)
@@ -84,6 +89,8 @@ class Neuron(nn.Module):
             if shared_leak is None:
                 raise UserError("neuron 'plif-shared' has no shared_leak: make one with leak_parameter(0.874) for all")
             self.leak_logit = shared_leak
+        if unknown := cpu.lacks(self.constants()):
+            tell_once(f"{' and '.join(unknown)} has no kernel: layers with it run in PyTorch")
 
     def leak(self) -> float | Tensor:
         """Fraction of the potential kept per step; a scalar tensor where it is learned."""
@@ -114,6 +121,8 @@ class Neuron(nn.Module):
             surrogate=config.surrogate,
             fires_at_threshold=config.fires_at_threshold,
             detach_reset=config.detach_reset,
+            reset=config.reset,
+            input_scale=config.input_scale,
         )
 
     def leak_value(self) -> float:

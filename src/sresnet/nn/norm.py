@@ -14,13 +14,14 @@ from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.bntt_lif import batch_norm
 from sresnet.ops.norm import NormState
+from sresnet.ops.over_time import constant
 from sresnet.printing import tell_once
 
-NormKind = Literal["bntt", "time-averaged", "tdbn", "none"]
+NormKind = Literal["bntt", "per-step", "time-averaged", "tdbn", "none"]
 
 MOMENTUM = 0.1
 EPS = 1e-4
-"""Both of Kim & Panda 2021 and the released code."""
+"""Both of Kim & Panda 2021 and the released code; the defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +29,28 @@ class NormConfig:
     """What all the norms of a network have in common.
 
     Raises:
-        UserError: an unknown kind, or no time steps.
+        UserError: an unknown kind, no time steps, or eps or momentum outside (0, 1].
     """
 
     kind: NormKind | str = "bntt"
-    """bntt: statistics and gamma per time step; time-averaged: one set for all steps; tdbn: the same, scaled to the
-    threshold; none; or a name given to `register_norm`."""
+    """bntt: statistics and gamma per time step; per-step: statistics per time step, one gamma and one running average
+    for all (Fang et al. 2021); time-averaged: one set of all; tdbn: the same, scaled to the threshold; none; or a name
+    given to `register_norm`."""
     num_steps: int = 50
     """Time steps that "bntt" holds statistics for."""
     bias: bool = False
     """Learn a shift beta as well."""
+    eps: float = EPS
+    """Added to the variance."""
+    momentum: float = MOMENTUM
+    """Weight of a batch in the running averages, torch's convention."""
 
     def __post_init__(self) -> None:
         check_known("norm", self.kind, [*get_args(NormKind), *OWN_NORMS])
+        if not 0 < self.eps <= 1:
+            raise UserError(f"norm_eps {self.eps} is outside (0, 1]: it keeps a norm from dividing by zero; try 1e-5")
+        if not 0 < self.momentum <= 1:
+            raise UserError(f"norm_momentum {self.momentum} is outside (0, 1]: it is the weight of a batch; try 0.1")
         if self.num_steps < 1:
             raise UserError(f"num_steps {self.num_steps} is less than 1: a network runs for at least one time step")
 
@@ -60,7 +70,6 @@ class BatchNorm(nn.BatchNorm2d):
     work. With momentum None the running averages are the mean over the batches since `reset_running_stats`.
     """
 
-    momentum: float | None = MOMENTUM
     frozen = False
     """Whether the statistics must not change."""
     num_features = eps = affine = track_running_stats = property(_refused, _refused)
@@ -70,8 +79,10 @@ class BatchNorm(nn.BatchNorm2d):
     # That of torch adds a count of batches to what is loaded, which our files do not have.
     _load_from_state_dict = nn.Module._load_from_state_dict
 
-    def __init__(self, *shape: int, bias: bool) -> None:
+    def __init__(self, *shape: int, bias: bool, eps: float, momentum: float) -> None:
         nn.Module.__init__(self)
+        self.added = eps  # under another name, as `eps` is refused
+        self.momentum: float | None = momentum
         self.weight = nn.Parameter(torch.ones(shape))
         self.bias = nn.Parameter(torch.zeros(shape)) if bias else None  # type: ignore[assignment]
         self.register_buffer("running_mean", torch.zeros(shape))
@@ -105,7 +116,7 @@ class BatchNorm(nn.BatchNorm2d):
         if state and state.again:
             return 0.0
         if self.momentum is not None or not self.training:
-            return MOMENTUM if self.momentum is None else self.momentum
+            return MOMENTUM if self.momentum is None else self.momentum  # in evaluation no matter which
         counts = self.__dict__.setdefault("batches", {})
         number = 1 + counts.get(rows[0], 0)
         if any(1 + counts.get(row, 0) != number for row in rows):
@@ -126,14 +137,16 @@ class BNTT(BatchNorm):
         UserError: in forward, a step beyond num_steps.
     """
 
-    def __init__(self, channels: int, *, num_steps: int, bias: bool = False) -> None:
-        super().__init__(num_steps, channels, bias=bias)
+    def __init__(
+        self, channels: int, *, num_steps: int, bias: bool = False, eps: float = EPS, momentum: float = MOMENTUM
+    ) -> None:
+        super().__init__(num_steps, channels, bias=bias, eps=eps, momentum=momentum)
 
     def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return batch_norm(x, self.rows(x.shape[0], state))
 
-    def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
-        """What `ops` need for the next `num_steps` steps; errors as `forward`."""
+    def rows(self, num_steps: int, state: ForwardState | None, *, constant: bool = False) -> NormState:
+        """What `ops` need for the next `num_steps` steps, see `PerStepNorm.rows`; errors as `forward`."""
         first = state.first_step if state else 0
         last = first + num_steps
         if last > self.weight.shape[0]:
@@ -148,12 +161,48 @@ class BNTT(BatchNorm):
             running_var=self.running_var[first:last],
             training=self.training,
             momentum=self.share(range(first, last), state),
-            eps=EPS,
+            eps=self.added,
         )
 
     def extra_repr(self) -> str:
         steps, channels = self.weight.shape
         return f"{channels}, num_steps={steps}, bias={self.bias is not None}"
+
+
+class PerStepNorm(BatchNorm):
+    """Batch norm that every time step passes for itself: torch.nn.BatchNorm2d called T times (Fang et al. 2021, PLIF).
+
+    Every step has its own statistics in training; gamma, beta and the running averages are one for all, and evaluation
+    uses the averages at every step. The equation is that of `_batch_norm_through_time` of `ops.norm`.
+    """
+
+    def __init__(self, channels: int, *, bias: bool = False, eps: float = EPS, momentum: float = MOMENTUM) -> None:
+        super().__init__(channels, bias=bias, eps=eps, momentum=momentum)
+
+    def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
+        return batch_norm(x, self.rows(x.shape[0], state, constant=constant(x)))
+
+    def rows(self, num_steps: int, state: ForwardState | None, *, constant: bool = False) -> NormState:
+        """What `ops` need for the next `num_steps` steps.
+
+        Args:
+            constant: all steps are one image, which counts as one batch: the first step alone moves the averages.
+        """
+        first = state.first_step if state else 0
+        counts = (step == 0 or not constant for step in range(first, first + num_steps))
+        beta = None if self.bias is None else self.bias.expand(num_steps, -1)
+        return NormState(
+            gamma=self.weight.expand(num_steps, -1),
+            beta=beta,
+            running_mean=self.running_mean,
+            running_var=self.running_var,
+            training=self.training,
+            momentum=tuple(self.share(range(1), state) if counted else 0.0 for counted in counts),
+            eps=self.added,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, bias={self.bias is not None}"
 
 
 class TimeAveragedNorm(BatchNorm):
@@ -163,15 +212,23 @@ class TimeAveragedNorm(BatchNorm):
     beta with scale = alpha * threshold, where alpha is 1, or 1 / sqrt(2) where two such currents are summed.
     """
 
-    def __init__(self, channels: int, *, bias: bool = False, scale: float = 1.0) -> None:
-        super().__init__(channels, bias=bias)
+    def __init__(
+        self,
+        channels: int,
+        *,
+        bias: bool = False,
+        scale: float = 1.0,
+        eps: float = EPS,
+        momentum: float = MOMENTUM,
+    ) -> None:
+        super().__init__(channels, bias=bias, eps=eps, momentum=momentum)
         self.scale = scale
 
     def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return batch_norm(x, self.rows(x.shape[0], state))
 
-    def rows(self, num_steps: int, state: ForwardState | None) -> NormState:
-        """What `ops` need, the same for all steps."""
+    def rows(self, num_steps: int, state: ForwardState | None, *, constant: bool = False) -> NormState:
+        """What `ops` need, the same for all steps, see `PerStepNorm.rows`."""
         return NormState(
             gamma=self.weight if self.scale == 1 else self.weight * self.scale,
             beta=self.bias,
@@ -179,7 +236,7 @@ class TimeAveragedNorm(BatchNorm):
             running_var=self.running_var,
             training=self.training,
             momentum=self.share(range(1), state),
-            eps=EPS,
+            eps=self.added,
         )
 
     def extra_repr(self) -> str:
@@ -192,7 +249,7 @@ class NoNorm(nn.Module):
     def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
         return x
 
-    def rows(self, num_steps: int, state: ForwardState | None) -> None:
+    def rows(self, num_steps: int, state: ForwardState | None, *, constant: bool = False) -> None:
         """There are none."""
 
 
@@ -246,7 +303,7 @@ class OwnNorm(nn.Module):
         return checked(self.normalise(wide, state.first_step if state else 0), f"norm {self.name!r}", x)
 
 
-Norm = BNTT | TimeAveragedNorm | NoNorm | OwnNorm
+Norm = BNTT | PerStepNorm | TimeAveragedNorm | NoNorm | OwnNorm
 
 
 def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> Norm:
@@ -254,9 +311,11 @@ def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> 
     if config.kind in OWN_NORMS:
         tell_once(f"norm {config.kind!r} has no kernel: its layers run in PyTorch")
         return OwnNorm(OWN_NORMS[config.kind](config, channels), config.kind)
-    if config.kind == "bntt":
-        return BNTT(channels, num_steps=config.num_steps, bias=config.bias)
     if config.kind == "none":
         return NoNorm()
-    scale = tdbn_scale if config.kind == "tdbn" else 1.0
-    return TimeAveragedNorm(channels, bias=config.bias, scale=scale)
+    numbers: dict[str, Any] = {"bias": config.bias, "eps": config.eps, "momentum": config.momentum}
+    if config.kind == "bntt":
+        return BNTT(channels, num_steps=config.num_steps, **numbers)
+    if config.kind == "per-step":
+        return PerStepNorm(channels, **numbers)
+    return TimeAveragedNorm(channels, scale=tdbn_scale if config.kind == "tdbn" else 1.0, **numbers)

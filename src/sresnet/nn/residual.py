@@ -1,6 +1,7 @@
 """The residual block with the paper's three spiking residual connections (Section 3.2.1), and what its skip may be."""
 
 import math
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -53,7 +54,7 @@ class Skip(nn.Module):
         self.pick = stride if in_channels < 8 else 1
         self.conv = conv(in_channels, out_channels, 1, stride // self.pick) if changes_shape else None
         if kind == "tdbn":
-            norm = NormConfig(kind="tdbn", bias=norm.bias if norm else False)
+            norm = replace(norm, kind="tdbn") if norm else NormConfig(kind="tdbn")
         elif not changes_shape:
             norm = None
         self.norm = make_norm(norm, out_channels, tdbn_scale=tdbn_scale) if norm else None

@@ -2,16 +2,22 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.ops.surrogate import Surrogate
 
+Reset = Literal["subtract", "zero"]
+"""What a spike does to the potential."""
+InputScale = Literal["one", "one-minus-leak"]
+"""What the input current is multiplied by."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LIFConstants:
-    """Of leaky integrate-and-fire neurons with reset by subtraction; the equations are in `lif.reference.lif_steps`.
+    """Of leaky integrate-and-fire neurons; the equations are in `lif.reference.lif_steps`.
 
     A new constant is a field here, a line in `lif_steps`, and, in each kernel that supports it, its entry in the
     kernel's table of constants; where another value than the default is asked of a kernel without it, the layer runs
@@ -34,6 +40,10 @@ class LIFConstants:
     """u >= theta fires (Eq. 4) instead of u > theta (released code)."""
     detach_reset: bool = True
     """No gradient through the reset, as in the released code; False differentiates it too."""
+    reset: Reset = "subtract"
+    """A spike takes theta off the potential (Section 3.1), or sets it to zero (Fang et al. 2021, Zheng et al. 2021)."""
+    input_scale: InputScale = "one"
+    """The input as it is, or times 1 - leak (PLIF of Fang et al. 2021, whose time constant is 1 / (1 - leak))."""
 
     def __post_init__(self) -> None:
         check_constants(self.leak, self.threshold)

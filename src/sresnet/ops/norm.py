@@ -26,14 +26,15 @@ class NormState:
     """[T, C] or [C]."""
     beta: Float[Tensor, "*steps C"] | None = None
     """As gamma; None is zero."""
-    running_mean: Float[Tensor, "*steps C"]
-    """As gamma; updated in place in training."""
-    running_var: Float[Tensor, "*steps C"]
-    """As gamma; updated in place in training, with the unbiased variance."""
+    running_mean: Float[Tensor, "*rows C"]
+    """As gamma, or [C] beside a gamma [T, C]: one average, which every step moves in turn; updated in training."""
+    running_var: Float[Tensor, "*rows C"]
+    """As the mean, with the unbiased variance."""
     training: bool = True
     """Statistics are those of the batch; else they are the running averages."""
-    momentum: float = 0.1
-    """Weight of the new statistics in the running averages; 0 leaves them as they are."""
+    momentum: float | tuple[float, ...] = 0.1
+    """Weight of the new statistics in the running averages; 0 leaves them as they are. One for each step where all
+    steps share an average."""
     eps: float = 1e-4
     """Added to the variance."""
 
@@ -41,6 +42,15 @@ class NormState:
     def per_step(self) -> bool:
         """Statistics for each time step, not one set over all."""
         return self.gamma.ndim == 2
+
+    @property
+    def one_average(self) -> bool:
+        """All time steps share the running averages, although each has its own statistics."""
+        return self.per_step and self.running_mean.ndim == 1
+
+    def averages(self) -> tuple[Float[Tensor, "*steps C"], Float[Tensor, "*steps C"]]:
+        """Running mean and variance for every row of gamma."""
+        return self.running_mean.expand_as(self.gamma), self.running_var.expand_as(self.gamma)
 
 
 def check_norm(norm: NormState, shape: tuple[int, ...], num_steps: int) -> None:
@@ -52,7 +62,8 @@ def check_norm(norm: NormState, shape: tuple[int, ...], num_steps: int) -> None:
             f"or {(channels,)} for one over time"
         )
     for name, row in (("beta", norm.beta), ("running_mean", norm.running_mean), ("running_var", norm.running_var)):
-        if row is not None and row.shape != norm.gamma.shape:
+        shared = norm.one_average and name != "beta" and row is not None and row.shape == norm.gamma.shape[1:]
+        if row is not None and row.shape != norm.gamma.shape and not shared:
             raise UserError(f"{name} has shape {tuple(row.shape)}: expected that of gamma, {tuple(norm.gamma.shape)}")
     values = values_per_row(norm, shape, num_steps)
     if norm.training and values < 2:
@@ -70,9 +81,15 @@ def update_averages(
     """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
     if not norm.momentum:
         return
+    var = var * (values / (values - 1))
     with torch.no_grad():
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(var * (values / (values - 1)), norm.momentum)
+        if isinstance(norm.momentum, float | int):
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(var, norm.momentum)
+            return
+        for share, mean_t, var_t in zip(norm.momentum, mean, var, strict=True):
+            norm.running_mean.lerp_(mean_t, share)
+            norm.running_var.lerp_(var_t, share)
 
 
 def batch_norm_reference(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
@@ -86,21 +103,24 @@ def _batch_norm_through_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> 
         y[t] = gamma[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + beta[t]
 
     mean[t] and var[t] are over N, H, W of step t in training, the running averages otherwise. The running averages
-    take the unbiased variance, as torch.nn.BatchNorm2d does.
+    take the unbiased variance, as torch.nn.BatchNorm2d does. With one average for all steps (Fang et al. 2021), which
+    calls of torch.nn.BatchNorm2d at every step have, it moves towards every step's statistics, t = 1, 2, ..., T.
 
     Args:
         x: [T, N, C, H, W].
         norm: rows [T, C].
     """
+    mean, var = norm.averages()
     return torch.stack(
         [
             _normalise(
                 x[t].to(norm.gamma.dtype),
-                norm.running_mean[t],
-                norm.running_var[t],
+                mean[t],
+                var[t],
                 norm.gamma[t],
                 None if norm.beta is None else norm.beta[t],
                 norm,
+                norm.momentum[t] if isinstance(norm.momentum, tuple) else norm.momentum,
             )
             for t in range(x.shape[0])
         ]
@@ -114,10 +134,10 @@ def _batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Flo
         x: [T, N, C, H, W].
         norm: rows [C].
     """
+    assert not isinstance(norm.momentum, tuple)
     images = x.flatten(0, 1).to(norm.gamma.dtype)
-    return _normalise(images, norm.running_mean, norm.running_var, norm.gamma, norm.beta, norm).unflatten(
-        0, x.shape[:2]
-    )
+    rows = norm.running_mean, norm.running_var, norm.gamma, norm.beta
+    return _normalise(images, *rows, norm, norm.momentum).unflatten(0, x.shape[:2])
 
 
 def _normalise(
@@ -127,6 +147,7 @@ def _normalise(
     gamma: Float[Tensor, " C"],
     beta: Float[Tensor, " C"] | None,
     norm: NormState,
+    momentum: float,
 ) -> Float[Tensor, "N C H W"]:
     """The batch norm of torch for x [N, C, H, W] and one row [C] each, whose gradient is right in every memory layout.
 
@@ -135,5 +156,5 @@ def _normalise(
     layout only; it costs some speed, hence only where there is such an axis. A gamma with gaps is read without them.
     """
     images = x if 1 not in x.shape else x.flatten(-2)
-    y = F.batch_norm(images, mean, var, gamma.contiguous(), beta, norm.training, norm.momentum, norm.eps)
+    y = F.batch_norm(images, mean, var, gamma.contiguous(), beta, norm.training, momentum, norm.eps)
     return y if images is x else y.unflatten(-1, x.shape[-2:])

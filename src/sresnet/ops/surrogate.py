@@ -57,7 +57,7 @@ class Triangle:
 
 @dataclass(frozen=True, kw_only=True)
 class Rectangle:
-    """height where |x| < width, else 0. Zheng et al. 2021 use height 1, width 0.5."""
+    """height where |x| < width, else 0. Zheng et al. 2021: height 1, and width 0.5 of potential, 0.5 / theta here."""
 
     height: float = 1.0
     width: float = 0.5

@@ -215,7 +215,7 @@ def _run_layer(
     packed, residual_packed = _fitting(packed, storage), _fitting(residual_packed, storage)
     residual_current = None if residual_current is None else as_rows(residual_current, storage)
     residual_spikes = None if residual_spikes is None else as_rows(residual_spikes, storage)
-    gamma, beta, mean, var = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else (None,) * 4
+    gamma, beta, mean, var = (norm.gamma, norm.beta, *norm.averages()) if norm else (None,) * 4
     training = norm is not None and norm.training
     if training:  # those of the batch are written there
         mean, var = (row if row is None else row.new_empty(row.shape) for row in (mean, var))

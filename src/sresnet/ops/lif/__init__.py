@@ -27,7 +27,7 @@ class LIFOutput(NamedTuple):
 def lif(
     current: Float[Tensor, "T *neurons"], neuron: LIFConstants, *, v: Float[Tensor, "*neurons"] | None = None
 ) -> LIFOutput:
-    """Leaky integrate-and-fire neurons with reset by subtraction; the equations are in `reference.lif_steps`.
+    """Leaky integrate-and-fire neurons; the equations are in `reference.lif_steps`.
 
     Args:
         current: synaptic input [T, ...], time first, any number of further dimensions.

@@ -52,14 +52,18 @@ def lif_steps(
         u[t] = leak * v[t-1] + current[t]       charge (Eqs. 3, 5)
         o[t] = g(u[t])                          fire   (Eqs. 4, 6)
         v[t] = u[t] - threshold * o[t]          reset by subtraction (Section 3.1)
+        v[t] = u[t] * (1 - o[t])                reset to zero
 
-    With `detach_reset` no gradient flows through the subtracted spike, so du[t+1]/du[t] = leak (Eq. 23).
+    With `input_scale` "one-minus-leak" the current is multiplied by 1 - leak before. With `detach_reset` no gradient
+    flows through the spike that resets, so du[t+1]/du[t] = leak (Eq. 23), or leak * (1 - o[t]) with reset to zero;
+    without it, leak * (1 - threshold * do/du), or leak * (1 - o[t] - u[t] * do/du).
     """
     v = torch.zeros_like(current[0]) if v is None else v
     for current_t in current:
-        u = neuron.leak * v + current_t
+        u = neuron.leak * v + (current_t if neuron.input_scale == "one" else (1 - neuron.leak) * current_t)
         o = spike(u, neuron.threshold, neuron.surrogate, neuron.fires_at_threshold)
-        v = u - neuron.threshold * (o.detach() if neuron.detach_reset else o)
+        resets = o.detach() if neuron.detach_reset else o
+        v = u - neuron.threshold * resets if neuron.reset == "subtract" else u * (1 - resets)
         yield u, o, v
 
 

@@ -68,9 +68,16 @@ LATER = [field for field in dataclasses.fields(LIFConstants) if field.name not i
 """Constants of neurons that this kernel does not know: it computes layers that have their defaults."""
 
 
+def lacks(neuron: LIFConstants) -> list[str]:
+    """What the kernel does not know of neurons with these constants, in words."""
+    unknown = [] if type(neuron.surrogate) in SHAPES else [f"surrogate {type(neuron.surrogate).__name__}"]
+    values = {each.name: getattr(neuron, each.name) for each in LATER if getattr(neuron, each.name) != each.default}
+    return unknown + [f"{name} {value!r}" for name, value in values.items()]
+
+
 def supports(neuron: LIFConstants) -> bool:
     """The kernel computes neurons with these constants."""
-    return type(neuron.surrogate) in SHAPES and all(getattr(neuron, each.name) == each.default for each in LATER)
+    return not lacks(neuron)
 
 
 def kernel_constants(norm: NormState | None, neuron: LIFConstants | None) -> KernelConstants:

@@ -74,12 +74,12 @@ def scan(
     """
     call = _Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
     training = norm is not None and norm.training
+    averages = norm.averages() if norm else (None, None)
     output, current, v_last, mean, var = call(
         as_rows(x, x.dtype),
         norm.gamma if norm else None,
         norm.beta if norm else None,
-        norm.running_mean if norm else None,
-        norm.running_var if norm else None,
+        *averages,
         None if residual_current is None else as_rows(residual_current, x.dtype),
         None if residual_spikes is None else as_rows(residual_spikes, x.dtype),
         v,
