@@ -248,6 +248,7 @@ def test_help_explains_every_field(capsys):
         ("train digits --model.depth 21", "depth 21 is not 6n + 2"),
         ("train digits --model.num-classes 7", "num_classes 7: digits has 10 classes"),
         ("train digits --train.epochs 0", "epochs 0 is less than 1"),
+        ("train digits --train.time-segments auto --train.step-memory 1e-9", "in the smallest time segments"),
         ("train digits --device cuda:7", "device 'cuda:7' is not available here"),
         ("train digits --device toaster", "device 'toaster' is not available here"),
         ("train cifar10", "add --data-dir DIR"),
@@ -278,6 +279,7 @@ def test_mistakes_are_one_line_and_exit_with_2(words, complaint, capsys, tmp_pat
     assert complaint in captured.err
     assert captured.err.startswith("sresnet: ")
     assert captured.err.count("\n") == 1
+    assert "run folder" not in captured.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -338,10 +338,12 @@ def test_time_segments_of_a_run(tmp_path, monkeypatch):
     a_byte = 16 * 576 / 1e9  # gigabytes, for each neuron of a batch; all steps at once take 48, in two parts 36
     with pytest.raises(UserError, match=r"takes .* GB in the smallest time segments"):
         train(changed(longer, time_segments="auto", step_memory=9 * a_byte), SPLITS, tmp_path / "small", device=CPU)
+    assert not (tmp_path / "small").exists()
     train(changed(longer, time_segments="auto", step_memory=40 * a_byte, epochs=1), SPLITS, tmp_path / "a", device=CPU)
     assert set(seen) == {(), (2,)}
     with pytest.raises(UserError, match=r"a norm of this network takes its statistics over all time steps"):
         dataclasses.replace(changed(time_segments="auto"), model=dataclasses.replace(TINY.model, norm="time-averaged"))
+    dataclasses.replace(changed(time_segments=(1,)), model=dataclasses.replace(TINY.model, norm="time-averaged"))
     for odd in ({"time_segments": (0,)}, {"step_memory": 0.0}, {"time_segments": "some"}):
         with pytest.raises(UserError):
             changed(**odd)
@@ -452,6 +454,21 @@ def test_another_recipe_does_not_touch_the_folder(tmp_path):
     with pytest.raises(UserError, match="holds a run with train.epochs 3, not 4: choose another --out"):
         train(changed(epochs=4), SPLITS, tmp_path, device=CPU)
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_memory_that_nothing_keeps_to_is_no_difference(tmp_path):
+    train(TINY, SPLITS, tmp_path / "plain", device=CPU)
+    before = final(tmp_path / "plain")
+    train(changed(step_memory=3.0), SPLITS, tmp_path / "plain", device=CPU)
+    assert final(tmp_path / "plain") == before
+    assert changed(step_memory=3.0).fingerprint() == TINY.fingerprint()
+    with pytest.raises(UserError, match=r"holds a run with train\.time_segments none, not 2 2: choose"):
+        train(changed(time_segments=(2, 2)), SPLITS, tmp_path / "plain", device=CPU)
+    train(changed(time_segments="auto"), SPLITS, tmp_path / "auto", device=CPU)
+    other = changed(time_segments="auto", step_memory=3.0)
+    assert other.fingerprint() != changed(time_segments="auto").fingerprint()
+    with pytest.raises(UserError, match=r"holds a run with train\.step_memory 2\.0, not 3\.0: choose another"):
+        train(other, SPLITS, tmp_path / "auto", device=CPU)
 
 
 def test_a_folder_with_something_else_in_it(tmp_path):

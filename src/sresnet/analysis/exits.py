@@ -26,7 +26,8 @@ from torch import Tensor
 from sresnet.analysis.walk import Batches
 from sresnet.errors import UserError
 from sresnet.models.inference import check_scores, evaluating
-from sresnet.models.network import SpikingNetwork, StreamState
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.stream import StreamState
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Thresholds of a curve by default."""

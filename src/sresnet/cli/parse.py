@@ -44,6 +44,43 @@ def _open_choice(
     )
 
 
+@NAMES.primitive_rule
+def _numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """Flags for a number, for several, and for several or a name: a message says what is wrong with the word."""
+    members = get_args(info.type) if info.type_origin in (Union, UnionType) else (info.type,)
+    names = [name for each in members if get_origin(each) is Literal for name in get_args(each)]
+    kinds = [each for each in members if get_origin(each) is not Literal]
+    several = get_origin(kinds[0]) is tuple and get_args(kinds[0])[1:] == (Ellipsis,) if len(kinds) == 1 else False
+    number = get_args(kinds[0])[0] if several else info.type
+    if number not in (int, float) or (names and not several):
+        return None
+    what = "whole number" if number is int else "number"
+
+    def read(words: list[str]) -> Any:
+        if words in ([name] for name in names):
+            return words[0]
+        found = []
+        for word in words:
+            try:
+                found.append(number(word))
+            except ValueError:
+                fault = f"{' '.join(words)!r} is neither {what}s nor {' or '.join(names)}"
+                raise ValueError(fault if names else f"{word!r} is not a {what}") from None
+        if names and not words:
+            raise ValueError(f"has no value, neither {what}s nor {' or '.join(names)}")
+        return tuple(found) if several else found[0]
+
+    metavar = number.__name__.upper()
+    listed = f"[{metavar} [{metavar} ...]]"
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*" if several else 1,
+        metavar=f"{{{listed}}}|{{{','.join(names)}}}" if names else listed if several else metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple if several else number) or value in names,
+        str_from_instance=lambda value: list(map(str, value)) if isinstance(value, tuple) else [str(value)],
+    )
+
+
 _parsing = threading.Lock()
 
 
@@ -114,7 +151,8 @@ def _complaint_of(complaint: str, prog: str) -> str:
     text, _, rest = re.sub("[─-]{10,}", "─", "\n".join(lines[1:])).lstrip("─\n").partition("─")
     suggestion = re.search(r"(--[\w.-]+)", rest.partition("Perhaps you meant:")[2])
     cure = f"did you mean {suggestion[1]}?" if suggestion else f"see {prog} --help"
-    return f"{' '.join(text.split()).rstrip('.:')}: {cure}"
+    text = re.sub(r"^Error parsing (--[^ :]+):", r"\1", " ".join(text.split()))
+    return f"{text.rstrip('.:')}: {cure}"
 
 
 def first_word(words: list[str], what: str, choices: str) -> str:

@@ -20,7 +20,7 @@ from sresnet.printing import going_on, say
 from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
-from sresnet.train.loop import Outcome, train
+from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
 from sresnet.train.recipes import RECIPES
 
@@ -86,6 +86,7 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
+    check_fit(recipe, splits)
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     if options.report:
         check_page(folder / REPORT, options.force)

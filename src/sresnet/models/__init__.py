@@ -8,8 +8,9 @@ from sresnet.errors import UserError
 from sresnet.models import families
 from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
-from sresnet.models.network import NetworkConfig, SpikingNetwork, StreamState, num_parameters
+from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
+from sresnet.models.stream import StreamState
 
 __all__ = [
     "ANN_COUNTERPART",

@@ -1,8 +1,8 @@
 """The network: encoder -> layers -> readout, for any list of layers, and the configuration that all networks share."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sresnet.config import added_later, check_types, closest
 from sresnet.errors import UserError
 from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
+from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import ENCODERS, EncoderKind
 from sresnet.nn.layer import SpikingLayer
@@ -137,29 +138,6 @@ def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int
             f"a network of about {count:,} weights and statistics is too large, {MOST_NUMBERS:,} are the most: use "
             "fewer filters, layers, time steps or classes"
         )
-
-
-class StreamState(NamedTuple):
-    """What one call of a network on a live stream passes to the next; without arguments, the start of a stream."""
-
-    steps: int = 0
-    """Time steps seen so far."""
-    v: Potentials = ()
-    """Potentials of every layer of neurons; None for neurons of your own that keep none."""
-    potential: Tensor | None = None
-    """Potential of the readout neurons, [N, num_classes]."""
-
-    def detach(self) -> "StreamState":
-        """The same numbers without their past: gradients end here (truncated backpropagation through time)."""
-        return self._each(Tensor.detach)
-
-    def of(self, samples: Tensor) -> "StreamState":
-        """The state of some samples of the batch, by index or mask."""
-        return self._each(lambda values: values[samples])
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "StreamState":
-        v = tuple(None if each is None else change(each) for each in self.v)
-        return StreamState(self.steps, v, None if self.potential is None else change(self.potential))
 
 
 class SpikingNetwork(nn.Module):
@@ -342,18 +320,19 @@ class SpikingNetwork(nn.Module):
         """
         if x.ndim != 4:
             raise UserError(f"input has shape {tuple(x.shape)}: expected one time step [N, C, H, W]")
-        return self.forward(x, num_steps=1, state=state or StreamState())
+        return self.forward(x, num_steps=1, state=StreamState() if state is None else state)
 
     def continue_stream(
         self, x: Tensor, num_steps: int | None, state: StreamState, time_segments: int | Sequence[int]
     ) -> tuple[Tensor, StreamState]:
         """`forward` of the next steps of a stream."""
-        neurons = self.neurons_with_state()
-        if state.v and len(state.v) != len(neurons):
-            raise UserError(
-                f"state has potentials of {len(state.v)} layers of neurons, and this network has {len(neurons)}: give "
-                "what a call of this network returned"
-            )
+        self.count_steps(x, num_steps)  # x is checked before the state is compared with it
+        names = {name: module for name, module in self.named_neurons() if not isinstance(module, Rectifier)}
+        neurons = list(names.values())
+        weights = next(self.layers.parameters()).dtype
+        learns = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
+        dtype = torch.promote_types(weights, torch.float32)
+        check_state(state, x, names, dtype, self.config.num_classes, learns=learns)
         inner = ForwardState(first_step=state.steps, v=dict(zip(neurons, state.v, strict=True)) if state.v else {})
         outputs = self.forward_steps(x, num_steps=num_steps, state=inner, time_segments=time_segments)
         potential = outputs.sum(0) if state.potential is None else state.potential + outputs.sum(0)

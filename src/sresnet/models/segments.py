@@ -134,8 +134,8 @@ def _buffers_kept(layers: nn.Module) -> Iterator[None]:
 
 def check_numbers(segments: Sequence[int]) -> None:
     """Raise UserError for a number of segments below 1."""
-    if min(segments, default=1) < 1:
-        raise UserError(f"time_segments {tuple(segments)} has a number below 1: 1 is all time steps at once")
+    if (least := min(segments, default=1)) < 1:
+        raise UserError(f"time_segments has {least}, which is below 1: 1 is all time steps at once")
 
 
 def _needs_all_steps(module: nn.Module) -> bool:
@@ -158,16 +158,16 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
     check_numbers(segments)
     found = tuple(number for number in segments if number > 1)
     if found and torch._C._are_functorch_transforms_active():
-        raise UserError(f"time_segments {segments}: transforms of torch.func do not know them: leave them out")
+        raise UserError(f"time_segments {time_segments}: transforms of torch.func do not know them: leave them out")
     for name, module in layers.named_modules() if found else ():
         if _needs_all_steps(module):
             raise UserError(
-                f"time_segments {segments}: {name} takes its statistics over all time steps, which have to be "
+                f"time_segments {time_segments}: {name} takes its statistics over all time steps, which have to be "
                 "there at once: use norm 'bntt' or 'none', or no segments"
             )
         if isinstance(module, OwnNorm) and not getattr(module.normalise, "per_step", False):
             raise UserError(
-                f"time_segments {segments}: {name} is a norm of your own, which may look at all time steps at "
+                f"time_segments {time_segments}: {name} is a norm of your own, which may look at all time steps at "
                 "once: if it does not, give it the attribute per_step = True; else use no segments"
             )
     return found

@@ -106,7 +106,7 @@ def train(
             kept).
     """
     check_settings()
-    _check_fit(recipe, splits)
+    check_fit(recipe, splits)
     make_folder(folder)
     with only_writer(folder):
         record.claim(folder, recipe)
@@ -148,8 +148,8 @@ def check_settings() -> None:
         )
 
 
-def _check_fit(recipe: Recipe, splits: Splits) -> None:
-    """Raise UserError where the network does not fit the images."""
+def check_fit(recipe: Recipe, splits: Splits) -> None:
+    """Raise UserError where the network does not fit the images, or a training step of it `step_memory`."""
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
         raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
@@ -162,6 +162,23 @@ def _check_fit(recipe: Recipe, splits: Splits) -> None:
     frames = splits.train.shape[0]
     if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
         raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")
+    images = min(recipe.train.batch_size, len(splits.train))
+    _time_segments(recipe, _neurons(recipe, splits), recipe.model.num_steps, images)
+
+
+def _neurons(recipe: Recipe, splits: Splits) -> int:
+    """Neurons of the network on these images; 0 where nobody asks."""
+    height, width = splits.train.shape[-2:]
+    auto = recipe.train.time_segments == "auto"
+    return summarise(recipe.model, image_size=(height, width)).neurons if auto else 0
+
+
+def _time_segments(recipe: Recipe, neurons: int, num_steps: int, images: int) -> tuple[int, ...]:
+    """In how many parts so many time steps of a batch go through the network; errors as `segments_within`."""
+    config = recipe.train
+    if config.time_segments != "auto":
+        return config.time_segments
+    return segments_within(1e9 * config.step_memory, images * neurons, num_steps, config.precision)
 
 
 class Run:
@@ -193,10 +210,7 @@ class Run:
             if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
                 load_pretrained(self.model, recipe.pretrained, memory_limit=memory_limit)
         self.model.to(device)
-        self.neurons = 0
-        if self.config.time_segments == "auto":
-            height, width = splits.train.shape[-2:]
-            self.neurons = summarise(recipe.model, image_size=(height, width)).neurons
+        self.neurons = _neurons(recipe, splits)
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
@@ -251,10 +265,9 @@ class Run:
         x = self.batch(indices, step)
         poisson = seed_of("step", self.recipe.seed, step)
         state = ForwardState(v=None, sums={})
+        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
         with seeded(poisson, self.device), precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(
-                x, num_steps=num_steps, state=state, time_segments=self.time_segments(num_steps, len(labels))
-            ).float()
+            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
             loss = loss_of(outputs, labels, config)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
@@ -279,14 +292,6 @@ class Run:
         self.position.loss_sum += loss_value * len(labels)
         self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
         self.position.images += len(labels)
-
-    def time_segments(self, num_steps: int, images: int) -> tuple[int, ...]:
-        """In how many parts so many time steps of a batch go through the network."""
-        segments = self.config.time_segments
-        if segments != "auto":
-            return segments
-        neurons = images * self.neurons
-        return segments_within(1e9 * self.config.step_memory, neurons, num_steps, self.config.precision)
 
     @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:

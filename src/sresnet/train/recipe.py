@@ -57,7 +57,7 @@ class TrainConfig:
     """Parts in which the time steps go through the network, so that memory does not grow with them; all but the last
     are computed twice. 8: eight parts; 4 4: four, each in four in turn; auto: as `step_memory` wants it."""
     step_memory: float = added_later(2.0)
-    """Gigabytes that time_segments "auto" lets a training step take beside weights and images."""
+    """Gigabytes that time_segments "auto" lets a training step take beside weights and images; no effect without it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions in bfloat16, norms and potentials in float32."""
     protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
@@ -80,8 +80,8 @@ class TrainConfig:
             check_numbers(self.time_segments)
         if not self.step_memory > 0:
             raise UserError(f"step_memory {self.step_memory:g} is not above 0: give gigabytes")
-        if min(self.progressive_epochs, default=0) < 0:
-            raise UserError(f"progressive_epochs {self.progressive_epochs} has a number below 0: they count epochs")
+        if (least := min(self.progressive_epochs, default=0)) < 0:
+            raise UserError(f"progressive_epochs has {least}, which is below 0: they count epochs")
         if self.low_res_epochs < 0:
             raise UserError(f"low_res_epochs {self.low_res_epochs} is less than 0: it counts epochs")
         if self.epochs <= max(sum(self.progressive_epochs), self.low_res_epochs):
@@ -91,8 +91,9 @@ class TrainConfig:
                 f"protocol {self.protocol!r} could choose one of progressive_epochs {self.progressive_epochs}: "
                 "use 'last-epoch'"
             )
-        if not all(0 < milestone <= 1 for milestone in self.milestones):
-            raise UserError(f"milestones {self.milestones} are not fractions of training: the paper's are 0.7 0.8 0.9")
+        for milestone in self.milestones:
+            if not 0 < milestone <= 1:
+                raise UserError(f"milestones has {milestone:g}, no fraction of training: the paper's are 0.7 0.8 0.9")
 
     def too_few_epochs(self) -> str:
         """The message where all epochs would be short or small, with flags that fit, in proportion."""
@@ -137,10 +138,13 @@ class Recipe:
                 "convolution: use 0"
             )
         skip = getattr(self.model, "skip", "")
-        if self.train.time_segments and (self.model.norm in ("time-averaged", "tdbn") or skip == "tdbn"):
+        segments = self.train.time_segments
+        divided = segments == "auto" or max(segments, default=1) > 1
+        if divided and (self.model.norm in ("time-averaged", "tdbn") or skip == "tdbn"):
+            given = segments if segments == "auto" else " ".join(map(str, segments))
             raise UserError(
-                f"time_segments {self.train.time_segments}: a norm of this network takes its statistics over all time "
-                "steps, which have to be there at once: use --model.norm bntt and no tdbn skip, or no segments"
+                f"time_segments {given}: a norm of this network takes its statistics over all time steps, which have "
+                "to be there at once: use --model.norm bntt and no tdbn skip, or no segments"
             )
         if isinstance(self.data, EventConfig):
             if self.train.low_res_epochs:
@@ -159,9 +163,15 @@ class Recipe:
         """Cost of an image in `epoch`, in time steps of one of full size."""
         return self.num_steps_in(epoch) * (SHRUNK**2 if epoch < self.train.low_res_epochs else 1.0)
 
+    def effective(self) -> "Recipe":
+        """It without a field that has no effect: `step_memory`, where no time segments keep to it."""
+        if self.train.time_segments == "auto":
+            return self  # it decides how steps are divided, and so how gradients are rounded
+        return replace(self, train=replace(self.train, step_memory=TrainConfig.step_memory))
+
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that change with every field."""
-        text = json.dumps(to_dict(self, first_names=True), sort_keys=True)
+        """Eight hexadecimal digits that change with every field that has an effect."""
+        text = json.dumps(to_dict(self.effective(), first_names=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -1,5 +1,6 @@
 """The files of a run folder, which docs/architecture.md lists."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -140,11 +141,10 @@ def check_line(line: Any, where: str) -> dict[str, Any]:
 def claim(folder: Path, recipe: Recipe) -> None:
     """Make `folder` the run folder of `recipe`, or check that it is; UserError where it holds something else."""
     if (folder / CONFIG).exists():
-        theirs, ours = to_dict(_recipe_in(folder)), to_dict(recipe)
-        if theirs != ours:
-            raise UserError(
-                f"{folder} holds a run with {_first_difference(theirs, ours)}: choose another --out, or the same fields"
-            )
+        theirs, ours = _recipe_in(folder).effective(), recipe.effective()
+        if to_dict(theirs) != to_dict(ours):
+            differing = _first_difference(dataclasses.asdict(theirs), dataclasses.asdict(ours))
+            raise UserError(f"{folder} holds a run with {differing}: choose another --out, or the same fields")
         return
     if others := strangers(folder):
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no run: choose another --out")
@@ -189,7 +189,12 @@ def _first_difference(theirs: Any, ours: Any, name: str = "") -> str:
         for key in dict.fromkeys([*theirs, *ours]):
             if theirs.get(key) != ours.get(key):
                 return _first_difference(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
-    return f"{name} {theirs}, not {ours}"
+    return f"{name} {_in_words(theirs)}, not {_in_words(ours)}"
+
+
+def _in_words(value: Any) -> str:
+    """A value of a configuration as a flag takes it."""
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def check_layer(
         ("v", v, steps[1:]),
     ):
         if tensor is not None and tensor.shape != expected:
-            raise UserError(f"{name} has shape {tuple(tensor.shape)}: expected {tuple(expected)}, as x says")
+            cure = "as x says" if name != "v" else "what the call before left of these samples and this layer"
+            raise UserError(f"{name} has shape {tuple(tensor.shape)}: expected {tuple(expected)}, {cure}")
     if norm is not None:
         check_norm(norm, x.shape, num_steps)
