@@ -10,7 +10,18 @@ from torch import nn
 import sresnet
 from sresnet import UserError
 from sresnet.models.topology import INPUT, topology_of
-from sresnet.nn import BNTT, GlobalAveragePool, Neuron, Pool, Readout, Skip, TimeAveragedNorm, over_time
+from sresnet.nn import (
+    BNTT,
+    Flatten,
+    GlobalAveragePool,
+    Neuron,
+    PerStepNorm,
+    Pool,
+    Readout,
+    Skip,
+    TimeAveragedNorm,
+    over_time,
+)
 from sresnet.nn.residual import Connection, SkipKind
 from sresnet.ops.dispatch import implementation
 
@@ -30,6 +41,9 @@ def networks():
         ):
             yield "sresnet8", {"connection": connection} | fields
     yield "sresnet8", {"connection": "s2m", "threshold": 0.7}
+    yield "sresnet8", {"connection": "s2m", "threshold": 0.7, "skip_scale": "one", "norm": "per-step"}
+    for join in ("and", "iand"):
+        yield "sresnet8", {"join": join, "skip": "spiking", "readout": "spikes", "readout_bias": True, "boosting": True}
     yield "resnet8", {}
     yield "vgg11", {"width": 0.05, "hidden": 6}
 
@@ -59,9 +73,16 @@ def run(model, x):
             if isinstance(module, Pool):
                 values[node.name] = over_time(module.pool, inputs[0])
         elif node.kind == "factor":
-            values[node.name] = inputs[0] * (module.weight if isinstance(module, Skip) else module.threshold)
+            values[node.name] = inputs[0] * (module.weight if isinstance(module, Skip) else module.skip_factor)
         elif node.kind in ("sum of currents", "sum of spikes"):
             values[node.name] = sum(inputs)
+        elif node.kind in ("and of spikes", "iand of spikes"):
+            own = inputs[0] if node.kind == "and of spikes" else 1 - inputs[0]
+            values[node.name] = own * inputs[1]
+        elif node.kind == "subsample":
+            values[node.name] = inputs[0][..., :: node.every, :: node.every]
+        elif node.kind == "flatten":
+            values[node.name] = inputs[0].flatten(2)[..., None, None]
         else:  # norm, neurons, linear
             values[node.name] = module(sum(inputs))
     last = values[model.topology.nodes[-1].name]
@@ -79,7 +100,7 @@ def test_nodes_run_one_by_one_give_what_the_network_gives(name, fields):
 @pytest.mark.parametrize(("name", "fields"), list(networks()), ids=str)
 def test_nodes_are_all_modules_in_the_order_in_which_they_run(name, fields):
     model, called = made(name, fields), []
-    parts = (nn.Conv2d, nn.Linear, BNTT, TimeAveragedNorm, Neuron, GlobalAveragePool, Pool)
+    parts = (nn.Conv2d, nn.Linear, BNTT, PerStepNorm, TimeAveragedNorm, Neuron, Flatten, GlobalAveragePool, Pool)
     wanted = {
         name.removeprefix("layers."): module for name, module in model.named_modules() if isinstance(module, parts)
     }

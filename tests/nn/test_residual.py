@@ -21,6 +21,7 @@ from sresnet.nn import (
     TimeAveragedNorm,
     direct,
 )
+from sresnet.nn.graph import Ends
 from sresnet.ops.scan import cpu
 from sresnet.ops.surrogate import Triangle
 from tests.ops.flat import lif, membrane
@@ -287,3 +288,61 @@ def test_blocks_fit_into_a_network_of_ones_own():
     assert network(x).shape == (2, 10)
     network(x).sum().backward()
     assert network.stem.neuron.leak_logit.grad is not None
+
+
+@pytest.mark.parametrize("join", ["add", "and", "iand"])
+def test_spikes_join_as_they_say(join):
+    """Table 1 of Fang et al. 2021 (SEW): o + s, o AND s, (NOT o) AND s."""
+    joined = block("s2s", join=join, neuron=NeuronConfig(threshold=0.2))
+    x = Signal(random_spikes(), None)
+    recorder = Recorder([joined.neuron2])
+    sent = joined(x, ForwardState(recorder=recorder)).spikes
+    record = recorder.records[joined.neuron2]
+    own, skipped = record.spikes.bool(), x.spikes.bool()
+    assert own.any()
+    expected = {"add": own.float() + skipped, "and": own & skipped, "iand": ~own & skipped}[join]
+    assert torch.equal(sent, expected.float())
+    assert torch.equal(record.output, sent)
+    assert torch.equal(joined(x).spikes, sent)
+
+
+def test_skip_spikes_of_one_charge_the_membrane_by_one():
+    neuron = NeuronConfig(threshold=0.3, leak=1.0)
+    torch.manual_seed(1)
+    scaled = block("s2m", neuron=neuron, norm="none")
+    torch.manual_seed(1)
+    plain = block("s2m", neuron=neuron, norm="none", skip_scale="one")
+    x, membranes = Signal(random_spikes(), None), []
+    for each in (scaled, plain):
+        recorder = Recorder([each.neuron2])
+        each(x, ForwardState(recorder=recorder))
+        membranes.append(recorder.records[each.neuron2].membrane[0])
+    torch.testing.assert_close(membranes[1] - membranes[0], 0.7 * x.spikes[0])
+
+
+def test_a_skip_that_picks_every_second_pixel():
+    picking = block("s2m", stride=2, skip="subsample", stride_at=2, skip_scale="one", norm="none")
+    assert (picking.conv1.stride, picking.conv2.stride) == ((1, 1), (2, 2))
+    assert [name for name, _ in picking.skip.named_parameters()] == []
+    x = Signal(random_spikes(), None)
+    assert torch.equal(picking.skip(x).spikes, x.spikes[..., ::2, ::2])
+    assert picking(x).spikes.shape[-2:] == (3, 3)
+    nodes, _ = picking.describe("b", Ends("x"))
+    assert [(node.kind, node.every) for node in nodes if node.kind == "subsample"] == [("subsample", 2)]
+    with pytest.raises(
+        UserError, match=r"^skip 'subsample' has no convolution, and channels change from 4 to 8: [^\n]*$"
+    ):
+        block("s2m", stride=2, skip="subsample", out_channels=8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"connection": "v2v", "join": "and"}, "join 'and' is of spikes"),
+        ({"connection": "s2s", "skip_scale": "one"}, "skip_scale 'one' is of skip spikes on currents"),
+        ({"connection": "s2s", "join": "or"}, "join 'or' is unknown"),
+    ],
+)
+def test_what_does_not_go_together(fields, message):
+    with pytest.raises(UserError, match=rf"^{message}[^\n]*: [^\n]*$"):
+        block(**fields)

@@ -109,6 +109,18 @@ def test_gradcheck_of_the_smooth_neuron(surrogate, reset, input_scale, monkeypat
     assert torch.autograd.gradcheck(run, (current, leak))
 
 
+def test_detached_gradient_of_a_reset_to_zero_has_its_closed_form():
+    """A spike ends the past: du[t+1] / du[t] = leak * (1 - o[t])."""
+    current = torch.randn(5, 40, dtype=torch.float64, requires_grad=True)
+    constants = {"leak": 0.5, "surrogate": ArcTan(), "reset": "zero"}
+    spikes = lif(current, **constants).spikes
+    spikes[-1].sum().backward()
+    expected = [ArcTan().derivative(membrane(current, **constants).detach()[-1] - 1)]
+    for t in range(3, -1, -1):
+        expected.insert(0, expected[0] * 0.5 * (1 - spikes[t].detach()))
+    torch.testing.assert_close(current.grad, torch.stack(expected))
+
+
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
 def test_detached_gradient_has_its_closed_form(surrogate):
     """d sum(w o) / d current[s] = sum over t >= s of w[t] g'(u[t]) leak^(t - s)   (Eq. 23 with the reset detached)."""

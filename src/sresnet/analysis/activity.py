@@ -129,7 +129,7 @@ class ActivityCounter:
             sending=tuple(100 * value for value in sending),
             sent=tuple(sent),
             gamma=_mean_gamma(self.model, name, len(sums)),
-            leak=leak_of(self.model.layers.get_submodule(name)),
+            leak=leak_of(self.model.part(name)),
             dead=100 * float((~counter.fired).double().mean()),
             saturated=100 * float((~counter.silent).double().mean()),
             spikes=float(sums[:, 0].sum()) / self.images,

@@ -58,7 +58,7 @@ class LayerCost:
     name: str
     """A module's name; a block's "skip" alone is the addition that joins it."""
     neurons: str | None
-    """Those that it drives; None at a join, at the end of a skip, and of the readout."""
+    """Those that it drives; None at a join, at the end of a skip, and of a readout whose neurons do not spike."""
     kernel: str
     """Such as "3x3", "3x3 /2" (stride 2), "linear"; "join" for a skip."""
     output: tuple[int, ...]
@@ -274,7 +274,7 @@ class CostCounter:
         update_multiplications, update_additions = self.updates(name)
         return LayerCost(
             name=name,
-            neurons=self.topology.neurons_behind(name) if isinstance(module, nn.Conv2d) else None,
+            neurons=self.topology.neurons_behind(name) if isinstance(module, nn.Conv2d | nn.Linear) else None,
             kernel=kernel_of(module) if isinstance(module, nn.Conv2d | nn.Linear) else "join",
             output=counter.outputs,
             input_kind="real" if counter.real else "sums of spikes" if graded else "spikes",
@@ -289,18 +289,20 @@ class CostCounter:
         )
 
     def updates(self, name: str) -> tuple[float, float]:
-        """Multiplications and additions, per image, of the norm and the neurons behind a convolution.
+        """Multiplications and additions, per image, of the norm and the neurons behind a convolution or the readout.
 
-        A gain that is the same at every step is part of the weights; its shift remains an addition.
+        A gain that is the same at every step is part of the weights; its shift, or a bias, remains an addition.
         """
         counter = self.layers[name]
-        if not isinstance(counter.module, nn.Conv2d):
+        if not isinstance(counter.module, nn.Conv2d | nn.Linear):
             return 0.0, 0.0
         values = float(torch.Size(counter.outputs).numel() * self.num_steps)
         multiplications = additions = 0.0
         norm, neuron = self.topology.norm_behind(name), self.topology.neurons_behind(name)
         if norm is not None:
             multiplications += values if isinstance(self.modules[norm], BNTT) else 0
+            additions += values
+        elif counter.module.bias is not None:
             additions += values
         leak = None if neuron is None else leak_of(self.modules[neuron])
         if leak is not None:

@@ -274,10 +274,20 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
     for node in model.topology.of_kind("convolution"):
         convolution = model.layers.get_submodule(node.module)
         if not isinstance(convolution, nn.Conv2d) or not is_plain(convolution):
-            raise UserError(f"{node.name} is a convolution of your own, which has no hardware view: use the package's")
+            raise UserError(
+                f"{node.name} is a convolution of your own or has a bias, which has no hardware view: use the package's"
+            )
+    for node in model.topology.of_kind("and of spikes", "iand of spikes", "flatten", "subsample"):
+        raise UserError(
+            f"{node.name} ({node.kind}) is not written out: the hardware view is of S-ResNets as in the paper"
+        )
+    if model.readout.neuron is not None or model.readout.linear.bias is not None:
+        raise UserError("a readout that spikes or has a bias is not written out: use readout 'potential' without bias")
     for node in model.topology.of_kind("pool"):
         pool = model.get_submodule("readout") if node.module == "readout" else model.layers.get_submodule(node.module)
-        if not isinstance(pool, Readout) and not (isinstance(pool, Pool) and pool.kind == "avg"):
+        if not isinstance(pool, Readout) and not (
+            isinstance(pool, Pool) and pool.kind == "avg" and pool.kernel_size == 2
+        ):
             raise UserError(
                 f"{node.module} is a {'max pool' if isinstance(pool, Pool) else type(pool).__name__}: only "
                 "convolutions, 2x2 averages and blocks are written out; use downsample 'stride' or 'avg', and stem c3 "
@@ -401,7 +411,7 @@ class _Builder:
             assert module.weight is not None
             return module.weight[None, :, 0, 0]
         assert isinstance(module, ResidualBlock)
-        return torch.full((1, x.shape[0]), module.threshold).to(module.conv2.weight)
+        return torch.full((1, x.shape[0]), module.skip_factor).to(module.conv2.weight)
 
     def averaged(self, node: Node) -> _Stream:
         """A stream behind an average of 2x2 pixels; UserError for odd sizes, where windows reach over the edge."""

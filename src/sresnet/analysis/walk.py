@@ -13,7 +13,7 @@ from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork, zero_or_nan
-from sresnet.nn.layer import GlobalAveragePool, Pool
+from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
 from sresnet.nn.signal import Signal
@@ -109,7 +109,7 @@ def _walk_batch(
         recorder = Recorder(neurons.values())
         state = ForwardState(first_step=step, v=state.v, recorder=recorder)
         signal = model.run_layers(encoded[step : step + 1], state)
-        potential = potential + model.readout(signal.spikes)[0]
+        potential = potential + model.readout(signal.spikes, state)[0]
         observation = Observation(
             step=step,
             constant=constant,
@@ -142,17 +142,22 @@ class _Probed(NamedTuple):
 def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
     """Inside, note what convolutions and readout receive and what skips add, in the order they run."""
     probed = _Probed({}, {})
-    windows: dict[str, Tensor] = {}  # of each pool: pixels in each window of its average
+    windows: dict[str, Tensor] = {}  # of each pool, and behind it: pixels in each window of its average
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
     topology = model.topology
 
     def note_conv(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         source = topology.source(names[module])
-        is_pooled = source.kind == "pool"
+        is_pooled = source.kind in ("pool", "flatten") and source.module in windows
         probed.received[names[module]] = inputs[0] * windows[source.module] if is_pooled else inputs[0]
 
     def note_pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         windows[names[module]] = _pixels_per_window(module, inputs[0][0][0])
+
+    def note_flatten(module: nn.Module, inputs: tuple[Signal, ...], output: Signal) -> None:
+        source = topology.source(names[module])
+        if source.kind == "pool":
+            windows[names[module]] = windows[source.module].expand(inputs[0].spikes.shape[2:]).reshape(-1, 1, 1)
 
     def note_readout(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         probed.received[names[model.readout.linear]] = inputs[0][0]
@@ -170,6 +175,8 @@ def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
             handles.append(module.register_forward_hook(note_skip))
         elif isinstance(module, Pool | GlobalAveragePool):
             handles.append(module.register_forward_hook(note_pool))
+        elif isinstance(module, Flatten):
+            handles.append(module.register_forward_hook(note_flatten))
     try:
         yield probed
     finally:
@@ -187,6 +194,8 @@ def _pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
     assert isinstance(pool, Pool)
     if pool.kind == "max":
         return torch.ones((), device=x.device)
+    if pool.kernel_size == 3:  # zeros around the image are averaged too
+        return torch.full((), 9.0, device=x.device)
     ones = torch.ones(1, 1, *x.shape[-2:], device=x.device)
     return F.avg_pool2d(ones, 2, ceil_mode=True, divisor_override=1)[0, 0]
 

@@ -12,9 +12,10 @@ from sresnet.errors import UserError
 from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
-from sresnet.nn.encoder import ENCODERS, EncoderKind
+from sresnet.nn.encoder import EncoderKind, encode
+from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
-from sresnet.nn.neuron import AnyNeuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
+from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
@@ -68,15 +69,27 @@ class NetworkConfig:
     input_scale: InputScale = added_later("one")
     """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
     encoder: EncoderKind = "direct"
-    """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's."""
+    """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's;
+    first-step: the image at the first step alone; latency: a spike a pixel, the earlier the brighter."""
+    poisson_scale: float = added_later(2.0)
+    """poisson-signed sends a spike with probability |x| divided by this."""
     boosting: bool = False
     """Ten readout neurons per class, averaged (Section 3.2.3)."""
+    readout: Literal["potential", "spikes"] = added_later("potential")
+    """potential: neurons that do not leak or spike (Section 3.3); spikes: the firing rate of neurons as all others."""
+    readout_bias: bool = added_later(False)
+    """The readout's linear layer has a bias."""
+    init: InitKind = added_later("xavier")
+    """Initial weights: xavier, uniform with gain 2 (released code); torch, that of torch's layers; kaiming, normal by
+    the outputs (He et al.)."""
 
     def __post_init__(self) -> None:
         check_types(self)
         for name in ("num_classes", "in_channels"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is less than 1: a network needs at least one")
+        if not self.poisson_scale > 0:
+            raise UserError(f"poisson_scale {self.poisson_scale} is not above 0: Kim & Panda use 2, Lee et al. 1")
         check_constants(self.leak, self.threshold)
         if self.neuron.startswith("plif"):
             leak_parameter(self.leak)
@@ -155,6 +168,7 @@ class SpikingNetwork(nn.Module):
         self.layers = nn.ModuleDict(dict(layers))
         self.readout = readout
         self.backbone_frozen = False
+        initialise(self, config.init)
 
     @overload
     def forward(
@@ -226,7 +240,7 @@ class SpikingNetwork(nn.Module):
         if not (segments or torch.is_grad_enabled() or (state and state.recorder)):
             segments = inference_segments(self.layers, x.shape[0], steps)
         if not segments:
-            return self.readout(self.forward_features(x, num_steps=steps, state=state))
+            return self.readout(self.forward_features(x, num_steps=steps, state=state), state)
         run = self.forward_segments
         if torch.compiler.is_compiling():  # the compiler does not know how to compute something again
             run = torch.compiler.disable(run)
@@ -249,11 +263,12 @@ class SpikingNetwork(nn.Module):
                 v=dict(zip(neurons, v, strict=True)),
                 sums=state.sums if summed and not again_now else None,
                 convolved=convolved,
+                masks=state.masks,
                 again=again_now,
             )
             part = x if x.ndim == 4 else x[:, steps.first : steps.last]
             features = self.forward_features(part, num_steps=steps.last - steps.first, state=inner)
-            return self.readout(features), tuple(inner.starts(each) for each in neurons)
+            return self.readout(features, inner), tuple(inner.starts(each) for each in neurons)
 
         v = tuple(state.starts(each) for each in neurons)
         outputs, v = run_segments(run, x, Steps(0, num_steps), segments, again, *v)
@@ -267,7 +282,7 @@ class SpikingNetwork(nn.Module):
         An image or frame that is not finite gives NaN: neurons that receive NaN stay silent, which would look like an
         answer.
         """
-        features = self.run_layers(self.encode(x, num_steps), state).spikes
+        features = self.run_layers(self.encode(x, num_steps, state.first_step if state else 0), state).spikes
         return features + zero_or_nan(x, num_steps).to(features.dtype)
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -281,10 +296,13 @@ class SpikingNetwork(nn.Module):
             signal = layer(signal, state)
         return signal
 
-    def encode(self, x: Tensor, num_steps: int | None) -> Tensor:
-        """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
-        num_steps = self.count_steps(x, num_steps)
-        return ENCODERS[self.config.encoder](x, num_steps) if x.ndim == 4 else x.transpose(0, 1)[:num_steps]
+    def encode(self, x: Tensor, num_steps: int | None, first_step: int = 0) -> Tensor:
+        """Input of the first layer [T, N, C, H, W] from images or event frames, from a step on; errors as `forward`."""
+        num_steps, config = self.count_steps(x, num_steps), self.config
+        if x.ndim == 5:
+            return x.transpose(0, 1)[:num_steps]
+        numbers: dict[str, Any] = {"total": config.num_steps, "poisson_scale": config.poisson_scale}
+        return encode(config.encoder, x, num_steps, first=first_step, **numbers)
 
     def count_steps(self, x: Tensor, num_steps: int | None) -> int:
         """T for images or event frames and what the caller asks for; errors as `forward`."""
@@ -348,6 +366,12 @@ class SpikingNetwork(nn.Module):
         for name, module in self.layers.named_modules():
             if isinstance(module, AnyNeuron):
                 yield name, module
+        if self.readout.neuron is not None:
+            yield "readout.neuron", self.readout.neuron
+
+    def part(self, name: str) -> nn.Module:
+        """The module that a node of the topology names."""
+        return (self if name.partition(".")[0] == "readout" else self.layers).get_submodule(name)
 
     @property
     def topology(self) -> Topology:
@@ -372,9 +396,17 @@ class SpikingNetwork(nn.Module):
         """Replace the readout by a new one, freshly initialised, for `num_classes`; `config` follows."""
         self.config = replace(self.config, num_classes=num_classes, boosting=boosting)
         weight = self.readout.linear.weight
+        shared = {"shared_leak": found} if (found := self.shared_leak()) is not None else {}
         with torch.device("cpu"):  # whatever torch's default device is
-            readout = Readout(self.num_features, num_classes, boosting=boosting)
+            readout = make_readout(self.config, self.num_features, **shared)
+            initialise(readout, self.config.init)
         self.readout = readout.to(weight.device, weight.dtype)
+
+    def shared_leak(self) -> nn.Parameter | None:
+        """The leak of "plif-shared"."""
+        if self.config.neuron != "plif-shared":
+            return None
+        return next(each.leak_logit for _, each in self.named_neurons() if isinstance(each, Neuron))
 
     def freeze_backbone(self, frozen: bool = True) -> None:
         """Stop training all but the readout: no gradients, and norms keep their statistics also after `train()`."""
@@ -420,6 +452,18 @@ def zero_or_nan(x: Tensor, num_steps: int | None) -> Tensor:
     """
     found = (x.detach() * 0).flatten(-3).sum(-1)
     return (found[None] if x.ndim == 4 else found.T[:num_steps])[..., None, None, None]
+
+
+def make_readout(config: NetworkConfig, features: int, shared_leak: nn.Parameter | None = None) -> Readout:
+    """The readout that `config` describes, of so many features."""
+    return Readout(
+        features,
+        config.num_classes,
+        boosting=config.boosting,
+        bias=config.readout_bias,
+        neuron=config.neuron_config() if config.readout == "spikes" else None,
+        shared_leak=shared_leak,
+    )
 
 
 def num_parameters(model: nn.Module) -> int:

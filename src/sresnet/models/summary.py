@@ -87,7 +87,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
                 name=names[module],
                 kernel=kernel_of(module),
                 output=shape,
-                parameters=module.weight.numel() + (num_parameters(model.layers.get_submodule(norm)) if norm else 0),
+                parameters=num_parameters(module) + (num_parameters(model.layers.get_submodule(norm)) if norm else 0),
                 input_kind=_kind_of(inputs[0]),
                 connections=module.weight.numel() * (shape[1] * shape[2] if is_convolution else 1),
             )

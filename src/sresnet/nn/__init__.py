@@ -1,7 +1,7 @@
 """Modules: parameters and one call of an op each. They fit into any network; see docs/python.md."""
 
-from sresnet.nn.encoder import ENCODERS, direct, poisson, poisson_signed
-from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer, conv, pooled
+from sresnet.nn.encoder import direct, encode, first_step, latency, poisson, poisson_signed
+from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool, SharedDropout, SpikingLayer, SpikingLinear, conv, pooled
 from sresnet.nn.neuron import Neuron, NeuronConfig, OwnNeuron, Rectifier, leak_parameter, make_neuron, register_neuron
 from sresnet.nn.norm import (
     BNTT,
@@ -23,7 +23,7 @@ from sresnet.ops.surrogate import Surrogate, register_surrogate
 
 __all__ = [
     "BNTT",
-    "ENCODERS",
+    "Flatten",
     "ForwardState",
     "GlobalAveragePool",
     "LayerRecord",
@@ -39,13 +39,18 @@ __all__ = [
     "Recorder",
     "Rectifier",
     "ResidualBlock",
+    "SharedDropout",
     "Signal",
     "Skip",
     "SpikingLayer",
+    "SpikingLinear",
     "Surrogate",
     "TimeAveragedNorm",
     "conv",
     "direct",
+    "encode",
+    "first_step",
+    "latency",
     "leak_parameter",
     "make_neuron",
     "make_norm",

@@ -1,13 +1,12 @@
 """Image -> input of the first layer at every time step (Section 3.4). Part of the network, not of the data."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-EncoderKind = Literal["direct", "poisson", "poisson-signed"]
+EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency"]
 
 
 def direct(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
@@ -23,16 +22,53 @@ def poisson(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C
     return torch.stack([(torch.rand_like(x) < x).to(x.dtype) for _ in range(num_steps)])
 
 
-def poisson_signed(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
-    """sign(x) with probability |x| / 2 at every step: normalised images [N, C, H, W] -> -1, 0 or 1, [T, N, C, H, W].
+def poisson_signed(x: Float[Tensor, "N C H W"], num_steps: int, scale: float = 2.0) -> Float[Tensor, "T N C H W"]:
+    """sign(x) with probability |x| / scale at every step: normalised images [N, C, H, W] -> -1, 0, 1, [T, N, C, H, W].
 
-    The generator of the released code and of Kim & Panda 2021.
+    The generator of the released code and of Kim & Panda 2021; with scale 1 that of Lee et al. 2020.
     """
-    return torch.stack([torch.where(2 * torch.rand_like(x) <= x.abs(), x.sign(), 0) for _ in range(num_steps)])
+    return torch.stack([torch.where(scale * torch.rand_like(x) <= x.abs(), x.sign(), 0) for _ in range(num_steps)])
 
 
-ENCODERS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "direct": direct,
-    "poisson": poisson,
-    "poisson-signed": poisson_signed,
-}
+def first_step(x: Float[Tensor, "N C H W"], num_steps: int, first: int = 0) -> Float[Tensor, "T N C H W"]:
+    """The image at the first step and nothing after it (Wu et al. 2021): [N, C, H, W] -> [T, N, C, H, W].
+
+    Args:
+        first: index of the first of these steps.
+    """
+    steps = torch.zeros_like(x).repeat(num_steps, 1, 1, 1, 1)
+    if first == 0:
+        steps[0] = x
+    return steps
+
+
+def latency(x: Float[Tensor, "N C H W"], num_steps: int, first: int = 0, total: int = 0) -> Float[Tensor, "T N C H W"]:
+    """One spike a pixel, the earlier the brighter: intensities [N, C, H, W] in [0, 1] -> 0 or 1, [T, N, C, H, W].
+
+    The spike comes at step round((1 - x) (total - 1)), counted from 0; a pixel of 0 or less sends none.
+
+    Args:
+        first: index of the first of these steps.
+        total: time steps of the code; 0: these.
+    """
+    when = ((1 - x.clamp(0, 1)) * ((total or num_steps) - 1)).round()
+    return torch.stack([((when == step) & (x > 0)).to(x.dtype) for step in range(first, first + num_steps)])
+
+
+def encode(
+    kind: EncoderKind, x: Float[Tensor, "N C H W"], num_steps: int, *, first: int, total: int, poisson_scale: float
+) -> Float[Tensor, "T N C H W"]:
+    """Images [N, C, H, W] as the `num_steps` steps from `first` on of `total`, [T, N, C, H, W], by the encoder `kind`.
+
+    Args:
+        poisson_scale: of "poisson-signed", see `poisson_signed`.
+    """
+    if kind == "direct":
+        return direct(x, num_steps)
+    if kind == "poisson":
+        return poisson(x, num_steps)
+    if kind == "poisson-signed":
+        return poisson_signed(x, num_steps, poisson_scale)
+    if kind == "first-step":
+        return first_step(x, num_steps, first)
+    return latency(x, num_steps, first, total)

@@ -12,7 +12,19 @@ from torch import nn
 from sresnet.nn.norm import NoNorm
 
 NodeKind = Literal[
-    "input", "convolution", "norm", "neurons", "factor", "sum of currents", "sum of spikes", "pool", "linear"
+    "input",
+    "convolution",
+    "norm",
+    "neurons",
+    "factor",
+    "sum of currents",
+    "sum of spikes",
+    "and of spikes",
+    "iand of spikes",
+    "pool",
+    "subsample",
+    "flatten",
+    "linear",
 ]
 
 
@@ -24,14 +36,16 @@ class Node:
     """Of the module that computes it, where that does nothing else; unique in its network."""
     kind: NodeKind
     """norm: also tdBN on a skip; neurons: spiking or rectifiers; factor: a number for each channel, learned or the
-    threshold; sum of currents: one that is passed on (V2V), which may be a sum of one."""
+    threshold; sum of currents: one that is passed on (V2V), which may be a sum of one; and, iand: products of spikes,
+    see `residual.Join`; subsample: pixels picked, see `every`. Dropout, which does nothing in a trained network, is no
+    node."""
     inputs: tuple[str, ...]
     """Names of the nodes whose outputs it takes; of a sum the layer's own first, then the skip's. Neurons with two have
     both on their membrane (S2M)."""
     module: str
     """Of the module that computes it; empty for sums and the input."""
     every: int = 1
-    """Of a convolution: it is given every second, ... pixel of its input, counted from the first."""
+    """Of a convolution or subsample: it is given every second, ... pixel of its input, counted from the first."""
 
 
 class Ends(NamedTuple):
@@ -62,12 +76,12 @@ def chain(*steps: tuple[str, NodeKind, nn.Module | None], source: str, every: in
     for name, kind, module in steps:
         if module is None or isinstance(module, NoNorm):
             continue
-        stride = every if kind == "convolution" else 1
+        stride = every if kind in ("convolution", "subsample") else 1
         nodes.append(Node(name=name, kind=kind, inputs=(source,), module=name, every=stride))
         source = name
     return nodes, source
 
 
-def summed(name: str, kind: Literal["sum of currents", "sum of spikes"], inputs: Sequence[str]) -> Node:
-    """A sum."""
+def summed(name: str, kind: NodeKind, inputs: Sequence[str]) -> Node:
+    """A sum, or what else joins the outputs of nodes without parameters."""
     return Node(name=name, kind=kind, inputs=tuple(inputs), module="")

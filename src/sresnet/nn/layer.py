@@ -21,12 +21,12 @@ from sresnet.ops.over_time import constant, over_time
 PoolKind = Literal["max", "avg"]
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size (divides it by the stride, rounding up).
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the size (divides it by the stride, rounding up).
 
     Initialised as the released code: Xavier uniform with gain 2.
     """
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
     nn.init.xavier_uniform_(layer.weight, gain=2)
     # So that its output has channels last in memory, as `ops.bntt_lif` wants it, whatever the input has.
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -218,7 +218,7 @@ class SpikingLayer(nn.Module):
     Args:
         in_channels, out_channels: C before and after.
         norm, neuron: kinds and constants.
-        kernel_size, stride: of the convolution.
+        kernel_size, stride, bias: of the convolution; one with a bias is called as a module.
         shared_leak: see `Neuron`.
         return_current: return the current too, for a V2V block that follows.
     """
@@ -232,12 +232,13 @@ class SpikingLayer(nn.Module):
         neuron: NeuronConfig,
         kernel_size: int = 3,
         stride: int = 1,
+        bias: bool = False,
         shared_leak: nn.Parameter | None = None,
         return_current: bool = False,
     ) -> None:
         super().__init__()
         self.return_current = return_current
-        self.conv = conv(in_channels, out_channels, kernel_size, stride)
+        self.conv = conv(in_channels, out_channels, kernel_size, stride, bias=bias)
         self.norm = make_norm(norm, out_channels, tdbn_scale=neuron.threshold)
         self.neuron = make_neuron(neuron, shared_leak)
 
@@ -268,18 +269,121 @@ class SpikingLayer(nn.Module):
         return nodes + fired, Ends(spikes, current if self.return_current else None)
 
 
+class SpikingLinear(SpikingLayer):
+    """A fully connected layer: linear -> norm -> neuron, on one pixel, [T, N, C, 1, 1]. See `Flatten`.
+
+    On one pixel a 1x1 convolution is the fully connected layer, and norm and neuron need no second form.
+
+    Args:
+        inputs, outputs: neurons before and after.
+        norm, neuron, bias, shared_leak: as `SpikingLayer`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        norm: NormConfig,
+        neuron: NeuronConfig,
+        bias: bool = False,
+        shared_leak: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__(inputs, outputs, norm=norm, neuron=neuron, kernel_size=1, bias=bias, shared_leak=shared_leak)
+
+
+class Flatten(nn.Module):
+    """All pixels of a Signal as channels of one pixel: [T, N, C, H, W] -> [T, N, C * H * W, 1, 1].
+
+    Args:
+        channels, size: C, and H = W, so that an image of another size is refused here.
+
+    Raises:
+        UserError: in forward, maps of another shape.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.shape = (channels, size, size)
+
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        if x.spikes.shape[2:] != self.shape:
+            raise UserError(
+                f"maps before the fully connected layer are {list(x.spikes.shape[2:])}, not {list(self.shape)}: give "
+                "images of the size that the network was built for, or build it with their image_size"
+            )
+        return Signal(x.spikes.flatten(2)[..., None, None], None)
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        return [Node(name=name, kind="flatten", inputs=(x.spikes,), module=name)], Ends(name)
+
+    def extra_repr(self) -> str:
+        return str(list(self.shape))
+
+
+class SharedDropout(nn.Module):
+    """Dropout whose mask is one for all time steps: Signal -> Signal (Lee et al. 2020, Fang et al. 2021).
+
+        spikes[t] * mask,   mask = 0 with probability p, else 1 / (1 - p), for each image and unit
+
+    The mask is drawn from torch's generator, once in each forward pass in training mode; time segments and what a
+    backward pass computes again have the same one. In evaluation mode nothing happens.
+
+    Args:
+        p: probability of 0, in [0, 1).
+
+    Raises:
+        UserError: p out of range; in forward, a stream in training mode that goes on: its mask is gone.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise UserError(f"dropout {p} is outside [0, 1): it is the probability that a unit is silent; try 0.5")
+        self.p = p
+
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        if not self.training or not self.p:
+            return x
+        return Signal(x.spikes * self.mask(x.spikes, state), None)
+
+    def mask(self, spikes: Float[Tensor, "T N C H W"], state: ForwardState | None) -> Float[Tensor, "N C H W"]:
+        """The mask of this forward pass."""
+        known = state.masks.get(self) if state else None
+        if known is not None:
+            return known
+        if state and state.first_step:
+            raise UserError(
+                "dropout has one mask for all time steps, which a stream does not keep: train on all steps in one call"
+            )
+        mask = F.dropout(torch.ones_like(spikes[0]), self.p)
+        if state:
+            state.masks[self] = mask
+        return mask
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`: no node."""
+        return [], x
+
+    def extra_repr(self) -> str:
+        return f"{self.p:g}"
+
+
 class Pool(nn.Module):
-    """2x2 pooling of a Signal, H and W halved, rounding up as a convolution of stride 2 does.
+    """Pooling of a Signal, H and W halved, rounding up as a convolution of stride 2 does.
 
     The maximum of spikes is a spike; their average is a real number.
 
     Args:
         kind: max or avg.
+        kernel_size: 2, windows side by side; or 3, windows that overlap, centred on every second pixel.
     """
 
-    def __init__(self, kind: PoolKind) -> None:
+    def __init__(self, kind: PoolKind, kernel_size: Literal[2, 3] = 2) -> None:
         super().__init__()
         self.kind = kind
+        self.kernel_size = kernel_size
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         current = None if x.current is None else over_time(self.pool, x.current)
@@ -287,7 +391,10 @@ class Pool(nn.Module):
 
     def pool(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C height width"]:
         """Pool one batch [N, C, H, W]."""
-        return (F.max_pool2d if self.kind == "max" else F.avg_pool2d)(x, 2, ceil_mode=True)
+        pool = F.max_pool2d if self.kind == "max" else F.avg_pool2d
+        if self.kernel_size == 2:
+            return pool(x, 2, ceil_mode=True)
+        return pool(x, 3, stride=2, padding=1)
 
     def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
         """See `graph.Described`."""
@@ -298,7 +405,7 @@ class Pool(nn.Module):
         return [spikes, current], Ends(name, current.name)
 
     def extra_repr(self) -> str:
-        return f"2x2 {self.kind}"
+        return f"{self.kernel_size}x{self.kernel_size} {self.kind}"
 
 
 class GlobalAveragePool(nn.Module):

@@ -1,4 +1,4 @@
-"""The last layer: neurons without leak that never spike (Section 3.3), and its voting form (Section 3.2.3)."""
+"""The last layer: neurons without leak that never spike (Section 3.3), or that do; and voting (Section 3.2.3)."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -6,39 +6,64 @@ from torch import Tensor, nn
 
 from sresnet.nn.graph import Ends, Node
 from sresnet.nn.layer import pooled
+from sresnet.nn.neuron import NeuronConfig, make_neuron
+from sresnet.nn.state import ForwardState
 
 VOTES_PER_CLASS = 10
 """Section 3.2.3: 10 neurons per class."""
 
 
 class Readout(nn.Module):
-    """Global average pool and one linear layer without bias: spikes [T, N, C, H, W] -> input current [T, N, classes].
+    """Global average pool and one linear layer: spikes [T, N, C, H, W] -> [T, N, classes].
 
-    The potential of neurons that do not leak or spike is the sum of their input, so after T steps the class scores are
+    What it gives is the input current of neurons that do not leak or spike. Their potential is the sum of it, so after
+    T steps the class scores are
 
         u[T] / T = mean over t of current[t]     (Section 3.3; Eq. 19 is the loss on them)
 
     which is left to the caller: the running mean over t gives the scores after every step.
 
-    With `boosting`, 10 neurons vote for each class: their average is its score.
+    With `boosting`, 10 neurons vote for each class: their average is its score. With `neuron` the last neurons spike,
+    and a class's score is the firing rate of its neurons (Zheng et al. 2021; with votes, Fang et al. 2021).
 
     Args:
         channels: C.
         num_classes: classes.
         boosting: 10 neurons per class instead of one.
+        bias: of the linear layer.
+        neuron: of neurons that spike; None: those that do not.
+        shared_leak: see `Neuron`.
     """
 
-    def __init__(self, channels: int, num_classes: int, *, boosting: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        boosting: bool = False,
+        bias: bool = False,
+        neuron: NeuronConfig | None = None,
+        shared_leak: nn.Parameter | None = None,
+    ) -> None:
         super().__init__()
         self.votes = VOTES_PER_CLASS if boosting else 1
-        self.linear = nn.Linear(channels, num_classes * self.votes, bias=False)
+        self.linear = nn.Linear(channels, num_classes * self.votes, bias=bias)
         nn.init.xavier_uniform_(self.linear.weight, gain=2)
+        self.neuron = None if neuron is None else make_neuron(neuron, shared_leak)
 
-    def forward(self, spikes: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N classes"]:
-        current = self.linear(pooled(spikes))
-        return current if self.votes == 1 else F.avg_pool1d(current, self.votes)
+    def forward(
+        self, spikes: Float[Tensor, "T N C H W"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T N classes"]:
+        outputs = self.linear(pooled(spikes))
+        if self.neuron is not None:
+            # Neurons that receive NaN stay silent, which would look like an answer.
+            nothing = 0 * outputs.detach()
+            outputs = self.neuron(outputs[..., None, None], state)[..., 0, 0] + nothing
+        return outputs if self.votes == 1 else F.avg_pool1d(outputs, self.votes)
 
     def describe(self, name: str, x: Ends) -> list[Node]:
         """Its nodes; the average of votes is not a node of its own."""
         pool = Node(name=f"{name}.pool", kind="pool", inputs=(x.spikes,), module=name)
-        return [pool, Node(name=f"{name}.linear", kind="linear", inputs=(pool.name,), module=f"{name}.linear")]
+        linear = Node(name=f"{name}.linear", kind="linear", inputs=(pool.name,), module=f"{name}.linear")
+        neurons = Node(name=f"{name}.neuron", kind="neurons", inputs=(linear.name,), module=f"{name}.neuron")
+        return [pool, linear] if self.neuron is None else [pool, linear, neurons]

@@ -20,6 +20,13 @@ from sresnet.ops.over_time import over_time
 
 Connection = Literal["s2s", "s2m", "v2v", "none"]
 SkipKind = Literal["plain", "spiking", "tdbn", "learned"]
+AnySkip = Literal[SkipKind, "subsample"]
+"""With that which only blocks of as many channels before as after can have."""
+SkipScale = Literal["threshold", "one"]
+"""What skip spikes of S2M are multiplied by before they join the current."""
+Join = Literal["add", "and", "iand"]
+"""How skip spikes s of S2S join the spikes o of the block: o + s, o * s, or (1 - o) * s (Fang et al. 2021, SEW)."""
+_JOINS: dict[Join, NodeKind] = {"add": "sum of spikes", "and": "and of spikes", "iand": "iand of spikes"}
 
 
 class Skip(nn.Module):
@@ -31,8 +38,12 @@ class Skip(nn.Module):
         spiking   a layer of neurons after the 1x1 convolution (Fang et al. 2021, SEW-ResNet)
         tdbn      threshold-dependent batch norm weighs the path, identities too (Zheng et al. 2021)
         learned   a learned weight per channel, 1 at the start: W' of Eq. 7, the paper's "typically non-learnable"
+        subsample no convolution: every second pixel where the stride is 2 (Lee et al. 2020); as many channels
 
     `norm` None leaves the 1x1 convolution bare (Eq. 13 as printed).
+
+    Raises:
+        UserError: subsample where the number of channels changes.
     """
 
     def __init__(
@@ -41,13 +52,20 @@ class Skip(nn.Module):
         out_channels: int,
         *,
         stride: int,
-        kind: SkipKind,
+        kind: AnySkip,
         norm: NormConfig | None,
         neuron: NeuronConfig,
         shared_leak: nn.Parameter | None,
     ) -> None:
         super().__init__()
         changes_shape = stride != 1 or in_channels != out_channels
+        if kind == "subsample" and in_channels != out_channels:
+            raise UserError(
+                f"skip 'subsample' has no convolution, and channels change from {in_channels} to {out_channels}: use "
+                "'plain' there"
+            )
+        self.every = stride if kind == "subsample" else 1
+        changes_shape = changes_shape and kind != "subsample"
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
         # In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where
         # fewer than 8 float32 channels come in with channels last. There, the pixels it would look at are picked first.
@@ -64,6 +82,8 @@ class Skip(nn.Module):
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         """What the path makes of x.spikes; errors as `conv_norm_neuron`."""
         check_parts(self.norm, self.neuron)
+        if self.every > 1:
+            x = Signal(x.spikes[..., :: self.every, :: self.every], None)
         if self.conv is not None:
             x = self.convolved(x, state)
         elif self.norm is not None:
@@ -86,6 +106,8 @@ class Skip(nn.Module):
 
     def describe(self, name: str, source: str) -> tuple[list[Node], str]:
         """The nodes of the path from what it takes, and the name of the last."""
+        if self.every > 1:
+            return chain((name, "subsample", self), source=source, every=self.every)
         return chain(
             (f"{name}.conv", "convolution", self.conv),
             (f"{name}.norm", "norm", self.norm),
@@ -106,10 +128,13 @@ class ResidualBlock(nn.Module):
         connection: s2s (Eq. 10), s2m (Eq. 7), v2v (Eqs. 15-16), or none.
         skip: see `Skip`.
         skip_norm: a norm after the 1x1 convolution of the skip, where there is one.
+        skip_scale: of s2m, see `SkipScale`; "one" is that of Zheng et al. 2021 and Lee et al. 2020.
+        join: of s2s, see `Join`.
+        stride_at: which of the two convolutions has the stride; the second in Lee et al. 2020.
         shared_leak: see `Neuron`.
 
     Raises:
-        UserError: an unknown connection or skip, or a spiking skip on currents; in forward, v2v without a current.
+        UserError: as `check_connection`, and `Skip`; in forward, v2v without a current.
     """
 
     def __init__(
@@ -121,20 +146,24 @@ class ResidualBlock(nn.Module):
         neuron: NeuronConfig,
         stride: int = 1,
         connection: Connection = "s2s",
-        skip: SkipKind = "plain",
+        skip: AnySkip = "plain",
         skip_norm: bool = True,
+        skip_scale: SkipScale = "threshold",
+        join: Join = "add",
+        stride_at: Literal[1, 2] = 1,
         shared_leak: nn.Parameter | None = None,
     ) -> None:
         super().__init__()
-        check_connection(connection, skip)
+        check_connection(connection, skip, skip_scale, join)
         # tdBN makes the variance of what reaches the threshold 1: a sum of two branches needs half from each.
         summed = connection in ("s2m", "v2v")
         self.connection = connection
-        self.threshold = neuron.threshold
-        self.conv1 = conv(in_channels, out_channels, 3, stride)
+        self.join = join
+        self.skip_factor = neuron.threshold if skip_scale == "threshold" else 1.0
+        self.conv1 = conv(in_channels, out_channels, 3, stride if stride_at == 1 else 1)
         self.norm1 = make_norm(norm, out_channels, tdbn_scale=neuron.threshold)
         self.neuron1 = make_neuron(neuron, shared_leak)
-        self.conv2 = conv(out_channels, out_channels, 3)
+        self.conv2 = conv(out_channels, out_channels, 3, stride if stride_at == 2 else 1)
         self.norm2 = make_norm(norm, out_channels, tdbn_scale=neuron.threshold / (math.sqrt(2) if summed else 1))
         self.neuron2 = make_neuron(neuron, shared_leak)
         if connection != "none":
@@ -152,7 +181,7 @@ class ResidualBlock(nn.Module):
         hidden = conv_norm_neuron(self.conv1, x, self.norm1, self.neuron1, state)
         layer = (self.conv2, hidden, self.norm2, self.neuron2, state)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
-            return conv_norm_neuron(*layer, residual_current=self.threshold * self.skip(x, state).spikes)
+            return conv_norm_neuron(*layer, residual_current=self.skip_factor * self.skip(x, state).spikes)
         if self.connection == "v2v":  # Eqs. 15-16: the skipped layer's current charges the membrane, and is passed on
             if x.current is None:
                 raise UserError(
@@ -161,9 +190,19 @@ class ResidualBlock(nn.Module):
             return conv_norm_neuron(
                 *layer, residual_current=self.skip(Signal(x.current, None), state).spikes, return_current=True
             )
-        if self.connection == "s2s":  # Eqs. 10, 13: skip spikes join the output
+        if self.connection == "s2s" and self.join == "add":  # Eqs. 10, 13: skip spikes join the output
             return conv_norm_neuron(*layer, residual=self.skip(x, state))
+        if self.connection == "s2s":
+            skipped = self.skip(x, state)
+            return self.joined(conv_norm_neuron(*layer), skipped, state)
         return conv_norm_neuron(*layer)
+
+    def joined(self, own: Signal, skipped: Signal, state: ForwardState | None) -> Signal:
+        """What the block sends where its spikes and those of the skip are not added, see `Join`."""
+        spikes = (own.spikes if self.join == "and" else 1 - own.spikes) * skipped.spikes
+        if state:
+            state.sends(self.neuron2, spikes)
+        return Signal(spikes, None)
 
     def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
         """See `graph.Described`."""
@@ -191,17 +230,26 @@ class ResidualBlock(nn.Module):
             reaching = (total,)
         nodes += [*second, Node(name=neurons, kind="neurons", inputs=reaching, module=neurons)]
         if self.connection == "s2s":
-            return [*nodes, summed(total, "sum of spikes", [neurons, end])], Ends(total)
+            return [*nodes, summed(total, _JOINS[self.join], [neurons, end])], Ends(total)
         return nodes, Ends(neurons, total if self.connection == "v2v" else None)
 
     def extra_repr(self) -> str:
         return self.connection
 
 
-def check_connection(connection: str, skip: str) -> None:
-    """Raise UserError for an unknown connection or skip, or two that do not go together."""
-    for name, value, kinds in (("connection", connection, Connection), ("skip", skip, SkipKind)):
+def check_connection(connection: str, skip: str, skip_scale: str = "threshold", join: str = "add") -> None:
+    """Raise UserError for an unknown connection, skip, scale or join, or two that do not go together."""
+    for name, value, kinds in (
+        ("connection", connection, Connection),
+        ("skip", skip, AnySkip),
+        ("skip_scale", skip_scale, SkipScale),
+        ("join", join, Join),
+    ):
         if value not in get_args(kinds):
             raise UserError(f"{name} {value!r} is unknown: {closest(value, list(get_args(kinds)))}")
     if skip == "spiking" and connection == "v2v":
         raise UserError("skip 'spiking' turns the current of v2v into spikes: use connection s2s or s2m with it")
+    if join != "add" and connection != "s2s":
+        raise UserError(f"join {join!r} is of spikes, and connection {connection!r} adds currents or nothing: use s2s")
+    if skip_scale != "threshold" and connection != "s2m":
+        raise UserError(f"skip_scale {skip_scale!r} is of skip spikes on currents: use connection s2m, or 'threshold'")

@@ -55,6 +55,8 @@ class ForwardState:
     They show overflow at any time step: leak and reset leave infinity and NaN as they are."""
     convolved: dict[nn.Module, Tensor] = field(default_factory=dict)
     """Convolution -> what it gave, [N, C, H, W], for an image that is the same at every step."""
+    masks: dict[nn.Module, Tensor] = field(default_factory=dict)
+    """Dropout -> its mask of this forward pass, once it is drawn; calls for parts of the steps share them."""
     again: bool = False
     """These steps were computed before, and are for a backward pass: norms leave their running averages alone."""
 

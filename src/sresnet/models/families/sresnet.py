@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from sresnet.config import added_later
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
+from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout, shared_leak_of
 from sresnet.models.registry import Family, register_family
 from sresnet.nn.layer import Pool, SpikingLayer
-from sresnet.nn.readout import Readout
-from sresnet.nn.residual import Connection, ResidualBlock, SkipKind, check_connection
+from sresnet.nn.residual import Connection, Join, ResidualBlock, SkipKind, SkipScale, check_connection
 
 StemKind = Literal["c3", "c3s2", "c5s2-pool"]
 
@@ -53,6 +53,10 @@ class SResNetConfig(NetworkConfig):
     """Residual connection: s2s, s2m, v2v (Section 3.2.1), or none."""
     skip: SkipKind = "plain"
     """What is on the skip path: plain; spiking (Fang et al.); tdbn (Zheng et al.); learned weights."""
+    skip_scale: SkipScale = added_later("threshold")
+    """What skip spikes of s2m are multiplied by: the threshold (Eq. 7), or one (Zheng et al., Lee et al.)."""
+    join: Join = added_later("add")
+    """How skip spikes of s2s join those of the block: add (Eq. 10); and; iand, not the block's and the skip's (SEW)."""
     skip_norm: bool = True
     """A norm after the 1x1 convolution of the skip (released code; the parameter counts agree), not bare (Eq. 13)."""
     stem: StemKind = "c3"
@@ -72,12 +76,13 @@ class SResNetConfig(NetworkConfig):
         blocks, filters = (self.depth - 2) // 6, self.base_filters
         weights = blocks * 18 * (1 + 4 + 16) * filters**2 + 25 * self.in_channels * filters
         check_size(self, weights, norms=blocks * 2 * (1 + 2 + 4) * filters, features=4 * filters)
-        check_connection(self.connection, self.skip)
+        check_connection(self.connection, self.skip, self.skip_scale, self.join)
 
 
 def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
-    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
+    shared_leak = shared_leak_of(config)
+    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak}
     filters = config.base_filters
     v2v = config.connection == "v2v"
     layers: dict[str, nn.Module] = {
@@ -98,10 +103,12 @@ def build_sresnet(config: SResNetConfig) -> SpikingNetwork:
                 connection=config.connection,
                 skip=config.skip,
                 skip_norm=config.skip_norm,
+                skip_scale=config.skip_scale,
+                join=config.join,
                 **shared,
             )
             channels = filters * 2 ** (stage - 1)
-    return SpikingNetwork(config, layers, Readout(channels, config.num_classes, boosting=config.boosting))
+    return SpikingNetwork(config, layers, make_readout(config, channels, **shared_leak))
 
 
 def _fields_of(name: str) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, shared_leak_of
+from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout, shared_leak_of
 from sresnet.models.registry import Family, register_family
-from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer
-from sresnet.nn.readout import Readout
+from sresnet.nn.layer import GlobalAveragePool, Pool, SpikingLayer, SpikingLinear
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """Filters of VGG11's convolutions; a 2x2 pool follows each stage, a global one the last."""
@@ -45,7 +44,8 @@ class VGGConfig(NetworkConfig):
 
 def build_vgg(config: VGGConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
-    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak_of(config)}
+    shared_leak = shared_leak_of(config)
+    shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak}
     layers: dict[str, nn.Module] = {}
     channels = config.in_channels
     number = 0
@@ -58,9 +58,8 @@ def build_vgg(config: VGGConfig) -> SpikingNetwork:
             layers[f"conv{number}"] = SpikingLayer(channels, width, **shared)
             channels = width
     layers["global_pool"] = GlobalAveragePool()
-    # On one pixel, a 1x1 convolution is the fully connected layer, and norm and neuron need no second form.
-    layers["hidden"] = SpikingLayer(channels, config.hidden, kernel_size=1, **shared)
-    return SpikingNetwork(config, layers, Readout(config.hidden, config.num_classes, boosting=config.boosting))
+    layers["hidden"] = SpikingLinear(channels, config.hidden, **shared)
+    return SpikingNetwork(config, layers, make_readout(config, config.hidden, **shared_leak))
 
 
 register_family(

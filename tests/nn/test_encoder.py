@@ -1,0 +1,57 @@
+"""Encoders that know which time step it is."""
+
+import pytest
+import torch
+
+import sresnet
+from sresnet import UserError
+from sresnet.nn import first_step, latency, poisson_signed
+
+SMALL = {"base_filters": 4, "num_steps": 4}
+
+
+def test_the_image_comes_once():
+    x = torch.randn(2, 3, 4, 5)
+    steps = first_step(x, 3)
+    assert torch.equal(steps[0], x)
+    assert not steps[1:].any()
+    assert not first_step(x, 3, first=1).any()
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 5])
+def test_a_pixel_sends_one_spike_the_earlier_the_brighter(num_steps):
+    x = torch.tensor([0.0, 1e-6, 0.3, 0.5, 0.74, 1.0, 7.0, -2.0]).view(1, 1, 2, 4)
+    spikes = latency(x, num_steps)
+    assert spikes.sum(0).flatten().tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
+    for pixel, code in zip(x.flatten().tolist(), spikes.flatten(1).T, strict=True):
+        if pixel > 0:
+            assert int(code.argmax()) == round((1 - min(pixel, 1)) * (num_steps - 1))
+    assert torch.equal(torch.cat([latency(x, 1, step, num_steps) for step in range(num_steps)]), spikes)
+
+
+def test_the_scale_of_signed_spikes():
+    x = torch.tensor([-0.5, 0.5]).repeat(4000).view(1, 1, 80, 100)
+    for scale in (1.0, 2.0):
+        spikes = poisson_signed(x, 5, scale)
+        assert torch.equal(spikes.sign() * spikes.abs(), spikes)
+        assert abs(float((spikes * x.sign()).mean()) - 0.5 / scale) < 0.02
+
+
+@pytest.mark.parametrize("encoder", ["first-step", "latency"])
+def test_streams_and_segments_see_the_steps_of_the_whole(encoder):
+    torch.manual_seed(0)
+    model = sresnet.create_model("sresnet8", encoder=encoder, norm="none", threshold=0.3, **SMALL).eval()
+    x, state = torch.rand(2, 3, 8, 8), None
+    whole = model.forward_steps(x)
+    assert whole[1:].any()
+    torch.testing.assert_close(model(x, time_segments=2), whole.mean(0))
+    for step in range(4):
+        scores, state = model.step(x, state)
+        torch.testing.assert_close(scores, whole[: step + 1].mean(0))
+
+
+def test_the_scale_reaches_the_network():
+    model = sresnet.create_model("sresnet8", encoder="poisson-signed", poisson_scale=1.0, **SMALL)
+    assert float(model.encode(torch.ones(1, 3, 8, 8), None).mean()) == 1
+    with pytest.raises(UserError, match=r"^poisson_scale 0.0 is not above 0: [^\n]*$"):
+        sresnet.create_model("sresnet8", poisson_scale=0.0)
