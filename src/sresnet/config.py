@@ -5,7 +5,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import typeguard
 
@@ -154,10 +154,14 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     }
     named = hasattr(type(config), "family") and not getattr(type(config), "implicit", False)
     family = {"family": type(config).family} if named else {}
-    return family | {
-        key: to_dict(value, first_names=first_names) if dataclasses.is_dataclass(value) else value
-        for key, value in values.items()
-    }
+    return family | {key: _plain(value, first_names) for key, value in values.items()}
+
+
+def _plain(value: Any, first_names: bool) -> Any:
+    """A field's value as `to_dict` has it: dataclasses, also those in a tuple, as dictionaries."""
+    if isinstance(value, tuple):
+        return tuple(_plain(each, first_names) for each in value)
+    return to_dict(value, first_names=first_names) if dataclasses.is_dataclass(value) else value
 
 
 def from_dict(cls: Any, values: Any, where: str = "") -> Any:
@@ -186,7 +190,13 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
         if key not in fields:
             raise UserError(f"{where} has no field {key!r}: {closest(str(key), list(fields))}")
         annotation = hints[key]
-        if any(dataclasses.is_dataclass(member) for member in (annotation, *get_args(annotation))):
+        members = get_args(annotation)
+        if get_origin(annotation) is tuple and isinstance(value, list | tuple):
+            if dataclasses.is_dataclass(members[0]):
+                value = tuple(from_dict(members[0], each, f"{where}.{key}[{i}]") for i, each in enumerate(value))
+            else:
+                value = _tuples(value)
+        elif any(dataclasses.is_dataclass(member) for member in (annotation, *members)):
             value = from_dict(annotation, value, f"{where}.{key}")
         elif isinstance(value, list):
             value = tuple(value)
@@ -197,6 +207,11 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
         if absent and name not in arguments:
             raise UserError(f"{where} lacks the field {name!r}: add it, it has no default")
     return cls(**arguments)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, also those in lists, as tuples: JSON knows no others."""
+    return tuple(_tuples(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 def _member_of(union: Any, family: Any, where: str) -> Any:

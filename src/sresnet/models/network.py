@@ -311,7 +311,7 @@ class SpikingNetwork(nn.Module):
                 f"input has shape {tuple(x.shape)}: expected images [N, {self.config.in_channels}, H, W] or event "
                 f"frames [N, T, {self.config.in_channels}, H, W]"
             )
-        _check_dtype(x, next(self.layers.parameters()).dtype, self.config.encoder)
+        _check_dtype(x, next(self.parameters()).dtype, self.config.encoder)
         if num_steps is not None and num_steps < 1:
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:

@@ -135,12 +135,20 @@ class Neuron(nn.Module):
 
 
 class Rectifier(nn.Module):
-    """max(0, current): the unit of the ANN counterpart (Table 15), in place of a `Neuron`."""
+    """max(0, current): the unit of the ANN counterpart (Table 15), in place of a `Neuron`.
+
+    Args:
+        limit: the largest output (Deng & Gu 2021), where the gradient ends; 0 is none.
+    """
+
+    def __init__(self, limit: float = 0.0) -> None:
+        super().__init__()
+        self.limit = limit
 
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
-        output = torch.relu(current)
+        output = current.clamp(0, self.limit) if self.limit else torch.relu(current)
         if state:
             state.receives(self, current)
             state.record(self, output, current)

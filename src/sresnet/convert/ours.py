@@ -1,0 +1,111 @@
+"""An ANN of this package, read: a network of rectifiers and one time step -> a wired network that computes the same."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.convert.drawing import Drawing
+from sresnet.errors import UserError
+from sresnet.models.families.wired import WiredConfig
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.topology import INPUT
+from sresnet.nn.graph import Node
+from sresnet.nn.layer import GlobalAveragePool, Pool
+from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
+from sresnet.nn.readout import Readout
+from sresnet.nn.residual import ResidualBlock, Skip
+from sresnet.nn.wiring import Step
+
+
+def rewired(network: SpikingNetwork) -> SpikingNetwork:
+    """The wired network that computes what an ANN counterpart computes in evaluation mode, its norms folded.
+
+    Args:
+        network: with neuron "relu" and one time step, such as `create_model("resnet20")`; it stays as it is.
+
+    Raises:
+        UserError: spiking neurons, several time steps, max pools, or layers of the user's own.
+    """
+    config = network.config
+    if isinstance(config, WiredConfig):
+        return network
+    if config.neuron != "relu" or config.num_steps != 1:
+        raise UserError(
+            f"the network has neuron {config.neuron!r} and {config.num_steps} time steps: a conversion starts from an "
+            "ANN, trained with --model.neuron relu --model.num-steps 1"
+        )
+    network = copy.deepcopy(network).eval()
+    drawing, source = Drawing(), {INPUT: INPUT}
+    takers: dict[str, int] = {}
+    for node in network.topology.nodes:
+        for name in node.inputs:
+            takers[name] = takers.get(name, 0) + 1
+    for node in network.topology.nodes:
+        if node.kind != "input":
+            source[node.name] = _read(drawing, network, node, source, takers)
+    last = network.topology.nodes[-1].name
+    weights = next(network.parameters())
+    return drawing.network(
+        source[last],
+        alone=True,
+        in_channels=config.in_channels,
+        num_classes=config.num_classes,
+        dtype=weights.dtype,
+    )
+
+
+def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[str, str], takers: dict[str, int]) -> str:
+    """Draw one node; returns the step that gives its value."""
+    inputs = tuple(source[name] for name in node.inputs)
+    name = node.name.replace(".", "_")
+    if node.kind in ("sum of currents", "sum of spikes"):
+        return inputs[0] if len(inputs) == 1 else drawing.add(Step(name=name, kind="sum", inputs=inputs))
+    if node.kind == "neurons":
+        given = inputs[0] if len(inputs) == 1 else drawing.add(Step(name=f"{name}_sum", kind="sum", inputs=inputs))
+        return drawing.add(Step(name=name, kind="neurons", inputs=(given,)))
+    module = network.get_submodule(node.module if node.module.startswith("readout") else f"layers.{node.module}")
+    alone = takers[node.inputs[0]] == 1
+    if isinstance(module, nn.Conv2d):
+        drawn = drawing.convolution(name, inputs[0], module, node.name)
+        step = drawing.steps[drawn]
+        drawing.steps[drawn] = replace(step, stride=(step.stride[0] * node.every, step.stride[1] * node.every))
+        return drawn
+    if isinstance(module, nn.Linear):
+        return drawing.linear(name, inputs[0], _voting(module, network.readout.votes))
+    if isinstance(module, BNTT | PerStepNorm | TimeAveragedNorm):
+        return drawing.scaled(name, inputs[0], *_affine(module), alone=alone)
+    if isinstance(module, ResidualBlock):  # S2M: the skip times a number
+        height = torch.full([module.conv2.out_channels], module.skip_factor, dtype=torch.float64)
+        return inputs[0] if module.skip_factor == 1 else drawing.scaled(name, inputs[0], height, None, alone=alone)
+    if isinstance(module, Skip) and module.weight is not None:
+        return drawing.scaled(name, inputs[0], module.weight.detach().double().flatten(), None, alone=alone)
+    if isinstance(module, Pool) and module.kind == "avg":
+        return drawing.add(Step(name=name, kind="pool", inputs=inputs, kernel=(2, 2), stride=(2, 2), ceil=True))
+    if isinstance(module, GlobalAveragePool | Readout):
+        return drawing.add(Step(name=name, kind="global pool", inputs=inputs))
+    raise UserError(
+        f"{node.name} is a {type(module).__name__}, which has no spiking form here: "
+        + ("train with --model.downsample avg" if isinstance(module, Pool) else "use layers of this package")
+    )
+
+
+def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a norm in evaluation at its first step, in float64 [C]: gamma / std, beta - scale * mean."""
+    rows = norm.rows(1, None)
+    gamma, mean, var = (row.detach().double().flatten() for row in (rows.gamma, rows.running_mean, rows.running_var))
+    scale = gamma / (var + rows.eps).sqrt()
+    shift = -scale * mean
+    return scale, shift if rows.beta is None else shift + rows.beta.detach().double().flatten()
+
+
+def _voting(linear: nn.Linear, votes: int) -> nn.Linear:
+    """A linear layer whose neurons are the averages of `votes` neighbours of another's."""
+    weight = linear.weight.detach().unflatten(0, (-1, votes)).mean(1)
+    given = nn.Linear(linear.in_features, len(weight), linear.bias is not None, dtype=weight.dtype)
+    with torch.no_grad():
+        given.weight.copy_(weight)
+        if linear.bias is not None:
+            given.bias.copy_(linear.bias.unflatten(0, (-1, votes)).mean(1))
+    return given

@@ -1,0 +1,45 @@
+"""Networks that are wired as a list of steps says: those that were read from others' code, and what they become."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sresnet.errors import UserError
+from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout
+from sresnet.models.registry import Family, register_family
+from sresnet.nn.wiring import Step, Wiring, check_order
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiredConfig(NetworkConfig):
+    """A network of any steps without loops, with one linear layer behind them that gives the scores."""
+
+    family: ClassVar[str] = "wired"
+
+    steps: tuple[Step, ...] = ()
+    """Every operation but the last linear layer, in an order in which they can run."""
+    features: int = 1
+    """Values of the last step, which the readout takes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm != "none":
+            raise UserError(f"norm {self.norm!r}: a wired network has its norms folded into its weights: use 'none'")
+        if self.features < 1:
+            raise UserError(f"features {self.features} is less than 1: they are what the last step gives an image")
+        check_order(self.steps)
+        weights = sum(
+            step.in_channels * step.out_channels * math.prod(step.kernel) // step.groups
+            for step in self.steps
+            if step.kind in ("convolution", "linear")
+        )
+        check_size(self, weights, norms=0, features=self.features)
+
+
+def _build(config: WiredConfig) -> SpikingNetwork:
+    """Build the network that `config` describes, with weights as torch makes them."""
+    layers = {"wiring": Wiring(config.steps, config.neuron_config())}
+    return SpikingNetwork(config, layers, make_readout(config, config.features))
+
+
+register_family(Family(config=WiredConfig, build=_build, models={}, fields=lambda name: None))

@@ -1,0 +1,216 @@
+"""Layers that are wired as a list of steps says: any network without loops, such as one read from others' code.
+
+Where S-ResNets and VGGs have a class for each block, these have a `Step` for each operation, so that whatever a user's
+network looks like, its description is data: it is saved with the weights, and the network is built from it again.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sresnet.config import check_types
+from sresnet.errors import UserError
+from sresnet.nn.graph import Ends, Node, NodeKind
+from sresnet.nn.layer import pooled
+from sresnet.nn.neuron import NeuronConfig, Rectifier, make_neuron
+from sresnet.nn.signal import Signal
+from sresnet.nn.state import ForwardState
+from sresnet.ops.over_time import over_time
+
+StepKind = Literal["convolution", "linear", "neurons", "pool", "global pool", "sum"]
+INPUT = "input"
+"""What a step is given that takes the network's input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One operation of a wired network; sizes that its kind does not have stay at their defaults.
+
+    Raises:
+        UserError: a field of the wrong type, no inputs or too many, or sizes below 1.
+    """
+
+    name: str
+    """Of its own, without dots."""
+    kind: StepKind
+    """linear takes all values of an image, flattened; pool: the average; sum: of all inputs, each times a number."""
+    inputs: tuple[str, ...]
+    """Names of the steps it takes, or "input"."""
+    in_channels: int = 1
+    """Channels of a convolution's input, values of a linear layer's."""
+    out_channels: int = 1
+    """Channels or values of the output."""
+    kernel: tuple[int, int] = (1, 1)
+    """Height and width of a convolution's kernel or of the window of a pool."""
+    stride: tuple[int, int] = (1, 1)
+    """Of a convolution or a pool."""
+    ceil: bool = False
+    """A pool takes the windows that reach over the edge too: the average of what lies inside."""
+    padding: tuple[int, int] = (0, 0)
+    """Zeros around the input of a convolution."""
+    dilation: tuple[int, int] = (1, 1)
+    """Of a convolution."""
+    groups: int = 1
+    """Of a convolution."""
+    bias: bool = False
+    """A convolution or linear layer adds a number to each channel, at every time step."""
+    threshold: float = 1.0
+    """Firing threshold of neurons."""
+    limit: float = 0.0
+    """Largest output of neurons that are units of an ANN; 0: there is none."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not self.name or "." in self.name or self.name == INPUT:
+            raise UserError(f"step {self.name!r} needs a name of its own, without dots, that is not 'input'")
+        if not self.inputs or (len(self.inputs) > 1 and self.kind != "sum"):
+            raise UserError(
+                f"step {self.name!r} ({self.kind}) has {len(self.inputs)} inputs: it takes one, and a sum several"
+            )
+        sizes = (self.in_channels, self.out_channels, *self.kernel, *self.stride, *self.dilation, self.groups)
+        if min(sizes) < 1 or min(*self.padding, self.limit) < 0:
+            raise UserError(f"step {self.name!r} has a size below 1 or a negative padding or limit")
+
+
+class WeightedSum(nn.Module):
+    """Sum of tensors, each times a factor: spikes that come from layers of different thresholds differ in height.
+
+    Args:
+        number: of tensors; all factors are 1 at first.
+    """
+
+    factors: Tensor
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.ones(number))
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        total = parts[0] * self.factors[0]
+        for part, factor in zip(parts[1:], self.factors[1:], strict=True):
+            total = total + part * factor
+        return total
+
+
+class _Window(nn.Module):
+    """The average of every window of a map, or, without a step's window, of all of it: [N, C, H, W]."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.whole = step.kind == "global pool"
+        self.kernel, self.stride, self.ceil = step.kernel, step.stride, step.ceil
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C height width"]:
+        if self.whole:
+            return pooled(x)[..., None, None]
+        return F.avg_pool2d(x, self.kernel, self.stride, ceil_mode=self.ceil)
+
+
+class _Flat(nn.Linear):
+    """A linear layer on all values of a map: [N, C, H, W] -> [N, outputs, 1, 1]."""
+
+    def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N outputs 1 1"]:
+        return super().forward(input.flatten(1))[..., None, None]
+
+
+def _module_of(step: Step, neuron: NeuronConfig) -> nn.Module:
+    """What computes a step."""
+    if step.kind == "convolution":
+        layer = nn.Conv2d(
+            step.in_channels,
+            step.out_channels,
+            step.kernel,
+            step.stride,
+            step.padding,
+            step.dilation,
+            step.groups,
+            step.bias,
+        )
+        return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if step.kind == "linear":
+        return _Flat(step.in_channels, step.out_channels, step.bias)
+    if step.kind == "neurons":
+        return (
+            Rectifier(step.limit) if neuron.kind == "relu" else make_neuron(replace(neuron, threshold=step.threshold))
+        )
+    return WeightedSum(len(step.inputs)) if step.kind == "sum" else _Window(step)
+
+
+class Wiring(nn.Module):
+    """Steps that take each other's outputs: Signal -> Signal, the output of the last step, flattened.
+
+    Args:
+        steps: in an order in which they can run.
+        neuron: of all layers of neurons, but for their thresholds.
+
+    Raises:
+        UserError: no step, two of one name, or one that takes what does not come before it.
+    """
+
+    def __init__(self, steps: Sequence[Step], neuron: NeuronConfig) -> None:
+        super().__init__()
+        check_order(steps)
+        self.steps = tuple(steps)
+        self.modules_of = nn.ModuleDict({step.name: _module_of(step, neuron) for step in steps})
+        self.uses = Counter(name for step in steps for name in step.inputs)
+
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        values, left = {INPUT: x.spikes}, Counter(self.uses)
+        for step in self.steps:
+            given = [values[name] for name in step.inputs]
+            values[step.name] = self.run(step, given, state)
+            left.subtract(step.inputs)
+            for name in step.inputs:
+                if left[name] == 0:  # nobody else takes it: its memory is free
+                    values.pop(name, None)
+        return Signal(values[self.steps[-1].name].flatten(2)[..., None, None], None)
+
+    def run(self, step: Step, given: Sequence[Tensor], state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
+        """One step on its inputs, [T, N, C, H, W] each."""
+        module = self.modules_of[step.name]
+        if step.kind == "neurons":
+            return module(*given, state)
+        return module(*given) if step.kind == "sum" else over_time(module, *given)
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        nodes, names = [], {INPUT: x.spikes}
+        for step in self.steps:
+            names[step.name] = f"{name}.modules_of.{step.name}"
+            inputs = tuple(names[each] for each in step.inputs)
+            every = step.stride[0] if step.kind == "convolution" else 1
+            module = "" if step.kind == "sum" else names[step.name]
+            kind = NODES[step.kind]
+            nodes.append(Node(name=names[step.name], kind=kind, inputs=inputs, module=module, every=every))
+        return nodes, Ends(names[self.steps[-1].name])
+
+
+NODES: dict[StepKind, NodeKind] = {
+    "convolution": "convolution",
+    "linear": "linear",
+    "neurons": "neurons",
+    "pool": "pool",
+    "global pool": "pool",
+    "sum": "sum of currents",
+}
+"""Kind of a step -> kind of its node in a topology."""
+
+
+def check_order(steps: Sequence[Step]) -> None:
+    """Raise UserError for steps that cannot run one after the other."""
+    if not steps:
+        raise UserError("a wired network has no steps: give at least one")
+    known = {INPUT}
+    for step in steps:
+        if step.name in known:
+            raise UserError(f"two steps are called {step.name!r}: give each a name of its own")
+        for name in step.inputs:
+            if name not in known:
+                raise UserError(f"step {step.name!r} takes {name!r}, which no step before it gives")
+        known.add(step.name)

@@ -1,0 +1,260 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sresnet import UserError
+from sresnet.convert import METHODS, RateConfig, rate_coded, to_spiking, traced
+from sresnet.convert.rate import _activations, _assembled, _balanced
+from sresnet.models.saved import load, save_model
+from tests.convert.anns import ANNS, trained
+
+IMAGES = torch.rand(6, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def golden(name):
+    """A file of the authors' numbers, outside the repository."""
+    default = Path(__file__).resolve().parents[3] / "shared"
+    path = Path(os.environ.get("SRESNET_SHARED", default)) / "zoo" / "golden" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip("the golden numbers are not here: set SRESNET_SHARED")
+    return np.load(path)
+
+
+def thresholds_of(network):
+    return [step.threshold for step in network.config.steps if step.kind == "neurons"]
+
+
+def spikes_of(network, images):
+    """Spikes of each layer of neurons at every step, [layers, T]."""
+    with torch.no_grad():
+        _, records = network(images, record=network.neuron_names)
+    return np.array([record.spikes.flatten(1).sum(1).numpy() for record in records.values()])
+
+
+@pytest.mark.parametrize("name", ANNS)
+def test_more_steps_come_closer_to_the_ann(name):
+    """Soft reset: each layer of rates is within theta / T of what its input makes of it."""
+    ann = traced(trained(ANNS[name]), IMAGES)
+    wanted = ann(IMAGES)
+    errors = []
+    for num_steps in (8, 32, 128):
+        network = rate_coded(ann, IMAGES, RateConfig(num_steps=num_steps))
+        with torch.no_grad():
+            errors.append(float((network(IMAGES) - wanted).abs().max()))
+    assert errors[2] < errors[0] / 4
+
+
+def one_unit():
+    """The ANN that is a rectifier."""
+    ann = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+    for name, parameter in ann.named_parameters():
+        parameter.data.fill_(0.0 if "bias" in name else 1.0)
+    return traced(ann, torch.ones(1, 1, 1, 1, dtype=torch.float64))
+
+
+ONE_UNIT = one_unit()
+
+
+@given(
+    st.integers(1, 40),
+    st.floats(0.2, 3.0),
+    st.lists(st.floats(-1, 2, width=32), min_size=1, max_size=8),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_layer_is_the_closed_form(num_steps, threshold, currents, shift):
+    """theta / T * clip(floor(T I / theta), 0, T); with the shift, rounded to the nearest."""
+    ann = traced(
+        nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double(),
+        torch.ones(1, 1, 1, 1).double(),
+    )
+    weights = dict(ann.named_parameters())
+    for name, parameter in weights.items():
+        parameter.data.fill_(0.0 if "bias" in name else 1.0)
+    layer = next(step.name for step in ann.config.steps if step.kind == "neurons")
+    network = _assembled(ann, {layer: threshold}, RateConfig(num_steps=num_steps, shift=shift), None)
+    x = torch.tensor(currents, dtype=torch.float64)
+    with torch.no_grad():
+        rates = network(x.view(-1, 1, 1, 1)).flatten()
+    exact = x * num_steps / threshold + (0.5 if shift else 0.0)
+    clear = (exact - exact.round()).abs() > 1e-6  # elsewhere rounding decides
+    wanted = threshold / num_steps * exact.floor().clamp(0, num_steps)
+    torch.testing.assert_close(rates[clear], wanted[clear], rtol=1e-9, atol=1e-9)
+
+
+def test_a_spike_stands_for_its_threshold():
+    """With T steps and no remainder, rates are exact: 0.25 and 0.5 of threshold 1 in four steps."""
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+            nn.init.constant_(self.fc.weight, 0.5)
+
+        def forward(self, x):
+            x = F.relu(x)
+            return self.fc(torch.flatten(F.relu(x + F.relu(x)), 1))
+
+    x = torch.tensor([0.25, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
+    network = rate_coded(traced(Half(), x), x, RateConfig(num_steps=8))
+    with torch.no_grad():
+        assert network(x).flatten().tolist() == [0.25, 1.0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_give_networks_that_are_saved_and_loaded(method, tmp_path):
+    network = to_spiking(trained(ANNS["resnet"]), IMAGES, METHODS[method]).float()
+    save_model(network, tmp_path / "weights.safetensors")
+    again = load(tmp_path / "weights.safetensors")
+    assert again.config == network.config
+    torch.manual_seed(0)
+    scores = network(IMAGES.float())
+    torch.manual_seed(0)
+    assert torch.equal(again(IMAGES.float()), scores)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("percentile", [100.0, 99.9, 90.0, 12.5])
+def test_percentiles_are_those_of_all_images(percentile):
+    images = torch.randn(600, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    ann = traced(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), images[:1])
+    with torch.no_grad():
+        found = _activations(ann, images, percentile)
+        _, records = ann(images, record=ann.neuron_names)
+    wanted = np.percentile(next(iter(records.values())).output.numpy(), percentile)
+    assert list(found.values()) == pytest.approx([wanted], rel=1e-5)
+
+
+def test_dead_layers_and_no_images():
+    ann = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    nn.init.constant_(ann[0].weight, -1.0)
+    nn.init.constant_(ann[0].bias, 0.0)
+    network = traced(ann, IMAGES)
+    for thresholds in ("largest", "percentile", "balanced"):
+        with pytest.raises(UserError, match="would never fire: the largest value"):
+            rate_coded(network, IMAGES, RateConfig(thresholds=thresholds))
+    with pytest.raises(UserError, match="no calibration images"):
+        rate_coded(network, IMAGES[:0], RateConfig())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"num_steps": 0}, {"percentile": 0.0}, {"percentile": 100.5}, {"factor": 0.0}], ids=str
+)
+def test_settings_out_of_range(fields):
+    with pytest.raises(UserError):
+        RateConfig(**fields)
+
+
+# Golden numbers
+
+
+class DengVGG(nn.Module):
+    """VGG-16 of Deng & Gu 2021, with the weights of a golden file."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for name, weight in weights.items():
+            if name.endswith("weight"):
+                size = weight.shape[2:]
+                layer = (
+                    nn.Conv2d(*weight.shape[1::-1], size, padding=size[0] // 2)
+                    if size
+                    else nn.Linear(*weight.shape[::-1])
+                )
+                layer.weight.data, layer.bias.data = weight, weights[name.replace("weight", "bias")]
+                self.layers.append(layer)
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers[:-1]):
+            x = layer(x.flatten(1) if number == 13 else x).clamp(0, 1)
+            x = F.avg_pool2d(x, 2) if number in (1, 3, 6, 9) else x
+        return self.layers[-1](x)
+
+
+def test_deng_and_gu():
+    stored = golden("deng_vgg16")
+    info = json.loads(str(stored["info"]))
+    weights = {
+        name: torch.from_numpy(mean + std * np.random.RandomState(info["seed"] + i).standard_normal(shape))
+        for i, (name, shape, _, mean, std) in enumerate(info["params"])
+    }
+    x = torch.from_numpy(stored["x"])
+    ann = traced(DengVGG(weights), x)
+    torch.testing.assert_close(ann(x), torch.from_numpy(stored["ann"]), rtol=0, atol=1e-9)
+    network = rate_coded(ann, x, RateConfig(num_steps=info["T"], shift=True, spiking_output=True))
+    assert thresholds_of(network) == pytest.approx(stored["thresholds"], abs=1e-12)
+    with torch.no_grad():
+        steps = network.forward_steps(x).cumsum(0) / torch.arange(1, info["T"] + 1).view(-1, 1, 1)
+    torch.testing.assert_close(steps, torch.from_numpy(stored["snn"]), rtol=0, atol=1e-9)
+    assert (spikes_of(network, x) == stored["spikes"]).all()
+
+
+class Reference(nn.Module):
+    """The network of the reference conversions."""
+
+    def __init__(self, stored):
+        super().__init__()
+        self.w = [torch.from_numpy(stored[f"w{i}"]) for i in range(4)]
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.Conv2d(6, 12, 3, padding=1, bias=False)
+        self.fc1, self.fc2 = nn.Linear(192, 32, bias=False), nn.Linear(32, 10, bias=False)
+        for layer, weight in zip((self.conv1, self.conv2, self.fc1, self.fc2), self.w, strict=True):
+            layer.weight.data = weight
+
+    def forward(self, x):
+        x = F.relu(self.conv2(F.avg_pool2d(F.relu(self.conv1(x)), 2)))
+        return self.fc2(F.relu(self.fc1(F.avg_pool2d(x, 2).flatten(1))))
+
+
+@pytest.mark.parametrize(("name", "reset"), [("spikenorm_hard", "zero"), ("rmp_soft", "subtract")])
+@pytest.mark.parametrize("factor", [1.0, 0.7])
+def test_balanced_thresholds(name, reset, factor):
+    """There, spikes have height 1 and each threshold is that of ours over the one before."""
+    stored = golden("reference_conversions")
+    spikes = torch.from_numpy(stored["poisson"]).double()
+    ann = traced(Reference(stored), torch.from_numpy(stored["x"]))
+    with torch.no_grad():
+        found = _balanced(ann, spikes, reset)
+    assert list(found.values()) == pytest.approx(np.cumprod(stored[f"{name}_thresholds"]), rel=1e-12)
+    heights = dict(zip(found, np.cumprod(factor * stored[f"{name}_thresholds"]).tolist(), strict=True))
+    network = _assembled(ann, heights, RateConfig(num_steps=len(spikes), reset=reset), None)
+    with torch.no_grad():
+        scores = network(spikes.transpose(0, 1)) / list(heights.values())[-1]
+    torch.testing.assert_close(scores, torch.from_numpy(stored[f"{name}_{factor}_scores"]), rtol=0, atol=1e-9)
+    assert (spikes_of(network, spikes.transpose(0, 1)).sum(1) == stored[f"{name}_{factor}_counts"]).all()
+
+
+def test_direct_input():
+    stored = golden("reference_conversions")
+    x = torch.from_numpy(stored["x"])
+    network = rate_coded(traced(Reference(stored), x), x, RateConfig(num_steps=100))
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), torch.from_numpy(stored["direct_soft_scores"]), rtol=0, atol=1e-9)
+    assert (spikes_of(network, x).sum(1) == stored["direct_soft_counts"]).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields"), [("max", {}), ("99.9p", {"thresholds": "percentile"}), ("0.5", {"factor": 0.5})]
+)
+def test_spikingjelly(mode, fields):
+    stored = golden("spikingjelly_ann2snn")
+    convolutions = [nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(2)]
+    convolutions += [nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()]
+    ann = nn.Sequential(*convolutions, nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
+    ann.load_state_dict({name[6:]: torch.from_numpy(stored[name]) for name in stored if name.startswith("state/")})
+    x = torch.from_numpy(stored["x"])
+    network = rate_coded(traced(ann, x), x, RateConfig(num_steps=32, **fields))
+    assert thresholds_of(network) == pytest.approx(stored[f"scales_{mode}"][1::2], rel=1e-5)
+    if mode != "max":  # there a neuron sits on its threshold
+        with torch.no_grad():
+            steps = network.forward_steps(x).cumsum(0)
+        scale = torch.arange(1, 33).view(-1, 1, 1)
+        torch.testing.assert_close(steps / scale, torch.from_numpy(stored[f"snn_{mode}"]), rtol=0, atol=1e-5)
