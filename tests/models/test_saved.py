@@ -93,7 +93,10 @@ def change_field(**fields):
         (lambda m: {}, "does not describe its network"),
         (lambda m: {"model": "{"}, "configuration in .* cannot be read"),
         (lambda m: {"model": "[]"}, "expected an object"),
-        (change_field(family="transformer"), "family is 'transformer': choose from sresnet, vgg"),
+        (
+            change_field(family="transformer"),
+            "family is 'transformer': choose from sresnet, fang, four-stages, resnet19, vgg, wide-7b",
+        ),
         (change_field(leek=1), "has no field 'leek': did you mean 'leak'"),
         (change_field(leak="high"), "leak is 'high': expected float"),
         (change_field(num_steps=3), r"has shape \(2, 2\), this network needs \(3, 2\)"),

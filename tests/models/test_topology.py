@@ -24,6 +24,7 @@ from sresnet.nn import (
 )
 from sresnet.nn.residual import Connection, SkipKind
 from sresnet.ops.dispatch import implementation
+from tests.models.test_network import OTHERS
 
 
 def networks():
@@ -46,12 +47,16 @@ def networks():
         yield "sresnet8", {"join": join, "skip": "spiking", "readout": "spikes", "readout_bias": True, "boosting": True}
     yield "resnet8", {}
     yield "vgg11", {"width": 0.05, "hidden": 6}
+    for name, fields in OTHERS.items():
+        yield name, fields
 
 
 def made(name, fields):
     torch.manual_seed(2)
     small = {"num_steps": 3, "base_filters": 6}
     small = {"vgg11": {"num_steps": 3}, "resnet8": {"base_filters": 4}}.get(name, small) | fields
+    if name in OTHERS:
+        small = fields | {"num_steps": 3, "in_channels": 3} | ({"image_size": 32} if "image_size" in fields else {})
     model = sresnet.create_model(name, **small)
     model(torch.rand(2, 3, 32, 32))  # so that statistics are of something
     return model.eval()

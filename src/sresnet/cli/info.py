@@ -17,7 +17,7 @@ def info_verb(words: list[str]) -> int:
     """`sresnet info MODEL|RUN [--field value ...]`."""
     if wants_help(words):
         say("usage: sresnet info MODEL|RUN [--image-size 32|16x24] [--field value ...]", "", "MODEL: see sresnet list")
-        say("image-size: side, or height and width; without it that of RUN, or 32.")
+        say("image-size: side, or height and width; without it that of RUN or MODEL, or 32.")
         say("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
@@ -31,7 +31,8 @@ def info_verb(words: list[str]) -> int:
         of_run = read_run(name, memory_limit)
     config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
-    size = _image_size(text) if text else _image_size_of(name) if of_run else (32, 32)
+    usual = getattr(config, "image_size", 32)
+    size = _image_size(text) if text else _image_size_of(name) if of_run else (usual, usual)
     if of_run and not text:
         check_image(size, config, name, memory_limit)
     summary = summarise(config, size)

@@ -57,7 +57,7 @@ class Summary:
 def describe(config: ModelConfig) -> str:
     """A network in a few words."""
     fields = to_dict(config)
-    name = f"{fields['family']}{fields.get('depth', 11)}"
+    name = f"{config.family}{getattr(config, 'depth', '')}"
     name = name.removeprefix("s") if config.neuron == "relu" else name
     width = f", {fields['base_filters']} filters" if "base_filters" in fields else ""
     return f"{name}{width}, T = {config.num_steps}"

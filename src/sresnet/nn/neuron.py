@@ -90,7 +90,11 @@ class Neuron(nn.Module):
                 raise UserError("neuron 'plif-shared' has no shared_leak: make one with leak_parameter(0.874) for all")
             self.leak_logit = shared_leak
         if unknown := cpu.lacks(self.constants()):
-            tell_once(f"{' and '.join(unknown)} has no kernel: layers with it run in PyTorch")
+            tell_once(
+                f"{unknown[0]} has no kernel: layers with it run in PyTorch"
+                if len(unknown) == 1
+                else f"{' and '.join(unknown)} have no kernel: layers with them run in PyTorch"
+            )
 
     def leak(self) -> float | Tensor:
         """Fraction of the potential kept per step; a scalar tensor where it is learned."""

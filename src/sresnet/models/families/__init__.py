@@ -3,5 +3,6 @@
 import importlib
 import pkgutil
 
-for found in pkgutil.iter_modules(__path__):
+# S-ResNet first, in lists too.
+for found in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name != "sresnet"):
     importlib.import_module(f"{__name__}.{found.name}")

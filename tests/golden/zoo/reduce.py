@@ -1,0 +1,51 @@
+"""Make the files of this folder from the full ones: python -m tests.golden.zoo.reduce FULL_FOLDER.
+
+What the full files hold of every parameter in three arrays of its own is one row each here, and what no test compares
+is left out. All numbers are those of the full files.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+NETWORKS = (
+    "kim_vgg9",
+    "kim_vgg11",
+    "fang_cifar",
+    "fang_dvs_small",
+    "fang_wide7b_small",
+    "zheng_resnet19",
+    "zheng_resnet19_identity_tdbn",
+)
+KEPT = ("logits_train", "logits_eval", "loss", "spikes_train", "spikes_eval")
+STATISTICS = {"running_mean/0": "mean_first", "running_mean/1": "mean_second", "rm_first": "mean_first"}
+STATISTICS |= {"running_var/0": "var_first", "running_var/1": "var_second", "rv_first": "var_first"}
+
+
+def reduce(full):
+    """The arrays of a small file."""
+    info = json.loads(str(full["info"]))
+    names = [name for name, *_ in info["params"]]
+    small = {"info": full["info"]} | {key: full[key] for key in KEPT}
+    small["input"] = full["inputs"] if "inputs" in full else full["x"]
+    small |= {ours: full[theirs] for theirs, ours in STATISTICS.items() if theirs in full}
+    small["gradnorm"] = np.array([full[f"gradnorm/{name}"] for name in names])
+    small["gradsum"] = np.array([full[f"gradsum/{name}"] for name in names])
+    heads = [full[f"gradhead/{name}"].ravel() for name in names]
+    small["gradhead"] = np.array([np.pad(head, (0, 8 - len(head))) for head in heads])  # a leak has one number
+    return small
+
+
+def read(path):
+    """All arrays of a file."""
+    with np.load(path) as file:
+        return dict(file)
+
+
+if __name__ == "__main__":
+    here = Path(__file__).parent
+    for name in NETWORKS:
+        np.savez_compressed(here / f"{name}.npz", **reduce(read(Path(sys.argv[1]) / f"{name}.npz")))
+        print(name, (here / f"{name}.npz").stat().st_size)
