@@ -6,8 +6,12 @@ from typing import Any
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models import families
+from sresnet.models.families.fang import FangConfig
+from sresnet.models.families.four_stages import FourStagesConfig
+from sresnet.models.families.resnet19 import ResNet19Config
 from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
+from sresnet.models.families.wide7b import Wide7BConfig
 from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
 from sresnet.models.stream import StreamState
@@ -16,12 +20,16 @@ __all__ = [
     "ANN_COUNTERPART",
     "FAMILIES",
     "Family",
+    "FangConfig",
+    "FourStagesConfig",
     "ModelConfig",
     "NetworkConfig",
+    "ResNet19Config",
     "SResNetConfig",
     "SpikingNetwork",
     "StreamState",
     "VGGConfig",
+    "Wide7BConfig",
     "build",
     "compat_fields",
     "create_model",

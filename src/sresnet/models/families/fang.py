@@ -67,7 +67,7 @@ class FangConfig(NetworkConfig):
         check_size(self, weights, norms=sum(filters), features=hidden)
 
 
-def build_fang(config: FangConfig) -> SpikingNetwork:
+def _build(config: FangConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared_leak = shared_leak_of(config)
     norm = config.norm_config()
@@ -108,4 +108,4 @@ MODELS = {
     "fang-cifar": "CifarNet with PLIF neurons of Fang et al., T = 8, for CIFAR-10",
     "fang-dvs": "network with PLIF neurons of Fang et al., T = 20, for 128x128 frames of DVS-CIFAR10",
 }
-register_family(Family(config=FangConfig, build=build_fang, models=MODELS, fields=NAMED.get))
+register_family(Family(config=FangConfig, build=_build, models=MODELS, fields=NAMED.get))

@@ -56,7 +56,7 @@ class FourStagesConfig(NetworkConfig):
         check_size(self, weights, norms=self.base_filters + 3 * sum(filters), features=filters[-1])
 
 
-def build_four_stages(config: FourStagesConfig) -> SpikingNetwork:
+def _build(config: FourStagesConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared_leak = shared_leak_of(config)
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak}
@@ -104,4 +104,4 @@ MODELS = {
     "ms_resnet18": "MS-ResNet-18 (Hu et al. 2021), V2V, T = 6, for ImageNet; stem c3 for small images",
     "ms_resnet34": "MS-ResNet-34, likewise",
 }
-register_family(Family(config=FourStagesConfig, build=build_four_stages, models=MODELS, fields=_fields_of))
+register_family(Family(config=FourStagesConfig, build=_build, models=MODELS, fields=_fields_of))

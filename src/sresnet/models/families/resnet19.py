@@ -52,7 +52,7 @@ class ResNet19Config(NetworkConfig):
         check_size(self, weights, norms=stem + 3 * sum(filters), features=scaled(HIDDEN, self.width))
 
 
-def build_resnet19(config: ResNet19Config) -> SpikingNetwork:
+def _build(config: ResNet19Config) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared_leak = shared_leak_of(config)
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak}
@@ -105,4 +105,4 @@ MODELS = {
     "zheng-resnet19-tdbn": "zheng-resnet19 with tdBN on identities",
     "zheng-resnet19-64-tdbn": "zheng-resnet19-64 with tdBN on identities",
 }
-register_family(Family(config=ResNet19Config, build=build_resnet19, models=MODELS, fields=NAMED.get))
+register_family(Family(config=ResNet19Config, build=_build, models=MODELS, fields=NAMED.get))

@@ -46,7 +46,7 @@ class Wide7BConfig(NetworkConfig):
         check_size(self, weights, norms=norms, features=blocks[1][0])
 
 
-def build_wide_7b(config: Wide7BConfig) -> SpikingNetwork:
+def _build(config: Wide7BConfig) -> SpikingNetwork:
     """Build the network that `config` describes, freshly initialised."""
     shared_leak = shared_leak_of(config)
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": config.neuron_config(), **shared_leak}
@@ -76,7 +76,7 @@ MODELS = {"fang-wide-7b": "Wide-7B-Net (SEW) of Fang et al., T = 16, for 128x128
 register_family(
     Family(
         config=Wide7BConfig,
-        build=build_wide_7b,
+        build=_build,
         models=MODELS,
         fields=lambda name: FANG_WIDE_7B if name in MODELS else None,
     )
