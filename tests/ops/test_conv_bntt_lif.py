@@ -167,8 +167,7 @@ def test_bits_stand_for_what_was_sent(dtype):
     for gradient, other in zip(gradients, expected, strict=True):
         assert torch.equal(gradient, other)
     assert len(out.packed.planes) == 3
-    like = out.output.new_empty(1).expand(out.output.shape[2:])
-    assert torch.equal(kernel.unpack(out.packed.planes, out.packed.base, like, 5, 3), out.output)
+    assert torch.equal(kernel.unpack(*out.packed, out.output.shape, dtype), out.output)
 
 
 @DTYPES
@@ -195,8 +194,7 @@ def test_unpacks_any_number_of_neurons(neurons, dtype):
         out = conv_bntt_lif(x.requires_grad_(), weight, leak=0.9, threshold=0.2)
         planes += out.packed.planes
         sums += out.output
-    like = torch.empty(1, dtype=dtype).expand(neurons, 1, 1)
-    assert torch.equal(kernel.unpack(planes, None, like, 3, 1), sums.to(dtype))
+    assert torch.equal(kernel.unpack(planes, None, sums.shape, dtype), sums.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
@@ -206,8 +204,7 @@ def test_unpacking_writes_nothing_behind_its_output(dtype, monkeypatch):
     memory = torch.full((steps * neurons + 100,), 9, dtype=dtype)
     rows = memory[: steps * neurons].view(steps, 1, neurons, 1, 1)
     monkeypatch.setattr(kernel, "empty_rows", lambda *_, **__: rows)
-    like = torch.empty(1, dtype=dtype).expand(neurons, 1, 1)
-    assert torch.equal(kernel.unpack(out.packed.planes, None, like, steps, 1), out.output.to(dtype))
+    assert torch.equal(kernel.unpack(out.packed.planes, None, rows.shape, dtype), out.output.to(dtype))
     assert (memory[steps * neurons :] == 9).all()
 
 
@@ -235,6 +232,8 @@ def test_processors_without_bfloat16_convolutions(monkeypatch):
     assert operator._blocks(x.flatten(0, 1)) == [slice(0, 3), slice(3, 6), slice(6, 9)]
     averages = torch.zeros(4, 7), torch.ones(4, 7)
     ours = conv_batch_norm(x, weight, gamma, None, *averages, padding=(1, 1), training=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conv_batch_norm(x, weight, gamma, None, *averages, padding=(1, 1), training=True), ours)
     y = F.conv2d(x.flatten(0, 1).float(), weight, padding=1).bfloat16().unflatten(0, (4, 2))
     theirs = behind.batch_norm(y, gamma, None, *averages, training=True)
     assert ours.dtype == torch.bfloat16

@@ -151,8 +151,17 @@ def is_plain(convolution: nn.Conv2d) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a hook expects this module, or all modules, to be called."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, name) or getattr(torch.nn.modules.module, f"_global{name}") for name in names)
+    of_all = torch.nn.modules.module
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or of_all._global_forward_hooks
+        or of_all._global_forward_pre_hooks
+        or of_all._global_backward_hooks
+        or of_all._global_backward_pre_hooks
+    )
 
 
 def as_op(convolution: nn.Conv2d) -> Convolution:

@@ -149,16 +149,23 @@ class BNTT(BatchNorm):
         """What `ops` need for the next `num_steps` steps, see `PerStepNorm.rows`; errors as `forward`."""
         first = state.first_step if state else 0
         last = first + num_steps
-        if last > self.weight.shape[0]:
+        gamma: Tensor
+        beta: Tensor | None
+        gamma, beta, mean, var = self.weight, self.bias, self.running_mean, self.running_var
+        held = gamma.shape[0]
+        if last > held:
             raise UserError(
-                f"time step {last} has no norm: this network was built for {self.weight.shape[0]}; run fewer steps, or "
-                "build it with a larger num_steps or with norm='time-averaged'"
+                f"time step {last} has no norm: this network was built for {held}; run fewer steps, or build it with a "
+                "larger num_steps or with norm='time-averaged'"
             )
+        if num_steps < held:  # else all, without a slice and its gradient
+            gamma, mean, var = gamma[first:last], mean[first:last], var[first:last]
+            beta = None if beta is None else beta[first:last]
         return NormState(
-            gamma=self.weight[first:last],
-            beta=None if self.bias is None else self.bias[first:last],
-            running_mean=self.running_mean[first:last],
-            running_var=self.running_var[first:last],
+            gamma=gamma,
+            beta=beta,
+            running_mean=mean,
+            running_var=var,
             training=self.training,
             momentum=self.share(range(first, last), state),
             eps=self.added,

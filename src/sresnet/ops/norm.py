@@ -78,18 +78,20 @@ def values_per_row(norm: NormState, shape: tuple[int, ...], num_steps: int) -> i
 def update_averages(
     norm: NormState, mean: Float[Tensor, "*steps C"], var: Float[Tensor, "*steps C"], values: int
 ) -> None:
-    """Move the running averages towards a batch of so many values, of which `var` is the biased variance."""
+    """Move the running averages towards a batch of so many values, of which `var` is the biased variance.
+
+    Neither `mean` nor `var` takes a gradient.
+    """
     if not norm.momentum:
         return
     var = var * (values / (values - 1))
-    with torch.no_grad():
-        if isinstance(norm.momentum, float | int):
-            norm.running_mean.lerp_(mean, norm.momentum)
-            norm.running_var.lerp_(var, norm.momentum)
-            return
-        for share, mean_t, var_t in zip(norm.momentum, mean, var, strict=True):
-            norm.running_mean.lerp_(mean_t, share)
-            norm.running_var.lerp_(var_t, share)
+    if isinstance(norm.momentum, float | int):
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(var, norm.momentum)
+        return
+    for share, mean_t, var_t in zip(norm.momentum, mean, var, strict=True):
+        norm.running_mean.lerp_(mean_t, share)
+        norm.running_var.lerp_(var_t, share)
 
 
 def batch_norm_reference(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:

@@ -73,7 +73,7 @@ def bntt_lif(
     Source: paper Sections 3.1, 3.2; Kim & Panda 2021 (BNTT).
     """
     num_steps = x.shape[0] if num_steps is None and x.ndim else num_steps
-    check_layer(x, num_steps, norm, residual_current, residual_spikes, v)
+    _check_layer(x, num_steps, norm, residual_current, residual_spikes, v)
     assert num_steps is not None
     if reference_chosen() or not scan.runs(x, norm, neuron, v, residual_current, residual_spikes):
         output, current, v_last = bntt_lif_reference(
@@ -113,13 +113,13 @@ def batch_norm(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, 
     Raises:
         UserError: as `bntt_lif`.
     """
-    check_layer(x, x.shape[0], norm, None, None, None)
+    _check_layer(x, x.shape[0], norm, None, None, None)
     if reference_chosen() or not scan.runs(x, norm, None, None):
         return batch_norm_reference(x, norm).to(x.dtype)
     return scan.scan(x, norm, None, num_steps=x.shape[0])[0]
 
 
-def check_layer(
+def _check_layer(
     x: Tensor,
     num_steps: int | None,
     norm: NormState | None,
@@ -128,13 +128,25 @@ def check_layer(
     v: Tensor | None,
 ) -> None:
     """Raise the errors that `bntt_lif` documents."""
-    if x.ndim != 5 or x.shape[0] == 0:
-        raise UserError(f"x has shape {tuple(x.shape)}: expected [T, N, C, H, W] with at least one time step")
     if not x.is_floating_point():
         raise UserError(f"x has dtype {x.dtype}: expected real numbers, the output of a convolution")
-    if num_steps is None or num_steps < 1 or x.shape[0] not in (1, num_steps):
-        raise UserError(f"num_steps is {num_steps} and x holds {x.shape[0]} steps: give x one step, or num_steps")
-    steps = (num_steps, *x.shape[1:])
+    check_shapes(x.shape, num_steps, norm, residual_current, residual_spikes, v)
+
+
+def check_shapes(
+    shape: tuple[int, ...],
+    num_steps: int | None,
+    norm: NormState | None,
+    residual_current: Tensor | None,
+    residual_spikes: Tensor | None,
+    v: Tensor | None,
+) -> None:
+    """The same for an x of this shape."""
+    if len(shape) != 5 or shape[0] == 0:
+        raise UserError(f"x has shape {tuple(shape)}: expected [T, N, C, H, W] with at least one time step")
+    if num_steps is None or num_steps < 1 or shape[0] not in (1, num_steps):
+        raise UserError(f"num_steps is {num_steps} and x holds {shape[0]} steps: give x one step, or num_steps")
+    steps = (num_steps, *shape[1:])
     for name, tensor, expected in (
         ("residual_current", residual_current, steps),
         ("residual_spikes", residual_spikes, steps),
@@ -144,4 +156,4 @@ def check_layer(
             cure = "as x says" if name != "v" else "what the call before left of these samples and this layer"
             raise UserError(f"{name} has shape {tuple(tensor.shape)}: expected {tuple(expected)}, {cure}")
     if norm is not None:
-        check_norm(norm, x.shape, num_steps)
+        check_norm(norm, shape, num_steps)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.ops import scan
-from sresnet.ops.bntt_lif import batch_norm, bntt_lif, check_layer
+from sresnet.ops.bntt_lif import batch_norm, bntt_lif, check_shapes
 from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import Int8Weight
 from sresnet.ops.dispatch import low_memory_chosen, reference_chosen
@@ -209,16 +209,19 @@ def _run_layer(
             "[T, N, C_in, H, W]"
         )
     num_steps, learned_leak = x.shape[0], neuron.learned_leak if neuron else None
-    y = operator.output_like(x, weight, stride, padding).expand(*x.shape[:2], -1, -1, -1)
-    check_layer(y, num_steps, norm, residual_current, residual_spikes, v)
+    shape = operator.output_shape(x, weight, stride, padding)
+    check_shapes(shape, num_steps, norm, residual_current, residual_spikes, v)
     storage = _stored(x)
     packed, residual_packed = _fitting(packed, storage), _fitting(residual_packed, storage)
     residual_current = None if residual_current is None else as_rows(residual_current, storage)
     residual_spikes = None if residual_spikes is None else as_rows(residual_spikes, storage)
-    gamma, beta, mean, var = (norm.gamma, norm.beta, *norm.averages()) if norm else (None,) * 4
+    v = None if v is None else as_rows(v, torch.float32)
+    gamma = beta = mean = var = None
     training = norm is not None and norm.training
-    if training:  # those of the batch are written there
-        mean, var = (row if row is None else row.new_empty(row.shape) for row in (mean, var))
+    if norm is not None:
+        gamma, beta = norm.gamma.contiguous(), None if norm.beta is None else norm.beta.contiguous()
+        # In training those of the batch are written there.
+        mean, var = map(torch.empty_like, (gamma, gamma)) if training else (row.contiguous() for row in norm.averages())
     learns = torch.is_grad_enabled()
     given = (x, weight, gamma, beta, residual_current, residual_spikes, v, learned_leak)
     if learns and int8 is not None and any(each is not None and each.requires_grad for each in given):
@@ -230,24 +233,20 @@ def _run_layer(
         training=training,
         constants=kernel_constants(norm, neuron),
         storage=storage,
-        planes=packed.planes if packed else (),
-        base=packed.base if packed else None,
         return_current=return_current,
         return_packed=(learns or int8 is not None) and neuron is not None,
         learns=learns,
         recompute=low_memory_chosen(),
-        int8=int8,
     )
     if constant(x):
         x = OneStep.apply(x)
-    with torch.autocast("cpu", enabled=False):
-        output, current, v_last, bits = operator.Layer.apply(
-            x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, learned_leak, call
-        )
+    planes, plane_base = packed or ((), None)
+    inputs = (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, learned_leak)
+    output, current, v_last, bits = operator.Layer.apply(*inputs, planes, plane_base, int8, call)
     if norm is not None and training:
         assert mean is not None
         assert var is not None
-        update_averages(norm, mean, var, values_per_row(norm, y.shape, num_steps))
+        update_averages(norm, mean, var, values_per_row(norm, shape, num_steps))
     sent = None
     if call.return_packed:
         base = None if residual_spikes is None else residual_spikes.detach()

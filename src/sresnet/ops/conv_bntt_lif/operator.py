@@ -26,10 +26,12 @@ PART_STEPS = 16
 """Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
+Part = slice | None
+"""Consecutive time steps that are computed together; None: all there are."""
 
 
 class Call(NamedTuple):
-    """A call of a layer, but for its differentiable inputs."""
+    """What a layer is told besides tensors."""
 
     num_steps: int
     stride: tuple[int, int]
@@ -38,18 +40,12 @@ class Call(NamedTuple):
     constants: KernelConstants
     storage: torch.dtype
     """float32 or bfloat16: of what is kept and given."""
-    planes: tuple[Tensor, ...]
-    """Spikes of the layers that x is the sum of, as bits; empty where x itself is to be kept."""
-    base: Tensor | None
-    """What x is besides them; None is nothing."""
     return_current: bool
     return_packed: bool
     learns: bool
     """There may be a backward pass."""
     recompute: bool
     """Keep no convolution for the backward pass."""
-    int8: Int8Weight | None
-    """The weight to use where x is whole numbers."""
 
 
 def arithmetic(storage: torch.dtype) -> torch.dtype:
@@ -61,19 +57,19 @@ def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
     """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory; x itself without a weight."""
     if weight is None:
         return x
-    dtype = arithmetic(call.storage)
-    images, weight = x.flatten(0, 1), weight.to(dtype)
+    images, dtype = x.flatten(0, 1), weight.dtype
     if dtype == x.dtype:
         y = F.conv2d(images, weight, None, call.stride, call.padding)
-        return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
-    y = empty_rows(output_like(x, weight, call.stride, call.padding), len(images))
-    for some in _blocks(images):
-        y[some] = F.conv2d(images[some].to(dtype), weight, None, call.stride, call.padding)
+        return as_rows(y.view(*x.shape[:2], *y.shape[1:]), call.storage)
+    y = empty_rows(x, (len(images), *output_shape(x, weight, call.stride, call.padding)[2:]))
+    with torch.autocast("cpu", enabled=False):
+        for some in _blocks(images):
+            y[some] = F.conv2d(images[some].to(dtype), weight, None, call.stride, call.padding)
     return y.unflatten(0, x.shape[:2])
 
 
 def _convolve_whole_numbers(
-    planes: Sequence[Tensor], part: slice, shape: torch.Size, weight: Int8Weight, call: Call
+    planes: Sequence[Tensor], part: Part, shape: torch.Size, weight: Int8Weight, call: Call
 ) -> Tensor:
     """The same in eight bits, where x of this shape is the sum of `planes`."""
     x = _restored(planes, None, shape, part, torch.uint8)
@@ -87,14 +83,13 @@ def _convolve_back(
     """Gradients of x, in the storage type, and of weight."""
     if weight is None:
         return dy, None
-    dtype = arithmetic(call.storage)
-    steps_and_batch, weight = x.shape[:2], weight.to(dtype)
+    shape, dtype = x.shape, weight.dtype
     dy, x = dy.flatten(0, 1), x.flatten(0, 1)
     wanted = [need_x, need_weight, False]
     constants: list[Any] = [None, call.stride, call.padding, (1, 1), False, (0, 0), 1]
     if dtype == x.dtype:
         dx, dweight, _ = torch.ops.aten.convolution_backward(dy, x, weight, *constants, wanted)
-        return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
+        return dx if dx is None else dx.view(shape), dweight
     dx = torch.empty_like(x) if need_x else None
     dweight = torch.zeros_like(weight) if need_weight else None
     for some in _blocks(x):
@@ -105,7 +100,7 @@ def _convolve_back(
             dx[some] = some_dx
         if dweight is not None:
             dweight += some_dweight
-    return dx if dx is None else dx.unflatten(0, steps_and_batch), dweight
+    return dx if dx is None else dx.view(shape), dweight
 
 
 def _blocks(images: Tensor) -> list[slice]:
@@ -121,66 +116,82 @@ def _parts(num_steps: int) -> list[slice]:
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
 
-def _of(part: slice, tensor: Tensor | None) -> Tensor | None:
-    """The time steps of it; None of None or of nothing."""
-    return tensor[part] if tensor is not None and tensor.numel() else None
+def _of(part: Part, tensor: Tensor | None) -> Tensor | None:
+    """The time steps of it, of None or of nothing all there is."""
+    return tensor if part is None or tensor is None or not tensor.numel() else tensor[part]
 
 
-def _of_norm(part: slice, rows: NormRows) -> NormRows:
-    """The same of a norm's [T, C]; all of [C], which every step shares."""
-    return NormRows(*(row[part] if row is not None and row.ndim == 2 else row for row in rows))
+def _of_norm(part: Part, rows: NormRows) -> NormRows:
+    """The same of a norm for each step; a norm that all steps share is not divided."""
+    return rows if part is None else NormRows(*(_of(part, row) for row in rows))
 
 
-def output_like(x: Tensor, weight: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-    """Something without memory, with the type of x and the shape [C, H, W] of its convolution, or of x itself."""
+def output_shape(
+    x: Tensor, weight: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, ...]:
+    """Shape [T, N, C, H, W] of the convolution of x, or of x itself without a weight."""
     if weight is None:
-        return x.new_empty(1).expand(x.shape[2:])
-    sizes = zip(x.shape[-2:], padding, weight.shape[-2:], stride, strict=True)
-    height, width = ((size + 2 * pad - kernel) // step + 1 for size, pad, kernel, step in sizes)
-    return x.new_empty(1).expand(weight.shape[0], height, width)
+        return x.shape
+    steps, batch, _, height, width = x.shape
+    channels, _, rows, columns = weight.shape
+    return (
+        steps,
+        batch,
+        channels,
+        (height + 2 * padding[0] - rows) // stride[0] + 1,
+        (width + 2 * padding[1] - columns) // stride[1] + 1,
+    )
 
 
 def _restored(
-    planes: Sequence[Tensor], base: Tensor | None, shape: torch.Size, part: slice, dtype: torch.dtype
+    planes: Sequence[Tensor], base: Tensor | None, shape: torch.Size, part: Part, dtype: torch.dtype
 ) -> Tensor:
     """Some time steps of what `planes` and `base` stand for, of this shape as a whole."""
-    like = planes[0].new_empty(1, dtype=dtype).expand(shape[2:])
-    return unpack([plane[part] for plane in planes], _of(part, base), like, part.stop - part.start, shape[1])
+    if part is None:
+        return unpack(planes, base, shape, dtype)
+    return unpack([plane[part] for plane in planes], _of(part, base), (part.stop - part.start, *shape[1:]), dtype)
 
 
 class Layer(torch.autograd.Function):
     """The layer and its gradient.
 
-    (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, call) -> (output, current, v, bits)
+    (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, planes, base, int8, call) ->
+    (output, current, v, bits)
 
-    `mean` and `var` are the statistics used: written in training, given in evaluation. What is not wanted is empty.
-    Without a weight x is the convolution's output.
+    Residuals and v are in rows, and parameters without gaps. `mean` and `var` are the statistics used: written in
+    training, given in evaluation. `planes` are the spikes of the layers that x is the sum of, as bits, none where x
+    itself is to be kept, and `base` what x is besides them; `int8` is the weight to use where x is whole numbers. What
+    is not wanted is empty. Without a weight x is the convolution's output.
     """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, call = inputs
+        x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, planes, base, int8, call = inputs
         norm = NormRows(gamma, beta, mean, var)
         x = as_rows(x, call.storage)
-        call = call._replace(constants=with_leak(call.constants, leak))
-        like, steps, batch = output_like(x, weight, call.stride, call.padding), call.num_steps, x.shape[1]
-        current = empty_rows(like, steps, batch) if call.return_current else x.new_empty(0)
-        packed = packed_spikes(like, steps, batch) if call.return_packed else x.new_empty(0)
-        neurons = call.constants.neurons
+        weight = weight if weight is None else weight.to(arithmetic(call.storage))
+        if leak is not None:
+            call = call._replace(constants=with_leak(call.constants, leak))
+        steps, nothing = call.num_steps, x.new_empty(0)
         one_step = x.shape[0] < steps
+        step_shape = output_shape(x, weight, call.stride, call.padding)[1:]
+        shape = (steps, *step_shape)
+        current = empty_rows(x, shape) if call.return_current else nothing
+        packed = packed_spikes(shape) if call.return_packed else nothing
+        neurons = call.constants.neurons
         whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
-        division = [slice(0, steps)] if whole else _parts(steps)
+        division: Sequence[Part] = [None] if whole else _parts(steps)
         # Nobody reads the convolution again where there are no gradients: the output takes its place.
         in_place = whole and not one_step and not call.learns and weight is not None
-        output = x.new_empty(0) if in_place else empty_rows(like, steps, batch)
+        output = nothing if in_place else empty_rows(x, shape)
         starts, kept = [], []
         for part in division:
-            if call.int8 is not None and 0 < len(call.planes) <= LARGEST and call.base is None:
-                y = _convolve_whole_numbers(call.planes, part, x.shape, call.int8, call)
+            if int8 is not None and 0 < len(planes) <= LARGEST and base is None:
+                y = _convolve_whole_numbers(planes, part, x.shape, int8, call)
             else:
-                y = _convolve(x if one_step else x[part], weight, call)
+                y = _convolve(x if part is None else x[part], weight, call)
             output = y if in_place else output
-            v_last = empty_rows(like, batch, dtype=torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
+            v_last = empty_rows(y, step_shape, torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
             run_forward(
                 y,
                 _of_norm(part, norm),
@@ -188,7 +199,7 @@ class Layer(torch.autograd.Function):
                 _of(part, residual_spikes),
                 v,
                 (_of(part, output), _of(part, current), v_last),
-                part.stop - part.start,
+                steps if part is None else len(y),
                 call.training,
                 call.constants,
                 _of(part, packed),
@@ -198,9 +209,9 @@ class Layer(torch.autograd.Function):
             v = v_last if neurons else None
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
-        source = (None, call.base, *call.planes) if call.planes else (x, None)
+        source = (None, base, *planes) if planes else (x, None)
         ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, *starts, *kept, *source)
-        ctx.call, ctx.division, ctx.shape = call._replace(planes=(), base=None, int8=None), division, x.shape
+        ctx.call, ctx.division, ctx.shape = call, division, x.shape
         return output, current, v_last, packed
 
     @staticmethod
@@ -213,19 +224,19 @@ class Layer(torch.autograd.Function):
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         # In rows once for all: the gradient of a sum of spikes is handed on through all blocks of a stage.
-        d_output, d_current = in_rows(d_output, d_current)
+        d_output, d_current, d_v = in_rows(d_output, d_current, d_v)
         d_x = d_weight = None
-        d_gamma, d_beta = (None if row is None else row.new_empty(row.shape) for row in (gamma, beta))
-        d_residual_current = empty_rows(residual_current, *residual_current.shape[:2]) if wanted[6] else None
+        d_gamma, d_beta = (None if row is None else torch.empty_like(row) for row in (gamma, beta))
+        d_residual_current = empty_rows(residual_current, residual_current.shape) if wanted[6] else None
         d_leak = None
         for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
             if whole_x is None:
                 x = _restored(planes, base, ctx.shape, part, call.storage)
             else:
-                x = whole_x if len(whole_x) < call.num_steps else whole_x[part]
+                x = whole_x if part is None else whole_x[part]
             y = _convolve(x, weight, call) if y is None else y
-            d_y = empty_rows(y, *y.shape[:2])
-            d_start = None if start is None else empty_rows(start, *start.shape[:1])
+            d_y = empty_rows(y, y.shape)
+            d_start = None if start is None else empty_rows(start, start.shape)
             d_part_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
             d_rows = _of_norm(part, NormRows(d_gamma, d_beta, None, None))
             run_backward(
@@ -235,7 +246,7 @@ class Layer(torch.autograd.Function):
                 _of(part, residual_current),
                 start,
                 (d_y, _of(part, d_residual_current), d_start, *d_rows[:2], d_part_leak),
-                part.stop - part.start,
+                call.num_steps if part is None else len(y),
                 call.training,
                 call.constants,
             )
@@ -243,13 +254,13 @@ class Layer(torch.autograd.Function):
             if d_part_weight is not None:
                 d_part_weight = d_part_weight.float()  # so that the sum of the parts is not rounded again and again
                 d_weight = d_part_weight if d_weight is None else d_weight + d_part_weight
-            if d_part is None or len(division) == 1:
+            if d_part is None or part is None:
                 d_x = d_part
             else:
-                d_x = empty_rows(d_part, call.num_steps, d_part.shape[1]) if d_x is None else d_x
+                d_x = empty_rows(d_part, ctx.shape) if d_x is None else d_x
                 d_x[part] = d_part
             d_leak = d_part_leak if d_leak is None or d_part_leak is None else d_leak + d_part_leak
             d_v = d_start
         d_norm = (d_gamma, d_beta, None, None)
-        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_v, d_leak, None)
+        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_v, d_leak, *(None,) * 4)
         return tuple(each if need else None for each, need in zip(gradients, wanted, strict=True))

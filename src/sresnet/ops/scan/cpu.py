@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
@@ -13,12 +14,14 @@ from torch import Tensor
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.norm import NormState
 from sresnet.ops.scan import native
-from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows, is_rows
+from sresnet.ops.scan.rows import empty_rows, is_rows
 from sresnet.ops.surrogate import SURROGATES
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 WIDE = {torch.float32: True, torch.bfloat16: False}
 """What the kernel reads and writes activity in; parameters, statistics and potentials are float32."""
+STORAGES = (*WIDE, torch.uint8)
+"""What it adds spikes up in, by their numbers there."""
 
 
 # Constants
@@ -61,7 +64,8 @@ class _Struct(ctypes.Structure):
 
 def _struct(constants: KernelConstants) -> _Struct:
     """The constants as the kernel reads them."""
-    return _Struct(**constants._asdict() | {"surrogate": KINDS.index(constants.surrogate)})
+    eps, leak, threshold, surrogate, *others = constants
+    return _Struct(eps, leak, threshold, KINDS.index(surrogate), *others)
 
 
 LATER = [field for field in dataclasses.fields(LIFConstants) if field.name not in KernelConstants._fields]
@@ -82,11 +86,12 @@ def supports(neuron: LIFConstants) -> bool:
 
 def kernel_constants(norm: NormState | None, neuron: LIFConstants | None) -> KernelConstants:
     """What the kernel is told of a norm and of neurons that it `supports`; a learned leak is put in later."""
-    constants = KernelConstants(eps=norm.eps if norm else 0.0)
+    eps = norm.eps if norm else 0.0
     if neuron is None:
-        return constants
+        return KernelConstants(eps)
     surrogate: Any = neuron.surrogate
-    return constants._replace(
+    return KernelConstants(
+        eps=eps,
         leak=neuron.fixed_leak,
         threshold=neuron.threshold,
         surrogate=SHAPES[type(surrogate)],
@@ -140,8 +145,8 @@ def _sizes(x: Tensor, num_steps: int, gamma: Tensor | None) -> tuple[int, int, i
     return num_steps, steps, batch * height * width, channels, groups
 
 
-def _pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
-    """Their addresses; None for what is not there, or empty: not wanted.
+def _address(tensor: Tensor | None, dtype: torch.dtype) -> int | None:
+    """Where its values lie; None for what is not there, or empty: not wanted.
 
     The kernel sees addresses only, so this is where the memory is checked.
 
@@ -149,33 +154,25 @@ def _pointers(dtype: torch.dtype, *tensors: Tensor | None) -> list[int | None]:
         TypeError: another dtype, memory that is not on a CPU, or values that are not contiguous (of [..., C, H,
             W], as rows); a fault of ours.
     """
-    wanted = [None if tensor is None or not tensor.numel() else tensor for tensor in tensors]
-    for tensor in wanted:
-        if tensor is not None and (
-            tensor.dtype != dtype
-            or tensor.device.type != "cpu"
-            or not (is_rows(tensor) if tensor.ndim > 3 else tensor.is_contiguous())
-        ):
-            raise TypeError(
-                f"the kernel expects {dtype} in rows and got {tensor.dtype} {tuple(tensor.shape)} of strides "
-                f"{tensor.stride()} on {tensor.device}"
-            )
-    return [None if tensor is None else tensor.data_ptr() for tensor in wanted]
+    if tensor is None or not tensor.numel():
+        return None
+    ordered = is_rows(tensor) if tensor.ndim > 3 else tensor.is_contiguous()
+    if tensor.dtype != dtype or not tensor.is_cpu or not ordered:
+        raise TypeError(
+            f"the kernel expects {dtype} in rows and got {tensor.dtype} {tuple(tensor.shape)} of strides "
+            f"{tensor.stride()} on {tensor.device}"
+        )
+    return tensor.data_ptr()
 
 
 class NormRows(NamedTuple):
-    """Rows [T, C] or [C] of a layer's norm as the kernel takes them; all None: there is none."""
+    """Rows [T, C] or [C] of a layer's norm; all None: there is none."""
 
     gamma: Tensor | None
     beta: Tensor | None
     mean: Tensor | None
     """Mean and variance are read in evaluation, and written in training."""
     var: Tensor | None
-
-
-def _contiguous(*rows: Tensor | None) -> list[Tensor | None]:
-    """Each without gaps; the caller must hold them while the kernel runs."""
-    return [row if row is None else row.contiguous() for row in rows]
 
 
 def run_forward(
@@ -193,30 +190,28 @@ def run_forward(
     """Call the kernel.
 
     Args:
-        x, residual_current, residual_spikes, v: as `bntt_lif`.
-        norm: see `NormRows`.
+        x, residual_current, residual_spikes, v: as `bntt_lif`, in rows.
+        norm: see `NormRows`; without gaps.
         given: memory for output, current and the last v; what is None or empty is not wanted.
         num_steps, training, constants: see `bntt_lif`.
         packed: memory for the spikes as bits, see `packed_spikes`.
     """
     storage = x.dtype
     output, current, v_last = given
-    x, residual_current, residual_spikes, v = as_rows(x, storage), *in_rows(residual_current, residual_spikes, v)
-    parameters, statistics = _contiguous(norm.gamma, norm.beta), [norm.mean, norm.var]
-    if not training:  # else they are written, where they lie
-        statistics = _contiguous(*statistics)
     code = kernel()
     assert code is not None
     code.scan_forward(
         WIDE[storage],
         *_sizes(x, num_steps, norm.gamma),
-        *_pointers(storage, x),
-        *_pointers(torch.float32, *parameters, *statistics),
-        *_pointers(storage, residual_current, residual_spikes),
-        *_pointers(torch.float32, v),
-        *_pointers(storage, output, current),
-        *_pointers(torch.float32, v_last),
-        *_pointers(torch.uint8, packed),
+        _address(x, storage),
+        *(_address(row, torch.float32) for row in norm),
+        _address(residual_current, storage),
+        _address(residual_spikes, storage),
+        _address(v, torch.float32),
+        _address(output, storage),
+        _address(current, storage),
+        _address(v_last, torch.float32),
+        _address(packed, torch.uint8),
         training,
         _struct(constants),
     )
@@ -236,28 +231,29 @@ def run_backward(
     """Call the kernel's gradient.
 
     Args:
-        gradients: of output, current and the last v; None is zero.
+        gradients: of output, current and the last v, in rows; None is zero.
         x, norm, residual_current, v, num_steps, training, constants: as `run_forward`.
         given: memory for the gradients of x, residual_current, v, gamma, beta and leak; what is None or empty is not
             wanted.
     """
-    storage, (d_x, d_residual_current, *d_others) = x.dtype, given
-    x, residual_current, v = as_rows(x, storage), *in_rows(residual_current, v)
-    d_output, d_current, d_v_last = in_rows(*gradients)
-    numbers = _contiguous(*norm)
+    storage = x.dtype
+    d_output, d_current, d_v_last = gradients
+    d_x, d_residual_current, *d_others = given
     code = kernel()
     assert code is not None
     code.scan_backward(
         WIDE[storage],
         *_sizes(x, num_steps, norm.gamma),
-        *_pointers(storage, x),
-        *_pointers(torch.float32, *numbers),
-        *_pointers(storage, residual_current),
-        *_pointers(torch.float32, v),
-        *_pointers(storage, d_output, d_current),
-        *_pointers(torch.float32, d_v_last),
-        *_pointers(storage, d_x, d_residual_current),
-        *_pointers(torch.float32, *d_others),
+        _address(x, storage),
+        *(_address(row, torch.float32) for row in norm),
+        _address(residual_current, storage),
+        _address(v, torch.float32),
+        _address(d_output, storage),
+        _address(d_current, storage),
+        _address(d_v_last, torch.float32),
+        _address(d_x, storage),
+        _address(d_residual_current, storage),
+        *(_address(each, torch.float32) for each in d_others),
         training,
         _struct(constants),
     )
@@ -266,24 +262,29 @@ def run_backward(
 # Spikes as bits
 
 
-def packed_spikes(like: Tensor, num_steps: int, batch: int) -> Tensor:
-    """Memory for the spikes of a layer as bits: uint8 [T, bytes], a bit for each neuron of [N, C, H, W] or a few more.
+def packed_spikes(shape: Sequence[int]) -> Tensor:
+    """Memory for the spikes [T, N, C, H, W] of a layer as bits: uint8 [T, bytes], one for each neuron or a few more.
 
-    The order of the bits is the kernel's affair; `like` has the shape [C, H, W].
+    The order of the bits is the kernel's affair.
     """
     code = kernel()
     assert code is not None
-    return like.new_empty((num_steps, code.packed_size(batch * like.numel())), dtype=torch.uint8)
+    return torch.empty((shape[0], code.packed_size(math.prod(shape[1:]))), dtype=torch.uint8, device="cpu")
 
 
-def unpack(planes: Sequence[Tensor], base: Tensor | None, like: Tensor, num_steps: int, batch: int) -> Tensor:
-    """Spikes of several layers, and `base`, added up in this order: [T, N, C, H, W] in the type of `like` [C, H, W]."""
-    output = empty_rows(like, num_steps, batch)
-    (base,) = in_rows(base)
-    addresses = (ctypes.c_void_p * len(planes))(*_pointers(torch.uint8, *planes))
+def unpack(planes: Sequence[Tensor], base: Tensor | None, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Spikes of several layers, and `base` in rows, added up in this order: [T, N, C, H, W] of this shape and dtype."""
+    output = empty_rows(planes[0], shape, dtype)
+    addresses = (ctypes.c_void_p * len(planes))(*(_address(plane, torch.uint8) for plane in planes))
     code = kernel()
     assert code is not None
-    kind = (*WIDE, torch.uint8).index(like.dtype)
-    places = _pointers(like.dtype, base, output)
-    code.spikes_unpack(kind, num_steps, batch * like.numel(), addresses, len(planes), *places)
+    code.spikes_unpack(
+        STORAGES.index(dtype),
+        shape[0],
+        math.prod(shape[1:]),
+        addresses,
+        len(planes),
+        _address(base, dtype),
+        _address(output, dtype),
+    )
     return output

@@ -45,8 +45,8 @@ def runs(
     leak = neuron.learned_leak if neuron else None
     others = (*rows, v, leak)
     return (
-        all(each is None or (each.dtype in cpu.WIDE and each.device.type == "cpu") for each in activity)
-        and all(each is None or (each.dtype == torch.float32 and each.device.type == "cpu") for each in others)
+        all(each is None or (each.dtype in cpu.WIDE and each.is_cpu) for each in activity)
+        and all(each is None or (each.dtype == torch.float32 and each.is_cpu) for each in others)
         and (leak is None or leak.ndim == 0)
         and (neuron is None or cpu.supports(neuron))
         and x.numel() > 0
@@ -90,7 +90,7 @@ def scan(
         return_current,
     )
     if norm is not None and training:
-        update_averages(norm, mean, var, values_per_row(norm, x.shape, num_steps))
+        update_averages(norm, mean.detach(), var.detach(), values_per_row(norm, x.shape, num_steps))
     return output, current, v_last
 
 
@@ -101,12 +101,12 @@ def _forward_outputs(
     x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, return_current: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Memory for what `_forward` gives; what is not wanted is empty."""
-    batch = x.shape[1]
+    one_step = x.shape[1:]
     statistics = (0,) if gamma is None else gamma.shape
     return (
-        empty_rows(x, num_steps, batch),
-        empty_rows(x, num_steps, batch) if return_current else x.new_empty(0),
-        empty_rows(x, batch, dtype=torch.float32) if neurons else x.new_empty(0, dtype=torch.float32),
+        empty_rows(x, (num_steps, *one_step)),
+        empty_rows(x, (num_steps, *one_step)) if return_current else x.new_empty(0),
+        empty_rows(x, one_step, torch.float32) if neurons else x.new_empty(0, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
     )
@@ -133,9 +133,17 @@ def _forward(
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
         var.copy_(running_var)
+    residual_current, residual_spikes, v = in_rows(residual_current, residual_spikes, v)
+    gamma, beta = _contiguous(gamma, beta)
     norm = NormRows(gamma, beta, mean, var)
+    x = as_rows(x, x.dtype)
     cpu.run_forward(x, norm, residual_current, residual_spikes, v, given[:3], num_steps, training, constants)
     return given
+
+
+def _contiguous(*rows: Tensor | None) -> list[Tensor | None]:
+    """Each without gaps."""
+    return [row if row is None else row.contiguous() for row in rows]
 
 
 def _backward_outputs(
@@ -148,14 +156,13 @@ def _backward_outputs(
     residual_current_too: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Memory for what `_backward` gives; what is not wanted is empty."""
-    steps, batch = x.shape[:2]
     nothing = (0,)
     return (
-        empty_rows(x, steps, batch),
+        empty_rows(x, x.shape),
         x.new_empty(nothing if gamma is None else gamma.shape, dtype=torch.float32),
         x.new_empty(nothing if beta is None else beta.shape, dtype=torch.float32),
-        empty_rows(x, num_steps, batch) if residual_current_too else x.new_empty(nothing),
-        x.new_empty(nothing, dtype=torch.float32) if v is None else empty_rows(x, batch, dtype=torch.float32),
+        empty_rows(x, (num_steps, *x.shape[1:])) if residual_current_too else x.new_empty(nothing),
+        x.new_empty(nothing, dtype=torch.float32) if v is None else empty_rows(x, x.shape[1:], torch.float32),
         x.new_empty(nothing if learned_leak is None else (), dtype=torch.float32),
     )
 
@@ -180,10 +187,11 @@ def _backward(
     constants, residual_current_too = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
     given = _backward_outputs(x, gamma, beta, v, learned_leak, num_steps, residual_current_too)
     grad_x, grad_gamma, grad_beta, grad_residual_current, grad_v, grad_leak = given
+    residual_current, v = in_rows(residual_current, v)
     cpu.run_backward(
-        (grad_output, grad_current, grad_v_last),
-        x,
-        NormRows(gamma, beta, mean, var),
+        in_rows(grad_output, grad_current, grad_v_last),
+        as_rows(x, x.dtype),
+        NormRows(*_contiguous(gamma, beta, mean, var)),
         residual_current,
         v,
         (grad_x, grad_residual_current, grad_v, grad_gamma, grad_beta, grad_leak),

@@ -1,5 +1,7 @@
 """The memory layout of the scan: rows [T, N, H, W, C], channels last. Outside they are seen as [T, N, C, H, W]."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,11 @@ def is_rows(x: Tensor) -> bool:
     return x.movedim(-3, -1).is_contiguous()
 
 
-def _rows(x: Tensor) -> Tensor:
-    """X [..., C, H, W] as contiguous rows [..., H, W, C]: a view where it is laid out so, else a copy."""
-    return x.movedim(-3, -1).contiguous()
-
-
 def as_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     """X in this dtype and with channels last in memory; x itself where it is so already."""
-    x = x.to(dtype)
-    return x if is_rows(x) else _rows(x).movedim(-1, -3)
+    if x.dtype == dtype and is_rows(x):
+        return x
+    return x.to(dtype).movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def in_rows(*streams: Tensor | None) -> list[Tensor | None]:
@@ -25,7 +23,7 @@ def in_rows(*streams: Tensor | None) -> list[Tensor | None]:
     return [stream if stream is None else as_rows(stream, stream.dtype) for stream in streams]
 
 
-def empty_rows(x: Tensor, *before: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Uninitialised [*before, C, H, W] with channels last in memory."""
-    channels, height, width = x.shape[-3:]
-    return x.new_empty((*before, height, width, channels), dtype=dtype).movedim(-1, -3)
+def empty_rows(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+    """Uninitialised [..., C, H, W] of this shape, with channels last in memory; else `like` that, but for a dtype."""
+    *before, channels, height, width = shape
+    return like.new_empty((*before, height, width, channels), dtype=dtype).movedim(-1, -3)
