@@ -197,6 +197,19 @@ def test_unpacks_any_number_of_neurons(neurons, dtype):
     assert torch.equal(kernel.unpack(planes, None, sums.shape, dtype), sums.to(dtype))
 
 
+@pytest.mark.parametrize("number", [3, 256, 300])
+@pytest.mark.parametrize("based", [False, True])
+def test_sums_of_spikes_are_rounded_as_often_as_the_layers_did(number, based):
+    """In bfloat16: a sum with real numbers every time, and one of spikes from 257 on, where it stays."""
+    out = conv_bntt_lif((torch.rand(2, 1, 5, 7, 9) > 0.5).float(), torch.randn(5, 5, 1, 1), leak=0.9, threshold=0.2)
+    base = torch.randn(2, 1, 7, 9, 5).bfloat16().movedim(-1, -3) if based else None
+    expected = torch.zeros(2, 1, 5, 7, 9).bfloat16() if base is None else base
+    for _ in range(number):
+        expected = expected + out.output.bfloat16()
+    assert torch.equal(kernel.unpack(out.packed.planes * number, base, expected.shape, torch.bfloat16), expected)
+    assert 0.2 < out.output.mean() < 0.8
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
 def test_unpacking_writes_nothing_behind_its_output(dtype, monkeypatch):
     neurons, steps = 64, 3

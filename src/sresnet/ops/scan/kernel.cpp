@@ -71,10 +71,11 @@ inline V same(float value) { return V{} + value; }
 inline V where(Mask mask, V value) { return (V)(mask & (Mask)value); }  // value or 0
 
 inline V load(const float* p) { V v; std::memcpy(&v, p, sizeof v); return v; }
+inline V wide(Half h) { return (V)(widen(h) << 16); }
 inline V load(const bf16* p) {
   Half h;
   std::memcpy(&h, p, sizeof h);
-  return (V)(widen(h) << 16);
+  return wide(h);
 }
 
 inline void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
@@ -82,14 +83,17 @@ inline void store_exact(bf16* p, V v) {  // for what bf16 holds without rounding
   const Half h = narrow((Bits)v >> 16);
   std::memcpy(p, &h, sizeof h);
 }
-inline void store(bf16* p, V v) {  // to the nearest, ties to even; the low bits of computed NaNs are 0, so they stay NaN
+inline Half rounded(V v) {  // to the nearest, ties to even; the low bits of computed NaNs are 0, so they stay NaN
 #if defined(__AVX512BF16__) && !defined(LANES)
-  const __m256bh h = _mm512_cvtneps_pbh((__m512)v);
-  std::memcpy(p, &h, sizeof h);
+  return (Half)_mm512_cvtneps_pbh((__m512)v);
 #else
   const Bits b = (Bits)v;
-  store_exact(p, (V)(b + 0x7fff + ((b >> 16) & 1)));
+  return narrow((b + 0x7fff + ((b >> 16) & 1)) >> 16);
 #endif
+}
+inline void store(bf16* p, V v) {
+  const Half h = rounded(v);
+  std::memcpy(p, &h, sizeof h);
 }
 inline void store_exact(float* p, V v) { store(p, v); }
 inline void store(uint8_t* p, V v) {
@@ -100,11 +104,6 @@ inline V load(const uint8_t* p) {
   V v;
   for (int64_t i = 0; i < L; i++) v[i] = p[i];
   return v;
-}
-inline V rounded(V v) {
-  bf16 h[L];
-  store(h, v);
-  return load(h);
 }
 
 // The last vector of a step may be partly filled: `left` values are. Lanes beyond read 0 and are not written.
@@ -125,10 +124,14 @@ template <bool whole, bool exact = false, class S> inline void put(S* p, V v, in
 using Packed = decltype(bits(Mask{}));
 static_assert(L <= 8 * sizeof(Packed));
 
-inline Mask unpack(Packed bits) {
+inline V unpack(Packed bits) {  // 1 for a spike, else 0
+#if defined(__AVX512F__) && !defined(LANES)
+  return (V)_mm512_maskz_mov_ps(bits, (__m512)same(1));
+#else
   Mask one;
   for (int64_t i = 0; i < L; i++) one[i] = 1 << i;
-  return ((Mask{} + int32_t(bits)) & one) != 0;
+  return where(((Mask{} + int32_t(bits)) & one) != 0, same(1));
+#endif
 }
 
 struct Shape {
@@ -518,30 +521,35 @@ EXPORT int64_t packed_size(int64_t neurons) { return (neurons + L - 1) / L * siz
 // Storage is float (0), bf16 (1) or bytes (2); base, of that type, may be null.
 EXPORT void spikes_unpack(int storage, int64_t T, int64_t size, const void* const* planes, int64_t number,
                           const void* base, void* output) {
-  const auto go = [&](auto kind) {
+  const auto go = [&](auto kind, auto rounds) {
     using S = decltype(kind);
     const int64_t Q = (size + L - 1) / L, block = 512, blocks = (Q + block - 1) / block;
     at::parallel_for(0, T * blocks, 4, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; b++) {
         const int64_t t = b / blocks, first = b % blocks * block, last = std::min(Q, first + block);
-        const auto go = [&](auto whole, int64_t first, int64_t last) {
-          for (int64_t q = first; q < last; q++) {
-            const int64_t i = t * size + q * L, left = size - q * L;
-            V sum = base ? get<whole>((const S*)base + i, left) : V{};
-            for (int64_t k = 0; k < number; k++) {
-              sum += where(unpack(((const Packed*)planes[k])[t * Q + q]), same(1));
-              if constexpr (sizeof(S) == 2) sum = rounded(sum);
+        const auto add = [&](auto whole, auto together, int64_t q) {  // so many vectors, in registers
+          const int64_t i = t * size + q * L, left = size - q * L;
+          V sum[together];
+          for (int64_t j = 0; j < together; j++) sum[j] = base ? get<whole>((const S*)base + i + j * L, left) : V{};
+          for (int64_t k = 0; k < number; k++)
+            for (int64_t j = 0; j < together; j++) {
+              sum[j] += unpack(((const Packed*)planes[k])[t * Q + q + j]);
+              if constexpr (rounds) sum[j] = wide(rounded(sum[j]));
             }
-            put<whole>((S*)output + i, sum, left);
-          }
+          for (int64_t j = 0; j < together; j++) put<whole, true>((S*)output + i + j * L, sum[j], left);
         };
+        int64_t q = first;
         const int64_t full = std::min(last, size / L);
-        go(std::true_type(), first, full);
-        go(std::false_type(), std::max(first, full), last);
+        for (; q + 4 <= full; q += 4) add(std::true_type(), std::integral_constant<int64_t, 4>(), q);
+        for (; q < last; q++) add(std::false_type(), std::integral_constant<int64_t, 1>(), q);
       }
     });
   };
-  storage == 0 ? go(float()) : storage == 1 ? go(bf16()) : go(uint8_t());
+  const std::false_type exact;
+  if (storage == 0) go(float(), exact);
+  else if (storage == 2) go(uint8_t(), exact);
+  else if (!base && number <= 256) go(bf16(), exact);  // whole numbers that bf16 holds
+  else go(bf16(), std::true_type());
 }
 
 // Storage is float where `wide`, else bf16. A null pointer: there is no such input, or no such output is wanted.
