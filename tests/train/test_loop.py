@@ -18,7 +18,7 @@ from sresnet.data.augmentation import augmented
 from sresnet.data.scaling import make_scaling, scaling_from_plain
 from sresnet.data.transforms import shrunk
 from sresnet.files import only_writer, read_json, write_json
-from sresnet.models import SpikingNetwork, SResNetConfig, build
+from sresnet.models import SpikingNetwork, SResNetConfig, build, model_config
 from sresnet.models.saved import tensors_of
 from sresnet.randomness import order
 from sresnet.train import loop, record
@@ -298,11 +298,17 @@ def final(folder):
         ("direct", {"progressive_epochs": (1,)}),
         ("direct", {"low_res_epochs": 2}),
         ("poisson-signed", {"time_segments": (2,)}),
+        ("dropout", {"optimiser": "adam", "learning_rate": 0.01, "loss": "mse", "cosine_epochs": 2}),
+        ("dropout", {"time_segments": (2,)}),
     ],
 )
 def test_stopped_anywhere_ends_the_same(tmp_path, encoder, fields):
     recipe = changed(**fields)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, encoder=encoder))
+    if encoder == "dropout":
+        small = {"width": 1 / 64, "image_size": 8, "num_steps": 2, "in_channels": 1, "num_classes": 4}
+        recipe = dataclasses.replace(recipe, model=model_config("fang-cifar", **small))
+    else:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(TINY.model, encoder=encoder))
     train(recipe, SPLITS, tmp_path / "whole", device=CPU)
     outcome = None
     stops = 0
@@ -792,6 +798,35 @@ class TestLearningRate:
         assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
         assert 0 < rates[-1] < 0.01
 
+    def test_a_cosine_that_goes_up_again(self):
+        """As torch's CosineAnnealingLR, stepped once an epoch."""
+        config = TrainConfig(epochs=20, learning_rate=0.3, schedule="cosine", cosine_epochs=6)
+        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
+        for epoch in range(20):
+            for step in range(5):
+                assert learning_rate(config, 5 * epoch + step, 5) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+            optimiser.step()
+            theirs.step()
+
+
+def test_adam():
+    model = build(TINY.model)
+    optimiser = make_optimiser(model, TrainConfig(optimiser="adam", momentum=0.8, weight_decay=0.0, learning_rate=1e-3))
+    assert isinstance(optimiser, torch.optim.Adam)
+    (group,) = optimiser.param_groups
+    assert (group["betas"], group["weight_decay"], group["lr"], group["peak"]) == ((0.8, 0.999), 0.0, 1e-3, 1e-3)
+    assert sum(p.numel() for p in group["params"]) == sresnet.num_parameters(model)
+
+
+@pytest.mark.parametrize("part", ["adam-square/0", "adam-steps/1"])
+def test_a_checkpoint_of_adam_without_a_part_is_damaged(tmp_path, part):
+    recipe = changed(optimiser="adam", learning_rate=0.01)
+    train(recipe, SPLITS, tmp_path, device=CPU, should_stop=lambda: True)
+    rewritten(tmp_path / "checkpoint.safetensors", lambda tensors, _: tensors.pop(part))
+    with pytest.raises(UserError, match=r"checkpoint.safetensors is damaged \(adam (square|steps) lacks '[01]'"):
+        train(recipe, SPLITS, tmp_path, device=CPU)
+
 
 def test_optimiser_of_the_released_code():
     """SGD with momentum 0.9 and weight decay 1e-4 on everything, norms and leaks included."""
@@ -813,6 +848,11 @@ def test_losses():
     torch.testing.assert_close(mean, torch.nn.functional.cross_entropy(outputs.mean(0), labels))
     smooth = loss_of(outputs, labels, TrainConfig(label_smoothing=0.1))
     assert not torch.equal(smooth, mean)
+    target = torch.zeros(3, 5)
+    target[[0, 1, 2], labels] = 1
+    squares = (outputs.mean(0) - target) ** 2
+    torch.testing.assert_close(loss_of(outputs, labels, TrainConfig(loss="mse")), squares.sum() / 15)
+    torch.testing.assert_close(loss_of(outputs, labels, TrainConfig(loss="sse")), squares.sum())
 
 
 def test_order_and_augmentation_are_functions_of_seed_and_step():
@@ -863,6 +903,10 @@ def test_recipes_go_through_json(name):
         (lambda: Recipe(data=EventConfig(), train=TrainConfig(low_res_epochs=1)), "not for events"),
         (lambda: Recipe(seed=-1), "seed -1"),
         (lambda: Recipe(model=SResNetConfig(encoder="poisson")), "--data.pixels intensity"),
+        (lambda: Recipe(model=SResNetConfig(encoder="latency")), "encoder 'latency' takes intensities"),
+        (lambda: TrainConfig(loss="mse", label_smoothing=0.1), "label_smoothing 0.1 is for cross-entropy"),
+        (lambda: TrainConfig(optimiser="adam", muon_lr=0.1), "muon_lr 0.1 goes with SGD"),
+        (lambda: TrainConfig(cosine_epochs=3), "cosine_epochs 3 counts epochs of schedule 'cosine'"),
     ],
 )
 def test_values_out_of_range(make, words):

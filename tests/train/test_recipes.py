@@ -10,7 +10,7 @@ from sresnet.cli.parse import parse
 from sresnet.cli.train import TrainOptions
 from sresnet.config import from_dict
 from sresnet.errors import UserError
-from sresnet.models import VGGConfig
+from sresnet.models.families.wired import WiredConfig
 from sresnet.train.command import _flag, command
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
@@ -50,6 +50,19 @@ FINGERPRINTS = {
     "paper-dvs-cifar10-128": "96d86c6f",
     "paper-dvs-cifar10-16f": "17e9387d",
     "paper-dvs-cifar10-boosting": "f29b6adb",
+    "fang-cifar": "37b27d66",
+    "fang-cifar-small": "dd5c0f53",
+    "fang-dvs": "bf27b3d3",
+    "fang-dvs-small": "3e4ce099",
+    "fang-wide-7b": "00a78033",
+    "fang-wide-7b-small": "c84e2150",
+    "kim-vgg9": "3375659f",
+    "kim-vgg9-small": "69c9beff",
+    "kim-vgg11": "7daf6c3c",
+    "zheng-resnet19": "ce5507b5",
+    "zheng-resnet19-small": "2bf4dd0c",
+    "sew_resnet18-small": "b6c76191",
+    "ms_resnet18-small": "3e19f667",
 }
 
 
@@ -112,5 +125,5 @@ def test_flags_for_every_difference():
 
 def test_a_network_without_a_recipe():
     with pytest.raises(UserError, match="no recipe is for such a network"):
-        command(replace(RECIPES["digits"][1], model=VGGConfig()))
+        command(replace(RECIPES["digits"][1], model=WiredConfig(norm="none")))
     assert from_dict(Recipe, {}) == Recipe()

@@ -35,18 +35,21 @@ class Position:
     """Best test epoch so far, where the protocol asks for it."""
 
 
-def tensors_of_run(model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All numbers that training resumes with: model/NAME, average/NAME, momentum/INDEX."""
+STATE = {"momentum_buffer": "momentum", "exp_avg": "adam-mean", "exp_avg_sq": "adam-square", "step": "adam-steps"}
+"""What torch's optimisers keep of a parameter -> its name in a checkpoint."""
+
+
+def tensors_of_run(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All numbers that training resumes with: model/NAME, average/NAME, momentum/INDEX and the others of `STATE`."""
     tensors = {f"model/{name}": tensor for name, tensor in tensors_of(model).items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, state in optimiser.state_dict()["state"].items():
-        if state["momentum_buffer"] is not None:
-            tensors[f"momentum/{index}"] = state["momentum_buffer"]
+        tensors |= {f"{STATE[key]}/{index}": tensor for key, tensor in state.items() if tensor is not None}
     return tensors
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor], position: Position
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], position: Position
 ) -> None:
     """Replace the checkpoint of a run folder; UserError where that fails, and the one before is kept."""
     tensors = tensors_of_run(model, optimiser, average)
@@ -54,13 +57,14 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.SGD, average: dict[str, Tensor]
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
 ) -> Position | None:
     """Restore model, optimiser and average from a checkpoint, if there is one; UserError where it does not fit."""
     path = folder / CHECKPOINT
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "momentum": {}}
+    kept = ("exp_avg", "exp_avg_sq", "step") if isinstance(optimiser, torch.optim.Adam) else ("momentum_buffer",)
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "average", *(STATE[key] for key in kept))}
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    buffers = {str(index): torch.empty_like(parameter) for index, parameter in enumerate(parameters)}
+    found: dict[int, dict[str, Tensor]] = {}
     try:
         tensors, metadata = read_tensors(path, ("position",))
         for name, tensor in tensors.items():
@@ -68,17 +72,24 @@ def load_checkpoint(
             parts[part][rest] = tensor
         position = from_dict(Position, parse_json(metadata["position"], "its position"), "position")
         _check_position(position)
-        # Parameters that no gradient reached have no momentum.
-        buffers = {index: buffer for index, buffer in buffers.items() if index in parts["momentum"]}
         load_tensors(tensors_of(model), parts["model"], where="model")
         load_tensors(average, parts["average"], where="weight average")
-        load_tensors(buffers, parts["momentum"], where="momentum")
+        for key in kept:
+            # Parameters that no gradient reached have no momentum.
+            buffers = {
+                str(index): torch.empty(() if key == "step" else parameter.shape, device=parameter.device)
+                for index, parameter in enumerate(parameters)
+                if str(index) in parts[STATE[kept[0]]]
+            }
+            load_tensors(buffers, parts[STATE[key]], where=STATE[key].replace("-", " "))
+            for index, buffer in buffers.items():
+                found.setdefault(int(index), {})[key] = buffer.cpu() if key == "step" else buffer
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:  # UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}): delete it to train from the start") from None
     state = optimiser.state_dict()
-    state["state"] = {int(index): {"momentum_buffer": buffer} for index, buffer in buffers.items()}
+    state["state"] = found
     optimiser.load_state_dict(state)
     return position
 

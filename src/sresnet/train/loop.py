@@ -447,7 +447,15 @@ class Run:
 
 
 def loss_of(outputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
-    """Cross-entropy of the readout's input [T, N, classes]: of its mean over time (Eq. 19), or of every step."""
+    """The loss of the readout's input [T, N, classes].
+
+    Cross-entropy of its mean over time, the scores (Eq. 19), or of every step; or the squared distance of the scores to
+    0, and 1 for the class: its mean over images and classes, or its sum.
+    """
+    if config.loss in ("mse", "sse"):
+        scores = outputs.mean(0)
+        target = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
+        return F.mse_loss(scores, target, reduction="mean" if config.loss == "mse" else "sum")
     if config.loss == "mean":
         return F.cross_entropy(outputs.mean(0), labels, label_smoothing=config.label_smoothing)
     steps = outputs.shape[0]

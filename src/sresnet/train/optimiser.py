@@ -11,19 +11,19 @@ from sresnet.train.muon import OrthogonalSGD
 from sresnet.train.recipe import TrainConfig
 
 
-def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum and weight decay on all trainable parameters; with `muon_lr`, `OrthogonalSGD`.
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with momentum, or Adam, and weight decay on all trainable parameters; with `muon_lr`, `OrthogonalSGD`.
 
     A group's "peak" is its full rate, see `learning_rate`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     filters = [parameter for parameter in trained if config.muon_lr and parameter.ndim == 4]
     others = [parameter for parameter in trained if not config.muon_lr or parameter.ndim != 4]
-    settings: dict[str, Any] = {
-        "lr": config.learning_rate,
-        "momentum": config.momentum,
-        "weight_decay": config.weight_decay,
-    }
+    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimiser == "adam":
+        group = {"params": others, "peak": config.learning_rate}
+        return torch.optim.Adam([group], betas=(config.momentum, 0.999), **settings)
+    settings["momentum"] = config.momentum
     if not filters:
         return torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings)
     return OrthogonalSGD(
@@ -39,13 +39,17 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak:
     """Rate of training step `step`, counted from 0 over all epochs; `peak`: the full rate, `config.learning_rate`.
 
     Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The
-    released code drops one epoch later, and not at all where m * epochs is not a whole number.
+    released code drops one epoch later, and not at all where m * epochs is not a whole number. With `cosine_epochs` P,
+    epoch e after the warm-up has lr / 2 * (1 + cos(pi * e / P)), as torch's CosineAnnealingLR with T_max = P.
     """
     total = config.epochs * steps_per_epoch
     warmup = config.warmup_epochs * steps_per_epoch
     rate = config.learning_rate if peak is None else peak
     if step < warmup:
         return rate * (step + 1) / (warmup + 1)
+    if config.cosine_epochs:
+        epoch = (step - int(warmup)) // steps_per_epoch
+        return rate * 0.5 * (1 + math.cos(math.pi * epoch / config.cosine_epochs))
     if config.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
     epoch = step // steps_per_epoch

@@ -23,10 +23,12 @@ class TrainConfig:
     """Passes over the training images."""
     batch_size: int = 21
     """Images per step."""
+    optimiser: Literal["sgd", "adam"] = added_later("sgd")
+    """sgd: with momentum (Section 3.5); adam: Kingma and Ba 2015."""
     learning_rate: float = 0.0268
-    """Learning rate of SGD (Section 3.5)."""
+    """Learning rate (Section 3.5)."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD; of Adam's average of gradients, its beta 1."""
     weight_decay: float = 1e-4
     """L2 penalty on every parameter, norms and leaks included (released code), but not filters trained with
     `muon_lr`, whose norm is kept."""
@@ -41,6 +43,8 @@ class TrainConfig:
     half; Tan and Le 2021."""
     schedule: Literal["milestones", "cosine"] = "milestones"
     """milestones: the rate drops to a tenth at each; cosine: half a cosine down to zero."""
+    cosine_epochs: int = added_later(0)
+    """Epochs of the half cosine, which then goes up again, and so on; it changes once an epoch. 0: all, every step."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
     """Fractions of the epochs where the rate drops (Section 3.5)."""
     warmup_epochs: float = 0.0
@@ -49,8 +53,9 @@ class TrainConfig:
     """Gradients are clipped to this norm; 0: no clipping."""
     label_smoothing: float = 0.0
     """Share of the target that is spread evenly over all classes; 0: none."""
-    loss: Literal["mean", "per-step"] = "mean"
-    """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022)."""
+    loss: Literal["mean", "per-step", "mse", "sse"] = "mean"
+    """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022); mse:
+    mean squared distance of the scores to 0, and 1 for the class (Fang et al. 2021); sse: its sum (Lee et al. 2020)."""
     ema: float = 0.0
     """Decay per step of the weight average that is evaluated and saved; 0 is off."""
     time_segments: tuple[int, ...] | Literal["auto"] = added_later(())
@@ -76,6 +81,16 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay", "muon_lr", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)} is not a number from 0 up")
+        if self.loss in ("mse", "sse") and self.label_smoothing:
+            raise UserError(
+                f"label_smoothing {self.label_smoothing} is for cross-entropy, and loss is {self.loss!r}: use 0"
+            )
+        if self.muon_lr and self.optimiser != "sgd":
+            raise UserError(f"muon_lr {self.muon_lr} goes with SGD, and optimiser is {self.optimiser!r}: use 0")
+        if self.cosine_epochs < 0 or (self.cosine_epochs and self.schedule != "cosine"):
+            raise UserError(
+                f"cosine_epochs {self.cosine_epochs} counts epochs of schedule 'cosine': use 0, or that one"
+            )
         if self.time_segments != "auto":
             check_numbers(self.time_segments)
         if not self.step_memory > 0:
@@ -151,8 +166,10 @@ class Recipe:
                 raise UserError(f"low_res_epochs {self.train.low_res_epochs} are for images, not for events: use 0")
             if self.model.encoder != "direct":
                 raise UserError(f"encoder {self.model.encoder!r} encodes images, not events: use 'direct'")
-        elif self.model.encoder == "poisson" and self.data.pixels != "intensity":
-            raise UserError("encoder 'poisson' takes intensities, not normalised pixels: add --data.pixels intensity")
+        elif self.model.encoder in ("poisson", "latency") and self.data.pixels != "intensity":
+            raise UserError(
+                f"encoder {self.model.encoder!r} takes intensities, not normalised pixels: add --data.pixels intensity"
+            )
 
     def num_steps_in(self, epoch: int) -> int:
         """Time steps that training runs in `epoch`, counted from 0."""

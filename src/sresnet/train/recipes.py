@@ -7,6 +7,7 @@ from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.sets import USUAL
 from sresnet.models import SResNetConfig
 from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.zoo import ZOO
 
 DIGITS = Recipe(
     model=SResNetConfig(depth=8, base_filters=16, in_channels=1, num_steps=4, surrogate_height=1.0),
@@ -202,6 +203,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         "estimated 140 h on two AVX2 cores",
         paper_events(32, boosting=True),
     ),
+    **ZOO,
 }
 """name -> (one line, recipe); `sresnet train NAME --data-dir DIR` is the command. What the paper reports is named in
 the line; none of it is measured here. Estimated hours are computed from benchmarks/data by experiments/campaign.py."""

@@ -1,0 +1,112 @@
+"""Recipes of the networks that the paper compares with: their authors', as far as they are known, and small ones.
+
+What is known of each, and what is a choice of ours, is in docs/zoo.md. The small ones take minutes on two cores: they
+show that a network trains, and nothing of how good it is at its own size.
+"""
+
+from dataclasses import replace
+
+from sresnet.data import DataConfig, EventConfig
+from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.sets import USUAL
+from sresnet.models import model_config
+from sresnet.train.recipe import Recipe, TrainConfig
+
+PLIF_TRAIN = TrainConfig(
+    epochs=1024,
+    batch_size=16,
+    optimiser="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    schedule="cosine",
+    cosine_epochs=64,
+    loss="mse",
+    protocol="best-test-epoch",
+)
+"""Fang et al. 2021 (PLIF): code and logs. The rate goes down and up again, with a period of 128 epochs."""
+
+FRAMES = EventConfig(frames=FrameConfig(by="count", orientation="spikingjelly"))
+"""Frames of 128x128 with equal numbers of events, as SpikingJelly makes them, the first 900 of each class to train."""
+
+FANG_CIFAR = Recipe(model=model_config("fang-cifar"), data=DataConfig(name="cifar10"), train=PLIF_TRAIN)
+FANG_DVS = Recipe(model=model_config("fang-dvs"), data=FRAMES, train=PLIF_TRAIN)
+FANG_WIDE_7B = Recipe(
+    model=model_config("fang-wide-7b"),
+    data=FRAMES,
+    train=TrainConfig(
+        epochs=64,
+        batch_size=16,
+        learning_rate=0.01,
+        weight_decay=0.0,
+        schedule="cosine",
+        cosine_epochs=64,
+        protocol="best-test-epoch",
+    ),
+)
+
+BNTT_TRAIN = TrainConfig(
+    epochs=100, batch_size=256, learning_rate=0.3, milestones=(0.5, 0.7, 0.9), protocol="best-test-epoch"
+)
+"""Kim & Panda 2021: code and README. They test every tenth epoch."""
+KIM_VGG9 = Recipe(model=model_config("kim-vgg9"), data=DataConfig(name="cifar10"), train=BNTT_TRAIN)
+KIM_VGG11 = Recipe(
+    model=model_config("kim-vgg11"), data=DataConfig(name="cifar100"), train=replace(BNTT_TRAIN, batch_size=128)
+)
+
+ZHENG_TRAIN = TrainConfig(epochs=100, batch_size=128, learning_rate=0.1, schedule="cosine")
+"""Ours: the authors' is not known."""
+ZHENG_RESNET19 = Recipe(model=model_config("zheng-resnet19"), data=DataConfig(name="cifar10"), train=ZHENG_TRAIN)
+
+DIGITS = DataConfig(name="digits", flip=False, crop_padding=1)
+FEW_EPOCHS = TrainConfig(epochs=15, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=1)
+PLIF_FEW_EPOCHS = replace(FEW_EPOCHS, optimiser="adam", learning_rate=1e-3, weight_decay=0.0, loss="mse")
+FANG_CIFAR_SMALL = Recipe(
+    model=model_config("fang-cifar", width=1 / 8, image_size=8, in_channels=1, num_steps=4),
+    data=DIGITS,
+    train=PLIF_FEW_EPOCHS,
+)
+FANG_DVS_SMALL = Recipe(
+    model=model_config("fang-dvs", width=1 / 4, image_size=16, num_steps=5),
+    data=USUAL["digits-dvs"],
+    train=replace(PLIF_FEW_EPOCHS, batch_size=32),
+)
+FANG_WIDE_7B_SMALL = Recipe(
+    model=model_config("fang-wide-7b", width=1 / 4, num_steps=5),
+    data=USUAL["digits-dvs"],
+    train=replace(FEW_EPOCHS, batch_size=32),
+)
+KIM_VGG9_SMALL = Recipe(
+    model=model_config("kim-vgg9", width=1 / 8, hidden=128, image_size=8, in_channels=1, num_steps=10),
+    data=DIGITS,
+    train=replace(FEW_EPOCHS, epochs=60),
+)
+ZHENG_RESNET19_SMALL = Recipe(
+    model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4), data=DIGITS, train=FEW_EPOCHS
+)
+SEW_RESNET18_SMALL = Recipe(
+    model=model_config("sew_resnet18", base_filters=8, stem="c3", in_channels=1, num_classes=10),
+    data=DIGITS,
+    train=FEW_EPOCHS,
+)
+MS_RESNET18_SMALL = Recipe(
+    model=model_config("ms_resnet18", base_filters=8, stem="c3", in_channels=1, num_classes=10, num_steps=4),
+    data=DIGITS,
+    train=FEW_EPOCHS,
+)
+
+ZOO: dict[str, tuple[str, Recipe]] = {
+    "fang-cifar": ("CifarNet with PLIF neurons of Fang et al. as published: CIFAR-10, 1024 epochs", FANG_CIFAR),
+    "fang-cifar-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", FANG_CIFAR_SMALL),
+    "fang-dvs": ("network with PLIF neurons of Fang et al. as published: DVS-CIFAR10, 1024 epochs", FANG_DVS),
+    "fang-dvs-small": ("the same, a quarter as wide, T = 5, on simulated recordings of digits", FANG_DVS_SMALL),
+    "fang-wide-7b": ("Wide-7B-Net (SEW) of Fang et al. as published: DVS-CIFAR10, 64 epochs", FANG_WIDE_7B),
+    "fang-wide-7b-small": ("the same, a quarter as wide, T = 5, on simulated recordings of digits", FANG_WIDE_7B_SMALL),
+    "kim-vgg9": ("VGG9 with BNTT of Kim & Panda as published: CIFAR-10, T = 25, 100 epochs", KIM_VGG9),
+    "kim-vgg9-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", KIM_VGG9_SMALL),
+    "kim-vgg11": ("VGG11 with BNTT of Kim & Panda, by the README of their code: CIFAR-100, T = 30", KIM_VGG11),
+    "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),
+    "zheng-resnet19-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", ZHENG_RESNET19_SMALL),
+    "sew_resnet18-small": ("SEW-ResNet-18, 8 filters, T = 4, on scikit-learn's digits", SEW_RESNET18_SMALL),
+    "ms_resnet18-small": ("MS-ResNet-18, 8 filters, T = 4, on scikit-learn's digits", MS_RESNET18_SMALL),
+}
+"""Name -> (one line, recipe), part of `recipes.RECIPES`."""
