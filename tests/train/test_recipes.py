@@ -10,7 +10,7 @@ from sresnet.cli.parse import parse
 from sresnet.cli.train import TrainOptions
 from sresnet.config import from_dict
 from sresnet.errors import UserError
-from sresnet.models.families.wired import WiredConfig
+from sresnet.models import NetworkConfig
 from sresnet.train.command import _flag, command
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.recipes import RECIPES
@@ -125,5 +125,5 @@ def test_flags_for_every_difference():
 
 def test_a_network_without_a_recipe():
     with pytest.raises(UserError, match="no recipe is for such a network"):
-        command(replace(RECIPES["digits"][1], model=WiredConfig(norm="none")))
+        command(replace(RECIPES["digits"][1], model=NetworkConfig()))
     assert from_dict(Recipe, {}) == Recipe()
