@@ -16,9 +16,10 @@ import torch
 
 from sresnet.cli import main
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _ImportOptions
+from sresnet.cli.convert import _ConvertOptions
 from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
+from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.report import _ReportOptions
 from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.study import _StudyOptions
@@ -83,6 +84,9 @@ def commands():
         "analyse": Command(("analyse", "RUN", "--images", "5"), tuple(flags_of(_AnalyseOptions))),
         "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(_ReportOptions))),
         "predict": Command(("predict", "RUN", "PICTURE"), text),
+        "convert": Command(
+            ("convert", "ANN", "--calibration-images", "5"), (*flags_of(_ConvertOptions), ("--method", str))
+        ),
         "import": Command(("import", "PICTURE"), tuple(flags_of(_ImportOptions))),
         "info": Command(
             ("info", "sresnet8", "--num-steps", "2", "--base-filters", "2"),
@@ -115,6 +119,8 @@ def things(tmp_path_factory):
     folder = tmp_path_factory.mktemp("things")
     words = "--model.base-filters 2 --model.num-steps 2 --train.epochs 1 --data.train-images 60 --data.validation 0.2"
     assert main(["train", "digits", *words.split(), "--out", str(folder / "RUN")]) == 0
+    ann = words.replace("num-steps 2", "num-steps 1") + " --model.neuron relu"
+    assert main(["train", "digits", *ann.split(), "--out", str(folder / "ANN")]) == 0
     Image.new("L", (8, 8), 99).save(folder / "PICTURE", "png")
     (folder / "EVENTS").write_bytes(aedat2(events()))
     return folder
@@ -126,7 +132,7 @@ def answer(things, words):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     out, err = io.StringIO(), io.StringIO()
-    named = [str(things / word) if word in ("RUN", "PICTURE", "EVENTS") else word for word in words]
+    named = [str(things / word) if word in ("RUN", "ANN", "PICTURE", "EVENTS") else word for word in words]
     with (
         contextlib.chdir(folder),
         contextlib.redirect_stdout(out),

@@ -13,13 +13,15 @@ import torch
 
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _ImportOptions
+from sresnet.cli.convert import _ConvertOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
-from sresnet.cli.parse import parse
+from sresnet.cli.importing import _ImportOptions
+from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
 from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
+from sresnet.convert import METHODS
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
@@ -83,6 +85,10 @@ def check_command(line):
         case "import":
             assert subject
             parse(_ImportOptions(), flags, line, "")
+        case "convert":
+            method, flags = take_option(flags, "--method")
+            assert method in METHODS
+            parse(_ConvertOptions(), flags, line, "")
         case "info":
             if "--image-size" in flags:
                 at = flags.index("--image-size")
@@ -151,6 +157,8 @@ def test_readme_shows_every_verb():
         "sresnet info sresnet21",
         "sresnet finetune runs/first --data nothing",
         "sresnet evaluate",
+        "sresnet convert runs/first --method nothing",
+        "sresnet convert runs/first --method deng --reset nothing",
         "sresnet data prepare nothing",
         "sresnet data prepare nmnist --data.frames.side 3",
         "sresnet data infer x.aedat",

@@ -222,7 +222,8 @@ def test_balanced_thresholds(name, reset, factor):
     spikes = torch.from_numpy(stored["poisson"]).double()
     ann = traced(Reference(stored), torch.from_numpy(stored["x"]))
     with torch.no_grad():
-        found = _balanced(ann, spikes, reset)
+        frames = spikes.transpose(0, 1)
+        found = _balanced(ann, frames, RateConfig(num_steps=len(spikes), reset=reset))
     assert list(found.values()) == pytest.approx(np.cumprod(stored[f"{name}_thresholds"]), rel=1e-12)
     heights = dict(zip(found, np.cumprod(factor * stored[f"{name}_thresholds"]).tolist(), strict=True))
     network = _assembled(ann, heights, RateConfig(num_steps=len(spikes), reset=reset), None)

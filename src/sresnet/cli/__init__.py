@@ -17,6 +17,7 @@ USAGE = """usage: sresnet VERB ...
   evaluate RUN        accuracy of a trained network, also with fewer time steps
   finetune RUN        fine-tune a trained network on other data
   predict RUN FILE    classify pictures or event recordings
+  convert RUN         make a spiking network of a trained ANN
   import FILE         import a checkpoint of the paper's released code as a run
   analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... the above and more as one HTML page
@@ -133,7 +134,8 @@ MODULES = {
     "predict": "predict",
     "analyse": "analyse",
     "report": "report",
-    "import": "convert",
+    "convert": "convert",
+    "import": "importing",
     "info": "info",
     "data": "data",
     "study": "study",

@@ -1,86 +1,122 @@
-"""`sresnet import`."""
+"""`sresnet convert`."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sresnet.cli.parse import name_and_flags, parse
-from sresnet.cli.runs import ReadOptions
-from sresnet.data import CLASSES, DataConfig, EventConfig
-from sresnet.data.events.frames import FrameConfig, input_scale
-from sresnet.data.events.sets import CIFAR10_CLASSES
-from sresnet.data.samples import unnamed
-from sresnet.data.scaling import CIFAR10_STATISTICS, Counts, Pixels, Scaling
+from sresnet.analysis.walk import batches_of, spread
+from sresnet.cli.parse import at_least, name_and_flags, parse, take_option
+from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, read_run, trained
+from sresnet.config import closest
+from sresnet.convert import METHODS, RateConfig, to_spiking
+from sresnet.data import EventConfig, Samples
+from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.files import make_folder, only_writer, read_regular, write_json
-from sresnet.models.released import load_released
+from sresnet.files import make_folder, only_writer, read_json, read_regular, write_json
+from sresnet.models import SpikingNetwork
 from sresnet.models.saved import WEIGHTS, model_bytes, save_model
-from sresnet.models.summary import describe
+from sresnet.ops.dispatch import implementation
+from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
+from sresnet.randomness import seed_of
 from sresnet.train import record
+from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
+
+_CONVERSION = "conversion.json"
+"""In the folder of a converted run: how it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ImportOptions(ReadOptions):
-    """Flags of `sresnet import`."""
+class _ConvertOptions(RuntimeOptions, RateConfig):
+    """Flags of `sresnet convert`, besides --method: where things are, and the method, field by field."""
 
-    data: str = "cifar10"
-    """Data set that it was trained on: cifar10, cifar100 or dvs-cifar10; event networks are told by their input."""
-    boosting: bool = False
-    """Whether it was trained with a boosting layer."""
-    leak: float = 0.8744
-    """Leak that it was trained with; 0.8744 in the README of the released code."""
+    calibration_images: int = 1000
+    """Training images, evenly spread, from which thresholds are taken."""
+    batch_size: int = 250
+    """Images at a time in the evaluation; affects only memory and speed, and which spikes a Poisson encoder draws."""
     out: str = ""
-    """Run folder to make; by default runs/NAME."""
+    """Run folder to make; by default that of the ANN with method, time steps and what else is not usual behind it."""
 
 
 @going_on()
-def import_verb(words: list[str]) -> int:
-    """`sresnet import FILE`."""
-    path, rest = name_and_flags(words, "file", "give a checkpoint of the released code")
-    options = parse(_ImportOptions(), rest, f"sresnet import {path}", "A checkpoint of the released code as a run.")
-    if options.data not in ("cifar10", "cifar100", "dvs-cifar10"):
-        raise UserError(f"data {options.data!r} is unknown: choose cifar10, cifar100 or dvs-cifar10")
-    classes = CLASSES[options.data][0]
-    fields: Any = {"boosting": options.boosting, "leak": options.leak, "memory_limit": options.memory_limit}
-    model = load_released(path, num_classes=classes, **fields)
-    events = model.config.in_channels == 2
-    if options.data == "dvs-cifar10" and not events:
-        raise UserError(f"{path} holds a network for images: choose --data cifar10 or cifar100")
-    name = "dvs-cifar10" if events else options.data
-    recipe = Recipe(
-        model=model.config,
-        data=RELEASED_EVENTS if events else DataConfig(name=name),  # type: ignore[arg-type]
-        train=TrainConfig(protocol="released-code"),
+def convert_verb(words: list[str]) -> int:
+    """`sresnet convert RUN --method NAME`."""
+    source, rest = name_and_flags(words, "run", "give the folder of a trained ANN, of neuron relu and one time step")
+    method, rest = take_option(rest, "--method")
+    if method and method not in METHODS:
+        raise UserError(f"method {method!r} is unknown: {closest(method, list(METHODS))}")
+    method = method or "deng"
+    options = parse(
+        _ConvertOptions(**asdict(METHODS[method])),
+        rest,
+        f"sresnet convert {source} --method {method}",
+        "A trained ANN as a spiking network, in a run folder of its own. --method NAME, "
+        f"of {', '.join(METHODS)}, sets what the flags below then change.",
     )
-    folder = Path(options.out or f"runs/{Path(path).name.split('.')[0]}")
-    names = CIFAR10_CLASSES if classes == 10 else unnamed(classes)
-    scaling: Scaling = Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
-    size = (32, 32)
-    if events:
-        scaling, size = Counts(input_scale(128, 128, RELEASED_EVENTS.frames)), (64, 64)
-    make_folder(folder)
-    with only_writer(folder):
-        record.claim(folder, recipe)
-        environment = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
-        trained_here = environment is not None and "imported_from" not in environment
-        weights = folder / WEIGHTS
-        if trained_here or (weights.exists() and read_regular(weights) != model_bytes(model)):
-            raise UserError(f"{folder} holds a run: choose another --out")
-        # Weights come last: where they are, the import is complete. One that was killed resumes, a complete one stays.
-        write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
-        write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
-        save_model(model, weights)
-    say(f"{describe(recipe.model)}, trained on {name}", f"run folder: {folder}")
+    at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
+    recipe = read_run(source, options.memory_limit)
+    if isinstance(recipe.data, EventConfig):
+        raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
+    config = RateConfig(**{field.name: getattr(options, field.name) for field in fields(RateConfig)})
+    made = {"convert": asdict(config), "calibration_images": options.calibration_images}
+    usual = {"convert": asdict(replace(METHODS[method], num_steps=config.num_steps)), "calibration_images": 1000}
+    other = "" if made == usual else f"-{hashlib.sha256(json.dumps(made).encode()).hexdigest()[:8]}"
+    folder = Path(options.out or f"{source.rstrip('/')}-{method}-T{config.num_steps}{other}")
+    if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
+        raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
+    device, splits = options.torch_device(), options.open_again(recipe, source)
+    if device.type == "cpu":
+        keep_freed_memory()
+    ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
+    images = _calibration(splits.train, scaling, options.calibration_images, device)
+    network = to_spiking(ann, images, config)
+    about = {"class_names": about["class_names"], "image_size": about["image_size"], **scaling.plain()}
+    converted = Recipe(model=network.config, data=recipe.data, train=TrainConfig(), seed=recipe.seed)
+    _save(network, converted, source, folder, about, made)
+    say(f"run folder: {folder}")
+    settings: dict[str, Any] = {"batch_size": options.batch_size, "seed": seed_of("evaluate", recipe.seed)}
+    with implementation(options.engine):
+        before = evaluate(ann, splits.test, scaling, **settings)
+        after = evaluate(network, splits.test, scaling, **settings)
+    write_json(
+        folder / record.RESULT,
+        {"test_top1": after.top1, "test_images": after.images, "ann_test_top1": before.top1},
+    )
+    of = accuracy("test", splits.about)
+    say(f"{of}: {after.top1:.2f} % after {config.num_steps} time steps, the ANN {before.top1:.2f} %")
+    print_split(recipe.data, splits)
     return 0
 
 
-RELEASED_EVENTS = EventConfig(
-    name="dvs-cifar10",
-    split="first900-by-name",
-    frames=FrameConfig(by="count", size=64, resize="mean", orientation="spikingjelly"),
-)
-"""What the released code's event networks were trained on."""
+def _calibration(samples: Samples, scaling: Scaling, count: int, device: torch.device) -> torch.Tensor:
+    """So many training images, evenly spread, scaled for the network."""
+    some = samples.subset(spread(len(samples), count))
+    return torch.cat([images for images, _ in batches_of(some, scaling, batch_size=250, device=device)])
+
+
+def _save(
+    network: SpikingNetwork, recipe: Recipe, source: str, folder: Path, about: dict[str, Any], made: dict[str, Any]
+) -> None:
+    """Write the run folder of a network converted from `source`; UserError where another run is in the way.
+
+    Args:
+        about: for data.json.
+        made: for conversion.json: how it was converted.
+    """
+    make_folder(folder)
+    with only_writer(folder):
+        record.claim(folder, recipe)
+        there = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
+        weights = folder / WEIGHTS
+        another = there is not None and there.get("converted_from") != source
+        if another or (weights.exists() and read_regular(weights) != model_bytes(network)):
+            raise UserError(f"{folder} holds another run: choose another --out")
+        write_json(folder / record.ENVIRONMENT, {"converted_from": source})
+        write_json(folder / _CONVERSION, made)
+        write_json(folder / record.DATA, about)
+        save_model(network, weights)

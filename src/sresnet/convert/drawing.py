@@ -139,7 +139,7 @@ def wiring_of(network: SpikingNetwork) -> Wiring:
 def weighted(network: SpikingNetwork) -> dict[str, nn.Conv2d | nn.Linear]:
     """Name of the step -> the module of each convolution and linear layer of a wired network, the readout's last."""
     found: dict[str, nn.Conv2d | nn.Linear] = {}
-    for name, module in wiring_of(network).modules_of.items():
+    for name, module in wiring_of(network).steps.items():
         if isinstance(module, nn.Conv2d | nn.Linear):
             found[name] = module
     return found | {READOUT: network.readout.linear}

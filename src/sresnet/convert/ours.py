@@ -29,13 +29,13 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
         UserError: spiking neurons, several time steps, max pools, or layers of the user's own.
     """
     config = network.config
-    if isinstance(config, WiredConfig):
-        return network
     if config.neuron != "relu" or config.num_steps != 1:
         raise UserError(
             f"the network has neuron {config.neuron!r} and {config.num_steps} time steps: a conversion starts from an "
             "ANN, trained with --model.neuron relu --model.num-steps 1"
         )
+    if isinstance(config, WiredConfig):
+        return network
     network = copy.deepcopy(network).eval()
     drawing, source = Drawing(), {INPUT: INPUT}
     takers: dict[str, int] = {}

@@ -12,9 +12,10 @@ What the methods differ in is where thresholds come from, and what reset, input 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.config import check_types
@@ -28,6 +29,8 @@ from sresnet.nn.wiring import INPUT, Step, WeightedSum
 from sresnet.ops.lif import lif
 from sresnet.ops.neuron import LIFConstants, Reset
 from sresnet.ops.surrogate import Triangle
+
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,10 @@ class RateConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.num_steps < 1:
-            raise UserError(f"num_steps {self.num_steps} is less than 1: a rate needs at least one time step")
+        if not 1 <= self.num_steps <= MOST_STEPS:
+            raise UserError(
+                f"num_steps {self.num_steps} is outside 1 to {MOST_STEPS:,}: rates of 32 to 2,500 are usual"
+            )
         if not 0 < self.percentile <= 100:
             raise UserError(f"percentile {self.percentile} is outside (0, 100]: 99.9 leaves out one in a thousand")
         if not 0 < self.factor < math.inf:
@@ -94,9 +99,7 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
         raise UserError("there are no calibration images, from which thresholds are taken: give some training images")
     with torch.no_grad():
         if config.thresholds == "balanced":
-            steps = config.num_steps
-            x = encode(config.encoder, images, steps, first=0, total=steps, poisson_scale=config.poisson_scale)
-            found = _balanced(ann, x, config.reset)
+            found = _balanced(ann, images, config)
         else:
             percentile = config.percentile if config.thresholds == "percentile" else 100.0
             found = _activations(ann, images, percentile)
@@ -130,35 +133,82 @@ def _activations(ann: SpikingNetwork, images: Tensor, percentile: float) -> dict
         below = len(largest) - 1
         rank = share * (len(records[name].output.flatten()) // len(some) * len(images) - 1)
         upper, lower = largest[math.floor(rank)], largest[min(math.floor(rank) + 1, below)]
-        found[name.removeprefix("wiring.modules_of.")] = float(upper + (rank % 1) * (lower - upper))
+        found[name.removeprefix("wiring.steps.")] = float(upper + (rank % 1) * (lower - upper))
     return found
 
 
-def _balanced(ann: SpikingNetwork, x: Tensor, reset: Reset) -> dict[str, float]:
+def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[str, float]:
     """Threshold of each layer of neurons: the largest current that reaches one in the spiking network before it.
 
-    Layer after layer, with the thresholds found so far (SpikeNorm of Sengupta et al. 2019; Han et al. 2020).
+    Layer after layer, with the thresholds found so far (SpikeNorm of Sengupta et al. 2019; Han et al. 2020). What is
+    kept of a layer is a bit for each spike; currents are made of them a few images at a time, once for the threshold
+    and once for the spikes that follow from it.
 
     Args:
         ann: a wired network of rectifiers.
-        x: encoded images [T, N, C, H, W].
-        reset: of its neurons.
+        images: [N, C, H, W]; event frames [N, T, C, H, W] are taken as they are, such as spikes drawn before.
+        config: encoder, time steps and reset.
     """
-    wiring = wiring_of(ann)
-    values, found = {INPUT: x}, dict[str, float]()
-    for step in wiring.steps:
-        given = [values[name] for name in step.inputs]
+    order, modules = {step.name: step for step in wiring_of(ann).order}, wiring_of(ann)
+    parts = images.split(max(1, _IMAGE_STEPS // config.num_steps))
+    seeds = torch.randint(2**31, [len(parts)], device="cpu").tolist()
+    fired: dict[str, list[_Fired]] = {}
+    found: dict[str, float] = {}
+
+    def value(name: str, part: int) -> Tensor:
+        """What a step gives, or the encoded images: [T, n, ...] of the images of a part."""
+        if name == INPUT:
+            return _encoded(parts[part], config, seeds[part])
+        if name in fired:
+            return found[name] * fired[name][part].unpacked(images.dtype)
+        return modules.run(order[name], [value(each, part) for each in order[name].inputs], None)
+
+    for step in order.values():
         if step.kind == "neurons":
-            found[step.name] = threshold = float(given[0].max())
+            (source,) = step.inputs
+            found[step.name] = threshold = max(float(value(source, part).max()) for part in range(len(parts)))
             if threshold <= 0:
                 break
             constants = LIFConstants(
-                leak=1.0, surrogate=Triangle(), threshold=threshold, fires_at_threshold=True, reset=reset
+                leak=1.0, surrogate=Triangle(), threshold=threshold, fires_at_threshold=True, reset=config.reset
             )
-            values[step.name] = threshold * lif(given[0], constants).spikes
-        else:
-            values[step.name] = wiring.run(step, given, None)
+            fired[step.name] = [_Fired.of(lif(value(source, part), constants).spikes) for part in range(len(parts))]
     return found
+
+
+_IMAGE_STEPS = 2000
+"""Images times time steps whose currents are there at once in `_balanced`."""
+
+
+class _Fired(NamedTuple):
+    """Spikes, a bit each."""
+
+    bits: Tensor
+    shape: torch.Size
+
+    @classmethod
+    def of(cls, spikes: Tensor) -> "_Fired":
+        """Of spikes, 0 or 1, of any shape."""
+        flat = spikes.flatten().to(torch.uint8)
+        bytes_ = F.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
+        return cls(
+            (bytes_ << torch.arange(8, dtype=torch.uint8, device=flat.device)).sum(1, dtype=torch.uint8), spikes.shape
+        )
+
+    def unpacked(self, dtype: torch.dtype) -> Tensor:
+        """The spikes again."""
+        each = self.bits[:, None] >> torch.arange(8, dtype=torch.uint8, device=self.bits.device) & 1
+        return each.flatten()[: self.shape.numel()].to(dtype).view(self.shape)
+
+
+def _encoded(images: Tensor, config: RateConfig, seed: int) -> Tensor:
+    """Encoded images [T, N, C, H, W], spikes drawn with this seed; event frames as they are."""
+    if images.ndim == 5:
+        return images.transpose(0, 1)
+    steps, scale = config.num_steps, config.poisson_scale
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return encode(config.encoder, images, steps, first=0, total=steps, poisson_scale=scale)
 
 
 def _assembled(
@@ -231,7 +281,7 @@ def _assembled(
     network = network.to(weight.dtype).eval()
     fill(network, tensors)
     for name, each in factors.items():
-        module = wiring_of(network).modules_of[name]
+        module = wiring_of(network).steps[name]
         assert isinstance(module, WeightedSum)
         module.factors.copy_(each)
     return network

@@ -156,24 +156,24 @@ class Wiring(nn.Module):
     def __init__(self, steps: Sequence[Step], neuron: NeuronConfig) -> None:
         super().__init__()
         check_order(steps)
-        self.steps = tuple(steps)
-        self.modules_of = nn.ModuleDict({step.name: _module_of(step, neuron) for step in steps})
+        self.order = tuple(steps)
+        self.steps = nn.ModuleDict({step.name: _module_of(step, neuron) for step in steps})
         self.uses = Counter(name for step in steps for name in step.inputs)
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         values, left = {INPUT: x.spikes}, Counter(self.uses)
-        for step in self.steps:
+        for step in self.order:
             given = [values[name] for name in step.inputs]
             values[step.name] = self.run(step, given, state)
             left.subtract(step.inputs)
             for name in step.inputs:
                 if left[name] == 0:  # nobody else takes it: its memory is free
                     values.pop(name, None)
-        return Signal(values[self.steps[-1].name].flatten(2)[..., None, None], None)
+        return Signal(values[self.order[-1].name].flatten(2)[..., None, None], None)
 
     def run(self, step: Step, given: Sequence[Tensor], state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
         """One step on its inputs, [T, N, C, H, W] each."""
-        module = self.modules_of[step.name]
+        module = self.steps[step.name]
         if step.kind == "neurons":
             return module(*given, state)
         return module(*given) if step.kind == "sum" else over_time(module, *given)
@@ -181,14 +181,14 @@ class Wiring(nn.Module):
     def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
         """See `graph.Described`."""
         nodes, names = [], {INPUT: x.spikes}
-        for step in self.steps:
-            names[step.name] = f"{name}.modules_of.{step.name}"
+        for step in self.order:
+            names[step.name] = f"{name}.steps.{step.name}"
             inputs = tuple(names[each] for each in step.inputs)
             every = step.stride[0] if step.kind == "convolution" else 1
             module = "" if step.kind == "sum" else names[step.name]
             kind = NODES[step.kind]
             nodes.append(Node(name=names[step.name], kind=kind, inputs=inputs, module=module, every=every))
-        return nodes, Ends(names[self.steps[-1].name])
+        return nodes, Ends(names[self.order[-1].name])
 
 
 NODES: dict[StepKind, NodeKind] = {

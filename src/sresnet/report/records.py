@@ -100,7 +100,7 @@ def records_of_card(card: Card) -> Records:
 
 def _made_by(recipe: Recipe, environment: Mapping[str, Any]) -> str:
     """The command that makes a run: of the nearest recipe with the fields that differ, and where its data lie."""
-    if "imported_from" in environment:
+    if {"imported_from", "converted_from"} & set(environment):
         return ""
     try:
         line = command(recipe)

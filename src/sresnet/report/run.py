@@ -73,8 +73,9 @@ def _in_words(records: Records) -> str:
     recipe, split = records.recipe, records.result.get("split", {})
     epochs = f"{recipe.train.epochs:,} epoch{'' if recipe.train.epochs == 1 else 's'}"
     start = f", starting from {recipe.pretrained}" if recipe.pretrained else ""
-    imported = records.environment.get("imported_from")
+    imported, ann = (records.environment.get(f"{how}_from") for how in ("imported", "converted"))
     trained = f"imported from {imported}, trained on" if imported else f"{epochs} on"
+    trained = f"converted from {ann}, an ANN trained on" if ann else trained
     said = f"{describe(recipe.model)}: {trained} {recipe.data.name}{start}, seed {recipe.seed}."
     parts = [f"{split[part]:,} {word}" for part, word in PARTS.items() if split.get(part)]
     if parts:

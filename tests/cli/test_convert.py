@@ -1,0 +1,83 @@
+import json
+import re
+
+import pytest
+import torch
+
+from sresnet.cli import main
+
+ANN = "--model.base-filters 4 --model.num-steps 1 --model.neuron relu --model.connection s2m --train.epochs 3".split()
+
+
+@pytest.fixture(scope="module")
+def ann(tmp_path_factory):
+    """A trained ANN's run folder."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "ann"
+    assert main(["train", "digits", *ANN, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spiking(ann):
+    """What its conversion by default makes."""
+    assert main(["convert", str(ann)]) == 0
+    return ann.parent / "ann-deng-T32"
+
+
+def top1(text):
+    return float(re.search(r"test accuracy: (\d+\.\d\d) %", text)[1])
+
+
+def test_it_says_both_accuracies_and_keeps_them(spiking, ann, capsys):
+    result = json.loads((spiking / "result.json").read_text())
+    assert main(["convert", str(ann)]) == 0  # the same folder again
+    said = capsys.readouterr().out
+    assert f"run folder: {spiking}" in said
+    assert f"{result['test_top1']:.2f} % after 32 time steps, the ANN {result['ann_test_top1']:.2f} %" in said
+    assert result["test_top1"] > result["ann_test_top1"] - 25
+    made = json.loads((spiking / "conversion.json").read_text())
+    assert made["calibration_images"] == 1000
+    assert made["convert"]["shift"] is True
+
+
+def test_other_verbs_take_it(spiking, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = json.loads((spiking / "result.json").read_text())
+    assert main(["evaluate", str(spiking)]) == 0
+    assert top1(capsys.readouterr().out) == pytest.approx(result["test_top1"], abs=0.005)
+    assert main(["evaluate", str(spiking), "--exit-confidence", "0.9", "--calibrate", "train"]) == 0
+    assert main(["analyse", str(spiking), "--images", "20", "--out", "a"]) == 0
+    assert "wiring.steps.stem_conv" in capsys.readouterr().out
+    assert main(["report", str(spiking), "--images", "20", "-o", "page.html"]) == 0
+    assert "converted from" in (tmp_path / "page.html").read_text()
+    assert main(["info", str(spiking)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "field", "value"),
+    [
+        (["--method", "rmp", "--num-steps", "4"], "encoder", "poisson-signed"),
+        (["--method", "spikenorm", "--num-steps", "4", "--factor", "0.7"], "factor", 0.7),
+        (["--thresholds", "percentile", "--percentile", "99", "--num-steps", "4"], "percentile", 99.0),
+    ],
+)
+def test_methods_and_their_fields(ann, tmp_path, flags, field, value):
+    assert main(["convert", str(ann), *flags, "--out", str(tmp_path / "run"), "--calibration-images", "20"]) == 0
+    assert json.loads((tmp_path / "run" / "conversion.json").read_text())["convert"][field] == value
+
+
+def test_mistakes(ann, spiking, tmp_path, capsys):
+    def said(*words):
+        assert main(["convert", *words]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    assert "deng, rmp, spikenorm" in said(str(ann), "--method", "x")
+    assert "num_steps 0 is outside 1 to 10,000" in said(str(ann), "--num-steps", "0")
+    assert "a conversion starts from an ANN" in said(str(spiking))
+    assert "calibration_images 0" in said(str(ann), "--calibration-images", "0")
+    assert "holds a conversion with other fields" in said(str(ann), "--out", str(spiking), "--num-steps", "8")
+    assert "holds a run with" in said(str(ann), "--out", str(ann))
+    assert "does not exist" in said(str(tmp_path / "nothing"))
