@@ -91,6 +91,8 @@ def run(model, x):
         else:  # norm, neurons, linear
             values[node.name] = module(sum(inputs))
     last = values[model.topology.nodes[-1].name]
+    if model.readout.leak != 1:
+        last = model.readout.leaked(last, None)
     votes = model.readout.votes
     return (last if votes == 1 else last.unflatten(-1, (-1, votes)).mean(-1)).mean(0)
 

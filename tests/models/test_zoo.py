@@ -34,6 +34,7 @@ from sresnet.nn import BNTT, Neuron, PerStepNorm, SharedDropout, TimeAveragedNor
             {},
             12_697_994 + 2 * (3 * 128 + 2 * 256 + 512),
         ),  # all identities, the first block's too
+        ("lee-resnet11", {}, 17_936_064),
         ("sew_resnet18", {"neuron": "if"}, 11_689_512),  # as many as ResNet-18 of He et al.
         ("sew_resnet34", {}, 21_797_672),
         ("ms_resnet18", {}, 11_689_512),

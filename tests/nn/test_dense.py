@@ -1,5 +1,7 @@
 """Fully connected layers, what stands before them, readouts that spike, and initial weights."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +10,9 @@ from torch import nn
 import sresnet
 from sresnet import UserError
 from sresnet.analysis.cost import cost
+from sresnet.analysis.walk import walk
 from sresnet.models.network import make_readout
-from sresnet.nn import Flatten, NeuronConfig, NormConfig, Pool, Readout, Signal, SpikingLinear
+from sresnet.nn import Flatten, NeuronConfig, NormConfig, Pool, PoolNeurons, Readout, Signal, SpikingLinear
 from sresnet.ops.surrogate import Triangle
 from tests.ops.flat import lif
 
@@ -93,3 +96,44 @@ def test_where_weights_start():
         assert float(weight.detach().var()) == pytest.approx(variance, rel=0.05)
     assert float(made("kaiming").readout.linear.weight.detach().var()) == pytest.approx(2 / 10, rel=0.15)
     assert made("torch").readout.linear.bias.abs().max() <= 1 / 128**0.5
+
+
+def test_a_readout_that_leaks():
+    """V[t] = leak (V[t-1] + I[t]); the score is V[T] / T, and its gradient that of neurons without leak."""
+    readout = Readout(6, 3, leak=0.9)
+    x = torch.rand(5, 2, 6, 1, 1, requires_grad=True)
+    v = torch.zeros(2, 3)
+    for current in readout.linear(x.detach()[..., 0, 0]):
+        v = 0.9 * (v + current)
+    scores = readout(x).mean(0)
+    torch.testing.assert_close(scores, v / 5)
+    scores.sum().backward()
+    leaky, x.grad = x.grad, None
+    readout.leak = 1.0
+    readout(x).mean(0).sum().backward()
+    torch.testing.assert_close(leaky, x.grad)
+
+
+def test_streams_segments_and_analysis_know_that_it_leaks():
+    torch.manual_seed(0)
+    model = sresnet.create_model("sresnet8", base_filters=4, num_steps=4, readout="leaky", leak=0.7).eval()
+    frames, state = torch.rand(2, 4, 3, 8, 8), None
+    v = torch.zeros(2, 10)
+    for step, current in enumerate(model.readout.linear(model.forward_features(frames).mean((-2, -1)))):
+        v = 0.7 * (v + current)
+        scores, state = model.step(frames[:, step], state)
+        torch.testing.assert_close(scores, v / (step + 1))
+    torch.testing.assert_close(model(frames), v / 4)
+    torch.testing.assert_close(model(frames, time_segments=2), v / 4)
+    seen = []
+    walk(model, [(frames, torch.zeros(2, dtype=torch.int64))], [SimpleNamespace(add=seen.append)])
+    torch.testing.assert_close(seen[-1].scores, v / 4)
+
+
+def test_pools_that_spike():
+    pool = PoolNeurons(NeuronConfig(kind="if", reset="zero", threshold=0.75))
+    spikes = (torch.rand(6, 2, 3, 4, 4) < 0.5).float()
+    average = torch.stack([F.avg_pool2d(step, 2) for step in spikes])
+    expected = lif(average, leak=1.0, threshold=0.75, reset="zero").spikes
+    assert 0 < expected.mean() < 1
+    assert torch.equal(pool(Signal(spikes, None)).spikes, expected)

@@ -798,6 +798,11 @@ class TestLearningRate:
         assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
         assert 0 < rates[-1] < 0.01
 
+    def test_drops_to_another_part(self):
+        config = TrainConfig(epochs=150, learning_rate=1.0, milestones=(70 / 150, 100 / 150, 125 / 150), drop=0.2)
+        rates = [learning_rate(config, epoch * 10, 10) for epoch in range(150)]
+        assert rates == [0.2**0] * 70 + [0.2] * 30 + [0.2**2] * 25 + [0.2**3] * 25
+
     def test_a_cosine_that_goes_up_again(self):
         """As torch's CosineAnnealingLR, stepped once an epoch."""
         config = TrainConfig(epochs=20, learning_rate=0.3, schedule="cosine", cosine_epochs=6)
@@ -906,6 +911,7 @@ def test_recipes_go_through_json(name):
         (lambda: Recipe(model=SResNetConfig(encoder="latency")), "encoder 'latency' takes intensities"),
         (lambda: TrainConfig(loss="mse", label_smoothing=0.1), "label_smoothing 0.1 is for cross-entropy"),
         (lambda: TrainConfig(optimiser="adam", muon_lr=0.1), "muon_lr 0.1 goes with SGD"),
+        (lambda: TrainConfig(drop=0.0), "drop 0.0 is outside"),
         (lambda: TrainConfig(cosine_epochs=3), "cosine_epochs 3 counts epochs of schedule 'cosine'"),
     ],
 )

@@ -59,6 +59,8 @@ FINGERPRINTS = {
     "kim-vgg9": "3375659f",
     "kim-vgg9-small": "69c9beff",
     "kim-vgg11": "7daf6c3c",
+    "lee-resnet11": "2ceac50d",
+    "lee-resnet11-small": "476c08ae",
     "zheng-resnet19": "ce5507b5",
     "zheng-resnet19-small": "2bf4dd0c",
     "sew_resnet18-small": "b6c76191",

@@ -109,7 +109,7 @@ def _walk_batch(
         recorder = Recorder(neurons.values())
         state = ForwardState(first_step=step, v=state.v, recorder=recorder)
         signal = model.run_layers(encoded[step : step + 1], state)
-        potential = potential + model.readout(signal.spikes, state)[0]
+        potential = model.readout.leak * potential + model.readout(signal.spikes, state)[0]
         observation = Observation(
             step=step,
             constant=constant,

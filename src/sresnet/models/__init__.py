@@ -8,6 +8,7 @@ from sresnet.errors import UserError
 from sresnet.models import families
 from sresnet.models.families.fang import FangConfig
 from sresnet.models.families.four_stages import FourStagesConfig
+from sresnet.models.families.lee import LeeConfig
 from sresnet.models.families.resnet19 import ResNet19Config
 from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
@@ -22,6 +23,7 @@ __all__ = [
     "Family",
     "FangConfig",
     "FourStagesConfig",
+    "LeeConfig",
     "ModelConfig",
     "NetworkConfig",
     "ResNet19Config",

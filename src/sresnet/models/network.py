@@ -20,7 +20,7 @@ from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
-from sresnet.ops.neuron import InputScale, Reset, check_constants
+from sresnet.ops.neuron import Gradient, InputScale, Reset, check_constants
 from sresnet.ops.surrogate import make_surrogate
 
 
@@ -75,13 +75,16 @@ class NetworkConfig:
     """poisson-signed sends a spike with probability |x| divided by this."""
     boosting: bool = False
     """Ten readout neurons per class, averaged (Section 3.2.3)."""
-    readout: Literal["potential", "spikes"] = added_later("potential")
-    """potential: neurons that do not leak or spike (Section 3.3); spikes: the firing rate of neurons as all others."""
+    gradient: Gradient = added_later("surrogate")
+    """surrogate: of the spike (Eq. 24); spike-based: that of Lee et al. 2020, of neurons that reset to zero."""
+    readout: Literal["potential", "leaky", "spikes"] = added_later("potential")
+    """potential: neurons that do not leak or spike (Section 3.3); leaky: that leak as all others and do not spike;
+    spikes: the firing rate of neurons as all others."""
     readout_bias: bool = added_later(False)
     """The readout's linear layer has a bias."""
     init: InitKind = added_later("xavier")
     """Initial weights: xavier, uniform with gain 2 (released code); torch, that of torch's layers; kaiming, normal by
-    the outputs (He et al.)."""
+    the outputs (He et al.); normal, by the inputs (Lee et al.)."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -129,6 +132,7 @@ class NetworkConfig:
             detach_reset=self.detach_reset,
             reset=self.reset,
             input_scale=self.input_scale,
+            gradient=self.gradient,
         )
 
 
@@ -260,6 +264,7 @@ class SpikingNetwork(nn.Module):
             summed = steps.last == num_steps or self.config.neuron == "relu"
             inner = ForwardState(
                 first_step=state.first_step + steps.first,
+                last_step=state.first_step + num_steps,
                 v=dict(zip(neurons, v, strict=True)),
                 sums=state.sums if summed and not again_now else None,
                 convolved=convolved,
@@ -353,7 +358,9 @@ class SpikingNetwork(nn.Module):
         check_state(state, x, names, dtype, self.config.num_classes, learns=learns)
         inner = ForwardState(first_step=state.steps, v=dict(zip(neurons, state.v, strict=True)) if state.v else {})
         outputs = self.forward_steps(x, num_steps=num_steps, state=inner, time_segments=time_segments)
-        potential = outputs.sum(0) if state.potential is None else state.potential + outputs.sum(0)
+        potential = outputs.sum(0)
+        if state.potential is not None:
+            potential = potential + self.readout.leak ** len(outputs) * state.potential
         steps = state.steps + len(outputs)
         return potential / steps, StreamState(steps, tuple(inner.starts(each) for each in neurons), potential)
 
@@ -461,6 +468,7 @@ def make_readout(config: NetworkConfig, features: int, shared_leak: nn.Parameter
         config.num_classes,
         boosting=config.boosting,
         bias=config.readout_bias,
+        leak=config.leak if config.readout == "leaky" else 1.0,
         neuron=config.neuron_config() if config.readout == "spikes" else None,
         shared_leak=shared_leak,
     )

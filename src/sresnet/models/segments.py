@@ -160,6 +160,11 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
     if found and torch._C._are_functorch_transforms_active():
         raise UserError(f"time_segments {time_segments}: transforms of torch.func do not know them: leave them out")
     for name, module in layers.named_modules() if found else ():
+        if isinstance(module, Neuron) and module.config.gradient == "spike-based" and module.training:
+            raise UserError(
+                f"time_segments {segments}: the spike-based gradient of {name} counts the spikes of all time steps at "
+                "once: use no segments"
+            )
         if _needs_all_steps(module):
             raise UserError(
                 f"time_segments {time_segments}: {name} takes its statistics over all time steps, which have to be "

@@ -1,7 +1,17 @@
 """Modules: parameters and one call of an op each. They fit into any network; see docs/python.md."""
 
 from sresnet.nn.encoder import direct, encode, first_step, latency, poisson, poisson_signed
-from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool, SharedDropout, SpikingLayer, SpikingLinear, conv, pooled
+from sresnet.nn.layer import (
+    Flatten,
+    GlobalAveragePool,
+    Pool,
+    PoolNeurons,
+    SharedDropout,
+    SpikingLayer,
+    SpikingLinear,
+    conv,
+    pooled,
+)
 from sresnet.nn.neuron import Neuron, NeuronConfig, OwnNeuron, Rectifier, leak_parameter, make_neuron, register_neuron
 from sresnet.nn.norm import (
     BNTT,
@@ -35,6 +45,7 @@ __all__ = [
     "OwnNorm",
     "PerStepNorm",
     "Pool",
+    "PoolNeurons",
     "Readout",
     "Recorder",
     "Rectifier",

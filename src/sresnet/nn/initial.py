@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-InitKind = Literal["xavier", "torch", "kaiming"]
+InitKind = Literal["xavier", "torch", "kaiming", "normal"]
 
 
 def initialise(module: nn.Module, kind: InitKind) -> None:
@@ -12,7 +12,8 @@ def initialise(module: nn.Module, kind: InitKind) -> None:
 
     xavier is how they are made, Xavier uniform with gain 2 (released code, Kim & Panda 2021): nothing is drawn. torch
     is that of torch's own layers, uniform with variance 1 / (3 fan_in) (Fang et al. 2021); kaiming is normal with
-    variance 2 / fan_out (He et al. 2015; re-implementations of Zheng et al. 2021), biases as torch's.
+    variance 2 / fan_out (He et al. 2015; re-implementations of Zheng et al. 2021), normal with 1 / fan_in (Lee et al.
+    2020), biases as torch's.
     """
     if kind == "xavier":
         return
@@ -21,3 +22,5 @@ def initialise(module: nn.Module, kind: InitKind) -> None:
             part.reset_parameters()
             if kind == "kaiming":
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if kind == "normal":
+                nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="linear")

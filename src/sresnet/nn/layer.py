@@ -355,7 +355,8 @@ class SharedDropout(nn.Module):
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
         if not self.training or not self.p:
             return x
-        return Signal(x.spikes * self.mask(x.spikes, state), None)
+        mask = self.mask(x.spikes, state)
+        return Signal(x.spikes * mask, None if x.current is None else x.current * mask)
 
     def mask(self, spikes: Float[Tensor, "T N C H W"], state: ForwardState | None) -> Float[Tensor, "N C H W"]:
         """The mask of this forward pass."""
@@ -415,6 +416,31 @@ class Pool(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}x{self.kernel_size} {self.kind}"
+
+
+class PoolNeurons(nn.Module):
+    """2x2 average and a layer of neurons: Signal -> Signal (Lee et al. 2020, whose pools spike).
+
+    Args:
+        neuron: kind and constants.
+        shared_leak: see `Neuron`.
+    """
+
+    def __init__(self, neuron: NeuronConfig, shared_leak: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.pool = Pool("avg")
+        self.neuron = make_neuron(neuron, shared_leak)
+
+    def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
+        return Signal(self.neuron(self.pool(x).spikes, state), None)
+
+    def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
+        """See `graph.Described`."""
+        parts: list[tuple[str, NodeKind, nn.Module]] = [
+            (f"{name}.pool", "pool", self.pool), (f"{name}.neuron", "neurons", self.neuron)
+        ]  # fmt: skip
+        nodes, spikes = chain(*parts, source=x.spikes)
+        return nodes, Ends(spikes)
 
 
 class GlobalAveragePool(nn.Module):

@@ -15,7 +15,7 @@ from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif, membrane
-from sresnet.ops.neuron import InputScale, LIFConstants, Reset
+from sresnet.ops.neuron import Gradient, InputScale, LIFConstants, Reset, check_gradient
 from sresnet.ops.scan import cpu
 from sresnet.ops.surrogate import Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
@@ -48,11 +48,14 @@ class NeuronConfig:
     """subtract: a spike takes the threshold off the potential (Section 3.1); zero: it sets it to zero."""
     input_scale: InputScale = "one"
     """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
+    gradient: Gradient = "surrogate"
+    """surrogate: of the spike (Eq. 24); spike-based: that of Lee et al. 2020, of neurons that reset to zero."""
 
     def __post_init__(self) -> None:
         check_known("neuron", self.kind, [*get_args(NeuronKind), *OWN_NEURONS])
         check_surrogate(self.surrogate)
         check_types(self)
+        check_gradient(self.gradient, self.reset, self.kind.startswith("plif"))
 
 
 def leak_parameter(leak: float) -> nn.Parameter:
@@ -127,6 +130,7 @@ class Neuron(nn.Module):
             detach_reset=config.detach_reset,
             reset=config.reset,
             input_scale=config.input_scale,
+            gradient=config.gradient,
         )
 
     def leak_value(self) -> float:

@@ -26,11 +26,19 @@ class Readout(nn.Module):
     With `boosting`, 10 neurons vote for each class: their average is its score. With `neuron` the last neurons spike,
     and a class's score is the firing rate of its neurons (Zheng et al. 2021; with votes, Fang et al. 2021).
 
+    With `leak` below 1 the neurons leak, and what is given is what is left of the current after T steps:
+
+        V[t] = leak (V[t-1] + current[t]),   V[T] / T = mean over t of leak^(T-t+1) current[t]     (Lee et al. 2020)
+
+    while the gradient is that without leak. Scores after fewer steps, the mean of the first ones, are then too small by
+    a power of the leak, the same for all classes.
+
     Args:
         channels: C.
         num_classes: classes.
         boosting: 10 neurons per class instead of one.
         bias: of the linear layer.
+        leak: of neurons that do not spike.
         neuron: of neurons that spike; None: those that do not.
         shared_leak: see `Neuron`.
     """
@@ -42,11 +50,13 @@ class Readout(nn.Module):
         *,
         boosting: bool = False,
         bias: bool = False,
+        leak: float = 1.0,
         neuron: NeuronConfig | None = None,
         shared_leak: nn.Parameter | None = None,
     ) -> None:
         super().__init__()
         self.votes = VOTES_PER_CLASS if boosting else 1
+        self.leak = leak
         self.linear = nn.Linear(channels, num_classes * self.votes, bias=bias)
         nn.init.xavier_uniform_(self.linear.weight, gain=2)
         self.neuron = None if neuron is None else make_neuron(neuron, shared_leak)
@@ -59,7 +69,16 @@ class Readout(nn.Module):
             # Neurons that receive NaN stay silent, which would look like an answer.
             nothing = 0 * outputs.detach()
             outputs = self.neuron(outputs[..., None, None], state)[..., 0, 0] + nothing
+        if self.leak != 1:
+            outputs = self.leaked(outputs, state)
         return outputs if self.votes == 1 else F.avg_pool1d(outputs, self.votes)
+
+    def leaked(self, current: Float[Tensor, "T N outputs"], state: ForwardState | None) -> Float[Tensor, "T N outputs"]:
+        """What will be left of the current of each step at the end of the call."""
+        first = state.first_step if state else 0
+        last = state.last_step if state and state.last_step else first + len(current)
+        left = [self.leak ** (last - step) - 1 for step in range(first, first + len(current))]
+        return current + current.new_tensor(left)[:, None, None] * current.detach()
 
     def describe(self, name: str, x: Ends) -> list[Node]:
         """Its nodes; the average of votes is not a node of its own."""

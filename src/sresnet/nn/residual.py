@@ -10,7 +10,7 @@ from torch import nn
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
-from sresnet.nn.layer import as_op, check_parts, conv, conv_norm_neuron, is_watched
+from sresnet.nn.layer import SharedDropout, as_op, check_parts, conv, conv_norm_neuron, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NoNorm, NormConfig, OwnNorm, make_norm
 from sresnet.nn.signal import Signal
@@ -131,6 +131,7 @@ class ResidualBlock(nn.Module):
         skip_scale: of s2m, see `SkipScale`; "one" is that of Zheng et al. 2021 and Lee et al. 2020.
         join: of s2s, see `Join`.
         stride_at: which of the two convolutions has the stride; the second in Lee et al. 2020.
+        dropout: probability of 0 in a `SharedDropout` behind each of the two layers; the second is behind the skip too.
         shared_leak: see `Neuron`.
 
     Raises:
@@ -151,6 +152,7 @@ class ResidualBlock(nn.Module):
         skip_scale: SkipScale = "threshold",
         join: Join = "add",
         stride_at: Literal[1, 2] = 1,
+        dropout: float = 0.0,
         shared_leak: nn.Parameter | None = None,
     ) -> None:
         super().__init__()
@@ -166,6 +168,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(out_channels, out_channels, 3, stride if stride_at == 2 else 1)
         self.norm2 = make_norm(norm, out_channels, tdbn_scale=neuron.threshold / (math.sqrt(2) if summed else 1))
         self.neuron2 = make_neuron(neuron, shared_leak)
+        self.dropout1, self.dropout2 = SharedDropout(dropout), SharedDropout(dropout)
         if connection != "none":
             self.skip = Skip(
                 in_channels,
@@ -178,7 +181,11 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
-        hidden = conv_norm_neuron(self.conv1, x, self.norm1, self.neuron1, state)
+        return self.dropout2(self.both_layers(x, state), state)
+
+    def both_layers(self, x: Signal, state: ForwardState | None) -> Signal:
+        """What the block sends, but for the dropout at its end; errors as forward."""
+        hidden = self.dropout1(conv_norm_neuron(self.conv1, x, self.norm1, self.neuron1, state), state)
         layer = (self.conv2, hidden, self.norm2, self.neuron2, state)
         if self.connection == "s2m":  # Eq. 7: skip spikes charge the membrane, W' = threshold
             return conv_norm_neuron(*layer, residual_current=self.skip_factor * self.skip(x, state).spikes)

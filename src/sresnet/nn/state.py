@@ -45,6 +45,8 @@ class ForwardState:
 
     first_step: int = 0
     """Index of the first time step of this call: norms with statistics per step start there."""
+    last_step: int | None = None
+    """Index behind the last step of the call that this one is a part of; None: it is behind these steps."""
     v: dict[nn.Module, Tensor | None] | None = field(default_factory=dict)
     """Potential of each layer of neurons: what the previous call left, replaced by what this one leaves. None: all
     start at rest, and nobody asks what they are left with."""

@@ -13,6 +13,8 @@ Reset = Literal["subtract", "zero"]
 """What a spike does to the potential."""
 InputScale = Literal["one", "one-minus-leak"]
 """What the input current is multiplied by."""
+Gradient = Literal["surrogate", "spike-based"]
+"""What takes the place of the spike's derivative."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +26,8 @@ class LIFConstants:
     its reference.
 
     Raises:
-        UserError: a threshold that is not positive, or a fixed leak outside (0, 1].
+        UserError: a threshold that is not positive, a fixed leak outside (0, 1], or a spike-based gradient with reset
+            by subtraction or a learned leak.
 
     Source: paper Section 3.1, Eqs. 3-6, 23, 24.
     """
@@ -44,9 +47,13 @@ class LIFConstants:
     """A spike takes theta off the potential (Section 3.1), or sets it to zero (Fang et al. 2021, Zheng et al. 2021)."""
     input_scale: InputScale = "one"
     """The input as it is, or times 1 - leak (PLIF of Fang et al. 2021, whose time constant is 1 / (1 - leak))."""
+    gradient: Gradient = "surrogate"
+    """The surrogate's, or that of `ops.spike_based_bp` (Lee et al. 2020), which knows all steps of a call and none
+    before."""
 
     def __post_init__(self) -> None:
         check_constants(self.leak, self.threshold)
+        check_gradient(self.gradient, self.reset, self.learned_leak is not None)
 
     @property
     def learned_leak(self) -> Tensor | None:
@@ -67,3 +74,9 @@ def check_constants(leak: float | Tensor, threshold: float) -> None:
         raise UserError(
             f"leak {leak} is outside (0, 1]: it is the fraction of the potential kept per step, 0.874 in the paper"
         )
+
+
+def check_gradient(gradient: str, reset: str, learns_leak: bool) -> None:
+    """Raise UserError for a spike-based gradient of neurons that it is not made for."""
+    if gradient == "spike-based" and (reset != "zero" or learns_leak):
+        raise UserError("gradient 'spike-based' is of neurons that reset to zero, with a fixed leak: use reset 'zero'")

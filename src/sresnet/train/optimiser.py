@@ -38,7 +38,7 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak: float | None = None) -> float:
     """Rate of training step `step`, counted from 0 over all epochs; `peak`: the full rate, `config.learning_rate`.
 
-    Milestones act on whole epochs: epoch e (from 0) has lr / 10 for every milestone m with e >= m * epochs. The
+    Milestones act on whole epochs: epoch e (from 0) has lr * drop for every milestone m with e >= m * epochs. The
     released code drops one epoch later, and not at all where m * epochs is not a whole number. With `cosine_epochs` P,
     epoch e after the warm-up has lr / 2 * (1 + cos(pi * e / P)), as torch's CosineAnnealingLR with T_max = P.
     """
@@ -60,7 +60,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak:
             drops += at == int(at) and epoch > at
         else:
             drops += epoch >= at - 1e-9  # in binary, 0.7 * 90 is a hair less than 63
-    return rate * 0.1**drops
+    return rate * config.drop**drops
 
 
 def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:

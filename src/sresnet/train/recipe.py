@@ -42,11 +42,13 @@ class TrainConfig:
     """Epochs at the start that show images at three quarters of their height and width, which costs little more than
     half; Tan and Le 2021."""
     schedule: Literal["milestones", "cosine"] = "milestones"
-    """milestones: the rate drops to a tenth at each; cosine: half a cosine down to zero."""
+    """milestones: the rate drops at each; cosine: half a cosine down to zero."""
     cosine_epochs: int = added_later(0)
     """Epochs of the half cosine, which then goes up again, and so on; it changes once an epoch. 0: all, every step."""
     milestones: tuple[float, ...] = (0.7, 0.8, 0.9)
     """Fractions of the epochs where the rate drops (Section 3.5)."""
+    drop: float = added_later(0.1)
+    """What the rate is multiplied by at each milestone (Section 3.5)."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises from zero."""
     clip_norm: float = 0.0
@@ -91,6 +93,8 @@ class TrainConfig:
             raise UserError(
                 f"cosine_epochs {self.cosine_epochs} counts epochs of schedule 'cosine': use 0, or that one"
             )
+        if not 0 < self.drop <= 1:
+            raise UserError(f"drop {self.drop} is outside (0, 1]: the rate is multiplied by it at milestones; try 0.1")
         if self.time_segments != "auto":
             check_numbers(self.time_segments)
         if not self.step_memory > 0:
@@ -160,6 +164,11 @@ class Recipe:
             raise UserError(
                 f"time_segments {given}: a norm of this network takes its statistics over all time steps, which have "
                 "to be there at once: use --model.norm bntt and no tdbn skip, or no segments"
+            )
+        if self.train.time_segments and self.model.gradient == "spike-based":
+            raise UserError(
+                f"time_segments {self.train.time_segments}: gradient 'spike-based' counts spikes of all time steps at "
+                "once: use no segments"
             )
         if isinstance(self.data, EventConfig):
             if self.train.low_res_epochs:

@@ -53,6 +53,23 @@ KIM_VGG11 = Recipe(
     model=model_config("kim-vgg11"), data=DataConfig(name="cifar100"), train=replace(BNTT_TRAIN, batch_size=128)
 )
 
+LEE_RESNET11 = Recipe(
+    model=model_config("lee-resnet11", poisson_scale=2.25),
+    data=DataConfig(name="cifar10"),
+    train=TrainConfig(
+        epochs=150,
+        batch_size=16,
+        learning_rate=0.0025,
+        momentum=0.0,
+        weight_decay=5e-4,
+        milestones=(70 / 150, 100 / 150, 125 / 150),
+        drop=0.2,
+        loss="sse",
+        protocol="best-test-epoch",
+    ),
+)
+"""Lee et al. 2020: code. They divide images by 2.1 to 2.3 times the deviations that ours are divided by."""
+
 ZHENG_TRAIN = TrainConfig(epochs=100, batch_size=128, learning_rate=0.1, schedule="cosine")
 """Ours: the authors' is not known."""
 ZHENG_RESNET19 = Recipe(model=model_config("zheng-resnet19"), data=DataConfig(name="cifar10"), train=ZHENG_TRAIN)
@@ -80,6 +97,11 @@ KIM_VGG9_SMALL = Recipe(
     data=DIGITS,
     train=replace(FEW_EPOCHS, epochs=60),
 )
+LEE_RESNET11_SMALL = Recipe(
+    model=model_config("lee-resnet11", width=1 / 8, image_size=8, in_channels=1, num_steps=20, poisson_scale=2.25),
+    data=DIGITS,
+    train=replace(LEE_RESNET11.train, epochs=60, protocol="last-epoch"),
+)
 ZHENG_RESNET19_SMALL = Recipe(
     model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4), data=DIGITS, train=FEW_EPOCHS
 )
@@ -104,6 +126,8 @@ ZOO: dict[str, tuple[str, Recipe]] = {
     "kim-vgg9": ("VGG9 with BNTT of Kim & Panda as published: CIFAR-10, T = 25, 100 epochs", KIM_VGG9),
     "kim-vgg9-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", KIM_VGG9_SMALL),
     "kim-vgg11": ("VGG11 with BNTT of Kim & Panda, by the README of their code: CIFAR-100, T = 30", KIM_VGG11),
+    "lee-resnet11": ("ResNet-11 of Lee et al. as published: CIFAR-10, T = 100, 150 epochs", LEE_RESNET11),
+    "lee-resnet11-small": ("the same, an eighth as wide, T = 20, on scikit-learn's digits", LEE_RESNET11_SMALL),
     "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),
     "zheng-resnet19-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", ZHENG_RESNET19_SMALL),
     "sew_resnet18-small": ("SEW-ResNet-18, 8 filters, T = 4, on scikit-learn's digits", SEW_RESNET18_SMALL),

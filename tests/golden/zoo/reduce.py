@@ -16,6 +16,7 @@ NETWORKS = (
     "fang_cifar",
     "fang_dvs_small",
     "fang_wide7b_small",
+    "lee_resnet11",
     "zheng_resnet19",
     "zheng_resnet19_identity_tdbn",
 )

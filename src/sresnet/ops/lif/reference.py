@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.spike_based_bp import spike_based_bp
 from sresnet.ops.surrogate import Surrogate, slope_at
 
 
@@ -75,6 +76,8 @@ def lif_reference(
     for _, o, v_last in lif_steps(current, neuron, v):  # noqa: B007 - the last one is a result
         spikes.append(o)
     assert v_last is not None
+    if neuron.gradient == "spike-based":
+        return spike_based_bp(current, torch.stack(spikes).detach(), neuron.fixed_leak), v_last.detach()
     return torch.stack(spikes), v_last
 
 
