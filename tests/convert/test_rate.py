@@ -1,5 +1,5 @@
 import json
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sresnet import UserError
+from sresnet import UserError, create_model
 from sresnet.convert import METHODS, RateConfig, rate_coded, to_spiking, traced
 from sresnet.convert.rate import _activations, _assembled, _balanced
 from sresnet.models.saved import load, save_model
 from tests.convert.anns import ANNS, trained
+from tests.golden.zoo.reduce import read
 
 IMAGES = torch.rand(6, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 def golden(name):
-    """A file of the authors' numbers, outside the repository."""
-    default = Path(__file__).resolve().parents[3] / "shared"
-    path = Path(os.environ.get("SRESNET_SHARED", default)) / "zoo" / "golden" / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip("the golden numbers are not here: set SRESNET_SHARED")
-    return np.load(path)
+    """Numbers of the authors' code, or of another library's."""
+    return read(Path(__file__).parents[1] / "golden" / "zoo" / f"{name}.npz")
 
 
 def thresholds_of(network):
@@ -156,57 +153,51 @@ def test_settings_out_of_range(fields):
 # Golden numbers
 
 
-class DengVGG(nn.Module):
-    """VGG-16 of Deng & Gu 2021, with the weights of a golden file."""
-
-    def __init__(self, weights):
-        super().__init__()
-        self.layers = nn.ModuleList()
-        for name, weight in weights.items():
-            if name.endswith("weight"):
-                size = weight.shape[2:]
-                layer = (
-                    nn.Conv2d(*weight.shape[1::-1], size, padding=size[0] // 2)
-                    if size
-                    else nn.Linear(*weight.shape[::-1])
-                )
-                layer.weight.data, layer.bias.data = weight, weights[name.replace("weight", "bias")]
-                self.layers.append(layer)
-
-    def forward(self, x):
-        for number, layer in enumerate(self.layers[:-1]):
-            x = layer(x.flatten(1) if number == 13 else x).clamp(0, 1)
-            x = F.avg_pool2d(x, 2) if number in (1, 3, 6, 9) else x
-        return self.layers[-1](x)
-
-
-def test_deng_and_gu():
-    stored = golden("deng_vgg16")
+def drawn(stored):
+    """Weights from the frozen stream that a golden file names, in its order."""
     info = json.loads(str(stored["info"]))
-    weights = {
-        name: torch.from_numpy(mean + std * np.random.RandomState(info["seed"] + i).standard_normal(shape))
-        for i, (name, shape, _, mean, std) in enumerate(info["params"])
-    }
-    x = torch.from_numpy(stored["x"])
-    ann = traced(DengVGG(weights), x)
-    torch.testing.assert_close(ann(x), torch.from_numpy(stored["ann"]), rtol=0, atol=1e-9)
-    network = rate_coded(ann, x, RateConfig(num_steps=info["T"], shift=True, spiking_output=True))
+    return [
+        torch.from_numpy(mean + std * np.random.RandomState(info["seed"] + i).standard_normal(shape))
+        for i, (_, shape, _, mean, std) in enumerate(info["params"])
+    ]
+
+
+@pytest.mark.parametrize("name", ["deng_vgg16", "deng_resnet20"])
+def test_deng_and_gu(name):
+    stored = golden(name)
+    info = json.loads(str(stored["info"]))
+    ann = create_model(name.replace("_", "-")).double().eval()
+    for parameter, values in zip(ann.parameters(), drawn(stored), strict=True):
+        parameter.data.copy_(values)
+    x, num_steps = torch.from_numpy(stored["x"]), info["T"]
+    with torch.no_grad():
+        torch.testing.assert_close(ann(x), torch.from_numpy(stored["ann"]), rtol=0, atol=1e-9)
+    network = to_spiking(ann, x, replace(METHODS["deng"], num_steps=num_steps))
     assert thresholds_of(network) == pytest.approx(stored["thresholds"], abs=1e-12)
     with torch.no_grad():
-        steps = network.forward_steps(x).cumsum(0) / torch.arange(1, info["T"] + 1).view(-1, 1, 1)
+        steps = network.forward_steps(x).cumsum(0) / torch.arange(1, num_steps + 1).view(-1, 1, 1)
     torch.testing.assert_close(steps, torch.from_numpy(stored["snn"]), rtol=0, atol=1e-9)
     assert (spikes_of(network, x) == stored["spikes"]).all()
+
+
+def reference():
+    """Weights, images and Poisson spikes [T, N, C, H, W] of the reference conversions, from their frozen stream."""
+    stream = np.random.RandomState(41)
+    shapes = ((6, 3, 3, 3), (12, 6, 3, 3), (32, 192), (10, 32))
+    weights = [stream.standard_normal(each) * 1.5 / np.sqrt(np.prod(each[1:])) for each in shapes]
+    x = stream.uniform(-1, 1, (4, 3, 16, 16))
+    spikes = (stream.random_sample((100, *x.shape)) <= np.abs(x)) * np.sign(x)
+    return [torch.from_numpy(each) for each in weights], torch.from_numpy(x), torch.from_numpy(spikes)
 
 
 class Reference(nn.Module):
     """The network of the reference conversions."""
 
-    def __init__(self, stored):
+    def __init__(self, weights):
         super().__init__()
-        self.w = [torch.from_numpy(stored[f"w{i}"]) for i in range(4)]
         self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.Conv2d(6, 12, 3, padding=1, bias=False)
         self.fc1, self.fc2 = nn.Linear(192, 32, bias=False), nn.Linear(32, 10, bias=False)
-        for layer, weight in zip((self.conv1, self.conv2, self.fc1, self.fc2), self.w, strict=True):
+        for layer, weight in zip((self.conv1, self.conv2, self.fc1, self.fc2), weights, strict=True):
             layer.weight.data = weight
 
     def forward(self, x):
@@ -219,8 +210,8 @@ class Reference(nn.Module):
 def test_balanced_thresholds(name, reset, factor):
     """There, spikes have height 1 and each threshold is that of ours over the one before."""
     stored = golden("reference_conversions")
-    spikes = torch.from_numpy(stored["poisson"]).double()
-    ann = traced(Reference(stored), torch.from_numpy(stored["x"]))
+    weights, x, spikes = reference()
+    ann = traced(Reference(weights), x)
     with torch.no_grad():
         frames = spikes.transpose(0, 1)
         found = _balanced(ann, frames, RateConfig(num_steps=len(spikes), reset=reset))
@@ -235,8 +226,8 @@ def test_balanced_thresholds(name, reset, factor):
 
 def test_direct_input():
     stored = golden("reference_conversions")
-    x = torch.from_numpy(stored["x"])
-    network = rate_coded(traced(Reference(stored), x), x, RateConfig(num_steps=100))
+    weights, x, _ = reference()
+    network = rate_coded(traced(Reference(weights), x), x, RateConfig(num_steps=100))
     with torch.no_grad():
         torch.testing.assert_close(network(x), torch.from_numpy(stored["direct_soft_scores"]), rtol=0, atol=1e-9)
     assert (spikes_of(network, x).sum(1) == stored["direct_soft_counts"]).all()

@@ -1,12 +1,13 @@
 """An ANN of this package, read: a network of rectifiers and one time step -> a wired network that computes the same."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from sresnet.convert.drawing import Drawing
+from sresnet.convert.drawing import READOUT, Drawing, weighted, wiring_of
 from sresnet.errors import UserError
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
@@ -16,7 +17,7 @@ from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
-from sresnet.nn.wiring import Step
+from sresnet.nn.wiring import Step, Wiring
 
 
 def rewired(network: SpikingNetwork) -> SpikingNetwork:
@@ -37,6 +38,8 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
     if isinstance(config, WiredConfig):
         return network
     network = copy.deepcopy(network).eval()
+    if any(isinstance(layer, Wiring) for layer in network.layers.values()):
+        return _without_norms(network)
     drawing, source = Drawing(), {INPUT: INPUT}
     takers: dict[str, int] = {}
     for node in network.topology.nodes:
@@ -53,6 +56,34 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
         in_channels=config.in_channels,
         num_classes=config.num_classes,
         dtype=weights.dtype,
+    )
+
+
+def _without_norms(network: SpikingNetwork) -> SpikingNetwork:
+    """A network of steps with its norms folded into the weights, and without dropout."""
+    drawing, source = Drawing(), {INPUT: INPUT}
+    wiring, modules = wiring_of(network), weighted(network)
+    takers = Counter(name for step in wiring.order for name in step.inputs)
+    for step in wiring.order:
+        inputs = tuple(source[name] for name in step.inputs)
+        module = wiring.steps[step.name]
+        if isinstance(module, BNTT | PerStepNorm | TimeAveragedNorm):
+            alone = takers[step.inputs[0]] == 1
+            source[step.name] = drawing.scaled(step.name, inputs[0], *_affine(module), alone=alone)
+        elif step.kind == "dropout":
+            source[step.name] = inputs[0]
+        elif step.name in modules:
+            layer = modules[step.name]
+            source[step.name] = drawing.add(replace(step, inputs=inputs), layer.weight, layer.bias)
+        else:
+            source[step.name] = drawing.add(replace(step, inputs=inputs))
+    readout, config = _voting(network.readout.linear, network.readout.votes), network.config
+    return drawing.network(
+        drawing.linear(READOUT, source[wiring.order[-1].name], readout),
+        alone=True,
+        in_channels=config.in_channels,
+        num_classes=config.num_classes,
+        dtype=readout.weight.dtype,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models import families
+from sresnet.models.families.anns import ANNConfig
 from sresnet.models.families.fang import FangConfig
 from sresnet.models.families.four_stages import FourStagesConfig
 from sresnet.models.families.lee import LeeConfig
@@ -20,6 +21,7 @@ from sresnet.models.stream import StreamState
 __all__ = [
     "ANN_COUNTERPART",
     "FAMILIES",
+    "ANNConfig",
     "Family",
     "FangConfig",
     "FourStagesConfig",

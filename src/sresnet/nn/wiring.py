@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from sresnet.config import check_types
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind
-from sresnet.nn.layer import pooled
+from sresnet.nn.layer import SharedDropout, pooled
 from sresnet.nn.neuron import NeuronConfig, Rectifier, make_neuron
+from sresnet.nn.norm import NormConfig, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
 from sresnet.ops.over_time import over_time
 
-StepKind = Literal["convolution", "linear", "neurons", "pool", "global pool", "sum"]
+StepKind = Literal["convolution", "linear", "norm", "neurons", "dropout", "pool", "global pool", "sum"]
 INPUT = "input"
 """What a step is given that takes the network's input."""
 
@@ -39,7 +40,8 @@ class Step:
     name: str
     """Of its own, without dots."""
     kind: StepKind
-    """linear takes all values of an image, flattened; pool: the average; sum: of all inputs, each times a number."""
+    """linear takes all values of an image, flattened; pool: the average; sum: of all inputs, each times a number;
+    norm: of `out_channels` channels; dropout: with one mask for all time steps."""
     inputs: tuple[str, ...]
     """Names of the steps it takes, or "input"."""
     in_channels: int = 1
@@ -62,6 +64,8 @@ class Step:
     """A convolution or linear layer adds a number to each channel, at every time step."""
     threshold: float = 1.0
     """Firing threshold of neurons."""
+    dropout: float = 0.0
+    """Probability that dropout silences a unit."""
     limit: float = 0.0
     """Largest output of neurons that are units of an ANN; 0: there is none."""
 
@@ -119,8 +123,12 @@ class _Flat(nn.Linear):
         return super().forward(input.flatten(1))[..., None, None]
 
 
-def _module_of(step: Step, neuron: NeuronConfig) -> nn.Module:
+def _module_of(step: Step, neuron: NeuronConfig, norm: NormConfig) -> nn.Module:
     """What computes a step."""
+    if step.kind == "norm":
+        return make_norm(norm, step.out_channels)
+    if step.kind == "dropout":
+        return SharedDropout(step.dropout)
     if step.kind == "convolution":
         layer = nn.Conv2d(
             step.in_channels,
@@ -148,16 +156,17 @@ class Wiring(nn.Module):
     Args:
         steps: in an order in which they can run.
         neuron: of all layers of neurons, but for their thresholds.
+        norm: of all norms.
 
     Raises:
         UserError: no step, two of one name, or one that takes what does not come before it.
     """
 
-    def __init__(self, steps: Sequence[Step], neuron: NeuronConfig) -> None:
+    def __init__(self, steps: Sequence[Step], neuron: NeuronConfig, norm: NormConfig) -> None:
         super().__init__()
         check_order(steps)
         self.order = tuple(steps)
-        self.steps = nn.ModuleDict({step.name: _module_of(step, neuron) for step in steps})
+        self.steps = nn.ModuleDict({step.name: _module_of(step, neuron, norm) for step in steps})
         self.uses = Counter(name for step in steps for name in step.inputs)
 
     def forward(self, x: Signal, state: ForwardState | None = None) -> Signal:
@@ -174,26 +183,32 @@ class Wiring(nn.Module):
     def run(self, step: Step, given: Sequence[Tensor], state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
         """One step on its inputs, [T, N, C, H, W] each."""
         module = self.steps[step.name]
-        if step.kind == "neurons":
+        if step.kind in ("neurons", "norm"):
             return module(*given, state)
+        if step.kind == "dropout":
+            return module(Signal(given[0], None), state).spikes
         return module(*given) if step.kind == "sum" else over_time(module, *given)
 
     def describe(self, name: str, x: Ends) -> tuple[list[Node], Ends]:
         """See `graph.Described`."""
         nodes, names = [], {INPUT: x.spikes}
         for step in self.order:
+            if step.kind == "dropout":  # nothing in evaluation
+                names[step.name] = names[step.inputs[0]]
+                continue
             names[step.name] = f"{name}.steps.{step.name}"
             inputs = tuple(names[each] for each in step.inputs)
             every = step.stride[0] if step.kind == "convolution" else 1
             module = "" if step.kind == "sum" else names[step.name]
-            kind = NODES[step.kind]
+            kind = _NODES[step.kind]
             nodes.append(Node(name=names[step.name], kind=kind, inputs=inputs, module=module, every=every))
         return nodes, Ends(names[self.order[-1].name])
 
 
-NODES: dict[StepKind, NodeKind] = {
+_NODES: dict[StepKind, NodeKind] = {
     "convolution": "convolution",
     "linear": "linear",
+    "norm": "norm",
     "neurons": "neurons",
     "pool": "pool",
     "global pool": "pool",

@@ -74,6 +74,40 @@ ZHENG_TRAIN = TrainConfig(epochs=100, batch_size=128, learning_rate=0.1, schedul
 """Ours: the authors' is not known."""
 ZHENG_RESNET19 = Recipe(model=model_config("zheng-resnet19"), data=DataConfig(name="cifar10"), train=ZHENG_TRAIN)
 
+DENG_TRAIN = TrainConfig(
+    epochs=200, batch_size=128, learning_rate=0.05, weight_decay=5e-4, milestones=(0.5, 0.7), warmup_epochs=1
+)
+"""Deng & Gu 2021: the defaults of their code, but for the rate, which is 0.001 there."""
+DENG_VGG16 = Recipe(
+    model=model_config("deng-vgg16", num_classes=100, limit=2.0), data=DataConfig(name="cifar100"), train=DENG_TRAIN
+)
+DENG_RESNET20 = Recipe(model=model_config("deng-resnet20"), data=DataConfig(name="cifar10"), train=DENG_TRAIN)
+SENGUPTA_VGG16 = Recipe(
+    model=model_config("sengupta-vgg16"),
+    data=DataConfig(name="cifar10"),
+    train=TrainConfig(epochs=300, batch_size=64, learning_rate=0.01, weight_decay=5e-4, milestones=(0.6, 0.8, 0.9)),
+)
+"""Training of the ANN as in the group's later code (Rathi et al. 2020)."""
+WU_VGG11 = Recipe(
+    model=model_config("wu-vgg11"),
+    data=DataConfig(name="cifar10", validation=0.1),
+    train=TrainConfig(
+        epochs=100, batch_size=256, optimiser="adam", learning_rate=1e-3, weight_decay=0.0, milestones=()
+    ),
+)
+STOECKL_RESNET50 = Recipe(
+    model=model_config("stoeckl-resnet50"),
+    data=DataConfig(name="cifar10"),
+    train=TrainConfig(
+        epochs=292,
+        batch_size=128,
+        learning_rate=0.1,
+        weight_decay=2e-4,
+        milestones=(91 / 292, 136 / 292, 182 / 292),
+    ),
+)
+"""Stöckl & Maass 2021: code and checkpoint. They standardise each image by itself; here all have the same constants."""
+
 DIGITS = DataConfig(name="digits", flip=False, crop_padding=1)
 FEW_EPOCHS = TrainConfig(epochs=15, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=1)
 PLIF_FEW_EPOCHS = replace(FEW_EPOCHS, optimiser="adam", learning_rate=1e-3, weight_decay=0.0, loss="mse")
@@ -116,6 +150,16 @@ MS_RESNET18_SMALL = Recipe(
     train=FEW_EPOCHS,
 )
 
+ANN_FEW_EPOCHS = TrainConfig(epochs=10, batch_size=128, learning_rate=0.05, schedule="cosine", warmup_epochs=1)
+
+
+def _ann_small(name: str, width: float) -> Recipe:
+    """An ANN that is converted, of less width, on CIFAR-10."""
+    return Recipe(
+        model=model_config(name, width=width, dropout=0.0), data=DataConfig(name="cifar10"), train=ANN_FEW_EPOCHS
+    )
+
+
 ZOO: dict[str, tuple[str, Recipe]] = {
     "fang-cifar": ("CifarNet with PLIF neurons of Fang et al. as published: CIFAR-10, 1024 epochs", FANG_CIFAR),
     "fang-cifar-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", FANG_CIFAR_SMALL),
@@ -130,6 +174,16 @@ ZOO: dict[str, tuple[str, Recipe]] = {
     "lee-resnet11-small": ("the same, an eighth as wide, T = 20, on scikit-learn's digits", LEE_RESNET11_SMALL),
     "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),
     "zheng-resnet19-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", ZHENG_RESNET19_SMALL),
+    "deng-resnet20": ("the ANN that Deng & Gu convert: CIFAR-10, 200 epochs", DENG_RESNET20),
+    "deng-resnet20-small": ("the same, an eighth as wide, 10 epochs", _ann_small("deng-resnet20", 1 / 8)),
+    "deng-vgg16": ("the ANN that Deng & Gu convert: CIFAR-100, 200 epochs", DENG_VGG16),
+    "deng-vgg16-small": ("the same, an eighth as wide, CIFAR-10, 10 epochs", _ann_small("deng-vgg16", 1 / 8)),
+    "sengupta-vgg16": ("the ANN of Sengupta et al. and Han & Roy: CIFAR-10, 300 epochs", SENGUPTA_VGG16),
+    "sengupta-vgg16-small": ("the same, an eighth as wide, 10 epochs", _ann_small("sengupta-vgg16", 1 / 8)),
+    "stoeckl-resnet50": ("the ResNet-50 that Stöckl & Maass convert: CIFAR-10, 292 epochs", STOECKL_RESNET50),
+    "stoeckl-resnet50-small": ("the same, a quarter as wide, 10 epochs", _ann_small("stoeckl-resnet50", 1 / 4)),
+    "wu-vgg11": ("the ANN of progressive tandem learning: CIFAR-10, 100 epochs", WU_VGG11),
+    "wu-vgg11-small": ("the same, an eighth as wide, 10 epochs", _ann_small("wu-vgg11", 1 / 8)),
     "sew_resnet18-small": ("SEW-ResNet-18, 8 filters, T = 4, on scikit-learn's digits", SEW_RESNET18_SMALL),
     "ms_resnet18-small": ("MS-ResNet-18, 8 filters, T = 4, on scikit-learn's digits", MS_RESNET18_SMALL),
 }

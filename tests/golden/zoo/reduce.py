@@ -1,10 +1,12 @@
 """Make the files of this folder from the full ones: python -m tests.golden.zoo.reduce FULL_FOLDER.
 
 What the full files hold of every parameter in three arrays of its own is one row each here, and what no test compares
-is left out. All numbers are those of the full files.
+is left out. All numbers are those of the full files. Weights and inputs of the reference conversions come from a stream
+of NumPy's that is frozen, and are drawn again by the test.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +22,8 @@ NETWORKS = (
     "zheng_resnet19",
     "zheng_resnet19_identity_tdbn",
 )
+WHOLE = ("deng_resnet20", "deng_vgg16", "spikingjelly_ann2snn")
+"""Small enough as they are."""
 KEPT = ("logits_train", "logits_eval", "loss", "spikes_train", "spikes_eval")
 STATISTICS = {"running_mean/0": "mean_first", "running_mean/1": "mean_second", "rm_first": "mean_first"}
 STATISTICS |= {"running_var/0": "var_first", "running_var/1": "var_second", "rv_first": "var_first"}
@@ -47,6 +51,11 @@ def read(path):
 
 if __name__ == "__main__":
     here = Path(__file__).parent
+    for name in WHOLE:
+        shutil.copy(Path(sys.argv[1]) / f"{name}.npz", here)
+    conversions = read(Path(sys.argv[1]) / "reference_conversions.npz")
+    small = {key: value for key, value in conversions.items() if key not in ("w0", "w1", "w2", "w3", "x", "poisson")}
+    np.savez_compressed(here / "reference_conversions.npz", **small)
     for name in NETWORKS:
         np.savez_compressed(here / f"{name}.npz", **reduce(read(Path(sys.argv[1]) / f"{name}.npz")))
         print(name, (here / f"{name}.npz").stat().st_size)

@@ -28,6 +28,9 @@ class WiredConfig(NetworkConfig):
         if self.features < 1:
             raise UserError(f"features {self.features} is less than 1: they are what the last step gives an image")
         check_order(self.steps)
+        for step in self.steps:
+            if step.kind == "norm":
+                raise UserError(f"step {step.name!r} is a norm: a wired network has them folded into its weights")
         weights = sum(
             step.in_channels * step.out_channels * math.prod(step.kernel) // step.groups
             for step in self.steps
@@ -38,7 +41,7 @@ class WiredConfig(NetworkConfig):
 
 def _build(config: WiredConfig) -> SpikingNetwork:
     """Build the network that `config` describes, with weights as torch makes them."""
-    layers = {"wiring": Wiring(config.steps, config.neuron_config())}
+    layers = {"wiring": Wiring(config.steps, config.neuron_config(), config.norm_config())}
     return SpikingNetwork(config, layers, make_readout(config, config.features))
 
 
