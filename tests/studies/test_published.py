@@ -1,46 +1,28 @@
 """Table 14, and the counts of parameters behind Figs. 4 to 6."""
 
 import pytest
-from torch import nn
 
 from sresnet.models import build, num_parameters
 from sresnet.studies import published
 from sresnet.studies.paper import STUDIES
-from sresnet.studies.published import LEAK, TABLE_14, TOPOLOGIES, Topology, _conv, _linear, _norm
-
-
-@pytest.mark.parametrize(
-    ("counted", "expected"),
-    [
-        (_conv(2, 3), 54),  # 2 * 3 * 3 * 3
-        (_conv(4, 5, 1), 20),
-        (_linear(6, 7), 42),
-        (_linear(6, 7, bias=True), 49),
-        (_norm(8), 16),
-        (_norm(8, bias=False), 8),
-        (_norm(8, bias=False, steps=3), 24),
-        (LEAK, 1),
-    ],
-)
-def test_one_layer_by_hand(counted, expected):
-    assert counted == expected
-
-
-def test_a_network_by_hand():
-    layers = (_conv(1, 2), _norm(2), LEAK, _linear(2, 3, bias=True))
-    assert Topology("small", layers, "this test", "not verified").parameters == 18 + 4 + 1 + 9
+from sresnet.studies.published import TABLE_14, TOPOLOGIES, published_as
+from sresnet.train.recipes import RECIPES
 
 
 def test_counts_by_hand():
-    """Each sum written out once more, from the authors' layers, by another way than the topologies'."""
+    """Each sum written out from the authors' layers, by another way than building the network."""
     nine = 9
     vgg9 = nine * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256) + 4096 * 1024
     gammas = 64 + 64 + 128 + 128 + 3 * 256 + 1024
     assert published.KIM_CIFAR10.parameters == vgg9 + 25 * gammas + 10 * 1024 == 5_993_280
-    assert published.KIM_CIFAR100.parameters == published.KIM_CIFAR10.parameters + 90 * 1024
+    (as_printed,) = published.KIM_CIFAR100.others
+    assert as_printed.parameters == published.KIM_CIFAR10.parameters + 90 * 1024
+    widths = (64, 128, 256, 256, 512, 512, 512, 512)
+    vgg11 = nine * sum(a * b for a, b in zip((3, *widths), widths, strict=False)) + 512 * 4096 + 4096 * 100
+    assert published.KIM_CIFAR100.parameters == vgg11 + 30 * (sum(widths) + 4096) == 11_929_920
     skips = 64 * 128 + 128 * 256 + 256 * 512
     lee = nine * (3 * 64 + 64 * 128 + 128**2 + 128 * 256 + 256**2 + 256 * 512 + 512**2 + 2 * 512**2) + skips
-    assert published.LEE.parameters == lee + 8192 * 1024 + 1024 * 10
+    assert published.LEE.parameters == lee + 8192 * 1024 + 1024 * 10 == 17_936_064
     cifar = nine * (3 * 256 + 5 * 256**2) + 6 * 2 * 256 + 16384 * 2048 + 2048 * 100 + 8
     assert published.FANG_CIFAR.parameters == cifar == 36_718_344
     dvs = nine * (2 * 128 + 3 * 128**2) + 4 * 2 * 128 + 8192 * 2048 + 2048 * 100 + 6
@@ -48,30 +30,23 @@ def test_counts_by_hand():
     blocks = 8 * (nine * 64**2 + 2 * 64 + 1) + 6 * (nine * 128**2 + 2 * 128 + 1)
     sew = (2 * 64 + 2 * 64 + 1) + (64 * 128 + 2 * 128 + 1) + blocks + 128 * 10 + 10
     assert published.FANG_SEW.parameters == sew == 1_192_218
+    assert published.FANG_SEW.others[0].parameters == sew + 8 * (2 * 64 + 64 * 128)
+    assert published.KIM_EVENTS.parameters == 5_938_304 + 2_176 * 20
 
 
-def test_resnet19_equals_a_built_one():
-    """The layers of the table as modules, counted by torch."""
-
-    def batch_norm(channels):
-        return nn.BatchNorm2d(channels, device="meta")
-
-    def convolution(inputs, outputs, kernel=3):
-        return nn.Conv2d(inputs, outputs, kernel, bias=False, device="meta")
-
-    for stem, expected in ((128, None), (64, 12_630_858)):
-        parts, channels = [convolution(3, stem), batch_norm(stem)], stem
+@pytest.mark.parametrize(("topology", "channels"), [(published.ZHENG, 3), (published.ZHENG_EVENTS, 2)])
+def test_resnet19_by_hand(topology, channels):
+    """The table's layers with one stem and the other, with norms on identities and without."""
+    found = []
+    for stem, everywhere in ((128, False), (64, False), (128, True), (64, True)):
+        count, before = 9 * channels * stem + 2 * stem, stem
         for width in (128, 128, 128, 256, 256, 256, 512, 512):
-            parts += [convolution(channels, width), batch_norm(width), convolution(width, width), batch_norm(width)]
-            parts += [convolution(channels, width, 1), batch_norm(width)] if channels != width else []
-            channels = width
-        parts += [nn.Linear(512, 256, device="meta"), nn.Linear(256, 10, device="meta")]
-        built = sum(parameter.numel() for part in parts for parameter in part.parameters())
-        counted = sum(published._zheng_resnet19(3, stem))
-        assert counted == built
-        assert expected in (None, counted)  # the 12.63 million of the note
-    two = published.ZHENG_EVENTS.parameters
-    assert published.ZHENG.parameters - two == 128 * 9
+            count += 9 * before * width + 9 * width**2 + 2 * 2 * width
+            count += before * width + 2 * width if before != width else 2 * width if everywhere else 0
+            before = width
+        found.append(count + 512 * 256 + 256 + 256 * 10 + 10)
+    assert [each.parameters for each in (topology, *topology.others)] == found
+    assert found[:2] == ([12_697_994, 12_630_858] if channels == 3 else [12_696_842, 12_630_282])
 
 
 def test_the_table():
@@ -86,12 +61,28 @@ def test_the_table():
 def test_conversions_are_not_counted_and_the_others_are():
     for entry in TABLE_14:
         if entry.method == "SNN conversion":
+            assert entry.topology is None
             assert entry.parameters is None
-        elif (entry.network, entry.data) != ("Kim S-VGG9", "DVS-CIFAR10"):
+        elif entry.topology is published.KIM_EVENTS:  # a network of ours is no point of theirs
+            assert entry.parameters is None
+        else:
             assert entry.parameters > 100_000, entry
     assert all(topology.source for topology in TOPOLOGIES)
-    unsure = {topology.name for topology in TOPOLOGIES if topology.checked == "not verified"}
-    assert unsure == {"ResNet-19 (tdBN)"}
+    unsure = {topology.model for topology in TOPOLOGIES if topology.checked == "not verified"}
+    assert unsure == {"zheng-resnet19"}
+
+
+def test_networks_take_the_data_and_are_trained_by_their_recipe():
+    for entry in TABLE_14:
+        if entry.topology:
+            classes, channels = {"CIFAR-10": (10, 3), "CIFAR-100": (100, 3), "DVS-CIFAR10": (10, 2)}[entry.data]
+            for topology in (entry.topology, *entry.topology.others):
+                assert (topology.config.num_classes, topology.config.in_channels) == (classes, channels)
+    for name in ("fang-cifar", "fang-dvs", "fang-wide-7b", "kim-vgg9", "kim-vgg11", "zheng-resnet19"):
+        (entry, *_) = published_as(name)
+        assert RECIPES[name][1].model == entry.topology.config
+    assert [entry.accuracy for entry in published_as("zheng-resnet19")] == [93.15, 67.8]
+    assert published_as("sresnet38") == published_as("kim-vgg9-dvs") == ()
 
 
 def test_our_own_are_those_of_the_study():
@@ -109,6 +100,6 @@ def test_one_network_compared_with_has_fewer_parameters_than_the_paper_s():
     smaller = [
         (entry.network, entry.data)
         for entry in TABLE_14
-        if entry.topology and entry.parameters < published._own_parameters(entry.data)
+        if entry.topology and entry.parameters and entry.parameters < published._own_parameters(entry.data)
     ]
     assert smaller == [("Fang Wide-7B-Net", "DVS-CIFAR10")]

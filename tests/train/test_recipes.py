@@ -51,7 +51,7 @@ FINGERPRINTS = {
     "paper-dvs-cifar10-16f": "17e9387d",
     "paper-dvs-cifar10-boosting": "f29b6adb",
     "fang-cifar": "37b27d66",
-    "fang-cifar-small": "dd5c0f53",
+    "fang-cifar-small": "eadd55b9",
     "fang-dvs": "bf27b3d3",
     "fang-dvs-small": "3e4ce099",
     "fang-wide-7b": "00a78033",
@@ -62,7 +62,7 @@ FINGERPRINTS = {
     "lee-resnet11": "2ceac50d",
     "lee-resnet11-small": "476c08ae",
     "zheng-resnet19": "ce5507b5",
-    "zheng-resnet19-small": "2bf4dd0c",
+    "zheng-resnet19-small": "17906e03",
     "sew_resnet18-small": "b6c76191",
     "ms_resnet18-small": "3e19f667",
 }

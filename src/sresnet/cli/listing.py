@@ -8,6 +8,7 @@ from sresnet.models import list_models
 from sresnet.models.pretrained import Card, shipped
 from sresnet.models.summary import describe
 from sresnet.printing import say
+from sresnet.studies.published import published_as
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
@@ -19,12 +20,18 @@ def _describe_card(card: Card) -> str:
     return f"{model}, trained on {card.data}{simulated}: {card.test_top1:.2f} % of {card.test_images:,} test images"
 
 
+def _published(model: str) -> str:
+    """What Table 14 quotes of a network of others."""
+    found = ", ".join(f"{entry.accuracy:.2f} % on {entry.data}" for entry in published_as(model))
+    return f"; published (Table 14): {found}" if found else ""
+
+
 def list_verb(words: list[str]) -> int:
     """`sresnet list`."""
     if words and not wants_help(words):
         raise UserError(f"argument {words[0]!r} is one too many: sresnet list takes none")
     groups = {
-        "models": list_models(),
+        "models": {name: line + _published(name) for name, line in list_models().items()},
         "recipes": {name: line for name, (line, _) in RECIPES.items()},
         "data sets": DATA_SETS,
         "pretrained": {name: _describe_card(card) for name, card in shipped().items()},

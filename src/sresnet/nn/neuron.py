@@ -92,7 +92,8 @@ class Neuron(nn.Module):
             if shared_leak is None:
                 raise UserError("neuron 'plif-shared' has no shared_leak: make one with leak_parameter(0.874) for all")
             self.leak_logit = shared_leak
-        if unknown := cpu.lacks(self.constants()):
+        # Sketches, which are counted and never run, have nothing to say.
+        if torch.get_default_device().type != "meta" and (unknown := cpu.lacks(self.constants())):
             tell_once(
                 f"{unknown[0]} has no kernel: layers with it run in PyTorch"
                 if len(unknown) == 1

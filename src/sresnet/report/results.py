@@ -16,7 +16,7 @@ from sresnet.report.study_figures import drawings
 from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Evidence, Verdict
-from sresnet.studies.published import REFERENCES, TABLE_14
+from sresnet.studies.published import REFERENCES, TABLE_14, Topology
 from sresnet.studies.rows import DATA_HEADER, HEADER
 from sresnet.studies.scale import SCALES, ScaleName
 from sresnet.studies.study import Result, Study, training_runs_of
@@ -109,15 +109,26 @@ def _section(study: Study, evidence: Evidence, assets: str) -> list[str]:
     others = [
         (
             *(entry.network, entry.method, entry.data, f"{entry.accuracy:.2f}"),
-            *((f"{entry.topology.parameters:,}", entry.topology.checked) if entry.topology else ("", "")),
+            *((_counted(entry.topology), entry.topology.checked, entry.topology.note) if entry.topology else [""] * 3),
             REFERENCES[entry.reference],
         )
         for entry in TABLE_14
         if entry.reference is not None
     ]
-    header = ("network", "method", "data", "accuracy as published", "parameters, counted", "counted from", "source")
-    said = "The table's other rows, as the paper quotes them; none of these was run here."
+    header = (
+        *("network", "method", "data", "accuracy as published"),
+        *("parameters, counted", "counted from", "note", "source"),
+    )
+    said = (
+        "The table's other rows, as the paper quotes them; none of these was run here. Parameters are counted by "
+        'building the networks; behind "or" are those of other readings, see docs/zoo.md.'
+    )
     return [*parts, said, markdown(header, others)]
+
+
+def _counted(topology: Topology) -> str:
+    """Parameters of a network in all readings."""
+    return " or ".join(f"{each.parameters:,}" for each in (topology, *topology.others))
 
 
 def _pictures(evidence: Evidence, assets: str) -> list[str]:

@@ -245,7 +245,9 @@ def fewest_parameters(evidence: Evidence) -> Finding:
     for data in dict.fromkeys(entry.data for entry in TABLE_14):
         entries = [entry for entry in TABLE_14 if entry.data == data]
         (own,) = [entry.parameters or 0 for entry in entries if entry.reference is None]
-        least, network = min((entry.topology.parameters, entry.network) for entry in entries if entry.topology)
+        least, network = min(
+            (entry.parameters, entry.network) for entry in entries if entry.topology and entry.parameters
+        )
         fewer.append(own < least)
         parts.append(f"{data}: {own:,}, the smallest of the others ({network}) {least:,}")
     boosted = parameters(BOOSTED_100.recipe.model)

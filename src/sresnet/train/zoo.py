@@ -114,7 +114,7 @@ PLIF_FEW_EPOCHS = replace(FEW_EPOCHS, optimiser="adam", learning_rate=1e-3, weig
 FANG_CIFAR_SMALL = Recipe(
     model=model_config("fang-cifar", width=1 / 8, image_size=8, in_channels=1, num_steps=4),
     data=DIGITS,
-    train=PLIF_FEW_EPOCHS,
+    train=replace(PLIF_FEW_EPOCHS, epochs=50, learning_rate=3e-3),
 )
 FANG_DVS_SMALL = Recipe(
     model=model_config("fang-dvs", width=1 / 4, image_size=16, num_steps=5),
@@ -137,7 +137,9 @@ LEE_RESNET11_SMALL = Recipe(
     train=replace(LEE_RESNET11.train, epochs=60, protocol="last-epoch"),
 )
 ZHENG_RESNET19_SMALL = Recipe(
-    model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4), data=DIGITS, train=FEW_EPOCHS
+    model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4),
+    data=DIGITS,
+    train=replace(FEW_EPOCHS, epochs=40),
 )
 SEW_RESNET18_SMALL = Recipe(
     model=model_config("sew_resnet18", base_filters=8, stem="c3", in_channels=1, num_classes=10),
