@@ -67,7 +67,7 @@ inline std::conditional_t<L == 16, uint16_t, uint8_t> bits(Mask m) {
 struct Vec { V v; };  // a vector as an element of std::vector
 using Tile = std::vector<Vec>;
 
-inline V same(float value) { return V{} + value; }
+inline V same(float value) { return value - V{}; }
 inline V where(Mask mask, V value) { return (V)(mask & (Mask)value); }  // value or 0
 
 inline V load(const float* p) { V v; std::memcpy(&v, p, sizeof v); return v; }
@@ -134,6 +134,10 @@ inline V unpack(Packed bits) {  // 1 for a spike, else 0
 #endif
 }
 
+// What is needed soon. Each step of a block is in another page, where the processor has to be told.
+inline void fetch(const void* p) { __builtin_prefetch(p); }
+inline void fetch_to_write(void* p) { __builtin_prefetch(p, 1); }
+
 struct Shape {
   int64_t T, X, M, C, G, size, Q, P, slab, slabs, B;
 
@@ -153,6 +157,14 @@ struct Shape {
 template <class Task> void for_slabs(const Shape& z, const Task& task) {
   at::parallel_for(0, z.slabs, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; s++) task(s, s * z.slab, std::min(z.Q, (s + 1) * z.slab));
+  });
+}
+
+// task(time step, slab, first vector, end) for the slabs of all steps that x holds, each step in the order of memory.
+template <class Task> void for_steps(const Shape& z, const Task& task) {
+  at::parallel_for(0, z.slabs, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < z.X; t++)
+      for (int64_t s = begin; s < end; s++) task(t, s, s * z.slab, std::min(z.Q, (s + 1) * z.slab));
   });
 }
 
@@ -195,32 +207,31 @@ template <class S> void statistics(const Shape& z, const S* x, float* mean, floa
       }
   const Tile k = tiles(z, G, [&](int64_t i) { return shift[i]; });
   Tile part(z.slabs * G * z.P * 2);
-  for_slabs(z, [&](int64_t s, int64_t first, int64_t end) {
-    const int64_t whole = std::min(end, z.size / L);
-    for (int64_t t = 0; t < z.X; t++)
-      for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
-        const S* step = x + t * z.size;
-        const int64_t g = G > 1 ? t : 0, p = q0 % z.P;
-        const V shift = k[g * z.P + p].v;
-        V a[4] = {}, b[4] = {};  // four sums each: an addition takes four cycles
-        int64_t q = q0;
-        for (; q + 3 * z.P < whole; q += 4 * z.P)
-          for (int i = 0; i < 4; i++) {
-            const V d = load(step + (q + i * z.P) * L) - shift;
-            a[i] += d;
-            b[i] += d * d;
-          }
-        for (; q < end; q += z.P) {
-          const int64_t left = z.size - q * L;
-          V d = get<false>(step + q * L, left) - shift;
-          for (int64_t i = left; i < L; i++) d[i] = 0;
-          a[0] += d;
-          b[0] += d * d;
+  for_steps(z, [&](int64_t t, int64_t s, int64_t first, int64_t end) {
+    const int64_t whole = std::min(end, z.size / L), g = G > 1 ? t : 0;
+    const S* const step = x + t * z.size;
+    for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
+      const int64_t p = q0 % z.P;
+      const V shift = k[g * z.P + p].v;
+      V a[4] = {}, b[4] = {};  // four sums each: an addition takes four cycles
+      int64_t q = q0;
+      for (; q + 3 * z.P < whole; q += 4 * z.P)
+        for (int i = 0; i < 4; i++) {
+          const V d = load(step + (q + i * z.P) * L) - shift;
+          a[i] += d;
+          b[i] += d * d;
         }
-        Vec* sums = &part[((s * G + g) * z.P + p) * 2];
-        sums[0].v += (a[0] + a[1]) + (a[2] + a[3]);
-        sums[1].v += (b[0] + b[1]) + (b[2] + b[3]);
+      for (; q < end; q += z.P) {
+        const int64_t left = z.size - q * L;
+        V d = get<false>(step + q * L, left) - shift;
+        for (int64_t i = left; i < L; i++) d[i] = 0;
+        a[0] += d;
+        b[0] += d * d;
       }
+      Vec* sums = &part[((s * G + g) * z.P + p) * 2];
+      sums[0].v += (a[0] + a[1]) + (a[2] + a[3]);
+      sums[1].v += (b[0] + b[1]) + (b[2] + b[3]);
+    }
   });
   const std::vector<double> sums = totals(z, G, part, 2);
   const double n = double(z.M) * (z.X / G);
@@ -237,10 +248,11 @@ struct Norm {  // y = scale * x + shift, as tiles [G or 1, P]
   Tile scale, shift;
 
   Norm(const Shape& z, const float* gamma, const float* beta, const float* mean, const float* var, double eps) {
-    const auto a = [&](int64_t i) { return z.G ? gamma[i] / std::sqrt(var[i] + eps) : 1.0; };
-    scale = tiles(z, std::max<int64_t>(1, z.G), a);
+    std::vector<double> a(z.G * z.C);
+    for (int64_t i = 0; i < z.G * z.C; i++) a[i] = gamma[i] / std::sqrt(var[i] + eps);
+    scale = tiles(z, std::max<int64_t>(1, z.G), [&](int64_t i) { return z.G ? a[i] : 1.0; });
     shift = tiles(z, std::max<int64_t>(1, z.G), [&](int64_t i) {
-      return z.G ? (beta ? beta[i] : 0.0) - mean[i] * a(i) : 0.0;
+      return z.G ? (beta ? beta[i] : 0.0) - mean[i] * a[i] : 0.0;
     });
   }
 };
@@ -308,19 +320,25 @@ template <class S> struct Streams {
   Packed* packed;
 };
 
+// Shapes, pointers and constants are copies here and below: a store might change them, were they elsewhere in memory.
 template <bool neurons, bool whole, class S>
-void scan(const Shape& z, const Streams<S>& io, const Norm& norm, const Neuron& n, int64_t first, int64_t count, V* v) {
+void scan(Shape z, Streams<S> io, const Norm& norm, Neuron n, int64_t first, int64_t count, V* v) {
   for (int64_t j = 0; j < count; j++) {
     const int64_t i = (first + j) * L;
     v[j] = io.v ? get<whole>(io.v + i, z.size - i) : V{};
   }
   for (int64_t t = 0; t < z.T; t++) {
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
+    const int64_t next = t + 1 < z.T ? z.size : count * L - t * z.size;  // step, or block
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
       const V scale = norm.scale[p].v, shift = norm.shift[p].v;
       for (int64_t j = j0; j < count; j += z.P) {
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
+        if (z.X > 1) fetch(x + i + next);
+        if (io.residual_current) fetch(io.residual_current + at + next);
+        if (io.residual_spikes) fetch(io.residual_spikes + at + next);
+        fetch_to_write(io.output + at + next);
         V current = scale * get<whole>(x + i, left) + shift;
         if (io.residual_current) current += get<whole>(io.residual_current + at, left);
         if (io.current) put<whole>(io.current + at, current, left);
@@ -373,8 +391,8 @@ template <class S> struct Gradients {
 };
 
 template <Surrogate shape, bool whole, class S>
-void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const Norm& norm, const Tile& mean,
-               const Neuron& n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
+void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const Tile& mean,
+               Neuron n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
   for (int64_t j = 0; j < count; j++) dv[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
   for (int64_t t = 0; shape != none && t < z.T; t++) {  // forward again; dv holds v on the way
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
@@ -382,9 +400,15 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
       const V scale = norm.scale[p].v, shift = norm.shift[p].v;
       for (int64_t j = j0; j < count; j += z.P) {
-        const int64_t i = (first + j) * L, left = z.size - i;
+        const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
+        if (t + 1 < z.T) {
+          if (z.X > 1) fetch(x + i + z.size);
+          if (io.residual_current) fetch(io.residual_current + at + z.size);
+        } else if (d.output) {
+          fetch(d.output + at);
+        }
         V current = scale * get<whole>(x + i, left) + shift;
-        if (io.residual_current) current += get<whole>(io.residual_current + t * z.size + i, left);
+        if (io.residual_current) current += get<whole>(io.residual_current + at, left);
         u[t * z.B + j] = n.leak * dv[j] + current;
         dv[j] = n.after(u[t * z.B + j]);
       }
@@ -404,6 +428,12 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
       V sum = {}, product = {};
       for (int64_t j = j0; j < count; j += z.P) {
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
+        if (t > 0) {
+          if (d.output) fetch(d.output + at - z.size);
+          if (dy) fetch_to_write(dy + at - z.size);
+        } else {
+          fetch(x + i + count * L);  // of the next block
+        }
         V dspikes = d.output ? get<whole>(d.output + at, left) : V{};
         dspikes -= n.reset * dv[j];
         V du = dspikes;
@@ -433,17 +463,16 @@ void scan_back(const Shape& z, const Streams<S>& io, const Gradients<S>& d, cons
 
 // Gradient of x through the norm: dx = scale * dy + slope * (x - mean) + offset, all [X, ...].
 template <bool whole, class S>
-void norm_back(const Shape& z, const S* x, const S* dy, S* dx, const Tile* tile, int64_t first, int64_t end) {
-  for (int64_t t = 0; t < z.X; t++)
-    for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
-      const int64_t p = (z.X > 1 ? z.row(t) : 0) * z.P + q0 % z.P;
-      const V scale = tile[0][p].v, slope = tile[1][p].v, mean = tile[2][p].v, offset = tile[3][p].v;
-      for (int64_t q = q0; q < end; q += z.P) {
-        const int64_t i = t * z.size + q * L, left = z.size - q * L;
-        const V xc = get<whole>(x + i, left) - mean;
-        put<whole>(dx + i, scale * get<whole>(dy + i, left) + (slope * xc + offset), left);
-      }
+void norm_back(Shape z, const S* x, const S* dy, S* dx, const Tile* tile, int64_t t, int64_t first, int64_t end) {
+  for (int64_t q0 = first; q0 < std::min(end, first + z.P); q0++) {
+    const int64_t p = (z.X > 1 ? z.row(t) : 0) * z.P + q0 % z.P;
+    const V scale = tile[0][p].v, slope = tile[1][p].v, mean = tile[2][p].v, offset = tile[3][p].v;
+    for (int64_t q = q0; q < end; q += z.P) {
+      const int64_t i = t * z.size + q * L, left = z.size - q * L;
+      const V xc = get<whole>(x + i, left) - mean;
+      put<whole>(dx + i, scale * get<whole>(dy + i, left) + (slope * xc + offset), left);
     }
+  }
 }
 
 template <class S, Surrogate shape>
@@ -504,9 +533,9 @@ void backward(const Shape& z, const Streams<S>& io, const Gradients<S>& d, const
   const auto spread = [&](const std::vector<float>& row) { return tiles(z, rows, [&](int64_t i) { return row[i]; }); };
   const Tile tile[] = {spread(a), spread(b), spread(m), spread(c)};
   const S* const dy = z.X < z.T ? d.x : d.y(z.X, z.T);
-  for_slabs(z, [&](int64_t, int64_t begin, int64_t end) {
+  for_steps(z, [&](int64_t t, int64_t, int64_t begin, int64_t end) {
     const auto go = end * L <= z.size ? norm_back<true, S> : norm_back<false, S>;
-    go(z, io.x, dy, d.x, tile, begin, end);
+    go(z, io.x, dy, d.x, tile, t, begin, end);
   });
 }
 
