@@ -1,7 +1,7 @@
 """Time segments: the same losses, gradients and averages as without, whatever the network, and refusals in a line."""
 
+import contextlib
 import itertools
-import math
 import subprocess
 import sys
 
@@ -16,8 +16,9 @@ import sresnet
 from sresnet import StreamState, UserError
 from sresnet.models import segments
 from sresnet.models.int8 import to_int8
-from sresnet.models.segments import Steps, inference_segments, segments_within
+from sresnet.models.segments import even_lengths, height_of, inference_segments, lengths_of, segments_within
 from sresnet.nn import register_neuron, register_norm
+from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 
 T = 5
@@ -141,6 +142,28 @@ def test_memory_kept_between_the_passes(monkeypatch):
         return sum(sizes.values())
 
     assert kept(8) < kept(()) / 4
+
+
+def test_potentials_that_nobody_asks_for_are_dropped(monkeypatch):
+    """Those behind the last segment, unless a stream goes on, and those behind what is computed again."""
+    kept, leaves = [], ForwardState.leaves
+
+    def watched(self, neurons, v):
+        leaves(self, neurons, v)
+        if self.v.get(neurons) is v:
+            kept.append(self.again)
+
+    monkeypatch.setattr(ForwardState, "leaves", watched)
+    model, x = network(), torch.rand(3, T, 3, 8, 8, dtype=torch.float64)
+    loss = model(x, time_segments=3).sum()
+    assert kept == 2 * 7 * [False]
+    loss.backward()
+    assert len(kept) == 2 * 7
+    kept.clear()
+    scores, _ = model(x, state=StreamState(), time_segments=(2, 2))  # 3 and 2 steps: 2, 1 and 1, 1
+    assert kept == 4 * 7 * [False]
+    scores.sum().backward()
+    assert kept[4 * 7 :] == 7 * [True]  # between the first two, computed again
 
 
 def test_gradients_without_the_input_and_of_frozen_layers():
@@ -292,9 +315,10 @@ def test_random_numbers_of_layers_are_drawn_again():
     with torch.no_grad():
         before = weight.clone()
         weight.copy_(before + 1e-6 * direction)
-        up = loss()
+    up = loss().detach()  # with gradients: without, segments are of other lengths, and so are the masks
+    with torch.no_grad():
         weight.copy_(before - 1e-6 * direction)
-        down = loss()
+    down = loss().detach()
     assert float((up - down) / 2e-6) == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
 
 
@@ -392,15 +416,51 @@ def test_the_state_of_some_samples():
 # How many
 
 
-@given(first=st.integers(0, 9), count=st.integers(1, 60), number=st.integers(1, 80))
-def test_parts_are_as_even_as_can_be(first, count, number):
-    parts = Steps(first, first + count).divided(number)
-    assert parts[0].first == first
-    assert parts[-1].last == first + count
-    assert len(parts) == min(number, count)
-    assert all(a.last == b.first for a, b in itertools.pairwise(parts))
-    lengths = [last - first for first, last in parts]
+@given(count=st.integers(1, 60), number=st.integers(1, 80))
+def test_parts_without_a_backward_pass_are_as_even_as_can_be(count, number):
+    lengths = even_lengths(count, number)
+    assert sum(lengths) == count
+    assert len(lengths) == min(number, count)
     assert max(lengths) - min(lengths) <= 1
+
+
+def highest(count, numbers, end):
+    """Of the memory of every segment, as the docstring of the file counts it; and how many steps each has."""
+    if not numbers:
+        return count, [count]
+    found = [highest(each, numbers[1:], end) for each in lengths_of(count, numbers, end)]
+    return max(end * i + height for i, (height, _) in enumerate(found)), [n for _, each in found for n in each]
+
+
+@given(
+    count=st.integers(1, 60),
+    numbers=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    end=st.floats(0.0, 3.0),
+)
+def test_parts_with_a_backward_pass_take_the_same_memory(count, numbers, end):
+    numbers = tuple(numbers)
+    height, lengths = highest(count, numbers, end)
+    assert sum(lengths) == count
+    assert min(lengths) >= 1
+    assert len(lengths_of(count, numbers, end)) == min(numbers[0], count)
+    assert height == height_of(count, numbers, end)
+    even = even_lengths(count, numbers[0])
+    if len(numbers) == 1:
+        assert height <= max(end * i + each for i, each in enumerate(even)) + 0.02  # what the search leaves
+
+
+@pytest.mark.parametrize(
+    ("count", "numbers", "end", "lengths"),
+    [
+        (50, (5,), 1.0, [12, 11, 10, 9, 8]),
+        (50, (5,), 0.0, [10, 10, 10, 10, 10]),
+        (16, (2, 2), 2.0, [6, 4, 4, 2]),
+        (3, (9,), 1.0, [1, 1, 1]),
+    ],
+)
+def test_the_earlier_a_part_the_longer(count, numbers, end, lengths):
+    """An end that weighs two steps leaves two fewer to each part behind it: 6, 4, 4 and, behind two, 2."""
+    assert highest(count, numbers, end)[1] == lengths
 
 
 @given(
@@ -410,20 +470,30 @@ def test_parts_are_as_even_as_can_be(first, count, number):
     precision=st.sampled_from(["fp32", "bf16"]),
 )
 def test_the_cheapest_division_that_fits(limit, neurons, steps, precision):
-    def size(found):
-        ends = 4 * sum(min(number, steps) - 1 for number in found) + (8 if math.prod(found) > 1 else 0)
-        return neurons * (ends + segments._STEP_BYTES[precision] * -(-steps // min(math.prod(found), steps)))
+    step = segments._STEP_BYTES[precision]
 
-    smallest = min(size((number,) * levels) for levels in range(1, 5) for number in range(1, steps + 1))
-    if smallest > limit:
-        with pytest.raises(UserError, match="smaller batch"):
+    def size(found):
+        return neurons * (step * height_of(steps, found, 4 / step) + (4 if found else 0))
+
+    tried = [(), *((number,) * levels for levels in (1, 2, 3, 4) for number in (2, 3, 5))]
+    if any(size(each) <= limit for each in tried):
+        found = segments_within(limit, neurons, steps, precision)
+    else:
+        with contextlib.suppress(UserError):
             segments_within(limit, neurons, steps, precision)
         return
-    found = segments_within(limit, neurons, steps, precision)
     assert size(found) <= limit
     if found:
         assert size(()) > limit
         assert found[0] == 2 or size((found[0] - 1,) * len(found)) > limit
+
+
+def test_a_long_training_fits_by_nesting_where_one_level_does_not():
+    """T = 400 in float32, a million neurons: one level takes 140 bytes each and more."""
+    assert segments_within(250e6, 10**6, 400, "fp32") == (11,)
+    assert segments_within(100e6, 10**6, 400, "fp32") == (6, 6)
+    with pytest.raises(UserError, match="takes 0.0"):
+        segments_within(20e6, 10**6, 400, "fp32")
 
 
 LIMITED = """

@@ -259,7 +259,7 @@ class SpikingNetwork(nn.Module):
         if x.ndim == 4 and self.config.encoder == "direct" and isinstance(stem, SpikingLayer):
             convolved = stem.convolve_image(x)  # once for all segments
 
-        def run(x: Tensor, steps: Steps, v: Potentials) -> tuple[Tensor, Potentials]:
+        def run(x: Tensor, steps: Steps, v: Potentials, asked: bool) -> tuple[Tensor, Potentials]:
             again_now = again is not None and again.now
             summed = steps.last == num_steps or self.config.neuron == "relu"
             inner = ForwardState(
@@ -270,13 +270,14 @@ class SpikingNetwork(nn.Module):
                 convolved=convolved,
                 masks=state.masks,
                 again=again_now,
+                last=not asked,
             )
             part = x if x.ndim == 4 else x[:, steps.first : steps.last]
             features = self.forward_features(part, num_steps=steps.last - steps.first, state=inner)
-            return self.readout(features, inner), tuple(inner.starts(each) for each in neurons)
+            return self.readout(features, inner), tuple(inner.starts(each) if asked else None for each in neurons)
 
         v = tuple(state.starts(each) for each in neurons)
-        outputs, v = run_segments(run, x, Steps(0, num_steps), segments, again, *v)
+        outputs, v = run_segments(run, x, Steps(0, num_steps), segments, again, state.v is not None, *v)
         if state.v is not None:
             state.v.update(zip(neurons, v, strict=True))
         return outputs

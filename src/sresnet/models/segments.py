@@ -1,21 +1,22 @@
 """Time segments: a few time steps at a time go through all layers, so that memory does not grow with their number.
 
 Between two segments only the potentials of the neurons are kept. In training each segment is computed again when the
-backward pass comes to it, all but the last; segments may be divided in turn. Memory, in bytes per neuron of a batch,
-for T steps in K segments of which b bytes a step are kept:
+backward pass comes to it, all but the last; segments may be divided in turn. While the t steps of a segment go
+backwards and n ends of segments before it are still needed, there lie in memory, in bytes per neuron of a batch,
 
-    4 (K - 1) + 8 + b T / K
+    4 n + 4 + b t
 
-the 8 for the gradients of the potentials at two ends; and with each of K segments divided into k,
-4 (K + k - 2) + 8 + b T / (K k), for another forward pass. Where every step has its own norm, steps have nothing but
-potentials in common, and the gradients are those of all steps at once.
+where b is what a step keeps, and the 4 in the middle the gradients of the potentials at the end. The last segment is
+the first to go backwards, and ends are freed on the way: the earlier a segment, the more steps it has, so that all take
+the same memory. Where every step has its own norm, steps have nothing but potentials in common, and the gradients are
+those of all steps at once.
 Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, along time instead of depth.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from operator import index
 from types import TracebackType
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from sresnet.errors import UserError
 from sresnet.nn.layer import has_hooks
 from sresnet.nn.neuron import Neuron, OwnNeuron
 from sresnet.nn.norm import BatchNorm, OwnNorm, TimeAveragedNorm
-from sresnet.ops.dispatch import chosen_implementation, implementation
+from sresnet.ops.dispatch import chosen_implementation, implementation, reference_chosen
 
 Potentials = tuple[Tensor | None, ...]
 """Of every layer of neurons."""
@@ -41,41 +42,103 @@ class Steps(NamedTuple):
     last: int
     """The step behind them."""
 
-    def divided(self, number: int) -> list["Steps"]:
-        """Them in `number` parts, as even as can be; fewer where there are fewer steps."""
-        count = self.last - self.first
-        number = min(number, count)
-        return [Steps(*pair) for pair in pairwise(self.first + count * i // number for i in range(number + 1))]
+    def in_parts(self, lengths: Sequence[int]) -> list["Steps"]:
+        """Them in consecutive parts of these lengths."""
+        return [Steps(*pair) for pair in pairwise(accumulate(lengths, initial=self.first))]
 
 
-Run = Callable[[Tensor, Steps, Potentials], tuple[Tensor, Potentials]]
-"""(input of all steps, the steps to run, potentials before them) -> (scores [t, N, classes], potentials after them)."""
+def even_lengths(count: int, number: int) -> list[int]:
+    """`count` steps in `number` parts, as even as can be; fewer where there are fewer steps."""
+    number = min(number, count)
+    return [count * (i + 1) // number - count * i // number for i in range(number)]
+
+
+@lru_cache(maxsize=10_000)
+def _room(budget: float, segments: tuple[int, ...], end: float) -> int:
+    """Steps that go backwards in these segments within `budget`, where a step takes 1 and an end `end`.
+
+    A segment has one step at least.
+    """
+    if not segments:
+        return max(1, int(budget))
+    return sum(_room(budget - end * i, segments[1:], end) for i in range(segments[0]))
+
+
+@lru_cache(maxsize=1_000)
+def lengths_of(count: int, segments: tuple[int, ...], end: float) -> tuple[int, ...]:
+    """`count` steps in as many parts as the first of `segments` says, so that they take the least memory.
+
+    Args:
+        segments: each part is divided by the others in turn.
+        end: what the end of a part takes in memory, in time steps.
+    """
+    segments = tuple(min(number, count) for number in segments)
+    low, high = 0.0, float(count)
+    while high - low > 0.02:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _room(middle, segments, end) >= count else (middle, high)
+    lengths, left = [], count
+    for i in reversed(range(1, segments[0])):
+        lengths.append(min(_room(high - end * i, segments[1:], end), left - i))
+        left -= lengths[-1]
+    return left, *reversed(lengths)
+
+
+def height_of(count: int, segments: tuple[int, ...], end: float) -> float:
+    """The most that lies in memory while `count` steps go backwards in `segments`, counted as in `lengths_of`."""
+    if not segments:
+        return count
+    parts = lengths_of(count, segments, end)
+    return max(end * i + height_of(length, segments[1:], end) for i, length in enumerate(parts))
+
+
+Run = Callable[[Tensor, Steps, Potentials, bool], tuple[Tensor, Potentials]]
+"""(input of all steps, the steps to run, potentials before them, whether those after them are asked for) ->
+(scores [t, N, classes], potentials after them)."""
 
 
 def run_segments(
-    run: Run, x: Tensor, steps: Steps, segments: Sequence[int], again: "Again | None", *v: Tensor | None
+    run: Run, x: Tensor, steps: Steps, segments: tuple[int, ...], again: "Again | None", asked: bool, *v: Tensor | None
 ) -> tuple[Tensor, Potentials]:
     """`run` of all steps, segment by segment.
 
     Args:
-        run, x, v: see `Run`. One argument for each potential: those in a tuple `checkpoint` would keep to the end.
+        run, x, asked, v: see `Run`. One argument for each potential: those in a tuple `checkpoint` would keep to the
+            end.
         steps: all.
         segments: in how many the steps are divided, in how many each of these, and so on; none: all in one.
         again: around what a backward pass computes again; None: there will be no backward pass.
     """
     if not segments:
-        return run(x, steps, v)
-    parts = steps.divided(segments[0])
-    contexts = contextlib.nullcontext(), again or contextlib.nullcontext()
+        return run(x, steps, v, asked)
+    count, inner = steps.last - steps.first, segments[1:]
+    parts = steps.in_parts(
+        even_lengths(count, segments[0]) if again is None else lengths_of(count, segments, again.end)
+    )
     outputs = []
     for part in parts:
-        inner = (run, x, part, segments[1:], again)
-        if again is None or part is parts[-1]:  # a backward pass starts with the last: what it needs is kept
-            output, v = run_segments(*inner, *v)
+        last = part is parts[-1]
+        if again is None or last:  # a backward pass starts with the last: what it needs is kept
+            output, v = run_segments(run, x, part, inner, again, asked or not last, *v)
         else:
-            output, v = checkpoint(run_segments, *inner, *v, use_reentrant=False, context_fn=lambda: contexts)
+            twice = _twice(run, part, inner, again)
+            output, v = checkpoint(twice, x, *v, use_reentrant=False, context_fn=again.contexts)
         outputs.append(output)
     return torch.cat(outputs), v
+
+
+def _twice(
+    run: Run, steps: Steps, segments: tuple[int, ...], again: "Again"
+) -> Callable[..., tuple[Tensor, Potentials]]:
+    """(x, *v) -> `run_segments` of these steps: first for what they leave, then for the backward pass alone."""
+    first = True
+
+    def computed(x: Tensor, *v: Tensor | None) -> tuple[Tensor, Potentials]:
+        nonlocal first
+        asked, first = first, False
+        return run_segments(run, x, steps, segments, again, asked, *v)
+
+    return computed
 
 
 class Again:
@@ -84,6 +147,9 @@ class Again:
     Args:
         layers: those of the network.
 
+    Attributes:
+        end: what the end of a segment takes in memory, in time steps.
+
     Raises:
         UserError: on entering, where weights or modes are no longer those of the forward pass.
     """
@@ -91,8 +157,13 @@ class Again:
     def __init__(self, layers: nn.Module) -> None:
         self.layers = layers
         self.chosen = chosen_implementation()
+        self.end = END_BYTES / _kept_bytes()
         self.before = self.look()
         self.entered: list[contextlib.ExitStack] = []
+
+    def contexts(self) -> tuple[contextlib.AbstractContextManager[None], "Again"]:
+        """Around what is computed the first time, and again; for `checkpoint`."""
+        return contextlib.nullcontext(), self
 
     @property
     def now(self) -> bool:
@@ -178,8 +249,17 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
     return found
 
 
+END_BYTES = 4.0
+"""Bytes of a potential."""
 _STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
 """Precision -> bytes per neuron and time step of a training step at its height, of the default engine."""
+
+
+def _kept_bytes() -> float:
+    """About how much a step keeps per neuron for its backward pass, here and now."""
+    if reference_chosen():
+        return 20.0
+    return 3.0 if torch.is_autocast_enabled("cpu") else 5.5
 
 
 def segments_within(limit: float, neurons: int, num_steps: int, precision: str) -> tuple[int, ...]:
@@ -194,21 +274,24 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
     Raises:
         UserError: none does.
     """
-    least = math.inf
+    step = _STEP_BYTES[precision]
+    least = step * num_steps
+    if neurons * least <= limit:
+        return ()
     for levels in range(1, 5):
-        for number in range(1, num_steps + 1):
+        before = step * num_steps
+        for number in range(2, num_steps + 1):
             segments = (number,) * levels
-            longest = -(-num_steps // min(number**levels, num_steps))
-            ends = 4 * levels * (number - 1) + (8 if number > 1 else 0)
-            size = neurons * (ends + _STEP_BYTES[precision] * longest)
-            if size <= limit:
-                return () if number == 1 else segments
-            least = min(least, size)
-            if number**levels >= num_steps:
+            height = END_BYTES + step * height_of(num_steps, segments, END_BYTES / step)
+            if neurons * height <= limit:
+                return segments
+            least = min(least, height)
+            if height > before:  # more segments have too many ends
                 break
+            before = height
     raise UserError(
-        f"a training step of {num_steps} time steps takes {least / 1e9:.2g} GB in the smallest time segments, more "
-        f"than the {limit / 1e9:g} GB of step_memory: use a smaller batch, or allow more"
+        f"a training step of {num_steps} time steps takes {neurons * least / 1e9:.2g} GB in the smallest time "
+        f"segments, more than the {limit / 1e9:g} GB of step_memory: use a smaller batch, or allow more"
     )
 
 

@@ -61,6 +61,8 @@ class ForwardState:
     """Dropout -> its mask of this forward pass, once it is drawn; calls for parts of the steps share them."""
     again: bool = False
     """These steps were computed before, and are for a backward pass: norms leave their running averages alone."""
+    last: bool = False
+    """Nobody asks for the potentials that these steps leave."""
 
     def starts(self, neurons: nn.Module) -> Tensor | None:
         """The potential that `neurons` start from; None is rest."""
@@ -70,7 +72,7 @@ class ForwardState:
         """Note the potential that `neurons` end with."""
         if self.sums is not None:
             self.sums[neurons] = v.detach().sum()
-        if self.v is not None:
+        if self.v is not None and not self.last:
             self.v[neurons] = v
 
     def receives(self, rectifiers: nn.Module, current: Tensor) -> None:
