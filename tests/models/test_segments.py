@@ -16,7 +16,7 @@ import sresnet
 from sresnet import StreamState, UserError
 from sresnet.models import segments
 from sresnet.models.int8 import to_int8
-from sresnet.models.segments import even_lengths, height_of, inference_segments, lengths_of, segments_within
+from sresnet.models.segments import _even_lengths, _height_of, _lengths_of, inference_segments, segments_within
 from sresnet.nn import register_neuron, register_norm
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
@@ -418,7 +418,7 @@ def test_the_state_of_some_samples():
 
 @given(count=st.integers(1, 60), number=st.integers(1, 80))
 def test_parts_without_a_backward_pass_are_as_even_as_can_be(count, number):
-    lengths = even_lengths(count, number)
+    lengths = _even_lengths(count, number)
     assert sum(lengths) == count
     assert len(lengths) == min(number, count)
     assert max(lengths) - min(lengths) <= 1
@@ -428,7 +428,7 @@ def highest(count, numbers, end):
     """Of the memory of every segment, as the docstring of the file counts it; and how many steps each has."""
     if not numbers:
         return count, [count]
-    found = [highest(each, numbers[1:], end) for each in lengths_of(count, numbers, end)]
+    found = [highest(each, numbers[1:], end) for each in _lengths_of(count, numbers, end)]
     return max(end * i + height for i, (height, _) in enumerate(found)), [n for _, each in found for n in each]
 
 
@@ -442,9 +442,9 @@ def test_parts_with_a_backward_pass_take_the_same_memory(count, numbers, end):
     height, lengths = highest(count, numbers, end)
     assert sum(lengths) == count
     assert min(lengths) >= 1
-    assert len(lengths_of(count, numbers, end)) == min(numbers[0], count)
-    assert height == height_of(count, numbers, end)
-    even = even_lengths(count, numbers[0])
+    assert len(_lengths_of(count, numbers, end)) == min(numbers[0], count)
+    assert height == _height_of(count, numbers, end)
+    even = _even_lengths(count, numbers[0])
     if len(numbers) == 1:
         assert height <= max(end * i + each for i, each in enumerate(even)) + 0.02  # what the search leaves
 
@@ -473,7 +473,7 @@ def test_the_cheapest_division_that_fits(limit, neurons, steps, precision):
     step = segments._STEP_BYTES[precision]
 
     def size(found):
-        return neurons * (step * height_of(steps, found, 4 / step) + (4 if found else 0))
+        return neurons * (step * _height_of(steps, found, 4 / step) + (4 if found else 0))
 
     tried = [(), *((number,) * levels for levels in (1, 2, 3, 4) for number in (2, 3, 5))]
     if any(size(each) <= limit for each in tried):

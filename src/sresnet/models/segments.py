@@ -47,7 +47,7 @@ class Steps(NamedTuple):
         return [Steps(*pair) for pair in pairwise(accumulate(lengths, initial=self.first))]
 
 
-def even_lengths(count: int, number: int) -> list[int]:
+def _even_lengths(count: int, number: int) -> list[int]:
     """`count` steps in `number` parts, as even as can be; fewer where there are fewer steps."""
     number = min(number, count)
     return [count * (i + 1) // number - count * i // number for i in range(number)]
@@ -65,7 +65,7 @@ def _room(budget: float, segments: tuple[int, ...], end: float) -> int:
 
 
 @lru_cache(maxsize=1_000)
-def lengths_of(count: int, segments: tuple[int, ...], end: float) -> tuple[int, ...]:
+def _lengths_of(count: int, segments: tuple[int, ...], end: float) -> tuple[int, ...]:
     """`count` steps in as many parts as the first of `segments` says, so that they take the least memory.
 
     Args:
@@ -84,12 +84,12 @@ def lengths_of(count: int, segments: tuple[int, ...], end: float) -> tuple[int, 
     return left, *reversed(lengths)
 
 
-def height_of(count: int, segments: tuple[int, ...], end: float) -> float:
-    """The most that lies in memory while `count` steps go backwards in `segments`, counted as in `lengths_of`."""
+def _height_of(count: int, segments: tuple[int, ...], end: float) -> float:
+    """The most that lies in memory while `count` steps go backwards in `segments`, counted as in `_lengths_of`."""
     if not segments:
         return count
-    parts = lengths_of(count, segments, end)
-    return max(end * i + height_of(length, segments[1:], end) for i, length in enumerate(parts))
+    parts = _lengths_of(count, segments, end)
+    return max(end * i + _height_of(length, segments[1:], end) for i, length in enumerate(parts))
 
 
 Run = Callable[[Tensor, Steps, Potentials, bool], tuple[Tensor, Potentials]]
@@ -113,7 +113,7 @@ def run_segments(
         return run(x, steps, v, asked)
     count, inner = steps.last - steps.first, segments[1:]
     parts = steps.in_parts(
-        even_lengths(count, segments[0]) if again is None else lengths_of(count, segments, again.end)
+        _even_lengths(count, segments[0]) if again is None else _lengths_of(count, segments, again.end)
     )
     outputs = []
     for part in parts:
@@ -157,7 +157,7 @@ class Again:
     def __init__(self, layers: nn.Module) -> None:
         self.layers = layers
         self.chosen = chosen_implementation()
-        self.end = END_BYTES / _kept_bytes()
+        self.end = _END_BYTES / _kept_bytes()
         self.before = self.look()
         self.entered: list[contextlib.ExitStack] = []
 
@@ -249,7 +249,7 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
     return found
 
 
-END_BYTES = 4.0
+_END_BYTES = 4.0
 """Bytes of a potential."""
 _STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
 """Precision -> bytes per neuron and time step of a training step at its height, of the default engine."""
@@ -282,7 +282,7 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
         before = step * num_steps
         for number in range(2, num_steps + 1):
             segments = (number,) * levels
-            height = END_BYTES + step * height_of(num_steps, segments, END_BYTES / step)
+            height = _END_BYTES + step * _height_of(num_steps, segments, _END_BYTES / step)
             if neurons * height <= limit:
                 return segments
             least = min(least, height)
