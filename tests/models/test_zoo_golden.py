@@ -209,7 +209,7 @@ def check_gradients(model, names, info, arrays):
 
 
 def test_files_are_there():
-    assert {path.stem for path in SMALL.glob("*.npz")} == set(NETWORKS)
+    assert {path.stem for path in SMALL.glob("*.npz")} >= set(NETWORKS)
     assert all(path.stat().st_size < 100_000 for path in SMALL.glob("*.npz"))
 
 

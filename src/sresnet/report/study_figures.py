@@ -113,7 +113,7 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         return None
     simulated = any(row.simulated for row in ours.values())
     here = f"scale {evidence.scale}" + (", simulated recordings" if simulated else "")
-    others = [entry for entry in TABLE_14 if entry.data == data and entry.parameters]
+    others = [entry for entry in TABLE_14 if entry.data == data and entry.in_figures]
     published = [_published_point(entry, style) for style, entry in enumerate(others)]
     measured = [
         _points(f"{label} ({len(row.values)})", [([float(row.parameters)] * len(row.values), row.values)], style)

@@ -246,7 +246,7 @@ def fewest_parameters(evidence: Evidence) -> Finding:
         entries = [entry for entry in TABLE_14 if entry.data == data]
         (own,) = [entry.parameters or 0 for entry in entries if entry.reference is None]
         least, network = min(
-            (entry.parameters, entry.network) for entry in entries if entry.topology and entry.parameters
+            (entry.topology.parameters, entry.network) for entry in entries if entry.topology and entry.in_figures
         )
         fewer.append(own < least)
         parts.append(f"{data}: {own:,}, the smallest of the others ({network}) {least:,}")
