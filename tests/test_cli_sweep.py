@@ -16,7 +16,7 @@ import torch
 
 from sresnet.cli import main
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _ConvertOptions
+from sresnet.cli.convert import _CompareOptions, _ConvertOptions
 from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
@@ -86,6 +86,10 @@ def commands():
         "predict": Command(("predict", "RUN", "PICTURE"), text),
         "convert": Command(
             ("convert", "ANN", "--calibration-images", "5"), (*flags_of(_ConvertOptions), ("--method", str))
+        ),
+        "compare": Command(
+            ("convert", "ANN", "--compare", "deng", "--num-steps", "2", "--images", "5", "--calibration-images", "5"),
+            tuple(flags_of(_CompareOptions)),
         ),
         "import": Command(("import", "PICTURE"), tuple(flags_of(_ImportOptions))),
         "info": Command(

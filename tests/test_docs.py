@@ -13,7 +13,7 @@ import torch
 
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _ConvertOptions
+from sresnet.cli.convert import _CompareOptions, _ConvertOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
@@ -85,6 +85,8 @@ def check_command(line):
         case "import":
             assert subject
             parse(_ImportOptions(), flags, line, "")
+        case "convert" if "--compare" in flags:
+            assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(METHODS)
         case "convert":
             method, flags = take_option(flags, "--method")
             assert method in METHODS

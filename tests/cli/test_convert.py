@@ -81,3 +81,32 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
     assert "holds a conversion with other fields" in said(str(ann), "--out", str(spiking), "--num-steps", "8")
     assert "holds a run with" in said(str(ann), "--out", str(ann))
     assert "does not exist" in said(str(tmp_path / "nothing"))
+
+
+def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["convert", str(ann), "--compare", "deng", "rmp", "--num-steps", "2", "8", "--images", "20", "--out", "c"]
+    assert main([*words, "--calibration-images", "20", "--beside", str(spiking)]) == 0
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "c" / "conversions.json").read_text())
+    assert [(point["name"], point["num_steps"]) for point in found["points"]] == [
+        ("deng", 2), ("deng", 8), ("rmp", 2), ("rmp", 8), (str(spiking), 32),
+    ]  # fmt: skip
+    assert all(point["synaptic_operations"] > 0 and point["energy"] > 0 for point in found["points"])
+    assert "on 20 test images; the ANN: " in said
+    assert (tmp_path / "c" / "conversions.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (["--compare", "x"], "method 'x' is unknown"),
+        (["--compare"], "need at least one value each"),
+        (["--compare", "deng", "--num-steps", "0"], "num_steps 0 is outside"),
+        (["--compare", "deng", "--part", "validation"], "part 'validation' is not available"),
+        (["--compare", "deng", "--images", "-1"], "images -1"),
+    ],
+)
+def test_mistakes_in_a_comparison(ann, tmp_path, capsys, flags, fault):
+    assert main(["convert", str(ann), *flags, "--out", str(tmp_path / "c")]) == 2
+    assert fault in capsys.readouterr().err

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sresnet.analysis.walk import batches_of, spread
+from sresnet.analysis.walk import Batches, batches_of, spread
 from sresnet.cli.parse import at_least, name_and_flags, parse, take_option
-from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.terminal import print_table
 from sresnet.config import closest
 from sresnet.convert import METHODS, RateConfig, to_spiking
 from sresnet.data import EventConfig, Samples
@@ -23,6 +25,8 @@ from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
+from sresnet.report.analysis_files import CONVERSIONS, CONVERSIONS_KIND, claim, save_conversions
+from sresnet.studies.conversions import compared, measured
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -43,10 +47,36 @@ class _ConvertOptions(RuntimeOptions, RateConfig):
     """Run folder to make; by default that of the ANN with method, time steps and what else is not usual behind it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _CompareOptions(RuntimeOptions):
+    """Flags of `sresnet convert RUN --compare`."""
+
+    compare: tuple[str, ...] = ("deng",)
+    """Methods, each as it is by default."""
+    num_steps: tuple[int, ...] = (8, 16, 32, 64)
+    """Numbers of time steps to try with each."""
+    beside: tuple[str, ...] = ()
+    """Runs of networks that were trained as spiking ones, to be measured too."""
+    part: str = ""
+    """Images to measure on: validation, test or train; by default those that the run held out, else test."""
+    images: int = 1000
+    """How many of them, evenly spread; 0: all."""
+    calibration_images: int = 1000
+    """Training images, evenly spread, from which thresholds are taken."""
+    batch_size: int = 100
+    """Images at a time; affects only memory and speed, and which spikes a Poisson encoder draws."""
+    out: str = ""
+    """Folder for the table as numbers and the figure; by default conversions in the run folder."""
+    force: bool = False
+    """Overwrite what is in the way, even if sresnet did not make it."""
+
+
 @going_on()
 def convert_verb(words: list[str]) -> int:
-    """`sresnet convert RUN --method NAME`."""
+    """`sresnet convert RUN --method NAME`, or `sresnet convert RUN --compare NAME ...`."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained ANN, of neuron relu and one time step")
+    if any(word.partition("=")[0] == "--compare" for word in rest):
+        return _compare(source, rest, shlex.join(["sresnet", "convert", *words]))
     method, rest = take_option(rest, "--method")
     if method and method not in METHODS:
         raise UserError(f"method {method!r} is unknown: {closest(method, list(METHODS))}")
@@ -60,8 +90,7 @@ def convert_verb(words: list[str]) -> int:
     )
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     recipe = read_run(source, options.memory_limit)
-    if isinstance(recipe.data, EventConfig):
-        raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
+    _check_images(recipe, source)
     config = RateConfig(**{field.name: getattr(options, field.name) for field in fields(RateConfig)})
     made = {"convert": asdict(config), "calibration_images": options.calibration_images}
     usual = {"convert": asdict(replace(METHODS[method], num_steps=config.num_steps)), "calibration_images": 1000}
@@ -91,6 +120,59 @@ def convert_verb(words: list[str]) -> int:
     say(f"{of}: {after.top1:.2f} % after {config.num_steps} time steps, the ANN {before.top1:.2f} %")
     print_split(recipe.data, splits)
     return 0
+
+
+def _compare(source: str, words: list[str], line: str) -> int:
+    """Several methods and numbers of time steps, measured on the same images: a table, and files of it."""
+    options = parse(_CompareOptions(), words, f"sresnet convert {source}", "Conversions of one ANN side by side.")
+    at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
+    at_least(0, images=options.images)
+    for method in options.compare:
+        if method not in METHODS:
+            raise UserError(f"method {method!r} is unknown: {closest(method, list(METHODS))}")
+    if not options.compare or not options.num_steps:
+        raise UserError("--compare and --num-steps need at least one value each, such as --compare deng --num-steps 32")
+    for num_steps in options.num_steps:
+        replace(METHODS[options.compare[0]], num_steps=num_steps)  # checks it
+    recipe = read_run(source, options.memory_limit)
+    _check_images(recipe, source)
+    folder = Path(options.out or Path(source) / "conversions")
+    claim(folder, CONVERSIONS, CONVERSIONS_KIND, force=options.force)
+    device, splits = options.torch_device(), options.open_again(recipe, source)
+    part = options.part or ("test" if splits.validation is None else "validation")
+    samples = part_of(splits, part)
+    samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
+    ann, scaling, _ = trained(source, device, options.memory_limit, splits.test)
+    images = _calibration(splits.train, scaling, options.calibration_images, device)
+    seed = seed_of("evaluate", recipe.seed)
+
+    def batches(scaling: Scaling = scaling) -> Batches:
+        return batches_of(samples, scaling, batch_size=options.batch_size, device=device)
+
+    methods = {name: METHODS[name] for name in options.compare}
+    with implementation(options.engine):
+        before = measured("the ANN", ann, batches())
+        points = list(compared(ann, methods, options.num_steps, images, batches, seed=seed))
+        for run in options.beside:
+            network, its_scaling, _ = trained(run, device, options.memory_limit, splits.test)
+            points.append(measured(run, network, batches(its_scaling), seed=seed))
+    rows = [(p.name, p.num_steps, p.top1, p.spikes, p.synaptic_operations, p.energy) for p in points]
+    print_table(
+        "network | time steps | accuracy %:.2f | spikes:,.0f | synaptic operations:,.0f | energy (µJ):.3g", rows
+    )
+    say(f"on {before.images:,} {part} images; the ANN: {before.top1:.2f} %")
+    print_split(recipe.data, splits)
+    about = {"run": source, "data": recipe.data.name, "part": part, "images": before.images}
+    about |= other_data(splits) | record.provenance(line, device)
+    paths = save_conversions(points, before.top1, folder, about)
+    say(f"written to {folder}: {', '.join(path.name for path in paths)}")
+    return 0
+
+
+def _check_images(recipe: Recipe, source: str) -> None:
+    """Raise UserError for a network of events."""
+    if isinstance(recipe.data, EventConfig):
+        raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
 
 
 def _calibration(samples: Samples, scaling: Scaling, count: int, device: torch.device) -> torch.Tensor:

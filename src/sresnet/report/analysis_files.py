@@ -1,6 +1,6 @@
 """The files that `sresnet analyse` and the early exit of `sresnet evaluate` write: numbers as JSON, and pictures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,20 @@ from sresnet.analysis.report import KIND
 from sresnet.files import claim_folder, write_json
 from sresnet.report import plots
 from sresnet.report.charts import LineChart, Picture
-from sresnet.report.figures import analysis_pictures, exit_curves
+from sresnet.report.figures import analysis_pictures, conversion_curves, exit_curves
+from sresnet.studies.conversions import Point
 
 ANALYSIS = "analysis.json"
 """Name of the file with the numbers."""
 EARLY_EXIT, EARLY_EXIT_KIND = "early-exit.json", "sresnet early exit"
 """Name of the file with the numbers of `save_early_exit`, and what it says it is."""
-FIGURES = {KIND: ("activity", "cost", "accuracy", "gradients"), EARLY_EXIT_KIND: ("early-exit",)}
+CONVERSIONS, CONVERSIONS_KIND = "conversions.json", "sresnet conversions"
+"""Likewise of `save_conversions`."""
+FIGURES = {
+    CONVERSIONS_KIND: ("conversions",),
+    KIND: ("activity", "cost", "accuracy", "gradients"),
+    EARLY_EXIT_KIND: ("early-exit",),
+}
 """Kind -> names of the figures beside the numbers."""
 
 
@@ -74,6 +81,12 @@ def save_early_exit(
     return _written(
         folder, EARLY_EXIT, {"kind": EARLY_EXIT_KIND} | numbers, {"early-exit": exit_curves({"": found}, point)}
     )
+
+
+def save_conversions(points: Sequence[Point], ann_top1: float, folder: Path, about: dict[str, Any]) -> list[Path]:
+    """Write conversions of one ANN side by side, and their figure; `folder`, `about` and errors as `save`."""
+    numbers = {"kind": CONVERSIONS_KIND} | about | {"ann_top1": ann_top1, "points": [asdict(each) for each in points]}
+    return _written(folder, CONVERSIONS, numbers, {"conversions": conversion_curves(points, ann_top1)})
 
 
 def _written(

@@ -25,6 +25,7 @@ from sresnet.report.charts import (
     shortened,
 )
 from sresnet.report.png import picture_of
+from sresnet.studies.conversions import Point
 
 ACCURACY = "accuracy (%)"
 STEPS = "time steps"
@@ -177,6 +178,37 @@ def exit_curves(networks: Mapping[str, EarlyExit], chosen: ExitPoint | None = No
         y=Axis(label=ACCURACY),
         note=(f"confidence {chosen.threshold:g}", chosen.mean_steps, chosen.top1) if chosen else None,
     )
+
+
+def conversion_curves(points: Sequence[Point], ann_top1: float) -> Picture:
+    """Accuracy of conversions over time steps, synaptic operations and energy, beside the ANN's accuracy.
+
+    Args:
+        points: those of one method stand together as a line; a network that was trained as it is has one.
+        ann_top1: accuracy of the ANN, percent.
+    """
+    names = list(dict.fromkeys(point.name for point in points))
+    panels = []
+    for title, label, value in (
+        ("Accuracy over time steps", STEPS, lambda point: float(point.num_steps)),
+        ("Accuracy over synaptic operations", OPERATIONS, lambda point: point.synaptic_operations),
+        ("Accuracy over energy", "energy of the arithmetic per image, µJ", lambda point: point.energy),
+    ):
+        lines = [
+            Line(
+                name=name,
+                x=[value(point) for point in points if point.name == name],
+                y=[point.top1 for point in points if point.name == name],
+                style=style,
+            )
+            for style, name in enumerate(names)
+        ]
+        ends = [min(map(value, points)), max(map(value, points))]
+        lines.append(Line(name="the ANN", x=ends, y=[ann_top1] * 2, form="dashes", own=True))
+        panels.append(
+            LineChart(title=title, lines=tuple(lines), x=Axis(label=label, logarithmic=True), y=Axis(label=ACCURACY))
+        )
+    return Picture(panels=(tuple(panels),), same_y=True)
 
 
 # Gradients and predictions --------------------------------------------------------------------------------------------

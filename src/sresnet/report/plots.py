@@ -313,6 +313,8 @@ def _set_x_ticks(axes: "Axes", chart: LineChart) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if max(values) >= LARGE and not chart.x.names:
         axes.xaxis.set_major_formatter(lambda value, _: readable(value))
+    elif chart.x.logarithmic:  # matplotlib would write powers of ten as formulas
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 LARGE = 1e4
