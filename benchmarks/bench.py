@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from compiles import why_not
 from contenders import ENGINES, PRECISIONS, SETTINGS, check_same, compared, is_emulated, network, train_step
+from division import PROFILED, divided
 from memory import CURVE_T, Job, cost_alone, curve
-from page import GROUPS, markdown, print_tables
+from page import markdown, print_tables
 from peers import PEERS
 from quiet import Sample, in_turn, only_benchmark, spread, summary
 
@@ -100,19 +101,15 @@ def growth(seconds: float) -> dict[str, Any]:
     return given
 
 
-def profile_of(name: str) -> dict[str, float]:
-    """Where a training step of `fastest` in fp32 spends its time, percent."""
-    model, x, labels = network(SETTINGS[name])
-    step = train_step(model.train(), x, labels, "fp32")
-    step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        step()
-    shares = dict.fromkeys([*GROUPS.values(), "everything else"], 0.0)
-    rows = profiler.key_averages()
-    total = sum(row.self_cpu_time_total for row in rows)
-    for row in rows:
-        shares[GROUPS.get(row.key, "everything else")] += 100 * row.self_cpu_time_total / total
-    return shares
+def profile_of(name: str, precisions: list[str], seconds: float, before: dict[str, Any]) -> dict[str, Any]:
+    """How a training step divides with one thread and with two, seconds; what was faster before stays."""
+    found = dict(before)
+    for precision in precisions:
+        for threads in sorted({1, min(2, torch.get_num_threads())}):
+            key = f"{name} {precision}, {threads} thread{'s' * (threads > 1)}"
+            rows = [divided(name, precision, threads, seconds), *([found[key]] if key in found else [])]
+            found[key] = min(rows, key=lambda row: row["step"])
+    return found
 
 
 def machine() -> dict[str, Any]:
@@ -151,14 +148,15 @@ def main() -> None:
     parts = words.replace(",", "").replace("(r)", "").split()
     path = options.out or DATA / f"{'-'.join(parts)}.json"
     keep_freed_memory()
-    found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "inference memory": {}, "profile": {}}
+    found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "inference memory": {}, "divisions": {}}
     found |= {"growth": {}, "curve": {}, "same network": {}, "revisions": {}}
     if path.exists():
         found |= json.loads(path.read_text()) | {"machine": about}
     found["revisions"] |= dict.fromkeys(options.parts, about["revision"])
     with only_benchmark():
         for name in options.settings:
-            found["same network"][name] = check_same(SETTINGS[name])
+            if set(options.parts) - {"profile", "growth"}:  # those with peers
+                found["same network"][name] = check_same(SETTINGS[name])
             for precision in options.precisions:
                 key = f"{name} {precision}"
                 for kind in ("training", "inference"):
@@ -169,8 +167,10 @@ def main() -> None:
                 if "memory" in options.parts:
                     found["memory"][key], found["inference memory"][key] = memory(name, precision)
                     save(path, found)
-            if "profile" in options.parts:
-                found["profile"][name] = profile_of(name)
+            if "profile" in options.parts and name in PROFILED:
+                divisions = found["divisions"].get(about["revision"], {})
+                divisions = profile_of(name, options.precisions, options.seconds, divisions)
+                found["divisions"][about["revision"]] = divisions
                 save(path, found)
         if "growth" in options.parts:
             found["growth"] = growth(options.seconds)

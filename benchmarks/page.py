@@ -2,17 +2,9 @@
 
 from typing import Any
 
+from division import division_table
 from rich.console import Console
 from rich.table import Table
-
-GROUPS = {
-    "aten::mkldnn_convolution": "convolution, forward",
-    "aten::convolution_backward": "convolution, backward",
-    "Layer": "kernel, forward",
-    "LayerBackward": "kernel, backward, and bits read back",
-    "aten::add": "sums of gradients",
-    "aten::add_": "sums of gradients",
-}
 
 
 def curve_table(curve: dict[str, dict[str, Any]]) -> list[str]:
@@ -86,11 +78,7 @@ def markdown(found: dict[str, Any]) -> str:
     for key, row in found["inference memory"].items():
         lines.append(f"| {key} | {' | '.join(f'{row[name] / 1e6:.0f}' if row.get(name) else '' for name in names)} |")
     lines += ["", *curve_table(found["curve"])]
-    lines += ["", "Where a training step of `fastest` in fp32 spends its time, percent:", ""]
-    groups = [*dict.fromkeys(GROUPS.values()), "everything else"]
-    lines += [f"| setting | {' | '.join(groups)} |", "| --- |" + " --- |" * len(groups)]
-    for key, row in found["profile"].items():
-        lines.append(f"| {key} | {' | '.join(f'{row[group]:.1f}' for group in groups)} |")
+    lines += ["", *division_table(found["divisions"])]
     for what, words in (("T", "over T, S-ResNet8, batch 16"), ("depth", "over depth, T = 4, batch 16")):
         row = found["growth"].get(what, {})
         lines += ["", f"Least seconds of a training step {words}, fastest, fp32:", ""]

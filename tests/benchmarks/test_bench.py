@@ -5,7 +5,9 @@ from torch import nn
 
 from tests.scripts import script
 
-bench, contenders, memory = (script(f"benchmarks/{name}") for name in ("bench", "contenders", "memory"))
+bench, contenders, division, memory = (
+    script(f"benchmarks/{name}") for name in ("bench", "contenders", "division", "memory")
+)
 Peer = script("benchmarks/peers").Peer
 SMALL = (8, 2, 4, 2)
 
@@ -39,3 +41,16 @@ def test_the_curve_leaves_out_what_would_take_too_much(monkeypatch):
     assert "bytes" in found["fastest"]["16"]
     assert found["fastest"]["50"] == {"left out": "more than 12 GB"}
     assert found["one level of segments"]["50"]["segments"] == (7,)
+
+
+def test_parts_of_a_step_make_up_the_step(monkeypatch):
+    calls = [(owner, name, getattr(owner, name)) for owner, name, _ in division._calls()]
+    monkeypatch.setitem(division.SETTINGS, "small", SMALL)
+    row = division.divided("small", "fp32", 1, 0.0)
+    assert all(row[part] > 0 for part in division.PARTS)
+    assert sum(row[part] for part in division.PARTS) == pytest.approx(row["step"])
+    assert all(getattr(owner, name) is call for owner, name, call in calls)
+    line = division.division_table({"0123456789": {"A": row}})[-1]
+    assert line.startswith("| 0123456 | A | ")
+    assert f"({(row['step'] / sum(row[part] for part in division.PARTS[:2])) - 1:.2f}) |" in line
+    assert row["copy"] > 1e8
