@@ -5,7 +5,8 @@ import torch
 
 import sresnet
 from sresnet import UserError
-from sresnet.nn import first_step, latency, poisson_signed
+from sresnet.models import StreamState
+from sresnet.nn import delta, first_step, latency, poisson_signed
 
 SMALL = {"base_filters": 4, "num_steps": 4}
 
@@ -37,7 +38,7 @@ def test_the_scale_of_signed_spikes():
         assert abs(float((spikes * x.sign()).mean()) - 0.5 / scale) < 0.02
 
 
-@pytest.mark.parametrize("encoder", ["first-step", "latency"])
+@pytest.mark.parametrize("encoder", ["first-step", "latency", "delta"])
 def test_streams_and_segments_see_the_steps_of_the_whole(encoder):
     torch.manual_seed(0)
     model = sresnet.create_model("sresnet8", encoder=encoder, norm="none", threshold=0.3, **SMALL).eval()
@@ -55,3 +56,25 @@ def test_the_scale_reaches_the_network():
     assert float(model.encode(torch.ones(1, 3, 8, 8), None).mean()) == 1
     with pytest.raises(UserError, match=r"^poisson_scale 0.0 is not above 0: [^\n]*$"):
         sresnet.create_model("sresnet8", poisson_scale=0.0)
+
+
+def test_pixels_that_change_send_signed_spikes():
+    frames = torch.tensor([0.0, 0.5, 0.55, 0.4, -0.6]).view(5, 1, 1, 1, 1)
+    assert delta(frames, 0.1).flatten().tolist() == [0, 1, 0, -1, -1]
+    assert delta(frames[3:], 0.1, frames[2]).flatten().tolist() == [-1, -1]
+    assert delta(frames[3:], 0.3, frames[2]).flatten().tolist() == [0, -1]
+
+
+def test_delta_of_frames_in_segments_and_streams():
+    torch.manual_seed(0)
+    model = sresnet.create_model("sresnet8", encoder="delta", norm="none", delta_threshold=0.3, **SMALL)
+    frames = torch.rand(2, 4, 3, 8, 8)
+    assert torch.equal(model.encode(frames, None), delta(frames.transpose(0, 1), 0.3))
+    torch.testing.assert_close(model(frames, time_segments=(2, 2)), model(frames))
+    _, state = model(frames[:, :2], state=StreamState())
+    with pytest.raises(
+        UserError, match=r"^encoder 'delta' compares each frame with [^\n]*: give all frames in one call$"
+    ):
+        model(frames[:, 2:], state=state)
+    with pytest.raises(UserError, match=r"^delta_threshold 0.0 is not above 0: [^\n]*$"):
+        sresnet.create_model("sresnet8", delta_threshold=0.0)

@@ -172,7 +172,7 @@ def test_images_are_meant_where_no_family_is_named():
 
 
 def test_events_need_the_direct_encoder():
-    with pytest.raises(UserError, match="encoder 'poisson' encodes images, not events: use 'direct'"):
+    with pytest.raises(UserError, match="encoder 'poisson' encodes images, not events: use 'direct' or 'delta'"):
         Recipe(model=SResNetConfig(encoder="poisson"), data=EventConfig())
 
 

@@ -12,7 +12,7 @@ from sresnet.errors import UserError
 from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
-from sresnet.nn.encoder import EncoderKind, encode
+from sresnet.nn.encoder import EncoderKind, delta, encode
 from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
@@ -70,9 +70,12 @@ class NetworkConfig:
     """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
     encoder: EncoderKind = "direct"
     """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's;
-    first-step: the image at the first step alone; latency: a spike a pixel, the earlier the brighter."""
+    first-step: the image at the first step alone; latency: a spike a pixel, the earlier the brighter; delta: signed
+    spikes where frames change."""
     poisson_scale: float = added_later(2.0)
     """poisson-signed sends a spike with probability |x| divided by this."""
+    delta_threshold: float = added_later(0.1)
+    """delta sends a spike where a pixel changes by this or more from one step to the next."""
     boosting: bool = False
     """Ten readout neurons per class, averaged (Section 3.2.3)."""
     gradient: Gradient = added_later("surrogate")
@@ -93,6 +96,10 @@ class NetworkConfig:
                 raise UserError(f"{name} {getattr(self, name)} is less than 1: a network needs at least one")
         if not self.poisson_scale > 0:
             raise UserError(f"poisson_scale {self.poisson_scale} is not above 0: Kim & Panda use 2, Lee et al. 1")
+        if not self.delta_threshold > 0:
+            raise UserError(
+                f"delta_threshold {self.delta_threshold} is not above 0: pixels that stay would send spikes"
+            )
         check_constants(self.leak, self.threshold)
         if self.neuron.startswith("plif"):
             leak_parameter(self.leak)
@@ -267,6 +274,7 @@ class SpikingNetwork(nn.Module):
                 last_step=state.first_step + num_steps,
                 v=dict(zip(neurons, v, strict=True)),
                 sums=state.sums if summed and not again_now else None,
+                before=x[:, steps.first - 1] if x.ndim == 5 and steps.first else None,
                 convolved=convolved,
                 masks=state.masks,
                 again=again_now,
@@ -288,7 +296,7 @@ class SpikingNetwork(nn.Module):
         An image or frame that is not finite gives NaN: neurons that receive NaN stay silent, which would look like an
         answer.
         """
-        features = self.run_layers(self.encode(x, num_steps, state.first_step if state else 0), state).spikes
+        features = self.run_layers(self.encode(x, num_steps, state), state).spikes
         return features + zero_or_nan(x, num_steps).to(features.dtype)
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -302,13 +310,22 @@ class SpikingNetwork(nn.Module):
             signal = layer(signal, state)
         return signal
 
-    def encode(self, x: Tensor, num_steps: int | None, first_step: int = 0) -> Tensor:
-        """Input of the first layer [T, N, C, H, W] from images or event frames, from a step on; errors as `forward`."""
+    def encode(self, x: Tensor, num_steps: int | None, state: ForwardState | None = None) -> Tensor:
+        """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
         num_steps, config = self.count_steps(x, num_steps), self.config
+        first, before = (state.first_step, state.before) if state else (0, None)
         if x.ndim == 5:
-            return x.transpose(0, 1)[:num_steps]
-        numbers: dict[str, Any] = {"total": config.num_steps, "poisson_scale": config.poisson_scale}
-        return encode(config.encoder, x, num_steps, first=first_step, **numbers)
+            frames = x.transpose(0, 1)[:num_steps]
+            if config.encoder != "delta":
+                return frames
+            if first and before is None:
+                raise UserError(
+                    "encoder 'delta' compares each frame with the one before, which a stream does not keep: give all "
+                    "frames in one call"
+                )
+            return delta(frames, config.delta_threshold, before)
+        scales: dict[str, Any] = {name: getattr(config, name) for name in ("poisson_scale", "delta_threshold")}
+        return encode(config.encoder, x, num_steps, first=first, total=config.num_steps, **scales)
 
     def count_steps(self, x: Tensor, num_steps: int | None) -> int:
         """T for images or event frames and what the caller asks for; errors as `forward`."""
@@ -322,8 +339,10 @@ class SpikingNetwork(nn.Module):
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
             return self.config.num_steps if num_steps is None else num_steps
-        if self.config.encoder != "direct":
-            raise UserError(f"encoder {self.config.encoder!r} encodes images, and x is event frames: use 'direct'")
+        if self.config.encoder not in ("direct", "delta"):
+            raise UserError(
+                f"encoder {self.config.encoder!r} encodes images, and x is event frames: use 'direct' or 'delta'"
+            )
         if num_steps is not None and num_steps > x.shape[1]:
             raise UserError(f"num_steps {num_steps} is more than the {x.shape[1]} frames given: ask for at most that")
         return x.shape[1] if num_steps is None else num_steps

@@ -1,6 +1,6 @@
 """Modules: parameters and one call of an op each. They fit into any network; see docs/python.md."""
 
-from sresnet.nn.encoder import direct, encode, first_step, latency, poisson, poisson_signed
+from sresnet.nn.encoder import delta, direct, encode, first_step, latency, poisson, poisson_signed
 from sresnet.nn.layer import (
     Flatten,
     GlobalAveragePool,
@@ -58,6 +58,7 @@ __all__ = [
     "Surrogate",
     "TimeAveragedNorm",
     "conv",
+    "delta",
     "direct",
     "encode",
     "first_step",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency"]
+EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency", "delta"]
 
 
 def direct(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
@@ -55,13 +55,35 @@ def latency(x: Float[Tensor, "N C H W"], num_steps: int, first: int = 0, total: 
     return torch.stack([((when == step) & (x > 0)).to(x.dtype) for step in range(first, first + num_steps)])
 
 
+def delta(
+    frames: Float[Tensor, "T N C H W"], threshold: float, before: Float[Tensor, "N C H W"] | None = None
+) -> Float[Tensor, "T N C H W"]:
+    """A signed spike where a pixel has changed by `threshold` or more since the step before: -1, 0 or 1.
+
+    Args:
+        frames: [T, N, C, H, W]; of an image that stays, only the first step sends spikes.
+        before: the frame before them; None is 0 everywhere.
+    """
+    first = torch.zeros_like(frames[:1]) if before is None else before[None]
+    change = frames - torch.cat([first, frames[:-1]])
+    return torch.where(change.abs() >= threshold, change.sign(), 0)
+
+
 def encode(
-    kind: EncoderKind, x: Float[Tensor, "N C H W"], num_steps: int, *, first: int, total: int, poisson_scale: float
+    kind: EncoderKind,
+    x: Float[Tensor, "N C H W"],
+    num_steps: int,
+    *,
+    first: int,
+    total: int,
+    poisson_scale: float,
+    delta_threshold: float = 0.1,
 ) -> Float[Tensor, "T N C H W"]:
     """Images [N, C, H, W] as the `num_steps` steps from `first` on of `total`, [T, N, C, H, W], by the encoder `kind`.
 
     Args:
         poisson_scale: of "poisson-signed", see `poisson_signed`.
+        delta_threshold: of "delta", see `delta`.
     """
     if kind == "direct":
         return direct(x, num_steps)
@@ -71,4 +93,6 @@ def encode(
         return poisson_signed(x, num_steps, poisson_scale)
     if kind == "first-step":
         return first_step(x, num_steps, first)
+    if kind == "delta":
+        return delta(direct(x, num_steps), delta_threshold, x if first else None)
     return latency(x, num_steps, first, total)

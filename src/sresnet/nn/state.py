@@ -55,6 +55,8 @@ class ForwardState:
     sums: dict[nn.Module, Tensor] | None = None
     """None; or {}: sum of the potentials of each layer at the end, of all currents in the ANN counterpart.
     They show overflow at any time step: leak and reset leave infinity and NaN as they are."""
+    before: Tensor | None = None
+    """The frame [N, C, H, W] before these steps, where the steps are a part of a call; None: there is none."""
     convolved: dict[nn.Module, Tensor] = field(default_factory=dict)
     """Convolution -> what it gave, [N, C, H, W], for an image that is the same at every step."""
     masks: dict[nn.Module, Tensor] = field(default_factory=dict)

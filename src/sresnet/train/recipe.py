@@ -173,8 +173,8 @@ class Recipe:
         if isinstance(self.data, EventConfig):
             if self.train.low_res_epochs:
                 raise UserError(f"low_res_epochs {self.train.low_res_epochs} are for images, not for events: use 0")
-            if self.model.encoder != "direct":
-                raise UserError(f"encoder {self.model.encoder!r} encodes images, not events: use 'direct'")
+            if self.model.encoder not in ("direct", "delta"):
+                raise UserError(f"encoder {self.model.encoder!r} encodes images, not events: use 'direct' or 'delta'")
         elif self.model.encoder in ("poisson", "latency") and self.data.pixels != "intensity":
             raise UserError(
                 f"encoder {self.model.encoder!r} takes intensities, not normalised pixels: add --data.pixels intensity"

@@ -49,6 +49,12 @@ BNTT_TRAIN = TrainConfig(
 )
 """Kim & Panda 2021: code and README. They test every tenth epoch."""
 KIM_VGG9 = Recipe(model=model_config("kim-vgg9"), data=DataConfig(name="cifar10"), train=BNTT_TRAIN)
+KIM_VGG9_DVS = Recipe(
+    model=model_config("kim-vgg9-dvs"),
+    data=replace(FRAMES, frames=replace(FRAMES.frames, size=32, resize="mean")),
+    train=replace(BNTT_TRAIN, batch_size=64),
+)
+"""Ours: the authors' network and training for events are not known."""
 KIM_VGG11 = Recipe(
     model=model_config("kim-vgg11"), data=DataConfig(name="cifar100"), train=replace(BNTT_TRAIN, batch_size=128)
 )
@@ -73,6 +79,11 @@ LEE_RESNET11 = Recipe(
 ZHENG_TRAIN = TrainConfig(epochs=100, batch_size=128, learning_rate=0.1, schedule="cosine")
 """Ours: the authors' is not known."""
 ZHENG_RESNET19 = Recipe(model=model_config("zheng-resnet19"), data=DataConfig(name="cifar10"), train=ZHENG_TRAIN)
+ZHENG_RESNET19_DVS = Recipe(
+    model=model_config("zheng-resnet19", in_channels=2, num_steps=10),
+    data=replace(FRAMES, frames=replace(FRAMES.frames, size=64, resize="mean")),
+    train=replace(ZHENG_TRAIN, batch_size=32),
+)
 
 DENG_TRAIN = TrainConfig(
     epochs=200, batch_size=128, learning_rate=0.05, weight_decay=5e-4, milestones=(0.5, 0.7), warmup_epochs=1
@@ -132,10 +143,21 @@ KIM_VGG9_SMALL = Recipe(
     train=replace(FEW_EPOCHS, epochs=60),
 )
 LEE_RESNET11_SMALL = Recipe(
-    model=model_config("lee-resnet11", width=1 / 8, image_size=8, in_channels=1, num_steps=20, poisson_scale=2.25),
+    model=model_config(
+        "lee-resnet11", width=1 / 8, image_size=8, in_channels=1, num_steps=10, threshold=0.4, dropout=0.1
+    ),
     data=DIGITS,
-    train=replace(LEE_RESNET11.train, epochs=60, protocol="last-epoch"),
+    train=TrainConfig(
+        epochs=40,
+        batch_size=16,
+        optimiser="adam",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule="cosine",
+        loss="sse",
+    ),
 )
+"""A lower threshold and Adam: without norms, few spikes pass so many narrow layers in few steps."""
 ZHENG_RESNET19_SMALL = Recipe(
     model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4),
     data=DIGITS,
@@ -171,10 +193,15 @@ ZOO: dict[str, tuple[str, Recipe]] = {
     "fang-wide-7b-small": ("the same, a quarter as wide, T = 5, on simulated recordings of digits", FANG_WIDE_7B_SMALL),
     "kim-vgg9": ("VGG9 with BNTT of Kim & Panda as published: CIFAR-10, T = 25, 100 epochs", KIM_VGG9),
     "kim-vgg9-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", KIM_VGG9_SMALL),
+    "kim-vgg9-dvs": (
+        "VGG9 with BNTT on 32x32 frames of DVS-CIFAR10, T = 20: network and training are ours",
+        KIM_VGG9_DVS,
+    ),
     "kim-vgg11": ("VGG11 with BNTT of Kim & Panda, by the README of their code: CIFAR-100, T = 30", KIM_VGG11),
     "lee-resnet11": ("ResNet-11 of Lee et al. as published: CIFAR-10, T = 100, 150 epochs", LEE_RESNET11),
-    "lee-resnet11-small": ("the same, an eighth as wide, T = 20, on scikit-learn's digits", LEE_RESNET11_SMALL),
+    "lee-resnet11-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", LEE_RESNET11_SMALL),
     "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),
+    "zheng-resnet19-dvs": ("the same on 64x64 frames of DVS-CIFAR10, T = 10; training is ours", ZHENG_RESNET19_DVS),
     "zheng-resnet19-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", ZHENG_RESNET19_SMALL),
     "deng-resnet20": ("the ANN that Deng & Gu convert: CIFAR-10, 200 epochs", DENG_RESNET20),
     "deng-resnet20-small": ("the same, an eighth as wide, 10 epochs", _ann_small("deng-resnet20", 1 / 8)),
