@@ -107,6 +107,9 @@ def test_averages_before_a_fully_connected_layer_count_as_spikes():
         ("fang-cifar", {"width": 0.0}, "width 0.0 is outside"),
         ("fang-cifar", {"dropout": 1.0}, "dropout 1.0 is outside"),
         ("fang-cifar", {"image_size": 30}, "image_size 30 is not halved 2 times before .*: use 32"),
+        ("fang-cifar", {"neuron": "if"}, "input_scale 'one-minus-leak' is 0 for neurons that do not leak"),
+        ("sresnet8", {"input_scale": "one-minus-leak", "leak": 1.0}, "input_scale 'one-minus-leak' is 0"),
+        ("resnet8", {"readout": "spikes"}, "readout 'spikes' needs neurons that spike"),
         ("fang-dvs", {"encoder": "latency"}, "encoder 'latency' encodes images"),
         ("kim-vgg9", {"image_size": 0}, "image_size 0 is not halved 3 times .*: use 8"),
         ("kim-vgg9", {"depth": 10}, "depth is 10: expected one of 9, 11"),
@@ -122,6 +125,17 @@ def test_errors_name_value_fault_and_cure(name, fields, words):
     with pytest.raises(UserError, match=words) as raised:
         sresnet.create_model(name, **fields)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "lee-resnet11", "kim-vgg9-dvs"])
+def test_compat_is_of_the_papers_networks_alone(name):
+    before = model_config(name)
+    for compat in ("paper", "released-code"):
+        with pytest.raises(UserError, match=rf"^compat '{compat}' is of the paper's networks, and {name} is [^\n]*$"):
+            model_config(name, compat=compat)
+    assert model_config(name) == before
+    assert model_config("vgg11", compat="released-code").leak == 0.8744
+    assert model_config("vgg11").leak == 0.874
 
 
 def test_an_image_of_another_size():

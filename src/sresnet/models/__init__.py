@@ -80,12 +80,15 @@ def list_models() -> dict[str, str]:
 
 def model_config(name: str, *, compat: str | None = None, **fields: Any) -> ModelConfig:
     """The configuration called `name`, with some fields changed; arguments and errors as `create_model`."""
-    found = [(family.config, family.fields(name)) for family in FAMILIES.values()]
-    named = [(config, defaults) for config, defaults in found if defaults is not None]
+    found = [(family, family.fields(name)) for family in FAMILIES.values()]
+    named = [(family, dict(defaults)) for family, defaults in found if defaults is not None]
     if not named:
         raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
-    config, defaults = named[0]
+    family, defaults = named[0]
+    config = family.config
     known = [field.name for field in dataclasses.fields(config)]
+    if compat is not None and name in family.others:
+        raise UserError(f"compat {compat!r} is of the paper's networks, and {name} is one of others: leave it out")
     if compat is not None:
         defaults |= {key: value for key, value in compat_fields(compat).items() if key in known}
     for key in fields:

@@ -94,6 +94,8 @@ class NetworkConfig:
         for name in ("num_classes", "in_channels"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is less than 1: a network needs at least one")
+        if self.readout == "spikes" and self.neuron == "relu":
+            raise UserError("readout 'spikes' needs neurons that spike, and neuron is 'relu': use 'potential'")
         if not self.poisson_scale > 0:
             raise UserError(f"poisson_scale {self.poisson_scale} is not above 0: Kim & Panda use 2, Lee et al. 1")
         if not self.delta_threshold > 0:

@@ -1,6 +1,6 @@
 """The families of networks, each registered by name, see `models.families`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ class Family:
     """Name of a model -> one line about it, for `list_models`."""
     fields: Callable[[str], dict[str, Any] | None]
     """Name of a model -> fields that differ from the default configuration; None: not of this family."""
+    others: Collection[str] = ()
+    """Names of networks that other papers published, of which `compat` cannot say anything."""
 
 
 FAMILIES: dict[str, Family] = {}

@@ -56,6 +56,10 @@ class NeuronConfig:
         check_surrogate(self.surrogate)
         check_types(self)
         check_gradient(self.gradient, self.reset, self.kind.startswith("plif"))
+        if self.input_scale == "one-minus-leak" and (self.kind == "if" or self.leak == 1):
+            raise UserError(
+                "input_scale 'one-minus-leak' is 0 for neurons that do not leak: use 'one', or a leak below 1"
+            )
 
 
 def leak_parameter(leak: float) -> nn.Parameter:

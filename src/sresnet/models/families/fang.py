@@ -108,4 +108,4 @@ MODELS = {
     "fang-cifar": "CifarNet with PLIF neurons of Fang et al., T = 8, for CIFAR-10",
     "fang-dvs": "network with PLIF neurons of Fang et al., T = 20, for 128x128 frames of DVS-CIFAR10",
 }
-register_family(Family(config=FangConfig, build=_build, models=MODELS, fields=NAMED.get))
+register_family(Family(config=FangConfig, build=_build, models=MODELS, fields=NAMED.get, others=MODELS))

@@ -104,4 +104,4 @@ MODELS = {
     "ms_resnet18": "MS-ResNet-18 (Hu et al. 2021), V2V, T = 6, for ImageNet; stem c3 for small images",
     "ms_resnet34": "MS-ResNet-34, likewise",
 }
-register_family(Family(config=FourStagesConfig, build=_build, models=MODELS, fields=_fields_of))
+register_family(Family(config=FourStagesConfig, build=_build, models=MODELS, fields=_fields_of, others=MODELS))

@@ -97,5 +97,11 @@ LEE: dict[str, Any] = {
 }
 MODELS = {"lee-resnet11": "ResNet-11 of Lee et al. with spike-based backpropagation, T = 100, for CIFAR-10"}
 register_family(
-    Family(config=LeeConfig, build=_build, models=MODELS, fields=lambda name: LEE if name in MODELS else None)
+    Family(
+        config=LeeConfig,
+        build=_build,
+        models=MODELS,
+        fields=lambda name: LEE if name in MODELS else None,
+        others=MODELS,
+    )
 )

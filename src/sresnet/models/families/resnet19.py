@@ -105,4 +105,4 @@ MODELS = {
     "zheng-resnet19-tdbn": "zheng-resnet19 with tdBN on identities",
     "zheng-resnet19-64-tdbn": "zheng-resnet19-64 with tdBN on identities",
 }
-register_family(Family(config=ResNet19Config, build=_build, models=MODELS, fields=NAMED.get))
+register_family(Family(config=ResNet19Config, build=_build, models=MODELS, fields=NAMED.get, others=MODELS))

@@ -103,4 +103,6 @@ MODELS = {
     "kim-vgg11": "VGG11 with BNTT of Kim & Panda, T = 30, for CIFAR-100",
     "kim-vgg9-dvs": "VGG9 with BNTT for 32x32 event frames, T = 20; ours, as theirs is not known",
 }
-register_family(Family(config=VGGConfig, build=build_vgg, models=MODELS, fields=NAMED.get))
+register_family(
+    Family(config=VGGConfig, build=build_vgg, models=MODELS, fields=NAMED.get, others=set(MODELS) - {"vgg11"})
+)

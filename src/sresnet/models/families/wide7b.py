@@ -79,5 +79,6 @@ register_family(
         build=_build,
         models=MODELS,
         fields=lambda name: FANG_WIDE_7B if name in MODELS else None,
+        others=MODELS,
     )
 )
