@@ -12,7 +12,7 @@ from torch import nn
 
 from sresnet import UserError, create_model
 from sresnet.convert import METHODS, RateConfig, rate_coded, to_spiking, traced
-from sresnet.convert.rate import _activations, _assembled, _balanced
+from sresnet.convert.rate import _assembled, _balanced, activations
 from sresnet.models.saved import load, save_model
 from tests.convert.anns import ANNS, trained
 from tests.golden.zoo.reduce import read
@@ -124,7 +124,7 @@ def test_percentiles_are_those_of_all_images(percentile):
     images = torch.randn(600, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     ann = traced(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), images[:1])
     with torch.no_grad():
-        found = _activations(ann, images, percentile)
+        found = activations(ann, images, percentile)
         _, records = ann(images, record=ann.neuron_names)
     wanted = np.percentile(next(iter(records.values())).output.numpy(), percentile)
     assert list(found.values()) == pytest.approx([wanted], rel=1e-5)

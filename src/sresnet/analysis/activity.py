@@ -24,7 +24,7 @@ class LayerActivity:
     sending: tuple[float, ...]
     """Percent of the neurons whose output is not 0 at each step, the skip of an S2S block included."""
     sent: tuple[float, ...]
-    """Mean output per neuron: spikes, sums of spikes, or real numbers behind a 1x1 skip."""
+    """Mean output per neuron: spikes, sums of spikes, or real numbers behind a 1x1 skip or of few-spikes neurons."""
     gamma: tuple[float, ...] | None
     """Mean of the norm's gamma over channels: the second row of Fig. 3; None without a norm."""
     leak: float | None
@@ -34,7 +34,7 @@ class LayerActivity:
     saturated: float
     """Percent of the neurons that fired at every step of every image."""
     spikes: float
-    """Spikes per image, all neurons and steps."""
+    """Spikes per image, all neurons and steps; few-spikes neurons may send several in a step."""
 
     @property
     def neurons(self) -> int:
@@ -83,7 +83,7 @@ class LayerCounter:
         self.shape = shape
         self.fired = torch.zeros(shape, dtype=torch.bool, device=device)
         self.silent = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.sums = StepSums()  # neurons that fired, outputs that are not 0, sum of outputs
+        self.sums = StepSums()  # neurons that fired, outputs that are not 0, sum of outputs, spikes
 
     def add(self, step: int, record: LayerRecord) -> None:
         """Count one step, tensors [N, C, H, W]."""
@@ -92,7 +92,8 @@ class LayerCounter:
         self.silent |= fires < len(record.spikes)
         total = fires.sum()
         sending = total if record.output is record.spikes else (record.output != 0).sum()
-        self.sums.add(step, total, sending, record.output.sum(dtype=torch.float64))
+        spikes = record.spikes.sum(dtype=torch.float64) if record.several else total
+        self.sums.add(step, total, sending, record.output.sum(dtype=torch.float64), spikes)
 
 
 class ActivityCounter:
@@ -121,7 +122,7 @@ class ActivityCounter:
         """The numbers of one layer."""
         sums = counter.sums.tensor()
         share = sums / (self.images * counter.shape.numel())
-        fired, sending, sent = share.T.tolist()
+        fired, sending, sent, _ = share.T.tolist()
         return LayerActivity(
             name=name,
             shape=tuple(counter.shape),
@@ -132,7 +133,7 @@ class ActivityCounter:
             leak=leak_of(self.model.part(name)),
             dead=100 * float((~counter.fired).double().mean()),
             saturated=100 * float((~counter.silent).double().mean()),
-            spikes=float(sums[:, 0].sum()) / self.images,
+            spikes=float(sums[:, 3].sum()) / self.images,
         )
 
 

@@ -7,7 +7,8 @@ What is counted, per image:
 
 An input of 0 costs nothing. A spike costs one addition for each output that it reaches: fewer at the border of an
 image, where the kernel reaches over the edge, and fewer with a stride. A whole number k, as S2S sends in stage 1,
-counts as k spikes. Real numbers come from the image (direct encoding) and from S2S sums behind a 1x1 skip (Eq. 13).
+counts as k spikes. So do k spikes of a few-spikes neuron: the weight times the height of each of its internal steps is
+known before. Real numbers come from the image (direct encoding) and from S2S sums behind a 1x1 skip (Eq. 13).
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from sresnet.analysis.activity import leak_of
 from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.summary import InputKind, kernel_of
+from sresnet.nn.neuron import FewSpikes
 from sresnet.nn.norm import BNTT
+from sresnet.nn.wiring import WeightedSum
 
 WHOLE = 1e-3
 """How far from a whole number a count of spikes may be: sums of float32 round, real inputs are farther off."""
@@ -161,14 +164,14 @@ def reached_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, 
     return torch.bincount(seen[(seen >= 0) & (seen < size)], minlength=size)
 
 
-def geometry(conv: nn.Conv2d) -> dict[str, int]:
-    """Kernel, stride, padding and dilation of a convolution, the same along both axes."""
+def geometry(conv: nn.Conv2d, axis: int = 0) -> dict[str, int]:
+    """Kernel, stride, padding and dilation of a convolution along the height, or with axis 1 along the width."""
     assert not isinstance(conv.padding, str)
     return {
-        "kernel": conv.kernel_size[0],
-        "stride": conv.stride[0],
-        "padding": conv.padding[0],
-        "dilation": conv.dilation[0],
+        "kernel": conv.kernel_size[axis],
+        "stride": conv.stride[axis],
+        "padding": conv.padding[axis],
+        "dilation": conv.dilation[axis],
     }
 
 
@@ -183,11 +186,11 @@ class LayerCounter:
         self.real = False
         self.sums = StepSums()  # events, graded events, spikes, operations per event and per spike
         if isinstance(module, nn.Conv2d):
-            shape = geometry(module)
-            sizes = (outputs_along(height, **shape), outputs_along(width, **shape))
+            tall, wide = geometry(module), geometry(module, axis=1)
+            sizes = (outputs_along(height, **tall), outputs_along(width, **wide))
             self.outputs: tuple[int, ...] = (module.out_channels, *sizes)
-            pixels = reached_along(height, **shape)[:, None] * reached_along(width, **shape)
-            self.fan_out = (pixels.double() * module.out_channels).to(values.device)
+            pixels = reached_along(height, **tall)[:, None] * reached_along(width, **wide)
+            self.fan_out = (pixels.double() * (module.out_channels // module.groups)).to(values.device)
             self.dense = float(self.fan_out.sum()) * channels
         elif isinstance(module, nn.Linear):
             self.outputs = (module.out_features,)
@@ -218,7 +221,8 @@ class LayerCounter:
         events, _, _, per_event, per_spike = self.sums.tensor().unbind(1)
         none = torch.zeros_like(events)
         if self.is_join:
-            return per_event, none
+            one_by_one = isinstance(self.module, WeightedSum) and not self.real
+            return per_spike if one_by_one else per_event, none
         if not self.real:
             return per_spike, none
         return (events if isinstance(self.module, nn.Linear) else none), per_event
@@ -309,6 +313,8 @@ class CostCounter:
             multiplications += values if leak != 1 else 0
             assert neuron is not None
             additions += values + self.fired[neuron] / self.images
+        elif neuron is not None and isinstance(self.modules[neuron], FewSpikes):
+            additions += self.fired[neuron] / self.images
         return multiplications, additions
 
 

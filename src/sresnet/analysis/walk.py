@@ -1,6 +1,6 @@
 """A trained network, one time step at a time, with what every layer receives and sends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -14,10 +14,12 @@ from sresnet.errors import UserError
 from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork, zero_or_nan
 from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool
+from sresnet.nn.neuron import Rectifier
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import Skip
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState, LayerRecord, Recorder
+from sresnet.nn.wiring import INPUT, Window, Wiring
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(x, labels): images [N, C, H, W] or event frames [N, T, C, H, W], and int64 [N], on the network's device."""
@@ -33,13 +35,19 @@ class Observation(NamedTuple):
     records: dict[str, LayerRecord]
     """Of every layer of neurons, by its name in `neuron_names`; tensors [N, C, H, W]."""
     received: dict[str, Tensor]
-    """Input of every convolution and of the readout (before its pool), [N, C, H, W], in spikes, see `walk`."""
+    """Input of every convolution, linear layer and of the readout (before its pool), [N, C, H, W], in spikes, see
+    `walk`."""
     skipped: dict[str, Tensor]
-    """What every skip adds to spikes or currents, [N, C, H, W]."""
+    """What every skip adds to spikes or currents, and every sum of a wired network of spikes to currents,
+    [N, C, H, W]."""
     scores: Tensor
     """Class scores after this step, [N, classes]: the mean of the readout's input up to here."""
     labels: Tensor
     """int64 [N]."""
+
+
+READOUT = "readout.linear"
+"""Name of the readout among those that receive."""
 
 
 class StepSums:
@@ -75,7 +83,8 @@ def walk(
     Memory is that of one time step of one batch, whatever T is: about 20 bytes per neuron and image.
 
     The averages of a pool are shown as sums (an average of four pixels times four): the factor belongs to the weights
-    behind the pool, and what travels is spikes.
+    behind the pool, and what travels is spikes. So is the height of a spike: what few-spikes neurons send is shown as
+    how many spikes they are, and sums of spikes of different heights likewise.
 
     Args:
         num_steps: time steps, the first of the network's; None: all.
@@ -110,6 +119,9 @@ def _walk_batch(
         state = ForwardState(first_step=step, v=state.v, recorder=recorder)
         signal = model.run_layers(encoded[step : step + 1], state)
         potential = model.readout.leak * potential + model.readout(signal.spikes, state)[0]
+        for name, layer in model.layers.items():
+            if isinstance(layer, Wiring):
+                _note_spikes(layer, f"{name}.steps", recorder.records, probed)
         observation = Observation(
             step=step,
             constant=constant,
@@ -128,7 +140,7 @@ def _only_step(record: LayerRecord) -> LayerRecord:
     """A record of one step without its time axis; where the output is the spikes, both stay one tensor."""
     spikes = record.spikes[0]
     output = spikes if record.output is record.spikes else record.output[0]
-    return LayerRecord(spikes, None if record.membrane is None else record.membrane[0], output)
+    return LayerRecord(spikes, None if record.membrane is None else record.membrane[0], output, record.several)
 
 
 class _Probed(NamedTuple):
@@ -160,7 +172,10 @@ def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
             windows[names[module]] = windows[source.module].expand(inputs[0].spikes.shape[2:]).reshape(-1, 1, 1)
 
     def note_readout(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        probed.received[names[model.readout.linear]] = inputs[0][0]
+        probed.received[READOUT] = inputs[0][0]
+
+    def note_linear(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        probed.received[names[module]] = inputs[0].flatten(1)[..., None, None]
 
     def note_skip(module: nn.Module, inputs: tuple[Signal, ...], output: Signal) -> None:
         probed.skipped[names[module]] = output.spikes[0]
@@ -169,6 +184,8 @@ def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             handles.append(module.register_forward_pre_hook(note_conv))
+        elif isinstance(module, nn.Linear) and module is not model.readout.linear:
+            handles.append(module.register_forward_pre_hook(note_linear))
         elif isinstance(module, Readout):
             handles.append(module.register_forward_pre_hook(note_readout))
         elif isinstance(module, Skip):
@@ -184,12 +201,53 @@ def _probe(model: SpikingNetwork) -> Iterator[_Probed]:
             handle.remove()
 
 
+def _note_spikes(wiring: Wiring, where: str, records: Mapping[nn.Module, LayerRecord], probed: _Probed) -> None:
+    """In a wired network, show what arrives as numbers of spikes, wherever all that arrives are spikes.
+
+    Currents that a sum adds meet in the membrane that they drive: the sum of them costs nothing. Spikes that skip a
+    layer are added to it one by one. Where a sum of spikes goes to a layer of synapses, they are counted there.
+
+    Args:
+        wiring: that ran.
+        where: its name in the network, before those of its steps.
+        records: of its neurons.
+        probed: is changed.
+    """
+    spikes: dict[str, Tensor | None] = {INPUT: None}
+    drive = {name for step in wiring.order if step.kind == "neurons" for name in step.inputs}
+    for step in wiring.order:
+        module, given = wiring.steps[step.name], [spikes[name] for name in step.inputs]
+        arrived = [each for each in given if each is not None]
+        found = None
+        if step.kind == "neurons":
+            found = None if isinstance(module, Rectifier) else records[module].spikes[0]
+        elif arrived and step.kind == "sum":
+            total = torch.stack(arrived).sum(0)
+            found = total if len(arrived) == len(given) else None
+            if found is None or step.name in drive:
+                probed.skipped[f"{where}.{step.name}"] = total
+        elif step.kind == "dropout":
+            found = given[0]
+        elif arrived and step.kind in ("pool", "global pool"):
+            found = module(arrived[0]) * _pixels_per_window(module, arrived[0])
+        elif arrived and step.kind in ("convolution", "linear"):
+            shape = probed.received[f"{where}.{step.name}"].shape
+            probed.received[f"{where}.{step.name}"] = arrived[0].reshape(shape)
+        spikes[step.name] = found
+    last = spikes[wiring.order[-1].name]
+    if last is not None:
+        probed.received[READOUT] = last.flatten(1)[..., None, None]
+
+
 def _pixels_per_window(pool: nn.Module, x: Tensor) -> Tensor:
     """The factor that turns a pool's averages into sums, [h, w] or a scalar; 1 for a maximum.
 
     Windows that reach over an odd edge average fewer pixels.
     """
-    if isinstance(pool, GlobalAveragePool):
+    if isinstance(pool, Window) and not pool.whole:
+        ones = torch.ones(1, 1, *x.shape[-2:], dtype=x.dtype, device=x.device)
+        return F.avg_pool2d(ones, pool.kernel, pool.stride, ceil_mode=pool.ceil, divisor_override=1)[0, 0]
+    if isinstance(pool, GlobalAveragePool | Window):
         return torch.tensor(float(x.shape[-2] * x.shape[-1]), device=x.device)
     assert isinstance(pool, Pool)
     if pool.kind == "max":

@@ -2,28 +2,40 @@
 
 from torch import Tensor, nn
 
+from sresnet.convert.few_spikes import FewSpikesConfig, few_spikes_coded
 from sresnet.convert.ours import rewired
 from sresnet.convert.rate import METHODS, RateConfig, rate_coded
 from sresnet.convert.trace import traced
 from sresnet.models.network import SpikingNetwork
 
-__all__ = ["METHODS", "RateConfig", "rate_coded", "rewired", "to_spiking", "traced"]
+__all__ = [
+    "METHODS",
+    "FewSpikesConfig",
+    "RateConfig",
+    "few_spikes_coded",
+    "rate_coded",
+    "rewired",
+    "to_spiking",
+    "traced",
+]
 
 
-def to_spiking(ann: nn.Module, images: Tensor, config: RateConfig) -> SpikingNetwork:
-    """The spiking network whose firing rates are the activations of a trained ANN.
+def to_spiking(ann: nn.Module, images: Tensor, config: RateConfig | FewSpikesConfig) -> SpikingNetwork:
+    """The spiking network whose firing rates, or few spikes, are the activations of a trained ANN.
 
     Args:
         ann: a network of this package with rectifiers and one time step (`rewired`), or any module that `traced` can
             read. It stays as it is.
         images: some of its training images, [N, C, H, W], as it takes them: thresholds are taken from them.
-        config: the method, such as `METHODS["deng"]`, or one with fields of your own.
+        config: the method, such as `METHODS["deng"]` or `FewSpikesConfig()`, or one with fields of your own.
 
     Returns:
         A network in evaluation mode that is saved, loaded and evaluated like any other of this package.
 
     Raises:
-        UserError: as `traced`, `rewired` and `rate_coded`.
+        UserError: as `traced`, `rewired`, `rate_coded` and `few_spikes_coded`.
     """
     read = rewired(ann) if isinstance(ann, SpikingNetwork) else traced(ann, images[:1])
+    if isinstance(config, FewSpikesConfig):
+        return few_spikes_coded(read, images, config)
     return rate_coded(read, images, config)

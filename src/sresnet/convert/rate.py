@@ -93,8 +93,9 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
         A network of the same steps, with integrate-and-fire neurons, in evaluation mode.
 
     Raises:
-        UserError: no images, or a layer whose activations on them are all zero.
+        UserError: no images, a layer whose activations on them are all zero, or one of other units than rectifiers.
     """
+    _check_rectifiers(ann)
     if not len(images):
         raise UserError("there are no calibration images, from which thresholds are taken: give some training images")
     with torch.no_grad():
@@ -102,19 +103,35 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
             found = _balanced(ann, images, config)
         else:
             percentile = config.percentile if config.thresholds == "percentile" else 100.0
-            found = _activations(ann, images, percentile)
-        for name, threshold in found.items():
-            if not 0 < threshold < math.inf:
-                raise UserError(
-                    f"layer {name} would never fire: the largest value that it has on the {len(images)} calibration "
-                    f"images is {threshold:g}; give more images, or an ANN without dead layers"
-                )
+            found = activations(ann, images, percentile)
+        check_alive(found, len(images))
         heights = {name: config.factor * threshold for name, threshold in found.items()}
         largest = config.factor * float(ann(images).max()) if config.spiking_output else None
         return _assembled(ann, heights, config, largest)
 
 
-def _activations(ann: SpikingNetwork, images: Tensor, percentile: float) -> dict[str, float]:
+def _check_rectifiers(ann: SpikingNetwork) -> None:
+    """Raise UserError for the first layer whose units compute something else: a rate is neither negative nor bent."""
+    assert isinstance(ann.config, WiredConfig)
+    for step in ann.config.steps:
+        if step.kind == "neurons" and step.activation != "relu":
+            raise UserError(
+                f"layer {step.name} computes {step.activation}, and rates of spikes are max(0, x): use the method "
+                "few-spikes, or train with ReLU"
+            )
+
+
+def check_alive(found: Mapping[str, float], images: int) -> None:
+    """Raise UserError where the largest value of a layer on so many calibration images is not above zero."""
+    for name, largest in found.items():
+        if not 0 < largest < math.inf:
+            raise UserError(
+                f"layer {name} would never fire: the largest value that it has on the {images} calibration images is "
+                f"{largest:g}; give more images, or an ANN without dead layers"
+            )
+
+
+def activations(ann: SpikingNetwork, images: Tensor, percentile: float) -> dict[str, float]:
     """Name of each layer of rectifiers -> the activation that `percentile` percent of its activations do not exceed.
 
     100 is the largest. Between two activations it is on the line between them, as `numpy.percentile` has it.

@@ -53,11 +53,13 @@ def _refused(node: fx.Node, what: str, cure: str) -> UserError:
 def traced(ann: nn.Module, example: Tensor) -> SpikingNetwork:
     """The network of this package that computes what `ann` computes in evaluation mode.
 
-    It is an ANN still: of one time step, with rectifiers for neurons. `rate_coded` and others make a spiking one of it.
+    It is an ANN still: of one time step, with rectifiers, or the activations that it has, for neurons. `rate_coded` and
+    others make a spiking one of it.
 
     Args:
-        ann: of Conv2d, Linear, BatchNorm, ReLU (also clipped at 0 and a largest value), average pools, additions,
-            flattening and dropout, called as modules, functions or methods. It stays as it is.
+        ann: of Conv2d, Linear, BatchNorm, ReLU (also clipped at 0 and a largest value), SiLU, sigmoid, tanh, GELU,
+            average pools, additions, flattening and dropout, called as modules, functions or methods. It stays as it
+            is.
         example: images [N, C, H, W] as it takes them; their size is that of all images from then on.
 
     Raises:
@@ -169,9 +171,15 @@ def _norm(reader: _Reader, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2
     reader.source[node] = reader.drawing.scaled(node.name, reader.taken(node), scale, shift, alone=alone)
 
 
-def _units(reader: _Reader, node: fx.Node, limit: float = 0.0) -> None:
-    """Rectifiers, which become neurons."""
-    reader.step(node, "neurons", limit=limit)
+def _units(reader: _Reader, node: fx.Node, limit: float = 0.0, activation: str = "relu") -> None:
+    """Units, which become neurons."""
+    reader.step(node, "neurons", limit=limit, activation=activation)
+
+
+def _gelu(reader: _Reader, node: fx.Node, module: nn.GELU | None = None) -> None:
+    """GELU, exact or by tanh."""
+    approximate = node.kwargs.get("approximate", "none") if module is None else module.approximate
+    _units(reader, node, activation="gelu" if approximate == "none" else "gelu-tanh")
 
 
 def _hardtanh(reader: _Reader, node: fx.Node, module: nn.Hardtanh) -> None:
@@ -273,13 +281,22 @@ def _max_pool(reader: _Reader, node: fx.Node, module: nn.Module | None = None) -
     raise _refused(node, "a max pool", "replace it by an average pool (nn.AvgPool2d) and train again")
 
 
+def _units_of(activation: str) -> Callable[..., None]:
+    """What reads units of an activation, modules and calls."""
+    return lambda reader, node, module=None: _units(reader, node, activation=activation)
+
+
 LAYERS = "use Conv2d, Linear, BatchNorm2d, ReLU, average pools, dropout, flatten and +"
 MODULES: dict[Any, Callable[..., None]] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
     nn.BatchNorm2d: _norm,
     nn.BatchNorm1d: _norm,
-    nn.ReLU: lambda reader, node, module: _units(reader, node),
+    nn.ReLU: _units_of("relu"),
+    nn.SiLU: _units_of("silu"),
+    nn.Sigmoid: _units_of("sigmoid"),
+    nn.Tanh: _units_of("tanh"),
+    nn.GELU: _gelu,
     nn.Hardtanh: _hardtanh,
     nn.AvgPool2d: _average_module,
     nn.AdaptiveAvgPool2d: _adaptive,
@@ -292,7 +309,11 @@ MODULES: dict[Any, Callable[..., None]] = {
 }
 """Class of a module -> what reads it."""
 CALLS: dict[str, Callable[..., None]] = {
-    "relu": _units,
+    "relu": _units_of("relu"),
+    "silu": _units_of("silu"),
+    "sigmoid": _units_of("sigmoid"),
+    "tanh": _units_of("tanh"),
+    "gelu": _gelu,
     "clamp": _clamp,
     "hardtanh": _hardtanh_call,
     "avg_pool2d": _average_call,

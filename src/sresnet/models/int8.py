@@ -33,8 +33,11 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         raise UserError("precision 'int8' needs oneDNN, which this build of torch lacks: choose fp32")
     if not cpu.available():
         raise UserError("precision 'int8' needs the compiled kernel, and there is none here: choose fp32")
-    if model.config.neuron == "relu":
-        raise UserError("precision 'int8' needs spikes, and neurons of kind 'relu' send real numbers: choose fp32")
+    if model.config.neuron in ("relu", "few-spikes"):
+        raise UserError(
+            f"precision 'int8' needs spikes of height 1, and neurons of kind {model.config.neuron!r} send other "
+            "numbers: choose fp32"
+        )
     for module in model.modules():
         unknown = isinstance(module, Neuron) and not cpu.supports(module.constants())
         if unknown or isinstance(module, OwnNeuron | OwnNorm):

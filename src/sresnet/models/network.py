@@ -15,7 +15,7 @@ from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import EncoderKind, delta, encode
 from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
-from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, NeuronKind, Rectifier, leak_parameter
+from sresnet.nn.neuron import WITHOUT_STATE, AnyNeuron, Neuron, NeuronConfig, NeuronKind, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
@@ -47,7 +47,8 @@ class NetworkConfig:
     norm_momentum: float = added_later(0.1)
     """Weight of a batch in the running averages of norms."""
     neuron: NeuronKind | str = "lif"
-    """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes."""
+    """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes;
+    few-spikes: a few within one time step, as many as make up the ANN's numbers."""
     leak: float = 0.874
     """Fraction of the potential kept per step, in (0, 1] (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
@@ -68,6 +69,8 @@ class NetworkConfig:
     """subtract: a spike takes the threshold off the potential (Section 3.1); zero: it sets it to zero."""
     input_scale: InputScale = added_later("one")
     """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
+    internal_steps: int = added_later(10)
+    """few-spikes: how often a neuron may spike, K."""
     encoder: EncoderKind = "direct"
     """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's;
     first-step: the image at the first step alone; latency: a spike a pixel, the earlier the brighter; delta: signed
@@ -105,6 +108,11 @@ class NetworkConfig:
         check_constants(self.leak, self.threshold)
         if self.neuron.startswith("plif"):
             leak_parameter(self.leak)
+        if self.neuron == "few-spikes" and (self.num_steps != 1 or self.family != "wired"):
+            raise UserError(
+                f"neuron 'few-spikes' with num_steps {self.num_steps} in a network of family {self.family!r}: such "
+                "neurons come from converting an ANN to one time step; train with neuron 'relu' and convert"
+            )
         self.norm_config()
         self.neuron_config()
 
@@ -142,6 +150,7 @@ class NetworkConfig:
             reset=self.reset,
             input_scale=self.input_scale,
             gradient=self.gradient,
+            internal_steps=self.internal_steps,
         )
 
 
@@ -270,7 +279,7 @@ class SpikingNetwork(nn.Module):
 
         def run(x: Tensor, steps: Steps, v: Potentials, asked: bool) -> tuple[Tensor, Potentials]:
             again_now = again is not None and again.now
-            summed = steps.last == num_steps or self.config.neuron == "relu"
+            summed = steps.last == num_steps or self.config.neuron in ("relu", "few-spikes")
             inner = ForwardState(
                 first_step=state.first_step + steps.first,
                 last_step=state.first_step + num_steps,
@@ -372,7 +381,7 @@ class SpikingNetwork(nn.Module):
     ) -> tuple[Tensor, StreamState]:
         """`forward` of the next steps of a stream."""
         self.count_steps(x, num_steps)  # x is checked before the state is compared with it
-        names = {name: module for name, module in self.named_neurons() if not isinstance(module, Rectifier)}
+        names = {name: module for name, module in self.named_neurons() if not isinstance(module, WITHOUT_STATE)}
         neurons = list(names.values())
         weights = next(self.layers.parameters()).dtype
         learns = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
@@ -387,8 +396,8 @@ class SpikingNetwork(nn.Module):
         return potential / steps, StreamState(steps, tuple(inner.starts(each) for each in neurons), potential)
 
     def neurons_with_state(self) -> list[AnyNeuron]:
-        """All layers of neurons but the rectifiers of the ANN counterpart, in the order they were built."""
-        return [module for _, module in self.named_neurons() if not isinstance(module, Rectifier)]
+        """All layers of neurons but those that keep nothing from one step to the next, in the order they were built."""
+        return [module for _, module in self.named_neurons() if not isinstance(module, WITHOUT_STATE)]
 
     def named_neurons(self) -> Iterable[tuple[str, AnyNeuron]]:
         """(name, module) of every layer of neurons in the order they were built."""

@@ -12,7 +12,16 @@ from sresnet.nn.layer import (
     conv,
     pooled,
 )
-from sresnet.nn.neuron import Neuron, NeuronConfig, OwnNeuron, Rectifier, leak_parameter, make_neuron, register_neuron
+from sresnet.nn.neuron import (
+    FewSpikes,
+    Neuron,
+    NeuronConfig,
+    OwnNeuron,
+    Rectifier,
+    leak_parameter,
+    make_neuron,
+    register_neuron,
+)
 from sresnet.nn.norm import (
     BNTT,
     NoNorm,
@@ -33,6 +42,7 @@ from sresnet.ops.surrogate import Surrogate, register_surrogate
 
 __all__ = [
     "BNTT",
+    "FewSpikes",
     "Flatten",
     "ForwardState",
     "GlobalAveragePool",

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,13 +16,24 @@ from sresnet.errors import UserError
 from sresnet.nn.own import checked
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
+from sresnet.ops.few_spikes import few_spikes
+from sresnet.ops.few_spikes.published import Coefficients, binary_places, check_internal_steps
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import Gradient, InputScale, LIFConstants, Reset, check_gradient
 from sresnet.ops.scan import cpu
 from sresnet.ops.surrogate import Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
 
-NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu"]
+NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu", "few-spikes"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),
+}
+"""Name -> activation function of the units of an ANN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +46,8 @@ class NeuronConfig:
 
     kind: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif: each layer learns its leak; plif-shared: the network learns one; relu: no
-    spikes, no memory, the ANN counterpart; or a name given to `register_neuron`."""
+    spikes, no memory, the ANN counterpart; few-spikes: up to `internal_steps` spikes that stand for the number that a
+    unit of an ANN would send, all within one time step; or a name given to `register_neuron`."""
     leak: float = 0.874
     """Fraction of the potential kept per step (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
@@ -50,12 +64,15 @@ class NeuronConfig:
     """one: the current as it is; one-minus-leak: times 1 - leak, as in PLIF of Fang et al. 2021."""
     gradient: Gradient = "surrogate"
     """surrogate: of the spike (Eq. 24); spike-based: that of Lee et al. 2020, of neurons that reset to zero."""
+    internal_steps: int = 10
+    """few-spikes: how often a neuron may spike, K."""
 
     def __post_init__(self) -> None:
         check_known("neuron", self.kind, [*get_args(NeuronKind), *OWN_NEURONS])
         check_surrogate(self.surrogate)
         check_types(self)
         check_gradient(self.gradient, self.reset, self.kind.startswith("plif"))
+        check_internal_steps(self.internal_steps)
         if self.input_scale == "one-minus-leak" and (self.kind == "if" or self.leak == 1):
             raise UserError(
                 "input_scale 'one-minus-leak' is 0 for neurons that do not leak: use 'one', or a leak below 1"
@@ -152,20 +169,75 @@ class Rectifier(nn.Module):
 
     Args:
         limit: the largest output (Deng & Gu 2021), where the gradient ends; 0 is none.
+        activation: a name in `ACTIVATIONS`, of another function than max(0, current).
     """
 
-    def __init__(self, limit: float = 0.0) -> None:
+    def __init__(self, limit: float = 0.0, activation: str = "relu") -> None:
         super().__init__()
         self.limit = limit
+        self.function = ACTIVATIONS[activation]
 
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
-        output = current.clamp(0, self.limit) if self.limit else torch.relu(current)
+        output = current.clamp(0, self.limit) if self.limit else self.function(current)
         if state:
             state.receives(self, current)
             state.record(self, output, current)
         return output
+
+
+class FewSpikes(nn.Module):
+    """Few-spikes neurons (Stöckl & Maass 2021) in place of a `Rectifier`: the equations are in `ops.few_spikes`.
+
+    They compute max(0, current) with the published coefficients, or another function with those that
+    `set_coefficients` is given. Coefficients are saved with the weights, and not trained. Nothing is left of one time
+    step in the next.
+
+    Args:
+        config: K, and whether a potential at the threshold fires.
+    """
+
+    thresholds: Tensor
+    resets: Tensor
+    heights: Tensor
+
+    def __init__(self, config: NeuronConfig) -> None:
+        super().__init__()
+        self.fires_at_threshold = config.fires_at_threshold
+        given = binary_places(config.internal_steps)
+        for name in ("thresholds", "resets", "heights"):
+            self.register_buffer(name, torch.tensor(getattr(given, name)))
+
+    def set_coefficients(self, coefficients: Coefficients) -> None:
+        """Compute the function of these coefficients.
+
+        Raises:
+            UserError: they are for another number of internal steps.
+        """
+        if coefficients.internal_steps != len(self.thresholds):
+            raise UserError(
+                f"coefficients of {coefficients.function!r} are for {coefficients.internal_steps} internal steps, and "
+                f"the neurons have {len(self.thresholds)}: build them with as many"
+            )
+        for name in ("thresholds", "resets", "heights"):
+            buffer = getattr(self, name)
+            buffer.copy_(torch.tensor(getattr(coefficients, name), dtype=torch.float64))
+
+    def forward(
+        self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T *neurons"]:
+        found = few_spikes(
+            current, self.thresholds, self.resets, self.heights, fires_at_threshold=self.fires_at_threshold
+        )
+        if state:
+            state.receives(self, current)
+            state.record(self, found.number, current, several=True)
+            state.sends(self, found.y)
+        return found.y
+
+    def extra_repr(self) -> str:
+        return f"internal_steps={len(self.thresholds)}"
 
 
 Steps = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
@@ -238,7 +310,9 @@ class OwnNeuron(nn.Module):
         return spikes
 
 
-AnyNeuron = Neuron | Rectifier | OwnNeuron
+AnyNeuron = Neuron | Rectifier | FewSpikes | OwnNeuron
+WITHOUT_STATE = (Rectifier, FewSpikes)
+"""Neurons of which no time step leaves anything to the next."""
 
 
 def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -> AnyNeuron:
@@ -246,4 +320,6 @@ def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -
     if config.kind in OWN_NEURONS:
         tell_once(f"neurons of kind {config.kind!r} have no kernel: their layers run in PyTorch")
         return OwnNeuron(OWN_NEURONS[config.kind](config), config.kind)
+    if config.kind == "few-spikes":
+        return FewSpikes(config)
     return Rectifier() if config.kind == "relu" else Neuron(config, shared_leak)

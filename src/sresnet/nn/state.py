@@ -12,16 +12,25 @@ class LayerRecord(NamedTuple):
     """What is recorded of one layer of neurons."""
 
     spikes: Float[Tensor, "T N C H W"]
-    """o of the neurons themselves, [T, N, C, H, W], 0 or 1."""
+    """o of the neurons themselves, [T, N, C, H, W], 0 or 1; of few-spikes neurons how many, see `several`."""
     membrane: Float[Tensor, "T N C H W"] | None
-    """u, the potential before reset, [T, N, C, H, W]; None for neurons of your own, which need not have one."""
+    """u, the potential before reset, [T, N, C, H, W]; None for neurons of your own, which need not have one; of units
+    and few-spikes neurons what they received."""
     output: Float[Tensor, "T N C H W"]
-    """What the layer sends on: the spikes, with the skip's added at the end of an S2S block."""
+    """What the layer sends on: the spikes, with the skip's added at the end of an S2S block; the sum of their heights
+    for few-spikes neurons."""
+    several: bool = False
+    """Neurons may spike several times within a time step."""
 
     @property
     def fired(self) -> Tensor:
         """Which neurons fire, bool; a unit of the ANN counterpart counts as firing where it is above 0."""
         return self.spikes > 0
+
+    @property
+    def number(self) -> Tensor:
+        """How many spikes each neuron sends in each step; one for a unit of the ANN counterpart that is above 0."""
+        return self.spikes if self.several else self.fired
 
 
 class Recorder:
@@ -86,10 +95,10 @@ class ForwardState:
         """Whether `neurons` are recorded."""
         return self.recorder is not None and neurons in self.recorder.wanted
 
-    def record(self, neurons: nn.Module, spikes: Tensor, membrane: Tensor | None) -> None:
+    def record(self, neurons: nn.Module, spikes: Tensor, membrane: Tensor | None, *, several: bool = False) -> None:
         """Keep spikes and membrane of `neurons`, if they are recorded."""
         if self.recorder is not None and neurons in self.recorder.wanted:
-            self.recorder.records[neurons] = LayerRecord(spikes, membrane, spikes)
+            self.recorder.records[neurons] = LayerRecord(spikes, membrane, spikes, several)
 
     def sends(self, neurons: nn.Module, output: Tensor) -> None:
         """Note that what `neurons` send on is `output`, not their spikes alone."""

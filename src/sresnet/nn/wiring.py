@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sresnet.config import check_types
+from sresnet.config import check_types, closest
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind
 from sresnet.nn.layer import SharedDropout, pooled
-from sresnet.nn.neuron import NeuronConfig, Rectifier, make_neuron
+from sresnet.nn.neuron import ACTIVATIONS, NeuronConfig, Rectifier, make_neuron
 from sresnet.nn.norm import NormConfig, make_norm
 from sresnet.nn.signal import Signal
 from sresnet.nn.state import ForwardState
@@ -68,6 +68,10 @@ class Step:
     """Probability that dropout silences a unit."""
     limit: float = 0.0
     """Largest output of neurons that are units of an ANN; 0: there is none."""
+    activation: str = "relu"
+    """What neurons that are units of an ANN compute; a name in `ACTIVATIONS`."""
+    internal_steps: int = 0
+    """Of few-spikes neurons, where it is not the network's; 0: it is."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -78,8 +82,13 @@ class Step:
                 f"step {self.name!r} ({self.kind}) has {len(self.inputs)} inputs: it takes one, and a sum several"
             )
         sizes = (self.in_channels, self.out_channels, *self.kernel, *self.stride, *self.dilation, self.groups)
-        if min(sizes) < 1 or min(*self.padding, self.limit) < 0:
-            raise UserError(f"step {self.name!r} has a size below 1 or a negative padding or limit")
+        if self.activation not in ACTIVATIONS:
+            cure = closest(self.activation, list(ACTIVATIONS))
+            raise UserError(f"step {self.name!r} has the unknown activation {self.activation!r}: {cure}")
+        if self.limit and self.activation != "relu":
+            raise UserError(f"step {self.name!r} has a limit and activation {self.activation!r}: only 'relu' has one")
+        if min(sizes) < 1 or min(*self.padding, self.limit, self.internal_steps) < 0:
+            raise UserError(f"step {self.name!r} has a size below 1 or a negative padding, limit or internal_steps")
 
 
 class WeightedSum(nn.Module):
@@ -102,7 +111,7 @@ class WeightedSum(nn.Module):
         return total
 
 
-class _Window(nn.Module):
+class Window(nn.Module):
     """The average of every window of a map, or, without a step's window, of all of it: [N, C, H, W]."""
 
     def __init__(self, step: Step) -> None:
@@ -144,10 +153,11 @@ def _module_of(step: Step, neuron: NeuronConfig, norm: NormConfig) -> nn.Module:
     if step.kind == "linear":
         return _Flat(step.in_channels, step.out_channels, step.bias)
     if step.kind == "neurons":
-        return (
-            Rectifier(step.limit) if neuron.kind == "relu" else make_neuron(replace(neuron, threshold=step.threshold))
-        )
-    return WeightedSum(len(step.inputs)) if step.kind == "sum" else _Window(step)
+        if neuron.kind == "relu":
+            return Rectifier(step.limit, step.activation)
+        internal_steps = step.internal_steps or neuron.internal_steps
+        return make_neuron(replace(neuron, threshold=step.threshold, internal_steps=internal_steps))
+    return WeightedSum(len(step.inputs)) if step.kind == "sum" else Window(step)
 
 
 class Wiring(nn.Module):

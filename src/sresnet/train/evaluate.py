@@ -83,7 +83,8 @@ class Rates:
     """How often neurons fire and what they send, as means over samples, neurons and time steps."""
 
     spike_rate: dict[str, float]
-    """Layer of neurons -> its firing rate, spikes per neuron and step, in [0, 1]; see `LayerRecord.fired`."""
+    """Layer of neurons -> its firing rate, spikes per neuron and step; see `LayerRecord.number`. In [0, 1], but for
+    few-spikes neurons."""
     sent: dict[str, float]
     """Layer of neurons -> its output: spikes, or at the end of an S2S block sums of spikes, which may be above 1, or
     real numbers behind a 1x1 skip, which may be below 0."""
@@ -99,7 +100,7 @@ def spike_rates(model: SpikingNetwork, x: Tensor, num_steps: int | None = None) 
         potentials = 0.0 if record.membrane is None else record.membrane.sum()
         if not math.isfinite(float(potentials + record.output.float().sum())):
             raise UserError(f"potentials of {name} are not finite: the weights are out of range")
-    fired = {name: float(record.fired.sum()) for name, record in records.items()}
+    fired = {name: float(record.number.sum()) for name, record in records.items()}
     return Rates(
         spike_rate={name: fired[name] / record.spikes.numel() for name, record in records.items()},
         sent={name: float(record.output.float().mean()) for name, record in records.items()},

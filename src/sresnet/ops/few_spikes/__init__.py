@@ -47,6 +47,7 @@ def few_spikes(
     if len(set(shapes)) != 1 or len(shapes[0]) != 1 or not len(thresholds):
         raise UserError(f"thresholds, resets and heights have shapes {shapes}: expected [K] each, with K at least 1")
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    coefficients = (each.to(wide.dtype) for each in (thresholds, resets, heights))
-    y, number, v = few_spikes_reference(wide, *coefficients, fires_at_threshold)
+    y, number, v = few_spikes_reference(
+        wide, thresholds.to(wide.dtype), resets.to(wide.dtype), heights.to(wide.dtype), fires_at_threshold
+    )
     return FewSpikesOutput(y.to(x.dtype), number.to(x.dtype), v)

@@ -10,7 +10,7 @@ from torch import Tensor
 class _Fires(torch.autograd.Function):
     """z = [v > T] forward; backward as if z were a smooth function of the distance to the threshold.
 
-        dz/du = max(0, 1 - |u|),   u = (v - T) / (|v| + 1)
+    dz/du = max(0, 1 - |u|),   u = (v - T) / (|v| + 1)
     """
 
     generate_vmap_rule = True
@@ -33,7 +33,7 @@ class _Fires(torch.autograd.Function):
         return grad_u * (1 - u * v.sign()), -grad_u.sum(), None
 
 
-def fires(v: Float[Tensor, "*neurons"], threshold: Float[Tensor, ""], fires_at_threshold: bool) -> Tensor:
+def _fires(v: Float[Tensor, "*neurons"], threshold: Float[Tensor, ""], fires_at_threshold: bool) -> Tensor:
     """z, 1 where v passes the threshold and 0 elsewhere, with the pseudo-derivative above."""
     return _Fires.apply(v, threshold, fires_at_threshold)
 
@@ -58,7 +58,7 @@ def few_spikes_reference(
     """
     v, y, number = x, torch.zeros_like(x), torch.zeros_like(x)
     for threshold, reset, height in zip(thresholds, resets, heights, strict=True):
-        z = fires(v, threshold, fires_at_threshold)
+        z = _fires(v, threshold, fires_at_threshold)
         y = y + height * z
         v = v - reset * z
         number = number + z.detach()
