@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sresnet.models import segments
 from sresnet.models.int8 import to_int8
 from sresnet.models.segments import _even_lengths, _height_of, _lengths_of, inference_segments, segments_within
 from sresnet.nn import register_neuron, register_norm
+from sresnet.nn.encoder import EncoderKind
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 
@@ -80,6 +82,25 @@ def test_segments_change_nothing(encoder, time_segments, **fields):
     frames = encoder == "frames"
     x = torch.rand(3, T, 3, 9, 7, dtype=torch.float64) if frames else torch.rand(3, 3, 9, 7, dtype=torch.float64)
     compare(fields | {"encoder": "direct" if frames else encoder}, x, time_segments)
+
+
+NORMS = ("bntt", "per-step", "none")
+READOUTS = ("potential", "leaky", "spikes")
+
+
+@pytest.mark.parametrize("time_segments", [1, 2, T])
+@pytest.mark.parametrize("encoder", [*get_args(EncoderKind), "frames"])
+def test_every_kind_in_one_two_and_all_parts(encoder, time_segments):
+    """Each connection with each neuron, and each of both with each encoder; norms and readouts in turn."""
+    torch.manual_seed(1)
+    frames = encoder in ("frames", "delta")
+    x = torch.rand(3, *[T] * frames, 3, 6, 5, dtype=torch.float64)
+    for number, (neuron, connection) in enumerate(itertools.product(NEURONS, CONNECTIONS)):
+        fields = {"connection": connection, "neuron": neuron, "norm": NORMS[number % 3]}
+        readout = "potential" if neuron == "relu" else READOUTS[number // 3 % 3]
+        compare(
+            fields | {"encoder": "direct" if encoder == "frames" else encoder, "readout": readout}, x, time_segments
+        )
 
 
 @pytest.mark.parametrize("engine", ["fastest", "low-memory", "reference"])

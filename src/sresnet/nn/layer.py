@@ -66,6 +66,8 @@ def conv_norm_neuron(
     watched = is_watched(norm) or is_watched(neuron) or (state is not None and state.wants(neuron))
     if watched or isinstance(norm, OwnNorm) or not isinstance(neuron, Neuron):
         y = _convolved(convolution, x, state)
+        if state is not None and convolution in state.convolved:
+            state.of_images.add(norm)
         current = norm(y.to(torch.promote_types(y.dtype, torch.float32)), state)
         current = current if residual_current is None else current + residual_current
         spikes = neuron(current, state)

@@ -187,7 +187,8 @@ class PerStepNorm(BatchNorm):
         super().__init__(channels, bias=bias, eps=eps, momentum=momentum)
 
     def forward(self, x: Float[Tensor, "T N C H W"], state: ForwardState | None = None) -> Float[Tensor, "T N C H W"]:
-        return batch_norm(x, self.rows(x.shape[0], state, constant=constant(x)))
+        image = constant(x) or (state is not None and self in state.of_images)
+        return batch_norm(x, self.rows(x.shape[0], state, constant=image))
 
     def rows(self, num_steps: int, state: ForwardState | None, *, constant: bool = False) -> NormState:
         """What `ops` need for the next `num_steps` steps.

@@ -68,6 +68,8 @@ class ForwardState:
     """The frame [N, C, H, W] before these steps, where the steps are a part of a call; None: there is none."""
     convolved: dict[nn.Module, Tensor] = field(default_factory=dict)
     """Convolution -> what it gave, [N, C, H, W], for an image that is the same at every step."""
+    of_images: set[nn.Module] = field(default_factory=set)
+    """Norms behind these convolutions: they receive the same at every step, of which a call may have but one."""
     masks: dict[nn.Module, Tensor] = field(default_factory=dict)
     """Dropout -> its mask of this forward pass, once it is drawn; calls for parts of the steps share them."""
     again: bool = False
