@@ -150,6 +150,7 @@ def test_every_time_step_of_a_stream_starts_anew():
     with torch.no_grad():
         first, state = network.step(IMAGES[:2])
         second, _ = network.step(IMAGES[2:4], state)
+        assert not state.v  # nothing is kept
         torch.testing.assert_close(first, network(IMAGES[:2]))
         torch.testing.assert_close(2 * second - first, network(IMAGES[2:4]))
 
@@ -196,6 +197,17 @@ def test_operations_and_activity_are_those_of_every_spike(config):
         assert resets["wiring.steps.relu_1"] * len(IMAGES) == pytest.approx(float(two.sum()) + biases * len(IMAGES))
 
 
+def test_linear_layers_of_anns_multiply_every_value_of_a_map():
+    network = traced(trained(Sums), IMAGES)
+    with torch.no_grad():
+        _, records = network(IMAGES, record=network.neuron_names)
+    counted = cost(network, [(IMAGES, torch.zeros(len(IMAGES), dtype=torch.long))])
+    layer = next(each for each in counted.layers if each.name.endswith("fc1"))
+    assert layer.dense == 40 * 6
+    above = [float((record.output > 0).sum()) for record in records.values()]
+    assert layer.multiply_accumulates * len(IMAGES) == above[2] * 6
+
+
 def test_activations_without_coefficients_are_named():
     with pytest.raises(UserError, match="layer gelu computes gelu, of which no coefficients are published"):
         to_spiking(trained(Curved), IMAGES, FewSpikesConfig())
@@ -211,6 +223,8 @@ def test_dead_layers_and_no_images():
     with pytest.raises(UserError, match="no calibration images"):
         few_spikes_coded(network, IMAGES[:0], FewSpikesConfig(largest="percentile"))
     few_spikes_coded(network, IMAGES[:0], FewSpikesConfig())  # which looks at none
+    ann[1] = nn.ReLU6()  # whose values end at 6 whatever the images are
+    few_spikes_coded(traced(ann, IMAGES), IMAGES, FewSpikesConfig(largest="calibrated"))
 
 
 @pytest.mark.parametrize(

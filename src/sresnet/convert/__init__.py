@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sresnet.convert.few_spikes import FewSpikesConfig, few_spikes_coded
+from sresnet.convert.fit import fit_few_spikes
 from sresnet.convert.ours import rewired
 from sresnet.convert.rate import METHODS, RateConfig, rate_coded
 from sresnet.convert.trace import traced
@@ -13,6 +14,7 @@ __all__ = [
     "FewSpikesConfig",
     "RateConfig",
     "few_spikes_coded",
+    "fit_few_spikes",
     "rate_coded",
     "rewired",
     "to_spiking",

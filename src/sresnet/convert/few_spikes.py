@@ -75,8 +75,9 @@ def few_spikes_coded(ann: SpikingNetwork, images: Tensor, config: FewSpikesConfi
     units = [step for step in before.steps if step.kind == "neurons"]
     largest = _largest(ann, units, images, config)
     given = {step.name: _coefficients(step, largest.get(step.name, LARGEST_OUTPUT), config) for step in units}
+    # The coefficients say what a layer computes now, so that no registered name is needed to load it.
     steps = tuple(
-        replace(step, internal_steps=given[step.name].internal_steps) if step.name in given else step
+        replace(step, internal_steps=given[step.name].internal_steps, activation="relu") if step.name in given else step
         for step in before.steps
     )
     network = build(

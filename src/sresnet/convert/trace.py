@@ -19,6 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from sresnet.convert.drawing import Drawing, pair
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
+from sresnet.nn.neuron import ACTIVATION_MODULES
 from sresnet.nn.wiring import INPUT, Step, StepKind
 from sresnet.printing import one_line
 
@@ -44,6 +45,13 @@ class _Reader:
         self.source[node] = self.drawing.add(Step(name=node.name, kind=kind, inputs=(self.taken(node),), **sizes))
 
 
+class _Tracer(fx.Tracer):
+    """Follows a call into modules, but for torch's own and those of registered activations."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in ACTIVATION_MODULES or super().is_leaf_module(m, module_qualified_name)
+
+
 def _refused(node: fx.Node, what: str, cure: str) -> UserError:
     """The error of a node without a spiking counterpart."""
     where = f"{node.target}" if node.op == "call_module" else f"what gives {node.name}"
@@ -58,8 +66,8 @@ def traced(ann: nn.Module, example: Tensor) -> SpikingNetwork:
 
     Args:
         ann: of Conv2d, Linear, BatchNorm, ReLU (also clipped at 0 and a largest value), SiLU, sigmoid, tanh, GELU,
-            average pools, additions, flattening and dropout, called as modules, functions or methods. It stays as it
-            is.
+            average pools, additions, flattening and dropout, called as modules, functions or methods, and modules that
+            `sresnet.nn.register_activation` was given. It stays as it is.
         example: images [N, C, H, W] as it takes them; their size is that of all images from then on.
 
     Raises:
@@ -69,7 +77,7 @@ def traced(ann: nn.Module, example: Tensor) -> SpikingNetwork:
     ann = copy.deepcopy(ann).eval()
     whole = nn.Sequential(ann) if isinstance(ann, tuple(MODULES)) else ann  # it looks into what it is given itself
     try:
-        graph = fx.symbolic_trace(whole)
+        graph = fx.GraphModule(whole, _Tracer().trace(whole))
     except Exception as error:  # of any kind: the code is the user's
         raise UserError(
             f"torch.fx cannot follow {type(ann).__name__} ({one_line(str(error))}): its forward may not branch on "
@@ -112,6 +120,9 @@ def _read(reader: _Reader, node: fx.Node) -> None:
         reader.source[node] = INPUT
     elif node.op == "call_module":
         module = reader.modules[str(node.target)]
+        if type(module) in ACTIVATION_MODULES:
+            _units(reader, node, activation=ACTIVATION_MODULES[type(module)])
+            return
         for kind, read in MODULES.items():
             if isinstance(module, kind):
                 read(reader, node, module)

@@ -20,6 +20,7 @@ from sresnet.nn.neuron import (
     Rectifier,
     leak_parameter,
     make_neuron,
+    register_activation,
     register_neuron,
 )
 from sresnet.nn.norm import (
@@ -80,6 +81,7 @@ __all__ = [
     "poisson",
     "poisson_signed",
     "pooled",
+    "register_activation",
     "register_neuron",
     "register_norm",
     "register_surrogate",

@@ -33,7 +33,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
 }
-"""Name -> activation function of the units of an ANN."""
+"""Name -> activation function of the units of an ANN; `register_activation` adds to them."""
+ACTIVATION_MODULES: dict[type[nn.Module], str] = {}
+"""Class of the user's own modules -> name of the activation that they compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,34 @@ class Neuron(nn.Module):
         return f"{self.config.kind}, leak={self.leak_value():.4g}, threshold={self.config.threshold:g}"
 
 
+_OWN_ACTIVATIONS: set[str] = set()
+
+
+def register_activation(name: str, function: Callable[[Tensor], Tensor], module: type[nn.Module]) -> None:
+    """Make an activation function of your own known, so that ANNs with it can be read and converted.
+
+    Few-spikes neurons compute it with coefficients that `sresnet.convert.fit_few_spikes` finds. An ANN with it is
+    loaded where the name has been registered before; a converted network needs that no longer. The name may be given
+    again.
+
+    Args:
+        name: a new one.
+        function: of tensors, value by value.
+        module: class of the modules that compute it in your ANNs; `traced` takes each as one unit.
+
+    Raises:
+        UserError: the name of an activation that comes with the package, or no name, something that is no function of
+            one tensor, or no class of modules.
+    """
+    check_own_name("activation", name, [each for each in ACTIVATIONS if each not in _OWN_ACTIVATIONS])
+    check_function(function, f"function of activation {name!r}", "x")
+    if not (isinstance(module, type) and issubclass(module, nn.Module)):
+        raise UserError(f"module of activation {name!r} is {module!r}: give the class of modules that compute it")
+    _OWN_ACTIVATIONS.add(name)
+    ACTIVATIONS[name] = function
+    ACTIVATION_MODULES[module] = name
+
+
 class Rectifier(nn.Module):
     """max(0, current): the unit of the ANN counterpart (Table 15), in place of a `Neuron`.
 
@@ -174,13 +204,12 @@ class Rectifier(nn.Module):
 
     def __init__(self, limit: float = 0.0, activation: str = "relu") -> None:
         super().__init__()
-        self.limit = limit
-        self.function = ACTIVATIONS[activation]
+        self.limit, self.activation = limit, activation
 
     def forward(
         self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
     ) -> Float[Tensor, "T *neurons"]:
-        output = current.clamp(0, self.limit) if self.limit else self.function(current)
+        output = current.clamp(0, self.limit) if self.limit else ACTIVATIONS[self.activation](current)
         if state:
             state.receives(self, current)
             state.record(self, output, current)

@@ -1,5 +1,6 @@
 """The few-spikes neuron in plain PyTorch. This file is the definition."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,12 +31,25 @@ class _Fires(torch.autograd.Function):
         scale = v.abs() + 1
         u = (v - threshold) / scale
         grad_u = grad * (1 - u.abs()).clamp(min=0) / scale
-        return grad_u * (1 - u * v.sign()), -grad_u.sum(), None
+        return grad_u * (1 - u * v.sign()), -grad_u.sum_to_size(threshold.shape), None
 
 
-def _fires(v: Float[Tensor, "*neurons"], threshold: Float[Tensor, ""], fires_at_threshold: bool) -> Tensor:
-    """z, 1 where v passes the threshold and 0 elsewhere, with the pseudo-derivative above."""
-    return _Fires.apply(v, threshold, fires_at_threshold)
+def few_spikes_steps(
+    x: Float[Tensor, "*neurons"],
+    thresholds: Float[Tensor, "K *functions"],
+    resets: Float[Tensor, "K *functions"],
+    fires_at_threshold: bool,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(v[k], z[k], v[k+1]) of each internal step; see `few_spikes_reference`.
+
+    Coefficients may be of several functions, [K, ...] with dimensions that broadcast with those of x.
+    """
+    v = x
+    for threshold, reset in zip(thresholds, resets, strict=True):
+        before = v
+        z = _Fires.apply(v, threshold, fires_at_threshold)
+        v = v - reset * z
+        yield before, z, v
 
 
 def few_spikes_reference(
@@ -56,10 +70,9 @@ def few_spikes_reference(
 
     with thresholds T, resets h and heights d (Stöckl & Maass 2021).
     """
-    v, y, number = x, torch.zeros_like(x), torch.zeros_like(x)
-    for threshold, reset, height in zip(thresholds, resets, heights, strict=True):
-        z = _fires(v, threshold, fires_at_threshold)
+    y, number, left = torch.zeros_like(x), torch.zeros_like(x), x
+    for (_, z, v), height in zip(few_spikes_steps(x, thresholds, resets, fires_at_threshold), heights, strict=True):
         y = y + height * z
-        v = v - reset * z
         number = number + z.detach()
-    return y, number, v
+        left = v
+    return y, number, left
