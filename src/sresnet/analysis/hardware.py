@@ -40,7 +40,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import Pool, is_plain
-from sresnet.nn.neuron import FewSpikes, Neuron, OwnNeuron, Rectifier
+from sresnet.nn.neuron import FewSpikes, Neuron, OwnNeuron, Rectifier, Sharpened
 from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
@@ -267,8 +267,11 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
     """
     if form not in get_args(Form):
         raise UserError(f"form {form!r} is unknown: {closest(form, list(get_args(Form)))}")
-    if any(isinstance(module, Rectifier) for module in model.modules()):
-        raise UserError("neuron 'relu' sends no spikes: the hardware view is of spiking networks")
+    if any(isinstance(module, Rectifier | Sharpened) for module in model.modules()):
+        raise UserError(
+            f"neuron {model.config.neuron!r} sends no spikes: the hardware view is of spiking networks, trained or "
+            "converted"
+        )
     if any(isinstance(module, FewSpikes) for module in model.modules()):
         raise UserError("few-spikes neurons have thresholds for each internal step and no hardware view: use 'if'")
     if any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):

@@ -7,23 +7,28 @@ from sresnet.convert.fit import fit_few_spikes
 from sresnet.convert.ours import rewired
 from sresnet.convert.rate import METHODS, RateConfig, rate_coded
 from sresnet.convert.trace import traced
+from sresnet.convert.whetstone import WhetstoneConfig, with_steps
 from sresnet.models.network import SpikingNetwork
 
 __all__ = [
     "METHODS",
     "FewSpikesConfig",
     "RateConfig",
+    "WhetstoneConfig",
     "few_spikes_coded",
     "fit_few_spikes",
     "rate_coded",
     "rewired",
     "to_spiking",
     "traced",
+    "with_steps",
 ]
 
 
-def to_spiking(ann: nn.Module, images: Tensor, config: RateConfig | FewSpikesConfig) -> SpikingNetwork:
-    """The spiking network whose firing rates, or few spikes, are the activations of a trained ANN.
+def to_spiking(
+    ann: nn.Module, images: Tensor, config: RateConfig | FewSpikesConfig | WhetstoneConfig
+) -> SpikingNetwork:
+    """The spiking network whose firing rates, few spikes or single spikes are the activations of a trained ANN.
 
     Args:
         ann: a network of this package with rectifiers and one time step (`rewired`), or any module that `traced` can
@@ -35,9 +40,11 @@ def to_spiking(ann: nn.Module, images: Tensor, config: RateConfig | FewSpikesCon
         A network in evaluation mode that is saved, loaded and evaluated like any other of this package.
 
     Raises:
-        UserError: as `traced`, `rewired`, `rate_coded` and `few_spikes_coded`.
+        UserError: as `traced`, `rewired`, `rate_coded`, `few_spikes_coded` and `with_steps`.
     """
     read = rewired(ann) if isinstance(ann, SpikingNetwork) else traced(ann, images[:1])
     if isinstance(config, FewSpikesConfig):
         return few_spikes_coded(read, images, config)
+    if isinstance(config, WhetstoneConfig):
+        return with_steps(read)
     return rate_coded(read, images, config)

@@ -81,14 +81,7 @@ def fit_few_spikes(
     least, found, last = torch.inf, torch.stack(parameters).detach()[..., 0, 0], 0
     step = 0
     while step < max(steps, last + steps // 5):
-        y, far = x.new_zeros(()), x.new_zeros(())
-        for (v, z, _), threshold, height in zip(
-            few_spikes_steps(x, thresholds, resets, False), thresholds, heights, strict=True
-        ):
-            y = y + height * z
-            u = (v - threshold) / (v.abs() + 1)
-            far = far + (u.abs() - 1).clamp(min=0).mean(-1).square()
-        errors = (y - wanted).square().mean(-1)
+        errors, far = _losses(x, wanted, thresholds, resets, heights)
         best = int(errors.argmin())
         if float(errors[best].detach()) < least:
             least, last = float(errors[best].detach()), step
@@ -101,3 +94,22 @@ def fit_few_spikes(
     found[1, -1] = 0
     lists = (tuple(each.tolist()) for each in found.double())
     return Coefficients(function=name, **dict(zip(("thresholds", "resets", "heights"), lists, strict=True)))
+
+
+def _losses(x: Tensor, wanted: Tensor, thresholds: Tensor, resets: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
+    """Both parts of the loss, without c, of several starts at once.
+
+    Args:
+        x, wanted: points and what the function gives there, [points].
+        thresholds, resets, heights: [K, starts, 1] each.
+
+    Returns:
+        The mean squared error, and how far potentials are outside the reach of the pseudo-derivative; [starts] each.
+    """
+    y, far = x.new_zeros(()), x.new_zeros(())
+    steps = few_spikes_steps(x, thresholds, resets, False)
+    for (v, z, _), threshold, height in zip(steps, thresholds, heights, strict=True):
+        y = y + height * z
+        u = (v - threshold) / (v.abs() + 1)
+        far = far + (u.abs() - 1).clamp(min=0).mean(-1).square()
+    return (y - wanted).square().mean(-1), far

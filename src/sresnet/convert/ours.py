@@ -14,6 +14,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import GlobalAveragePool, Pool
+from sresnet.nn.neuron import Sharpened
 from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
@@ -24,13 +25,15 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
     """The wired network that computes what an ANN counterpart computes in evaluation mode, its norms folded.
 
     Args:
-        network: with neuron "relu" and one time step, such as `create_model("resnet20")`; it stays as it is.
+        network: with neuron "relu" or "sharpened" and one time step, such as `create_model("resnet20")`; it stays as
+            it is.
 
     Raises:
-        UserError: spiking neurons, several time steps, max pools, or layers of the user's own.
+        UserError: spiking neurons, several time steps, max pools, layers of the user's own, or units that are not
+            sharpened to the end.
     """
     config = network.config
-    if config.neuron != "relu" or config.num_steps != 1:
+    if config.neuron not in ("relu", "sharpened") or config.num_steps != 1:
         raise UserError(
             f"the network has neuron {config.neuron!r} and {config.num_steps} time steps: a conversion starts from an "
             "ANN, trained with --model.neuron relu --model.num-steps 1"
@@ -72,6 +75,9 @@ def _without_norms(network: SpikingNetwork) -> SpikingNetwork:
             source[step.name] = drawing.scaled(step.name, inputs[0], *_affine(module), alone=alone)
         elif step.kind == "dropout":
             source[step.name] = inputs[0]
+        elif isinstance(module, Sharpened):
+            activation = _activation(module, step.name)
+            source[step.name] = drawing.add(replace(step, inputs=inputs, activation=activation))
         elif step.name in modules:
             layer = modules[step.name]
             source[step.name] = drawing.add(replace(step, inputs=inputs), layer.weight, layer.bias)
@@ -95,7 +101,8 @@ def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[st
         return inputs[0] if len(inputs) == 1 else drawing.add(Step(name=name, kind="sum", inputs=inputs))
     if node.kind == "neurons":
         given = inputs[0] if len(inputs) == 1 else drawing.add(Step(name=f"{name}_sum", kind="sum", inputs=inputs))
-        return drawing.add(Step(name=name, kind="neurons", inputs=(given,)))
+        units = network.part(node.module)
+        return drawing.add(Step(name=name, kind="neurons", inputs=(given,), activation=_activation(units, node.name)))
     module = network.get_submodule(node.module if node.module.startswith("readout") else f"layers.{node.module}")
     alone = takers[node.inputs[0]] == 1
     if isinstance(module, nn.Conv2d):
@@ -120,6 +127,18 @@ def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[st
         f"{node.name} is a {type(module).__name__}, which has no spiking form here: "
         + ("train with --model.downsample avg" if isinstance(module, Pool) else "use layers of this package")
     )
+
+
+def _activation(units: nn.Module, name: str) -> str:
+    """What a layer of units computes; UserError for those that training has not sharpened to the end."""
+    if not isinstance(units, Sharpened):
+        return "relu"
+    if float(units.sharpness) < 1:
+        raise UserError(
+            f"{name} has sharpness {float(units.sharpness):.2f}, and units become steps at 1: train to the end, with "
+            "--train.sharpen-epochs"
+        )
+    return "step"
 
 
 def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm) -> tuple[Tensor, Tensor]:

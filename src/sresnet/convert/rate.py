@@ -117,7 +117,7 @@ def _check_rectifiers(ann: SpikingNetwork) -> None:
         if step.kind == "neurons" and step.activation != "relu":
             raise UserError(
                 f"layer {step.name} computes {step.activation}, and rates of spikes are max(0, x): use the method "
-                "few-spikes, or train with ReLU"
+                f"{'whetstone' if step.activation == 'step' else 'few-spikes'}, or train with ReLU"
             )
 
 

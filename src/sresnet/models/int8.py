@@ -9,6 +9,7 @@ from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn import Neuron, NoNorm, OwnNeuron, OwnNorm, Skip
 from sresnet.nn.layer import Int8Conv, is_plain
+from sresnet.nn.neuron import WITHOUT_TIME
 from sresnet.ops.scan import cpu
 
 
@@ -33,7 +34,7 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         raise UserError("precision 'int8' needs oneDNN, which this build of torch lacks: choose fp32")
     if not cpu.available():
         raise UserError("precision 'int8' needs the compiled kernel, and there is none here: choose fp32")
-    if model.config.neuron in ("relu", "few-spikes"):
+    if model.config.neuron in WITHOUT_TIME:
         raise UserError(
             f"precision 'int8' needs spikes of height 1, and neurons of kind {model.config.neuron!r} send other "
             "numbers: choose fp32"

@@ -15,7 +15,7 @@ from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import EncoderKind, delta, encode
 from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
-from sresnet.nn.neuron import WITHOUT_STATE, AnyNeuron, Neuron, NeuronConfig, NeuronKind, leak_parameter
+from sresnet.nn.neuron import WITHOUT_STATE, WITHOUT_TIME, AnyNeuron, Neuron, NeuronConfig, NeuronKind, leak_parameter
 from sresnet.nn.norm import BatchNorm, NormConfig, NormKind
 from sresnet.nn.readout import Readout
 from sresnet.nn.signal import Signal
@@ -48,7 +48,8 @@ class NetworkConfig:
     """Weight of a batch in the running averages of norms."""
     neuron: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif, plif-shared: a learned leak per layer or per network; relu: no spikes;
-    few-spikes: a few within one time step, as many as make up the ANN's numbers."""
+    few-spikes: a few within one time step, as many as make up the ANN's numbers; sharpened: units of an ANN that become
+    steps in training (Whetstone)."""
     leak: float = 0.874
     """Fraction of the potential kept per step, in (0, 1] (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
@@ -97,8 +98,12 @@ class NetworkConfig:
         for name in ("num_classes", "in_channels"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is less than 1: a network needs at least one")
-        if self.readout == "spikes" and self.neuron == "relu":
-            raise UserError("readout 'spikes' needs neurons that spike, and neuron is 'relu': use 'potential'")
+        if self.readout == "spikes" and self.neuron in WITHOUT_TIME:
+            raise UserError(
+                f"readout 'spikes' needs neurons that spike over time, and neuron is {self.neuron!r}: use 'potential'"
+            )
+        if self.neuron == "sharpened" and self.num_steps != 1:
+            raise UserError(f"num_steps {self.num_steps}: neurons of kind 'sharpened' are units of an ANN, so use 1")
         if not self.poisson_scale > 0:
             raise UserError(f"poisson_scale {self.poisson_scale} is not above 0: Kim & Panda use 2, Lee et al. 1")
         if not self.delta_threshold > 0:
@@ -279,7 +284,7 @@ class SpikingNetwork(nn.Module):
 
         def run(x: Tensor, steps: Steps, v: Potentials, asked: bool) -> tuple[Tensor, Potentials]:
             again_now = again is not None and again.now
-            summed = steps.last == num_steps or self.config.neuron in ("relu", "few-spikes")
+            summed = steps.last == num_steps or self.config.neuron in WITHOUT_TIME
             inner = ForwardState(
                 first_step=state.first_step + steps.first,
                 last_step=state.first_step + num_steps,

@@ -10,7 +10,7 @@ from sresnet.config import to_dict
 from sresnet.models import ModelConfig
 from sresnet.models.network import num_parameters
 from sresnet.models.saved import built
-from sresnet.nn.neuron import Neuron, OwnNeuron
+from sresnet.nn.neuron import FewSpikes, Neuron, OwnNeuron
 
 InputKind = Literal["real", "sums of spikes", "spikes"]
 
@@ -100,7 +100,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(watch)
-        elif isinstance(module, Neuron | OwnNeuron):
+        elif isinstance(module, Neuron | FewSpikes | OwnNeuron):
             module.register_forward_hook(spike_at_random)
     with torch.no_grad():
         # Recording makes every layer of neurons run on its own, where its spikes can be replaced.

@@ -24,7 +24,16 @@ from sresnet.ops.scan import cpu
 from sresnet.ops.surrogate import Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
 
-NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu", "few-spikes"]
+NeuronKind = Literal["lif", "if", "plif", "plif-shared", "relu", "few-spikes", "sharpened"]
+WITHOUT_TIME: tuple[NeuronKind, ...] = ("relu", "few-spikes", "sharpened")
+"""Kinds of which no time step leaves anything to the next."""
+
+
+def _step(x: Tensor) -> Tensor:
+    """[x >= 1/2]: what training sharpens units to."""
+    return (x >= 0.5).to(x.dtype)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "silu": F.silu,
@@ -32,6 +41,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
+    "step": _step,
 }
 """Name -> activation function of the units of an ANN; `register_activation` adds to them."""
 ACTIVATION_MODULES: dict[type[nn.Module], str] = {}
@@ -49,7 +59,8 @@ class NeuronConfig:
     kind: NeuronKind | str = "lif"
     """lif: fixed leak; if: no leak; plif: each layer learns its leak; plif-shared: the network learns one; relu: no
     spikes, no memory, the ANN counterpart; few-spikes: up to `internal_steps` spikes that stand for the number that a
-    unit of an ANN would send, all within one time step; or a name given to `register_neuron`."""
+    unit of an ANN would send, all within one time step; sharpened: units of an ANN that training sharpens to steps; or
+    a name given to `register_neuron`."""
     leak: float = 0.874
     """Fraction of the potential kept per step (Section 3.5); where a learned leak starts."""
     threshold: float = 1.0
@@ -339,8 +350,37 @@ class OwnNeuron(nn.Module):
         return spikes
 
 
-AnyNeuron = Neuron | Rectifier | FewSpikes | OwnNeuron
-WITHOUT_STATE = (Rectifier, FewSpikes)
+class Sharpened(nn.Module):
+    """Units that training sharpens to steps (Whetstone; Severa et al. 2019), in place of a `Rectifier`.
+
+        y = min(1, max(0, (x - s / 2) / (1 - s)))     with sharpness s in [0, 1): a ramp of width 1 - s around 1/2
+        y = [x >= 1/2]                                where s is 1
+
+    The sharpness is saved with the weights; `sresnet.train.sharpening` raises it. From s = 1 on no gradient passes.
+    """
+
+    sharpness: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("sharpness", torch.zeros(()))
+
+    def forward(
+        self, current: Float[Tensor, "T *neurons"], state: ForwardState | None = None
+    ) -> Float[Tensor, "T *neurons"]:
+        sharpness = float(self.sharpness)
+        output = _step(current) if sharpness >= 1 else ((current - sharpness / 2) / (1 - sharpness)).clamp(0, 1)
+        if state:
+            state.receives(self, current)
+            state.record(self, output, current)
+        return output
+
+    def extra_repr(self) -> str:
+        return f"sharpness={float(self.sharpness):g}"
+
+
+AnyNeuron = Neuron | Rectifier | FewSpikes | Sharpened | OwnNeuron
+WITHOUT_STATE = (Rectifier, FewSpikes, Sharpened)
 """Neurons of which no time step leaves anything to the next."""
 
 
@@ -351,4 +391,6 @@ def make_neuron(config: NeuronConfig, shared_leak: nn.Parameter | None = None) -
         return OwnNeuron(OWN_NEURONS[config.kind](config), config.kind)
     if config.kind == "few-spikes":
         return FewSpikes(config)
+    if config.kind == "sharpened":
+        return Sharpened()
     return Rectifier() if config.kind == "relu" else Neuron(config, shared_leak)

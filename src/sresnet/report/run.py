@@ -110,7 +110,8 @@ def _cards(records: Records, inspection: Inspection | str, comparison: Compariso
     if isinstance(inspection, Inspection):
         counts, spent = inspection.analysis.activity, inspection.analysis.cost
         energy = spent.energy()
-        sent = "units above 0, not spikes," if records.recipe.model.neuron == "relu" else "spikes"
+        units = records.recipe.model.neuron in ("relu", "sharpened")
+        sent = "units above 0, not spikes," if units else "spikes"
         dense = f"{readable(spent.ann_multiply_accumulates)} multiply-accumulates"
         microjoules = f"{energy.synapses + energy.updates:.3g} µJ"
         found += [

@@ -37,6 +37,7 @@ from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.finetune import load_pretrained
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.sharpening import mean_sharpness, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +262,7 @@ class Run:
         num_steps = self.recipe.num_steps_in(epoch)
         if epoch and not batch:
             self.start_norms(self.recipe.num_steps_in(epoch - 1), num_steps)
+        sharpen(self.model, config, (step + 1) / self.steps_per_epoch)
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
         poisson = seed_of("step", self.recipe.seed, step)
@@ -373,6 +375,8 @@ class Run:
         }
         if leaks:
             metrics["leak"] = leaks
+        if self.config.sharpen_epochs:
+            metrics["sharpness"] = round(mean_sharpness(model), 4)
         metrics["seconds"] = round(seconds, 2)
         metrics["images_per_second"] = round((position.step - epoch_first) * self.batch_size / seconds, 1)
         record.append_metrics(self.folder, metrics)
@@ -405,6 +409,7 @@ class Run:
             return self.model
         model = build(self.recipe.model).to(self.device)
         load_tensors(tensors_of(model), self.average, where="weight average")
+        sharpen(model, self.config, self.position.step / self.steps_per_epoch)  # it is no average
         return model
 
     def evaluate(self, model: SpikingNetwork, part: Literal["validation", "test"], num_steps: int) -> Evaluation:

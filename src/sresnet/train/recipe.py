@@ -67,6 +67,9 @@ class TrainConfig:
     """Gigabytes that time_segments "auto" lets a training step take beside weights and images; no effect without it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions in bfloat16, norms and potentials in float32."""
+    sharpen_epochs: tuple[float, ...] = added_later(())
+    """Whetstone: two numbers of epochs between which units of neuron "sharpened" become steps, one layer after the
+    other from the first to the last."""
     protocol: Literal["last-epoch", "best-test-epoch", "released-code"] = "last-epoch"
     """last-epoch: the test images are read once, after the last epoch. best-test-epoch: the best of all epochs is
     reported beside it (Tables 14, 16, 17). released-code: also its late learning-rate drops, its mean of batch means,
@@ -110,6 +113,13 @@ class TrainConfig:
                 f"protocol {self.protocol!r} could choose one of progressive_epochs {self.progressive_epochs}: "
                 "use 'last-epoch'"
             )
+        if self.sharpen_epochs:
+            first, last = self.sharpen_epochs if len(self.sharpen_epochs) == 2 else (-1, -1)
+            if not 0 <= first < last <= self.epochs:
+                raise UserError(
+                    f"sharpen_epochs {self.sharpen_epochs}: give the epochs after which sharpening begins and is done, "
+                    f"within {self.epochs}, such as {self.epochs // 4} {self.epochs}"
+                )
         for milestone in self.milestones:
             if not 0 < milestone <= 1:
                 raise UserError(f"milestones has {milestone:g}, no fraction of training: the paper's are 0.7 0.8 0.9")
@@ -169,6 +179,11 @@ class Recipe:
             raise UserError(
                 f"time_segments {self.train.time_segments}: gradient 'spike-based' counts spikes of all time steps at "
                 "once: use no segments"
+            )
+        if (self.model.neuron == "sharpened") != bool(self.train.sharpen_epochs):
+            raise UserError(
+                f"neuron {self.model.neuron!r} with sharpen_epochs {self.train.sharpen_epochs}: units that become "
+                "steps need both, --model.neuron sharpened and when, such as --train.sharpen-epochs 5 20"
             )
         if isinstance(self.data, EventConfig):
             if self.train.low_res_epochs:

@@ -45,7 +45,7 @@ class ANNConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_width(self.width)
-        if self.neuron != "relu" or self.num_steps != 1:
+        if self.neuron not in ("relu", "sharpened") or self.num_steps != 1:
             raise UserError(
                 f"neuron {self.neuron!r} and num_steps {self.num_steps}: this ANN has rectifiers and one time step; "
                 "train it, and sresnet convert makes a spiking network of it"
