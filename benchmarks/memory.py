@@ -8,6 +8,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -75,13 +76,20 @@ def cost(job: Job) -> dict[str, float]:
     return {"bytes": peak, "seconds": min(seconds[1:])}
 
 
+class TooLargeError(Exception):
+    """The contender takes more than `LIMIT`."""
+
+
 def cost_alone(job: Job) -> dict[str, float] | None:
-    """`cost` in a process of its own; None where the system does not tell memory."""
+    """`cost` in a process of its own; None where the system does not tell memory, TooLargeError beyond `LIMIT`."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     command = [sys.executable, __file__, json.dumps(job)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode and ("allocate memory" in done.stderr or "MemoryError" in done.stderr or done.returncode == -9):
+        raise TooLargeError
+    done.check_returncode()
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -101,7 +109,12 @@ def curve(largest: int) -> dict[str, dict[str, Any]]:
                 row[str(T)] = {"left out": f"more than {LIMIT / 1e9:.0f} GB"}
                 continue
             job = Job((8, 16, T, 32), "bf16", "fastest" if name in segments else name, True, segments.get(name, ()))
-            if (measured := cost_alone(job)) is None:
+            try:
+                measured = cost_alone(job)
+            except TooLargeError:
+                row[str(T)] = {"left out": f"more than {LIMIT / 1e9:.0f} GB"}
+                continue
+            if measured is None:
                 return {}
             row[str(T)] = measured | {"segments": job.segments}
             print(f"T = {T}, {name}: {row[str(T)]}", flush=True)
@@ -109,5 +122,6 @@ def curve(largest: int) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_DATA, (int(LIMIT), resource.getrlimit(resource.RLIMIT_DATA)[1]))
     setting, precision, contender, training, segments = json.loads(sys.argv[1])
     print(json.dumps(cost(Job(tuple(setting), precision, contender, training, tuple(segments)))))

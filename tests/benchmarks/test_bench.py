@@ -1,4 +1,5 @@
 import copy
+import subprocess
 
 import pytest
 from torch import nn
@@ -41,6 +42,21 @@ def test_the_curve_leaves_out_what_would_take_too_much(monkeypatch):
     assert "bytes" in found["fastest"]["16"]
     assert found["fastest"]["50"] == {"left out": "more than 12 GB"}
     assert found["one level of segments"]["50"]["segments"] == (7,)
+
+
+def test_a_contender_that_does_not_fit_is_left_out(monkeypatch):
+    said = "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+    program = "import sys; sys.exit(sys.argv[1])"
+    monkeypatch.setattr(memory.json, "dumps", lambda job: said)
+    run = subprocess.run
+    monkeypatch.setattr(
+        memory.subprocess, "run", lambda command, **more: run([command[0], "-c", program, command[2]], **more)
+    )
+    found = memory.curve(8)
+    assert found["fastest"] == dict.fromkeys(("4", "8"), {"left out": "more than 12 GB"})
+    said = "ValueError: a fault"
+    with pytest.raises(subprocess.CalledProcessError):
+        memory.curve(4)
 
 
 def test_parts_of_a_step_make_up_the_step(monkeypatch):
