@@ -33,6 +33,13 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS
 
 
+def wait_for_quiet(until: float) -> None:
+    """Until others leave the cores to this process for a moment, or it is `until` by time.perf_counter."""
+    others = 1.0
+    while others > OTHERS_ALLOWED and time.perf_counter() < until:
+        others = sample(lambda: time.sleep(0.3)).others
+
+
 @dataclass(frozen=True)
 class Sample:
     """One timing of one contender."""
