@@ -8,6 +8,7 @@ from sresnet.analysis.activity import activity
 from sresnet.analysis.cost import cost
 from sresnet.convert import FewSpikesConfig, RateConfig, few_spikes_coded, rate_coded, to_spiking, traced
 from sresnet.models.saved import load, save_model
+from sresnet.models.summary import summarise
 from sresnet.nn import FewSpikes
 from sresnet.ops.few_spikes import few_spikes
 from sresnet.ops.few_spikes.published import SIGMOID, SILU, Coefficients, binary_places
@@ -195,6 +196,12 @@ def test_operations_and_activity_are_those_of_every_spike(config):
         resets = {layer.neurons: layer.update_additions for layer in counted.layers if layer.neurons}
         biases = 4 * 64  # of the second layer
         assert resets["wiring.steps.relu_1"] * len(IMAGES) == pytest.approx(float(two.sum()) + biases * len(IMAGES))
+
+
+def test_its_summary_counts_neurons_that_spike():
+    found = summarise(to_spiking(trained(Sums), IMAGES, FewSpikesConfig()).config, (8, 8))
+    assert found.neurons == 4 * 64 + 4 * 64 + 5 * 8 + 6 + 6
+    assert [layer.input_kind for layer in found.layers][1] == "spikes"
 
 
 def test_linear_layers_of_anns_multiply_every_value_of_a_map():

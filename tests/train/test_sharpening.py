@@ -13,7 +13,7 @@ from sresnet.nn import Sharpened
 from sresnet.train import record
 from sresnet.train.loop import train
 from sresnet.train.recipe import TrainConfig
-from sresnet.train.sharpening import sharpen, sharpness
+from sresnet.train.sharpening import _sharpness, sharpen
 from tests.train.test_loop import CPU, SPLITS, TINY, final
 
 UNITS = {"neuron": "sharpened", "num_steps": 1, "base_filters": 4, "in_channels": 1, "num_classes": 4}
@@ -38,10 +38,10 @@ def sharpened(name="sresnet8", to=1.0, **fields):
 
 def test_layers_are_sharpened_one_after_the_other():
     config = TrainConfig(epochs=12, sharpen_epochs=(2, 10))
-    assert sharpness(config, 0, 4) == sharpness(config, 2, 4) == [0, 0, 0, 0]
-    assert sharpness(config, 3, 4) == [0.5, 0, 0, 0]
-    assert sharpness(config, 7, 4) == [1, 1, 0.5, 0]
-    assert sharpness(config, 10, 4) == sharpness(config, 12, 4) == [1, 1, 1, 1]
+    assert _sharpness(config, 0, 4) == _sharpness(config, 2, 4) == [0, 0, 0, 0]
+    assert _sharpness(config, 3, 4) == [0.5, 0, 0, 0]
+    assert _sharpness(config, 7, 4) == [1, 1, 0.5, 0]
+    assert _sharpness(config, 10, 4) == _sharpness(config, 12, 4) == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,18 @@ def test_steps_become_neurons_that_spike_once_or_not_at_all(name, tmp_path):
     assert network.config.num_steps == 1
     save_model(network.float(), tmp_path / "weights.safetensors")
     assert torch.equal(load(tmp_path)(images.float()), network(images.float()))
+
+
+def test_a_neuron_whose_current_is_a_half_spikes():
+    ann = sharpened(norm_bias=True)
+    for name, parameter in ann.layers.named_parameters():
+        if "norm" in name:
+            parameter.data.fill_(0.5 if name.endswith("bias") else 0.0)
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    network = to_spiking(ann, images, WhetstoneConfig())
+    with torch.no_grad():
+        _, records = network(images, record=[network.neuron_names[0]])
+    assert next(iter(records.values())).spikes.unique().tolist() == [1.0]
 
 
 def test_what_is_no_step_is_not_converted():

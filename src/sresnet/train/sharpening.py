@@ -13,7 +13,7 @@ from sresnet.nn import Sharpened
 from sresnet.train.recipe import TrainConfig
 
 
-def sharpness(config: TrainConfig, epochs: float, layers: int) -> list[float]:
+def _sharpness(config: TrainConfig, epochs: float, layers: int) -> list[float]:
     """Sharpness of each of so many layers, in [0, 1], from the first to the last, after so many epochs.
 
     It is a function of where training stands and nothing else, so that a run resumes exactly.
@@ -29,7 +29,7 @@ def sharpen(model: SpikingNetwork, config: TrainConfig, epochs: float) -> None:
         return
     units = _units(model)
     with torch.no_grad():
-        for each, value in zip(units, sharpness(config, epochs, len(units)), strict=True):
+        for each, value in zip(units, _sharpness(config, epochs, len(units)), strict=True):
             each.sharpness.fill_(value)
 
 
