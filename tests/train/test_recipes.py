@@ -61,7 +61,7 @@ FINGERPRINTS = {
     "kim-vgg9-dvs": "ea5d49a9",
     "kim-vgg11": "7daf6c3c",
     "lee-resnet11": "2ceac50d",
-    "lee-resnet11-small": "9d9ec0f1",
+    "lee-resnet11-small": "fab5c48a",
     "zheng-resnet19": "ce5507b5",
     "zheng-resnet19-dvs": "37a7cf54",
     "zheng-resnet19-small": "17906e03",

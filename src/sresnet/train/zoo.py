@@ -144,12 +144,12 @@ KIM_VGG9_SMALL = Recipe(
 )
 LEE_RESNET11_SMALL = Recipe(
     model=model_config(
-        "lee-resnet11", width=1 / 8, image_size=8, in_channels=1, num_steps=10, threshold=0.4, dropout=0.1
+        "lee-resnet11", width=1 / 4, image_size=8, in_channels=1, num_steps=10, threshold=0.4, dropout=0.0
     ),
     data=DIGITS,
     train=TrainConfig(
-        epochs=40,
-        batch_size=16,
+        epochs=15,
+        batch_size=32,
         optimiser="adam",
         learning_rate=1e-3,
         weight_decay=0.0,
@@ -157,7 +157,7 @@ LEE_RESNET11_SMALL = Recipe(
         loss="sse",
     ),
 )
-"""A lower threshold and Adam: without norms, few spikes pass so many narrow layers in few steps."""
+"""A lower threshold, no dropout and Adam: without norms, few spikes pass so many narrow layers in few steps."""
 ZHENG_RESNET19_SMALL = Recipe(
     model=model_config("zheng-resnet19", width=1 / 8, in_channels=1, num_steps=4),
     data=DIGITS,
@@ -199,7 +199,7 @@ ZOO: dict[str, tuple[str, Recipe]] = {
     ),
     "kim-vgg11": ("VGG11 with BNTT of Kim & Panda, by the README of their code: CIFAR-100, T = 30", KIM_VGG11),
     "lee-resnet11": ("ResNet-11 of Lee et al. as published: CIFAR-10, T = 100, 150 epochs", LEE_RESNET11),
-    "lee-resnet11-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", LEE_RESNET11_SMALL),
+    "lee-resnet11-small": ("the same, a quarter as wide, T = 10, on scikit-learn's digits", LEE_RESNET11_SMALL),
     "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),
     "zheng-resnet19-dvs": ("the same on 64x64 frames of DVS-CIFAR10, T = 10; training is ours", ZHENG_RESNET19_DVS),
     "zheng-resnet19-small": ("the same, an eighth as wide, T = 4, on scikit-learn's digits", ZHENG_RESNET19_SMALL),
