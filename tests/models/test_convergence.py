@@ -27,9 +27,10 @@ def losses(name, dtype=torch.float32, **fields):
 
 
 FIELDS = [{}, {"connection": "s2m", "neuron": "plif"}, {"connection": "v2v", "norm": "time-averaged"}]
+FIELDS += [{"neuron": "plif", "leak": 0.5, "reset": "zero", "input_scale": "one-minus-leak", "norm": "per-step"}]
 
 
-@pytest.mark.parametrize("fields", FIELDS, ids=["s2s", "s2m plif", "v2v time-averaged"])
+@pytest.mark.parametrize("fields", FIELDS, ids=["s2s", "s2m plif", "v2v time-averaged", "plif as published"])
 @pytest.mark.parametrize("name", ["fastest", "low-memory"])
 def test_same_losses(name, fields):
     expected = losses("reference", **fields)

@@ -231,6 +231,19 @@ def test_neurons(surrogate, fires_at_threshold, detach_reset):
 
 
 @DTYPES
+@pytest.mark.parametrize("learned_leak", [True, False], ids=["learned leak", "fixed leak"])
+@pytest.mark.parametrize("detach_reset", [True, False], ids=["detached", "through reset"])
+@pytest.mark.parametrize("input_scale", ["one", "one-minus-leak"])
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_resets_and_input_scales(reset, input_scale, detach_reset, learned_leak, dtype):
+    constants = {"reset": reset, "input_scale": input_scale, "detach_reset": detach_reset, "surrogate": ArcTan()}
+    given = EVERYTHING | {"learned_leak": learned_leak, "dtype": dtype}
+    check((5, 2, 7, 3, 3), given, threshold=0.4, **constants)
+    check((5, 2, 7, 3, 3), {"learned_leak": learned_leak, "dtype": dtype}, threshold=0.3, **constants)
+    check((4, 1, 3, 2, 2), {"learned_leak": learned_leak, "norm": "none"}, threshold=0.2, **constants)
+
+
+@DTYPES
 @pytest.mark.parametrize("number", range(32))
 def test_optional_inputs(number, dtype):
     names = ("residual_current", "residual_spikes", "v", "learned_leak", "return_current")
@@ -456,7 +469,7 @@ def operator_arguments(**options):
     """Arguments of the operators of torch.library, forward and backward."""
     inputs, (grad_output, grad_current, grad_v) = made((2, 2, 3, 2, 2), 0, **EVERYTHING, **options)
     get = inputs.get
-    constants = (2, True, 1e-4, 1.0, 1.0, "triangle", 0.3, 1.0, 1.0, False, True)
+    constants = (2, True, 1e-4, 1.0, 1.0, "triangle", 0.3, 1.0, 1.0, False, True, "zero", "one-minus-leak")
     statistics = [get("running_mean"), get("running_var")]
     residual = get("residual_current"), get("residual_spikes")
     forward = (get("x"), get("gamma"), get("beta"), *statistics, *residual, get("v"), get("leak"), *constants, True)

@@ -43,8 +43,8 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
         unknown = isinstance(module, Neuron) and not cpu.supports(module.constants())
         if unknown or isinstance(module, OwnNeuron | OwnNorm):
             raise UserError(
-                "precision 'int8' needs the compiled kernel, which knows no neurons, norms or surrogates of your own, "
-                "no reset to zero and no scaled input: choose fp32 or bf16"
+                "precision 'int8' needs the compiled kernel, which knows no neurons, norms or surrogates of your own "
+                "and no spike-based gradient: choose fp32 or bf16"
             )
     model = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(model.layers.modules()):

@@ -6,12 +6,12 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
-from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.neuron import InputScale, LIFConstants, Reset
 from sresnet.ops.norm import NormState
 from sresnet.ops.scan import native
 from sresnet.ops.scan.rows import empty_rows, is_rows
@@ -40,6 +40,8 @@ class KernelConstants(NamedTuple):
     center: float = 1.0
     fires_at_threshold: bool = False
     detach_reset: bool = True
+    reset: str = "subtract"
+    input_scale: str = "one"
 
     @property
     def neurons(self) -> bool:
@@ -49,7 +51,8 @@ class KernelConstants(NamedTuple):
 
 SHAPES = {surrogate: name for name, surrogate in SURROGATES.items()}
 KINDS = (*SURROGATES, "none")
-"""The kernel's `enum Surrogate`."""
+"""The kernel's `enum Surrogate`; its others are `Reset` and `InputScale`, in their order."""
+RESETS, INPUT_SCALES = get_args(Reset), get_args(InputScale)
 TYPES: dict[type, type] = {float: ctypes.c_float, str: ctypes.c_int, bool: ctypes.c_bool}
 HINTS = get_type_hints(KernelConstants)
 
@@ -64,8 +67,9 @@ class _Struct(ctypes.Structure):
 
 def _struct(constants: KernelConstants) -> _Struct:
     """The constants as the kernel reads them."""
-    eps, leak, threshold, surrogate, *others = constants
-    return _Struct(eps, leak, threshold, KINDS.index(surrogate), *others)
+    eps, leak, threshold, surrogate, *others, reset, input_scale = constants
+    names = RESETS.index(reset), INPUT_SCALES.index(input_scale)
+    return _Struct(eps, leak, threshold, KINDS.index(surrogate), *others, *names)
 
 
 LATER = [field for field in dataclasses.fields(LIFConstants) if field.name not in KernelConstants._fields]
@@ -100,6 +104,8 @@ def kernel_constants(norm: NormState | None, neuron: LIFConstants | None) -> Ker
         center=surrogate.center,
         fires_at_threshold=neuron.fires_at_threshold,
         detach_reset=neuron.detach_reset,
+        reset=neuron.reset,
+        input_scale=neuron.input_scale,
     )
 
 

@@ -259,26 +259,42 @@ struct Norm {  // y = scale * x + shift, as tiles [G or 1, P]
 
 enum Surrogate : int32_t { triangle, rectangle, arctan, sigmoid, fast_sigmoid, gaussian, none };  // none: no neurons
 
+enum class Reset : int32_t { subtract, zero };
+enum class InputScale : int32_t { one, one_minus_leak };
+
 struct Constants {  // KernelConstants of cpu.py, in its order
   double eps;
   float leak, threshold;
   Surrogate surrogate;
   float height, width, center;
   bool fires_at_threshold, detach_reset;
+  Reset reset;
+  InputScale input_scale;
 };
 
 struct Neuron {
-  float leak, threshold, above, reset;  // fires where u > above; reset: threshold where its gradient is wanted, else 0
-  float height, stretch, offset;        // surrogate at u is height * shape(stretch * u - offset)
+  float leak, threshold, above;   // fires where u > above
+  float height, stretch, offset;  // surrogate at u is height * shape(stretch * u - offset)
+  float gain;                     // of the current
+  bool scaled;                    // gain is not 1
+  V taken, taken_back;            // off u by a spike, and what of it has a gradient: threshold or 0
+  Mask all, all_back;             // u instead, where it resets to zero
 
   Neuron(const Constants& c)
       : leak(c.leak), threshold(c.threshold), height(c.height), stretch(1 / (c.threshold * c.width)),
-        offset(c.center / c.width) {
+        offset(c.center / c.width), gain(1 - c.leak), scaled(c.input_scale == InputScale::one_minus_leak) {
     above = c.fires_at_threshold ? std::nextafter(threshold, -INFINITY) : threshold;
-    reset = c.detach_reset ? 0 : threshold;
+    const bool to_zero = c.reset == Reset::zero;
+    taken = same(to_zero ? 0 : threshold);
+    taken_back = same(to_zero || c.detach_reset ? 0 : threshold);
+    all = to_zero ? ~Mask{} : Mask{};
+    all_back = to_zero && !c.detach_reset ? ~Mask{} : Mask{};
   }
   Mask fires(V u) const { return u > same(above); }
-  V after(V u) const { return u - where(fires(u), same(threshold)); }
+  V after(V u, Mask fired) const { return u - where(fired, (V)((Mask)taken | ((Mask)u & all))); }
+  V after(V u) const { return after(u, fires(u)); }
+  V through_spike(V u) const { return (V)((Mask)taken_back | ((Mask)u & all_back)); }  // -dv/do
+  V past_spike(V u, V dv) const { return where(~(fires(u) & all), dv); }               // dv * dv/du
 };
 
 // exp(x) for x <= 0 to three units in the last place: 2^n times a polynomial on half a power of two around 1.
@@ -321,7 +337,8 @@ template <class S> struct Streams {
 };
 
 // Shapes, pointers and constants are copies here and below: a store might change them, were they elsewhere in memory.
-template <bool neurons, bool whole, class S>
+// Whether currents are scaled is a template's argument, so that those that are not keep their rounding.
+template <bool neurons, bool scaled, bool whole, class S>
 void scan(Shape z, Streams<S> io, const Norm& norm, Neuron n, int64_t first, int64_t count, V* v) {
   for (int64_t j = 0; j < count; j++) {
     const int64_t i = (first + j) * L;
@@ -346,9 +363,10 @@ void scan(Shape z, Streams<S> io, const Norm& norm, Neuron n, int64_t first, int
           put<whole>(io.output + at, current, left);
           continue;
         }
+        if constexpr (scaled) current *= n.gain;
         const V u = n.leak * v[j] + current;
         const Mask fired = n.fires(u);
-        v[j] = u - where(fired, same(n.threshold));
+        v[j] = n.after(u, fired);
         const V spikes = where(fired, same(1));
         if (io.residual_spikes) put<whole>(io.output + at, spikes + get<whole>(io.residual_spikes + at, left), left);
         else put<whole, true>(io.output + at, spikes, left);
@@ -374,8 +392,10 @@ void forward(const Shape& z, const Streams<S>& io, const float* gamma, const flo
     for (int64_t q = begin; q < end; q += z.B) {
       const int64_t count = std::min(z.B, end - q);
       const bool whole = (q + count) * L <= z.size;
-      const auto go = neurons ? whole ? scan<true, true, S> : scan<true, false, S>
-                              : whole ? scan<false, true, S> : scan<false, false, S>;
+      const auto scaled = whole ? scan<true, true, true, S> : scan<true, true, false, S>;
+      const auto plain = whole ? scan<true, false, true, S> : scan<true, false, false, S>;
+      const auto norm_alone = whole ? scan<false, false, true, S> : scan<false, false, false, S>;
+      const auto go = !neurons ? norm_alone : neuron.scaled ? scaled : plain;
       go(z, io, norm, neuron, q, count, &v[0].v);
     }
   });
@@ -390,11 +410,12 @@ template <class S> struct Gradients {
   S* y(int64_t X, int64_t T) const { return residual_current ? residual_current : X == T ? x : nullptr; }
 };
 
-template <Surrogate shape, bool whole, class S>
-void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const Tile& mean,
-               Neuron n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
-  for (int64_t j = 0; j < count; j++) dv[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
-  for (int64_t t = 0; shape != none && t < z.T; t++) {  // forward again; dv holds v on the way
+// The potentials u [T, B] of the forward pass again; v is memory for what is left behind each step.
+template <bool scaled, bool whole, class S>
+void recharge(Shape z, Streams<S> io, const Norm& norm, Neuron n, const S* next, int64_t first, int64_t count, V* u,
+              V* v) {
+  for (int64_t j = 0; j < count; j++) v[j] = io.v ? get<whole>(io.v + (first + j) * L, z.size - (first + j) * L) : V{};
+  for (int64_t t = 0; t < z.T; t++) {
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
@@ -404,15 +425,25 @@ void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const T
         if (t + 1 < z.T) {
           if (z.X > 1) fetch(x + i + z.size);
           if (io.residual_current) fetch(io.residual_current + at + z.size);
-        } else if (d.output) {
-          fetch(d.output + at);
+        } else if (next) {
+          fetch(next + at);
         }
         V current = scale * get<whole>(x + i, left) + shift;
         if (io.residual_current) current += get<whole>(io.residual_current + at, left);
-        u[t * z.B + j] = n.leak * dv[j] + current;
-        dv[j] = n.after(u[t * z.B + j]);
+        if constexpr (scaled) current *= n.gain;
+        u[t * z.B + j] = n.leak * v[j] + current;
+        v[j] = n.after(u[t * z.B + j]);
       }
     }
+  }
+}
+
+template <Surrogate shape, bool whole, class S>
+void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const Tile& mean,
+               Neuron n, int64_t first, int64_t count, V* u, V* dv, V* dx, Vec* sums, V* leak) {
+  if constexpr (shape != none) {
+    const auto charge = n.scaled ? recharge<true, whole, S> : recharge<false, whole, S>;
+    charge(z, io, norm, n, d.output, first, count, u, dv);
   }
   for (int64_t j = 0; j < count; j++) {
     dv[j] = d.v_last ? get<whole>(d.v_last + (first + j) * L, z.size - (first + j) * L) : V{};
@@ -424,7 +455,7 @@ void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const T
     const S* x = io.x + (z.X > 1 ? t : 0) * z.size;
     for (int64_t j0 = 0; j0 < std::min(z.P, count); j0++) {
       const int64_t p = z.row(t) * z.P + (first + j0) % z.P;
-      const V scale = norm.scale[p].v, center = mean[p].v;
+      const V scale = norm.scale[p].v, shift = norm.shift[p].v, center = mean[p].v;
       V sum = {}, product = {};
       for (int64_t j = j0; j < count; j += z.P) {
         const int64_t i = (first + j) * L, at = t * z.size + i, left = z.size - i;
@@ -435,14 +466,23 @@ void scan_back(Shape z, Streams<S> io, Gradients<S> d, const Norm& norm, const T
           fetch(x + i + count * L);  // of the next block
         }
         V dspikes = d.output ? get<whole>(d.output + at, left) : V{};
-        dspikes -= n.reset * dv[j];
         V du = dspikes;
-        if constexpr (shape != none) du = dv[j] + dspikes * slope<shape>(n, u[t * z.B + j]);
+        if constexpr (shape != none) {
+          const V ut = u[t * z.B + j];
+          dspikes -= n.through_spike(ut) * dv[j];
+          du = n.past_spike(ut, dv[j]) + dspikes * slope<shape>(n, ut);
+        }
         if (d.leak) {
           if (t > 0) leak_sum += du * n.after(u[(t - 1) * z.B + j]);
           else if (io.v) leak_sum += du * get<whole>(io.v + i, left);
+          if (n.scaled) {
+            V current = scale * get<whole>(x + i, left) + shift;
+            if (io.residual_current) current += get<whole>(io.residual_current + at, left);
+            leak_sum -= du * current;
+          }
         }
         dv[j] = n.leak * du;
+        if (n.scaled) du *= n.gain;
         const V dcurrent = d.current ? du + get<whole>(d.current + at, left) : du;
         sum += dcurrent;
         product += dcurrent * (get<whole>(x + i, left) - center);
