@@ -16,7 +16,7 @@ import torch
 
 from sresnet.cli import main
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _CompareOptions, _ConvertOptions
+from sresnet.cli.convert import _CompareOptions, _RateOptions
 from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
@@ -85,7 +85,11 @@ def commands():
         "report": Command(("report", "RUN", "--images", "5"), tuple(flags_of(_ReportOptions))),
         "predict": Command(("predict", "RUN", "PICTURE"), text),
         "convert": Command(
-            ("convert", "ANN", "--calibration-images", "5"), (*flags_of(_ConvertOptions), ("--method", str))
+            ("convert", "ANN", "--calibration-images", "5"), (*flags_of(_RateOptions), ("--method", str))
+        ),
+        "few-spikes": Command(
+            ("convert", "ANN", "--method", "few-spikes", "--calibration-images", "5"),
+            tuple(flags_of(_FewSpikesOptions)),
         ),
         "compare": Command(
             ("convert", "ANN", "--compare", "deng", "--num-steps", "2", "--images", "5", "--calibration-images", "5"),

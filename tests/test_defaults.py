@@ -117,6 +117,7 @@ COMMANDS = {
     "predict": "predict digits-t4 three.png",
     "analyse": "analyse digits-t4 --images 5",
     "report": "report digits-t4 --images 5",
+    "convert": "convert digits-t4 --out new",
     "import": "import best.pth.tar --out new",
     "info": "info digits-t4",
     "data": "data prepare digits-dvs",

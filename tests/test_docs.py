@@ -13,7 +13,7 @@ import torch
 
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _CompareOptions, _ConvertOptions
+from sresnet.cli.convert import _METHODS, _OPTIONS, _CompareOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
@@ -21,7 +21,6 @@ from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
 from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
-from sresnet.convert import METHODS
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
 from sresnet.models import model_config
@@ -86,11 +85,11 @@ def check_command(line):
             assert subject
             parse(_ImportOptions(), flags, line, "")
         case "convert" if "--compare" in flags:
-            assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(METHODS)
+            assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(_METHODS)
         case "convert":
             method, flags = take_option(flags, "--method")
-            assert method in METHODS
-            parse(_ConvertOptions(), flags, line, "")
+            usual = _METHODS[method]
+            parse(_OPTIONS[type(usual)](**dataclasses.asdict(usual)), flags, line, "")
         case "info":
             if "--image-size" in flags:
                 at = flags.index("--image-size")

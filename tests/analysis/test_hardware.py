@@ -32,15 +32,6 @@ VARIANTS = {
     "bare skip": {"skip_norm": False},
     "beta, boosting": {"norm_bias": True, "boosting": True},
     "plif, small stem": {"neuron": "plif", "stem": "c3s2"},
-    "plif as published": {
-        "neuron": "plif",
-        "leak": 0.5,
-        "reset": "zero",
-        "input_scale": "one-minus-leak",
-        "norm": "per-step",
-        "threshold": 0.5,
-    },
-    "skip spikes of one": {"connection": "s2m", "skip_scale": "one", "threshold": 0.7},
     "8 channels": {"base_filters": 8},  # `Skip` picks its pixels itself below 8
     **{f"avg, {connection}": {"downsample": "avg", "connection": connection} for connection in CONNECTIONS},
     "deep avg": {"name": "sresnet14", "downsample": "avg"},
@@ -240,12 +231,6 @@ def test_a_view_makes_no_weights():
         ),
         (lambda: trained(downsample="max"), "stage2_pool is a max pool"),
         (lambda: trained(stem="c5s2-pool", size=(16, 16)), "stem_pool is a max pool"),
-        (lambda: trained(join="and"), r"stage1_block1.sum \(and of spikes\) is not written out"),
-        (lambda: trained(readout="spikes"), "a readout that spikes, leaks or has a bias is not written out"),
-        (lambda: trained(readout="leaky", leak=0.9), "a readout that spikes, leaks or has a bias"),
-        (lambda: trained(readout_bias=True, init="torch"), "a readout that spikes, leaks or"),
-        (lambda: create_model("kim-vgg9", width=0.05), r"flatten \(flatten\) is not written out"),
-        (lambda: create_model("zheng-resnet19", width=0.05), "hidden.conv is a convolution of your own or has a bias"),
     ],
 )
 def test_networks_without_a_view(make, words):

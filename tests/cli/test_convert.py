@@ -57,6 +57,8 @@ def test_other_verbs_take_it(spiking, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "field", "value"),
     [
+        (["--method", "few-spikes", "--internal-steps", "6"], "internal_steps", 6),
+        (["--method", "few-spikes", "--largest", "calibrated"], "largest", "calibrated"),
         (["--method", "rmp", "--num-steps", "4"], "encoder", "poisson-signed"),
         (["--method", "spikenorm", "--num-steps", "4", "--factor", "0.7"], "factor", 0.7),
         (["--thresholds", "percentile", "--percentile", "99", "--num-steps", "4"], "percentile", 99.0),
@@ -74,7 +76,7 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
         assert error.count("\n") == 1
         return error
 
-    assert "deng, rmp, spikenorm" in said(str(ann), "--method", "x")
+    assert "deng, few-spikes, rmp, spikenorm, tandem, whetstone" in said(str(ann), "--method", "x")
     assert "num_steps 0 is outside 1 to 10,000" in said(str(ann), "--num-steps", "0")
     assert "a conversion starts from an ANN" in said(str(spiking))
     assert "calibration_images 0" in said(str(ann), "--calibration-images", "0")
@@ -85,12 +87,13 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
 
 def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["convert", str(ann), "--compare", "deng", "rmp", "--num-steps", "2", "8", "--images", "20", "--out", "c"]
+    words = ["convert", str(ann), "--compare", "deng", "few-spikes", "--images", "20", "--out", "c"]
+    words += ["--num-steps", "2", "8", "--internal-steps", "4", "10"]
     assert main([*words, "--calibration-images", "20", "--beside", str(spiking)]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "c" / "conversions.json").read_text())
     assert [(point["name"], point["num_steps"]) for point in found["points"]] == [
-        ("deng", 2), ("deng", 8), ("rmp", 2), ("rmp", 8), (str(spiking), 32),
+        ("deng", 2), ("deng", 8), ("few-spikes", 4), ("few-spikes", 10), (str(spiking), 32),
     ]  # fmt: skip
     assert all(point["synaptic_operations"] > 0 and point["energy"] > 0 for point in found["points"])
     assert "on 20 test images; the ANN: " in said
@@ -101,7 +104,8 @@ def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatc
     ("flags", "fault"),
     [
         (["--compare", "x"], "method 'x' is unknown"),
-        (["--compare"], "need at least one value each"),
+        (["--compare"], "need at least one value"),
+        (["--compare", "tandem"], "trains for hours"),
         (["--compare", "deng", "--num-steps", "0"], "num_steps 0 is outside"),
         (["--compare", "deng", "--part", "validation"], "part 'validation' is not available"),
         (["--compare", "deng", "--images", "-1"], "images -1"),
@@ -110,3 +114,29 @@ def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatc
 def test_mistakes_in_a_comparison(ann, tmp_path, capsys, flags, fault):
     assert main(["convert", str(ann), *flags, "--out", str(tmp_path / "c")]) == 2
     assert fault in capsys.readouterr().err
+
+
+VGG = "--model.width 0.03 --model.in-channels 1 --model.image-size 16 --data.image-size 16".split()
+
+
+def test_tandem_learning_is_stopped_and_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data.name", "digits", "--data.train-images", "200", "--data.validation", "0.2"]
+    assert main(["train", "wu-vgg11-small", *VGG, *data, "--train.epochs", "1", "--out", "ann"]) == 0
+    words = ["convert", "ann", "--method", "tandem", "--num-steps", "2", "--epochs", "3", "--stage-epochs", "1"]
+    capsys.readouterr()
+    assert main([*words, "--max-minutes", "0"]) == 0
+    assert "stopped after epoch 1" in capsys.readouterr().out
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "epoch 2/3  2 of 10 layers spiking" in said
+    (folder,) = (path for path in tmp_path.glob("ann-tandem-T2-*") if not path.name.endswith("-training"))
+    made = json.loads((folder / "conversion.json").read_text())
+    assert made["convert"]["stage_epochs"] == 1
+    assert main(["evaluate", str(folder)]) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert top1(capsys.readouterr().out) == pytest.approx(result["test_top1"], abs=0.005)
+    (tmp_path / "b-training").mkdir()
+    (tmp_path / "b-training" / "mine").write_text("")
+    assert main([*words, "--out", "b"]) == 2
+    assert "holds no such training" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from torch import nn
 
 from sresnet import UserError, create_model
 from sresnet.convert import METHODS, RateConfig, rate_coded, to_spiking, traced
-from sresnet.convert.rate import _assembled, _balanced, activations
+from sresnet.convert.rate import RATE_METHODS, _assembled, _balanced, activations
 from sresnet.models.saved import load, save_model
 from tests.convert.anns import ANNS, trained
 from tests.golden.zoo.reduce import read
@@ -106,7 +106,7 @@ def test_a_spike_stands_for_its_threshold():
         assert network(x).flatten().tolist() == [0.25, 1.0]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RATE_METHODS)
 def test_methods_give_networks_that_are_saved_and_loaded(method, tmp_path):
     network = to_spiking(trained(ANNS["resnet"]), IMAGES, METHODS[method]).float()
     save_model(network, tmp_path / "weights.safetensors")

@@ -95,7 +95,7 @@ def change_field(**fields):
         (lambda m: {"model": "[]"}, "expected an object"),
         (
             change_field(family="transformer"),
-            "family is 'transformer': choose from sresnet, fang, four-stages, lee, resnet19, vgg, wide-7b, wired",
+            "family is 'transformer': choose from sresnet, ann, fang, four-stages, lee, ",
         ),
         (change_field(leek=1), "has no field 'leek': did you mean 'leak'"),
         (change_field(leak="high"), "leak is 'high': expected float"),

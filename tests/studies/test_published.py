@@ -2,7 +2,6 @@
 
 import pytest
 
-from sresnet.cli import main
 from sresnet.models import build, num_parameters
 from sresnet.studies import published
 from sresnet.studies.paper import STUDIES
@@ -89,17 +88,6 @@ def test_networks_take_the_data_and_are_trained_by_their_recipe():
         assert RECIPES[name][1].model == entry.topology.config
     assert [entry.accuracy for entry in published_as("zheng-resnet19")] == [93.15, 67.8]
     assert published_as("sresnet38") == published_as("kim-vgg9-dvs") == ()
-
-
-def test_the_list_shows_what_the_table_quotes(capsys):
-    assert main(["list"]) == 0
-    models = capsys.readouterr().out.partition("recipes:")[0]
-    lines = {line.split()[0]: line for line in models.splitlines() if line.startswith("  ")}
-    assert lines["kim-vgg11"].endswith("; Table 14 quotes: Kim S-VGG9 66.60 % on CIFAR-100")
-    assert lines["sengupta-vgg16"].endswith(
-        ": Sengupta VGG-16 91.55 % on CIFAR-10, Han VGG16 93.63 % on CIFAR-10, Han VGG16 70.97 % on CIFAR-100"
-    )
-    assert "Table 14" not in lines["kim-vgg9-dvs"] + lines["sew_resnet18"]
 
 
 def test_our_own_are_those_of_the_study():

@@ -286,11 +286,8 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         raise UserError(
             f"{node.name} ({node.kind}) is not written out: the hardware view is of S-ResNets as in the paper"
         )
-    readout = model.readout
-    if readout.neuron is not None or readout.linear.bias is not None or readout.leak != 1:
-        raise UserError(
-            "a readout that spikes, leaks or has a bias is not written out: use readout 'potential' without bias"
-        )
+    if model.readout.neuron is not None or model.readout.linear.bias is not None:
+        raise UserError("a readout that spikes or has a bias is not written out: use readout 'potential' without bias")
     for node in model.topology.of_kind("pool"):
         pool = model.get_submodule("readout") if node.module == "readout" else model.layers.get_submodule(node.module)
         if not isinstance(pool, Readout) and not (

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,15 @@ from typing import Any
 import torch
 
 from sresnet.analysis.walk import Batches, batches_of, spread
-from sresnet.cli.parse import at_least, name_and_flags, parse, take_option
+from sresnet.cli.parse import at_least, check_minutes, name_and_flags, parse, take_option
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
-from sresnet.cli.terminal import print_table
+from sresnet.cli.terminal import print_table, stop_asked
 from sresnet.config import closest
-from sresnet.convert import METHODS, RateConfig, to_spiking
-from sresnet.data import EventConfig, Samples
+from sresnet.convert import METHODS, FewSpikesConfig, Method, RateConfig, WhetstoneConfig, tandem_coded, to_spiking
+from sresnet.data import DataConfig, EventConfig, Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.files import make_folder, only_writer, read_json, read_regular, write_json
+from sresnet.files import make_folder, only_writer, read_json, read_regular, strangers, write_json
 from sresnet.models import SpikingNetwork
 from sresnet.models.saved import WEIGHTS, model_bytes, save_model
 from sresnet.ops.dispatch import implementation
@@ -30,14 +31,15 @@ from sresnet.studies.conversions import compared, measured
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemEpoch, TandemRun
 
 _CONVERSION = "conversion.json"
 """In the folder of a converted run: how it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ConvertOptions(RuntimeOptions, RateConfig):
-    """Flags of `sresnet convert`, besides --method: where things are, and the method, field by field."""
+class _ConvertOptions(RuntimeOptions):
+    """Flags of `sresnet convert` that all methods have."""
 
     calibration_images: int = 1000
     """Training images, evenly spread, from which thresholds are taken."""
@@ -48,13 +50,57 @@ class _ConvertOptions(RuntimeOptions, RateConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _RateOptions(_ConvertOptions, RateConfig):
+    """Those of firing rates: the method, field by field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FewSpikesOptions(_ConvertOptions, FewSpikesConfig):
+    """Those of few spikes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WhetstoneOptions(_ConvertOptions, WhetstoneConfig):
+    """Those of single spikes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TandemOptions(_ConvertOptions, TandemConfig):
+    """Those of tandem learning, which trains."""
+
+    max_minutes: float = float("inf")
+    """Stop after the first epoch that ends later than this; the same command goes on."""
+    seed: int = 0
+    """Of order and augmentation of the images."""
+
+    def __post_init__(self) -> None:
+        self.tandem()  # checks the schedule
+        check_minutes(self.max_minutes)
+
+    def tandem(self) -> TandemConfig:
+        """The schedule alone."""
+        return TandemConfig(**{field.name: getattr(self, field.name) for field in fields(TandemConfig)})
+
+
+_OPTIONS: dict[type, type[_ConvertOptions]] = {
+    RateConfig: _RateOptions,
+    FewSpikesConfig: _FewSpikesOptions,
+    WhetstoneConfig: _WhetstoneOptions,
+    TandemConfig: _TandemOptions,
+}
+_METHODS: dict[str, Method | TandemConfig] = {**METHODS, "tandem": TandemConfig()}
+
+
+@dataclass(frozen=True, kw_only=True)
 class _CompareOptions(RuntimeOptions):
     """Flags of `sresnet convert RUN --compare`."""
 
     compare: tuple[str, ...] = ("deng",)
     """Methods, each as it is by default."""
     num_steps: tuple[int, ...] = (8, 16, 32, 64)
-    """Numbers of time steps to try with each."""
+    """Numbers of time steps to try with each method of firing rates."""
+    internal_steps: tuple[int, ...] = (4, 6, 8, 10)
+    """Numbers of steps within the one time step of few-spikes."""
     beside: tuple[str, ...] = ()
     """Runs of networks that were trained as spiking ones, to be measured too."""
     part: str = ""
@@ -78,32 +124,36 @@ def convert_verb(words: list[str]) -> int:
     if any(word.partition("=")[0] == "--compare" for word in rest):
         return _compare(source, rest, shlex.join(["sresnet", "convert", *words]))
     method, rest = take_option(rest, "--method")
-    if method and method not in METHODS:
-        raise UserError(f"method {method!r} is unknown: {closest(method, list(METHODS))}")
+    usual = _method(method or "deng")
     method = method or "deng"
     options = parse(
-        _ConvertOptions(**asdict(METHODS[method])),
+        _OPTIONS[type(usual)](**asdict(usual)),
         rest,
         f"sresnet convert {source} --method {method}",
         "A trained ANN as a spiking network, in a run folder of its own. --method NAME, "
-        f"of {', '.join(METHODS)}, sets what the flags below then change.",
+        f"of {', '.join(_METHODS)}, sets what the flags below then change.",
     )
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     recipe = read_run(source, options.memory_limit)
     _check_images(recipe, source)
-    config = RateConfig(**{field.name: getattr(options, field.name) for field in fields(RateConfig)})
-    made = {"convert": asdict(config), "calibration_images": options.calibration_images}
-    usual = {"convert": asdict(replace(METHODS[method], num_steps=config.num_steps)), "calibration_images": 1000}
-    other = "" if made == usual else f"-{hashlib.sha256(json.dumps(made).encode()).hexdigest()[:8]}"
-    folder = Path(options.out or f"{source.rstrip('/')}-{method}-T{config.num_steps}{other}")
+    config = type(usual)(**{field.name: getattr(options, field.name) for field in fields(usual)})
+    made = {"method": method, "convert": asdict(config), "calibration_images": options.calibration_images}
+    folder = Path(options.out or source.rstrip("/") + _suffix(method, config, options.calibration_images))
     if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
         raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
     device, splits = options.torch_device(), options.open_again(recipe, source)
     if device.type == "cpu":
         keep_freed_memory()
     ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
-    images = _calibration(splits.train, scaling, options.calibration_images, device)
-    network = to_spiking(ann, images, config)
+    if isinstance(options, _TandemOptions):
+        found = _tandem(ann, recipe, splits, scaling, options, folder, device)
+        if isinstance(found, int):
+            return found
+        network = found
+    else:
+        assert not isinstance(config, TandemConfig)
+        images = _calibration(splits.train, scaling, options.calibration_images, device)
+        network = to_spiking(ann, images, config)
     about = {"class_names": about["class_names"], "image_size": about["image_size"], **scaling.plain()}
     converted = Recipe(model=network.config, data=recipe.data, train=TrainConfig(), seed=recipe.seed)
     _save(network, converted, source, folder, about, made)
@@ -117,9 +167,46 @@ def convert_verb(words: list[str]) -> int:
         {"test_top1": after.top1, "test_images": after.images, "ann_test_top1": before.top1},
     )
     of = accuracy("test", splits.about)
-    say(f"{of}: {after.top1:.2f} % after {config.num_steps} time steps, the ANN {before.top1:.2f} %")
+    steps = f"{network.config.num_steps} time step{'s' if network.config.num_steps > 1 else ''}"
+    say(f"{of}: {after.top1:.2f} % after {steps}, the ANN {before.top1:.2f} %")
     print_split(recipe.data, splits)
     return 0
+
+
+def _tandem(
+    ann: SpikingNetwork,
+    recipe: Recipe,
+    splits: Splits,
+    scaling: Scaling,
+    options: _TandemOptions,
+    folder: Path,
+    device: torch.device,
+) -> SpikingNetwork | int:
+    """Tandem learning from the ANN to the spiking network, or the exit status where it was stopped before its end.
+
+    What it needs to go on is in a folder beside that of the run.
+    """
+    work = Path(f"{folder}-training")
+    make_folder(work)
+    with only_writer(work), stop_asked(options.max_minutes) as asked, implementation(options.engine):
+        if others := [name for name in strangers(work) if name != CHECKPOINT]:
+            raise UserError(f"{work} is not empty ({others[0]}) and holds no such training: choose another --out")
+        config = options.tandem()
+        assert isinstance(recipe.data, DataConfig)
+        run = TandemRun(ann, recipe.data, splits, scaling, config, work, seed=options.seed, device=device)
+        say(f"tandem learning of {len(run.names)} layers, at most {config.epochs} epochs; it is kept in {work}")
+
+        def watch(epoch: TandemEpoch) -> None:
+            say(
+                f"epoch {epoch.epoch}/{config.epochs}  {epoch.spiking} of {epoch.layers} layers spiking  "
+                f"loss {epoch.loss:.3f}  validation {epoch.validation_top1:.2f} %",
+                flush=True,
+            )
+
+        if not run.go(watch, lambda: bool(asked())):
+            say(f"stopped after epoch {run.position.epoch} ({asked()}): run the same command again to resume")
+            return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
+    return tandem_coded(run.ann, run.position.thresholds, config.num_steps)
 
 
 def _compare(source: str, words: list[str], line: str) -> int:
@@ -127,13 +214,9 @@ def _compare(source: str, words: list[str], line: str) -> int:
     options = parse(_CompareOptions(), words, f"sresnet convert {source}", "Conversions of one ANN side by side.")
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     at_least(0, images=options.images)
-    for method in options.compare:
-        if method not in METHODS:
-            raise UserError(f"method {method!r} is unknown: {closest(method, list(METHODS))}")
-    if not options.compare or not options.num_steps:
-        raise UserError("--compare and --num-steps need at least one value each, such as --compare deng --num-steps 32")
-    for num_steps in options.num_steps:
-        replace(METHODS[options.compare[0]], num_steps=num_steps)  # checks it
+    if not options.compare or not options.num_steps or not options.internal_steps:
+        raise UserError("--compare and numbers of steps need at least one value, such as --compare deng --num-steps 32")
+    methods = {name: _with_steps(_method(name), options.num_steps, options.internal_steps) for name in options.compare}
     recipe = read_run(source, options.memory_limit)
     _check_images(recipe, source)
     folder = Path(options.out or Path(source) / "conversions")
@@ -149,10 +232,9 @@ def _compare(source: str, words: list[str], line: str) -> int:
     def batches(scaling: Scaling = scaling) -> Batches:
         return batches_of(samples, scaling, batch_size=options.batch_size, device=device)
 
-    methods = {name: METHODS[name] for name in options.compare}
     with implementation(options.engine):
         before = measured("the ANN", ann, batches())
-        points = list(compared(ann, methods, options.num_steps, images, batches, seed=seed))
+        points = list(compared(ann, methods, images, batches, seed=seed))
         for run in options.beside:
             network, its_scaling, _ = trained(run, device, options.memory_limit, splits.test)
             points.append(measured(run, network, batches(its_scaling), seed=seed))
@@ -167,6 +249,37 @@ def _compare(source: str, words: list[str], line: str) -> int:
     paths = save_conversions(points, before.top1, folder, about)
     say(f"written to {folder}: {', '.join(path.name for path in paths)}")
     return 0
+
+
+def _method(name: str) -> Method | TandemConfig:
+    """The method of this name; UserError for none."""
+    if name not in _METHODS:
+        raise UserError(f"method {name!r} is unknown: {closest(name, list(_METHODS))}")
+    return _METHODS[name]
+
+
+def _with_steps(method: Method | TandemConfig, num_steps: Sequence[int], internal_steps: Sequence[int]) -> list[Method]:
+    """The method with each number of steps that it can have; UserError for one that trains."""
+    if isinstance(method, TandemConfig):
+        raise UserError("method 'tandem' trains for hours: convert with it first, and name its run after --beside")
+    if isinstance(method, RateConfig):
+        return [replace(method, num_steps=each) for each in num_steps]
+    if isinstance(method, FewSpikesConfig):
+        return [replace(method, internal_steps=each) for each in internal_steps]
+    return [method]
+
+
+def _suffix(name: str, config: Method | TandemConfig, calibration_images: int) -> str:
+    """What the folder of a conversion has behind the ANN's name: method, steps, and a digest of what is not usual."""
+    steps, usual = "", _METHODS[name]
+    if isinstance(usual, RateConfig | TandemConfig) and isinstance(config, RateConfig | TandemConfig):
+        steps, usual = f"-T{config.num_steps}", replace(usual, num_steps=config.num_steps)
+    if isinstance(usual, FewSpikesConfig) and isinstance(config, FewSpikesConfig):
+        steps, usual = f"-K{config.internal_steps}", replace(usual, internal_steps=config.internal_steps)
+    if config == usual and calibration_images == _ConvertOptions.calibration_images:
+        return f"-{name}{steps}"
+    text = json.dumps([asdict(config), calibration_images])
+    return f"-{name}{steps}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _check_images(recipe: Recipe, source: str) -> None:

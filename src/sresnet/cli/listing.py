@@ -22,8 +22,8 @@ def _describe_card(card: Card) -> str:
 
 def _published(model: str) -> str:
     """What Table 14 quotes of a network of others."""
-    found = ", ".join(f"{entry.network} {entry.accuracy:.2f} % on {entry.data}" for entry in published_as(model))
-    return f"; Table 14 quotes: {found}" if found else ""
+    found = ", ".join(f"{entry.accuracy:.2f} % on {entry.data}" for entry in published_as(model))
+    return f"; published (Table 14): {found}" if found else ""
 
 
 def list_verb(words: list[str]) -> int:

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from sresnet.convert.few_spikes import FewSpikesConfig, few_spikes_coded
 from sresnet.convert.fit import fit_few_spikes
 from sresnet.convert.ours import rewired
-from sresnet.convert.rate import METHODS, RateConfig, rate_coded
+from sresnet.convert.rate import RATE_METHODS, RateConfig, rate_coded
+from sresnet.convert.tandem import tandem_coded
 from sresnet.convert.trace import traced
 from sresnet.convert.whetstone import WhetstoneConfig, with_steps
 from sresnet.models.network import SpikingNetwork
@@ -13,28 +14,33 @@ from sresnet.models.network import SpikingNetwork
 __all__ = [
     "METHODS",
     "FewSpikesConfig",
+    "Method",
     "RateConfig",
     "WhetstoneConfig",
     "few_spikes_coded",
     "fit_few_spikes",
     "rate_coded",
     "rewired",
+    "tandem_coded",
     "to_spiking",
     "traced",
     "with_steps",
 ]
 
 
-def to_spiking(
-    ann: nn.Module, images: Tensor, config: RateConfig | FewSpikesConfig | WhetstoneConfig
-) -> SpikingNetwork:
+Method = RateConfig | FewSpikesConfig | WhetstoneConfig
+METHODS: dict[str, Method] = {**RATE_METHODS, "few-spikes": FewSpikesConfig(), "whetstone": WhetstoneConfig()}
+"""Name -> method, as it is by default."""
+
+
+def to_spiking(ann: nn.Module, images: Tensor, config: Method) -> SpikingNetwork:
     """The spiking network whose firing rates, few spikes or single spikes are the activations of a trained ANN.
 
     Args:
         ann: a network of this package with rectifiers and one time step (`rewired`), or any module that `traced` can
             read. It stays as it is.
         images: some of its training images, [N, C, H, W], as it takes them: thresholds are taken from them.
-        config: the method, such as `METHODS["deng"]` or `FewSpikesConfig()`, or one with fields of your own.
+        config: the method, such as `METHODS["deng"]`, or one with fields of your own.
 
     Returns:
         A network in evaluation mode that is saved, loaded and evaluated like any other of this package.

@@ -21,12 +21,13 @@ from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.wiring import Step, Wiring
 
 
-def rewired(network: SpikingNetwork) -> SpikingNetwork:
+def rewired(network: SpikingNetwork, *, eps: float | None = None) -> SpikingNetwork:
     """The wired network that computes what an ANN counterpart computes in evaluation mode, its norms folded.
 
     Args:
         network: with neuron "relu" or "sharpened" and one time step, such as `create_model("resnet20")`; it stays as
             it is.
+        eps: what norms of wired networks have beside the variance; None: their own.
 
     Raises:
         UserError: spiking neurons, several time steps, max pools, layers of the user's own, or units that are not
@@ -42,7 +43,7 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
         return network
     network = copy.deepcopy(network).eval()
     if any(isinstance(layer, Wiring) for layer in network.layers.values()):
-        return _without_norms(network)
+        return _without_norms(network, eps)
     drawing, source = Drawing(), {INPUT: INPUT}
     takers: dict[str, int] = {}
     for node in network.topology.nodes:
@@ -62,7 +63,7 @@ def rewired(network: SpikingNetwork) -> SpikingNetwork:
     )
 
 
-def _without_norms(network: SpikingNetwork) -> SpikingNetwork:
+def _without_norms(network: SpikingNetwork, eps: float | None) -> SpikingNetwork:
     """A network of steps with its norms folded into the weights, and without dropout."""
     drawing, source = Drawing(), {INPUT: INPUT}
     wiring, modules = wiring_of(network), weighted(network)
@@ -72,7 +73,7 @@ def _without_norms(network: SpikingNetwork) -> SpikingNetwork:
         module = wiring.steps[step.name]
         if isinstance(module, BNTT | PerStepNorm | TimeAveragedNorm):
             alone = takers[step.inputs[0]] == 1
-            source[step.name] = drawing.scaled(step.name, inputs[0], *_affine(module), alone=alone)
+            source[step.name] = drawing.scaled(step.name, inputs[0], *_affine(module, eps), alone=alone)
         elif step.kind == "dropout":
             source[step.name] = inputs[0]
         elif isinstance(module, Sharpened):
@@ -141,11 +142,11 @@ def _activation(units: nn.Module, name: str) -> str:
     return "step"
 
 
-def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
+def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm, eps: float | None = None) -> tuple[Tensor, Tensor]:
     """Scale and shift of a norm in evaluation at its first step, in float64 [C]: gamma / std, beta - scale * mean."""
     rows = norm.rows(1, None)
     gamma, mean, var = (row.detach().double().flatten() for row in (rows.gamma, rows.running_mean, rows.running_var))
-    scale = gamma / (var + rows.eps).sqrt()
+    scale = gamma / (var + (rows.eps if eps is None else eps)).sqrt()
     shift = -scale * mean
     return scale, shift if rows.beta is None else shift + rows.beta.detach().double().flatten()
 

@@ -6,7 +6,7 @@ With a constant current I, soft reset and threshold theta, such a neuron has sen
 
 so theta / T times its spikes is the rectifier's output, rounded down and cut at theta. A spike of a layer therefore
 stands for its threshold: the weights behind it are multiplied by that, and currents keep the ANN's units all through.
-What the methods differ in is where thresholds come from, and what reset, input and output do: `METHODS`.
+What the methods differ in is where thresholds come from, and what reset, input and output do: `RATE_METHODS`.
 """
 
 import math
@@ -73,7 +73,7 @@ class RateConfig:
             raise UserError(f"factor {self.factor} is not positive: 1 leaves thresholds as they are, 0.7 lowers them")
 
 
-METHODS: dict[str, RateConfig] = {
+RATE_METHODS: dict[str, RateConfig] = {
     "deng": RateConfig(shift=True, spiking_output=True),
     "spikenorm": RateConfig(thresholds="balanced", reset="zero", encoder="poisson-signed"),
     "rmp": RateConfig(thresholds="balanced", encoder="poisson-signed"),

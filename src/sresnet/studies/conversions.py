@@ -9,7 +9,7 @@ from sresnet.analysis.activity import ActivityCounter
 from sresnet.analysis.cost import CostCounter
 from sresnet.analysis.steps import StepCounter
 from sresnet.analysis.walk import Batches, walk
-from sresnet.convert import RateConfig, to_spiking
+from sresnet.convert import Method, to_spiking
 from sresnet.models.network import SpikingNetwork
 
 
@@ -20,6 +20,7 @@ class Point:
     name: str
     """Method, or run of a network that was trained as it is."""
     num_steps: int
+    """Time steps; of few-spikes neurons those within the one time step."""
     top1: float
     """Percent of the images whose class has the highest score after all time steps."""
     spikes: float
@@ -49,19 +50,17 @@ def measured(name: str, model: SpikingNetwork, batches: Batches, *, seed: int = 
 
 def compared(
     ann: SpikingNetwork,
-    methods: Mapping[str, RateConfig],
-    steps: Sequence[int],
+    methods: Mapping[str, Sequence[Method]],
     calibration: Tensor,
     batches: Callable[[], Batches],
     *,
     seed: int = 0,
 ) -> Iterator[Point]:
-    """Every method at every number of time steps, one after the other.
+    """Every method, one after the other.
 
     Args:
         ann: the trained ANN.
-        methods: name -> method, whose own number of time steps does not matter.
-        steps: numbers of time steps.
+        methods: name -> the same method with several numbers of steps.
         calibration: some of its training images, [N, C, H, W].
         batches: gives the images to measure on, anew at each call.
         seed: of the Poisson encoders.
@@ -69,7 +68,7 @@ def compared(
     Raises:
         UserError: as `to_spiking` and `walk`.
     """
-    for name, method in methods.items():
-        for num_steps in steps:
-            network = to_spiking(ann, calibration, replace(method, num_steps=num_steps))
-            yield measured(name, network, batches(), seed=seed)
+    for name, versions in methods.items():
+        for method in versions:
+            point = measured(name, to_spiking(ann, calibration, method), batches(), seed=seed)
+            yield replace(point, num_steps=getattr(method, "internal_steps", point.num_steps))

@@ -49,6 +49,17 @@ def read(path):
         return dict(file)
 
 
+def reduce_tandem(full):
+    """The arrays of a small file of progressive tandem learning: gradients of a stage in one array."""
+    small = {key: value for key, value in full.items() if not key.startswith("grad") and key != "x"}
+    for stage in (0, 3):
+        names = [key.partition("/")[2] for key in full if key.startswith(f"gradnorm_{stage}/")]
+        small[f"names_{stage}"] = np.array(json.dumps(names))
+        small[f"gradnorm_{stage}"] = np.array([full[f"gradnorm_{stage}/{name}"] for name in names])
+        small[f"gradhead_{stage}"] = np.array([full[f"gradhead_{stage}/{name}"] for name in names])
+    return small
+
+
 if __name__ == "__main__":
     here = Path(__file__).parent
     for name in WHOLE:
@@ -56,6 +67,8 @@ if __name__ == "__main__":
     conversions = read(Path(sys.argv[1]) / "reference_conversions.npz")
     small = {key: value for key, value in conversions.items() if key not in ("w0", "w1", "w2", "w3", "x", "poisson")}
     np.savez_compressed(here / "reference_conversions.npz", **small)
+    tandem = reduce_tandem(read(Path(sys.argv[1]) / "wu_ptl_vgg11.npz"))
+    np.savez_compressed(here / "wu_ptl_vgg11.npz", **tandem)
     for name in NETWORKS:
         np.savez_compressed(here / f"{name}.npz", **reduce(read(Path(sys.argv[1]) / f"{name}.npz")))
         print(name, (here / f"{name}.npz").stat().st_size)
