@@ -76,7 +76,7 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
         assert error.count("\n") == 1
         return error
 
-    assert "deng, few-spikes, rmp, spikenorm, tandem, whetstone" in said(str(ann), "--method", "x")
+    assert "deng, few-spikes, rmp, spikenorm, tandem, tsc, whetstone" in said(str(ann), "--method", "x")
     assert "num_steps 0 is outside 1 to 10,000" in said(str(ann), "--num-steps", "0")
     assert "a conversion starts from an ANN" in said(str(spiking))
     assert "calibration_images 0" in said(str(ann), "--calibration-images", "0")

@@ -1,12 +1,15 @@
 """Encoders that know which time step it is."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import sresnet
 from sresnet import UserError
 from sresnet.models import StreamState
-from sresnet.nn import delta, first_step, latency, poisson_signed
+from sresnet.nn import delta, first_step, latency, poisson_signed, switched, two_spikes
+from tests.golden.zoo.reduce import read
 
 SMALL = {"base_filters": 4, "num_steps": 4}
 
@@ -30,6 +33,17 @@ def test_a_pixel_sends_one_spike_the_earlier_the_brighter(num_steps):
     assert torch.equal(torch.cat([latency(x, 1, step, num_steps) for step in range(num_steps)]), spikes)
 
 
+def test_two_spikes_of_opposite_sign():
+    """The second comes at step floor(|x| (T - 1)) + 1, and between them the pixel drives its layer."""
+    golden = read(Path(__file__).parents[1] / "golden" / "zoo" / "reference_conversions.npz")
+    x = torch.from_numpy(golden["tsc_x"]).view(1, 1, 1, -1)
+    assert (two_spikes(x, 25).flatten(1).numpy() == golden["tsc_25"]).all()
+    on = switched(x, 25)
+    assert torch.equal(on.sum(0), x.sign() * (x.abs() * 24).floor())
+    assert torch.equal(torch.cat([switched(x, 5, first, 25) for first in range(0, 25, 5)]), on)
+    assert torch.equal(two_spikes(3 * x.sign(), 4), two_spikes(x.sign(), 4))
+
+
 def test_the_scale_of_signed_spikes():
     x = torch.tensor([-0.5, 0.5]).repeat(4000).view(1, 1, 80, 100)
     for scale in (1.0, 2.0):
@@ -38,7 +52,7 @@ def test_the_scale_of_signed_spikes():
         assert abs(float((spikes * x.sign()).mean()) - 0.5 / scale) < 0.02
 
 
-@pytest.mark.parametrize("encoder", ["first-step", "latency", "delta"])
+@pytest.mark.parametrize("encoder", ["first-step", "latency", "delta", "two-spikes"])
 def test_streams_and_segments_see_the_steps_of_the_whole(encoder):
     torch.manual_seed(0)
     model = sresnet.create_model("sresnet8", encoder=encoder, norm="none", threshold=0.3, **SMALL).eval()

@@ -76,9 +76,11 @@ class RateConfig:
 RATE_METHODS: dict[str, RateConfig] = {
     "deng": RateConfig(shift=True, spiking_output=True),
     "spikenorm": RateConfig(thresholds="balanced", reset="zero", encoder="poisson-signed"),
+    "tsc": RateConfig(thresholds="balanced", encoder="two-spikes"),
     "rmp": RateConfig(thresholds="balanced", encoder="poisson-signed"),
 }
-"""Deng & Gu 2021; Sengupta et al. 2019; Han et al. 2020: residual membrane potential."""
+"""Deng & Gu 2021; Sengupta et al. 2019; Han & Roy 2020: temporal-switch coding of the input; Han et al. 2020: residual
+membrane potential."""
 
 
 def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> SpikingNetwork:

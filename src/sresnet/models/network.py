@@ -75,7 +75,7 @@ class NetworkConfig:
     encoder: EncoderKind = "direct"
     """direct: the image at every step; poisson: spikes drawn from intensities; poisson-signed: the released code's;
     first-step: the image at the first step alone; latency: a spike a pixel, the earlier the brighter; delta: signed
-    spikes where frames change."""
+    spikes where frames change; two-spikes: signs, on for the longer the larger a pixel is."""
     poisson_scale: float = added_later(2.0)
     """poisson-signed sends a spike with probability |x| divided by this."""
     delta_threshold: float = added_later(0.1)

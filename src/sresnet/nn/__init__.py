@@ -1,6 +1,6 @@
 """Modules: parameters and one call of an op each. They fit into any network; see docs/python.md."""
 
-from sresnet.nn.encoder import delta, direct, encode, first_step, latency, poisson, poisson_signed
+from sresnet.nn.encoder import delta, direct, encode, first_step, latency, poisson, poisson_signed, switched, two_spikes
 from sresnet.nn.layer import (
     Flatten,
     GlobalAveragePool,
@@ -88,4 +88,6 @@ __all__ = [
     "register_norm",
     "register_surrogate",
     "spike",
+    "switched",
+    "two_spikes",
 ]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency", "delta"]
+EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency", "delta", "two-spikes"]
 
 
 def direct(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
@@ -69,6 +69,27 @@ def delta(
     return torch.where(change.abs() >= threshold, change.sign(), 0)
 
 
+def two_spikes(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
+    """Two spikes a pixel, further apart the larger it is: [N, C, H, W] in [-1, 1] -> -1, 0 or 1, [T, N, C, H, W].
+
+        sign(x) at step 1,  -sign(x) at step p = floor(|x| (T - 1)) + 1,  none where p < 2
+
+    The temporal-switch coding of Han & Roy 2020, as a survey has it. Values outside [-1, 1] act as the nearest end.
+    """
+    after = (x.abs().clamp(max=1) * (num_steps - 1)).floor()  # steps from the first spike to the second
+    steps = torch.zeros_like(x).repeat(num_steps, 1, 1, 1, 1)
+    steps[0] = torch.where(after > 0, x.sign(), 0)
+    return steps.scatter_add(0, after.long()[None], torch.where(after > 0, -x.sign(), 0)[None])
+
+
+def switched(x: Float[Tensor, "N C H W"], num_steps: int, first: int = 0, total: int = 0) -> Float[Tensor, "T N C H W"]:
+    """What synapses that the first of `two_spikes` switches on, and the second off, make of a pixel: their sum so far.
+
+    So a pixel drives the first layer for floor(|x| (T - 1)) of T steps; arguments as `latency`.
+    """
+    return two_spikes(x, total or num_steps).cumsum(0)[first : first + num_steps]
+
+
 def encode(
     kind: EncoderKind,
     x: Float[Tensor, "N C H W"],
@@ -95,4 +116,6 @@ def encode(
         return first_step(x, num_steps, first)
     if kind == "delta":
         return delta(direct(x, num_steps), delta_threshold, x if first else None)
+    if kind == "two-spikes":
+        return switched(x, num_steps, first, total)
     return latency(x, num_steps, first, total)
