@@ -109,7 +109,7 @@ def test_every_kind_in_one_two_and_all_parts(encoder, time_segments):
 def test_engines_and_precisions(engine, bf16, tolerance, encoder):
     torch.manual_seed(1)
     x = torch.rand(3, 3, 9, 7)
-    for connection, time_segments in (("s2s", 2), ("s2m", T), ("v2v", (2, 2)), ("none", 3)):
+    for connection, time_segments in itertools.product(CONNECTIONS, (1, 2, T, (2, 2))):
         fields = {"connection": connection, "neuron": "plif", "encoder": encoder, "num_steps": T}
         compare(fields, x, time_segments, dtype=torch.float32, engine=engine, bf16=bf16, tolerance=tolerance)
 
