@@ -16,7 +16,7 @@ import torch
 
 from sresnet.cli import main
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _CompareOptions, _RateOptions
+from sresnet.cli.convert import _CompareOptions, _FewSpikesOptions, _RateOptions
 from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
