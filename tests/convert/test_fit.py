@@ -127,7 +127,9 @@ def test_mistakes(given, fault):
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "module"), [("relu", hill, Hill), ("", hill, Hill), ("h", 3, Hill), ("h", hill, hill)], ids=str
+    ("name", "function", "module"),
+    [("relu", hill, Hill), ("", hill, Hill), ("h", 3, Hill), ("h", hill, hill)],
+    ids=range(4),
 )
 def test_what_cannot_be_registered(name, function, module):
     with pytest.raises(UserError):
