@@ -13,7 +13,7 @@ from sresnet.train.recipe import TrainConfig
 def test_names_that_may_be_registered_are_listed_as_names(capsys):
     assert main(["info", "sresnet8", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "--neuron {lif,if,plif,plif-shared,relu}" in shown
+    assert "--neuron {lif,if,plif,plif-shared,relu,few-spikes,sharpened}" in shown
     assert "--norm {bntt,per-step,time-averaged,tdbn,none}" in shown
     assert "STR" not in shown.partition("--norm")[2].partition("--encoder")[0]
 
