@@ -12,6 +12,7 @@ from sresnet.convert import tandem_coded
 from sresnet.data import DataConfig, open_data
 from sresnet.data.scaling import make_scaling
 from sresnet.models.saved import tensors_of
+from sresnet.models.tensors import read_tensors, tensors_to_bytes
 from sresnet.ops.tandem import tandem
 from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemRun, _hybrid, _percentile
 from tests.golden.zoo.reduce import read
@@ -176,8 +177,20 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(digits, tmp_path):
     assert parts.position == whole.position
     for name, tensor in tensors_of(whole.ann).items():
         assert torch.equal(tensor, tensors_of(parts.ann)[name]), name
-    with pytest.raises(UserError, match="another schedule or seed"):
+    with pytest.raises(UserError, match="another ANN, schedule or seed"):
         run_of(digits, tmp_path / "b", replace(config, patience=3))
+    another = small_ann()
+    another.readout.linear.weight.data[0, 0] += 1
+    with pytest.raises(UserError, match="another ANN, schedule or seed"):
+        run_of(digits, tmp_path / "b", config, another)
+    (tmp_path / "c").mkdir()
+    run_of(digits, tmp_path / "c", config).go(should_stop=lambda: True)
+    tensors, metadata = read_tensors(tmp_path / "c" / CHECKPOINT, ("tandem",))
+    for name in ("model/readout.linear.weight", "average/readout.linear.weight", "adam-mean/0"):
+        lacking = {key: tensor for key, tensor in tensors.items() if key != name}
+        (tmp_path / "c" / CHECKPOINT).write_bytes(tensors_to_bytes(lacking, {"tandem": metadata["tandem"]}))
+        with pytest.raises(UserError, match="is damaged"):
+            run_of(digits, tmp_path / "c", config)
     (tmp_path / "b" / CHECKPOINT).write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
         run_of(digits, tmp_path / "b", config)

@@ -41,7 +41,7 @@ from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import Pool, is_plain
 from sresnet.nn.neuron import FewSpikes, Neuron, OwnNeuron, Rectifier, Sharpened
-from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, PerStepNorm, TimeAveragedNorm
+from sresnet.nn.norm import BNTT, NoNorm, Norm, OwnNorm, affine
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.ops.lif import lif
@@ -385,7 +385,7 @@ class _Builder:
         if isinstance(norm, NoNorm):
             return x
         assert not isinstance(norm, OwnNorm)
-        gain, shift = _affine(norm)
+        gain, shift = affine(norm)
         x = self.through(x, Synapses(source="", kernel=gain))
         return replace(x, offset=shift if x.offset is None else x.offset + shift)
 
@@ -401,7 +401,7 @@ class _Builder:
             gain, bias = None, charge.bias
             assert not isinstance(norm, OwnNorm)
             if not isinstance(norm, NoNorm):
-                gain, shift = _affine(norm)
+                gain, shift = affine(norm)
                 shift = shift[:, :, None, None]
                 bias = shift if bias is None else gain[:, :, None, None] * bias + shift
             return self.add(node.name, "neurons", charge, gain=gain, bias=bias, neuron=neuron)
@@ -498,15 +498,6 @@ def _shape_behind(outer: Synapses, shape: tuple[int, int, int]) -> tuple[int, in
     channels = outer.kernel.shape[1] if outer.kernel is not None else shape[0]
     height, width = (outputs_along(pixels, **outer.geometry()) for pixels in shape[1:])
     return channels, height, width
-
-
-def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm) -> tuple[Tensor, Tensor]:
-    """A norm in evaluation mode as gain and shift, [S, C] each: y = gain * x + shift."""
-    rows = norm.rows(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
-    gain = rows.gamma / torch.sqrt(rows.running_var + rows.eps)
-    shift = -gain * rows.running_mean
-    shift = shift if rows.beta is None else shift + rows.beta
-    return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
 
 
 def _added(first: _Stream, second: _Stream) -> _Stream:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +32,8 @@ from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemEpoch, TandemRun
+
+C = TypeVar("C", bound="Method | TandemConfig")
 
 _CONVERSION = "conversion.json"
 """In the folder of a converted run: how it was made."""
@@ -74,12 +76,13 @@ class _TandemOptions(_ConvertOptions, TandemConfig):
     """Of order and augmentation of the images."""
 
     def __post_init__(self) -> None:
-        self.tandem()  # checks the schedule
+        _part_of(self, TandemConfig)  # checks the schedule
         check_minutes(self.max_minutes)
 
-    def tandem(self) -> TandemConfig:
-        """The schedule alone."""
-        return TandemConfig(**{field.name: getattr(self, field.name) for field in fields(TandemConfig)})
+
+def _part_of(options: _ConvertOptions, kind: type[C]) -> C:
+    """The method alone, without the flags that all have; it checks itself."""
+    return kind(**{field.name: getattr(options, field.name) for field in fields(kind)})
 
 
 _OPTIONS: dict[type, type[_ConvertOptions]] = {
@@ -123,9 +126,9 @@ def convert_verb(words: list[str]) -> int:
     source, rest = name_and_flags(words, "run", "give the folder of a trained ANN, of neuron relu and one time step")
     if any(word.partition("=")[0] == "--compare" for word in rest):
         return _compare(source, rest, shlex.join(["sresnet", "convert", *words]))
-    method, rest = take_option(rest, "--method")
-    usual = _method(method or "deng")
-    method = method or "deng"
+    given, rest = take_option(rest, "--method")
+    method = given or "deng"
+    usual = _method(method)
     options = parse(
         _OPTIONS[type(usual)](**asdict(usual)),
         rest,
@@ -136,7 +139,7 @@ def convert_verb(words: list[str]) -> int:
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     recipe = read_run(source, options.memory_limit)
     _check_images(recipe, source)
-    config = type(usual)(**{field.name: getattr(options, field.name) for field in fields(usual)})
+    config = _part_of(options, type(usual))
     made = {"method": method, "convert": asdict(config), "calibration_images": options.calibration_images}
     folder = Path(options.out or source.rstrip("/") + _suffix(method, config, options.calibration_images))
     if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
@@ -145,13 +148,13 @@ def convert_verb(words: list[str]) -> int:
     if device.type == "cpu":
         keep_freed_memory()
     ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
-    if isinstance(options, _TandemOptions):
-        found = _tandem(ann, recipe, splits, scaling, options, folder, device)
+    if isinstance(config, TandemConfig):
+        assert isinstance(options, _TandemOptions)
+        found = _tandem(ann, recipe, splits, scaling, config, options, folder, device)
         if isinstance(found, int):
             return found
         network = found
     else:
-        assert not isinstance(config, TandemConfig)
         images = _calibration(splits.train, scaling, options.calibration_images, device)
         network = to_spiking(ann, images, config)
     about = {"class_names": about["class_names"], "image_size": about["image_size"], **scaling.plain()}
@@ -178,6 +181,7 @@ def _tandem(
     recipe: Recipe,
     splits: Splits,
     scaling: Scaling,
+    config: TandemConfig,
     options: _TandemOptions,
     folder: Path,
     device: torch.device,
@@ -191,7 +195,6 @@ def _tandem(
     with only_writer(work), stop_asked(options.max_minutes) as asked, implementation(options.engine):
         if others := [name for name in strangers(work) if name != CHECKPOINT]:
             raise UserError(f"{work} is not empty ({others[0]}) and holds no such training: choose another --out")
-        config = options.tandem()
         assert isinstance(recipe.data, DataConfig)
         run = TandemRun(ann, recipe.data, splits, scaling, config, work, seed=options.seed, device=device)
         say(f"tandem learning of {len(run.names)} layers, at most {config.epochs} epochs; it is kept in {work}")

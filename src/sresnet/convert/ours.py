@@ -15,7 +15,7 @@ from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import GlobalAveragePool, Pool
 from sresnet.nn.neuron import Sharpened
-from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
+from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.wiring import Step, Wiring
@@ -71,9 +71,9 @@ def _without_norms(network: SpikingNetwork, eps: float | None) -> SpikingNetwork
     for step in wiring.order:
         inputs = tuple(source[name] for name in step.inputs)
         module = wiring.steps[step.name]
-        if isinstance(module, BNTT | PerStepNorm | TimeAveragedNorm):
+        if isinstance(module, AffineNorm):
             alone = takers[step.inputs[0]] == 1
-            source[step.name] = drawing.scaled(step.name, inputs[0], *_affine(module, eps), alone=alone)
+            source[step.name] = drawing.scaled(step.name, inputs[0], *_scale_and_shift(module, eps), alone=alone)
         elif step.kind == "dropout":
             source[step.name] = inputs[0]
         elif isinstance(module, Sharpened):
@@ -113,14 +113,14 @@ def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[st
         return drawn
     if isinstance(module, nn.Linear):
         return drawing.linear(name, inputs[0], _voting(module, network.readout.votes))
-    if isinstance(module, BNTT | PerStepNorm | TimeAveragedNorm):
-        return drawing.scaled(name, inputs[0], *_affine(module), alone=alone)
+    if isinstance(module, AffineNorm):
+        return drawing.scaled(name, inputs[0], *_scale_and_shift(module), alone=alone)
     if isinstance(module, ResidualBlock):  # S2M: the skip times a number
         height = torch.full([module.conv2.out_channels], module.skip_factor, dtype=torch.float64)
         return inputs[0] if module.skip_factor == 1 else drawing.scaled(name, inputs[0], height, None, alone=alone)
     if isinstance(module, Skip) and module.weight is not None:
         return drawing.scaled(name, inputs[0], module.weight.detach().double().flatten(), None, alone=alone)
-    if isinstance(module, Pool) and module.kind == "avg":
+    if isinstance(module, Pool) and module.kind == "avg" and module.kernel_size == 2:
         return drawing.add(Step(name=name, kind="pool", inputs=inputs, kernel=(2, 2), stride=(2, 2), ceil=True))
     if isinstance(module, GlobalAveragePool | Readout):
         return drawing.add(Step(name=name, kind="global pool", inputs=inputs))
@@ -142,13 +142,10 @@ def _activation(units: nn.Module, name: str) -> str:
     return "step"
 
 
-def _affine(norm: BNTT | PerStepNorm | TimeAveragedNorm, eps: float | None = None) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a norm in evaluation at its first step, in float64 [C]: gamma / std, beta - scale * mean."""
-    rows = norm.rows(1, None)
-    gamma, mean, var = (row.detach().double().flatten() for row in (rows.gamma, rows.running_mean, rows.running_var))
-    scale = gamma / (var + (rows.eps if eps is None else eps)).sqrt()
-    shift = -scale * mean
-    return scale, shift if rows.beta is None else shift + rows.beta.detach().double().flatten()
+def _scale_and_shift(norm: AffineNorm, eps: float | None = None) -> tuple[Tensor, Tensor]:
+    """`affine` of the one time step of an ANN, in float64 [C]."""
+    gain, shift = affine(norm, dtype=torch.float64, eps=eps)
+    return gain[0].detach(), shift[0].detach()
 
 
 def _voting(linear: nn.Linear, votes: int) -> nn.Linear:

@@ -275,7 +275,7 @@ class SpikingNetwork(nn.Module):
 
     def forward_segments(self, x: Tensor, num_steps: int, state: ForwardState, segments: tuple[int, ...]) -> Tensor:
         """`forward_steps`, segment by segment; see `segments`."""
-        neurons = self.neurons_with_state()
+        neurons = list(self.neurons_with_state().values())
         again = Again(self.layers) if torch.is_grad_enabled() else None
         convolved = {}
         stem = next(iter(self.layers.values()))
@@ -386,9 +386,9 @@ class SpikingNetwork(nn.Module):
     ) -> tuple[Tensor, StreamState]:
         """`forward` of the next steps of a stream."""
         self.count_steps(x, num_steps)  # x is checked before the state is compared with it
-        names = {name: module for name, module in self.named_neurons() if not isinstance(module, WITHOUT_STATE)}
+        names = self.neurons_with_state()
         neurons = list(names.values())
-        weights = next(self.layers.parameters()).dtype
+        weights = next(self.parameters()).dtype
         learns = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
         dtype = torch.promote_types(weights, torch.float32)
         check_state(state, x, names, dtype, self.config.num_classes, learns=learns)
@@ -400,9 +400,9 @@ class SpikingNetwork(nn.Module):
         steps = state.steps + len(outputs)
         return potential / steps, StreamState(steps, tuple(inner.starts(each) for each in neurons), potential)
 
-    def neurons_with_state(self) -> list[AnyNeuron]:
-        """All layers of neurons but those that keep nothing from one step to the next, in the order they were built."""
-        return [module for _, module in self.named_neurons() if not isinstance(module, WITHOUT_STATE)]
+    def neurons_with_state(self) -> dict[str, AnyNeuron]:
+        """Name -> module of all layers of neurons but those that keep nothing from one step to the next, as built."""
+        return {name: module for name, module in self.named_neurons() if not isinstance(module, WITHOUT_STATE)}
 
     def named_neurons(self) -> Iterable[tuple[str, AnyNeuron]]:
         """(name, module) of every layer of neurons in the order they were built."""

@@ -311,7 +311,31 @@ class OwnNorm(nn.Module):
         return checked(self.normalise(wide, state.first_step if state else 0), f"norm {self.name!r}", x)
 
 
-Norm = BNTT | PerStepNorm | TimeAveragedNorm | NoNorm | OwnNorm
+AffineNorm = BNTT | PerStepNorm | TimeAveragedNorm
+"""Norms that scale and shift each channel in evaluation, see `affine`."""
+Norm = AffineNorm | NoNorm | OwnNorm
+
+
+def affine(
+    norm: AffineNorm, *, dtype: torch.dtype | None = None, eps: float | None = None
+) -> tuple[Float[Tensor, "S C"], Float[Tensor, "S C"]]:
+    """A norm in evaluation as gain and shift of each channel, [S, C] each: y = gain * x + shift.
+
+        gain = gamma / sqrt(var + eps),   shift = beta - gain * mean,   of the running averages
+
+    S is the number of time steps of BNTT, else 1.
+
+    Args:
+        norm: the norm.
+        dtype: what it is computed in; None: that of its parameters.
+        eps: what is added to the variance; None: the norm's own.
+    """
+    rows = norm.rows(norm.weight.shape[0] if isinstance(norm, BNTT) else 1, None)
+    gamma, mean, var = (row.to(dtype or row.dtype) for row in (rows.gamma, rows.running_mean, rows.running_var))
+    gain = gamma / torch.sqrt(var + (rows.eps if eps is None else eps))
+    shift = -gain * mean
+    shift = shift if rows.beta is None else shift + rows.beta
+    return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
 
 
 def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> Norm:

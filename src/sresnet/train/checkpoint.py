@@ -1,6 +1,7 @@
 """All that a run needs to resume, in one file that is complete or absent."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -61,37 +62,44 @@ def load_checkpoint(
 ) -> Position | None:
     """Restore model, optimiser and average from a checkpoint, if there is one; UserError where it does not fit."""
     path = folder / CHECKPOINT
-    kept = ("exp_avg", "exp_avg_sq", "step") if isinstance(optimiser, torch.optim.Adam) else ("momentum_buffer",)
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "average", *(STATE[key] for key in kept))}
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    found: dict[int, dict[str, Tensor]] = {}
     try:
         tensors, metadata = read_tensors(path, ("position",))
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
         position = from_dict(Position, parse_json(metadata["position"], "its position"), "position")
         _check_position(position)
-        load_tensors(tensors_of(model), parts["model"], where="model")
-        load_tensors(average, parts["average"], where="weight average")
-        for key in kept:
-            # Parameters that no gradient reached have no momentum.
-            buffers = {
-                str(index): torch.empty(() if key == "step" else parameter.shape, device=parameter.device)
-                for index, parameter in enumerate(parameters)
-                if str(index) in parts[STATE[kept[0]]]
-            }
-            load_tensors(buffers, parts[STATE[key]], where=STATE[key].replace("-", " "))
-            for index, buffer in buffers.items():
-                found.setdefault(int(index), {})[key] = buffer.cpu() if key == "step" else buffer
+        restore(tensors, model, optimiser, average)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:  # UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}): delete it to train from the start") from None
+    return position
+
+
+def restore(
+    tensors: Mapping[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> None:
+    """Put the numbers of `tensors_of_run` back; ValueError or KeyError where they do not fit."""
+    kept = ("exp_avg", "exp_avg_sq", "step") if isinstance(optimiser, torch.optim.Adam) else ("momentum_buffer",)
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "average", *(STATE[key] for key in kept))}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    load_tensors(tensors_of(model), parts["model"], where="model")
+    load_tensors(average, parts["average"], where="weight average")
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    found: dict[int, dict[str, Tensor]] = {}
+    for key in kept:
+        # Parameters that no gradient reached have no momentum.
+        buffers = {
+            str(index): torch.empty(() if key == "step" else parameter.shape, device=parameter.device)
+            for index, parameter in enumerate(parameters)
+            if str(index) in parts[STATE[kept[0]]]
+        }
+        load_tensors(buffers, parts[STATE[key]], where=STATE[key].replace("-", " "))
+        for index, buffer in buffers.items():
+            found.setdefault(int(index), {})[key] = buffer.cpu() if key == "step" else buffer
     state = optimiser.state_dict()
     state["state"] = found
     optimiser.load_state_dict(state)
-    return position
 
 
 def _check_position(position: Position) -> None:

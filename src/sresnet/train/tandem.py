@@ -7,17 +7,18 @@ weights learn with what really arrives, and no surrogate is needed.
 """
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sresnet.config import check_types, from_dict
+from sresnet.config import check_fields, check_types, from_dict
 from sresnet.data import DataConfig, Splits
 from sresnet.data.augmentation import augmented
 from sresnet.data.scaling import Scaling
@@ -26,7 +27,7 @@ from sresnet.files import parse_json, write_whole
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import load_tensors, tensors_of
 from sresnet.models.tensors import read_tensors, tensors_to_bytes
-from sresnet.nn.norm import BNTT, PerStepNorm, TimeAveragedNorm
+from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.wiring import Step, Wiring
 from sresnet.ops.lif import lif
 from sresnet.ops.neuron import LIFConstants
@@ -34,6 +35,7 @@ from sresnet.ops.over_time import over_time
 from sresnet.ops.surrogate import Triangle
 from sresnet.ops.tandem import tandem
 from sresnet.randomness import order, seed_of, seeded
+from sresnet.train.checkpoint import restore, tensors_of_run
 
 CHECKPOINT = "tandem.safetensors"
 """In the folder of the training: all that it needs to go on, written after every epoch."""
@@ -197,10 +199,10 @@ def _spikes(
     layer = wiring.steps[step.name]
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     weight, bias = layer.weight, layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-    if isinstance(norm, BNTT | PerStepNorm | TimeAveragedNorm):
-        scale = norm.weight.flatten() / norm.running_var.flatten().sqrt()
-        weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
-        bias = (bias - norm.running_mean.flatten()) * scale + (0 if norm.bias is None else norm.bias.flatten())
+    if isinstance(norm, AffineNorm):
+        (gain,), (shift,) = affine(norm, eps=0.0)
+        weight = weight * gain.view(-1, *[1] * (weight.ndim - 1))
+        bias = bias * gain + shift
     if isinstance(layer, nn.Conv2d):
         padding, stride = layer.padding, layer.stride
         assert not isinstance(padding, str)
@@ -247,6 +249,10 @@ class TandemRun:
         self.folder, self.seed, self.device = folder, seed, device
         self.train_set, self.held_out = splits.train.to(device), splits.validation.to(device)
         self.best = {name: tensor.detach().clone() for name, tensor in tensors_of(self.ann).items()}
+        digest = hashlib.sha256()
+        for name, tensor in sorted(tensors_of(ann).items()):
+            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+        self.made = {"config": asdict(config), "seed": seed, "ann": digest.hexdigest()}
         self.position = _Position()
         self.optimiser = self.new_optimiser()
         self.load()
@@ -320,6 +326,7 @@ class TandemRun:
             while len(position.thresholds) < len(self.names):
                 self.add_threshold()
             position.done = True
+            self.optimiser = self.new_optimiser()  # of the layers that are spiking now, as the checkpoint has it
         elif len(position.thresholds) == len(self.names):
             position.readout_alone = True
             self.begin_stage()
@@ -368,42 +375,39 @@ class TandemRun:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        tensors = {f"model/{name}": tensor for name, tensor in tensors_of(self.ann).items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"{key}/{index}": tensor for key, tensor in state.items()}
-        text = json.dumps({"position": asdict(self.position), "config": asdict(self.config), "seed": self.seed})
+        tensors = tensors_of_run(self.ann, self.optimiser, self.best)
+        text = json.dumps(self.made | {"position": asdict(self.position)})
         write_whole(self.folder / CHECKPOINT, tensors_to_bytes(tensors, {"tandem": text}))
 
     def load(self) -> None:
-        """Take up the checkpoint, where there is one; UserError for one that is damaged or of other settings."""
+        """Take up the checkpoint, where there is one.
+
+        Raises:
+            UserError: it is damaged, or of other settings or another ANN.
+        """
         path = self.folder / CHECKPOINT
         try:
             tensors, metadata = read_tensors(path, ("tandem",))
-            about = parse_json(metadata["tandem"], "its position")
-            position = from_dict(_Position, about["position"], "position")
-            theirs = from_dict(TandemConfig, about["config"], "config"), about["seed"]
+            known = {"position": dict[str, Any], "config": dict[str, Any], "seed": int, "ann": str}
+            about = check_fields(parse_json(metadata["tandem"], "its position"), "its position", known, {})
+            position = from_dict(_Position, about.pop("position"), "position")
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}): delete it to train from the start") from None
-        if theirs != (self.config, self.seed):
-            raise UserError(f"{path} is of another schedule or seed: choose another folder, or the same settings")
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = tensor
-        try:
-            load_tensors(tensors_of(self.ann), parts["model"], where="model")
-            load_tensors(self.best, parts["best"], where="best epoch")
         except (ValueError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({error}): delete it to train from the start") from None
+            raise _damaged(path, error) from None
+        if about != self.made:
+            raise UserError(f"{path} is of another ANN, schedule or seed: choose another folder, or the same settings")
         self.position = position
         self.optimiser = self.new_optimiser()
-        state = self.optimiser.state_dict()
-        kept = ("step", "exp_avg", "exp_avg_sq")
-        state["state"] = {int(index): {key: parts[key][index] for key in kept} for index in parts.get("step", {})}
-        self.optimiser.load_state_dict(state)
+        try:
+            restore(tensors, self.ann, self.optimiser, self.best)
+        except (ValueError, KeyError) as error:
+            raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    """The error of a checkpoint that cannot be read."""
+    return UserError(f"{path} is damaged ({error}): delete it to train from the start")
 
 
 def _percentile(values: Tensor, percentile: float) -> float:
