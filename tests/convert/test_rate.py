@@ -142,6 +142,46 @@ def test_dead_layers_and_no_images():
         rate_coded(network, IMAGES[:0], RateConfig())
 
 
+def test_spikes_that_reach_neurons_without_weights_between():
+    """They stand for the threshold of the layer that sends them, there too."""
+    torch.manual_seed(0)
+    parts = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.ReLU(), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)
+    ann = nn.Sequential(*parts).double()
+    for thresholds in ("largest", "balanced"):
+        network = to_spiking(ann, IMAGES, RateConfig(num_steps=1000, thresholds=thresholds))
+        torch.testing.assert_close(network(IMAGES), ann(IMAGES), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("thresholds", ["largest", "percentile", "balanced"])
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_rates_are_cut_where_units_are(thresholds, factor):
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardtanh(0, 0.3), nn.Flatten(), nn.Linear(144, 3)).double()
+    network = to_spiking(ann, IMAGES, RateConfig(num_steps=500, thresholds=thresholds, factor=factor))
+    torch.testing.assert_close(network(IMAGES), ann(IMAGES), rtol=0, atol=0.01)
+
+
+def test_scores_below_zero_are_no_spikes():
+    ann = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)).double()
+    nn.init.constant_(ann[3].weight, -1.0)
+    nn.init.constant_(ann[3].bias, -1.0)
+    with pytest.raises(UserError, match="the largest score .* is -.*: leave spiking_output out"):
+        to_spiking(ann, IMAGES, METHODS["deng"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("thresholds", ["largest", "percentile", "balanced"])
+def test_images_and_activations_that_are_no_numbers(value, thresholds):
+    network = traced(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)).double(), IMAGES)
+    images = IMAGES.clone()
+    images[1, 0, 0, 0] = value
+    with pytest.raises(UserError, match="calibration images hold"):
+        rate_coded(network, images, RateConfig(thresholds=thresholds))
+    network.get_parameter("layers.wiring.steps._0.weight").data.fill_(value)
+    with pytest.raises(UserError, match="on the calibration images: train the ANN again"):
+        rate_coded(network, IMAGES, RateConfig(thresholds=thresholds))
+
+
 @pytest.mark.parametrize(
     "fields", [{"num_steps": 0}, {"percentile": 0.0}, {"percentile": 100.5}, {"factor": 0.0}], ids=str
 )

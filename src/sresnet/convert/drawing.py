@@ -1,5 +1,6 @@
 """A wired network while it is being drawn up: steps and their tensors, norms folded as they come."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,7 +10,7 @@ from sresnet.errors import UserError
 from sresnet.models import build
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn.wiring import INPUT, Step, Wiring
+from sresnet.nn.wiring import RESERVED, Step, Wiring
 
 
 @dataclass
@@ -29,8 +30,13 @@ class Drawing:
         return step.name
 
     def convolution(self, name: str, source: str, layer: nn.Conv2d, where: str) -> str:
-        """A convolution like `layer`; UserError, which says `where` it is, for padding other than zeros."""
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        """A convolution like `layer`; UserError, which says `where` it is, for padding that is not zeros all around."""
+        padding = layer.padding
+        if isinstance(padding, str):
+            around = [dilation * (size - 1) for dilation, size in zip(layer.dilation, layer.kernel_size, strict=True)]
+            whole = padding == "valid" or all(each % 2 == 0 for each in around)
+            padding = tuple(each // 2 if padding == "same" else 0 for each in around) if whole else padding
+        if layer.padding_mode != "zeros" or isinstance(padding, str):
             raise UserError(f"{where} pads with {layer.padding_mode!r}, {layer.padding!r}: pad with zeros, by numbers")
         step = Step(
             name=name,
@@ -40,7 +46,7 @@ class Drawing:
             out_channels=layer.out_channels,
             kernel=pair(layer.kernel_size),
             stride=pair(layer.stride),
-            padding=pair(layer.padding),
+            padding=pair(padding),
             dilation=pair(layer.dilation),
             groups=layer.groups,
             bias=layer.bias is not None,
@@ -100,16 +106,25 @@ class Drawing:
             dtype: of the weights.
 
         Raises:
-            UserError: steps behind those that give the scores.
+            UserError: weights that are not numbers, or no step but the readout.
         """
+        for name, tensors in self.tensors.items():
+            if not all(tensor.isfinite().all() for tensor in tensors if tensor is not None):
+                raise UserError(f"weights of {name} are infinite or no numbers: give an ANN whose training went well")
         steps = dict(self.steps)
         if alone and last in steps and steps[last].kind == "linear":
             weight, bias = self.tensors[last]
             before = steps.pop(last).inputs[0]
         else:  # a pool, say, gives the scores: a readout that changes nothing
             weight, bias, before = torch.eye(num_classes), None, last
-        if before != next(reversed(steps), INPUT):
-            raise UserError("the scores do not come from what is computed last: give a module with one output")
+        wanted = {before}  # others, such as those of a second output in training, are left out
+        for step in reversed(self.steps.values()):
+            wanted.update(step.inputs if step.name in wanted else ())
+        steps = {name: step for name, step in steps.items() if name in wanted}
+        if not steps:
+            raise UserError(
+                "the ANN is a linear layer alone, without units that could become neurons: give a deeper one"
+            )
         config = WiredConfig(
             steps=tuple(steps.values()),
             features=weight.shape[1],
@@ -125,8 +140,15 @@ class Drawing:
         return network
 
 
-READOUT = "readout"
+READOUT = ".readout"
 """Stands for the readout among the names of steps: no step before it gives it, and `fill` and `tensors_of` mean it."""
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """A name that a step can have: this one, or with underscores behind it."""
+    while name in taken or name in RESERVED:
+        name += "_"
+    return name
 
 
 def wiring_of(network: SpikingNetwork) -> Wiring:
@@ -155,6 +177,14 @@ def fill(network: SpikingNetwork, tensors: dict[str, tuple[Tensor, Tensor | None
             if bias is not None:
                 assert module.bias is not None
                 module.bias.copy_(bias)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise UserError for calibration images that are none, or hold something else than numbers."""
+    if not len(images):
+        raise UserError("there are no calibration images: give some training images, as the ANN takes them")
+    if not images.isfinite().all():
+        raise UserError("calibration images hold infinite values, or some that are no numbers: leave such images out")
 
 
 def pair(value: object) -> tuple[int, int]:

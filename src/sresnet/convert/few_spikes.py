@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sresnet.config import check_types
-from sresnet.convert.drawing import fill, weighted, wiring_of
+from sresnet.convert.drawing import check_images, fill, weighted, wiring_of
 from sresnet.convert.rate import activations, check_alive
 from sresnet.errors import UserError
 from sresnet.models import build
@@ -102,8 +102,7 @@ def _largest(ann: SpikingNetwork, units: Iterable[Step], images: Tensor, config:
     limits = {step.name: step.limit for step in units if step.limit}
     if config.largest == "published":
         return limits
-    if not len(images):
-        raise UserError("there are no calibration images, from which the largest activations are taken: give some")
+    check_images(images)
     with torch.no_grad():
         found = activations(ann, images, config.percentile if config.largest == "percentile" else 100.0)
     endless = (step.name for step in units if step.activation == "relu" and not step.limit)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sresnet.convert.drawing import READOUT, Drawing, weighted, wiring_of
+from sresnet.convert.drawing import Drawing, free, weighted, wiring_of
 from sresnet.errors import UserError
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
@@ -86,7 +86,7 @@ def _without_norms(network: SpikingNetwork, eps: float | None) -> SpikingNetwork
             source[step.name] = drawing.add(replace(step, inputs=inputs))
     readout, config = _voting(network.readout.linear, network.readout.votes), network.config
     return drawing.network(
-        drawing.linear(READOUT, source[wiring.order[-1].name], readout),
+        drawing.linear(free("readout", drawing.steps), source[wiring.order[-1].name], readout),
         alone=True,
         in_channels=config.in_channels,
         num_classes=config.num_classes,

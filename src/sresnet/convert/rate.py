@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.config import check_types
-from sresnet.convert.drawing import READOUT, fill, weighted, wiring_of
+from sresnet.convert.drawing import READOUT, check_images, fill, free, weighted, wiring_of
 from sresnet.errors import UserError
 from sresnet.models import build
 from sresnet.models.families.wired import WiredConfig
@@ -98,8 +98,7 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
         UserError: no images, a layer whose activations on them are all zero, or one of other units than rectifiers.
     """
     _check_rectifiers(ann)
-    if not len(images):
-        raise UserError("there are no calibration images, from which thresholds are taken: give some training images")
+    check_images(images)
     with torch.no_grad():
         if config.thresholds == "balanced":
             found = _balanced(ann, images, config)
@@ -108,8 +107,16 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
             found = activations(ann, images, percentile)
         check_alive(found, len(images))
         heights = {name: config.factor * threshold for name, threshold in found.items()}
-        largest = config.factor * float(ann(images).max()) if config.spiking_output else None
-        return _assembled(ann, heights, config, largest)
+        for step in wiring_of(ann).order:
+            if step.limit:  # where the unit is cut, the rate is
+                heights[step.name] = min(heights[step.name], step.limit)
+        largest = float(ann(images).max()) if config.spiking_output else None
+        if largest is not None and largest <= 0:
+            raise UserError(
+                f"the largest score on the {len(images)} calibration images is {largest:g}, and spikes give no scores "
+                "below 0: leave spiking_output out (--no-spiking-output)"
+            )
+        return _assembled(ann, heights, config, largest and config.factor * largest)
 
 
 def _check_rectifiers(ann: SpikingNetwork) -> None:
@@ -126,7 +133,9 @@ def _check_rectifiers(ann: SpikingNetwork) -> None:
 def check_alive(found: Mapping[str, float], images: int) -> None:
     """Raise UserError where the largest value of a layer on so many calibration images is not above zero."""
     for name, largest in found.items():
-        if not 0 < largest < math.inf:
+        if not math.isfinite(largest):
+            raise UserError(f"layer {name} gives {largest} on the calibration images: train the ANN again")
+        if largest <= 0:
             raise UserError(
                 f"layer {name} would never fire: the largest value that it has on the {images} calibration images is "
                 f"{largest:g}; give more images, or an ANN without dead layers"
@@ -185,8 +194,9 @@ def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[s
     for step in order.values():
         if step.kind == "neurons":
             (source,) = step.inputs
-            found[step.name] = threshold = max(float(value(source, part).max()) for part in range(len(parts)))
-            if threshold <= 0:
+            largest = torch.stack([value(source, part).max() for part in range(len(parts))])
+            found[step.name] = threshold = float(largest.max())
+            if not 0 < threshold < math.inf:
                 break
             constants = LIFConstants(
                 leak=1.0, surrogate=Triangle(), threshold=threshold, fires_at_threshold=True, reset=config.reset
@@ -246,11 +256,13 @@ def _assembled(
     steps = list(before.steps)
     tensors = {name: (module.weight, module.bias) for name, module in weighted(ann).items()}
     heights = dict(heights)
+    scores = free(SCORES, {step.name for step in steps})
+    spiking = free(f"{SCORES}_neurons", {step.name for step in steps})
     if largest is not None:
         weight, bias = tensors.pop(READOUT)
         steps.append(
             Step(
-                name=SCORES,
+                name=scores,
                 kind="linear",
                 inputs=(steps[-1].name if steps else INPUT,),
                 in_channels=weight.shape[1],
@@ -258,18 +270,18 @@ def _assembled(
                 bias=bias is not None,
             )
         )
-        steps.append(Step(name=f"{SCORES}_neurons", kind="neurons", inputs=(SCORES,)))
-        tensors[SCORES] = (weight, bias)
+        steps.append(Step(name=spiking, kind="neurons", inputs=(scores,)))
+        tensors[scores] = (weight, bias)
         tensors[READOUT] = (torch.eye(len(weight), dtype=weight.dtype), None)
-        heights[f"{SCORES}_neurons"] = largest
+        heights[spiking] = largest
     height = {INPUT: 1.0}
     drives = {step.inputs[0]: step.name for step in steps if step.kind == "neurons"}
     factors = dict[str, Tensor]()
     for i, step in enumerate(steps):
         height[step.name] = 1.0
         if step.kind == "neurons":
-            height[step.name] = heights[step.name]
-            steps[i] = replace(step, threshold=heights[step.name])
+            height[step.name] = heights[step.name]  # spikes that come without weights have their height yet to get
+            steps[i] = replace(step, threshold=heights[step.name] / height[step.inputs[0]])
         elif step.kind in ("pool", "global pool"):
             height[step.name] = height[step.inputs[0]]
         elif step.kind == "sum":

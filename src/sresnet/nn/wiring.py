@@ -27,6 +27,8 @@ from sresnet.ops.over_time import over_time
 StepKind = Literal["convolution", "linear", "norm", "neurons", "dropout", "pool", "global pool", "sum"]
 INPUT = "input"
 """What a step is given that takes the network's input."""
+RESERVED = frozenset({INPUT, *dir(nn.ModuleDict())})
+"""Names that no step can have: torch's dictionaries of modules have them for their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Step:
     """
 
     name: str
-    """Of its own, without dots."""
+    """Of its own, without dots, and none of `RESERVED`."""
     kind: StepKind
     """linear takes all values of an image, flattened; pool: the average; sum: of all inputs, each times a number;
     norm: of `out_channels` channels; dropout: with one mask for all time steps."""
@@ -75,8 +77,8 @@ class Step:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not self.name or "." in self.name or self.name == INPUT:
-            raise UserError(f"step {self.name!r} needs a name of its own, without dots, that is not 'input'")
+        if not self.name or "." in self.name or self.name in RESERVED:
+            raise UserError(f"step {self.name!r} needs a name of its own, without dots, that is not 'input' or taken")
         if not self.inputs or (len(self.inputs) > 1 and self.kind != "sum"):
             raise UserError(
                 f"step {self.name!r} ({self.kind}) has {len(self.inputs)} inputs: it takes one, and a sum several"
