@@ -210,10 +210,9 @@ class Wiring(nn.Module):
                 continue
             names[step.name] = f"{name}.steps.{step.name}"
             inputs = tuple(names[each] for each in step.inputs)
-            every = step.stride[0] if step.kind == "convolution" else 1
             module = "" if step.kind == "sum" else names[step.name]
             kind = _NODES[step.kind]
-            nodes.append(Node(name=names[step.name], kind=kind, inputs=inputs, module=module, every=every))
+            nodes.append(Node(name=names[step.name], kind=kind, inputs=inputs, module=module))
         return nodes, Ends(names[self.order[-1].name])
 
 

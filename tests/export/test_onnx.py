@@ -1,0 +1,170 @@
+"""What onnxruntime computes of an exported file is what the network computes, spike for spike."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import sresnet
+from sresnet.convert import METHODS, to_spiking
+from sresnet.errors import UserError
+from sresnet.models.program import INPUT, program_of, run, run_step
+from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+from sresnet.export.onnx import to_onnx  # noqa: E402
+
+
+def session(made):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def exact(model):
+    """The network with so few bits in its numbers that all sums are exact in float32, in whatever order."""
+    program = program_of(model.float())
+    rounded = {
+        each.name: replace(
+            each,
+            **{name: (value * 4).round() / 4 for name, value in vars(each).items() if isinstance(value, torch.Tensor)},
+        )
+        for each in program.operations
+    }
+    return replace(program, operations=tuple(rounded.values()))
+
+
+def difference(model, size=(16, 16), batch=3, **fields):
+    """The largest between the scores of a file after any step, and those of the program in float64."""
+    model = model.double()
+    images = torch.randn(batch, model.config.in_channels, *size, dtype=torch.float64)
+    with torch.no_grad():
+        frames = model.encode(images, None)
+        expected = run(program_of(model), frames).transpose(0, 1).numpy()
+    file = session(to_onnx(model, size, **fields))
+    name = file.get_inputs()[0].name
+    given = frames.transpose(0, 1) if name == "frames" else images
+    (found,) = file.run(["scores"], {name: given.float().contiguous().numpy()})
+    assert found.shape == expected.shape
+    return np.abs(found - expected).max()
+
+
+@pytest.mark.parametrize(("connection", "norm"), list(itertools.product(CONNECTIONS, NORMS)))
+def test_every_connection_and_norm(connection, norm):
+    fields = {"connection": connection, "norm": norm, "norm_bias": norm != "none", "base_filters": 4, "num_steps": 3}
+    assert difference(trained("sresnet8", **fields)) < 1e-4
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_networks_of_others(name):
+    size = ZOO[name].get("image_size", 32)
+    assert difference(trained(name, **ZOO[name]), (size, size)) < 1e-4
+
+
+@pytest.mark.parametrize("join", ["and", "iand"])
+def test_joins(join):
+    model = trained("sew_resnet18", join=join, base_filters=4, num_steps=2, num_classes=10)
+    assert difference(model, (32, 32)) < 1e-4
+
+
+@pytest.mark.parametrize("downsample", ["stride", "avg", "max"])
+def test_odd_sizes(downsample):
+    assert difference(trained("sresnet8", downsample=downsample, base_filters=4, num_steps=2), (13, 11)) < 1e-4
+
+
+@pytest.mark.parametrize("encoder", ["direct", "first-step", "latency", "delta", "two-spikes", "poisson"])
+def test_every_encoder(encoder):
+    assert difference(trained("sresnet8", encoder=encoder, base_filters=4, num_steps=5)) < 1e-4
+
+
+@pytest.mark.parametrize("readout", ["potential", "leaky", "spikes"])
+@pytest.mark.parametrize("boosting", [False, True])
+def test_every_readout(readout, boosting):
+    model = trained("sresnet8", readout=readout, boosting=boosting, readout_bias=True, base_filters=4, num_steps=3)
+    assert difference(model) < 1e-4
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("fires_at_threshold", [False, True])
+def test_every_reset(reset, fires_at_threshold):
+    fields = {"reset": reset, "fires_at_threshold": fires_at_threshold, "threshold": 0.75, "neuron": "plif"}
+    assert difference(trained("sresnet8", base_filters=4, num_steps=4, **fields)) < 1e-4
+
+
+def test_event_frames():
+    assert difference(trained("sresnet8", in_channels=2, base_filters=4, num_steps=4), frames=True) < 1e-4
+
+
+@pytest.mark.parametrize("method", ["deng", "rmp", "tsc", "few-spikes"])
+def test_converted_networks(method):
+    ann = trained("resnet8", base_filters=4, neuron="relu", num_steps=1, downsample="avg", connection="s2m")
+    config = METHODS[method]
+    if hasattr(config, "num_steps"):
+        config = replace(config, num_steps=6)
+    assert difference(to_spiking(ann, torch.randn(8, 3, 16, 16, dtype=torch.float64), config)) < 1e-3
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "sigmoid", "tanh", "gelu", "gelu-tanh"])
+def test_units_of_anns(activation):
+    module = {"gelu-tanh": torch.nn.GELU("tanh"), "silu": torch.nn.SiLU(), "gelu": torch.nn.GELU()}.get(activation)
+    module = module or {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}[activation]()
+    ann = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), module, torch.nn.Flatten(), torch.nn.Linear(4 * 36, 10))
+    network = sresnet.convert.traced(ann.double().eval(), torch.randn(1, 3, 8, 8, dtype=torch.float64))
+    assert difference(network, (8, 8)) < 1e-4
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connection, monkeypatch):
+    """Of weights whose sums are exact; potentials of all layers after every step, so that every spike is the same."""
+    model = trained("sresnet8", connection=connection, leak=0.5, norm_bias=True, base_filters=4, num_steps=4)
+    program = exact(model)
+    monkeypatch.setattr("sresnet.export.onnx.program_of", lambda *_, **__: program)
+    file = session(to_onnx(model, (12, 12), streaming=True))
+    image = torch.randint(-4, 5, (2, 3, 12, 12)) / 2
+    names = [f"v.{each.name}" for each in program.neurons]
+    given = {"input": image.numpy(), "potential": np.zeros((2, 10), np.float32)}
+    shapes = {each.name: each.shape for each in file.get_inputs()}
+    given |= {name: np.zeros((2, *shapes[name][1:]), np.float32) for name in names}
+    v = {}
+    for step in range(4):
+        outputs, v = run_step(program, image, step, v)
+        names_out = ["scores", "potential.next", *(f"{name}.next" for name in names)]
+        found = dict(zip(names_out, file.run(names_out, given | {"step": np.array(step)}), strict=True))
+        for name in names:
+            np.testing.assert_array_equal(found[f"{name}.next"], v[name.removeprefix("v.")].numpy(), err_msg=name)
+            given[name] = found[f"{name}.next"]
+        given["potential"] = found["potential.next"]
+        assert sum(float(outputs[each.name].sum()) for each in program.neurons) > 0
+    assert INPUT in outputs
+
+
+def test_a_file_does_not_grow_with_the_time_steps():
+    short, long = (
+        len(to_onnx(trained("sresnet8", norm="none", base_filters=4, num_steps=steps), (8, 8)).SerializeToString())
+        for steps in (2, 200)
+    )
+    assert long - short < 5000
+
+
+def test_any_batch_and_fewer_steps():
+    model = trained("sresnet8", base_filters=4, num_steps=4)
+    file = session(to_onnx(model, (8, 8), num_steps=2))
+    for batch in (1, 5):
+        images = torch.randn(batch, 3, 8, 8, dtype=torch.float64)
+        with torch.no_grad():
+            expected = model(images, num_steps=2).numpy()
+        (found,) = file.run(["scores"], {"images": images.float().numpy()})
+        np.testing.assert_allclose(found[:, -1], expected, atol=1e-4)
+
+
+def test_what_cannot_be_exported_is_said():
+    model = trained("sresnet8", base_filters=4, num_steps=2)
+    with pytest.raises(UserError, match="num_steps 3 is outside 1 to 2"):
+        to_onnx(model, (8, 8), num_steps=3)
+    with pytest.raises(UserError, match="images of 8x8 do not fit"):
+        to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), (8, 8))
