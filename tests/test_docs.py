@@ -16,6 +16,8 @@ from sresnet.cli.analyse import _AnalyseOptions
 from sresnet.cli.convert import _METHODS, _OPTIONS, _CompareOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
+from sresnet.cli.export import _ExportOptions
+from sresnet.cli.exported import is_exported
 from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
@@ -71,6 +73,8 @@ def check_command(line):
             at = flags.index("--data")
             assert flags[at + 1] in DATA_SETS
             parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
+        case "evaluate" | "info" if subject and is_exported(subject):
+            assert flags == []
         case "evaluate":
             assert subject
             parse(_EvaluateOptions(), flags, line, "")
@@ -81,6 +85,9 @@ def check_command(line):
             assert subject
             runs = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
             parse(_ReportOptions(), words[len(runs) :], line, "")
+        case "export":
+            assert subject
+            parse(_ExportOptions(), flags, line, "")
         case "import":
             assert subject
             parse(_ImportOptions(), flags, line, "")

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from sresnet import analysis, data, models, nn, ops, train  # noqa: F401 - folders that `__getattr__` imports
+    from sresnet import analysis, convert, data, export, models, nn, ops, train  # noqa: F401 - folders that `__getattr__` imports
     from sresnet.errors import UserError
     from sresnet.models import (
         SpikingNetwork,
@@ -55,7 +55,7 @@ _ELSEWHERE = {
     "save_model": "models.saved",
 }
 """Names that are not in `sresnet.models`."""
-_FOLDERS = ("analysis", "data", "models", "nn", "ops", "train")
+_FOLDERS = ("analysis", "convert", "data", "export", "models", "nn", "ops", "train")
 
 
 if not TYPE_CHECKING:  # where types are checked, a name that is not there is an error

@@ -10,13 +10,15 @@ import torch
 import sresnet
 from sresnet.convert import METHODS, to_spiking
 from sresnet.errors import UserError
-from sresnet.models.program import INPUT, program_of, run, run_step
+from sresnet.models.program import program_of, run
 from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 from sresnet.export.onnx import to_onnx  # noqa: E402
+
+SMALL = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
 
 
 def session(made):
@@ -39,16 +41,16 @@ def exact(model):
     return replace(program, operations=tuple(rounded.values()))
 
 
-def difference(model, size=(16, 16), batch=3, **fields):
+def difference(model, size=(16, 16), batch=3, frames=False):
     """The largest between the scores of a file after any step, and those of the program in float64."""
     model = model.double()
     images = torch.randn(batch, model.config.in_channels, *size, dtype=torch.float64)
     with torch.no_grad():
-        frames = model.encode(images, None)
-        expected = run(program_of(model), frames).transpose(0, 1).numpy()
-    file = session(to_onnx(model, size, **fields))
+        encoded = model.encode(images, None)
+        expected = run(program_of(model), encoded).transpose(0, 1).numpy()
+    file = session(to_onnx(model, encoded.transpose(0, 1) if frames else images))
     name = file.get_inputs()[0].name
-    given = frames.transpose(0, 1) if name == "frames" else images
+    given = encoded.transpose(0, 1) if name == "frames" else images
     (found,) = file.run(["scores"], {name: given.float().contiguous().numpy()})
     assert found.shape == expected.shape
     return np.abs(found - expected).max()
@@ -124,28 +126,29 @@ def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connec
     model = trained("sresnet8", connection=connection, leak=0.5, norm_bias=True, base_filters=4, num_steps=4)
     program = exact(model)
     monkeypatch.setattr("sresnet.export.onnx.program_of", lambda *_, **__: program)
-    file = session(to_onnx(model, (12, 12), streaming=True))
     image = torch.randint(-4, 5, (2, 3, 12, 12)) / 2
+    file = session(to_onnx(model, image, streaming=True))
     names = [f"v.{each.name}" for each in program.neurons]
     given = {"input": image.numpy(), "potential": np.zeros((2, 10), np.float32)}
     shapes = {each.name: each.shape for each in file.get_inputs()}
     given |= {name: np.zeros((2, *shapes[name][1:]), np.float32) for name in names}
-    v = {}
-    for step in range(4):
-        outputs, v = run_step(program, image, step, v)
-        names_out = ["scores", "potential.next", *(f"{name}.next" for name in names)]
-        found = dict(zip(names_out, file.run(names_out, given | {"step": np.array(step)}), strict=True))
+    steps = []
+    expected = run(program, image.expand(4, -1, -1, -1, -1), steps.append)
+    for step, (outputs, v, _) in enumerate(steps):
+        given["step"] = np.array(step)
+        outputs_of_file = ["scores", "potential.next", *(f"{name}.next" for name in names)]
+        found = dict(zip(outputs_of_file, file.run(outputs_of_file, given), strict=True))
+        np.testing.assert_array_equal(found["scores"], expected[step].numpy())
         for name in names:
             np.testing.assert_array_equal(found[f"{name}.next"], v[name.removeprefix("v.")].numpy(), err_msg=name)
             given[name] = found[f"{name}.next"]
         given["potential"] = found["potential.next"]
         assert sum(float(outputs[each.name].sum()) for each in program.neurons) > 0
-    assert INPUT in outputs
 
 
 def test_a_file_does_not_grow_with_the_time_steps():
     short, long = (
-        len(to_onnx(trained("sresnet8", norm="none", base_filters=4, num_steps=steps), (8, 8)).SerializeToString())
+        len(to_onnx(trained("sresnet8", norm="none", base_filters=4, num_steps=steps), SMALL).SerializeToString())
         for steps in (2, 200)
     )
     assert long - short < 5000
@@ -153,7 +156,7 @@ def test_a_file_does_not_grow_with_the_time_steps():
 
 def test_any_batch_and_fewer_steps():
     model = trained("sresnet8", base_filters=4, num_steps=4)
-    file = session(to_onnx(model, (8, 8), num_steps=2))
+    file = session(to_onnx(model, SMALL, num_steps=2))
     for batch in (1, 5):
         images = torch.randn(batch, 3, 8, 8, dtype=torch.float64)
         with torch.no_grad():
@@ -165,6 +168,6 @@ def test_any_batch_and_fewer_steps():
 def test_what_cannot_be_exported_is_said():
     model = trained("sresnet8", base_filters=4, num_steps=2)
     with pytest.raises(UserError, match="num_steps 3 is outside 1 to 2"):
-        to_onnx(model, (8, 8), num_steps=3)
+        to_onnx(model, SMALL, num_steps=3)
     with pytest.raises(UserError, match="images of 8x8 do not fit"):
-        to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), (8, 8))
+        to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), SMALL)

@@ -18,10 +18,11 @@ USAGE = """usage: sresnet VERB ...
   finetune RUN        fine-tune a trained network on other data
   predict RUN FILE    classify pictures or event recordings
   convert RUN         make a spiking network of a trained ANN
+  export RUN          write a network as a file for other programs: ONNX, torch.export
   import FILE         import a checkpoint of the paper's released code as a run
   analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... the above and more as one HTML page
-  info MODEL|RUN      layers, shapes, parameters and operations of a network
+  info MODEL|RUN|FILE layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
   data prepare NAME   prepare the frames of event recordings in advance
@@ -135,6 +136,7 @@ MODULES = {
     "analyse": "analyse",
     "report": "report",
     "convert": "convert",
+    "export": "export",
     "import": "importing",
     "info": "info",
     "data": "data",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.exits import THRESHOLDS, check_threshold, evaluate_early_exit
+from sresnet.cli.exported import evaluate_exported, is_exported
 from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
@@ -54,8 +55,10 @@ class _EvaluateOptions(RuntimeOptions):
 
 
 def evaluate_verb(words: list[str]) -> int:
-    """`sresnet evaluate RUN`."""
+    """`sresnet evaluate RUN`, or `sresnet evaluate FILE` of an exported network."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained run")
+    if is_exported(source):
+        return evaluate_exported(source, rest)
     options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from sresnet.cli.exported import is_exported, print_exported
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
 from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
 from sresnet.cli.terminal import print_table
@@ -21,6 +22,11 @@ def info_verb(words: list[str]) -> int:
         say("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
+    if is_exported(name):
+        if words[1:]:
+            raise UserError(f"{words[1]!r} is not for exported files: leave it out")
+        print_exported(name)
+        return 0
     compat, rest = take_option(words[1:], "--compat")
     text, rest = take_option(rest, "--image-size")
     memory_limit, rest = take_memory_limit(rest)

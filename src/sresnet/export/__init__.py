@@ -1,1 +1,20 @@
-"""Trained networks in files that other programs run."""
+"""Trained networks in files that other programs run: `to_onnx`, `to_torch_export`."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sresnet.export.onnx import to_onnx
+    from sresnet.export.torch_export import to_torch_export
+
+__all__ = ["to_onnx", "to_torch_export"]
+
+_FILES = {"to_onnx": "onnx", "to_torch_export": "torch_export"}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A public name, imported when it is asked for: what it needs is an extra (PEP 562)."""
+        if name not in _FILES:
+            raise AttributeError(f"module 'sresnet.export' has no attribute {name!r}")
+        return getattr(import_module(f"sresnet.export.{_FILES[name]}"), name)

@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from sresnet.errors import UserError
+from sresnet.export.about import DRAWN, About
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -41,54 +42,61 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
+    check_steps,
     output_sizes,
+    pair,
     program_of,
 )
 from sresnet.models.topology import INPUT
-from sresnet.nn.encoder import EncoderKind
 
 OPSET = 20
 """Of the operations; the first with Gelu."""
 IR_VERSION = 9
 """Of the file format: the one that came with it, so that older runtimes read it."""
-DRAWN: tuple[EncoderKind, ...] = ("poisson", "poisson-signed")
-"""Encoders that draw: a file takes what they have drawn."""
 _NEXT = ".next"
 
 
 def to_onnx(
     model: SpikingNetwork,
-    size: Pair,
+    example: Tensor,
     *,
     streaming: bool = False,
     num_steps: int | None = None,
-    frames: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> onnx.ModelProto:
     """A network in evaluation mode as ONNX, see above.
 
     Args:
         model: stays as it is.
-        size: (H, W) of an image, which the file is then for.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W] of the size that the file is then for; its
+            numbers do not matter, nor does N. With frames a sequence takes frames, and with images too where the
+            encoder draws: then those that it has drawn.
         streaming: one time step instead of a sequence.
-        num_steps: time steps of a sequence; None: the network's.
-        frames: a sequence takes event frames, or what an encoder has made; always where the encoder draws.
+        num_steps: time steps of a sequence; None: the network's, or those of `example`.
         dtype: float32 or float64 (which onnxruntime convolves on no processor).
 
     Raises:
         UserError: as `program_of` and `output_sizes`, activations of the user's own, or more steps than there are norms
             for.
     """
-    program = program_of(model, dtype=dtype)
-    steps = model.config.num_steps if num_steps is None else num_steps
-    if steps < 1 or (program.most_steps is not None and steps > program.most_steps):
-        raise UserError(f"num_steps {steps} is outside 1 to {program.most_steps or 'any'}, for which there are norms")
-    graph = _Graph(program, size, "float32" if dtype == torch.float32 else "float64")
+    model.count_steps(example, None)  # complains of what is no input
+    program, frames = program_of(model, dtype=dtype), example.ndim == 5
+    steps = num_steps if num_steps is not None else example.shape[1] if frames else model.config.num_steps
+    check_steps(program, steps)
+    graph = _Graph(program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64")
     built = graph.one_step() if streaming else graph.sequence(steps, frames or model.config.encoder in DRAWN)
     made = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sresnet")
     made.ir_version = IR_VERSION
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def described(made: onnx.ModelProto, about: About) -> onnx.ModelProto:
+    """A copy of a file that says of itself what it is."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(made)
+    helper.set_model_props(copy, about.texts())
+    return copy
 
 
 @dataclass
@@ -181,8 +189,10 @@ class _Graph:
 
     def states(self) -> list[tuple[str, list[int | str]]]:
         """(name, shape) of what goes from one step to the next."""
-        shapes = {f"v.{each.name}": self.sizes[each.name] for each in self.program.neurons}
-        return [("potential", ["N", self.outputs]), *((name, ["N", *shape]) for name, shape in shapes.items())]
+        found: list[tuple[str, list[int | str]]] = [("potential", ["N", self.outputs])]
+        for each in self.program.neurons:
+            found.append((f"v.{each.name}", ["N", *self.sizes[each.name]]))
+        return found
 
     def scores(self, frame: str, output: str, ahead: Sequence[AnyOperation] = ()) -> None:
         """One step, whose index is called "step": the potentials after it, and the scores.

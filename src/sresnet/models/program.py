@@ -6,9 +6,9 @@ written from this (`sresnet.export`), so each of them says the same network in i
 the operations, and the tests hold it to the network.
 """
 
-import math
+import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -195,12 +195,14 @@ class Program:
 
 
 class Stepped(NamedTuple):
-    """What `run_step` gives."""
+    """What `_run_step` gives."""
 
     outputs: dict[str, Tensor]
     """Of every operation."""
     v: dict[str, Tensor]
     """Potentials of the neurons after the step."""
+    u: dict[str, Tensor]
+    """The same before they spiked."""
 
 
 def program_of(model: SpikingNetwork, *, dtype: torch.dtype | None = None) -> Program:
@@ -371,22 +373,22 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _convolution(name: str, inputs: tuple[str, ...], module: nn.Conv2d, every: int) -> Convolution:
     """A convolution; of one by one pixel, it may take every second pixel before its own stride."""
-    height, width = _pair(module.stride)
+    height, width = pair(module.stride)
     return Convolution(
         name=name,
         inputs=inputs,
         weight=_wide(module.weight),
         bias=None if module.bias is None else _wide(module.bias),
         stride=(height * every, width * every),
-        padding=_pair(module.padding),
-        dilation=_pair(module.dilation),
+        padding=pair(module.padding),
+        dilation=pair(module.dilation),
         groups=module.groups,
     )
 
 
-def _pair(value: object) -> Pair:
+def pair(value: Sequence[int] | object) -> Pair:
     """Height and width."""
-    assert isinstance(value, tuple)
+    assert isinstance(value, Sequence)
     return int(value[0]), int(value[1])
 
 
@@ -427,45 +429,61 @@ def _neurons(name: str, inputs: tuple[str, ...], module: nn.Module) -> AnyOperat
 # Running --------------------------------------------------------------------------------------------------------------
 
 
-def run(program: Program, frames: Float[Tensor, "T N C H W"]) -> Float[Tensor, "T N classes"]:
+def run(
+    program: Program, frames: Float[Tensor, "T N C H W"], watch: Callable[[Stepped], None] | None = None
+) -> Float[Tensor, "T N classes"]:
     """Scores after every step of encoded images or event frames; the definition of a program.
 
+    Args:
+        program: what to run.
+        frames: what the first layer receives.
+        watch: called after every step.
+
     Raises:
-        UserError: more frames than the norms have numbers for.
+        UserError: as `check_steps`.
     """
-    if program.most_steps is not None and len(frames) > program.most_steps:
-        raise UserError(
-            f"{len(frames)} time steps are more than the {program.most_steps} that the norms have numbers for: give "
-            "fewer frames"
-        )
+    check_steps(program, len(frames))
     v: dict[str, Tensor] = {}
-    potential, scores = torch.zeros(()), []
+    potential, scores = torch.zeros((), dtype=frames.dtype), []
     for step, frame in enumerate(frames):
-        outputs, v = run_step(program, frame, step, v)
-        current = outputs[program.operations[-1].name].flatten(1)
+        stepped = _run_step(program, frame, step, v)
+        v = stepped.v
+        if watch:
+            watch(stepped)
+        current = stepped.outputs[program.operations[-1].name].flatten(1)
         potential = potential + current if program.leak == 1 else program.leak * (potential + current)
         score = potential / (step + 1)
         scores.append(score if program.votes == 1 else F.avg_pool1d(score, program.votes))
     return torch.stack(scores)
 
 
-def run_step(program: Program, frame: Float[Tensor, "N C H W"], step: int, v: Mapping[str, Tensor]) -> Stepped:
+def check_steps(program: Program, num_steps: int) -> None:
+    """Raise UserError for fewer time steps than one, or more than the norms have numbers for."""
+    if num_steps < 1 or (program.most_steps is not None and num_steps > program.most_steps):
+        most = "" if program.most_steps is None else f" to {program.most_steps}, for which there are norms"
+        raise UserError(f"num_steps {num_steps} is outside 1{most or ' and more'}: ask for other time steps")
+
+
+def _run_step(program: Program, frame: Float[Tensor, "N C H W"], step: int, v: Mapping[str, Tensor]) -> Stepped:
     """One time step; `v` are the potentials after the one before, none at the start."""
-    outputs, after = {INPUT: frame}, dict[str, Tensor]()
+    outputs, after, before = {INPUT: frame}, dict[str, Tensor](), dict[str, Tensor]()
     for each in program.operations:
         given = [outputs[name] for name in each.inputs]
         if isinstance(each, Spiking):
-            outputs[each.name], after[each.name] = _fired(each, given[0], v.get(each.name))
+            before[each.name] = u = _charged(each, given[0], v.get(each.name))
+            outputs[each.name] = o = (u >= each.threshold if each.fires_at_threshold else u > each.threshold).to(
+                u.dtype
+            )
+            after[each.name] = u - each.threshold * o if each.reset == "subtract" else u * (1 - o)
         else:
             outputs[each.name] = _result(each, given, step)
-    return Stepped(outputs, after)
+    return Stepped(outputs, after, before)
 
 
-def _fired(neurons: Spiking, x: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Spikes, and the potential that they leave."""
-    u = neurons.scale * x if v is None else neurons.leak * v + neurons.scale * x
-    o = (u >= neurons.threshold if neurons.fires_at_threshold else u > neurons.threshold).to(u.dtype)
-    return o, u - neurons.threshold * o if neurons.reset == "subtract" else u * (1 - o)
+def _charged(neurons: Spiking, x: Tensor, v: Tensor | None) -> Tensor:
+    """Potentials before the spikes."""
+    charge = x if neurons.scale == 1 else neurons.scale * x
+    return charge if v is None else neurons.leak * v + charge
 
 
 def _result(each: AnyOperation, given: list[Tensor], step: int) -> Tensor:
@@ -487,7 +505,8 @@ def _result(each: AnyOperation, given: list[Tensor], step: int) -> Tensor:
         case Units():
             return x.clamp(0, each.limit) if each.limit else ACTIVATIONS[each.activation](x)
         case Sum():
-            return sum((factor * part for factor, part in zip(each.factors, given, strict=True)), torch.zeros(()))
+            parts = [part if factor == 1 else factor * part for factor, part in zip(each.factors, given, strict=True)]
+            return functools.reduce(torch.add, parts)
         case Product():
             return (1 - x if each.inverted else x) * given[1]
         case Pooling(kind="max"):
@@ -517,16 +536,9 @@ def output_sizes(program: Program, size: Pair) -> dict[str, tuple[int, int, int]
     )
     frame = torch.empty(1, program.config.in_channels, *size, device="meta")
     try:
-        outputs = run_step(meta, frame, 0, {}).outputs
+        outputs = _run_step(meta, frame, 0, {}).outputs
     except RuntimeError as error:
         raise UserError(
             f"images of {size[0]}x{size[1]} do not fit this network: {str(error).splitlines()[0]}"
         ) from None
     return {name: tuple(output.shape[1:]) for name, output in outputs.items() if name != INPUT}  # type: ignore[misc]
-
-
-def multiplications(operation: AnyOperation, output: tuple[int, int, int]) -> int:
-    """Products of a weight and an input in one step of one image, where every input is there."""
-    if isinstance(operation, Convolution):
-        return math.prod(output) * math.prod(operation.weight.shape[1:])
-    return operation.weight.numel() if isinstance(operation, Linear) else 0

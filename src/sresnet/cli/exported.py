@@ -1,0 +1,132 @@
+"""What `info` and `evaluate` do with the files that `export` wrote."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sresnet.analysis.walk import Batches, batches_of, spread
+from sresnet.cli.parse import at_least, parse
+from sresnet.cli.runs import RuntimeOptions, accuracy, part_of, print_split
+from sresnet.data import Samples
+from sresnet.data.scaling import scaling_from_plain
+from sresnet.errors import UserError
+from sresnet.export.about import DRAWN, About
+from sresnet.export.torch_export import PT2, open_torch_export
+from sresnet.nn.encoder import encode
+from sresnet.printing import say
+from sresnet.randomness import seed_of
+from sresnet.report.records import kind_of
+
+ENDINGS = {"onnx": ".onnx", "torch-export": PT2}
+"""Target -> ending of its files."""
+
+
+def check_installed(target: str) -> None:
+    """Raise UserError where what the target needs is not there."""
+    missing = [name for name in ("onnx", "onnxruntime") if target == "onnx" and find_spec(name) is None]
+    if missing:
+        raise UserError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install 'sresnet[onnx]'")
+
+
+def taken_by(about: About) -> str:
+    """What a file takes, with its shape."""
+    pixels = "x".join(map(str, (about.in_channels, *about.image_size)))
+    if about.takes == "steps":
+        return f"one time step [N, {pixels}] with potentials, of {about.num_steps}"
+    return f"images [N, {pixels}]" if about.takes == "images" else f"frames [N, {about.num_steps}, {pixels}]"
+
+
+def is_exported(source: str) -> bool:
+    """Whether a word of the command line names an exported file, there or not."""
+    return Path(source).suffix in ENDINGS.values()
+
+
+def _open_exported(source: str) -> tuple[About, Callable[[Tensor], Tensor]]:
+    """What a file says of itself, and what runs it; UserError for one that cannot be run."""
+    if Path(source).suffix == PT2:
+        file = open_torch_export(Path(source))
+        return file.about, file.scores
+    check_installed("onnx")
+    from sresnet.export.run_onnx import open_onnx
+
+    opened = open_onnx(source)
+    return opened.about, opened.scores
+
+
+def print_exported(source: str) -> None:
+    """What a file says of itself: `sresnet info FILE`."""
+    about, _ = _open_exported(source)
+    say(f"{source}: {about.network}, exported by sresnet {about.version}", f"takes {taken_by(about)}")
+    if about.scale is not None:
+        say(f"input: counts of events, times {about.scale:g}; channels: {about.channels}")
+    elif about.mean is not None and about.std is not None:
+        mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (about.mean, about.std))
+        say(f"input: (pixel / 255 - mean) / deviation; mean {mean}; deviation {std}; channels: {about.channels}")
+    else:
+        say(f"input: pixel / 255; channels: {about.channels}")
+    if about.encoder in DRAWN:
+        say(f"encoder: {about.encoder}, whose spikes are drawn before")
+    say(f"{len(about.class_names)} classes: {', '.join(about.class_names)}")
+    if about.top1_after is not None and about.top1_before is not None:
+        say(
+            f"{about.part} accuracy on {about.images:,} of {about.data.name}: {about.top1_before:.2f} % before, "
+            f"{about.top1_after:.2f} % after export"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EvaluateFileOptions(RuntimeOptions):
+    """Flags of `sresnet evaluate FILE`."""
+
+    part: Literal["test", "validation", "train"] = "test"
+    """Images or clips to classify."""
+    images: int = 0
+    """How many of them, evenly spread; 0: all."""
+    batch_size: int = 50
+    """Images at a time; affects only memory and speed."""
+
+
+def evaluate_exported(source: str, words: list[str]) -> int:
+    """`sresnet evaluate FILE`: the accuracy of an exported file on its data set."""
+    options = parse(_EvaluateFileOptions(), words, f"sresnet evaluate {source}", "Accuracy of an exported network.")
+    at_least(1, batch_size=options.batch_size)
+    at_least(0, images=options.images)
+    about, runs = _open_exported(source)
+    splits = options.open(about.data, about.seed, about.num_steps).matched(list(about.class_names))
+    if tuple(splits.test.shape[-2:]) != about.image_size:
+        height, width = about.image_size
+        raise UserError(f"{source} takes {height}x{width} pixels, and the data have others: give such data")
+    samples = part_of(splits, options.part)
+    samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
+    started, hits = time.monotonic(), 0
+    for x, labels in _given(about, samples, options.batch_size):
+        hits += int((runs(x)[:, -1].argmax(1) == labels).sum())
+    kind, speed = kind_of(about.data), len(samples) / (time.monotonic() - started)
+    say(f"{accuracy(options.part, splits.about)}: {100 * hits / len(samples):.2f} %")
+    say(f"{len(samples):,} {kind}, {about.num_steps} time steps, {speed:,.0f} {kind}/s")
+    print_split(about.data, splits)
+    return 0
+
+
+def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as the file takes them, with their labels."""
+    scaling = scaling_from_plain(
+        {"scale": about.scale} if about.scale is not None else {"mean": about.mean, "std": about.std}
+    )
+    batches: Batches = batches_of(samples, scaling, batch_size=batch_size, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("evaluate", about.seed))
+        for x, labels in batches:
+            if x.ndim == 4 and about.takes != "images":
+                kind = about.encoder if about.encoder in DRAWN else "direct"  # the file encodes the others itself
+                steps = encode(
+                    kind, x, about.num_steps, first=0, total=about.num_steps, poisson_scale=about.poisson_scale
+                )
+                x = steps.transpose(0, 1)
+            yield x[:, : about.num_steps] if x.ndim == 5 else x, labels

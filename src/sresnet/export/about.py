@@ -1,0 +1,81 @@
+"""What an exported file says of itself, so that somebody who has nothing else can use it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sresnet.config import from_dict, to_dict
+from sresnet.data import AnyData
+from sresnet.errors import UserError
+from sresnet.files import parse_json
+from sresnet.nn.encoder import EncoderKind
+
+PREFIX = "sresnet."
+"""In front of the names of fields in the metadata of a file."""
+Takes = Literal["images", "frames", "steps"]
+"""images: [N, C, H, W]; frames: [N, T, C, H, W]; steps: one time step [N, C, H, W], with potentials in and out."""
+DRAWN: tuple[EncoderKind, ...] = ("poisson", "poisson-signed")
+"""Encoders that draw: a file takes what they have drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Of one file."""
+
+    network: str
+    """In a few words."""
+    version: str
+    """Of sresnet."""
+    takes: Takes
+    num_steps: int
+    """Time steps that it runs, or that there are norms for."""
+    in_channels: int
+    image_size: tuple[int, int]
+    """(H, W)."""
+    channels: str
+    """What the channels are, in order."""
+    class_names: tuple[str, ...]
+    """In the order of the scores."""
+    encoder: EncoderKind
+    poisson_scale: float
+    """Of encoder "poisson-signed"."""
+    mean: tuple[float, ...] | None
+    """Of each channel, of pixels in [0, 1]: an input is (pixel - mean) / std. None: pixels in [0, 1] as they are, or
+    counts of events."""
+    std: tuple[float, ...] | None
+    scale: float | None
+    """What counts of events are multiplied by; None: pixels."""
+    data: AnyData
+    """The data set, to evaluate the file on it again."""
+    seed: int
+    """Of the run, on which its split depends."""
+    part: str = ""
+    """What it was tried on; "" before that."""
+    images: int = 0
+    """How many of them."""
+    top1_before: float | None = None
+    """Accuracy of the network on them, percent."""
+    top1_after: float | None = None
+    """Accuracy of the file."""
+
+    def texts(self) -> dict[str, str]:
+        """Names and texts, as metadata hold them; `about_of` is the inverse."""
+        return {PREFIX + name: json.dumps(value, allow_nan=False) for name, value in to_dict(self).items()}
+
+
+def about_of(metadata: Mapping[str, str], where: str) -> About:
+    """What a file says of itself.
+
+    Args:
+        metadata: its own.
+        where: its name, for messages.
+
+    Raises:
+        UserError: it was not exported by sresnet, or its metadata are damaged.
+    """
+    fields = {name.removeprefix(PREFIX): text for name, text in metadata.items() if name.startswith(PREFIX)}
+    if not fields:
+        raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
+    values = {name: parse_json(text, f"{name} in {where}") for name, text in fields.items()}
+    return from_dict(About, values, where)

@@ -1,0 +1,101 @@
+"""A network beside what another program makes of its file, on the same images."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.export.about import DRAWN, Takes
+from sresnet.models.inference import evaluating
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.program import Stepped, program_of, run
+
+NEAR = 2e-5
+"""How near to a threshold a potential may come before float32 may decide otherwise whether the neuron spikes."""
+TOLERANCE = 1e-4
+"""Between scores that are called equal, of those of the largest magnitude in their image, at least 1."""
+
+Runs = Callable[[Tensor], Tensor]
+"""What the file makes of images [N, C, H, W] or frames [N, T, C, H, W]: scores after every step [N, T, classes]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Of all images."""
+
+    images: int
+    near: int
+    """Images with a potential within `NEAR` of its threshold at some step, computed in float64."""
+    near_and_other: int
+    """Those of them whose scores the file gives otherwise."""
+    wrong: int
+    """Others whose scores after some step differ by more than `TOLERANCE`: none, if the file is right."""
+    largest: float
+    """The largest difference between scores of images that are not near."""
+    top1_before: float
+    """Accuracy of the network, percent."""
+    top1_after: float
+    """Of the file."""
+
+
+def compared(
+    model: SpikingNetwork,
+    runs: Runs,
+    takes: Takes,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_steps: int,
+    seed: int,
+) -> Comparison:
+    """Run the network and the file on the same images.
+
+    Spikes are equal where scores after every step are, but for layers that change no score; where a potential comes
+    near its threshold, rounding may send a spike a step earlier or later, so such images are counted apart.
+
+    Args:
+        model: the network, on the CPU.
+        runs: the file.
+        takes: what it takes.
+        batches: (x, labels): images or event frames, and classes.
+        num_steps: time steps to run.
+        seed: of encoders that draw.
+    """
+    program = program_of(model, dtype=torch.float64)
+    thresholds = {each.name: each.threshold for each in program.neurons}
+    count = near_count = near_and_other = wrong = before = after = 0
+    largest = 0.0
+    with evaluating(model, seed):
+        for x, labels in batches:
+            encoded = model.encode(x, num_steps)
+            near = torch.zeros(len(x), dtype=torch.bool)
+
+            def watch(stepped: Stepped, near: Tensor = near) -> None:
+                for name, u in stepped.u.items():
+                    near |= ((u - thresholds[name]).abs() < NEAR).flatten(1).any(1)
+
+            expected = run(program, encoded.double(), watch).transpose(0, 1)
+            own = model.readout(model.run_layers(encoded, None).spikes).mean(0)
+            given = x if takes == "images" else encoded.transpose(0, 1)
+            if takes == "steps" and x.ndim == 4 and model.config.encoder not in DRAWN:
+                given = x[:, None].expand(-1, num_steps, -1, -1, -1)  # the file encodes it
+            found = runs(given).double()
+            scale = expected.abs().flatten(1).amax(1).clamp(min=1)
+            apart = (found - expected).abs().flatten(1).amax(1) / scale
+            other = ~(apart <= TOLERANCE)  # scores that are not finite too
+            count += len(x)
+            near_count += int(near.sum())
+            near_and_other += int((near & other).sum())
+            wrong += int((~near & other).sum())
+            largest = max(largest, float(apart[~near].max()) if (~near).any() else 0.0)
+            before += int((own.argmax(1) == labels).sum())
+            after += int((found[:, -1].argmax(1) == labels).sum())
+    return Comparison(
+        images=count,
+        near=near_count,
+        near_and_other=near_and_other,
+        wrong=wrong,
+        largest=largest,
+        top1_before=100 * before / count,
+        top1_after=100 * after / count,
+    )

@@ -1,0 +1,114 @@
+"""torch.export: a network as a graph of torch's own operators, which loads without this package."""
+
+import io
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.errors import UserError
+from sresnet.export.about import DRAWN, About, about_of
+from sresnet.files import parse_json, state_of
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.program import Program, check_steps, program_of, run
+from sresnet.nn.encoder import encode
+
+
+class _Steps(nn.Module):
+    """A program: images [N, C, H, W] or encoded frames [N, T, C, H, W] -> scores after every step [N, T, classes]."""
+
+    def __init__(self, program: Program, num_steps: int) -> None:
+        super().__init__()
+        self.program, self.num_steps = program, num_steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        config = self.program.config
+        if x.ndim == 5:
+            return run(self.program, x.transpose(0, 1)).transpose(0, 1)
+        frames = encode(
+            config.encoder,
+            x,
+            self.num_steps,
+            first=0,
+            total=config.num_steps,
+            poisson_scale=config.poisson_scale,
+            delta_threshold=config.delta_threshold,
+        )
+        return run(self.program, frames).transpose(0, 1)
+
+
+def to_torch_export(
+    model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None
+) -> torch.export.ExportedProgram:
+    """A network in evaluation mode as an exported program; N may differ from call to call.
+
+    Args:
+        model: stays as it is.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W], see `onnx.to_onnx`.
+        num_steps: time steps; None: the network's, or those of `example`.
+
+    Raises:
+        UserError: as `program_of`, or more steps than there are norms for.
+    """
+    model.count_steps(example, None)  # complains of what is no input
+    program = program_of(model)
+    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
+    check_steps(program, steps)
+    shape = example.shape[-3:]
+    if example.ndim == 5 or model.config.encoder in DRAWN:
+        shape = torch.Size((steps, *shape))
+    given = torch.zeros(2, *shape, dtype=example.dtype)  # of one, N would be taken for a constant
+    with torch.no_grad():
+        return torch.export.export(
+            _Steps(program, steps), (given,), dynamic_shapes={"x": {0: torch.export.Dim("N", min=1)}}
+        )
+
+
+PT2 = ".pt2"
+"""Ending of the files, which `torch.export.load` wants."""
+_ABOUT = "sresnet.json"
+"""Name of what a file says of itself, within it."""
+
+
+class TorchFile:
+    """An exported network.
+
+    Args:
+        program: of `to_torch_export`.
+        about: what the file says of itself.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, about: About) -> None:
+        self.module, self.about = program.module(), about
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores after every step [N, T, classes] of images [N, C, H, W], or of frames [N, T, C, H, W]."""
+        with torch.inference_mode():
+            return self.module(x)
+
+
+def saved(program: torch.export.ExportedProgram, about: About) -> bytes:
+    """The bytes of a file."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={_ABOUT: json.dumps(about.texts())})
+    return buffer.getvalue()
+
+
+def open_torch_export(path: Path) -> TorchFile:
+    """An exported file.
+
+    Raises:
+        UserError: there is none, or it is none that sresnet exported.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
+    extra = {_ABOUT: ""}
+    try:
+        program = torch.export.load(path, extra_files=extra)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} is no file of torch.export that this torch reads ({reason}): export it again"
+        ) from None
+    return TorchFile(program, about_of(parse_json(extra[_ABOUT] or "{}", f"{_ABOUT} in {path}"), str(path)))

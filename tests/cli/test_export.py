@@ -1,0 +1,168 @@
+"""`sresnet export`, and `info` and `evaluate` of what it wrote."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sresnet
+from sresnet.cli import main
+
+pytest.importorskip("onnx", reason="the extra onnx is not installed")
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--to", "onnx"], "digits-t4.onnx"),
+        (["--to", "onnx", "--streaming"], "digits-t4-streaming.onnx"),
+        (["--to", "onnx", "--num-steps", "2"], "digits-t4.onnx"),
+        (["--to", "torch-export", "--num-steps", "2"], "digits-t4.pt2"),
+    ],
+)
+def test_a_file_runs_says_what_it_is_and_is_evaluated(flags, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", *flags, "--images", "40"]) == 0
+    out = capsys.readouterr().out
+    before, after = re.search(
+        r"^test accuracy: (\S+) % before, (\S+) % after export in .*, on 40 images$", out, re.M
+    ).groups()
+    assert before == after
+    assert re.search(r"^scores after every step are equal on (\d+) of \1 images", out, re.M)
+    assert (tmp_path / name).exists()
+    assert main(["info", name]) == 0
+    out = capsys.readouterr().out
+    assert "sresnet8, 16 filters, T = 4" in out
+    assert "channels: grey" in out
+    assert "10 classes: 0, 1, 2" in out
+    assert f"test accuracy on 40 of digits: {before} % before, {after} % after export" in out
+    assert main(["evaluate", name, "--images", "40"]) == 0
+    assert f"test accuracy: {after} %" in capsys.readouterr().out
+
+
+def test_the_file_of_torch_export_loads_without_this_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", "--to", "torch-export", "--num-steps", "1", "--images", "4"]) == 0
+    code = (
+        "import sys; sys.modules['sresnet'] = None\n"
+        "import torch\n"
+        "scores = torch.export.load('digits-t4.pt2').module()(torch.zeros(5, 1, 8, 8))\n"
+        "print(*scores[0, 0].tolist())"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    model = sresnet.create_model("sresnet8", pretrained="digits-t4").eval()
+    with torch.no_grad():
+        expected = model(torch.zeros(5, 1, 8, 8), num_steps=1)[0]
+    found = torch.tensor([float(word) for word in done.stdout.split()])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_event_frames(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = "--model.base-filters 2 --train.epochs 1 --data.train-images 40 --data.test-images 20 --out run".split()
+    assert main(["train", "digits-dvs", *flags, "--cache-dir", "cache"]) == 0
+    assert main(["export", "run"]) == 0
+    assert "takes frames [N, 5x2x" in capsys.readouterr().out
+    assert main(["evaluate", "run.onnx", "--cache-dir", "cache"]) == 0
+    after = re.search(r"test accuracy on simulated recordings: (\S+) %", capsys.readouterr().out)[1]
+    assert main(["evaluate", "run"]) == 0
+    assert f"test accuracy on simulated recordings: {after} %" in capsys.readouterr().out
+
+
+def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = (
+        "--model.base-filters 2 --model.num-steps 3 --model.encoder poisson-signed --train.epochs 1 --out run".split()
+    )
+    assert main(["train", "digits", *flags]) == 0
+    for more in ([], ["--streaming"]):
+        assert main(["export", "run", "--images", "30", *more]) == 0
+        out = capsys.readouterr().out
+        accuracies = re.search(r"test accuracy: (\S+) % before, (\S+) % after", out).groups()
+        assert accuracies[0] == accuracies[1]
+    assert main(["info", "run.onnx"]) == 0
+    assert "encoder: poisson-signed, whose spikes are drawn before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "run 'nothing' does not exist"),
+        (["digits-t4", "--to", "onix"], "onix"),
+        (["digits-t4", "--to", "torch-export", "--streaming"], "--streaming is of --to onnx"),
+        (["digits-t4", "--out", "digits.pt2"], "--out digits.pt2 does not end in .onnx"),
+        (["digits-t4", "--out", "there.onnx"], "there.onnx exists"),
+        (["digits-t4", "--num-steps", "5"], "num_steps 5 is outside 1 to 4"),
+        (["digits-t4", "--num-steps", "-1"], "num-steps"),
+        (["digits-t4", "--batch-size", "0"], "batch-size"),
+        (["digits-t4", "--out", "there.onnx/file.onnx"], "there.onnx"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_text("mine")
+    assert main(["export", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.replace("-", "").replace("_", "") in line.replace("-", "").replace("_", "")
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_force_replaces(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits-t4.onnx").write_text("mine")
+    assert main(["export", "digits-t4", "--images", "4", "--force"]) == 0
+    assert (tmp_path / "digits-t4.onnx").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("verb", ["info", "evaluate"])
+@pytest.mark.parametrize("name", ["file.onnx", "file.pt2"])
+def test_files_that_are_none(verb, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, name]) == 2
+    assert f"{name} does not exist" in capsys.readouterr().err
+    (tmp_path / name).write_bytes(b"no such file" * 100)
+    assert main([verb, name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert "export it again" in line
+
+
+def test_an_onnx_file_of_others(tmp_path, capsys):
+    import onnx
+
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    made = onnx.helper.make_model(onnx.helper.make_graph([node], "other", values[:1], values[1:]), ir_version=9)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(made.SerializeToString())
+    assert main(["info", str(path)]) == 2
+    assert "does not say what network it is" in capsys.readouterr().err
+
+
+def test_without_the_extra(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    there = importlib.util.find_spec
+    monkeypatch.setattr("sresnet.cli.exported.find_spec", lambda name: None if name == "onnx" else there(name))
+    assert main(["export", "digits-t4"]) == 2
+    assert "--to onnx needs onnx, not installed here: pip install 'sresnet[onnx]'" in capsys.readouterr().err
+
+
+def test_a_file_with_other_scores_is_not_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from sresnet.export import run_onnx
+
+    right = run_onnx.OnnxFile.scores
+    monkeypatch.setattr(run_onnx.OnnxFile, "scores", lambda self, x: right(self, x) + 0.01)
+    assert main(["export", "digits-t4", "--images", "10"]) == 1
+    assert "images have other scores in the exported file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
