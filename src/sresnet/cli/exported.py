@@ -39,7 +39,7 @@ def taken_by(about: About) -> str:
     pixels = "x".join(map(str, (about.in_channels, *about.image_size)))
     if about.takes == "steps":
         return f"one time step [N, {pixels}] with potentials, of {about.num_steps}"
-    return f"images [N, {pixels}]" if about.takes == "images" else f"frames [N, {about.num_steps}, {pixels}]"
+    return f"images [N, {pixels}]" if about.takes == "images" else f"frames [N, {about.num_steps}x{pixels}]"
 
 
 def is_exported(source: str) -> bool:
