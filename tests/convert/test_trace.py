@@ -10,6 +10,7 @@ from sresnet import UserError, create_model
 from sresnet.convert import RateConfig, rewired, to_spiking, traced
 from sresnet.models.saved import load, save_model
 from sresnet.models.summary import summarise
+from sresnet.nn.neuron import NeuronConfig, make_neuron
 from tests.convert.anns import ANNS, trained
 
 IMAGES = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -129,6 +130,7 @@ def test_a_sum_of_a_flattened_map_and_a_vector():
         traced(Both().double(), IMAGES)
 
 
+ANN = {"neuron": "relu", "readout": "potential"}
 OURS = {
     "resnet": ("resnet8", {"base_filters": 4}),
     "odd sizes and pools": ("resnet8", {"base_filters": 4, "connection": "s2s", "downsample": "avg"}),
@@ -136,6 +138,13 @@ OURS = {
     "vgg": ("vgg11", {"neuron": "relu", "width": 0.06, "hidden": 8}),
     "learned skip, threshold": ("resnet8", {"base_filters": 8, "skip": "learned", "norm_bias": True, "threshold": 0.7}),
     "tdbn": ("resnet8", {"base_filters": 4, "skip": "tdbn", "norm": "tdbn", "stem": "c3s2"}),
+    "flattened maps": ("kim-vgg9", {**ANN, "encoder": "direct", "width": 0.06, "hidden": 8, "image_size": 16}),
+    "picked pixels": (
+        "lee-resnet11",
+        {**ANN, "encoder": "direct", "width": 0.06, "image_size": 16, "gradient": "surrogate"},
+    ),
+    "weighted identities": ("zheng-resnet19-tdbn", {**ANN, "width": 0.06}),
+    "SEW": ("sew_resnet18", {**ANN, "base_filters": 4, "stem": "c3", "num_classes": 10}),
     "no norm": ("resnet8", {"base_filters": 4, "connection": "none", "norm": "none"}),
 }
 
@@ -145,7 +154,7 @@ def test_ours_compute_the_same(name):
     model, fields = OURS[name]
     torch.manual_seed(2)
     network = create_model(model, num_steps=1, **fields).double()
-    images = torch.randn(4, 3, 18, 18, dtype=torch.float64)
+    images = torch.randn(4, 3, *[fields.get("image_size", 18)] * 2, dtype=torch.float64)
     for _ in range(2):
         network(images)
     given = rewired(network)
@@ -159,6 +168,10 @@ def test_ours_compute_the_same(name):
         ({"num_steps": 1, "neuron": "lif"}, "neuron 'lif' and 1 time steps"),
         ({"num_steps": 3}, "neuron 'relu' and 3 time steps"),
         ({"num_steps": 1, "downsample": "max"}, "downsample avg"),
+        ({"num_steps": 1, "stem": "c5s2-pool"}, "train with --model.stem c3, which has no pool"),
+        ({"num_steps": 1, "connection": "s2s", "join": "iand"}, "multiplies what joins in it, .*use --model.join add"),
+        ({"num_steps": 1, "encoder": "poisson"}, "encoder 'poisson' and readout 'potential': a conversion starts from"),
+        ({"num_steps": 1, "readout": "leaky"}, "encoder 'direct' and readout 'leaky'"),
     ],
 )
 def test_ours_that_are_no_such_ann(fields, fault):
@@ -323,3 +336,16 @@ def test_what_cannot_be_read_is_said_in_one_line(ann, images, fault):
     with pytest.raises(UserError, match=fault) as caught:
         traced(ann, images)
     assert "\n" not in str(caught.value)
+
+
+def test_ours_with_neurons_that_are_no_units():
+    network = create_model("resnet8", base_filters=4)
+    network.layers["stem"].neuron = make_neuron(NeuronConfig(kind="if"))
+    with pytest.raises(UserError, match="stem.neuron is a Neuron, not the unit of an ANN"):
+        rewired(network)
+
+
+def test_ours_without_another_pool():
+    network = create_model("fang-cifar", neuron="relu", readout="potential", num_steps=1, width=1 / 16, image_size=8)
+    with pytest.raises(UserError, match="networks of family 'fang' have no other pools"):
+        rewired(network)

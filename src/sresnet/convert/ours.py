@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Container
 from dataclasses import replace
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from sresnet.convert.drawing import Drawing, free, weighted, wiring_of
 from sresnet.errors import UserError
 from sresnet.models.families.wired import WiredConfig
-from sresnet.models.network import SpikingNetwork
+from sresnet.models.network import NetworkConfig, SpikingNetwork
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import GlobalAveragePool, Pool
-from sresnet.nn.neuron import Sharpened
+from sresnet.nn.neuron import Rectifier, Sharpened
 from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
@@ -30,8 +31,8 @@ def rewired(network: SpikingNetwork, *, eps: float | None = None) -> SpikingNetw
         eps: what norms of wired networks have beside the variance; None: their own.
 
     Raises:
-        UserError: spiking neurons, several time steps, max pools, layers of the user's own, or units that are not
-            sharpened to the end.
+        UserError: spiking neurons, several time steps, encoded images, a leaky readout, max pools, products of spikes,
+            layers of the user's own, or units that are not sharpened to the end.
     """
     config = network.config
     if config.neuron not in ("relu", "sharpened") or config.num_steps != 1:
@@ -39,19 +40,33 @@ def rewired(network: SpikingNetwork, *, eps: float | None = None) -> SpikingNetw
             f"the network has neuron {config.neuron!r} and {config.num_steps} time steps: a conversion starts from an "
             "ANN, trained with --model.neuron relu --model.num-steps 1"
         )
+    if config.encoder not in ("direct", "first-step") or config.readout != "potential":
+        raise UserError(
+            f"the network has encoder {config.encoder!r} and readout {config.readout!r}: a conversion starts from an "
+            "ANN of images and plain scores, trained with --model.encoder direct --model.readout potential"
+        )
     if isinstance(config, WiredConfig):
         return network
     network = copy.deepcopy(network).eval()
     if any(isinstance(layer, Wiring) for layer in network.layers.values()):
         return _without_norms(network, eps)
     drawing, source = Drawing(), {INPUT: INPUT}
+    flattened = set[str]()
     takers: dict[str, int] = {}
     for node in network.topology.nodes:
         for name in node.inputs:
             takers[name] = takers.get(name, 0) + 1
     for node in network.topology.nodes:
         if node.kind != "input":
-            source[node.name] = _read(drawing, network, node, source, takers)
+            if node.kind == "flatten" or (node.kind == "pool" and node.inputs[0] in flattened):
+                flattened.add(node.name)
+                source[node.name] = source[node.inputs[0]]
+            elif node.inputs[0] in flattened and node.kind not in ("convolution", "linear"):
+                raise UserError(
+                    f"{node.name} takes a flattened map, which only linear layers do here: use SpikingLinear"
+                )
+            else:
+                source[node.name] = _read(drawing, network, node, source, takers, flattened)
     last = network.topology.nodes[-1].name
     weights = next(network.parameters())
     return drawing.network(
@@ -94,18 +109,47 @@ def _without_norms(network: SpikingNetwork, eps: float | None) -> SpikingNetwork
     )
 
 
-def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[str, str], takers: dict[str, int]) -> str:
-    """Draw one node; returns the step that gives its value."""
+def _read(
+    drawing: Drawing,
+    network: SpikingNetwork,
+    node: Node,
+    source: dict[str, str],
+    takers: dict[str, int],
+    flattened: Container[str],
+) -> str:
+    """Draw one node; returns the step that gives its value.
+
+    Args:
+        source: node -> the step that gives its value.
+        takers: node -> how many take it.
+        flattened: nodes whose values are a map's, flattened.
+    """
     inputs = tuple(source[name] for name in node.inputs)
     name = node.name.replace(".", "_")
     if node.kind in ("sum of currents", "sum of spikes"):
         return inputs[0] if len(inputs) == 1 else drawing.add(Step(name=name, kind="sum", inputs=inputs))
+    if node.kind in ("and of spikes", "iand of spikes"):
+        raise UserError(
+            f"{node.name} multiplies what joins in it, which has no spiking form here: use --model.join add"
+        )
+    if node.kind == "subsample":
+        return drawing.add(Step(name=name, kind="pool", inputs=inputs, stride=(node.every, node.every)))
     if node.kind == "neurons":
         given = inputs[0] if len(inputs) == 1 else drawing.add(Step(name=f"{name}_sum", kind="sum", inputs=inputs))
         units = network.part(node.module)
         return drawing.add(Step(name=name, kind="neurons", inputs=(given,), activation=_activation(units, node.name)))
     module = network.get_submodule(node.module if node.module.startswith("readout") else f"layers.{node.module}")
     alone = takers[node.inputs[0]] == 1
+    if isinstance(module, nn.Conv2d) and node.inputs[0] in flattened:  # 1x1, on one pixel
+        step = Step(
+            name=name,
+            kind="linear",
+            inputs=inputs,
+            in_channels=module.in_channels,
+            out_channels=module.out_channels,
+            bias=module.bias is not None,
+        )
+        return drawing.add(step, module.weight.flatten(1), module.bias)
     if isinstance(module, nn.Conv2d):
         drawn = drawing.convolution(name, inputs[0], module, node.name)
         step = drawing.steps[drawn]
@@ -126,12 +170,23 @@ def _read(drawing: Drawing, network: SpikingNetwork, node: Node, source: dict[st
         return drawing.add(Step(name=name, kind="global pool", inputs=inputs))
     raise UserError(
         f"{node.name} is a {type(module).__name__}, which has no spiking form here: "
-        + ("train with --model.downsample avg" if isinstance(module, Pool) else "use layers of this package")
+        + (_other_pool(network.config, node.name) if isinstance(module, Pool) else "use layers of this package")
     )
 
 
+def _other_pool(config: NetworkConfig, name: str) -> str:
+    """What a network with this max pool does instead."""
+    if name.startswith("stem"):
+        return "train with --model.stem c3, which has no pool"
+    if hasattr(config, "downsample"):
+        return "train with --model.downsample avg"
+    return f"networks of family {config.family!r} have no other pools, so choose another family"
+
+
 def _activation(units: nn.Module, name: str) -> str:
-    """What a layer of units computes; UserError for those that training has not sharpened to the end."""
+    """What a layer of units computes; UserError for spiking ones, or what training has not sharpened to the end."""
+    if not isinstance(units, Rectifier | Sharpened):
+        raise UserError(f"{name} is a {type(units).__name__}, not the unit of an ANN: give a network of units alone")
     if not isinstance(units, Sharpened):
         return "relu"
     if float(units.sharpness) < 1:

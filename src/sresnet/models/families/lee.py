@@ -17,6 +17,7 @@ from sresnet.models.dimensions import check_width, scaled, size_behind
 from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout, shared_leak_of
 from sresnet.models.registry import Family, register_family
 from sresnet.nn.layer import Flatten, PoolNeurons, SharedDropout, SpikingLayer, SpikingLinear
+from sresnet.nn.neuron import WITHOUT_TIME
 from sresnet.nn.residual import ResidualBlock
 
 STEM = 64
@@ -56,10 +57,11 @@ def _build(config: LeeConfig) -> SpikingNetwork:
     shared_leak, neuron = shared_leak_of(config), config.neuron_config()
     shared: dict[str, Any] = {"norm": config.norm_config(), "neuron": neuron, **shared_leak}
     channels = scaled(STEM, config.width)
+    pool_neuron = replace(neuron, kind="if", threshold=POOL_THRESHOLD * config.threshold)
     layers: dict[str, nn.Module] = {
         "stem": SpikingLayer(config.in_channels, channels, **shared),
         "stem_dropout": SharedDropout(config.dropout),
-        "pool": PoolNeurons(replace(neuron, kind="if", threshold=POOL_THRESHOLD * config.threshold)),
+        "pool": PoolNeurons(neuron if neuron.kind in WITHOUT_TIME else pool_neuron),
     }
     for number, (base, stride) in enumerate(BLOCKS, start=1):
         filters = scaled(base, config.width)
