@@ -99,14 +99,14 @@ class TestToTrain:
         assert names == ["tried, row 0, acc, seed 0 (leak 0.874)", "tried, row 0, acc, seed 0 (leak 0.5)"]
 
 
-def go(tmp_path, *studies, **options):
+def go(tmp_path, *studies, open_=open_digits, **options):
     runs, kept = tmp_path / "runs", tmp_path / "kept"
     told = []
     work(
         to_train(studies, runs, kept),
         runs,
         kept,
-        open_digits,
+        open_,
         device=CPU,
         tell=lambda name, what: told.append((name, what)),
         **options,

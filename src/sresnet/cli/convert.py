@@ -4,46 +4,51 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
-
-import torch
 
 from sresnet.analysis.walk import Batches, batches_of, spread
 from sresnet.cli.parse import at_least, check_minutes, name_and_flags, parse, take_option
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, stop_asked
 from sresnet.config import closest
-from sresnet.convert import METHODS, FewSpikesConfig, Method, RateConfig, WhetstoneConfig, tandem_coded, to_spiking
-from sresnet.data import DataConfig, EventConfig, Samples, Splits
+from sresnet.convert import FewSpikesConfig, Method, RateConfig, WhetstoneConfig
+from sresnet.data import EventConfig
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.files import make_folder, only_writer, read_json, read_regular, strangers, write_json
-from sresnet.models import SpikingNetwork
-from sresnet.models.saved import WEIGHTS, model_bytes, save_model
+from sresnet.files import write_json
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
-from sresnet.report.analysis_files import CONVERSIONS, CONVERSIONS_KIND, claim, save_conversions
-from sresnet.studies.conversions import compared, measured
+from sresnet.report import analysis_files
+from sresnet.report.analysis_files import save_conversions
+from sresnet.studies.conversions import (
+    CALIBRATION_IMAGES,
+    calibration,
+    check_made,
+    compared,
+    convert,
+    made_by,
+    measured,
+    save_converted,
+)
+from sresnet.studies.study import CONVERSIONS, Conversion
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
-from sresnet.train.recipe import Recipe, TrainConfig
-from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemEpoch, TandemRun
+from sresnet.train.recipe import Recipe
+from sresnet.train.tandem import TandemConfig, TandemEpoch
 
-C = TypeVar("C", bound="Method | TandemConfig")
-
-_CONVERSION = "conversion.json"
-"""In the folder of a converted run: how it was made."""
+C = TypeVar("C", bound=Conversion)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ConvertOptions(RuntimeOptions):
     """Flags of `sresnet convert` that all methods have."""
 
-    calibration_images: int = 1000
+    calibration_images: int = CALIBRATION_IMAGES
     """Training images, evenly spread, from which thresholds are taken."""
     batch_size: int = 250
     """Images at a time in the evaluation; affects only memory and speed, and which spikes a Poisson encoder draws."""
@@ -91,7 +96,6 @@ _OPTIONS: dict[type, type[_ConvertOptions]] = {
     WhetstoneConfig: _WhetstoneOptions,
     TandemConfig: _TandemOptions,
 }
-_METHODS: dict[str, Method | TandemConfig] = {**METHODS, "tandem": TandemConfig()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,32 +138,46 @@ def convert_verb(words: list[str]) -> int:
         rest,
         f"sresnet convert {source} --method {method}",
         "A trained ANN as a spiking network, in a run folder of its own. --method NAME, "
-        f"of {', '.join(_METHODS)}, sets what the flags below then change.",
+        f"of {', '.join(CONVERSIONS)}, sets what the flags below then change.",
     )
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     recipe = read_run(source, options.memory_limit)
     _check_images(recipe, source)
     config = _part_of(options, type(usual))
-    made = {"method": method, "convert": asdict(config), "calibration_images": options.calibration_images}
+    made = made_by(config, options.calibration_images, method=method)
     folder = Path(options.out or source.rstrip("/") + _suffix(method, config, options.calibration_images))
-    if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
-        raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
+    check_made(folder, made)
     device, splits = options.torch_device(), options.open_again(recipe, source)
     if device.type == "cpu":
         keep_freed_memory()
     ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
-    if isinstance(config, TandemConfig):
-        assert isinstance(options, _TandemOptions)
-        found = _tandem(ann, recipe, splits, scaling, config, options, folder, device)
-        if isinstance(found, int):
-            return found
-        network = found
-    else:
-        images = _calibration(splits.train, scaling, options.calibration_images, device)
-        network = to_spiking(ann, images, config)
+    epochs: list[TandemEpoch] = []
+
+    def watch(epoch: TandemEpoch) -> None:
+        epochs.append(epoch)
+        say(
+            f"epoch {epoch.epoch}/{epoch.epochs}  {epoch.spiking} of {epoch.layers} layers spiking  "
+            f"loss {epoch.loss:.3f}  validation {epoch.validation_top1:.2f} %",
+            flush=True,
+        )
+
+    until = stop_asked(options.max_minutes) if isinstance(options, _TandemOptions) else nullcontext(str)
+    with until as asked, implementation(options.engine):
+        found = convert(
+            *(ann, recipe, splits, scaling, config, folder),
+            device=device,
+            calibration_images=options.calibration_images,
+            seed=options.seed if isinstance(options, _TandemOptions) else 0,
+            watch=watch,
+            should_stop=lambda: bool(asked()),
+            note=say,
+        )
+        if found is None:
+            say(f"stopped after epoch {epochs[-1].epoch} ({asked()}): run the same command again to resume")
+            return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
+    network = found.network
     about = {"class_names": about["class_names"], "image_size": about["image_size"], **scaling.plain()}
-    converted = Recipe(model=network.config, data=recipe.data, train=TrainConfig(), seed=recipe.seed)
-    _save(network, converted, source, folder, about, made)
+    save_converted(found, recipe, source, folder, about, made)
     say(f"run folder: {folder}")
     settings: dict[str, Any] = {"batch_size": options.batch_size, "seed": seed_of("evaluate", recipe.seed)}
     with implementation(options.engine):
@@ -176,42 +194,6 @@ def convert_verb(words: list[str]) -> int:
     return 0
 
 
-def _tandem(
-    ann: SpikingNetwork,
-    recipe: Recipe,
-    splits: Splits,
-    scaling: Scaling,
-    config: TandemConfig,
-    options: _TandemOptions,
-    folder: Path,
-    device: torch.device,
-) -> SpikingNetwork | int:
-    """Tandem learning from the ANN to the spiking network, or the exit status where it was stopped before its end.
-
-    What it needs to go on is in a folder beside that of the run.
-    """
-    work = Path(f"{folder}-training")
-    make_folder(work)
-    with only_writer(work), stop_asked(options.max_minutes) as asked, implementation(options.engine):
-        if others := [name for name in strangers(work) if name != CHECKPOINT]:
-            raise UserError(f"{work} is not empty ({others[0]}) and holds no such training: choose another --out")
-        assert isinstance(recipe.data, DataConfig)
-        run = TandemRun(ann, recipe.data, splits, scaling, config, work, seed=options.seed, device=device)
-        say(f"tandem learning of {len(run.names)} layers, at most {config.epochs} epochs; it is kept in {work}")
-
-        def watch(epoch: TandemEpoch) -> None:
-            say(
-                f"epoch {epoch.epoch}/{config.epochs}  {epoch.spiking} of {epoch.layers} layers spiking  "
-                f"loss {epoch.loss:.3f}  validation {epoch.validation_top1:.2f} %",
-                flush=True,
-            )
-
-        if not run.go(watch, lambda: bool(asked())):
-            say(f"stopped after epoch {run.position.epoch} ({asked()}): run the same command again to resume")
-            return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
-    return tandem_coded(run.ann, run.position.thresholds, config.num_steps)
-
-
 def _compare(source: str, words: list[str], line: str) -> int:
     """Several methods and numbers of time steps, measured on the same images: a table, and files of it."""
     options = parse(_CompareOptions(), words, f"sresnet convert {source}", "Conversions of one ANN side by side.")
@@ -223,13 +205,13 @@ def _compare(source: str, words: list[str], line: str) -> int:
     recipe = read_run(source, options.memory_limit)
     _check_images(recipe, source)
     folder = Path(options.out or Path(source) / "conversions")
-    claim(folder, CONVERSIONS, CONVERSIONS_KIND, force=options.force)
+    analysis_files.claim(folder, analysis_files.CONVERSIONS, analysis_files.CONVERSIONS_KIND, force=options.force)
     device, splits = options.torch_device(), options.open_again(recipe, source)
     part = options.part or ("test" if splits.validation is None else "validation")
     samples = part_of(splits, part)
     samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
     ann, scaling, _ = trained(source, device, options.memory_limit, splits.test)
-    images = _calibration(splits.train, scaling, options.calibration_images, device)
+    images = calibration(splits.train, scaling, options.calibration_images, device)
     seed = seed_of("evaluate", recipe.seed)
 
     def batches(scaling: Scaling = scaling) -> Batches:
@@ -254,14 +236,14 @@ def _compare(source: str, words: list[str], line: str) -> int:
     return 0
 
 
-def _method(name: str) -> Method | TandemConfig:
+def _method(name: str) -> Conversion:
     """The method of this name; UserError for none."""
-    if name not in _METHODS:
-        raise UserError(f"method {name!r} is unknown: {closest(name, list(_METHODS))}")
-    return _METHODS[name]
+    if name not in CONVERSIONS:
+        raise UserError(f"method {name!r} is unknown: {closest(name, list(CONVERSIONS))}")
+    return CONVERSIONS[name]
 
 
-def _with_steps(method: Method | TandemConfig, num_steps: Sequence[int], internal_steps: Sequence[int]) -> list[Method]:
+def _with_steps(method: Conversion, num_steps: Sequence[int], internal_steps: Sequence[int]) -> list[Method]:
     """The method with each number of steps that it can have; UserError for one that trains."""
     if isinstance(method, TandemConfig):
         raise UserError("method 'tandem' trains for hours: convert with it first, and name its run after --beside")
@@ -272,9 +254,9 @@ def _with_steps(method: Method | TandemConfig, num_steps: Sequence[int], interna
     return [method]
 
 
-def _suffix(name: str, config: Method | TandemConfig, calibration_images: int) -> str:
+def _suffix(name: str, config: Conversion, calibration_images: int) -> str:
     """What the folder of a conversion has behind the ANN's name: method, steps, and a digest of what is not usual."""
-    steps, usual = "", _METHODS[name]
+    steps, usual = "", CONVERSIONS[name]
     if isinstance(usual, RateConfig | TandemConfig) and isinstance(config, RateConfig | TandemConfig):
         steps, usual = f"-T{config.num_steps}", replace(usual, num_steps=config.num_steps)
     if isinstance(usual, FewSpikesConfig) and isinstance(config, FewSpikesConfig):
@@ -289,32 +271,3 @@ def _check_images(recipe: Recipe, source: str) -> None:
     """Raise UserError for a network of events."""
     if isinstance(recipe.data, EventConfig):
         raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
-
-
-def _calibration(samples: Samples, scaling: Scaling, count: int, device: torch.device) -> torch.Tensor:
-    """So many training images, evenly spread, scaled for the network."""
-    some = samples.subset(spread(len(samples), count))
-    return torch.cat([images for images, _ in batches_of(some, scaling, batch_size=250, device=device)])
-
-
-def _save(
-    network: SpikingNetwork, recipe: Recipe, source: str, folder: Path, about: dict[str, Any], made: dict[str, Any]
-) -> None:
-    """Write the run folder of a network converted from `source`; UserError where another run is in the way.
-
-    Args:
-        about: for data.json.
-        made: for conversion.json: how it was converted.
-    """
-    make_folder(folder)
-    with only_writer(folder):
-        record.claim(folder, recipe)
-        there = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
-        weights = folder / WEIGHTS
-        another = there is not None and there.get("converted_from") != source
-        if another or (weights.exists() and read_regular(weights) != model_bytes(network)):
-            raise UserError(f"{folder} holds another run: choose another --out")
-        write_json(folder / record.ENVIRONMENT, {"converted_from": source})
-        write_json(folder / _CONVERSION, made)
-        write_json(folder / record.DATA, about)
-        save_model(network, weights)

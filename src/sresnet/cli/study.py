@@ -21,7 +21,7 @@ from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
 from sresnet.studies.results import read as read_results
-from sresnet.studies.rows import rows_of
+from sresnet.studies.rows import COST_HEADER, machines_of, rows_of
 from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
@@ -49,8 +49,8 @@ class _StudyOptions(RuntimeOptions):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
-    """paper: the paper's networks and epochs, far more than a CPU can do; small: all tables in about two hours on
-    two cores; tiny: a minute a table, on digits, to see that it runs."""
+    """paper: the paper's networks and epochs, far more than a CPU can do; small: Table 14 in about four hours on two
+    cores, all others in about two; tiny: a minute a table, on digits, to see that it runs."""
     runs: str = ""
     """Folder of run folders; by default runs/studies/SCALE."""
     results: str = ""
@@ -208,8 +208,10 @@ def _show_studies(studies: Sequence[Study], kept: Path) -> int:
     headings = ("row", "column", "paper", "measured", "seeds")
     for study in studies:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
-        texts = [row.texts() for row in rows_of(study, found, failed)]
-        print_table(" | ".join(headings), [[text[heading] for heading in headings] for text in texts])
+        rows = rows_of(study, found, failed)
+        shown, texts = (*headings, *(COST_HEADER if study.costs else ())), [row.texts() for row in rows]
+        print_table(" | ".join(shown), [[text[heading] for heading in shown] for text in texts])
+        say(*filter(None, [machines_of(rows)]))
     if failed:
         say("", "failed training runs:", *(f"  {key}: {reason}" for key, reason in failed.items()))
     return 1 if failed else 0

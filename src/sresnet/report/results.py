@@ -17,7 +17,7 @@ from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Evidence, Verdict
 from sresnet.studies.published import REFERENCES, TABLE_14, Topology
-from sresnet.studies.rows import DATA_HEADER, HEADER
+from sresnet.studies.rows import DATA_HEADER, header_of, machines_of
 from sresnet.studies.scale import SCALES, ScaleName
 from sresnet.studies.study import Result, Study, training_runs_of
 
@@ -101,9 +101,14 @@ def _claims(evidence: Evidence) -> list[str]:
 def _section(study: Study, evidence: Evidence, assets: str) -> list[str]:
     """A study's heading, note and table; below Table 14 its other rows, published numbers not measured here."""
     heading = f"{study.table}. {study.title}" if study.table else f"{study.title} (`{study.name}`)"
-    rows = [list(row.texts().values()) for row in evidence.rows(study)]
+    measured = evidence.rows(study)
+    rows = [list(row.texts().values()) for row in measured]
     parts = [f"### {heading}", *([study.note] if study.note else [])]
-    parts += [markdown(HEADER, rows), f"[{study.name}.csv]({assets}/tables/{study.name}.csv)"]
+    parts += [
+        markdown(header_of(study), rows),
+        *filter(None, [machines_of(measured)]),
+        f"[{study.name}.csv]({assets}/tables/{study.name}.csv)",
+    ]
     if study.name != "table14":
         return parts
     others = [
@@ -120,8 +125,8 @@ def _section(study: Study, evidence: Evidence, assets: str) -> list[str]:
         *("parameters, counted", "counted from", "note", "source"),
     )
     said = (
-        "The table's other rows, as the paper quotes them; none of these was run here. Parameters are counted by "
-        'building the networks; behind "or" are those of other readings, see docs/zoo.md.'
+        "The networks of others as the paper quotes them: what was published, of their own size. Parameters are "
+        'counted by building the networks; behind "or" are those of other readings, see docs/zoo.md.'
     )
     return [*parts, said, markdown(header, others)]
 

@@ -10,7 +10,7 @@ from sresnet.report.study_figures import drawings
 from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import Evidence
-from sresnet.studies.rows import HEADER, Row
+from sresnet.studies.rows import Row, header_of, machines_of
 from sresnet.studies.scale import SCALES, about
 from sresnet.studies.study import Cell, Result, Study, training_runs_of
 
@@ -75,7 +75,9 @@ def claims(names: set[str], evidence: Evidence) -> Section:
 def _study_section(study: Study, evidence: Evidence) -> Section:
     """A study's table and curves."""
     content: list[Block] = [Paragraph(study.note)] if study.note else []
-    content += [_table(study, evidence.rows(study)), *_curves(study, evidence.results)]
+    rows = evidence.rows(study)
+    content += [_table(study, rows), *map(Paragraph, filter(None, [machines_of(rows)]))]
+    content += _curves(study, evidence.results)
     title = f"{study.table}. {study.title}" if study.table else study.title
     return Section(title=title, content=tuple(content), short=study.table or study.name)
 
@@ -90,7 +92,7 @@ def _table(study: Study, rows: Sequence[Row]) -> Table:
     return Table(
         name=study.name,
         title="The paper's numbers and the measured ones",
-        columns=columns(" | ".join(HEADER)),
+        columns=columns(" | ".join(header_of(study))),
         rows=tuple(shown),
         data=study_csv(rows),
     )

@@ -28,9 +28,10 @@ def folded(text: str) -> str:
     return "\n".join(wrap(text, 116, break_long_words=False, break_on_hyphens=False))
 
 
-def study_csv(rows: Iterable[Row]) -> str:
+def study_csv(rows: Sequence[Row]) -> str:
     """Rows of a study with all digits, headings first."""
-    return csv_of([DATA_HEADER, *(list(row.data().values()) for row in rows)])
+    header = list(rows[0].data()) if rows else DATA_HEADER
+    return csv_of([header, *(list(row.data().values()) for row in rows)])
 
 
 def table_csv(table: Table) -> str:

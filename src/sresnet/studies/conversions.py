@@ -1,16 +1,157 @@
-"""Conversions of one ANN side by side: what each method gives after how many time steps, and what it costs."""
+"""A trained ANN as a spiking network, by any method, in a run folder; and several conversions side by side."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from sresnet.analysis.activity import ActivityCounter
 from sresnet.analysis.cost import CostCounter
 from sresnet.analysis.steps import StepCounter
-from sresnet.analysis.walk import Batches, walk
-from sresnet.convert import Method, to_spiking
+from sresnet.analysis.walk import Batches, batches_of, spread, walk
+from sresnet.convert import Method, tandem_coded, to_spiking
+from sresnet.data import DataConfig, Samples, Splits
+from sresnet.data.scaling import Scaling
+from sresnet.errors import UserError
+from sresnet.files import make_folder, only_writer, read_json, read_regular, strangers, write_json
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.saved import WEIGHTS, load, model_bytes, save_model
+from sresnet.randomness import seed_of, seeded
+from sresnet.studies.study import CONVERSIONS, Conversion
+from sresnet.train import record
+from sresnet.train.recipe import Recipe, TrainConfig
+from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemEpoch, TandemRun
+
+CALIBRATION_IMAGES = 1000
+"""Training images, evenly spread, from which thresholds are taken by default."""
+CONVERSION = "conversion.json"
+"""In the folder of a converted run: how it was made."""
+
+
+class Converted(NamedTuple):
+    """A conversion that is done."""
+
+    network: SpikingNetwork
+    seconds: float
+    """That it took, tandem learning of earlier calls included."""
+
+
+def convert(
+    ann: SpikingNetwork,
+    recipe: Recipe,
+    splits: Splits,
+    scaling: Scaling,
+    config: Conversion,
+    folder: Path,
+    *,
+    device: torch.device,
+    calibration_images: int = CALIBRATION_IMAGES,
+    seed: int = 0,
+    watch: Callable[[TandemEpoch], None] = lambda epoch: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    note: Callable[[str], None] = lambda line: None,
+) -> Converted | None:
+    """The spiking network of a trained ANN; None where tandem learning was stopped, which the same call goes on with.
+
+    Args:
+        ann: the network that `recipe` has trained.
+        folder: of the converted run; what tandem learning needs to go on is in another beside it.
+        calibration_images: how many training images thresholds are taken from, where they are.
+        seed: of Poisson spikes, and of order and augmentation of the images of tandem learning.
+        watch: told of every epoch of it, after which `should_stop` is asked.
+        note: told when it begins.
+
+    Raises:
+        UserError: as `to_spiking` and `TandemRun`, or another training in its folder.
+    """
+    started = time.monotonic()
+    if not isinstance(config, TandemConfig):
+        with seeded(seed_of("convert", seed), device):  # Poisson spikes that thresholds are balanced on
+            network = to_spiking(ann, calibration(splits.train, scaling, calibration_images, device), config)
+        return Converted(network, time.monotonic() - started)
+    work = Path(f"{folder}-training")
+    make_folder(work)
+    with only_writer(work):
+        if others := [name for name in strangers(work) if name != CHECKPOINT]:
+            raise UserError(f"{work} is not empty ({others[0]}) and holds no such training: choose another --out")
+        assert isinstance(recipe.data, DataConfig)
+        run = TandemRun(ann, recipe.data, splits, scaling, config, work, seed=seed, device=device)
+        note(f"tandem learning of {len(run.names)} layers, at most {config.epochs} epochs; it is kept in {work}")
+        if not run.go(watch, should_stop):
+            return None
+    return Converted(tandem_coded(run.ann, run.position.thresholds, config.num_steps), run.position.seconds)
+
+
+def calibration(samples: Samples, scaling: Scaling, count: int, device: torch.device) -> Tensor:
+    """So many training images, evenly spread, scaled for the network."""
+    some = samples.subset(spread(len(samples), count))
+    return torch.cat([images for images, _ in batches_of(some, scaling, batch_size=250, device=device)])
+
+
+def made_by(config: Conversion, calibration_images: int = CALIBRATION_IMAGES, *, method: str = "") -> dict[str, Any]:
+    """What conversion.json holds; `method` is what the user called it, by default the name it is known by."""
+    return {"method": method or name_of(config), "convert": asdict(config), "calibration_images": calibration_images}
+
+
+def name_of(config: Conversion) -> str:
+    """What a method is called whose number of steps alone is not usual; "" for one with other fields."""
+    for name, usual in CONVERSIONS.items():
+        if type(usual) is type(config) and asdict(usual) | _steps_of(config) == asdict(config):
+            return name
+    return ""
+
+
+def _steps_of(config: Conversion) -> dict[str, int]:
+    """The fields that count time steps, and how long tandem learning goes on."""
+    names = ("num_steps", "internal_steps", "epochs", "stage_epochs", "batch_size")
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}
+
+
+def check_made(folder: Path, made: Mapping[str, Any]) -> None:
+    """Raise UserError where a folder holds a conversion that was made otherwise."""
+    if (folder / CONVERSION).exists() and read_json(folder / CONVERSION) != made:
+        raise UserError(f"{folder} holds a conversion with other fields ({CONVERSION}): choose another --out")
+
+
+def converted_before(folder: Path, source: str, memory_limit: float) -> Converted | None:
+    """The network of a run folder that was converted from `source` and saved; None where there is none."""
+    if not (folder / WEIGHTS).exists() or not (folder / CONVERSION).exists():
+        return None
+    there = record.read_environment(folder)
+    if there.get("converted_from") != source:
+        return None
+    return Converted(load(folder, memory_limit=memory_limit), float(there.get("seconds", 0.0)))
+
+
+def save_converted(
+    found: Converted, recipe: Recipe, source: str, folder: Path, about: Mapping[str, Any], made: dict[str, Any]
+) -> None:
+    """Write the run folder of a network converted from `source`; UserError where another run is in the way.
+
+    Args:
+        found: of `convert`.
+        recipe: of the ANN.
+        about: class names, image size and scaling, as in the data.json of the ANN's run.
+        made: see `made_by`.
+    """
+    network = found.network
+    own = Recipe(model=network.config, data=recipe.data, train=TrainConfig(), seed=recipe.seed)
+    make_folder(folder)
+    with only_writer(folder):
+        record.claim(folder, own)
+        there = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
+        weights = folder / WEIGHTS
+        another = there is not None and there.get("converted_from") != source
+        if another or (weights.exists() and read_regular(weights) != model_bytes(network)):
+            raise UserError(f"{folder} holds another run: choose another --out")
+        write_json(folder / record.ENVIRONMENT, {"converted_from": source, "seconds": round(found.seconds, 2)})
+        write_json(folder / CONVERSION, made)
+        write_json(folder / record.DATA, dict(about))
+        save_model(network, weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -282,6 +282,7 @@ TABLE14 = Study(
         ),
     ),
     note="The best of all epochs on the test images, which the paper calls validation accuracy.",
+    costs=True,
 )
 
 TABLE15 = Study(
@@ -355,7 +356,7 @@ def _sharing_protocols(studies: Iterable[Study]) -> dict[str, Study]:
         recipe = training.recipe
         if training.key() in best:
             recipe = replace(recipe, train=replace(recipe.train, protocol="best-test-epoch"))
-        return Training(recipe=recipe, start=start)
+        return replace(training, recipe=recipe, start=start)
 
     def changed(cell: Cell) -> Cell:
         candidates = tuple(with_protocol(candidate) for candidate in cell.candidates)

@@ -146,7 +146,6 @@ HAN_CIFAR100 = Topology(
 # ---------------------------------------------------------------------------------------------------------------------
 
 Method = Literal["Spiking BP", "SNN conversion"]
-CONVERSION: Method = "SNN conversion"
 
 REFERENCES: dict[int, str] = {
     12: "Han & Roy, ECCV 2020 (TSC, not RMP-SNN)",
@@ -178,12 +177,18 @@ class Published:
     topology: Topology | None = None
     """The network; None: the paper's own."""
     _: KW_ONLY
-    method: Method = "Spiking BP"
+    conversion: str = ""
+    """How the ANN becomes spiking, of `study.CONVERSIONS`; "" where the network is trained as a spiking one."""
+
+    @property
+    def method(self) -> Method:
+        """As the table has it."""
+        return "SNN conversion" if self.conversion else "Spiking BP"
 
     @property
     def in_figures(self) -> bool:
         """It is one of Figs. 4 to 6: of the paper or of others, trained directly, and known."""
-        return self.method != CONVERSION and (self.topology is None or self.topology.of_theirs)
+        return not self.conversion and (self.topology is None or self.topology.of_theirs)
 
     @property
     def parameters(self) -> int | None:
@@ -198,15 +203,15 @@ TABLE_14: tuple[Published, ...] = (
     Published("Lee Residual SNN (11)", "CIFAR-10", 90.95, 25, LEE),
     Published("Zheng S-ResNet'19", "CIFAR-10", 93.15, 27, ZHENG),
     Published("Fang CifarNet", "CIFAR-10", 93.50, 28, FANG_CIFAR),
-    Published("Wu VGG-11", "CIFAR-10", 91.24, 14, WU, method=CONVERSION),
-    Published("Sengupta VGG-16", "CIFAR-10", 91.55, 39, SENGUPTA, method=CONVERSION),
-    Published("Stöckl ResNet-50", "CIFAR-10", 92.42, 16, STOECKL, method=CONVERSION),
-    Published("Deng ResNet-20", "CIFAR-10", 93.58, 13, DENG_CIFAR10, method=CONVERSION),
-    Published("Han VGG16", "CIFAR-10", 93.63, 12, HAN_CIFAR10, method=CONVERSION),
+    Published("Wu VGG-11", "CIFAR-10", 91.24, 14, WU, conversion="tandem"),
+    Published("Sengupta VGG-16", "CIFAR-10", 91.55, 39, SENGUPTA, conversion="spikenorm"),
+    Published("Stöckl ResNet-50", "CIFAR-10", 92.42, 16, STOECKL, conversion="few-spikes"),
+    Published("Deng ResNet-20", "CIFAR-10", 93.58, 13, DENG_CIFAR10, conversion="deng"),
+    Published("Han VGG16", "CIFAR-10", 93.63, 12, HAN_CIFAR10, conversion="tsc"),
     Published("S-ResNet38", "CIFAR-10", 94.14, None),
     Published("Kim S-VGG9", "CIFAR-100", 66.6, 19, KIM_CIFAR100),
-    Published("Han VGG16", "CIFAR-100", 70.97, 12, HAN_CIFAR100, method=CONVERSION),
-    Published("Deng VGG-16", "CIFAR-100", 72.34, 13, DENG_CIFAR100, method=CONVERSION),
+    Published("Han VGG16", "CIFAR-100", 70.97, 12, HAN_CIFAR100, conversion="tsc"),
+    Published("Deng VGG-16", "CIFAR-100", 72.34, 13, DENG_CIFAR100, conversion="deng"),
     Published("S-ResNet38", "CIFAR-100", 74.65, None),
     Published("Kim S-VGG9", "DVS-CIFAR10", 63.2, 19, KIM_EVENTS),
     Published("Zheng S-ResNet'19", "DVS-CIFAR10", 67.8, 27, ZHENG_EVENTS),

@@ -67,7 +67,7 @@ def _check(result: Result, where: str) -> None:
 
 def _check_activity(activity: dict[str, Any], where: str, num_steps: int) -> None:
     """Raise UserError where counts of `studies.run._activity_of` are none, or of another number of time steps."""
-    numbers = dict.fromkeys(("spikes", "synaptic_operations", "multiply_accumulates"), float)
+    numbers = dict.fromkeys(("spikes", "synaptic_operations", "multiply_accumulates", "energy"), float)
     check_fields(activity, where, {}, {**numbers, "images": int, "layers": list[Any], "gradients": list[Any]})
     steps = list[float]
     for number, layer in enumerate(activity.get("layers", ()), 1):

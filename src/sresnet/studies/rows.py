@@ -21,6 +21,10 @@ DATA_HEADER = (
     *("difference", "protocol", "num_steps", "values", "failures", "note"),
 )
 """Of `Row.data`."""
+COST_HEADER = ("parameters", "T", "operations", "energy (µJ)", "core-minutes")
+"""Of `Row.texts`, in front of the note, in studies that show costs."""
+COST_DATA_HEADER = ("parameters", "time_steps", "operations", "energy_microjoules", "core_minutes", "machine")
+"""Of `Row.data`, at the end, in these."""
 PROTOCOLS: dict[Quantity, str] = {
     "last-epoch": "last epoch",
     "best-test-epoch": "best test epoch",
@@ -32,6 +36,31 @@ PROTOCOLS: dict[Quantity, str] = {
 """How a number was read, for people."""
 DIGITS: dict[Quantity, int] = {"parameters": 0, "leak": 3, "best-test-epoch-leak": 3, "best-leak": 3}
 """After the decimal point; 2 elsewhere."""
+COST_DIGITS = {"energy (µJ)": 2, "core-minutes": 1}
+"""The same of costs; 0 elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a network costs beside its accuracy; means over the seeds that were run, None where there is none."""
+
+    parameters: int
+    """Trainable numbers; of a converted network those of its ANN."""
+    num_steps: int
+    """Time steps of an inference; of few-spikes neurons those within the one time step."""
+    operations: float | None
+    """Additions and multiply-accumulates of all synapses per image."""
+    energy: float | None
+    """Microjoules per image: the arithmetic of synapses and updates in float32 (docs/analysis.md)."""
+    core_minutes: float | None
+    """Minutes of training times threads, that of an ANN and its conversion together."""
+    machines: tuple[str, ...]
+    """Processors that trained it."""
+
+    def numbers(self) -> dict[str, float | None]:
+        """By `COST_HEADER`."""
+        values = (self.parameters, self.num_steps, self.operations, self.energy, self.core_minutes)
+        return dict(zip(COST_HEADER, values, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +76,8 @@ class Row:
     """Seeds that the study asks for; 0 where nothing has to be trained."""
     failures: tuple[str, ...]
     """Why seeds failed."""
+    costs: Costs | None = None
+    """Of studies that show them."""
 
     @property
     def simulated(self) -> str:
@@ -89,13 +120,14 @@ class Row:
         """The numbers behind `texts`, by heading."""
         paper, target = self.cell.paper, self.cell.target
         measured = {"measured": self.mean, "seeds": self.seeds, "difference": self.difference}
-        return {"paper": paper, "target": target, **measured}
+        return {"paper": paper, "target": target, **measured, **(self.costs.numbers() if self.costs else {})}
 
     def texts(self) -> dict[str, str]:
         """The row as it is read, by heading."""
         digits = DIGITS.get(self.cell.quantity, 2)
         missing = f" of {self.wanted}" if len(self.values) < self.wanted else ""
         none = "failed" if self.failures else "not run"
+        costs = self.costs.numbers() if self.costs else {}
         return {
             "row": self.cell.row,
             "column": self.cell.column,
@@ -105,12 +137,13 @@ class Row:
             "seeds": f"{len(self.values)}{missing}" if self.wanted else "",
             "difference": _written(self.difference, digits, "+"),
             "protocol": self.protocol,
+            **{heading: _written(value, COST_DIGITS.get(heading, 0)) for heading, value in costs.items()},
             "note": "; ".join(part for part in (*self.failures, self.cell.remarks) if part),
         }
 
     def data(self) -> dict[str, str | int | float]:
         """The row with all digits and the number of every seed, by heading; "" for what there is not."""
-        found = {
+        found: dict[str, str | float | None] = {
             "study": self.study,
             "row": self.cell.row,
             "column": self.cell.column,
@@ -127,6 +160,9 @@ class Row:
             "failures": "; ".join(self.failures),
             "note": self.cell.remarks,
         }
+        if self.costs:
+            numbers = [_rounded(value) for value in self.costs.numbers().values()]
+            found |= dict(zip(COST_DATA_HEADER, [*numbers, "; ".join(self.costs.machines)], strict=True))
         return {heading: "" if value is None else value for heading, value in found.items()}
 
 
@@ -149,7 +185,19 @@ def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Ma
         values=_values(cell, study.seeds, results),
         wanted=study.seeds if cell.training_runs() else 0,
         failures=_failures_of(cell, study.seeds, failures),
+        costs=_costs_of(cell, study.seeds, results) if study.costs else None,
     )
+
+
+def header_of(study: Study) -> tuple[str, ...]:
+    """Of the texts of its rows."""
+    return (*HEADER[:-1], *(COST_HEADER if study.costs else ()), HEADER[-1])
+
+
+def machines_of(rows: Sequence[Row]) -> str:
+    """What to say of minutes under a table of costs: the processors that trained these rows; "" for none."""
+    found = dict.fromkeys(machine for row in rows if row.costs for machine in row.costs.machines)
+    return f"Core-minutes are of {', '.join(found)}." if found else ""
 
 
 @functools.cache
@@ -189,6 +237,27 @@ def _seeds_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[in
 def results_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> list[Result]:
     """The results of a cell's training, of `_seeds_of`."""
     return [results[cell.training.with_seed(seed).key()] for seed in _seeds_of(cell, wanted, results)]
+
+
+def _costs_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> Costs:
+    """What its network costs, over the seeds that were run."""
+    chains = [cell.training.with_seed(seed).chain() for seed in _seeds_of(cell, wanted, results)]
+    found = [[results[each.key()] for each in chain if each.key() in results] for chain in chains]
+    whole = [runs for runs, chain in zip(found, chains, strict=True) if len(runs) == len(chain)]
+    minutes = [sum(60 * run.hours * run.threads for run in runs) for runs in whole]
+    counts = [runs[-1].activity or {} for runs in found]
+    operations, energy = (
+        [count[name] for count in counts if name in count] for name in ("synaptic_operations", "energy")
+    )
+    devices = dict.fromkeys(str(run.environment.get("device", "")) for runs in found for run in runs)
+    return Costs(
+        parameters=parameters(cell.training.recipe.model),
+        num_steps=cell.training.num_steps,
+        operations=fmean(operations) if operations else None,
+        energy=fmean(energy) if energy else None,
+        core_minutes=fmean(minutes) if minutes else None,
+        machines=tuple(filter(None, devices)),
+    )
 
 
 def _best_leak(cell: Cell, seed: int, results: Mapping[str, Result]) -> float | None:

@@ -16,21 +16,26 @@ from typing import Any
 
 import torch
 
-from sresnet.analysis import analyse, batches_of, early_exit, spread
+from sresnet.analysis import Batches, analyse, batches_of, early_exit, spread
+from sresnet.analysis.exits import best_class, mean_scores
 from sresnet.config import to_dict
 from sresnet.data import AnyData, Samples, Splits
 from sresnet.data.scaling import Scaling, scaling_from_plain
 from sresnet.errors import UserError, mendable
-from sresnet.files import InUseError, make_folder, only_writer
+from sresnet.files import InUseError, make_folder, only_writer, write_json
 from sresnet.limits import MEMORY_LIMIT
+from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
+from sresnet.ops.memory import keep_freed_memory
 from sresnet.randomness import seed_of
 from sresnet.studies import results
+from sresnet.studies.conversions import check_made, convert, converted_before, made_by, save_converted
 from sresnet.studies.study import Result, Study, Training
 from sresnet.train import record
 from sresnet.train.command import command
 from sresnet.train.loop import Progress, train
+from sresnet.train.tandem import TandemEpoch
 
 ACTIVITY_IMAGES = 1000
 """Test images that activity and operations are counted on, evenly spread."""
@@ -81,7 +86,7 @@ def _names_of(study: Study) -> dict[str, str]:
                 detail = f" (leak {own.recipe.model.leak:g})" if len(cell.training_runs()) > 1 else ""
                 names.setdefault(own.key(), name + detail)
                 for start in own.chain()[:-1]:
-                    names.setdefault(start.key(), f"{name}: what it starts from")
+                    names.setdefault(start.key(), f"{name}: {'the ANN' if own.conversion else 'what it starts from'}")
     return names
 
 
@@ -198,6 +203,8 @@ def _run_one(
     memory_limit: float = MEMORY_LIMIT,
 ) -> Result | None:
     """Train in its run folder and analyse the network; None where it was stopped. Arguments and errors as `train`."""
+    if training.conversion is not None:
+        return _convert_one(training, runs, open_, device, tell, should_stop, memory_limit)
     key, recipe = training.key(), training.recipe
     splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
     folder = runs / training.folder
@@ -236,33 +243,122 @@ def _run_one(
     )
 
 
+def _convert_one(
+    training: Training,
+    runs: Path,
+    open_: Open,
+    device: torch.device,
+    tell: Callable[[Told], None],
+    should_stop: Callable[[], bool],
+    memory_limit: float,
+) -> Result | None:
+    """Convert the ANN that it starts from, measure and analyse the spiking network; None where it was stopped.
+
+    Arguments and errors as `_run_one`, and as `convert`. Tandem learning goes on where it was stopped.
+    """
+    start, config, recipe = training.start, training.conversion, training.recipe
+    assert start is not None
+    assert config is not None
+    folder, source = runs / training.folder, runs / start.folder
+    splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
+    about = record.read_about(source)
+    scaling = scaling_from_plain(about)
+
+    def watch(epoch: TandemEpoch) -> None:
+        tell(
+            f"epoch {epoch.epoch}/{epoch.epochs}  {epoch.spiking} of {epoch.layers} layers spiking  "
+            f"loss {epoch.loss:.3f}  validation {epoch.validation_top1:.2f} %"
+        )
+
+    if device.type == "cpu":
+        keep_freed_memory()
+    made = made_by(config)
+    check_made(folder, made)
+    found = converted_before(folder, str(source), memory_limit)
+    if found is None:
+        ann = load(source, memory_limit=memory_limit).to(device)
+        found = convert(
+            *(ann, recipe, splits, scaling, config, folder),
+            device=device,
+            seed=recipe.seed,
+            watch=watch,
+            should_stop=should_stop,
+        )
+        if found is None:
+            return None
+        shape = {"class_names": about["class_names"], "image_size": about["image_size"]}
+        save_converted(found, recipe, str(source), folder, shape | scaling.plain(), made)
+    network = found.network.to(device)
+    seed = seed_of("evaluate", recipe.seed)
+    batches = batches_of(splits.test, scaling, batch_size=2 * recipe.train.batch_size, device=device)
+    by_steps = _top1_by_step(network, batches, seed)
+    before = record.read_result(source)
+    result = {
+        "test_top1": by_steps[-1],
+        "test_images": len(splits.test),
+        "ann_test_top1": before["test_top1"],
+        "conversion_seconds": round(found.seconds, 2),
+        "split": before.get("split", {}),
+    }
+    write_json(folder / record.RESULT, result)
+    return Result(
+        key=training.key(),
+        command=command_of(training),
+        config=to_dict(recipe) | {"pretrained": start.key(), "conversion": to_dict(config)},
+        environment=record.environment(device),
+        metrics=(),
+        result=result,
+        by_steps=by_steps,
+        activity=_activity_of(network, splits.test, scaling, seed),
+    )
+
+
+def _top1_by_step(model: SpikingNetwork, batches: Batches, seed: int) -> tuple[float, ...]:
+    """Test accuracy after 1, 2, ... T steps, as `early_exit` has it, with the scores of one batch in memory."""
+    hits, images = torch.zeros(model.config.num_steps, dtype=torch.float64), 0
+    with evaluating(model, seed):
+        for x, labels in batches:
+            scores = mean_scores(model.forward_steps(x))
+            check_scores(scores, images)
+            hits += (best_class(scores) == labels).sum(1).cpu()
+            images += len(labels)
+    return tuple((100 * hits / images).tolist())
+
+
 def command_of(training: Training) -> str:
     """The `sresnet train` line of a training run; DIR and RUN stand for its data and for the run that it starts from.
 
-    Where no recipe is for such a network, what trains it is the study, at the SCALE of the folder of results.
+    Where no recipe is for such a network, or it is converted, what makes it is the study, at the SCALE of the folder of
+    results.
     """
     recipe = replace(training.recipe, pretrained="RUN" if training.start else "")
     data = "" if recipe.data.name in ("digits", "digits-dvs") else " --data-dir DIR"
+    of_study = f"sresnet study all --scale SCALE{data}"
+    if training.conversion is not None:
+        return of_study
     try:
         return command(recipe) + data
     except UserError:
-        return f"sresnet study all --scale SCALE{data}"
+        return of_study
 
 
 def _activity_of(model: SpikingNetwork, test: Samples, scaling: Scaling, seed: int) -> dict[str, Any]:
     """Firing rates and operations, for `Result.activity`; means over `ACTIVITY_IMAGES` test images.
 
-    images, spikes, synaptic_operations, multiply_accumulates (the last three per image); layers: name, shape, active
-    and gamma by step, leak, spikes; gradients: block and norm, in network order.
+    images; spikes, synaptic_operations, multiply_accumulates and energy per image, this in microjoules of the
+    arithmetic in float32, of synapses and updates of neurons (docs/analysis.md); layers: name, shape, active and gamma
+    by step, leak, spikes; gradients: block and norm, in network order.
     """
     device = next(model.parameters()).device
     some = test.subset(spread(len(test), ACTIVITY_IMAGES))
     found = analyse(model, batches_of(some, scaling, batch_size=50, device=device), seed=seed)
+    energy = found.cost.energy()
     return {
         "images": found.activity.images,
         "spikes": found.activity.spikes,
         "synaptic_operations": found.cost.synaptic_operations,
         "multiply_accumulates": found.cost.multiply_accumulates,
+        "energy": energy.synapses + energy.updates,
         "layers": [
             {
                 "name": layer.name,

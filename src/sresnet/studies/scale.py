@@ -10,7 +10,8 @@ from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.simulate import DVSConfig
 from sresnet.errors import UserError
 from sresnet.models import ModelConfig, SResNetConfig
-from sresnet.studies.study import Cell, Study, Training
+from sresnet.studies.comparison import CORE_MINUTES, PARAMETERS, Compared, compared, resized
+from sresnet.studies.study import Cell, Study, Training, with_most_steps
 from sresnet.train.recipe import Recipe
 
 ScaleName = Literal["paper", "small", "tiny"]
@@ -42,6 +43,10 @@ class Scale:
     """In place of DVS-CIFAR10."""
     frame: int
     """The side of event frames is divided by this."""
+    most_epochs: int
+    """Of the networks that Table 14 compares, which are small already."""
+    most_steps: int
+    """Their time steps."""
     seeds: Mapping[str, int]
     """Seeds of a study; 1 for those that are not named."""
 
@@ -70,6 +75,8 @@ SCALES: dict[str, Scale] = {
             test_images=2_000,
         ),
         frame=2,
+        most_epochs=1000,
+        most_steps=1000,
         seeds={"table2": 3, "table3": 3, "table5": 3, "table15": 3, "table16": 3},
     ),
     "tiny": Scale(
@@ -93,6 +100,8 @@ SCALES: dict[str, Scale] = {
             test_images=60,
         ),
         frame=4,
+        most_epochs=1,
+        most_steps=3,
         seeds={},
     ),
 }
@@ -113,8 +122,24 @@ def scaled(study: Study, scale: str) -> Study:
     if scale not in SCALES:
         raise UserError(f"scale {scale!r} is unknown: {closest(scale, list(get_args(ScaleName)))}")
     how = SCALES[scale]
-    cells = tuple(_scaled_cell(cell, how) for cell in study.cells)
-    return replace(study, cells=cells, seeds=how.seeds.get(study.name, 1), scale=scale)
+    if study.name == "table14":
+        rows = tuple(_compared_cell(each, how) for each in compared())
+        study = replace(study, title="All networks of the table at one size, last epoch", note=COMPARISON, cells=rows)
+    else:
+        study = replace(study, cells=tuple(_scaled_cell(cell, how) for cell in study.cells))
+    return replace(study, seeds=how.seeds.get(study.name, 1), scale=scale)
+
+
+COMPARISON = (
+    f"All networks of the table: each narrowed to about {PARAMETERS:,} parameters and trained for about "
+    f"{CORE_MINUTES} minutes of one core at scale small, by its authors' recipe, shortened, on the data of the scale, "
+    "images of 32x32 pixels; S-ResNet38 as all others, 38 layers deep and without pre-training. Test images were read "
+    "once, after the last epoch; the paper's column has the best test epoch of the published networks. Parameters, "
+    "operations and energy are of the network that answers, per image; minutes of cores are of the training, that of "
+    "an ANN and of its conversion together. One seed, small networks and short schedules: their order says little "
+    "about that of the published ones. What the scale says of depth, width, T, rates and epochs is of the other tables."
+)
+"""Note of Table 14 at a smaller scale."""
 
 
 def about(scale: str) -> str:
@@ -130,10 +155,39 @@ def _scaled_cell(cell: Cell, how: Scale) -> Cell:
     return replace(cell, training=training, candidates=candidates, num_steps=num_steps, rescaled=True)
 
 
+def _compared_cell(each: Compared, how: Scale) -> Cell:
+    """A row of Table 14 on the data of a scale."""
+    training = _on_data_of(each.training, how)
+    column, accuracy = each.entry.data, each.entry.accuracy
+    return Cell(each.row, column, training, accuracy, note=each.note, rescaled=True)
+
+
+def _on_data_of(training: Training, how: Scale) -> Training:
+    """A small network of the comparison on the data of a scale, within its epochs and time steps."""
+    recipe, data = training.recipe, _scaled_data(training.recipe.data, how)
+    epochs = min(recipe.train.epochs, how.most_epochs)
+    batch_size = min(recipe.train.batch_size, how.batch_size)
+    recipe = replace(recipe, data=data, train=replace(recipe.train, epochs=epochs, batch_size=batch_size))
+    fields: dict[str, Any] = {"num_steps": min(recipe.model.num_steps, how.most_steps)}
+    if how.data is not None:
+        fields |= {"num_classes": 10, "in_channels": 2 if isinstance(data, EventConfig) else 1}
+    recipe = resized(replace(recipe, model=replace(recipe.model, **fields)), _side_of(data))
+    start = _on_data_of(training.start, how) if training.start else None
+    conversion = training.conversion and with_most_steps(training.conversion, how.most_steps, how.most_epochs)
+    return Training(recipe=recipe, start=start, conversion=conversion)
+
+
+def _side_of(data: AnyData) -> int:
+    """Height and width of an image or frame."""
+    if isinstance(data, EventConfig):
+        return data.frames.size or data.simulation.size
+    return 8 if data.name == "digits" else 32
+
+
 def _scaled_training(training: Training, how: Scale) -> Training:
     """A smaller network, and what it starts from likewise."""
     start = _scaled_training(training.start, how) if training.start else None
-    return Training(recipe=_scaled_recipe(training.recipe, how), start=start)
+    return replace(training, recipe=_scaled_recipe(training.recipe, how), start=start)
 
 
 def _scaled_recipe(recipe: Recipe, how: Scale) -> Recipe:

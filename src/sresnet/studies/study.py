@@ -7,8 +7,28 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Literal
 
 from sresnet.config import to_dict
+from sresnet.convert import METHODS, FewSpikesConfig, Method, RateConfig
 from sresnet.data import EventConfig
 from sresnet.train.recipe import Recipe
+from sresnet.train.tandem import TandemConfig
+
+Conversion = Method | TandemConfig
+"""How a trained ANN becomes a spiking network."""
+CONVERSIONS: dict[str, Conversion] = {**METHODS, "tandem": TandemConfig()}
+"""Name -> method, as it is by default."""
+
+
+def with_most_steps(config: Conversion, num_steps: int, epochs: int) -> Conversion:
+    """A method with no more time steps than these, and tandem learning of no more epochs."""
+    if isinstance(config, TandemConfig):
+        epochs = min(config.epochs, epochs)
+        return replace(config, num_steps=min(config.num_steps, num_steps), epochs=epochs)
+    if isinstance(config, RateConfig):
+        return replace(config, num_steps=min(config.num_steps, num_steps))
+    if isinstance(config, FewSpikesConfig):
+        return replace(config, internal_steps=min(config.internal_steps, num_steps))
+    return config
+
 
 Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-test-epoch-leak", "best-leak", "parameters"]
 """last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF has learned after
@@ -23,9 +43,11 @@ class Training:
     recipe: Recipe
     """With seed 0 and no `pretrained`; `with_seed` sets the seed here and in what it starts from."""
     start: "Training | None" = None
-    """What it is fine-tuned from (Tables 11 to 13)."""
+    """What it is fine-tuned from (Tables 11 to 13), or the ANN that is converted."""
     name: str = ""
     """What it is called where people look for its result and its run folder; a study's training runs have none."""
+    conversion: Conversion | None = None
+    """How `start`, an ANN of the same recipe, becomes a spiking network; None where the recipe is trained."""
 
     def with_seed(self, seed: int) -> "Training":
         """The same with another seed all the way down."""
@@ -33,17 +55,28 @@ class Training:
         return replace(self, recipe=replace(self.recipe, seed=seed), start=start)
 
     def key(self) -> str:
-        """What it and its result are found by: twelve hexadecimal digits that differ wherever recipe or start do, or
-        NAME-seedSEED."""
+        """What it and its result are found by: twelve hexadecimal digits that differ wherever recipe, start or
+        conversion do, or NAME-seedSEED."""
         if self.name:
             return f"{self.name}-seed{self.recipe.seed}"
         parts = [to_dict(training.recipe, first_names=True) for training in reversed(self.chain())]
+        if self.conversion is not None:  # told apart by the fields of each kind of method
+            parts.append({"conversion": to_dict(self.conversion)})
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> str:
         """Its run folder, within that of all runs: KEY, or NAME/SEED."""
         return f"{self.name}/{self.recipe.seed}" if self.name else self.key()
+
+    @property
+    def num_steps(self) -> int:
+        """Time steps of the network that it ends with; of few-spikes neurons those within the one time step."""
+        if isinstance(self.conversion, FewSpikesConfig):
+            return self.conversion.internal_steps
+        if isinstance(self.conversion, RateConfig | TandemConfig):
+            return self.conversion.num_steps
+        return self.recipe.model.num_steps
 
     def chain(self) -> "tuple[Training, ...]":
         """The training runs it consists of, in order: what it starts from, and itself."""
@@ -133,6 +166,8 @@ class Study:
     """Seeds 0 to seeds - 1."""
     note: str = ""
     """What holds for all of it."""
+    costs: bool = False
+    """Its table has what each network costs beside its accuracy."""
     scale: str = "paper"
     """Name of the scale of its training runs."""
 
@@ -183,8 +218,8 @@ class Result:
     command: str = ""
     """What trains it again, the folders of data and of what it starts from apart; "" in results of earlier versions."""
     activity: dict[str, Any] | None = None
-    """What `studies.run._activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and spikes
-    and operations per image in all."""
+    """What `studies.run._activity_of` counted: per layer name, shape, active by step, gamma by step, spikes; and
+    spikes, operations and energy per image in all."""
 
     def value(self, quantity: Quantity, num_steps: int | None = None) -> float | None:
         """The number meant, or None where it was not measured."""
@@ -200,5 +235,11 @@ class Result:
 
     @property
     def hours(self) -> float:
-        """Spent in the epochs of the training run."""
-        return sum((line.get("seconds", 0.0) for line in self.metrics), 0.0) / 3600
+        """Spent in the epochs of the training run, or in the conversion."""
+        epochs = sum((line.get("seconds", 0.0) for line in self.metrics), 0.0)
+        return (epochs + float(self.result.get("conversion_seconds", 0.0))) / 3600
+
+    @property
+    def threads(self) -> int:
+        """Threads that it computed with, each on a core; 1 where it is not known."""
+        return int(self.environment.get("threads") or 1)

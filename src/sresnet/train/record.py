@@ -93,7 +93,7 @@ def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> N
 def read_environment(folder: Path) -> dict[str, Any]:
     """environment.json of a run folder; errors as `read_json`, and for folders that are not text."""
     texts = (*PLACES, "imported_from", "converted_from")
-    known = {**dict.fromkeys(texts, str), "threads": int, "sessions": list[dict[str, Any]]}
+    known = {**dict.fromkeys(texts, str), "threads": int, "seconds": float, "sessions": list[dict[str, Any]]}
     found = check_fields(read_json(folder / ENVIRONMENT), str(folder / ENVIRONMENT), {}, known)
     for session in found.get("sessions", ()):
         check_fields(session, f"{folder / ENVIRONMENT}: sessions", {"from_step": int}, {})

@@ -9,6 +9,7 @@ weights learn with what really arrives, and no surrogate is needed.
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,6 +101,8 @@ class _Position:
     """Best accuracy on the held-out images in this stage, percent."""
     since: int = 0
     """Epochs since then."""
+    seconds: float = field(default=0.0, compare=False)
+    """Spent in these epochs."""
     readout_alone: bool = False
     """All layers are spiking and frozen: the last stage."""
     done: bool = False
@@ -110,6 +113,8 @@ class TandemEpoch(NamedTuple):
     """What an epoch gave."""
 
     epoch: int
+    epochs: int
+    """At most."""
     spiking: int
     """Layers that are spiking."""
     layers: int
@@ -265,11 +270,12 @@ class TandemRun:
     ) -> bool:
         """Train to the end, or until `should_stop`, which is asked after every epoch; whether it is at the end."""
         while not self.position.done:
-            spiking = len(self.position.thresholds)
+            spiking, started = len(self.position.thresholds), time.monotonic()
             loss = self.train_epoch()
             top1 = self.accuracy()
+            self.position.seconds += time.monotonic() - started
             self.after_epoch(top1)
-            watch(TandemEpoch(self.position.epoch, spiking, len(self.names), loss, top1))
+            watch(TandemEpoch(self.position.epoch, self.config.epochs, spiking, len(self.names), loss, top1))
             self.save()
             if should_stop() and not self.position.done:
                 return False

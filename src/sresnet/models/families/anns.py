@@ -100,8 +100,8 @@ class _Steps:
         return self.add(name, "neurons", limit=self.config.limit)
 
     def pool(self, name: str) -> None:
-        """An average of 2x2."""
-        self.add(name, "pool", kernel=(2, 2), stride=(2, 2))
+        """An average of 2x2, of what there is at the edge of an odd size."""
+        self.add(name, "pool", kernel=(2, 2), stride=(2, 2), ceil=True)
 
     def drop(self, name: str, p: float) -> None:
         """Dropout, where there is some."""
