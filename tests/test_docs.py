@@ -13,7 +13,7 @@ import torch
 
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
-from sresnet.cli.convert import _METHODS, _OPTIONS, _CompareOptions
+from sresnet.cli.convert import _OPTIONS, _CompareOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.export import _ExportOptions
@@ -30,6 +30,7 @@ from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.surrogate import Triangle
 from sresnet.studies.paper import STUDIES
+from sresnet.studies.study import CONVERSIONS
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 from tests.golden.reduce import read
@@ -92,10 +93,10 @@ def check_command(line):
             assert subject
             parse(_ImportOptions(), flags, line, "")
         case "convert" if "--compare" in flags:
-            assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(_METHODS)
+            assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(CONVERSIONS)
         case "convert":
             method, flags = take_option(flags, "--method")
-            usual = _METHODS[method]
+            usual = CONVERSIONS[method]
             parse(_OPTIONS[type(usual)](**dataclasses.asdict(usual)), flags, line, "")
         case "info":
             if "--image-size" in flags:

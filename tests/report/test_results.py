@@ -37,7 +37,7 @@ class TestPage:
         before = " ".join(text.partition("## What the paper says")[0].split())
         assert "**These are not the paper's networks, and their accuracies are not the paper's.**" in before
         assert " ".join(SCALES["small"].about.split()) in before
-        assert "0 of 75 training runs are finished." in before
+        assert "0 of 100 training runs are finished." in before
         assert "not the paper's" not in self.text({}, "paper").partition("## What the paper says")[0]
 
     def test_every_study_and_claim_has_its_place(self):
@@ -61,7 +61,7 @@ class TestPage:
         strange = result_of(study.cells[0].training.with_seed(7))
         text = self.text(results | {strange.key: strange}, failures={SMALL["table8"].cells[1].training.key(): "why"})
         assert (
-            "2 of 75 training runs are finished, 1 failed; 1 more, of other seeds or earlier settings, are kept."
+            "2 of 100 training runs are finished, 1 failed; 1 more, of other seeds or earlier settings, are kept."
             in text
         )
 

@@ -11,7 +11,7 @@ from sresnet.data import DataConfig, EventConfig, open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.models.network import num_parameters
 from sresnet.models.saved import load
-from sresnet.studies.comparison import PARAMETERS, SIZES, compared
+from sresnet.studies.comparison import PARAMETERS, _SIZES, compared
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.published import TABLE_14
 from sresnet.studies.rows import COST_DATA_HEADER, COST_HEADER, DATA_HEADER, header_of, machines_of, rows_of
@@ -79,14 +79,14 @@ class TestRows:
         for row in rows_of(SMALL, {}):
             assert abs(row.parameters - PARAMETERS) < 0.1 * PARAMETERS, row.cell.row
         entries = {(entry.topology.model if entry.topology else "", entry.data) for entry in TABLE_14}
-        assert entries == set(SIZES)
+        assert entries == set(_SIZES)
 
     def test_each_is_the_published_network_but_for_its_size(self):
         """Fields that no `why` names are those of the authors' recipe."""
         sizes = {"width", "hidden", "num_steps", "base_filters", "image_size"}
         for each in compared():
             topology, recipe = each.entry.topology, each.training.recipe
-            size = SIZES[topology.model if topology else "", each.entry.data]
+            size = _SIZES[topology.model if topology else "", each.entry.data]
             if topology is None or size.why:
                 continue
             theirs, ours = vars(topology.config), vars(recipe.model)

@@ -3,7 +3,7 @@
 The rows are those of `published.TABLE_14`. A network that is trained directly has its authors' recipe (`train.zoo`), an
 ANN likewise, and its conversion their method; what is changed is here. Widths make about `PARAMETERS` trainable
 numbers of each, T is cut to 4 for images as they are, to 8 for Poisson spikes and events, and epochs fill about
-`CORE_MINUTES` by the time that a training step took on one core. The changes that `Size.why` names were made where a
+`CORE_MINUTES` by the time that a training step took on one core. The changes that `_Size.why` names were made where a
 network did not learn otherwise, by its accuracy on held-out training images; nothing was chosen by test images.
 """
 
@@ -29,7 +29,7 @@ PARAMETERS = 300_000
 """Of each network, within a tenth."""
 CORE_MINUTES = 25
 """Of training, about."""
-FRAME = 64
+_FRAME = 64
 """Side of event frames before a scale halves it, but of networks that halve 128x128 pixels to the last."""
 
 
@@ -66,7 +66,7 @@ def _height(recipe: Recipe) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Size:
+class _Size:
     """How small a network of the comparison is, and how short its training."""
 
     width: float
@@ -84,31 +84,31 @@ class Size:
     """The same for the reader of the row."""
 
 
-SHORT_CYCLE = "one cosine in place of one every 128 epochs"
-SIZES: dict[tuple[str, str], Size] = {
-    ("kim-vgg9", "CIFAR-10"): Size(0.223, 8, 25),
-    ("lee-resnet11", "CIFAR-10"): Size(
+_SHORT_CYCLE = "one cosine in place of one every 128 epochs"
+_SIZES: dict[tuple[str, str], _Size] = {
+    ("kim-vgg9", "CIFAR-10"): _Size(0.223, 8, 25),
+    ("lee-resnet11", "CIFAR-10"): _Size(
         0.129, 10, 8, 32, change=_adam_and_low_threshold, why="threshold 0.4, no dropout, Adam with a cosine"
     ),
-    ("zheng-resnet19", "CIFAR-10"): Size(0.153, 4, 11),
-    ("fang-cifar", "CIFAR-10"): Size(0.087, 4, 36, change=_one_decay, why=SHORT_CYCLE),
-    ("wu-vgg11", "CIFAR-10"): Size(0.092, 16, 100),
-    ("sengupta-vgg16", "CIFAR-10"): Size(0.086, 128, 200, change=_no_dropout, why="no dropout, twice the rate"),
-    ("stoeckl-resnet50", "CIFAR-10"): Size(0.618, 10, 30),
-    ("deng-resnet20", "CIFAR-10"): Size(0.163, 64, 150),
-    ("", "CIFAR-10"): Size(11 / 32, 4, 12, change=_height, why="surrogate height 1"),
-    ("kim-vgg11", "CIFAR-100"): Size(0.143, 8, 55),
-    ("sengupta-vgg16", "CIFAR-100"): Size(0.082, 128, 200, change=_no_dropout, why="no dropout, twice the rate"),
-    ("deng-vgg16", "CIFAR-100"): Size(0.086, 64, 200, change=_kaiming, why="initial weights of He et al."),
-    ("", "CIFAR-100"): Size(11 / 32, 4, 12, change=_height, why="surrogate height 1"),
-    ("kim-vgg9-dvs", "DVS-CIFAR10"): Size(0.223, 8, 60, 32),
-    ("zheng-resnet19", "DVS-CIFAR10"): Size(0.153, 8, 13, 32),
-    ("fang-wide-7b", "DVS-CIFAR10"): Size(0.497, 8, 8, 32),
-    ("fang-dvs", "DVS-CIFAR10"): Size(0.231, 8, 32, 32, change=_one_decay, why=SHORT_CYCLE),
-    ("", "DVS-CIFAR10"): Size(11 / 32, 8, 45, 32, change=_height, why="surrogate height 1, no pre-training"),
+    ("zheng-resnet19", "CIFAR-10"): _Size(0.153, 4, 11),
+    ("fang-cifar", "CIFAR-10"): _Size(0.087, 4, 36, change=_one_decay, why=_SHORT_CYCLE),
+    ("wu-vgg11", "CIFAR-10"): _Size(0.092, 16, 100),
+    ("sengupta-vgg16", "CIFAR-10"): _Size(0.086, 128, 200, change=_no_dropout, why="no dropout, twice the rate"),
+    ("stoeckl-resnet50", "CIFAR-10"): _Size(0.618, 10, 30),
+    ("deng-resnet20", "CIFAR-10"): _Size(0.163, 64, 150),
+    ("", "CIFAR-10"): _Size(11 / 32, 4, 12, change=_height, why="surrogate height 1"),
+    ("kim-vgg11", "CIFAR-100"): _Size(0.143, 8, 55),
+    ("sengupta-vgg16", "CIFAR-100"): _Size(0.082, 128, 200, change=_no_dropout, why="no dropout, twice the rate"),
+    ("deng-vgg16", "CIFAR-100"): _Size(0.086, 64, 200, change=_kaiming, why="initial weights of He et al."),
+    ("", "CIFAR-100"): _Size(11 / 32, 4, 12, change=_height, why="surrogate height 1"),
+    ("kim-vgg9-dvs", "DVS-CIFAR10"): _Size(0.223, 8, 60, 32),
+    ("zheng-resnet19", "DVS-CIFAR10"): _Size(0.153, 8, 13, 32),
+    ("fang-wide-7b", "DVS-CIFAR10"): _Size(0.497, 8, 8, 32),
+    ("fang-dvs", "DVS-CIFAR10"): _Size(0.231, 8, 32, 32, change=_one_decay, why=_SHORT_CYCLE),
+    ("", "DVS-CIFAR10"): _Size(11 / 32, 8, 45, 32, change=_height, why="surrogate height 1, no pre-training"),
 }
 """(name of the network, "" for S-ResNet38; data) -> size."""
-TANDEM = TandemConfig(epochs=60, stage_epochs=5, batch_size=128)
+_TANDEM = TandemConfig(epochs=60, stage_epochs=5, batch_size=128)
 """Eleven stages of at most five epochs each, where the authors wait for six without progress."""
 
 
@@ -132,7 +132,7 @@ def compared() -> tuple[Compared, ...]:
 
 def _compared(entry: Published) -> Compared:
     """One row."""
-    size = SIZES[entry.topology.model if entry.topology else "", entry.data]
+    size = _SIZES[entry.topology.model if entry.topology else "", entry.data]
     recipe = _recipe_of(entry)
     train = replace(recipe.train, epochs=size.epochs, batch_size=size.batch_size, protocol="last-epoch")
     if train.optimiser == "sgd":
@@ -161,7 +161,7 @@ def _recipe_of(entry: Published) -> Recipe:
         recipe = replace(recipe, model=replace(recipe.model, **entry.topology.fields))
     data = recipe.data
     if isinstance(data, EventConfig):
-        frames = replace(data.frames, size=FRAME if data.frames.size else 0, resize="sum")
+        frames = replace(data.frames, size=_FRAME if data.frames.size else 0, resize="sum")
         return replace(recipe, data=replace(data, frames=frames))
     return replace(recipe, data=replace(data, name="cifar100" if entry.data == "CIFAR-100" else "cifar10"))
 
@@ -179,7 +179,7 @@ def _narrowed(recipe: Recipe, width: float) -> Recipe:
 def _conversion(name: str, num_steps: int) -> Conversion:
     """The method of this name with so many steps."""
     if name == "tandem":
-        return replace(TANDEM, num_steps=num_steps)
+        return replace(_TANDEM, num_steps=num_steps)
     method = CONVERSIONS[name]
     if isinstance(method, FewSpikesConfig):
         return replace(method, internal_steps=num_steps)

@@ -28,7 +28,7 @@ from sresnet.train.tandem import CHECKPOINT, TandemConfig, TandemEpoch, TandemRu
 
 CALIBRATION_IMAGES = 1000
 """Training images, evenly spread, from which thresholds are taken by default."""
-CONVERSION = "conversion.json"
+_CONVERSION = "conversion.json"
 """In the folder of a converted run: how it was made."""
 
 
@@ -94,10 +94,10 @@ def calibration(samples: Samples, scaling: Scaling, count: int, device: torch.de
 
 def made_by(config: Conversion, calibration_images: int = CALIBRATION_IMAGES, *, method: str = "") -> dict[str, Any]:
     """What conversion.json holds; `method` is what the user called it, by default the name it is known by."""
-    return {"method": method or name_of(config), "convert": asdict(config), "calibration_images": calibration_images}
+    return {"method": method or _name_of(config), "convert": asdict(config), "calibration_images": calibration_images}
 
 
-def name_of(config: Conversion) -> str:
+def _name_of(config: Conversion) -> str:
     """What a method is called whose number of steps alone is not usual; "" for one with other fields."""
     for name, usual in CONVERSIONS.items():
         if type(usual) is type(config) and asdict(usual) | _steps_of(config) == asdict(config):
@@ -113,13 +113,13 @@ def _steps_of(config: Conversion) -> dict[str, int]:
 
 def check_made(folder: Path, made: Mapping[str, Any]) -> None:
     """Raise UserError where a folder holds a conversion that was made otherwise."""
-    if (folder / CONVERSION).exists() and read_json(folder / CONVERSION) != made:
-        raise UserError(f"{folder} holds a conversion with other fields ({CONVERSION}): choose another --out")
+    if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
+        raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
 
 
 def converted_before(folder: Path, source: str, memory_limit: float) -> Converted | None:
     """The network of a run folder that was converted from `source` and saved; None where there is none."""
-    if not (folder / WEIGHTS).exists() or not (folder / CONVERSION).exists():
+    if not (folder / WEIGHTS).exists() or not (folder / _CONVERSION).exists():
         return None
     there = record.read_environment(folder)
     if there.get("converted_from") != source:
@@ -149,7 +149,7 @@ def save_converted(
         if another or (weights.exists() and read_regular(weights) != model_bytes(network)):
             raise UserError(f"{folder} holds another run: choose another --out")
         write_json(folder / record.ENVIRONMENT, {"converted_from": source, "seconds": round(found.seconds, 2)})
-        write_json(folder / CONVERSION, made)
+        write_json(folder / _CONVERSION, made)
         write_json(folder / record.DATA, dict(about))
         save_model(network, weights)
 
