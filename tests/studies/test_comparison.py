@@ -11,7 +11,7 @@ from sresnet.data import DataConfig, EventConfig, open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.models.network import num_parameters
 from sresnet.models.saved import load
-from sresnet.studies.comparison import PARAMETERS, _SIZES, compared
+from sresnet.studies.comparison import _SIZES, PARAMETERS, compared
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.published import TABLE_14
 from sresnet.studies.rows import COST_DATA_HEADER, COST_HEADER, DATA_HEADER, header_of, machines_of, rows_of
