@@ -53,20 +53,20 @@ def test_layers_whose_input_is_whole_numbers_use_it(connection, name, monkeypatc
     rounded = to_int8(model)
     used = []
 
-    def watch(planes, part, shape, int8, call):
-        y = convolve_whole_numbers(planes, part, shape, int8, call)
+    def watch(planes, shape, int8, call):
+        y = convolve_whole_numbers(planes, shape, int8, call)
         (layer,) = (name for name, module in rounded.named_modules() if getattr(module, "int8", None) is int8)
         used.append(layer)
         # The sums are those of a float convolution with the rounded weight.
         integers, scale = _round_weight(rounded.get_submodule(layer).weight)
-        spikes = restored(planes, None, shape, part, torch.float32).flatten(0, 1)
+        spikes = kernel.unpack(planes, None, shape, torch.float32).flatten(0, 1)
         sums = torch.nn.functional.conv2d(
             spikes, integers * scale[:, None, None, None], None, call.stride, call.padding
         )
         torch.testing.assert_close(y.flatten(0, 1), sums, rtol=1e-5, atol=1e-5)
         return y
 
-    convolve_whole_numbers, restored = operator._convolve_whole_numbers, operator._restored
+    convolve_whole_numbers = operator._convolve_whole_numbers
     monkeypatch.setattr(operator, "_convolve_whole_numbers", watch)
     with torch.no_grad(), implementation(name):
         scores = rounded(x)

@@ -17,10 +17,11 @@ import sresnet
 from sresnet import StreamState, UserError
 from sresnet.models import segments
 from sresnet.models.int8 import to_int8
-from sresnet.models.segments import _even_lengths, _height_of, _lengths_of, inference_segments, segments_within
+from sresnet.models.segments import _even_lengths, _height_of, _lengths_of, free_segments, segments_within
 from sresnet.nn import register_neuron, register_norm
 from sresnet.nn.encoder import EncoderKind
 from sresnet.nn.state import ForwardState
+from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.dispatch import implementation
 
 T = 5
@@ -62,6 +63,7 @@ def compare(fields, x, time_segments, *, dtype=torch.float64, engine="fastest", 
 
 
 CONNECTIONS = ("s2s", "s2m", "v2v", "none")
+ENGINES = ("fastest", "low-memory", "reference")
 NEURONS = ("lif", "if", "plif", "plif-shared", "relu")
 
 
@@ -103,7 +105,7 @@ def test_every_kind_in_one_two_and_all_parts(encoder, time_segments):
         )
 
 
-@pytest.mark.parametrize("engine", ["fastest", "low-memory", "reference"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 2e-5), (True, 4e-2)])
 @pytest.mark.parametrize("encoder", ["direct", "poisson"])
 def test_engines_and_precisions(engine, bf16, tolerance, encoder):
@@ -364,6 +366,37 @@ def test_inference_goes_in_segments_by_itself(monkeypatch):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 2e-5), (True, 4e-2)])
+@pytest.mark.parametrize("connection", CONNECTIONS)
+def test_low_memory_training_goes_in_segments_that_are_computed_once(connection, bf16, tolerance, monkeypatch):
+    torch.manual_seed(1)
+    x, fields = torch.rand(3, 3, 9, 7), {"connection": connection, "neuron": "plif", "num_steps": 9}
+    monkeypatch.setattr(segments, "_IMAGES_AT_ONCE", 9)
+    lengths, convolve = [], operator._convolve
+    monkeypatch.setattr(operator, "_convolve", lambda *given: lengths.append(len(given[0])) or convolve(*given))
+    whole = everything(network(torch.float32, **fields), x, (), bf16=bf16)
+    convolutions = lengths.count(9)
+    lengths.clear()
+    parts = everything(network(torch.float32, **fields), x, (), engine="low-memory", bf16=bf16)
+    assert lengths.count(3) == 6 * convolutions  # three segments, there and back
+    assert set(lengths) == {1, 3}  # 1: the image of all steps, behind the stem's convolution
+    for ours, theirs in zip(parts, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("norm", ["bntt", "time-averaged"])
+def test_which_low_memory_training_goes_in_segments(norm):
+    model = network(torch.float32, num_steps=60, norm=norm)
+    for name in ENGINES:
+        with implementation(name):
+            whole = () if norm == "time-averaged" or name != "low-memory" else (2,)
+            assert free_segments(model.layers, 12, 60) == whole
+    with implementation("low-memory"):
+        spikes = network(torch.float32, num_steps=60, reset="zero", gradient="spike-based")
+        assert free_segments(spikes.layers, 12, 60) == ()
+        assert free_segments(spikes.eval().layers, 12, 60) == (2,)
+
+
 def test_eight_bits_are_used_in_segments_too():
     model = network(torch.float32, base_filters=8)
     x = torch.rand(4, 3, 8, 8)
@@ -373,23 +406,24 @@ def test_eight_bits_are_used_in_segments_too():
         torch.testing.assert_close(model.forward_steps(x, time_segments=2), model.forward_steps(x))
 
 
+@torch.no_grad()
 def test_hooks_see_all_steps_at_once():
     model, shapes = network(torch.float32, num_steps=60).eval(), []
     handle = model.layers["stage1_block1"].conv1.register_forward_hook(lambda m, i, o: shapes.append(o.shape[0]))
-    with torch.no_grad():
-        model(torch.rand(12, 3, 8, 8))
+    model(torch.rand(12, 3, 8, 8))
     assert shapes == [720]
     handle.remove()
-    assert inference_segments(model.layers, 12, 60) == (2,)
+    assert free_segments(model.layers, 12, 60) == (2,)
     model.layers["stage1_block1"].conv1 = type("Own", (nn.Conv2d,), {"__module__": "elsewhere"})(2, 2, 3)
-    assert inference_segments(model.layers, 12, 60) == ()
+    assert free_segments(model.layers, 12, 60) == ()
 
 
 @pytest.mark.parametrize("fields", [{"norm": "time-averaged"}, {"skip": "tdbn"}])
+@torch.no_grad()
 def test_statistics_over_time_are_taken_at_once(fields):
     model = network(**fields)
-    assert inference_segments(model.layers, 100, 60) == ()
-    assert inference_segments(model.eval().layers, 100, 60) != ()
+    assert free_segments(model.layers, 100, 60) == ()
+    assert free_segments(model.eval().layers, 100, 60) != ()
 
 
 # Streams

@@ -90,13 +90,7 @@ def check(name, shape, channels=5, size=3, options=None, **constants):
         assert error <= 2e-5 * scale + 1e-7, f"{key}: {error / scale:.1e}"
 
 
-@pytest.fixture
-def _short_parts(monkeypatch):
-    monkeypatch.setattr(operator, "PART_STEPS", 2)
-
-
 @IMPLEMENTATIONS
-@pytest.mark.usefixtures("_short_parts")
 @pytest.mark.parametrize("T", [1, 2, 7])
 @pytest.mark.parametrize(("channels", "size", "stride"), [(1, 1, 1), (3, 3, 2), (16, 3, 1), (17, 5, 2), (8, 1, 2)])
 def test_any_shape(channels, size, stride, T, name):
@@ -105,7 +99,6 @@ def test_any_shape(channels, size, stride, T, name):
 
 
 @IMPLEMENTATIONS
-@pytest.mark.usefixtures("_short_parts")
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("norm", ["per step", "over time", "none"])
 @pytest.mark.parametrize("x", ["image", "constant"])
@@ -116,7 +109,6 @@ def test_norms_and_constant_input(x, norm, training, name):
 
 
 @IMPLEMENTATIONS
-@pytest.mark.usefixtures("_short_parts")
 def test_neurons(name):
     for constants in ({"surrogate": ArcTan(), "detach_reset": False}, {"threshold": 0.7, "fires_at_threshold": True}):
         check(name, (5, 2, 4, 3, 3), options=EVERYTHING, **constants)
@@ -158,7 +150,6 @@ def chain(x, name, *, kept=None, dtype=torch.float32, pack=True):
 
 
 @DTYPES
-@pytest.mark.usefixtures("_short_parts")
 def test_bits_stand_for_what_was_sent(dtype):
     x = torch.randn(5, 3, 3, 5, 5, requires_grad=True)
     out, gradients = chain(x, "fastest", dtype=dtype)
@@ -171,17 +162,13 @@ def test_bits_stand_for_what_was_sent(dtype):
 
 
 @DTYPES
-@pytest.mark.usefixtures("_short_parts")
 def test_low_memory_gives_the_same(dtype):
     x = torch.randn(5, 3, 3, 5, 5, requires_grad=True)
     out, gradients = chain(x, "fastest", dtype=dtype)
     low, others = chain(x, "low-memory", dtype=dtype)
     assert torch.equal(out.output, low.output)
-    # Where the processor computes in bfloat16, each part's gradient of the weight is rounded to eight bits.
-    near = 1e-4 if operator.arithmetic(dtype) == torch.float32 else 2**-7
-    for each, (gradient, other) in enumerate(zip(gradients, others, strict=True)):
-        bound = 1e-4 if each == 0 else near  # the first is that of x, which is not summed over parts
-        torch.testing.assert_close(gradient, other, rtol=bound, atol=bound * gradient.abs().max().item())
+    for gradient, other in zip(gradients, others, strict=True):
+        assert torch.equal(gradient, other)
 
 
 @pytest.mark.parametrize("neurons", [1, 7, 8, 40, 123])
@@ -273,16 +260,21 @@ def test_what_the_backward_pass_keeps():
     assert kept_by("fastest", dtype=torch.bfloat16) < 0.6 * kept_by("fastest")
 
 
-@pytest.mark.usefixtures("_short_parts")
-def test_how_many_steps_are_convolved_at_a_time(monkeypatch):
-    lengths, convolve = [], operator._convolve
-    monkeypatch.setattr(operator, "_convolve", lambda x, *others: lengths.append(len(x)) or convolve(x, *others))
-    x, weight = torch.randn(7, 2, 3, 5, 5), torch.randn(4, 3, 3, 3, requires_grad=True)
-    for name, expected in (("fastest", [7]), ("low-memory", [2, 2, 3, 3, 2, 2])):  # there and back
-        lengths.clear()
+@IMPLEMENTATIONS
+@DTYPES
+def test_gradients_refer_to_no_other_memory(name, dtype, monkeypatch):
+    """Autograd adds up those of a sum of spikes in place then."""
+    monkeypatch.setattr(operator, "arithmetic", lambda storage: torch.float32)  # as without bfloat16, in blocks
+    for emulated in (True, False):
+        if not emulated:
+            monkeypatch.undo()
+        x = torch.randn(3, 2, 4, 5, 5).to(dtype).requires_grad_()
         with implementation(name):
-            conv_bntt_lif(x, weight, leak=0.9).v.sum().backward()
-        assert lengths == expected
+            out = conv_bntt_lif(x, torch.randn(6, 4, 3, 3), leak=0.9, v=torch.zeros(2, 6, 3, 3, requires_grad=True))
+        (gradient,) = torch.autograd.grad(out.v.sum(), x)
+        assert not gradient._is_view()
+        assert gradient.shape == x.shape
+        assert is_rows(gradient)
 
 
 def test_eight_bits_are_for_calls_of_which_nothing_takes_a_gradient():
@@ -313,22 +305,12 @@ def test_what_the_kernel_does_not_do_is_a_convolution_and_what_is_behind_it():
         assert out.packed is None
 
 
-def test_goes_on_from_v_in_parts(monkeypatch):
+def test_goes_on_from_v():
     x, weight = torch.randn(7, 2, 3, 5, 5), torch.randn(4, 3, 3, 3)
     whole = conv_bntt_lif(x, weight, leak=0.9)
     first = conv_bntt_lif(x[:3], weight, leak=0.9)
     second = conv_bntt_lif(x[3:], weight, leak=0.9, v=first.v)
     assert torch.equal(torch.cat([first.output, second.output]), whole.output)
-    monkeypatch.setattr(operator, "PART_STEPS", 2)
-    with implementation("low-memory"):
-        assert torch.equal(conv_bntt_lif(x, weight, leak=0.9).output, whole.output)
-
-
-@pytest.mark.parametrize("T", [1, 15, 16, 50, 64])
-def test_parts_are_all_steps_in_order(T):
-    division = operator._parts(T)
-    assert [t for part in division for t in range(part.start, part.stop)] == list(range(T))
-    assert all(part.stop - part.start >= min(T, operator.PART_STEPS) for part in division)
 
 
 def test_second_derivatives_are_refused():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.config import added_later, check_types, closest
 from sresnet.errors import UserError
-from sresnet.models.segments import Again, Potentials, Steps, checked_segments, inference_segments, run_segments
+from sresnet.models.segments import Again, Potentials, Steps, checked_segments, free_segments, run_segments
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import EncoderKind, delta, encode
@@ -263,20 +263,22 @@ class SpikingNetwork(nn.Module):
     ) -> Tensor:
         """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
         steps = self.count_steps(x, num_steps)
-        segments = checked_segments(self.layers, time_segments)
-        if not (segments or torch.is_grad_enabled() or (state and state.recorder)):
-            segments = inference_segments(self.layers, x.shape[0], steps)
+        asked_for = checked_segments(self.layers, time_segments)
+        recorded = state is not None and state.recorder is not None
+        segments = asked_for or (() if recorded else free_segments(self.layers, x.shape[0], steps))
         if not segments:
             return self.readout(self.forward_features(x, num_steps=steps, state=state), state)
         run = self.forward_segments
         if torch.compiler.is_compiling():  # the compiler does not know how to compute something again
             run = torch.compiler.disable(run)
-        return run(x, steps, state or ForwardState(v=None), segments)
+        return run(x, steps, state or ForwardState(v=None), segments, computed_again=bool(asked_for))
 
-    def forward_segments(self, x: Tensor, num_steps: int, state: ForwardState, segments: tuple[int, ...]) -> Tensor:
-        """`forward_steps`, segment by segment; see `segments`."""
+    def forward_segments(
+        self, x: Tensor, num_steps: int, state: ForwardState, segments: tuple[int, ...], *, computed_again: bool
+    ) -> Tensor:
+        """`forward_steps`, segment by segment, each computed again in a backward pass or not; see `segments`."""
         neurons = list(self.neurons_with_state().values())
-        again = Again(self.layers) if torch.is_grad_enabled() else None
+        again = Again(self.layers) if computed_again and torch.is_grad_enabled() else None
         convolved = {}
         stem = next(iter(self.layers.values()))
         if x.ndim == 4 and self.config.encoder == "direct" and isinstance(stem, SpikingLayer):

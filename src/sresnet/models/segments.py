@@ -29,7 +29,7 @@ from sresnet.errors import UserError
 from sresnet.nn.layer import has_hooks
 from sresnet.nn.neuron import Neuron, OwnNeuron
 from sresnet.nn.norm import BatchNorm, OwnNorm, TimeAveragedNorm
-from sresnet.ops.dispatch import chosen_implementation, implementation, reference_chosen
+from sresnet.ops.dispatch import chosen_implementation, implementation, low_memory_chosen, reference_chosen
 
 Potentials = tuple[Tensor | None, ...]
 """Of every layer of neurons."""
@@ -231,7 +231,7 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
     if found and torch._C._are_functorch_transforms_active():
         raise UserError(f"time_segments {time_segments}: transforms of torch.func do not know them: leave them out")
     for name, module in layers.named_modules() if found else ():
-        if isinstance(module, Neuron) and module.config.gradient == "spike-based" and module.training:
+        if _counts_all_spikes(module):
             raise UserError(
                 f"time_segments {segments}: the spike-based gradient of {name} counts the spikes of all time steps at "
                 "once: use no segments"
@@ -296,27 +296,34 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
 
 
 _IMAGES_AT_ONCE = 256
-"""Images times time steps that a pass without gradients computes at once, where there are so many: more are hardly
-faster."""
+"""Images times time steps that `free_segments` runs together, where there are so many; more are hardly faster."""
 
 
-def inference_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, ...]:
-    """Segments for a pass without gradients, whose results do not depend on them; none where they might.
+def free_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, ...]:
+    """Segments of a pass of which nothing is computed again; none where results might depend on them.
 
     That is with modules of the user's own, with hooks, which see what a module is called with, and under torch.compile.
     The potentials of all layers lie in memory between segments, 4 bytes a neuron, and about four tensors of one layer
     inside, 2 or 4 bytes a neuron and step: where a segment has half as many steps as there are layers of neurons, the
-    two weigh the same, and shorter ones save nothing.
+    two weigh the same, and shorter ones save nothing. With gradients, low-memory training goes in such segments: all of
+    them keep their bits of spikes, and gradients are of one segment at a time. Other engines keep far more than lies in
+    their gradients.
     """
     neurons = sum(isinstance(module, Neuron) for module in layers.modules())
     number = num_steps // max(-(-_IMAGES_AT_ONCE // images), neurons // 2) if images else 0
-    if number < 2 or torch.compiler.is_compiling():
+    learns = torch.is_grad_enabled()
+    if number < 2 or torch.compiler.is_compiling() or (learns and not low_memory_chosen()):
         return ()
     for module in layers.modules():
         own = isinstance(module, OwnNorm | OwnNeuron) or not _is_ours(module)
-        if own or has_hooks(module) or _needs_all_steps(module):
+        if own or has_hooks(module) or _needs_all_steps(module) or (learns and _counts_all_spikes(module)):
             return ()
     return (number,)
+
+
+def _counts_all_spikes(module: nn.Module) -> bool:
+    """It is neurons whose gradient counts the spikes of all steps, now."""
+    return isinstance(module, Neuron) and module.config.gradient == "spike-based" and module.training
 
 
 def _is_ours(module: nn.Module) -> bool:

@@ -3,13 +3,9 @@
 For the backward pass it keeps
 
     fastest       the convolution's output, and its input: one bit for every neuron and step that sent it spikes
-    low-memory    the input alone: the convolution is done again, a few time steps at a time, as is all the rest
-
-Between those few steps and the next, only potentials are passed on: with a norm per step they have nothing else in
-common. With one norm over time all steps go together.
+    low-memory    the input alone: the convolution is done again
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,12 +18,8 @@ from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
 from sresnet.ops.scan.cpu import KernelConstants, NormRows, packed_spikes, run_backward, run_forward, unpack, with_leak
 from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
 
-PART_STEPS = 16
-"""Fewest time steps that low-memory computes at a time: the potentials kept between parts take four bytes a neuron."""
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
-Part = slice | None
-"""Consecutive time steps that are computed together; None: all there are."""
 
 
 class Call(NamedTuple):
@@ -68,11 +60,9 @@ def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
     return y.unflatten(0, x.shape[:2])
 
 
-def _convolve_whole_numbers(
-    planes: Sequence[Tensor], part: Part, shape: torch.Size, weight: Int8Weight, call: Call
-) -> Tensor:
+def _convolve_whole_numbers(planes: Sequence[Tensor], shape: torch.Size, weight: Int8Weight, call: Call) -> Tensor:
     """The same in eight bits, where x of this shape is the sum of `planes`."""
-    x = _restored(planes, None, shape, part, torch.uint8)
+    x = unpack(planes, None, shape, torch.uint8)
     y = convolve_int8(x.flatten(0, 1), weight, call.stride, call.padding)
     return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
 
@@ -89,8 +79,8 @@ def _convolve_back(
     constants: list[Any] = [None, call.stride, call.padding, (1, 1), False, (0, 0), 1]
     if dtype == x.dtype:
         dx, dweight, _ = torch.ops.aten.convolution_backward(dy, x, weight, *constants, wanted)
-        return dx if dx is None else dx.view(shape), dweight
-    dx = torch.empty_like(x) if need_x else None
+        return dx if dx is None else _unflattened(dx, shape), dweight
+    dx = empty_rows(x, x.shape) if need_x else None
     dweight = torch.zeros_like(weight) if need_weight else None
     for some in _blocks(x):
         some_dx, some_dweight, _ = torch.ops.aten.convolution_backward(
@@ -100,30 +90,18 @@ def _convolve_back(
             dx[some] = some_dx
         if dweight is not None:
             dweight += some_dweight
-    return dx if dx is None else dx.view(shape), dweight
+    return dx if dx is None else _unflattened(dx, shape), dweight
+
+
+def _unflattened(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Images [T * N, C, H, W] as this [T, N, C, H, W], in place: a view would keep autograd from adding to them."""
+    return images.as_strided_(shape, (shape[1] * images.stride(0), *images.stride()))
 
 
 def _blocks(images: Tensor) -> list[slice]:
     """Images of about BLOCK_BYTES together."""
     length = max(1, BLOCK_BYTES // (images[0].numel() * images.element_size()))
     return [slice(first, first + length) for first in range(0, len(images), length)]
-
-
-def _parts(num_steps: int) -> list[slice]:
-    """Consecutive time steps, at least PART_STEPS together, as even as can be."""
-    number = max(1, num_steps // PART_STEPS)
-    edges = [num_steps * i // number for i in range(number + 1)]
-    return [slice(first, last) for first, last in itertools.pairwise(edges)]
-
-
-def _of(part: Part, tensor: Tensor | None) -> Tensor | None:
-    """The time steps of it, of None or of nothing all there is."""
-    return tensor if part is None or tensor is None or not tensor.numel() else tensor[part]
-
-
-def _of_norm(part: Part, rows: NormRows) -> NormRows:
-    """The same of a norm for each step; a norm that all steps share is not divided."""
-    return rows if part is None else NormRows(*(_of(part, row) for row in rows))
 
 
 def output_shape(
@@ -141,15 +119,6 @@ def output_shape(
         (height + 2 * padding[0] - rows) // stride[0] + 1,
         (width + 2 * padding[1] - columns) // stride[1] + 1,
     )
-
-
-def _restored(
-    planes: Sequence[Tensor], base: Tensor | None, shape: torch.Size, part: Part, dtype: torch.dtype
-) -> Tensor:
-    """Some time steps of what `planes` and `base` stand for, of this shape as a whole."""
-    if part is None:
-        return unpack(planes, base, shape, dtype)
-    return unpack([plane[part] for plane in planes], _of(part, base), (part.stop - part.start, *shape[1:]), dtype)
 
 
 class Layer(torch.autograd.Function):
@@ -178,89 +147,54 @@ class Layer(torch.autograd.Function):
         shape = (steps, *step_shape)
         current = empty_rows(x, shape) if call.return_current else nothing
         packed = packed_spikes(shape) if call.return_packed else nothing
-        neurons = call.constants.neurons
-        whole = one_step or not call.recompute or (gamma is not None and gamma.ndim == 1)
-        division: Sequence[Part] = [None] if whole else _parts(steps)
         # Nobody reads the convolution again where there are no gradients: the output takes its place.
-        in_place = whole and not one_step and not call.learns and weight is not None
-        output = nothing if in_place else empty_rows(x, shape)
-        starts, kept = [], []
-        for part in division:
-            if int8 is not None and 0 < len(planes) <= LARGEST and base is None:
-                y = _convolve_whole_numbers(planes, part, x.shape, int8, call)
-            else:
-                y = _convolve(x if part is None else x[part], weight, call)
-            output = y if in_place else output
-            v_last = empty_rows(y, step_shape, torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
-            run_forward(
-                y,
-                _of_norm(part, norm),
-                _of(part, residual_current),
-                _of(part, residual_spikes),
-                v,
-                (_of(part, output), _of(part, current), v_last),
-                steps if part is None else len(y),
-                call.training,
-                call.constants,
-                _of(part, packed),
-            )
-            starts.append(v)
-            kept.append(y if call.learns and not call.recompute else None)
-            v = v_last if neurons else None
+        in_place = not one_step and not call.learns and weight is not None
+        if int8 is not None and 0 < len(planes) <= LARGEST and base is None:
+            y = _convolve_whole_numbers(planes, x.shape, int8, call)
+        else:
+            y = _convolve(x, weight, call)
+        output = y if in_place else empty_rows(x, shape)
+        neurons = call.constants.neurons
+        v_last = empty_rows(y, step_shape, torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
+        given = (output, current, v_last)
+        run_forward(y, norm, residual_current, residual_spikes, v, given, steps, call.training, call.constants, packed)
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
+        kept = y if call.learns and not call.recompute else None
         source = (None, base, *planes) if planes else (x, None)
-        ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, *starts, *kept, *source)
-        ctx.call, ctx.division, ctx.shape = call, division, x.shape
+        ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, v, kept, *source)
+        ctx.call, ctx.shape = call, x.shape
         return output, current, v_last, packed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
-        weight, gamma, beta, mean, var, residual_current, *others = ctx.saved_tensors
-        norm = NormRows(gamma, beta, mean, var)
-        call, division, wanted, n = ctx.call, ctx.division, ctx.needs_input_grad, len(ctx.division)
-        starts, kept, (whole_x, base, *planes) = others[:n], others[n : 2 * n], others[2 * n :]
+        weight, gamma, beta, mean, var, residual_current, v, y, x, base, *planes = ctx.saved_tensors
+        call, wanted = ctx.call, ctx.needs_input_grad
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         # In rows once for all: the gradient of a sum of spikes is handed on through all blocks of a stage.
         d_output, d_current, d_v = in_rows(d_output, d_current, d_v)
-        d_x = d_weight = None
+        x = unpack(planes, base, ctx.shape, call.storage) if x is None else x
+        y = _convolve(x, weight, call) if y is None else y
+        d_y = empty_rows(y, y.shape)
         d_gamma, d_beta = (None if row is None else torch.empty_like(row) for row in (gamma, beta))
         d_residual_current = empty_rows(residual_current, residual_current.shape) if wanted[6] else None
-        d_leak = None
-        for part, start, y in reversed(list(zip(division, starts, kept, strict=True))):
-            if whole_x is None:
-                x = _restored(planes, base, ctx.shape, part, call.storage)
-            else:
-                x = whole_x if part is None else whole_x[part]
-            y = _convolve(x, weight, call) if y is None else y
-            d_y = empty_rows(y, y.shape)
-            d_start = None if start is None else empty_rows(start, start.shape)
-            d_part_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
-            d_rows = _of_norm(part, NormRows(d_gamma, d_beta, None, None))
-            run_backward(
-                (_of(part, d_output), _of(part, d_current), d_v),
-                y,
-                _of_norm(part, norm),
-                _of(part, residual_current),
-                start,
-                (d_y, _of(part, d_residual_current), d_start, *d_rows[:2], d_part_leak),
-                call.num_steps if part is None else len(y),
-                call.training,
-                call.constants,
-            )
-            d_part, d_part_weight = _convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
-            if d_part_weight is not None:
-                d_part_weight = d_part_weight.float()  # so that the sum of the parts is not rounded again and again
-                d_weight = d_part_weight if d_weight is None else d_weight + d_part_weight
-            if d_part is None or part is None:
-                d_x = d_part
-            else:
-                d_x = empty_rows(d_part, ctx.shape) if d_x is None else d_x
-                d_x[part] = d_part
-            d_leak = d_part_leak if d_leak is None or d_part_leak is None else d_leak + d_part_leak
-            d_v = d_start
+        d_start = None if v is None else empty_rows(v, v.shape)
+        d_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
+        run_backward(
+            (d_output, d_current, d_v),
+            y,
+            NormRows(gamma, beta, mean, var),
+            residual_current,
+            v,
+            (d_y, d_residual_current, d_start, d_gamma, d_beta, d_leak),
+            call.num_steps,
+            call.training,
+            call.constants,
+        )
+        del y  # where it was computed again, its memory is free for the gradient of x
+        d_x, d_weight = _convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
         d_norm = (d_gamma, d_beta, None, None)
-        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_v, d_leak, *(None,) * 4)
+        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_start, d_leak, *(None,) * 4)
         return tuple(each if need else None for each, need in zip(gradients, wanted, strict=True))

@@ -26,4 +26,10 @@ def in_rows(*streams: Tensor | None) -> list[Tensor | None]:
 def empty_rows(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
     """Uninitialised [..., C, H, W] of this shape, with channels last in memory; else `like` that, but for a dtype."""
     *before, channels, height, width = shape
-    return like.new_empty((*before, height, width, channels), dtype=dtype).movedim(-1, -3)
+    # Not a view of something else: autograd adds up gradients in place only in memory that nothing else refers to.
+    stride = [1, width * channels, channels]
+    step = height * width * channels
+    for size in reversed(before):
+        stride.insert(0, step)
+        step *= size
+    return like.new_empty_strided(shape, stride, dtype=dtype)
