@@ -60,7 +60,7 @@ def check_types(config: Any) -> None:
     """Raise UserError for the first field of a dataclass with a value of another type, or with NaN or a huge number."""
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        name, value = f"{type(config).__name__}.{field.name}", getattr(config, field.name)
+        name, value = f"{type(config).__name__.lstrip('_')}.{field.name}", getattr(config, field.name)
         check_value(name, value, hints[field.name])
         check_number(name, value)
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -81,7 +82,12 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
     assert "a conversion starts from an ANN" in said(str(spiking))
     assert "calibration_images 0" in said(str(ann), "--calibration-images", "0")
     assert "holds a conversion with other fields" in said(str(ann), "--out", str(spiking), "--num-steps", "8")
-    assert "holds a run with" in said(str(ann), "--out", str(ann))
+    assert "holds no conversion" in said(str(ann), "--out", str(ann))
+    assert "--method has no value" in said(str(ann), "--method", "")
+    assert "--method has no value" in said(str(ann), "--method=")
+    assert "takes intensities, and" in said(str(ann), "--encoder", "poisson")
+    assert "invalid choice 'delta'" in said(str(ann), "--encoder", "delta")
+    assert " RateOptions.factor is nan" in said(str(ann), "--factor", "nan")
     assert "does not exist" in said(str(tmp_path / "nothing"))
 
 
@@ -114,6 +120,42 @@ def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatc
 def test_mistakes_in_a_comparison(ann, tmp_path, capsys, flags, fault):
     assert main(["convert", str(ann), *flags, "--out", str(tmp_path / "c")]) == 2
     assert fault in capsys.readouterr().err
+
+
+def test_a_run_has_one_name_however_its_path_is_typed(ann, tmp_path, monkeypatch, capsys):
+    """With spikes that are drawn, too, the same command makes the same network."""
+    folder = tmp_path / "runs" / "ann"
+    shutil.copytree(ann, folder)
+    few = ["--method", "rmp", "--num-steps", "4", "--calibration-images", "20"]
+    monkeypatch.chdir(tmp_path)
+    for source in ("runs/ann", "runs/ann/", "./runs/ann", str(folder)):
+        assert main(["convert", source, *few]) == 0, capsys.readouterr().err
+    monkeypatch.chdir(folder)
+    assert main(["convert", ".", *few]) == 0
+    assert " % of the pixels are beyond 1 and cut by poisson-signed; --poisson-scale " in capsys.readouterr().out
+    assert [path.name[:11] for path in sorted(folder.parent.iterdir())] == ["ann", "ann-rmp-T4-"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights.safetensors", "result.json"])
+def test_what_is_in_the_way_is_said_before_the_work(ann, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr("sresnet.studies.conversions.to_spiking", lambda *given: pytest.fail("it was converted"))
+    monkeypatch.setattr("sresnet.cli.convert.trained", lambda *given: pytest.fail("the ANN was loaded"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / name).write_text("mine")
+    assert main(["convert", str(ann), "--out", str(tmp_path / "full")]) == 2
+    assert f"is not empty ({name}) and holds no conversion" in capsys.readouterr().err
+    assert (tmp_path / "full" / name).read_text() == "mine"
+    (tmp_path / "full" / name).unlink()
+    (tmp_path / "full" / "environment.json").write_text('{"converted_from": "another"}')
+    assert main(["convert", str(ann), "--out", str(tmp_path / "full")]) == 2
+    assert "holds a run made of another" in capsys.readouterr().err
+
+
+def test_runs_beside_are_opened_before_the_work(ann, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sresnet.cli.convert.compared", lambda *given, **named: pytest.fail("it was compared"))
+    words = ["convert", str(ann), "--compare", "deng", "--out", str(tmp_path / "c")]
+    assert main([*words, "--beside", str(tmp_path)]) == 2
+    assert "holds no data.json" in capsys.readouterr().err
 
 
 VGG = "--model.width 0.03 --model.in-channels 1 --model.image-size 16 --data.image-size 16".split()

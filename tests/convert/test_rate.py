@@ -182,8 +182,26 @@ def test_images_and_activations_that_are_no_numbers(value, thresholds):
         rate_coded(network, IMAGES, RateConfig(thresholds=thresholds))
 
 
+@pytest.mark.parametrize("thresholds", ["largest", "balanced"])
+def test_drawn_spikes_stand_for_the_scale(thresholds):
+    """However large: what a pixel sends on average is the pixel, and biases are of the same measure."""
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).double()
+    config = RateConfig(num_steps=3000, thresholds=thresholds, encoder="poisson-signed", poisson_scale=5.0)
+    with torch.no_grad():
+        torch.testing.assert_close(to_spiking(ann, IMAGES, config)(IMAGES), ann(IMAGES), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("encoder", ["first-step", "latency", "delta"])
+def test_codes_whose_mean_is_not_the_image(encoder):
+    with pytest.raises(UserError, match="RateConfig.encoder is"):
+        RateConfig(encoder=encoder)
+
+
 @pytest.mark.parametrize(
-    "fields", [{"num_steps": 0}, {"percentile": 0.0}, {"percentile": 100.5}, {"factor": 0.0}], ids=str
+    "fields",
+    [{"num_steps": 0}, {"percentile": 0.0}, {"percentile": 100.5}, {"factor": 0.0}, {"poisson_scale": 0.0}],
+    ids=str,
 )
 def test_settings_out_of_range(fields):
     with pytest.raises(UserError):

@@ -1,6 +1,7 @@
 """`sresnet convert`."""
 
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from sresnet.report.analysis_files import save_conversions
 from sresnet.studies.conversions import (
     CALIBRATION_IMAGES,
     calibration,
-    check_made,
+    check_folder,
     compared,
     convert,
     made_by,
@@ -128,6 +129,7 @@ class _CompareOptions(RuntimeOptions):
 def convert_verb(words: list[str]) -> int:
     """`sresnet convert RUN --method NAME`, or `sresnet convert RUN --compare NAME ...`."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained ANN, of neuron relu and one time step")
+    source = _by_name(source)
     if any(word.partition("=")[0] == "--compare" for word in rest):
         return _compare(source, rest, shlex.join(["sresnet", "convert", *words]))
     given, rest = take_option(rest, "--method")
@@ -142,11 +144,11 @@ def convert_verb(words: list[str]) -> int:
     )
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
     recipe = read_run(source, options.memory_limit)
-    _check_images(recipe, source)
     config = _part_of(options, type(usual))
+    _check_data(recipe, source, config)
     made = made_by(config, options.calibration_images, method=method)
-    folder = Path(options.out or source.rstrip("/") + _suffix(method, config, options.calibration_images))
-    check_made(folder, made)
+    folder = Path(options.out or source + _suffix(method, config, options.calibration_images))
+    check_folder(folder, source, made)
     device, splits = options.torch_device(), options.open_again(recipe, source)
     if device.type == "cpu":
         keep_freed_memory()
@@ -203,7 +205,8 @@ def _compare(source: str, words: list[str], line: str) -> int:
         raise UserError("--compare and numbers of steps need at least one value, such as --compare deng --num-steps 32")
     methods = {name: _with_steps(_method(name), options.num_steps, options.internal_steps) for name in options.compare}
     recipe = read_run(source, options.memory_limit)
-    _check_images(recipe, source)
+    for each in itertools.chain.from_iterable(methods.values()):
+        _check_data(recipe, source, each)
     folder = Path(options.out or Path(source) / "conversions")
     analysis_files.claim(folder, analysis_files.CONVERSIONS, analysis_files.CONVERSIONS_KIND, force=options.force)
     device, splits = options.torch_device(), options.open_again(recipe, source)
@@ -211,6 +214,7 @@ def _compare(source: str, words: list[str], line: str) -> int:
     samples = part_of(splits, part)
     samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
     ann, scaling, _ = trained(source, device, options.memory_limit, splits.test)
+    beside = {run: trained(run, device, options.memory_limit, splits.test) for run in options.beside}
     images = calibration(splits.train, scaling, options.calibration_images, device)
     seed = seed_of("evaluate", recipe.seed)
 
@@ -220,8 +224,7 @@ def _compare(source: str, words: list[str], line: str) -> int:
     with implementation(options.engine):
         before = measured("the ANN", ann, batches())
         points = list(compared(ann, methods, images, batches, seed=seed))
-        for run in options.beside:
-            network, its_scaling, _ = trained(run, device, options.memory_limit, splits.test)
+        for run, (network, its_scaling, _) in beside.items():
             points.append(measured(run, network, batches(its_scaling), seed=seed))
     rows = [(p.name, p.num_steps, p.top1, p.spikes, p.synaptic_operations, p.energy) for p in points]
     print_table(
@@ -267,7 +270,18 @@ def _suffix(name: str, config: Conversion, calibration_images: int) -> str:
     return f"-{name}{steps}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _check_images(recipe: Recipe, source: str) -> None:
-    """Raise UserError for a network of events."""
+def _by_name(source: str) -> str:
+    """The same run, called alike however its path was typed, so that others can be named after it."""
+    path = Path(source)
+    return source if not source else str(path if path.name not in ("", "..") else path.resolve())
+
+
+def _check_data(recipe: Recipe, source: str, method: Conversion) -> None:
+    """Raise UserError for a network of events, or of pixels that the method cannot encode."""
     if isinstance(recipe.data, EventConfig):
         raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
+    if isinstance(method, RateConfig) and method.encoder == "poisson" and recipe.data.pixels != "intensity":
+        raise UserError(
+            f"encoder 'poisson' takes intensities, and {source} was trained on normalised pixels: use poisson-signed, "
+            "or train with --data.pixels intensity"
+        )

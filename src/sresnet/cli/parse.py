@@ -198,14 +198,15 @@ def at_least(least: int, **numbers: int) -> None:
 
 
 def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
-    """The value of a flag, "" where it is not among `words`, and the other words; UserError for a flag alone."""
+    """The value of a flag, "" where it is not among `words`, and the other words; UserError for a flag without one."""
     for at, word in enumerate(words):
-        if word == flag:
-            if at + 1 == len(words):
+        if word == flag or word.startswith(f"{flag}="):
+            _, given, value = word.partition("=")
+            behind = at + 1 if given else at + 2
+            value = value if given else "".join(words[at + 1 : behind])
+            if not value:
                 raise UserError(f"{flag} has no value: add one after it")
-            return words[at + 1], words[:at] + words[at + 2 :]
-        if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}="), words[:at] + words[at + 1 :]
+            return value, words[:at] + words[behind:]
     return "", words
 
 

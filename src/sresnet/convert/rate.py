@@ -24,7 +24,7 @@ from sresnet.errors import UserError
 from sresnet.models import build
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
-from sresnet.nn.encoder import EncoderKind, encode
+from sresnet.nn.encoder import encode
 from sresnet.nn.wiring import INPUT, Step, WeightedSum
 from sresnet.ops.lif import lif
 from sresnet.ops.neuron import LIFConstants, Reset
@@ -54,10 +54,12 @@ class RateConfig:
     """subtract keeps what was above the threshold; zero loses it."""
     shift: bool = False
     """Half a step of the rate, theta / (2 T), is added to each layer's current, so that rates are rounded, not cut."""
-    encoder: EncoderKind = "direct"
-    """What the first layer receives."""
+    encoder: Literal["direct", "poisson", "poisson-signed", "two-spikes"] = "direct"
+    """What the first layer receives: codes whose mean over time is the image; poisson cuts it to [0, 1], two-spikes to
+    [-1, 1]."""
     poisson_scale: float = 1.0
-    """Of the encoder "poisson-signed": a pixel x spikes with probability |x| / poisson_scale."""
+    """Of "poisson-signed": a pixel x spikes with probability |x| / poisson_scale, 1 at most, and a spike stands for
+    poisson_scale."""
     spiking_output: bool = False
     """The scores are spikes too, of neurons whose threshold is the largest score."""
 
@@ -71,6 +73,13 @@ class RateConfig:
             raise UserError(f"percentile {self.percentile} is outside (0, 100]: 99.9 leaves out one in a thousand")
         if not 0 < self.factor < math.inf:
             raise UserError(f"factor {self.factor} is not positive: 1 leaves thresholds as they are, 0.7 lowers them")
+        if not self.poisson_scale > 0:
+            raise UserError(f"poisson_scale {self.poisson_scale} is not above 0: the largest |pixel| cuts none")
+
+    @property
+    def input_height(self) -> float:
+        """What a spike of the encoded image stands for."""
+        return self.poisson_scale if self.encoder == "poisson-signed" else 1.0
 
 
 RATE_METHODS: dict[str, RateConfig] = {
@@ -138,7 +147,7 @@ def check_alive(found: Mapping[str, float], images: int) -> None:
         if largest <= 0:
             raise UserError(
                 f"layer {name} would never fire: the largest value that it has on the {images} calibration images is "
-                f"{largest:g}; give more images, or an ANN without dead layers"
+                f"{largest:g}; give more images, a higher percentile, or an ANN without dead layers"
             )
 
 
@@ -186,7 +195,7 @@ def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[s
     def value(name: str, part: int) -> Tensor:
         """What a step gives, or the encoded images: [T, n, ...] of the images of a part."""
         if name == INPUT:
-            return _encoded(parts[part], config, seeds[part])
+            return config.input_height * _encoded(parts[part], config, seeds[part])
         if name in fired:
             return found[name] * fired[name][part].unpacked(images.dtype)
         return modules.run(order[name], [value(each, part) for each in order[name].inputs], None)
@@ -274,7 +283,7 @@ def _assembled(
         tensors[scores] = (weight, bias)
         tensors[READOUT] = (torch.eye(len(weight), dtype=weight.dtype), None)
         heights[spiking] = largest
-    height = {INPUT: 1.0}
+    height = {INPUT: config.input_height}
     drives = {step.inputs[0]: step.name for step in steps if step.kind == "neurons"}
     factors = dict[str, Tensor]()
     for i, step in enumerate(steps):

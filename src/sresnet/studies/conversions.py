@@ -1,5 +1,6 @@
 """A trained ANN as a spiking network, by any method, in a run folder; and several conversions side by side."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from sresnet.analysis.activity import ActivityCounter
 from sresnet.analysis.cost import CostCounter
 from sresnet.analysis.steps import StepCounter
 from sresnet.analysis.walk import Batches, batches_of, spread, walk
-from sresnet.convert import Method, tandem_coded, to_spiking
+from sresnet.convert import Method, RateConfig, tandem_coded, to_spiking
 from sresnet.data import DataConfig, Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
@@ -63,7 +64,7 @@ def convert(
         calibration_images: how many training images thresholds are taken from, where they are.
         seed: of Poisson spikes, and of order and augmentation of the images of tandem learning.
         watch: told of every epoch of it, after which `should_stop` is asked.
-        note: told when it begins.
+        note: told when it begins, and which part of the pixels an encoder cuts.
 
     Raises:
         UserError: as `to_spiking` and `TandemRun`, or another training in its folder.
@@ -71,7 +72,10 @@ def convert(
     started = time.monotonic()
     if not isinstance(config, TandemConfig):
         with seeded(seed_of("convert", seed), device):  # Poisson spikes that thresholds are balanced on
-            network = to_spiking(ann, calibration(splits.train, scaling, calibration_images, device), config)
+            images = calibration(splits.train, scaling, calibration_images, device)
+            if cut := _cut(images, config):
+                note(cut)
+            network = to_spiking(ann, images, config)
         return Converted(network, time.monotonic() - started)
     work = Path(f"{folder}-training")
     make_folder(work)
@@ -111,20 +115,42 @@ def _steps_of(config: Conversion) -> dict[str, int]:
     return {name: getattr(config, name) for name in names if hasattr(config, name)}
 
 
-def check_made(folder: Path, made: Mapping[str, Any]) -> None:
-    """Raise UserError where a folder holds a conversion that was made otherwise."""
-    if (folder / _CONVERSION).exists() and read_json(folder / _CONVERSION) != made:
-        raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
+def _cut(images: Tensor, config: Method) -> str:
+    """Which part of the pixels an encoder of spikes cuts, and what to do; "" where it cuts none."""
+    if not isinstance(config, RateConfig) or config.encoder not in ("poisson-signed", "two-spikes"):
+        return ""
+    cut, least = float((images.abs() > config.input_height).float().mean()), float(images.abs().max())
+    cure = f"; --poisson-scale {math.ceil(100 * least) / 100:g} cuts none" if config.encoder == "poisson-signed" else ""
+    said = f"{100 * cut:.3g} % of the pixels are beyond {config.input_height:g} and cut by {config.encoder}{cure}"
+    return said if cut > 0 else ""
+
+
+def check_folder(folder: Path, source: str, made: Mapping[str, Any]) -> None:
+    """Raise UserError where a folder holds something else than this conversion, before time is spent on it."""
+    if (folder / _CONVERSION).exists():
+        if read_json(folder / _CONVERSION) != made:
+            raise UserError(f"{folder} holds a conversion with other fields ({_CONVERSION}): choose another --out")
+    elif others := set(strangers(folder)) - {record.CONFIG, record.ENVIRONMENT}:
+        raise UserError(f"{folder} is not empty ({min(others)}) and holds no conversion: choose another --out")
+    if (folder / record.ENVIRONMENT).exists() and not _is_of(folder, source):
+        theirs = record.read_environment(folder).get("converted_from", "training")
+        raise UserError(f"{folder} holds a run made of {theirs}: choose another --out")
+
+
+def _is_of(folder: Path, source: str) -> bool:
+    """Whether a run folder was converted from `source`, by whatever path."""
+    theirs = record.read_environment(folder).get("converted_from")
+    return theirs is not None and Path(theirs).resolve() == Path(source).resolve()
 
 
 def converted_before(folder: Path, source: str, memory_limit: float) -> Converted | None:
     """The network of a run folder that was converted from `source` and saved; None where there is none."""
     if not (folder / WEIGHTS).exists() or not (folder / _CONVERSION).exists():
         return None
-    there = record.read_environment(folder)
-    if there.get("converted_from") != source:
+    if not _is_of(folder, source):
         return None
-    return Converted(load(folder, memory_limit=memory_limit), float(there.get("seconds", 0.0)))
+    seconds = float(record.read_environment(folder).get("seconds", 0.0))
+    return Converted(load(folder, memory_limit=memory_limit), seconds)
 
 
 def save_converted(
@@ -142,12 +168,11 @@ def save_converted(
     own = Recipe(model=network.config, data=recipe.data, train=TrainConfig(), seed=recipe.seed)
     make_folder(folder)
     with only_writer(folder):
+        check_folder(folder, source, made)
         record.claim(folder, own)
-        there = record.read_environment(folder) if (folder / record.ENVIRONMENT).exists() else None
         weights = folder / WEIGHTS
-        another = there is not None and there.get("converted_from") != source
-        if another or (weights.exists() and read_regular(weights) != model_bytes(network)):
-            raise UserError(f"{folder} holds another run: choose another --out")
+        if weights.exists() and read_regular(weights) != model_bytes(network):
+            raise UserError(f"{folder} was made of other weights of {source}: choose another --out")
         write_json(folder / record.ENVIRONMENT, {"converted_from": source, "seconds": round(found.seconds, 2)})
         write_json(folder / _CONVERSION, made)
         write_json(folder / record.DATA, dict(about))

@@ -30,7 +30,7 @@ from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.randomness import seed_of
 from sresnet.studies import results
-from sresnet.studies.conversions import check_made, convert, converted_before, made_by, save_converted
+from sresnet.studies.conversions import check_folder, convert, converted_before, made_by, save_converted
 from sresnet.studies.study import Result, Study, Training
 from sresnet.train import record
 from sresnet.train.command import command
@@ -273,7 +273,7 @@ def _convert_one(
     if device.type == "cpu":
         keep_freed_memory()
     made = made_by(config)
-    check_made(folder, made)
+    check_folder(folder, str(source), made)
     found = converted_before(folder, str(source), memory_limit)
     if found is None:
         ann = load(source, memory_limit=memory_limit).to(device)
