@@ -27,6 +27,7 @@ def one_thread():
         (["--to", "onnx", "--streaming"], "digits-t4-streaming.onnx"),
         (["--to", "onnx", "--num-steps", "2"], "digits-t4.onnx"),
         (["--to", "torch-export", "--num-steps", "2"], "digits-t4.pt2"),
+        (["--to", "c"], "digits-t4.c"),
     ],
 )
 def test_a_file_runs_says_what_it_is_and_is_evaluated(flags, name, tmp_path, monkeypatch, capsys):
@@ -84,13 +85,13 @@ def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
         "--model.base-filters 2 --model.num-steps 3 --model.encoder poisson-signed --train.epochs 1 --out run".split()
     )
     assert main(["train", "digits", *flags]) == 0
-    for more in ([], ["--streaming"]):
+    for more in ([], ["--streaming"], ["--to", "c"]):
         assert main(["export", "run", "--images", "30", *more]) == 0
         out = capsys.readouterr().out
         accuracies = re.search(r"test accuracy: (\S+) % before, (\S+) % after", out).groups()
         assert accuracies[0] == accuracies[1]
     assert main(["info", "run.onnx"]) == 0
-    assert "encoder: poisson-signed, whose spikes are drawn before" in capsys.readouterr().out
+    assert "encoder: poisson-signed, which is not part of the file" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
         (["digits-t4", "--out", "digits.pt2"], "--out digits.pt2 does not end in .onnx"),
         (["digits-t4", "--out", "there.onnx"], "there.onnx exists"),
         (["digits-t4", "--num-steps", "5"], "num_steps 5 is outside 1 to 4"),
+        (["digits-t4", "--to", "torch-export", "--weight-bits", "8"], "--weight-bits 8 is of --to onnx and --to c"),
+        (["digits-t4", "--weight-bits", "4"], "weight-bits"),
         (["digits-t4", "--num-steps", "-1"], "num-steps"),
         (["digits-t4", "--batch-size", "0"], "batch-size"),
         (["digits-t4", "--out", "there.onnx/file.onnx"], "there.onnx"),
@@ -125,7 +128,7 @@ def test_force_replaces(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["info", "evaluate"])
-@pytest.mark.parametrize("name", ["file.onnx", "file.pt2"])
+@pytest.mark.parametrize("name", ["file.onnx", "file.pt2", "file.c"])
 def test_files_that_are_none(verb, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([verb, name]) == 2
@@ -134,7 +137,7 @@ def test_files_that_are_none(verb, name, tmp_path, monkeypatch, capsys):
     assert main([verb, name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert name in line
-    assert "export it again" in line
+    assert "export it again" in line or "give a file that sresnet export wrote" in line
 
 
 def test_an_onnx_file_of_others(tmp_path, capsys):
@@ -165,4 +168,28 @@ def test_a_file_with_other_scores_is_not_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run_onnx.OnnxFile, "scores", lambda self, x: right(self, x) + 0.01)
     assert main(["export", "digits-t4", "--images", "10"]) == 1
     assert "images have other scores in the exported file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["onnx", "c"])
+def test_weights_in_eight_bits(target, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", "--to", target, "--images", "100"]) == 0
+    assert (
+        main(["export", "digits-t4", "--to", target, "--images", "100", "--weight-bits", "8", "--out", f"8.{target}"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"([\d,]+) bytes, sresnet8", out)]
+    assert sizes[1] < 0.6 * sizes[0]
+    before, after = map(float, re.findall(r"(\S+) % before, (\S+) % after", out)[1])
+    assert after >= before - 3
+
+
+def test_without_a_compiler(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CC", raising=False)
+    assert main(["export", "digits-t4", "--to", "c"]) == 2
+    assert "no C compiler is here" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

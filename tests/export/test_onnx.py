@@ -10,7 +10,7 @@ import torch
 import sresnet
 from sresnet.convert import METHODS, to_spiking
 from sresnet.errors import UserError
-from sresnet.models.program import program_of, run
+from sresnet.models.program import in_eight_bits, program_of, run
 from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -41,14 +41,15 @@ def exact(model):
     return replace(program, operations=tuple(rounded.values()))
 
 
-def difference(model, size=(16, 16), batch=3, frames=False):
+def difference(model, size=(16, 16), batch=3, frames=False, eight_bits=False):
     """The largest between the scores of a file after any step, and those of the program in float64."""
     model = model.double()
     images = torch.randn(batch, model.config.in_channels, *size, dtype=torch.float64)
     with torch.no_grad():
         encoded = model.encode(images, None)
-        expected = run(program_of(model), encoded).transpose(0, 1).numpy()
-    file = session(to_onnx(model, encoded.transpose(0, 1) if frames else images))
+        program = program_of(model)
+        expected = run(in_eight_bits(program) if eight_bits else program, encoded).transpose(0, 1).numpy()
+    file = session(to_onnx(model, encoded.transpose(0, 1) if frames else images, eight_bits=eight_bits))
     name = file.get_inputs()[0].name
     given = encoded.transpose(0, 1) if name == "frames" else images
     (found,) = file.run(["scores"], {name: given.float().contiguous().numpy()})
@@ -171,3 +172,12 @@ def test_what_cannot_be_exported_is_said():
         to_onnx(model, SMALL, num_steps=3)
     with pytest.raises(UserError, match="images of 8x8 do not fit"):
         to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), SMALL)
+
+
+@pytest.mark.parametrize("name", ["sresnet20", "fang-cifar"])
+def test_weights_in_eight_bits(name):
+    model = trained(name, **ZOO.get(name, {"base_filters": 8, "num_steps": 3}))
+    assert difference(model, eight_bits=True) < 1e-4
+    example = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
+    small, large = (len(to_onnx(model, example, eight_bits=bits).SerializeToString()) for bits in (True, False))
+    assert small < 0.6 * large

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,8 +17,10 @@ from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.export.about import DRAWN, About, Takes
+from sresnet.export.about import DRAWN, About, Takes, comment
+from sresnet.export.c import to_c
 from sresnet.export.comparison import NEAR, Comparison, compared
+from sresnet.export.run_c import CProgram, find_compiler
 from sresnet.export.torch_export import TorchFile, saved, to_torch_export
 from sresnet.files import check_free, make_folder, write_whole
 from sresnet.models.network import SpikingNetwork
@@ -36,12 +38,15 @@ _CHANNELS = {1: "grey", 2: "events: off, on", 3: "red, green, blue"}
 class _ExportOptions(RuntimeOptions):
     """Flags of `sresnet export`."""
 
-    to: Literal["onnx", "torch-export"] = "onnx"
-    """onnx: for onnxruntime and what else reads ONNX; torch-export: a graph of torch's own operators (.pt2)."""
+    to: Literal["onnx", "torch-export", "c"] = "onnx"
+    """onnx: for onnxruntime and what else reads ONNX; torch-export: a graph of torch's own operators (.pt2); c: one C99
+    file without dependencies."""
     out: str = ""
     """File to write; by default the name of the run and the ending of the target."""
     streaming: bool = False
     """onnx: one time step, with potentials in and out, for live input and for stopping early."""
+    weight_bits: Literal[32, 8] = 32
+    """onnx, c: 8 rounds weights to eight bits, with a scale for each output channel."""
     num_steps: int = 0
     """Time steps of the file, the first of those trained; 0: all."""
     images: int = 1000
@@ -61,6 +66,8 @@ def export_verb(words: list[str]) -> int:
     at_least(0, images=options.images, num_steps=options.num_steps)
     if options.streaming and options.to != "onnx":
         raise UserError(f"--streaming is of --to onnx, and --to is {options.to}: leave one of them out")
+    if options.weight_bits == 8 and options.to == "torch-export":
+        raise UserError("--weight-bits 8 is of --to onnx and --to c: leave it out")
     check_installed(options.to)
     recipe = read_run(source, options.memory_limit)
     stem = f"{Path(source).name}-streaming" if options.streaming else Path(source).name
@@ -74,19 +81,22 @@ def export_verb(words: list[str]) -> int:
     samples = splits.test.subset(spread(len(splits.test), options.images)) if options.images else splits.test
     num_steps = options.num_steps or recipe.model.num_steps
     example = scaling(samples.batch(torch.tensor([0])))
-    about = _about(recipe, model, example, scaling, about_run["class_names"], num_steps, streaming=options.streaming)
+    about = _about(recipe, model, example, scaling, about_run["class_names"], num_steps, options)
     made = _made(options, model, example, num_steps)
     runs = made(about).scores
     batches = batches_of(samples, scaling, batch_size=options.batch_size, device=torch.device("cpu"))
-    settings = {"num_steps": num_steps, "seed": seed_of("evaluate", recipe.seed)}
+    settings: dict[str, Any] = {
+        "seed": seed_of("evaluate", recipe.seed),
+        "eight_bits": options.weight_bits == 8,
+    }
     with implementation(options.engine):
-        found = compared(model, runs, about.takes, signs_of_life(batches, len(samples)), **settings)
+        found = compared(model, runs, about, signs_of_life(batches, len(samples)), **settings)
     if found.wrong:
         raise RuntimeError(f"{found.wrong} of {found.images} images have other scores in the exported file")
     about = replace(about, part="test", images=found.images, top1_before=found.top1_before, top1_after=found.top1_after)
-    content = made(about).content
-    write_whole(path, content)
-    say(f"written: {path}, {len(content):,} bytes, {about.network}, takes {taken_by(about)}")
+    file = made(about)
+    write_whole(path, file.content)
+    say(f"written: {path}, {len(file.content):,} bytes, {about.network}, takes {taken_by(about)}", *file.notes)
     _print_comparison(found, options.to, splits, recipe)
     print_split(recipe.data, splits)
     return 0
@@ -99,12 +109,12 @@ def _about(
     scaling: Scaling,
     class_names: list[str],
     num_steps: int,
-    *,
-    streaming: bool,
+    options: _ExportOptions,
 ) -> About:
     """What the file will say of itself, but for how good it is."""
     frames = example.ndim == 5 or model.config.encoder in DRAWN
-    takes: Takes = "steps" if streaming else "frames" if frames else "images"
+    by_step = options.streaming or options.to == "c"
+    takes: Takes = "steps" if by_step else "frames" if frames else "images"
     plain = scaling.plain()
     mean, std = plain.get("mean"), plain.get("std")
     return About(
@@ -117,7 +127,10 @@ def _about(
         channels=_CHANNELS.get(model.config.in_channels, ""),
         class_names=tuple(class_names),
         encoder=model.config.encoder,
+        encodes=model.config.encoder == "direct" or (options.to != "c" and not frames),
+        encoder_steps=model.config.num_steps,
         poisson_scale=model.config.poisson_scale,
+        delta_threshold=model.config.delta_threshold,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         scale=plain.get("scale"),
@@ -132,6 +145,8 @@ class _File:
 
     content: bytes
     scores: Callable[[Tensor], Tensor]
+    notes: tuple[str, ...] = ()
+    """What else to say of it."""
 
 
 def _made(options: _ExportOptions, model: SpikingNetwork, example: Tensor, num_steps: int) -> Callable[[About], _File]:
@@ -139,10 +154,23 @@ def _made(options: _ExportOptions, model: SpikingNetwork, example: Tensor, num_s
     if options.to == "torch-export":
         program = to_torch_export(model, example, num_steps=num_steps)
         return lambda about: _File(content=saved(program, about), scores=TorchFile(program, about).scores)
+    if options.to == "c":
+        written = to_c(model, example, eight_bits=options.weight_bits == 8)
+        memory = f"{written.weights:,} bytes of weights, which may be read-only, {written.state:,} bytes of state"
+        if find_compiler() is None:
+            raise UserError("--to c compiles the file to compare it, and no C compiler is here: install gcc or set CC")
+        program_in_c = CProgram(written.text)
+
+        def in_c(about: About) -> _File:
+            text = f"{comment(about)}\n{written.text}"
+            return _File(content=text.encode(), scores=program_in_c.scores, notes=(memory,))
+
+        return in_c
     from sresnet.export.onnx import described, to_onnx
     from sresnet.export.run_onnx import OnnxFile
 
-    graph = to_onnx(model, example, streaming=options.streaming, num_steps=num_steps)
+    shape: dict[str, Any] = {"streaming": options.streaming, "num_steps": num_steps}
+    graph = to_onnx(model, example, eight_bits=options.weight_bits == 8, **shape)
 
     def made(about: About) -> _File:
         content = described(graph, about).SerializeToString()
@@ -153,7 +181,7 @@ def _made(options: _ExportOptions, model: SpikingNetwork, example: Tensor, num_s
 
 def _print_comparison(found: Comparison, target: str, splits: Splits, recipe: Recipe) -> None:
     """What came out of the comparison."""
-    runtime = {"onnx": "onnxruntime", "torch-export": "torch.export"}[target]
+    runtime = {"onnx": "onnxruntime", "torch-export": "torch.export", "c": "compiled C"}[target]
     kind = kind_of(recipe.data)
     say(
         f"{accuracy('test', splits.about)}: {found.top1_before:.2f} % before, {found.top1_after:.2f} % after export in "

@@ -16,14 +16,15 @@ from sresnet.cli.runs import RuntimeOptions, accuracy, part_of, print_split
 from sresnet.data import Samples
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
-from sresnet.export.about import DRAWN, About
+from sresnet.export.about import About, about_of_comment, encoded
+from sresnet.export.run_c import CProgram
 from sresnet.export.torch_export import PT2, open_torch_export
-from sresnet.nn.encoder import encode
+from sresnet.files import read_regular, state_of
 from sresnet.printing import say
 from sresnet.randomness import seed_of
 from sresnet.report.records import kind_of
 
-ENDINGS = {"onnx": ".onnx", "torch-export": PT2}
+ENDINGS = {"onnx": ".onnx", "torch-export": PT2, "c": ".c"}
 """Target -> ending of its files."""
 
 
@@ -52,11 +53,22 @@ def _open_exported(source: str) -> tuple[About, Callable[[Tensor], Tensor]]:
     if Path(source).suffix == PT2:
         file = open_torch_export(Path(source))
         return file.about, file.scores
+    if Path(source).suffix == ".c":
+        text = _text(source)
+        return about_of_comment(text, source), CProgram(text).scores
     check_installed("onnx")
     from sresnet.export.run_onnx import open_onnx
 
     opened = open_onnx(source)
     return opened.about, opened.scores
+
+
+def _text(source: str) -> str:
+    """A file in C; UserError where there is none."""
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
+    return read_regular(path).decode(errors="replace")
 
 
 def print_exported(source: str) -> None:
@@ -70,8 +82,8 @@ def print_exported(source: str) -> None:
         say(f"input: (pixel / 255 - mean) / deviation; mean {mean}; deviation {std}; channels: {about.channels}")
     else:
         say(f"input: pixel / 255; channels: {about.channels}")
-    if about.encoder in DRAWN:
-        say(f"encoder: {about.encoder}, whose spikes are drawn before")
+    if not about.encodes and about.encoder != "direct":
+        say(f"encoder: {about.encoder}, which is not part of the file: it takes what that has made of an image")
     say(f"{len(about.class_names)} classes: {', '.join(about.class_names)}")
     if about.top1_after is not None and about.top1_before is not None:
         say(
@@ -124,9 +136,5 @@ def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Te
         torch.manual_seed(seed_of("evaluate", about.seed))
         for x, labels in batches:
             if x.ndim == 4 and about.takes != "images":
-                kind = about.encoder if about.encoder in DRAWN else "direct"  # the file encodes the others itself
-                steps = encode(
-                    kind, x, about.num_steps, first=0, total=about.num_steps, poisson_scale=about.poisson_scale
-                )
-                x = steps.transpose(0, 1)
+                x = encoded(about, x).transpose(0, 1)
             yield x[:, : about.num_steps] if x.ndim == 5 else x, labels

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from sresnet.config import from_dict, to_dict
 from sresnet.data import AnyData
 from sresnet.errors import UserError
 from sresnet.files import parse_json
-from sresnet.nn.encoder import EncoderKind
+from sresnet.nn.encoder import EncoderKind, encode
 
 PREFIX = "sresnet."
 """In front of the names of fields in the metadata of a file."""
@@ -38,8 +41,14 @@ class About:
     class_names: tuple[str, ...]
     """In the order of the scores."""
     encoder: EncoderKind
+    encodes: bool
+    """The encoder is part of the file, or there is none; else it takes what that has made of an image."""
+    encoder_steps: int
+    """Time steps of the encoder's code."""
     poisson_scale: float
     """Of encoder "poisson-signed"."""
+    delta_threshold: float
+    """Of encoder "delta"."""
     mean: tuple[float, ...] | None
     """Of each channel, of pixels in [0, 1]: an input is (pixel - mean) / std. None: pixels in [0, 1] as they are, or
     counts of events."""
@@ -64,6 +73,19 @@ class About:
         return {PREFIX + name: json.dumps(value, allow_nan=False) for name, value in to_dict(self).items()}
 
 
+def encoded(about: About, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "T N C H W"]:
+    """Images as a file takes them, step by step."""
+    return encode(
+        "direct" if about.encodes else about.encoder,
+        images,
+        about.num_steps,
+        first=0,
+        total=about.encoder_steps,
+        poisson_scale=about.poisson_scale,
+        delta_threshold=about.delta_threshold,
+    )
+
+
 def about_of(metadata: Mapping[str, str], where: str) -> About:
     """What a file says of itself.
 
@@ -79,3 +101,20 @@ def about_of(metadata: Mapping[str, str], where: str) -> About:
         raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
     values = {name: parse_json(text, f"{name} in {where}") for name, text in fields.items()}
     return from_dict(About, values, where)
+
+
+_COMMENT = "/* sresnet: "
+"""Beginning of the first line of a file in C."""
+
+
+def comment(about: About) -> str:
+    """What a file says of itself, as a comment in C of one line; `about_of_comment` is the inverse."""
+    return _COMMENT + json.dumps(about.texts()).replace("*/", "*\\/") + " */"
+
+
+def about_of_comment(text: str, where: str) -> About:
+    """What the first line of a file in C says; errors as `about_of`."""
+    line = text.partition("\n")[0]
+    if not (line.startswith(_COMMENT) and line.endswith(" */")):
+        raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
+    return about_of(parse_json(line.removeprefix(_COMMENT).removesuffix(" */"), where), where)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sresnet.export.about import DRAWN, Takes
+from sresnet.export.about import About
 from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import Stepped, program_of, run
+from sresnet.models.program import Stepped, in_eight_bits, program_of, run
 
 NEAR = 2e-5
 """How near to a threshold a potential may come before float32 may decide otherwise whether the neuron spikes."""
@@ -42,11 +42,11 @@ class Comparison:
 def compared(
     model: SpikingNetwork,
     runs: Runs,
-    takes: Takes,
+    about: About,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
-    num_steps: int,
     seed: int,
+    eight_bits: bool = False,
 ) -> Comparison:
     """Run the network and the file on the same images.
 
@@ -56,18 +56,19 @@ def compared(
     Args:
         model: the network, on the CPU.
         runs: the file.
-        takes: what it takes.
+        about: what the file says of itself.
         batches: (x, labels): images or event frames, and classes.
-        num_steps: time steps to run.
         seed: of encoders that draw.
+        eight_bits: the file's weights are in eight bits, and so are those that its scores are compared with.
     """
     program = program_of(model, dtype=torch.float64)
+    program = in_eight_bits(program_of(model, dtype=torch.float32), torch.float64) if eight_bits else program
     thresholds = {each.name: each.threshold for each in program.neurons}
     count = near_count = near_and_other = wrong = before = after = 0
     largest = 0.0
     with evaluating(model, seed):
         for x, labels in batches:
-            encoded = model.encode(x, num_steps)
+            encoded = model.encode(x, about.num_steps)
             near = torch.zeros(len(x), dtype=torch.bool)
 
             def watch(stepped: Stepped, near: Tensor = near) -> None:
@@ -76,9 +77,9 @@ def compared(
 
             expected = run(program, encoded.double(), watch).transpose(0, 1)
             own = model.readout(model.run_layers(encoded, None).spikes).mean(0)
-            given = x if takes == "images" else encoded.transpose(0, 1)
-            if takes == "steps" and x.ndim == 4 and model.config.encoder not in DRAWN:
-                given = x[:, None].expand(-1, num_steps, -1, -1, -1)  # the file encodes it
+            given = x if about.takes == "images" else encoded.transpose(0, 1)
+            if about.takes == "steps" and x.ndim == 4 and about.encodes:
+                given = x[:, None].expand(-1, about.num_steps, -1, -1, -1)
             found = runs(given).double()
             scale = expected.abs().flatten(1).amax(1).clamp(min=1)
             apart = (found - expected).abs().flatten(1).amax(1) / scale

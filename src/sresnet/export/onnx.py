@@ -43,6 +43,8 @@ from sresnet.models.program import (
     Sum,
     Units,
     check_steps,
+    in_eight_bits,
+    integers,
     output_sizes,
     pair,
     program_of,
@@ -63,6 +65,7 @@ def to_onnx(
     streaming: bool = False,
     num_steps: int | None = None,
     dtype: torch.dtype = torch.float32,
+    eight_bits: bool = False,
 ) -> onnx.ModelProto:
     """A network in evaluation mode as ONNX, see above.
 
@@ -73,6 +76,7 @@ def to_onnx(
             encoder draws: then those that it has drawn.
         streaming: one time step instead of a sequence.
         num_steps: time steps of a sequence; None: the network's, or those of `example`.
+        eight_bits: weights in eight bits, with a scale for each output channel.
         dtype: float32 or float64 (which onnxruntime convolves on no processor).
 
     Raises:
@@ -81,6 +85,7 @@ def to_onnx(
     """
     model.count_steps(example, None)  # complains of what is no input
     program, frames = program_of(model, dtype=dtype), example.ndim == 5
+    program = in_eight_bits(program) if eight_bits else program
     steps = num_steps if num_steps is not None else example.shape[1] if frames else model.config.num_steps
     check_steps(program, steps)
     graph = _Graph(program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64")
@@ -254,7 +259,7 @@ class _Graph:
         x = given[0]
         match each:
             case Convolution():
-                numbers = [self.tensor(f"{each.name}.weight", each.weight)]
+                numbers = [self.weight(each)]
                 numbers += [] if each.bias is None else [self.tensor(f"{each.name}.bias", each.bias)]
                 self.node(
                     "Conv",
@@ -267,9 +272,7 @@ class _Graph:
                     output=each.name,
                 )
             case Linear():
-                y = self.node(
-                    "MatMul", self.node("Flatten", x, axis=1), self.tensor(f"{each.name}.weight", each.weight.T)
-                )
+                y = self.node("Gemm", self.node("Flatten", x, axis=1), self.weight(each), transB=1)
                 y = y if each.bias is None else self.node("Add", y, self.tensor(f"{each.name}.bias", each.bias))
                 self.node("Unsqueeze", y, self.whole([2, 3]), output=each.name)
             case Affine():
@@ -311,6 +314,15 @@ class _Graph:
                 )
             case Flattened():
                 self.node("Unsqueeze", self.node("Flatten", x, axis=1), self.whole([2, 3]), output=each.name)
+
+    def weight(self, each: Convolution | Linear) -> str:
+        """Weights, or what is made of them in eight bits."""
+        whole, name = integers(each), f"{each.name}.weight"
+        if whole is None or each.scale is None:
+            return self.tensor(name, each.weight)
+        if name not in self.numbers:
+            self.numbers[name] = numpy_helper.from_array(whole.numpy(), name)
+        return self.node("DequantizeLinear", name, self.tensor(f"{each.name}.scale", each.scale), axis=0)
 
     def row(self, name: str, values: Tensor, step: str) -> str:
         """Numbers of each channel at this step, [C, 1, 1]."""

@@ -27,6 +27,7 @@ from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.readout import Readout
 from sresnet.nn.residual import ResidualBlock, Skip
 from sresnet.nn.wiring import WeightedSum, Window, Wiring
+from sresnet.ops.conv_bntt_lif.int8 import round_weight
 from sresnet.ops.few_spikes import few_spikes
 from sresnet.ops.neuron import Reset
 
@@ -49,6 +50,8 @@ class Convolution(Operation):
 
     weight: Float[Tensor, "O I kh kw"]
     bias: Float[Tensor, "O"] | None
+    scale: Float[Tensor, "O"] | None = None
+    """Of weights in eight bits: weight = scale * whole number, channel by channel."""
     stride: Pair
     padding: Pair
     dilation: Pair
@@ -61,6 +64,8 @@ class Linear(Operation):
 
     weight: Float[Tensor, "O I"]
     bias: Float[Tensor, "O"] | None
+    scale: Float[Tensor, "O"] | None = None
+    """See `Convolution`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -424,6 +429,43 @@ def _neurons(name: str, inputs: tuple[str, ...], module: nn.Module) -> AnyOperat
         return Units(name=name, inputs=inputs, activation="step", limit=0.0)
     assert isinstance(module, AnyNeuron)
     raise UserError(f"{name} are neurons of your own, which cannot be written down as a program: use the package's")
+
+
+def in_eight_bits(program: Program, dtype: torch.dtype | None = None) -> Program:
+    """The program with the weights of all convolutions and linear layers rounded to eight bits, norms folded before.
+
+    Biases, gains and shifts stay as they are.
+
+    Args:
+        program: whose numbers are rounded in their own precision.
+        dtype: of the numbers after that; None: as before.
+    """
+    rounded = (_rounded(each) for each in program.operations)
+    if dtype is not None:
+        rounded = (_changed(each, lambda tensor: tensor.to(dtype)) for each in rounded)
+    return replace(program, operations=tuple(map(_dequantised, rounded)))
+
+
+def _rounded(operation: AnyOperation) -> AnyOperation:
+    """The operation with weights in eight bits, if it has any."""
+    if not isinstance(operation, Convolution | Linear):
+        return operation
+    whole, scale = round_weight(operation.weight)
+    return replace(operation, weight=whole.to(scale.dtype), scale=scale)
+
+
+def _dequantised(operation: AnyOperation) -> AnyOperation:
+    """The operation with its whole numbers times their scales as weights."""
+    if not isinstance(operation, Convolution | Linear) or operation.scale is None:
+        return operation
+    return replace(operation, weight=operation.weight * operation.scale.view(-1, *[1] * (operation.weight.ndim - 1)))
+
+
+def integers(operation: Convolution | Linear) -> Tensor | None:
+    """The whole numbers of weights in eight bits, int8 in the weight's shape; None for other weights."""
+    if operation.scale is None:
+        return None
+    return (operation.weight / operation.scale.view(-1, *[1] * (operation.weight.ndim - 1))).round().to(torch.int8)
 
 
 # Running --------------------------------------------------------------------------------------------------------------

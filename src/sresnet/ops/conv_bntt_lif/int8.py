@@ -20,10 +20,10 @@ class Int8Weight(NamedTuple):
     """float32 [C]."""
 
 
-def _round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(integers int8 [C, C_in, height, width], scale [C]): the largest of each output channel becomes 127."""
-    scale = weight.abs().amax((1, 2, 3)).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return (weight / scale[:, None, None, None]).round().to(torch.int8), scale
+def round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(integers int8 [C, ...], scale [C]) of a weight [C, ...]: the largest of each output channel becomes 127."""
+    scale = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return (weight / scale.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), scale
 
 
 def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Int8Weight:
@@ -37,7 +37,7 @@ def prepare(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -
             f"an 8-bit network is for float32 on the CPU, and its weight is {weight.dtype} on {weight.device}: "
             "make it from a float32 network there, and do not move or cast it"
         )
-    integers, scale = _round_weight(weight.detach())
+    integers, scale = round_weight(weight.detach())
     prepared = torch.ops.onednn.qconv_prepack(integers, scale, 1.0, 0, stride, padding, (1, 1), 1, None)
     return Int8Weight(prepared, scale)
 

@@ -1,0 +1,323 @@
+"""C: a network as one C99 file without dependencies, for micro-controllers and anything else with a C compiler.
+
+    void sresnet_start(sresnet_state *state);                                   before the first time step
+    void sresnet_step(sresnet_state *state, const float *input, float *scores); one time step
+
+`input` is what the first layer receives, [C, H, W]; `scores` are those of the classes after this step. All memory is in
+`sresnet_state`, whose size the compiler knows; nothing is allocated.
+
+Maps are kept pixel by pixel, [H, W, C], so that an input that is not 0 adds one row of weights to each pixel that it
+reaches: the work of a convolution is proportional to the spikes that arrive. A spike adds weights and multiplies none.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.program import (
+    Affine,
+    AnyOperation,
+    Convolution,
+    Flattened,
+    GlobalAverage,
+    InternalSteps,
+    Linear,
+    Picked,
+    Pooling,
+    Product,
+    Program,
+    Spiking,
+    Sum,
+    Units,
+    in_eight_bits,
+    integers,
+    output_sizes,
+    pair,
+    program_of,
+)
+from sresnet.models.topology import INPUT
+
+Shape = tuple[int, int, int]
+"""(C, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CFile:
+    """A network in C."""
+
+    text: str
+    weights: int
+    """Bytes of constant numbers, which may stay in flash memory."""
+    state: int
+    """Bytes of `sresnet_state`: potentials, and the maps of one time step."""
+
+
+def to_c(model: SpikingNetwork, example: Tensor, *, eight_bits: bool = False) -> CFile:
+    """A network in evaluation mode as C99, in float32.
+
+    Args:
+        model: stays as it is.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W] of the size that the file is then for; its numbers
+            do not matter.
+        eight_bits: weights in eight bits, with a scale for each output channel.
+
+    Raises:
+        UserError: as `program_of` and `output_sizes`, or units of an ANN with another activation than ReLU, sigmoid,
+            tanh, SiLU or the step.
+    """
+    model.count_steps(example, None)  # complains of what is no input
+    program = program_of(model, dtype=torch.float32)
+    program = in_eight_bits(program) if eight_bits else program
+    return _Writer(program, output_sizes(program, pair(example.shape[-2:]))).file(example)
+
+
+@dataclass
+class _Writer:
+    """Parts of the file as they are written."""
+
+    program: Program
+    sizes: dict[str, Shape]
+    constants: list[str] = field(default_factory=list)
+    """Arrays of numbers."""
+    calls: list[str] = field(default_factory=list)
+    """Lines of `sresnet_step`."""
+    weights: int = 0
+    """Bytes of the arrays."""
+
+    def file(self, example: Tensor) -> CFile:
+        """The whole file."""
+        channels, height, width = example.shape[-3:]
+        sizes = self.sizes | {INPUT: (channels, height, width)}
+        places = _Places(self.program, sizes)
+        for number, each in enumerate(self.program.operations):
+            inputs = [places.of(name) for name in each.inputs]
+            places.place(each)
+            self.calls.append(f"/* {each.name} */")
+            self.calls += self.call(each, f"w{number}", inputs, places.of(each.name), [sizes[n] for n in each.inputs])
+            places.free(each)
+        last = self.program.operations[-1]
+        classes, votes = self.program.config.num_classes, self.program.votes
+        potentials = [(f"v{places.neurons[each.name]}", math.prod(sizes[each.name])) for each in self.program.neurons]
+        fields = [("potential", classes * votes), *potentials, ("input", math.prod(sizes[INPUT])), *places.buffers()]
+        declared = [f"    float {name}[{length}];" for name, length in fields]
+        head = [
+            f"#define SRESNET_CHANNELS {sizes[INPUT][0]}",
+            f"#define SRESNET_HEIGHT {sizes[INPUT][1]}",
+            f"#define SRESNET_WIDTH {sizes[INPUT][2]}",
+            f"#define SRESNET_CLASSES {classes}",
+            f"#define SRESNET_MOST_STEPS {self.program.most_steps or 0} /* 0: any number */",
+            "",
+            "typedef struct {",
+            *declared,
+            "    int step;",
+            "} sresnet_state;",
+        ]
+        keeps = f"{_float(self.program.leak)} * (s->potential[k] + {places.of(last.name)}[k])"
+        if self.program.leak == 1:
+            keeps = f"s->potential[k] + {places.of(last.name)}[k]"
+        score = f"total / ({votes}.0f * (float)(s->step + 1))" if votes > 1 else "total / (float)(s->step + 1)"
+        body = [
+            "void sresnet_start(sresnet_state *s) {",
+            "    memset(s, 0, sizeof *s);",
+            "}",
+            "",
+            "void sresnet_step(sresnet_state *s, const float *input, float *scores) {",
+            f"    pixel_by_pixel(input, s->input, {_numbers(sizes[INPUT])});",
+            *(f"    {line}" for line in self.calls),
+            f"    for (int k = 0; k < {classes * votes}; k++) s->potential[k] = {keeps};",
+            f"    for (int k = 0; k < {classes}; k++) {{",
+            "        float total = 0.0f;",
+            f"        for (int i = 0; i < {votes}; i++) total += s->potential[k * {votes} + i];",
+            f"        scores[k] = {score};",
+            "    }",
+            "    s->step++;",
+            "}",
+        ]
+        operations = files("sresnet.export").joinpath("operations.c").read_text()
+        used = _used(operations, "\n".join(body))
+        text = "\n".join([*head, "", used, "", *self.constants, "", *body, ""])
+        return CFile(text=text, weights=self.weights, state=4 * sum(length for _, length in fields) + 4)
+
+    def array(self, name: str, values: Tensor, kind: Literal["float", "signed char"] = "float") -> str:
+        """Numbers as a constant array; returns its name."""
+        numbers = values.detach().cpu().flatten().tolist()
+        texts = [_float(each) if kind == "float" else str(each) for each in numbers]
+        self.constants.append(f"static const {kind} {name}[{len(numbers)}] = {{")
+        per_line = 8 if kind == "float" else 24
+        for start in range(0, len(numbers), per_line):
+            self.constants.append(f"    {', '.join(texts[start : start + per_line])},")
+        self.constants.append("};")
+        self.weights += len(numbers) * (4 if kind == "float" else 1)
+        return name
+
+    def optional(self, name: str, values: Tensor | None) -> str:
+        """The same of numbers that may not be there."""
+        return "0" if values is None else self.array(name, values)
+
+    def call(self, each: AnyOperation, name: str, inputs: Sequence[str], y: str, shapes: Sequence[Shape]) -> list[str]:
+        """The lines that compute one operation.
+
+        Args:
+            each: the operation.
+            name: what its numbers are called.
+            inputs: where its inputs are.
+            y: where its output goes.
+            shapes: (C, H, W) of the inputs.
+        """
+        x, given, made = inputs[0], _numbers(shapes[0]), self.sizes[each.name]
+        length = math.prod(made)
+        match each:
+            case Convolution():
+                whole, bias = integers(each), self.optional(f"{name}_bias", each.bias)
+                # [O, I / groups, h, w] -> for each input channel [h, w, O / groups]
+                weight = each.weight if whole is None else whole
+                weight = weight.unflatten(0, (each.groups, -1)).permute(0, 2, 3, 4, 1)
+                shape = (*each.weight.shape[2:], *each.stride, *each.padding, *each.dilation, each.groups)
+                rest = f"{y}, {_numbers(made)}, {_numbers(shape)});"
+                if each.scale is None:
+                    return [f"convolve({x}, {given}, {self.array(name, weight)}, {bias}, {rest}"]
+                scale = self.array(f"{name}_scale", each.scale)
+                numbers = self.array(name, weight, "signed char")
+                return [
+                    f"convolve_bytes({x}, {given}, {numbers}, {rest}",
+                    f"scale({y}, {length}, {made[0]}, {scale}, {bias}, {y});",
+                ]
+            case Linear():
+                channels, height, width = shapes[0]
+                whole, bias, inputs_ = integers(each), self.optional(f"{name}_bias", each.bias), math.prod(shapes[0])
+                weight = each.weight if whole is None else whole
+                weight = weight.unflatten(1, (channels, height * width)).permute(2, 1, 0)  # inputs pixel by pixel
+                if each.scale is None:
+                    return [f"multiply({x}, {inputs_}, {self.array(name, weight)}, {bias}, {y}, {length});"]
+                scale = self.array(f"{name}_scale", each.scale)
+                numbers = self.array(name, weight, "signed char")
+                return [
+                    f"multiply_bytes({x}, {inputs_}, {numbers}, {y}, {length});",
+                    f"scale({y}, {length}, {length}, {scale}, {bias}, {y});",
+                ]
+            case Affine():
+                row = f" + s->step * {made[0]}" if len(each.gain) > 1 else ""
+                gain = self.array(name, each.gain) + row
+                shift = "0" if each.shift is None else self.array(f"{name}_shift", each.shift) + row
+                return [f"scale({x}, {length}, {made[0]}, {gain}, {shift}, {y});"]
+            case Spiking():
+                constants = ", ".join(map(_float, (each.leak, each.scale, each.threshold)))
+                flags = f"{int(each.reset == 'zero')}, {int(each.fires_at_threshold)}"
+                return [f"fire({x}, {length}, s->v{self.index(each)}, {constants}, {flags}, {y});"]
+            case InternalSteps():
+                numbers = ", ".join(
+                    self.array(f"{name}_{kind}", getattr(each, kind)) for kind in ("thresholds", "resets", "heights")
+                )
+                steps = f"{len(each.thresholds)}, {int(each.fires_at_threshold)}"
+                return [f"fire_few({x}, {length}, {numbers}, {steps}, {y});"]
+            case Units():
+                if each.activation not in _ACTIVATIONS:
+                    raise UserError(
+                        f"{each.name} computes {each.activation}, which is not written in C: convert the network to "
+                        "few-spikes neurons first, or export it as ONNX"
+                    )
+                limit = _float(each.limit) if each.limit else "HUGE_VALF"
+                return [f"{_ACTIVATIONS[each.activation]}({x}, {length}, {limit}, {y});"]
+            case Sum():
+                factors = [_float(factor) for factor in each.factors]
+                first = f"start_sum({x}, {factors[0]}, {length}, {y});"
+                more = zip(inputs[1:], factors[1:], strict=True)
+                return [first, *(f"add({part}, {factor}, {length}, {y});" for part, factor in more)]
+            case Product():
+                return [f"join({x}, {inputs[1]}, {length}, {int(each.inverted)}, {y});"]
+            case Pooling():
+                shape = (*each.kernel, *each.stride, *each.padding)
+                return [f"pool_{each.kind}({x}, {given}, {y}, {_numbers(made)}, {_numbers(shape)});"]
+            case GlobalAverage():
+                return [f"average({x}, {given}, {y});"]
+            case Picked():
+                return [f"pick({x}, {given}, {each.every}, {y}, {_numbers(made)});"]
+            case Flattened():
+                return [f"channel_by_channel({x}, {y}, {given});"]
+        raise AssertionError(each)
+
+    def index(self, each: Spiking) -> int:
+        """Number of a layer of neurons."""
+        return [neurons.name for neurons in self.program.neurons].index(each.name)
+
+
+_ACTIVATIONS = {"relu": "rectify", "sigmoid": "sigmoid", "tanh": "tangent", "silu": "silu", "step": "step_half"}
+"""Activation -> function of operations.c."""
+
+
+class _Places:
+    """Where the map of each operation is: in a buffer that is free again when nobody takes the map any more."""
+
+    def __init__(self, program: Program, sizes: dict[str, Shape]) -> None:
+        self.sizes = sizes
+        self.left = dict.fromkeys(sizes, 0)
+        for each in program.operations:
+            for name in each.inputs:
+                self.left[name] += 1
+        self.neurons = {each.name: number for number, each in enumerate(program.neurons)}
+        self.lengths: list[int] = []
+        """Of the buffers."""
+        self.unused: list[int] = []
+        """Those that hold nothing."""
+        self.held: dict[str, int] = {}
+        """Operation -> its buffer."""
+
+    def of(self, name: str) -> str:
+        """Where a map is, in C."""
+        return "s->input" if name == INPUT else f"s->map{self.held[name]}"
+
+    def place(self, each: AnyOperation) -> None:
+        """Give an operation a buffer: the smallest that is free and large enough, or else the largest, made larger."""
+        length = math.prod(self.sizes[each.name])
+        fitting = [number for number in self.unused if self.lengths[number] >= length]
+        if fitting:
+            chosen = min(fitting, key=lambda number: self.lengths[number])
+        elif self.unused:
+            chosen = max(self.unused, key=lambda number: self.lengths[number])
+            self.lengths[chosen] = length
+        else:
+            chosen = len(self.lengths)
+            self.lengths.append(length)
+        self.unused = [number for number in self.unused if number != chosen]
+        self.held[each.name] = chosen
+
+    def free(self, each: AnyOperation) -> None:
+        """Free the buffers of maps that this operation took last."""
+        for name in each.inputs:
+            self.left[name] -= 1
+            if self.left[name] == 0 and name != INPUT:
+                self.unused.append(self.held[name])
+
+    def buffers(self) -> Iterator[tuple[str, int]]:
+        """(name, length) of each."""
+        return ((f"map{number}", length) for number, length in enumerate(self.lengths))
+
+
+def _used(operations: str, text: str) -> str:
+    """What is in front of the functions of operations.c, and those of them that are called."""
+    head, *functions = operations.split("\n\n/* ")
+    called = [each for each in functions if f" {_name_of(each)}(" in text or f"    {_name_of(each)}(" in text]
+    return "\n\n/* ".join([head, *called])
+
+
+def _name_of(function: str) -> str:
+    """Of a function of operations.c."""
+    return function.partition("static void ")[2].partition("(")[0]
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """Arguments."""
+    return ", ".join(map(str, values))
+
+
+def _float(value: float) -> str:
+    """A number of float32, which C reads to the same bits."""
+    text = f"{value:.9g}"
+    return f"{text}f" if any(mark in text for mark in ".en") else f"{text}.0f"

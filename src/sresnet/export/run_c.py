@@ -1,0 +1,68 @@
+"""Files in C, compiled here and run."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+
+FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC", "-ffp-contract=off")
+
+
+def find_compiler() -> str | None:
+    """$CC, cc, gcc or clang; None where none is there."""
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+class CProgram:
+    """A network in C, compiled with the system's compiler ($CC, cc, gcc or clang) and loaded.
+
+    Args:
+        text: the file.
+        flags: more of them for the compiler, such as "-Werror".
+
+    Raises:
+        UserError: there is no compiler, or it refuses the file.
+    """
+
+    def __init__(self, text: str, *flags: str) -> None:
+        compiler = next(
+            filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None
+        )
+        if compiler is None:
+            raise UserError("no C compiler is here to try the file: install gcc or set CC")
+        size = "\nunsigned long sresnet_size(void) { return sizeof(sresnet_state); }\n"
+        size += "int sresnet_classes(void) { return SRESNET_CLASSES; }\n"
+        with tempfile.TemporaryDirectory() as folder:
+            source, library = Path(folder, "network.c"), Path(folder, "network.so")
+            source.write_text(text + size)
+            done = subprocess.run(
+                [compiler, *FLAGS, *flags, str(source), "-o", str(library), "-lm"], capture_output=True, text=True
+            )
+            if done.returncode:
+                reason = " ".join(done.stderr.split())[:300]
+                raise UserError(f"{compiler} does not compile the file ({reason}): export it again")
+            self.library = ctypes.CDLL(str(library))
+        self.library.sresnet_size.restype = ctypes.c_ulong
+        self.state_bytes = int(self.library.sresnet_size())
+        self.classes = int(self.library.sresnet_classes())
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Scores after every step [N, T, classes] of frames [N, T, C, H, W]."""
+        x = np.ascontiguousarray(frames.cpu().numpy(), dtype=np.float32)
+        found = np.zeros((*x.shape[:2], self.classes), dtype=np.float32)
+        state = ctypes.create_string_buffer(self.state_bytes)
+        for image in range(len(x)):
+            self.library.sresnet_start(state)
+            for step in range(x.shape[1]):
+                given, made = (array[image, step].ctypes.data_as(ctypes.c_void_p) for array in (x, found))
+                self.library.sresnet_step(state, given, made)
+        return torch.from_numpy(found)

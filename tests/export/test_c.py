@@ -1,0 +1,124 @@
+"""What a compiled file in C computes is what the network computes."""
+
+import itertools
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+import sresnet
+from sresnet.convert import METHODS, to_spiking
+from sresnet.errors import UserError
+from sresnet.export.c import to_c
+from sresnet.export.run_c import CProgram
+from sresnet.models.program import in_eight_bits, program_of, run
+from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
+
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler")
+
+
+def difference(model, size=(16, 16), eight_bits=False):
+    """The largest between the scores of a file after any step, and those of the program in float64."""
+    model = model.double()
+    images = torch.randn(2, model.config.in_channels, *size, dtype=torch.float64)
+    with torch.no_grad():
+        encoded = model.encode(images, None)
+        program = program_of(model)
+        expected = run(in_eight_bits(program) if eight_bits else program, encoded).transpose(0, 1)
+    made = to_c(model, images, eight_bits=eight_bits)
+    file = CProgram(made.text, "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+    assert file.state_bytes == made.state
+    found = file.scores(encoded.transpose(0, 1))
+    assert found.shape == expected.shape
+    return float((found - expected).abs().max())
+
+
+@pytest.mark.parametrize(("connection", "norm"), list(itertools.product(CONNECTIONS, NORMS)))
+def test_every_connection_and_norm(connection, norm):
+    fields = {"connection": connection, "norm": norm, "norm_bias": norm != "none", "base_filters": 4, "num_steps": 3}
+    assert difference(trained("sresnet8", **fields)) < 1e-4
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_networks_of_others(name):
+    size = ZOO[name].get("image_size", 32)
+    assert difference(trained(name, **ZOO[name]), (size, size)) < 1e-4
+
+
+@pytest.mark.parametrize("downsample", ["stride", "avg", "max"])
+def test_odd_sizes(downsample):
+    assert difference(trained("sresnet8", downsample=downsample, base_filters=4, num_steps=2), (13, 11)) < 1e-4
+
+
+@pytest.mark.parametrize("join", ["and", "iand"])
+def test_joins(join):
+    model = trained("sew_resnet18", join=join, base_filters=4, num_steps=2, num_classes=10)
+    assert difference(model, (32, 32)) < 1e-4
+
+
+@pytest.mark.parametrize("readout", ["potential", "leaky", "spikes"])
+@pytest.mark.parametrize("boosting", [False, True])
+def test_every_readout(readout, boosting):
+    model = trained("sresnet8", readout=readout, boosting=boosting, readout_bias=True, base_filters=4, num_steps=3)
+    assert difference(model) < 1e-4
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("fires_at_threshold", [False, True])
+def test_every_reset(reset, fires_at_threshold):
+    fields = {"reset": reset, "fires_at_threshold": fires_at_threshold, "threshold": 0.75, "neuron": "plif"}
+    assert difference(trained("sresnet8", base_filters=4, num_steps=4, **fields)) < 1e-4
+
+
+@pytest.mark.parametrize("method", ["deng", "rmp", "few-spikes"])
+def test_converted_networks(method):
+    ann = trained("resnet8", base_filters=4, neuron="relu", num_steps=1, downsample="avg", connection="s2m")
+    config = METHODS[method]
+    if hasattr(config, "num_steps"):
+        config = replace(config, num_steps=6)
+    assert difference(to_spiking(ann, torch.randn(8, 3, 16, 16, dtype=torch.float64), config)) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["deng-resnet20", "deng-vgg16", "wu-vgg11", "stoeckl-resnet50"])
+def test_anns(name):
+    model = trained(name, width=1 / 16, image_size=32)
+    with torch.no_grad():
+        scale = float(model(torch.randn(2, 3, 32, 32, dtype=torch.float64)).abs().max())
+    assert difference(model, (32, 32)) < 1e-4 * max(1, scale)
+
+
+@pytest.mark.parametrize(("activation", "groups"), [("relu", 1), ("silu", 1), ("sigmoid", 1), ("tanh", 1), ("relu", 2)])
+def test_units_groups_and_dilation(activation, groups):
+    module = {"relu": torch.nn.ReLU, "silu": torch.nn.SiLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}
+    layers = [torch.nn.Conv2d(4, 6, 3, stride=(2, 1), padding=(1, 2), groups=groups, dilation=(1, 2))]
+    layers += [module[activation](), torch.nn.Flatten(), torch.nn.Linear(6 * 4 * 8, 10)]
+    ann = torch.nn.Sequential(*layers).double().eval()
+    network = sresnet.convert.traced(ann, torch.randn(1, 4, 8, 8, dtype=torch.float64))
+    assert difference(network, (8, 8)) < 1e-4
+
+
+def test_buffers_are_used_again():
+    shallow, deep = (
+        to_c(trained(name, base_filters=4, num_steps=2), torch.zeros(1, 3, 16, 16).double())
+        for name in ("sresnet8", "sresnet20")
+    )
+    assert deep.text.count("float map") <= shallow.text.count("float map") + 1
+
+
+def test_activations_that_c_does_not_know():
+    ann = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.GELU(), torch.nn.Flatten(), torch.nn.Linear(144, 10))
+    network = sresnet.convert.traced(ann.eval(), torch.randn(1, 3, 8, 8))
+    with pytest.raises(UserError, match="computes gelu, which is not written in C"):
+        to_c(network, torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["sresnet8", "fang-cifar", "lee-resnet11"])
+def test_weights_in_eight_bits(name):
+    model = trained(name, **ZOO.get(name, {"base_filters": 4, "num_steps": 3}))
+    size = 16
+    assert difference(model, (size, size), eight_bits=True) < 1e-4
+    example = torch.zeros(1, 3, size, size, dtype=torch.float64)
+    small, large = to_c(model, example, eight_bits=True), to_c(model, example)
+    assert small.weights < 0.4 * large.weights
+    assert small.state == large.state
