@@ -1,15 +1,16 @@
-"""Trained networks in files that other programs run: `to_onnx`, `to_torch_export`."""
+"""Trained networks in files that other programs run: `to_onnx`, `to_torch_export`, `to_c`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sresnet.export.c import to_c
     from sresnet.export.onnx import to_onnx
     from sresnet.export.torch_export import to_torch_export
 
-__all__ = ["to_onnx", "to_torch_export"]
+__all__ = ["to_c", "to_onnx", "to_torch_export"]
 
-_FILES = {"to_onnx": "onnx", "to_torch_export": "torch_export"}
+_FILES = {"to_c": "c", "to_onnx": "onnx", "to_torch_export": "torch_export"}
 
 if not TYPE_CHECKING:
 

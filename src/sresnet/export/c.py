@@ -142,7 +142,7 @@ class _Writer:
         ]
         operations = files("sresnet.export").joinpath("operations.c").read_text()
         used = _used(operations, "\n".join(body))
-        text = "\n".join([*head, "", used, "", *self.constants, "", *body, ""])
+        text = "\n".join([used, "", *head, "", *self.constants, "", *body, ""])
         return CFile(text=text, weights=self.weights, state=4 * sum(length for _, length in fields) + 4)
 
     def array(self, name: str, values: Tensor, kind: Literal["float", "signed char"] = "float") -> str:

@@ -43,7 +43,7 @@ static void convolve(const float *x, int channels, int height, int width, const 
             }
 }
 
-/* The same of values that reach all outputs. */
+/* Each input that is not 0 adds its weights to all outputs. */
 static void multiply(const float *x, int inputs, const float *weight, const float *bias, float *y, int outputs) {
     for (int o = 0; o < outputs; o++) y[o] = bias ? bias[o] : 0.0f;
     for (int i = 0; i < inputs; i++) {
@@ -52,7 +52,7 @@ static void multiply(const float *x, int inputs, const float *weight, const floa
     }
 }
 
-/* The same with weights of eight bits, of which each channel is scaled after. */
+/* Each input that is not 0 adds a row of weights, of eight bits, to each pixel that it reaches; they are scaled after. */
 static void convolve_bytes(const float *x, int channels, int height, int width, const signed char *weight,
                      float *y, int outputs, int out_height, int out_width, int kernel_height, int kernel_width,
                      int stride_y, int stride_x, int padding_y, int padding_x, int dilation_y, int dilation_x,
@@ -82,7 +82,7 @@ static void convolve_bytes(const float *x, int channels, int height, int width, 
             }
 }
 
-/* The same of values that reach all outputs, with weights of eight bits. */
+/* Each input that is not 0 adds its weights, of eight bits, to all outputs, which are scaled after. */
 static void multiply_bytes(const float *x, int inputs, const signed char *weight, float *y, int outputs) {
     for (int o = 0; o < outputs; o++) y[o] = 0.0f;
     for (int i = 0; i < inputs; i++) {
