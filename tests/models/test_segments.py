@@ -397,6 +397,47 @@ def test_which_low_memory_training_goes_in_segments(norm):
         assert free_segments(spikes.eval().layers, 12, 60) == (2,)
 
 
+def images_seen(model, x, **options):
+    """Scores, and how many images went through the layers together each time."""
+    seen, features = [], model.forward_features
+    model.forward_features = lambda x, **others: (seen.append(len(x)), features(x, **others))[1]
+    scores = model(x, **options)
+    del model.forward_features
+    return scores, seen
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_inference_takes_a_few_images_at_a_time(frames, monkeypatch):
+    monkeypatch.setattr(segments, "_PIXELS_AT_ONCE", 3 * T * 9 * 7 + 1)
+    model, x = network(torch.float32).eval(), torch.rand(8, *[T] * frames, 3, 9, 7)
+    whole, seen = images_seen(model, x)  # with gradients
+    assert seen == [8]
+    with torch.no_grad():
+        parts, seen = images_seen(model, x)
+        assert seen == [3, 3, 2]
+        torch.testing.assert_close(parts, whole)
+        assert images_seen(model, x[:3])[1] == [3]
+        assert images_seen(model, x, num_steps=1)[1] == [8]
+        monkeypatch.setattr(segments, "_PIXELS_AT_ONCE", 1)
+        assert images_seen(model, x[:2])[1] == [1, 1]
+
+
+def test_which_inference_takes_all_images_at_once(monkeypatch):
+    monkeypatch.setattr(segments, "_PIXELS_AT_ONCE", 1)
+    x = torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        assert images_seen(network(torch.float32), x)[1] == [4]  # statistics are those of the batch
+        assert images_seen(network(torch.float32, encoder="poisson").eval(), x)[1] == [4]
+        model = network(torch.float32).eval()
+        assert images_seen(model, x, state=StreamState())[1] == [4]
+        assert images_seen(model, x, time_segments=T)[1] == [4] * T
+        assert images_seen(model, x[:0])[1] == [0]
+        handle = model.readout.linear.register_forward_hook(lambda *_: None)
+        assert images_seen(model, x)[1] == [4]
+        handle.remove()
+        assert images_seen(model, x)[1] == [1, 1, 1, 1]
+
+
 def test_eight_bits_are_used_in_segments_too():
     model = network(torch.float32, base_filters=8)
     x = torch.rand(4, 3, 8, 8)

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from sresnet.config import added_later, check_types, closest
 from sresnet.errors import UserError
-from sresnet.models.segments import Again, Potentials, Steps, checked_segments, free_segments, run_segments
+from sresnet.models.segments import (
+    Again,
+    Potentials,
+    Steps,
+    checked_segments,
+    free_segments,
+    images_at_once,
+    run_segments,
+)
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
 from sresnet.nn.encoder import EncoderKind, delta, encode
@@ -264,6 +272,10 @@ class SpikingNetwork(nn.Module):
         """What the readout receives at every step, [T, N, num_classes]; its running mean gives scores at any time."""
         steps = self.count_steps(x, num_steps)
         asked_for = checked_segments(self.layers, time_segments)
+        if state is None and not asked_for and not self.config.encoder.startswith("poisson"):  # drawn for all images
+            at_once = images_at_once([*self.layers.modules(), *self.readout.modules()], x, steps)
+            if at_once < len(x):
+                return torch.cat([self.forward_steps(some, num_steps=steps) for some in x.split(at_once)], 1)
         recorded = state is not None and state.recorder is not None
         segments = asked_for or (() if recorded else free_segments(self.layers, x.shape[0], steps))
         if not segments:

@@ -14,7 +14,7 @@ Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, along t
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import index
@@ -314,11 +314,35 @@ def free_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, 
     learns = torch.is_grad_enabled()
     if number < 2 or torch.compiler.is_compiling() or (learns and not low_memory_chosen()):
         return ()
-    for module in layers.modules():
-        own = isinstance(module, OwnNorm | OwnNeuron) or not _is_ours(module)
-        if own or has_hooks(module) or _needs_all_steps(module) or (learns and _counts_all_spikes(module)):
-            return ()
-    return (number,)
+    whole = any(
+        _is_own_or_watched(module) or _needs_all_steps(module) or (learns and _counts_all_spikes(module))
+        for module in layers.modules()
+    )
+    return () if whole else (number,)
+
+
+_PIXELS_AT_ONCE = 256 * 32 * 32
+"""Of images times time steps: what an inference on a CPU computes at once, where there are so many; more are hardly
+faster."""
+
+
+def images_at_once(modules: Iterable[nn.Module], x: Tensor, num_steps: int) -> int:
+    """How many images [N, C, H, W] or clips [N, T, C, H, W] go through all time steps together.
+
+    All, but in an inference on a CPU: there no image has to do with another, and of a few at a time neither potentials
+    nor activity take much memory. All too where `free_segments` has none, and in training mode, whose statistics are
+    those of the batch.
+    """
+    number = max(1, _PIXELS_AT_ONCE // max(1, num_steps * x.shape[-2] * x.shape[-1]))
+    if number >= len(x) or not x.is_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return len(x)
+    whole = any(module.training or _is_own_or_watched(module) for module in modules)
+    return len(x) if whole else number
+
+
+def _is_own_or_watched(module: nn.Module) -> bool:
+    """It is of the user's own, or has hooks: it might see how many steps or images go together."""
+    return isinstance(module, OwnNorm | OwnNeuron) or not _is_ours(module) or has_hooks(module)
 
 
 def _counts_all_spikes(module: nn.Module) -> bool:
@@ -327,5 +351,5 @@ def _counts_all_spikes(module: nn.Module) -> bool:
 
 
 def _is_ours(module: nn.Module) -> bool:
-    """It is of a class of this package or of torch's: in those that this package uses, each time step is for itself."""
+    """It is of a class of this package or of torch's: in those that this package uses, each step is for itself."""
     return type(module).__module__.partition(".")[0] in ("sresnet", "torch")
