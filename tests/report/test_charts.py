@@ -113,3 +113,10 @@ def test_a_new_figure_is_a_description_and_nothing_else(tmp_path):
     (written,) = [path for path in save_files(tmp_path / "files", [section], []) if path.suffix == ".svg"]
     assert "Firing rates" in written.read_text()
     assert plots.draw(figure.chart).axes[0].lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.2])
+
+
+@pytest.mark.parametrize(("hollow", "fill"), [(True, "var(--bg)"), (False, "var(--fg)")])
+def test_the_one_compared_with_is_hollow_where_others_would_be(hollow, fill):
+    own = Line(name="", x=[1.0, 2.0], y=[1.0, 2.0], form="points", hollow=hollow, own=True)
+    drawn = svg.draw(LineChart(title="A", lines=(own,), x=Axis(label="x"), y=Axis(label="y")), "name")
+    assert set(re.findall(r'<circle [^>]*fill="(.*?)"', drawn)) == {fill}

@@ -46,13 +46,23 @@ def test_all_studies(kept, tmp_path, capsys):
     figures = [values["id"] for tag, values in elements if tag == "figure"]
     pictures = {name.rpartition("-")[0].removeprefix("figure-") for name in figures}
     drawn = {drawing.name for drawing in drawings(evidence_of("tiny", found))}
-    assert len(drawn) == 9
+    assert len(drawn) == 12
     assert drawn <= pictures
     assert "figure-figure4-2" in figures
     with (tmp_path / "files/claims.csv").open(newline="") as file:
         verdicts = {row["verdict"] for row in csv.DictReader(file)}
     assert verdicts <= {"holds", "fails", "within noise", "not tested at this scale"}
     assert len(verdicts) > 1
+
+
+def test_table_14_has_its_figures_and_costs(kept, tmp_path):
+    assert main(["report", "table14", "-o", "page.html"]) == 0
+    text, elements = read_page(tmp_path / "page.html")
+    figures = {values["id"].rpartition("-")[0].removeprefix("figure-") for tag, values in elements if tag == "figure"}
+    assert figures >= {"table14-cifar-10", "table14-cifar-100", "table14-dvs-cifar10"}
+    assert not any(name.startswith(("figure3", "spikes")) for name in figures)
+    assert "core-minutes" in text
+    assert "Core-minutes are of a processor, 2 cores." in text
 
 
 def test_one_study_with_a_row_that_failed_and_one_that_was_not_run(kept, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from sresnet.report import plots
 from sresnet.report.study_figures import drawings
+from sresnet.studies.rows import rows_of
 from tests.studies.made_up import all_results, evidence_of, studies_at
 
 colors = pytest.importorskip("matplotlib.colors", reason="needs matplotlib, the extra 'report'")
@@ -17,6 +18,7 @@ ALL = all_results(SMALL.values(), lambda training: 50.0 + training.recipe.seed)
 PAPER = all_results(studies_at("paper").values())
 NAMES = [
     *("figure3", "figure4", "figure5", "figure6"),
+    *("table14-cifar-10", "table14-cifar-100", "table14-dvs-cifar10"),
     *("steps", "operations", "spikes", "gradients", "learning-curves"),
 ]
 
@@ -80,6 +82,28 @@ def test_published_and_measured_are_told_apart(scale):
     assert line.get_ydata()[0] == (51.0 if number == 3 else 50.0)
     assert colors.to_hex(line.get_markerfacecolor()) != "#ffffff"
     assert (left.get_ylim() == right.get_ylim()) == (scale == "paper")
+
+
+def test_rows_of_table_14_are_where_they_were_published_and_measured():
+    left, right = drawn("table14-cifar-10").axes
+    published = {line.get_label(): line for line in left.lines if not line.get_label().startswith("_")}
+    measured = [line for line in left.lines if line.get_label().startswith("_")]
+    costs = {row.cell.row: row.costs for row in rows_of(SMALL["table14"], ALL) if row.cell.column == "CIFAR-10"}
+    assert len(published) == len(measured) == len(right.lines) == len(costs) == 10
+    assert {colors.to_hex(line.get_markerfacecolor()) for line in published.values()} == {"#ffffff"}
+    for hollow, filled, other in zip(published.values(), measured, right.lines, strict=True):
+        assert hollow.get_marker() == filled.get_marker() == other.get_marker()
+        assert hollow.get_color() == filled.get_color() == other.get_color()
+        assert colors.to_hex(filled.get_markerfacecolor()) == colors.to_hex(filled.get_color())
+    assert [line.get_xdata()[0] for line in measured] == [each.parameters for each in costs.values()]
+    assert [line.get_xdata()[0] for line in right.lines] == [each.operations for each in costs.values()]
+    assert published["Deng ResNet-20, converted"].get_xdata()[0] == 11_253_440
+    assert published["S-ResNet38 (the paper)"].get_marker() == "*"
+    assert "Han VGG16, T = 128, converted" in [line.get_label() for line in right.lines]
+    events = drawn("table14-dvs-cifar10")
+    assert events.axes[1].get_title() == "measured here, scale small, simulated recordings"
+    names = [line.get_label() for line in events.axes[0].lines if not line.get_label().startswith("_")]
+    assert not any(name.startswith("Kim") for name in names)  # a network of ours was not published
 
 
 def test_simulated_recordings_are_named():

@@ -98,7 +98,7 @@ class TestRows:
                 assert getattr(recipe.train, name) == getattr(authors, name), (topology.model, name)
 
     def test_the_input_scale_of_a_recipe_stays(self):
-        (lee,) = [each for each in compared() if each.row.startswith("Lee")]
+        (lee,) = [each for each in compared() if each.entry.row.startswith("Lee")]
         assert lee.training.recipe.model.poisson_scale == 2.25
 
     def test_conversions(self):

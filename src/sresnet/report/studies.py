@@ -6,7 +6,7 @@ from sresnet.report.charts import Line, Photo
 from sresnet.report.document import Block, Facts, Figure, Number, Paragraph, Section, Table, columns
 from sresnet.report.figures import ACCURACY, over_steps
 from sresnet.report.run_training import line_of, over_epochs
-from sresnet.report.study_figures import drawings
+from sresnet.report.study_figures import Drawing, all_beside_published, drawings
 from sresnet.report.text import study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import Evidence
@@ -19,7 +19,7 @@ MOST_LINES = 6
 
 
 def study_sections(wanted: Sequence[Study], evidence: Evidence) -> tuple[Section, ...]:
-    """A summary, the claims, a section for each study, the paper's figures if all are shown, and commands.
+    """A summary, the claims, a section for each study, figures (all if all are shown, Table 14's with it), commands.
 
     Args:
         wanted: the studies to show, at their scale.
@@ -28,11 +28,14 @@ def study_sections(wanted: Sequence[Study], evidence: Evidence) -> tuple[Section
     names = {study.name for study in wanted}
     runs = training_runs_of(wanted)
     found = [evidence.results[key] for key in runs if key in evidence.results]
+    shown = drawings(evidence) if len(wanted) == len(evidence.studies) else []
+    if not shown and "table14" in names:
+        shown = all_beside_published(evidence)
     return (
         _summary(wanted, evidence, f"{len(found)} of {len(runs)}"),
         claims(names, evidence),
         *(_study_section(study, evidence) for study in wanted),
-        *([_pictures(evidence)] if len(wanted) == len(evidence.studies) else []),
+        *([_pictures(shown)] if shown or len(wanted) == len(evidence.studies) else []),
         _making(evidence.scale, wanted, found),
     )
 
@@ -135,10 +138,10 @@ def _name_of(cell: Cell, study: Study, leak: float) -> str:
     return cell.row + (f", {short}" if len(columns) > 1 else "") + leaks
 
 
-def _pictures(evidence: Evidence) -> Section:
+def _pictures(shown: Sequence[Drawing]) -> Section:
     """Figs. 3 to 6 and others, as far as there are results for them; each chart a figure."""
     parts = []
-    for drawing in drawings(evidence):
+    for drawing in shown:
         panels = [panel for row in drawing.picture.panels for panel in row if not isinstance(panel, Photo)]
         figures = [Figure(name=f"{drawing.name}-{number}", chart=panel) for number, panel in enumerate(panels, 1)]
         parts.append(Section(title=drawing.title, content=(Paragraph(drawing.caption), *figures)))

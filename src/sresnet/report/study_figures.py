@@ -39,7 +39,7 @@ def drawings(evidence: Evidence) -> list[Drawing]:
     """Every picture whose results are there."""
     makers = (_over_steps, _over_operations, _spikes, _gradients, _learning_curves)
     parameters = (over_parameters(evidence, data) for data in SIZES)
-    found = [maps(evidence), *parameters, *(make(evidence) for make in makers)]
+    found = [maps(evidence), *parameters, *all_beside_published(evidence), *(make(evidence) for make in makers)]
     return [drawing for drawing in found if drawing]
 
 
@@ -127,8 +127,8 @@ def over_parameters(evidence: Evidence, data: str) -> Drawing | None:
         name=f"figure{number}",
         title=f"Fig. {number}: accuracy over parameters, {data}",
         caption="Left, hollow: accuracies as published, by the best test epoch; parameters counted from the authors' "
-        "code or, if marked by a dagger, from others' descriptions. None of them was run here. Right, filled: measured "
-        f"here, {here}, after the last epoch."
+        "code or, if marked by a dagger, from others' descriptions. None was run here at that size. Right, filled: "
+        f"measured here, {here}, after the last epoch."
         + (" All are pre-trained on CIFAR-100." if data == "DVS-CIFAR10" else "")
         + ("" if same else " The axes differ: the two sides are not to be compared."),
         picture=Picture(panels=((left, right),), same_x=same, same_y=same),
@@ -139,9 +139,52 @@ def _published_point(entry: Published, style: int) -> Line:
     """A network of others, or the paper's own, hollow."""
     own = entry.reference is None
     dagger = "†" if entry.topology and entry.topology.checked == "not verified" else ""
-    name = f"{entry.network}{dagger}" + (" (the paper)" if own else "")
+    name = f"{entry.network}{dagger}" + (" (the paper)" if own else ", converted" if entry.conversion else "")
     line = _points(name, [([float(entry.parameters or 0)], [entry.accuracy])], style)
     return replace(line, hollow=True, own=own)
+
+
+def all_beside_published(evidence: Evidence) -> list[Drawing]:
+    """The pictures of Table 14 that there are results for, one for each data set."""
+    return [found for data in SIZES if (found := _beside_published(evidence, data))]
+
+
+def _beside_published(evidence: Evidence, data: str) -> Drawing | None:
+    """Every row of Table 14 on one data set: as published and as measured over parameters, and over operations."""
+    study = evidence.studies["table14"]
+    rows = {row.cell.row: row for row in evidence.rows(study) if row.cell.column == data and row.values}
+    entries = [entry for entry in TABLE_14 if entry.data == data]
+    if not rows:
+        return None
+    published, measured, operations = [], [], []
+    for style, entry in enumerate(entries):
+        if entry.parameters:
+            published.append(_published_point(entry, style))
+        row = rows.get(entry.row)
+        if row is None or row.mean is None or row.costs is None:
+            continue
+        point = Line(name="", x=[row.costs.parameters], y=[row.mean], form="points", style=style)
+        measured.append(replace(point, own=entry.topology is None))
+        if row.costs.operations:
+            name = f"{entry.network}, T = {row.costs.num_steps}" + (", converted" if entry.conversion else "")
+            operations.append(replace(point, name=name, x=[row.costs.operations], own=entry.topology is None))
+    simulated = ", simulated recordings" if any(row.simulated for row in rows.values()) else ""
+    x, y = Axis(label="parameters", logarithmic=True), Axis(label=ACCURACY)
+    charts = [LineChart(title="hollow: published, filled: measured here", lines=(*published, *measured), x=x, y=y)]
+    if operations:
+        x = Axis(label=OPERATIONS, logarithmic=True)
+        title = f"measured here, scale {evidence.scale}{simulated}"
+        charts.append(LineChart(title=title, lines=tuple(operations), x=x, y=y))
+    return _drawing_of(
+        charts,
+        f"table14-{data.lower()}",
+        f"Table 14: every network on {data}, published and measured",
+        "Left: over trainable parameters, counted by building; of converted networks those of the ANN. Hollow: "
+        f"accuracy as published, best test epoch. Filled: measured here at scale {evidence.scale}{simulated}, after "
+        "the last epoch. A network has the same colour and form everywhere; a dagger: counted from others' "
+        "descriptions. Right: the measured ones over additions and multiply-accumulates of all synapses, all time "
+        "steps together. Networks so small, trained so shortly, say little about the published ones.",
+    )
 
 
 Seeds = tuple[Sequence[float], Sequence[float]]

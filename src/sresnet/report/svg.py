@@ -302,7 +302,8 @@ def _marker(each: Line, style: int, x: float, y: float) -> Element:
     paint = "var(--fg)" if each.own else _colour(style)
     look: dict[str, str | float | None] = {"fill": paint}
     if each.hollow or each.own or each.form == "dashes":
-        look = {"fill": "var(--bg)", "stroke": paint, "stroke_width": 2.5 if each.own else 1.4}
+        inside = "var(--bg)" if each.hollow or each.form == "dashes" else paint
+        look = {"fill": inside, "stroke": paint, "stroke_width": 2.5 if each.own else 1.4}
     kind = marker_of(style)
     if kind == "circle":
         return _element("circle", cx=x, cy=y, r=3.0, **look)

@@ -119,11 +119,6 @@ class Compared(NamedTuple):
     training: Training
     note: str
 
-    @property
-    def row(self) -> str:
-        """As `paper.TABLE14` calls the paper's own, and the table the others."""
-        return f"Ours {self.entry.network}" if self.entry.topology is None else self.entry.network
-
 
 def compared() -> tuple[Compared, ...]:
     """All rows, in the order of the table."""

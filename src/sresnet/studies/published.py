@@ -181,6 +181,11 @@ class Published:
     """How the ANN becomes spiking, of `study.CONVERSIONS`; "" where the network is trained as a spiking one."""
 
     @property
+    def row(self) -> str:
+        """As the study of the table calls it."""
+        return f"Ours {self.network}" if self.topology is None else self.network
+
+    @property
     def method(self) -> Method:
         """As the table has it."""
         return "SNN conversion" if self.conversion else "Spiking BP"

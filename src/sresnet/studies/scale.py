@@ -135,9 +135,10 @@ COMPARISON = (
     f"{CORE_MINUTES} minutes of one core at scale small, by its authors' recipe, shortened, on the data of the scale, "
     "images of 32x32 pixels; S-ResNet38 as all others, 38 layers deep and without pre-training. Test images were read "
     "once, after the last epoch; the paper's column has the best test epoch of the published networks. Parameters, "
-    "operations and energy are of the network that answers, per image; minutes of cores are of the training, that of "
-    "an ANN and of its conversion together. One seed, small networks and short schedules: their order says little "
-    "about that of the published ones. What the scale says of depth, width, T, rates and epochs is of the other tables."
+    "operations and energy are of the network that answers, per image; T of few-spikes neurons is K. Core-minutes are "
+    "of the training, that of an ANN and of its conversion together. One seed, small networks and short schedules: "
+    "their order says little about that of the published ones. What the scale says of depth, width, T, rates and "
+    "epochs is of the other tables."
 )
 """Note of Table 14 at a smaller scale."""
 
@@ -159,7 +160,7 @@ def _compared_cell(each: Compared, how: Scale) -> Cell:
     """A row of Table 14 on the data of a scale."""
     training = _on_data_of(each.training, how)
     column, accuracy = each.entry.data, each.entry.accuracy
-    return Cell(each.row, column, training, accuracy, note=each.note, rescaled=True)
+    return Cell(each.entry.row, column, training, accuracy, note=each.note, rescaled=True)
 
 
 def _on_data_of(training: Training, how: Scale) -> Training:
