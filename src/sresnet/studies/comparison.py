@@ -3,8 +3,8 @@
 The rows are those of `published.TABLE_14`. A network that is trained directly has its authors' recipe (`train.zoo`), an
 ANN likewise, and its conversion their method; what is changed is here. Widths make about `PARAMETERS` trainable
 numbers of each, T is cut to 4 for images as they are, to 8 for Poisson spikes and events, and epochs fill about
-`CORE_MINUTES` by the time that a training step took on one core. The changes that `_Size.why` names were made where a
-network did not learn otherwise, by its accuracy on held-out training images; nothing was chosen by test images.
+`CORE_MINUTES` by the time that a training step took on one core. What else is changed, `_Size.why` says; it was chosen
+by accuracy on held-out training images (docs/studies.md) or is what small networks of the kind have elsewhere.
 """
 
 from collections.abc import Callable
