@@ -25,7 +25,8 @@ from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
-from sresnet.models import model_config
+from sresnet.models import model_config, num_parameters
+from sresnet.models.size import sketch
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.surrogate import Triangle
@@ -216,3 +217,50 @@ def test_leak_is_the_exact_solution_of_eq_2():
 def test_tests_that_are_named_exist(path):
     for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text()):
         assert re.search(rf"^(    )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def rows_with(column, page):
+    """(cells, what is in `column`) of every row of a page's tables that have such a column."""
+    at = None
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if column in cells:
+            at = cells.index(column)
+        elif not cells:
+            at = None
+        elif at is not None and cells[at].strip("-"):
+            yield cells, cells[at]
+
+
+COUNT = re.compile(r"\d{1,3}(?:,\d{3})+")
+ELSEWHERE = {
+    "zoo.md": [
+        ("kim-vgg9", {"num_classes": 100}),
+        ("zheng-resnet19-64", {}),
+        ("zheng-resnet19-64", {"in_channels": 2}),
+        ("zheng-resnet19-tdbn", {}),
+        ("zheng-resnet19-64-tdbn", {}),
+        ("fang-wide-7b", {"widening": 3}),
+    ],
+    "convert.md": [],
+}
+"""Networks whose parameters the text of a page counts, beside those in its table."""
+
+
+@pytest.mark.parametrize("page", ELSEWHERE)
+def test_parameters_are_those_of_the_networks(page):
+    path, found = ROOT / "docs" / page, set()
+    for cells, counts in rows_with("parameters", path):
+        names = re.findall("`([^`]+)`", cells[0])
+        classes = [{"num_classes": int(each)} for each in re.findall(r"with (\d+) classes", counts)]
+        networks = [(name, fields) for name in names for fields in ({}, *classes)]
+        assert len(networks) == len(COUNT.findall(counts)), names
+        for (name, fields), count in zip(networks, COUNT.findall(counts), strict=True):
+            assert f"{num_parameters(sketch(model_config(name, **fields))):,}" == count, name
+            found.add(count)
+    assert len(found) >= 7
+    for name, fields in ELSEWHERE[page]:
+        count = f"{num_parameters(sketch(model_config(name, **fields))):,}"
+        assert count in path.read_text(), name
+        found.add(count)
+    assert {count for count in COUNT.findall(path.read_text()) if count.count(",") == 2} <= found

@@ -11,6 +11,7 @@ from torch import nn
 from sresnet import UserError, create_model
 from sresnet.analysis import hardware_network, hardware_view
 from sresnet.analysis.hardware import SENDS, Synapses, composed
+from sresnet.convert import RateConfig, to_spiking
 from sresnet.nn.residual import Connection
 from tests.analysis.networks import batch, trained
 
@@ -225,6 +226,10 @@ def test_a_view_makes_no_weights():
     ("make", "words"),
     [
         (lambda: trained("resnet8", num_steps=1), "neuron 'relu' sends no spikes"),
+        (
+            lambda: to_spiking(trained("resnet8", num_steps=1), torch.rand(8, 2, 8, 8), RateConfig()),
+            "family 'wired', such",
+        ),
         (
             lambda: trained("vgg11", width=0.05, hidden=4, num_steps=1, in_channels=2, size=(16, 16)),
             "global_pool is a GlobalAveragePool: only convolutions",

@@ -191,6 +191,12 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(digits, tmp_path):
         (tmp_path / "c" / CHECKPOINT).write_bytes(tensors_to_bytes(lacking, {"tandem": metadata["tandem"]}))
         with pytest.raises(UserError, match="is damaged"):
             run_of(digits, tmp_path / "c", config)
+    about = json.loads(metadata["tandem"])
+    for wrong in ({"thresholds": {"fc1": 1.0}}, {"thresholds": {"neuron1": 0.0}}, {"epoch": -1}):
+        changed = {"tandem": json.dumps(about | {"position": about["position"] | wrong})}
+        (tmp_path / "c" / CHECKPOINT).write_bytes(tensors_to_bytes(tensors, changed))
+        with pytest.raises(UserError, match="is damaged .no training has its position."):
+            run_of(digits, tmp_path / "c", config)
     (tmp_path / "b" / CHECKPOINT).write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
         run_of(digits, tmp_path / "b", config)

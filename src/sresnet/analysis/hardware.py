@@ -276,6 +276,11 @@ def hardware_network(model: SpikingNetwork, size: tuple[int, int], *, form: Form
         raise UserError("few-spikes neurons have thresholds for each internal step and no hardware view: use 'if'")
     if any(isinstance(module, OwnNeuron | OwnNorm) for module in model.modules()):
         raise UserError("neurons or norms of your own have no hardware view: use those of the package")
+    if model.config.family == "wired":
+        raise UserError(
+            "a network of family 'wired', such as a converted one, has biases and weighted sums, which are not written "
+            "out: the hardware view is of S-ResNets"
+        )
     for node in model.topology.of_kind("convolution"):
         convolution = model.layers.get_submodule(node.module)
         if not isinstance(convolution, nn.Conv2d) or not is_plain(convolution):

@@ -279,7 +279,10 @@ def _by_name(source: str) -> str:
 def _check_data(recipe: Recipe, source: str, method: Conversion) -> None:
     """Raise UserError for a network of events, or of pixels that the method cannot encode."""
     if isinstance(recipe.data, EventConfig):
-        raise UserError(f"{source} was trained on events, and a conversion takes images: give a network of images")
+        raise UserError(
+            f"{source} was trained on events, whose frames change from step to step, and a conversion takes an image "
+            "for all steps: train a spiking network on them, such as with --model.neuron plif"
+        )
     if isinstance(method, RateConfig) and method.encoder == "poisson" and recipe.data.pixels != "intensity":
         raise UserError(
             f"encoder 'poisson' takes intensities, and {source} was trained on normalised pixels: use poisson-signed, "

@@ -9,6 +9,12 @@ def check_width(width: float) -> None:
         raise UserError(f"width {width} is outside (0, 16]: it multiplies the filters, 1 is the published network")
 
 
+def check_image_size(image_size: int) -> None:
+    """Raise UserError for no height and width of an image."""
+    if image_size < 1:
+        raise UserError(f"image_size {image_size} is less than 1: it is the height and width of an image, such as 32")
+
+
 def scaled(filters: int, width: float) -> int:
     """A number of filters times a width, at least 1."""
     return max(1, round(filters * width))

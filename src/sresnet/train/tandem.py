@@ -9,6 +9,7 @@ weights learn with what really arrives, and no surrogate is needed.
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -403,6 +404,10 @@ class TandemRun:
             raise _damaged(path, error) from None
         if about != self.made:
             raise UserError(f"{path} is of another ANN, schedule or seed: choose another folder, or the same settings")
+        spiking, heights = list(position.thresholds), position.thresholds.values()
+        counts = (position.epoch, position.stage_epoch, position.since)
+        if spiking != self.names[: len(spiking)] or not all(0 < each < math.inf for each in heights) or min(counts) < 0:
+            raise _damaged(path, UserError("no training has its position"))
         self.position = position
         self.optimiser = self.new_optimiser()
         try:

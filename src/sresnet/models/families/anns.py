@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from sresnet.errors import UserError
-from sresnet.models.dimensions import check_width, scaled, size_behind
+from sresnet.models.dimensions import check_image_size, check_width, scaled, size_behind
 from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout
 from sresnet.models.registry import Family, register_family
 from sresnet.nn.wiring import INPUT, Step, Wiring
@@ -45,6 +45,7 @@ class ANNConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_width(self.width)
+        check_image_size(self.image_size)
         if self.neuron not in ("relu", "sharpened") or self.num_steps != 1:
             raise UserError(
                 f"neuron {self.neuron!r} and num_steps {self.num_steps}: this ANN has rectifiers and one time step; "

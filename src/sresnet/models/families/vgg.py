@@ -14,7 +14,7 @@ from torch import nn
 
 from sresnet.config import added_later
 from sresnet.errors import UserError
-from sresnet.models.dimensions import check_width, scaled, size_behind
+from sresnet.models.dimensions import check_image_size, check_width, scaled, size_behind
 from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, make_readout, shared_leak_of
 from sresnet.models.registry import Family, register_family
 from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool, SpikingLayer, SpikingLinear
@@ -46,6 +46,7 @@ class VGGConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_width(self.width)
+        check_image_size(self.image_size)
         if self.hidden < 1:
             raise UserError(f"hidden {self.hidden} is less than 1: Kim & Panda use 4096 in VGG11, 1024 in VGG9")
         filters = [scaled(each, self.width) for stage in STAGES[self.depth] for each in stage]
