@@ -17,7 +17,6 @@ from sresnet.cli.convert import _OPTIONS, _CompareOptions
 from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.export import _ExportOptions
-from sresnet.cli.exported import is_exported
 from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
@@ -25,6 +24,7 @@ from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
+from sresnet.export.target import is_exported
 from sresnet.models import model_config, num_parameters
 from sresnet.models.size import sketch
 from sresnet.ops.lif import lif, membrane
@@ -75,7 +75,7 @@ def check_command(line):
             at = flags.index("--data")
             assert flags[at + 1] in DATA_SETS
             parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
-        case "evaluate" | "info" if subject and is_exported(subject):
+        case "evaluate" | "info" if subject and is_exported(Path(subject)):
             assert flags == []
         case "evaluate":
             assert subject

@@ -13,7 +13,7 @@ from sresnet.errors import UserError
 from sresnet.export.c import to_c
 from sresnet.export.run_c import CProgram
 from sresnet.models.program import in_eight_bits, program_of, run
-from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
+from tests.models.test_program import CONNECTIONS, NORMS, ZOO, exact, trained
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler")
 
@@ -122,3 +122,17 @@ def test_weights_in_eight_bits(name):
     small, large = to_c(model, example, eight_bits=True), to_c(model, example)
     assert small.weights < 0.4 * large.weights
     assert small.state == large.state
+
+
+@pytest.mark.parametrize("fires_at_threshold", [False, True])
+def test_spikes_are_the_same_bit_by_bit(fires_at_threshold, monkeypatch):
+    """Of weights whose sums are exact, so that potentials are often just at the threshold."""
+    model = trained("sresnet8", fires_at_threshold=fires_at_threshold, leak=0.5, base_filters=4, num_steps=4)
+    program = exact(model)
+    monkeypatch.setattr("sresnet.export.c.program_of", lambda *_, **__: program)
+    frames = (torch.randint(-4, 5, (2, 3, 16, 16)) / 2).expand(4, -1, -1, -1, -1)
+    ties = []
+    expected = run(program, frames, lambda stepped: ties.extend(int((u == 1).sum()) for u in stepped.u.values()))
+    assert sum(ties) > 10
+    found = CProgram(to_c(model, frames[0]).text).scores(frames.transpose(0, 1))
+    assert torch.equal(found, expected.transpose(0, 1))

@@ -11,7 +11,7 @@ import sresnet
 from sresnet.convert import METHODS, to_spiking
 from sresnet.errors import UserError
 from sresnet.models.program import in_eight_bits, program_of, run
-from tests.models.test_program import CONNECTIONS, NORMS, ZOO, trained
+from tests.models.test_program import CONNECTIONS, NORMS, ZOO, exact, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -26,19 +26,6 @@ def session(made):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def exact(model):
-    """The network with so few bits in its numbers that all sums are exact in float32, in whatever order."""
-    program = program_of(model.float())
-    rounded = {
-        each.name: replace(
-            each,
-            **{name: (value * 4).round() / 4 for name, value in vars(each).items() if isinstance(value, torch.Tensor)},
-        )
-        for each in program.operations
-    }
-    return replace(program, operations=tuple(rounded.values()))
 
 
 def difference(model, size=(16, 16), batch=3, frames=False, eight_bits=False):
@@ -121,10 +108,12 @@ def test_units_of_anns(activation):
     assert difference(network, (8, 8)) < 1e-4
 
 
+@pytest.mark.parametrize("fires_at_threshold", [False, True])
 @pytest.mark.parametrize("connection", CONNECTIONS)
-def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connection, monkeypatch):
+def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connection, fires_at_threshold, monkeypatch):
     """Of weights whose sums are exact; potentials of all layers after every step, so that every spike is the same."""
-    model = trained("sresnet8", connection=connection, leak=0.5, norm_bias=True, base_filters=4, num_steps=4)
+    fields = {"connection": connection, "fires_at_threshold": fires_at_threshold, "leak": 0.5, "norm_bias": True}
+    model = trained("sresnet8", base_filters=4, num_steps=4, **fields)
     program = exact(model)
     monkeypatch.setattr("sresnet.export.onnx.program_of", lambda *_, **__: program)
     image = torch.randint(-4, 5, (2, 3, 12, 12)) / 2
@@ -134,6 +123,7 @@ def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connec
     shapes = {each.name: each.shape for each in file.get_inputs()}
     given |= {name: np.zeros((2, *shapes[name][1:]), np.float32) for name in names}
     steps = []
+    assert any(each.fires_at_threshold == fires_at_threshold for each in program.neurons)
     expected = run(program, image.expand(4, -1, -1, -1, -1), steps.append)
     for step, (outputs, v, _) in enumerate(steps):
         given["step"] = np.array(step)

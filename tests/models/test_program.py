@@ -32,6 +32,19 @@ def trained(name: str, **fields: object) -> SpikingNetwork:
     return model
 
 
+def exact(model):
+    """The network with so few bits in its numbers that all sums are exact in float32, in whatever order."""
+    program = program_of(model.float())
+    rounded = {
+        each.name: replace(
+            each,
+            **{name: (value * 4).round() / 4 for name, value in vars(each).items() if isinstance(value, torch.Tensor)},
+        )
+        for each in program.operations
+    }
+    return replace(program, operations=tuple(rounded.values()))
+
+
 def agree(model: SpikingNetwork, size: tuple[int, int] = (16, 16)) -> None:
     """Scores after every step, and what every layer of neurons sends, in float64."""
     channels = model.config.in_channels

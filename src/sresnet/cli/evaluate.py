@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.exits import THRESHOLDS, check_threshold, evaluate_early_exit
-from sresnet.cli.exported import evaluate_exported, is_exported
+from sresnet.cli.exported import evaluate_exported
 from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table
 from sresnet.data import Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
+from sresnet.export.target import is_exported
 from sresnet.models import SpikingNetwork
 from sresnet.models.int8 import to_int8
 from sresnet.ops.dispatch import implementation
@@ -57,7 +58,7 @@ class _EvaluateOptions(RuntimeOptions):
 def evaluate_verb(words: list[str]) -> int:
     """`sresnet evaluate RUN`, or `sresnet evaluate FILE` of an exported network."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained run")
-    if is_exported(source):
+    if is_exported(Path(source)):
         return evaluate_exported(source, rest)
     options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)

@@ -1,9 +1,8 @@
 """What `info` and `evaluate` do with the files that `export` wrote."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -16,23 +15,11 @@ from sresnet.cli.runs import RuntimeOptions, accuracy, part_of, print_split
 from sresnet.data import Samples
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
-from sresnet.export.about import About, about_of_comment, encoded
-from sresnet.export.run_c import CProgram
-from sresnet.export.torch_export import PT2, open_torch_export
-from sresnet.files import read_regular, state_of
+from sresnet.export.about import About, encoded
+from sresnet.export.target import about_file, open_file
 from sresnet.printing import say
 from sresnet.randomness import seed_of
 from sresnet.report.records import kind_of
-
-ENDINGS = {"onnx": ".onnx", "torch-export": PT2, "c": ".c"}
-"""Target -> ending of its files."""
-
-
-def check_installed(target: str) -> None:
-    """Raise UserError where what the target needs is not there."""
-    missing = [name for name in ("onnx", "onnxruntime") if target == "onnx" and find_spec(name) is None]
-    if missing:
-        raise UserError(f"--to onnx needs {' and '.join(missing)}, not installed here: pip install 'sresnet[onnx]'")
 
 
 def taken_by(about: About) -> str:
@@ -43,37 +30,9 @@ def taken_by(about: About) -> str:
     return f"images [N, {pixels}]" if about.takes == "images" else f"frames [N, {about.num_steps}x{pixels}]"
 
 
-def is_exported(source: str) -> bool:
-    """Whether a word of the command line names an exported file, there or not."""
-    return Path(source).suffix in ENDINGS.values()
-
-
-def _open_exported(source: str) -> tuple[About, Callable[[Tensor], Tensor]]:
-    """What a file says of itself, and what runs it; UserError for one that cannot be run."""
-    if Path(source).suffix == PT2:
-        file = open_torch_export(Path(source))
-        return file.about, file.scores
-    if Path(source).suffix == ".c":
-        text = _text(source)
-        return about_of_comment(text, source), CProgram(text).scores
-    check_installed("onnx")
-    from sresnet.export.run_onnx import open_onnx
-
-    opened = open_onnx(source)
-    return opened.about, opened.scores
-
-
-def _text(source: str) -> str:
-    """A file in C; UserError where there is none."""
-    path = Path(source)
-    if not path.is_file():
-        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
-    return read_regular(path).decode(errors="replace")
-
-
 def print_exported(source: str) -> None:
     """What a file says of itself: `sresnet info FILE`."""
-    about, _ = _open_exported(source)
+    about = about_file(Path(source))
     say(f"{source}: {about.network}, exported by sresnet {about.version}", f"takes {taken_by(about)}")
     if about.scale is not None:
         say(f"input: counts of events, times {about.scale:g}; channels: {about.channels}")
@@ -109,7 +68,7 @@ def evaluate_exported(source: str, words: list[str]) -> int:
     options = parse(_EvaluateFileOptions(), words, f"sresnet evaluate {source}", "Accuracy of an exported network.")
     at_least(1, batch_size=options.batch_size)
     at_least(0, images=options.images)
-    about, runs = _open_exported(source)
+    about, runs = open_file(Path(source))
     splits = options.open(about.data, about.seed, about.num_steps).matched(list(about.class_names))
     if tuple(splits.test.shape[-2:]) != about.image_size:
         height, width = about.image_size

@@ -36,6 +36,7 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
+    check_steps,
     in_eight_bits,
     integers,
     output_sizes,
@@ -59,21 +60,24 @@ class CFile:
     """Bytes of `sresnet_state`: potentials, and the maps of one time step."""
 
 
-def to_c(model: SpikingNetwork, example: Tensor, *, eight_bits: bool = False) -> CFile:
+def to_c(model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None, eight_bits: bool = False) -> CFile:
     """A network in evaluation mode as C99, in float32.
 
     Args:
         model: stays as it is.
         example: images [N, C, H, W] or event frames [N, T, C, H, W] of the size that the file is then for; its numbers
             do not matter.
+        num_steps: time steps that it will run at most; None: the network's, or those of `example`.
         eight_bits: weights in eight bits, with a scale for each output channel.
 
     Raises:
-        UserError: as `program_of` and `output_sizes`, or units of an ANN with another activation than ReLU, sigmoid,
-            tanh, SiLU or the step.
+        UserError: as `program_of`, `check_steps` and `output_sizes`, or units of an ANN with another activation than
+            ReLU, sigmoid, tanh, SiLU or the step.
     """
     model.count_steps(example, None)  # complains of what is no input
     program = program_of(model, dtype=torch.float32)
+    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
+    check_steps(program, steps)
     program = in_eight_bits(program) if eight_bits else program
     return _Writer(program, output_sizes(program, pair(example.shape[-2:]))).file(example)
 

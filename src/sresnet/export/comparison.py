@@ -1,12 +1,13 @@
 """A network beside what another program makes of its file, on the same images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sresnet.export.about import About
+from sresnet.export.target import Runs
 from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import Stepped, in_eight_bits, program_of, run
@@ -15,9 +16,6 @@ NEAR = 2e-5
 """How near to a threshold a potential may come before float32 may decide otherwise whether the neuron spikes."""
 TOLERANCE = 1e-4
 """Between scores that are called equal, of those of the largest magnitude in their image, at least 1."""
-
-Runs = Callable[[Tensor], Tensor]
-"""What the file makes of images [N, C, H, W] or frames [N, T, C, H, W]: scores after every step [N, T, classes]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from sresnet.errors import UserError
-from sresnet.export.about import DRAWN, About
+from sresnet.export.about import DRAWN, About, about_of
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -102,6 +102,20 @@ def described(made: onnx.ModelProto, about: About) -> onnx.ModelProto:
     copy.CopyFrom(made)
     helper.set_model_props(copy, about.texts())
     return copy
+
+
+def about_of_onnx(content: bytes, where: str) -> About:
+    """What a file says of itself.
+
+    Raises:
+        UserError: it is no ONNX file, or was not exported by sresnet.
+    """
+    made = onnx.ModelProto()
+    try:
+        made.ParseFromString(content)
+    except Exception as error:  # of a class of protobuf's
+        raise UserError(f"{where} is no ONNX file ({error}): export it again") from None
+    return about_of({each.key: each.value for each in made.metadata_props}, where)
 
 
 @dataclass

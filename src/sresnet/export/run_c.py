@@ -16,7 +16,7 @@ from sresnet.errors import UserError
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC", "-ffp-contract=off")
 
 
-def find_compiler() -> str | None:
+def _find_compiler() -> str | None:
     """$CC, cc, gcc or clang; None where none is there."""
     names = (os.environ.get("CC"), "cc", "gcc", "clang")
     return next((found for name in names if name and (found := shutil.which(name))), None)
@@ -38,7 +38,7 @@ class CProgram:
             filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None
         )
         if compiler is None:
-            raise UserError("no C compiler is here to try the file: install gcc or set CC")
+            raise UserError("files in C are compiled to be tried, and no C compiler is here: install gcc or set CC")
         size = "\nunsigned long sresnet_size(void) { return sizeof(sresnet_state); }\n"
         size += "int sresnet_classes(void) { return SRESNET_CLASSES; }\n"
         with tempfile.TemporaryDirectory() as folder:

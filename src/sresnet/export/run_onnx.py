@@ -1,7 +1,6 @@
 """ONNX files in onnxruntime."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.export.about import about_of
-from sresnet.files import read_regular, state_of
 
 
 class OnnxFile:
@@ -33,11 +31,11 @@ class OnnxFile:
         except Exception as error:  # of classes that only a compiled module knows
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{where} is no ONNX file that onnxruntime runs ({reason}): export it again") from None
-        self.about = about_of(self.session.get_modelmeta().custom_metadata_map, where)
+        self.takes = about_of(self.session.get_modelmeta().custom_metadata_map, where).takes
 
     def scores(self, x: Tensor) -> Tensor:
         """Scores after every step [N, T, classes] of images [N, C, H, W], or of frames [N, T, C, H, W]."""
-        if self.about.takes == "steps":
+        if self.takes == "steps":
             return self.streamed(x)
         given = {self.session.get_inputs()[0].name: x.contiguous().cpu().numpy()}
         return torch.from_numpy(self.session.run(["scores"], given)[0])
@@ -65,11 +63,3 @@ class OnnxFile:
         given = {"input": frame, "step": np.array(step), **state}
         scores, *after = self.session.run(["scores", *(f"{name}.next" for name in names)], given)
         return scores, dict(zip(names, after, strict=True))
-
-
-def open_onnx(path: str | Path) -> OnnxFile:
-    """An exported file; errors as `OnnxFile`, and where there is none."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
-    return OnnxFile(read_regular(path), str(path))

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sresnet.archives import open_zip, read_member
 from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, about_of
-from sresnet.files import parse_json, state_of
+from sresnet.files import parse_json
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import Program, check_steps, program_of, run
 from sresnet.nn.encoder import encode
@@ -69,6 +70,8 @@ PT2 = ".pt2"
 """Ending of the files, which `torch.export.load` wants."""
 _ABOUT = "sresnet.json"
 """Name of what a file says of itself, within it."""
+_ABOUT_LIMIT = 0.01
+"""Gigabytes that this may take."""
 
 
 class TorchFile:
@@ -95,20 +98,25 @@ def saved(program: torch.export.ExportedProgram, about: About) -> bytes:
     return buffer.getvalue()
 
 
-def open_torch_export(path: Path) -> TorchFile:
-    """An exported file.
+def about_of_torch_export(path: Path) -> About:
+    """What a file says of itself; nothing else in it is read.
 
     Raises:
-        UserError: there is none, or it is none that sresnet exported.
+        UserError: it is damaged, or was not exported by sresnet.
     """
-    if not path.is_file():
-        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
-    extra = {_ABOUT: ""}
+    with open_zip(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(f"/{_ABOUT}")]
+        text = read_member(archive, names[0], str(path), memory_limit=_ABOUT_LIMIT) if names else b"{}"
+    return about_of(parse_json(text, f"{_ABOUT} in {path}"), str(path))
+
+
+def open_torch_export(path: Path, about: About) -> TorchFile:
+    """An exported file, to be run; UserError where this torch does not read it."""
     try:
-        program = torch.export.load(path, extra_files=extra)
+        program = torch.export.load(path)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} is no file of torch.export that this torch reads ({reason}): export it again"
         ) from None
-    return TorchFile(program, about_of(parse_json(extra[_ABOUT] or "{}", f"{_ABOUT} in {path}"), str(path)))
+    return TorchFile(program, about)

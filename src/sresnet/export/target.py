@@ -1,0 +1,204 @@
+"""What a network can be exported to: who writes the file, who runs it, and what it says of itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from sresnet.config import check_types
+from sresnet.data import AnyData
+from sresnet.data.scaling import Scaling
+from sresnet.errors import UserError
+from sresnet.export.about import DRAWN, About, Takes, about_of_comment, comment
+from sresnet.export.c import to_c
+from sresnet.export.run_c import CProgram
+from sresnet.export.torch_export import (
+    PT2,
+    TorchFile,
+    about_of_torch_export,
+    open_torch_export,
+    saved,
+    to_torch_export,
+)
+from sresnet.files import read_regular, state_of
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.summary import describe
+
+Target = Literal["onnx", "torch-export", "c"]
+ENDINGS: dict[Target, str] = {"onnx": ".onnx", "torch-export": PT2, "c": ".c"}
+"""Target -> ending of its files."""
+RUNTIMES: dict[Target, str] = {"onnx": "onnxruntime", "torch-export": "torch.export", "c": "compiled C"}
+"""Target -> what runs its files here."""
+_CHANNELS = {1: "grey", 2: "events: off, on", 3: "red, green, blue"}
+
+Runs = Callable[[Tensor], Tensor]
+"""What a file makes of images [N, C, H, W] or frames [N, T, C, H, W]: scores after every step [N, T, classes]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What file to write.
+
+    Raises:
+        UserError: a field of the wrong type or out of range, or one that the target does not have.
+    """
+
+    to: Target = "onnx"
+    """onnx: for onnxruntime and what else reads ONNX; torch-export: a graph of torch's own operators (.pt2); c: one C99
+    file without dependencies."""
+    streaming: bool = False
+    """onnx: one time step, with potentials in and out, for live input and for stopping early."""
+    weight_bits: Literal[32, 8] = 32
+    """onnx, c: 8 rounds weights to eight bits, with a scale for each output channel."""
+    num_steps: int = 0
+    """Time steps of the file, the first of those trained; 0: all."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.num_steps < 0:
+            raise UserError(f"num_steps {self.num_steps} is less than 0: 0 stands for all that were trained")
+        if self.streaming and self.to != "onnx":
+            raise UserError(f"streaming is of ONNX files, and the target is {self.to}: leave it out")
+        if self.weight_bits == 8 and self.to == "torch-export":
+            raise UserError("weight_bits 8 is of the targets onnx and c: leave it out")
+
+    def steps_of(self, model: SpikingNetwork) -> int:
+        """Time steps of the file."""
+        return self.num_steps or model.config.num_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """A file before it is on the disk."""
+
+    content: bytes
+    scores: Runs
+    notes: tuple[str, ...] = ()
+    """What else to say of it."""
+
+
+def check_installed(target: Target) -> None:
+    """Raise UserError where what the target needs is not there."""
+    missing = [name for name in ("onnx", "onnxruntime") if target == "onnx" and find_spec(name) is None]
+    if missing:
+        raise UserError(f"target onnx needs {' and '.join(missing)}, not installed here: pip install 'sresnet[onnx]'")
+
+
+def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Callable[[About], ExportedFile]:
+    """A network as a file: a function of what it is to say of itself, so that the network is written down once.
+
+    Args:
+        model: in evaluation mode; it stays as it is.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W] of the size that the file is then for.
+        config: which file.
+
+    Raises:
+        UserError: as `check_installed`, `to_onnx`, `to_torch_export` and `to_c`, or no compiler for C.
+    """
+    check_installed(config.to)
+    steps, eight_bits = config.steps_of(model), config.weight_bits == 8
+    if config.to == "torch-export":
+        program = to_torch_export(model, example, num_steps=steps)
+        return lambda about: ExportedFile(content=saved(program, about), scores=TorchFile(program, about).scores)
+    if config.to == "c":
+        written = to_c(model, example, num_steps=steps, eight_bits=eight_bits)
+        memory = f"{written.weights:,} bytes of weights, which may be read-only, {written.state:,} bytes of state"
+        compiled = CProgram(written.text)
+        return lambda about: ExportedFile(
+            content=f"{comment(about)}\n{written.text}".encode(), scores=compiled.scores, notes=(memory,)
+        )
+    from sresnet.export.onnx import described, to_onnx
+    from sresnet.export.run_onnx import OnnxFile
+
+    graph = to_onnx(model, example, streaming=config.streaming, num_steps=steps, eight_bits=eight_bits)
+
+    def made(about: About) -> ExportedFile:
+        content = described(graph, about).SerializeToString()
+        return ExportedFile(content=content, scores=OnnxFile(content, "the file").scores)
+
+    return made
+
+
+def about_export(
+    model: SpikingNetwork,
+    example: Tensor,
+    config: ExportConfig,
+    *,
+    scaling: Scaling,
+    class_names: Sequence[str],
+    data: AnyData,
+    seed: int,
+) -> About:
+    """What a file will say of itself, but for how good it is; arguments as `exported`, and what `About` says."""
+    from sresnet import __version__
+
+    frames = example.ndim == 5 or model.config.encoder in DRAWN
+    by_step = config.streaming or config.to == "c"
+    takes: Takes = "steps" if by_step else "frames" if frames else "images"
+    plain = scaling.plain()
+    mean, std = plain.get("mean"), plain.get("std")
+    return About(
+        network=describe(model.config),
+        version=__version__,
+        takes=takes,
+        num_steps=config.steps_of(model),
+        in_channels=model.config.in_channels,
+        image_size=(example.shape[-2], example.shape[-1]),
+        channels=_CHANNELS.get(model.config.in_channels, ""),
+        class_names=tuple(class_names),
+        encoder=model.config.encoder,
+        encodes=model.config.encoder == "direct" or (config.to != "c" and not frames),
+        encoder_steps=model.config.num_steps,
+        poisson_scale=model.config.poisson_scale,
+        delta_threshold=model.config.delta_threshold,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        scale=plain.get("scale"),
+        data=data,
+        seed=seed,
+    )
+
+
+# Files that are there -------------------------------------------------------------------------------------------------
+
+
+def is_exported(path: Path) -> bool:
+    """Whether the name is that of an exported file, there or not."""
+    return path.suffix in ENDINGS.values()
+
+
+def about_file(path: Path) -> About:
+    """What a file says of itself; nothing in it is run.
+
+    Raises:
+        UserError: there is none, it is damaged, or it was not exported by sresnet.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
+    if path.suffix == PT2:
+        return about_of_torch_export(path)
+    if path.suffix == ENDINGS["c"]:
+        return about_of_comment(read_regular(path).decode(errors="replace"), str(path))
+    check_installed("onnx")
+    from sresnet.export.onnx import about_of_onnx
+
+    return about_of_onnx(read_regular(path), str(path))
+
+
+def open_file(path: Path) -> tuple[About, Runs]:
+    """What a file says of itself, and what runs it. C is compiled and run here: only for files that you trust.
+
+    Raises:
+        UserError: as `about_file`, or a file that cannot be run.
+    """
+    about = about_file(path)
+    if path.suffix == PT2:
+        return about, open_torch_export(path, about).scores
+    if path.suffix == ENDINGS["c"]:
+        return about, CProgram(read_regular(path).decode(errors="replace")).scores
+    from sresnet.export.run_onnx import OnnxFile
+
+    return about, OnnxFile(read_regular(path), str(path)).scores
