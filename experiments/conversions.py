@@ -171,8 +171,8 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
     notes = [
         "",
         "T: time steps; K: steps within one. deng takes the largest activations as thresholds; deng-99.9, ours, those",
-        "that a thousandth of them exceed. few-spikes reaches up to 25 in each layer, as published; few-spikes-own up to",
-        f"the layer's largest activation. A Poisson spike stands for {LARGEST_PIXEL}, beyond which no pixel is. tsc cuts",
+        "that a thousandth of them exceed. few-spikes reaches 25 in each layer, as published; few-spikes-own",
+        f"its largest activation. A Poisson spike is worth {LARGEST_PIXEL}, beyond any pixel. tsc cuts",
         "pixels one deviation from the mean; what its hidden neurons send is our choice (docs/convert.md).",
         "",
         f"{machine(found)}. The machine did other things meanwhile, so no speeds.",
