@@ -108,6 +108,8 @@ def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
         (["digits-t4", "--num-steps", "5"], "num_steps 5 is outside 1 to 4"),
         (["digits-t4", "--to", "torch-export", "--weight-bits", "8"], "weight_bits 8 is of the targets onnx and c"),
         (["digits-t4", "--weight-bits", "4"], "weight-bits"),
+        (["digits-t4", "--to", "nir"], "has a gain for each time step, and NIR knows no time steps"),
+        (["digits-t4", "--strict"], "strict is of NIR files"),
         (["digits-t4", "--num-steps", "-1"], "num_steps -1"),
         (["digits-t4", "--batch-size", "0"], "batch-size"),
         (["digits-t4", "--out", "there.onnx/file.onnx"], "there.onnx"),
@@ -131,7 +133,7 @@ def test_force_replaces(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["info", "evaluate"])
-@pytest.mark.parametrize("name", ["file.onnx", "file.pt2", "file.c"])
+@pytest.mark.parametrize("name", ["file.onnx", "file.pt2", "file.c", "file.nir"])
 def test_files_that_are_none(verb, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([verb, name]) == 2
@@ -183,7 +185,7 @@ def test_weights_in_eight_bits(target, tmp_path, monkeypatch, capsys):
         == 0
     )
     out = capsys.readouterr().out
-    sizes = [int(size.replace(",", "")) for size in re.findall(r"([\d,]+) bytes, sresnet8", out)]
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"^written: .*, ([\d,]+) bytes$", out, re.M)]
     assert sizes[1] < 0.6 * sizes[0]
     before, after = map(float, re.findall(r"(\S+) % before, (\S+) % after", out)[1])
     assert after >= before - 3
@@ -206,3 +208,23 @@ def test_a_look_at_a_file_in_c_runs_nothing(tmp_path, monkeypatch, capsys):
     assert main(["info", "digits-t4.c"]) == 0
     assert main(["evaluate", "digits-t4.c"]) == 2
     assert "does not compile the file" in capsys.readouterr().err
+
+
+def test_nir(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("nir", reason="the extra nir is not installed")
+    monkeypatch.chdir(tmp_path)
+    flags = "--model.base-filters 4 --model.norm time-averaged --model.num-steps 3 --train.epochs 1".split()
+    assert main(["train", "digits", *flags, "--out", "run"]) == 0
+    assert main(["export", "run", "--to", "nir", "--images", "40"]) == 0
+    out = capsys.readouterr().out
+    before, after = re.search(
+        r"test accuracy: (\S+) % before, (\S+) % after export in Euler steps of NIR", out
+    ).groups()
+    assert before == after
+    assert main(["info", "run.nir"]) == 0
+    assert "sresnet8, 4 filters, T = 3" in capsys.readouterr().out
+    assert main(["evaluate", "run.nir", "--images", "40"]) == 0
+    assert f"test accuracy: {after} %" in capsys.readouterr().out
+    assert main(["export", "run", "--to", "nir", "--strict", "--out", "strict.nir"]) == 2
+    assert "resets by subtraction, which takes a cycle in NIR" in capsys.readouterr().err
+    assert not (tmp_path / "strict.nir").exists()

@@ -18,7 +18,7 @@ USAGE = """usage: sresnet VERB ...
   finetune RUN        fine-tune a trained network on other data
   predict RUN FILE    classify pictures or event recordings
   convert RUN         make a spiking network of a trained ANN
-  export RUN          write a network as a file for other programs: ONNX, torch.export, C
+  export RUN          write a network as a file for other programs: ONNX, torch.export, C, NIR
   import FILE         import a checkpoint of the paper's released code as a run
   analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... the above and more as one HTML page

@@ -72,7 +72,7 @@ def export_verb(words: list[str]) -> int:
     about = replace(about, part="test", images=found.images, top1_before=found.top1_before, top1_after=found.top1_after)
     file = made(about)
     write_whole(path, file.content)
-    say(f"written: {path}, {len(file.content):,} bytes, {about.network}, takes {taken_by(about)}", *file.notes)
+    say(f"written: {path}, {len(file.content):,} bytes", f"{about.network}, takes {taken_by(about)}", *file.notes)
     _print_comparison(found, options.to, splits, recipe)
     print_split(recipe.data, splits)
     return 0

@@ -27,10 +27,15 @@ from sresnet.files import read_regular, state_of
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.summary import describe
 
-Target = Literal["onnx", "torch-export", "c"]
-ENDINGS: dict[Target, str] = {"onnx": ".onnx", "torch-export": PT2, "c": ".c"}
+Target = Literal["onnx", "torch-export", "c", "nir"]
+ENDINGS: dict[Target, str] = {"onnx": ".onnx", "torch-export": PT2, "c": ".c", "nir": ".nir"}
 """Target -> ending of its files."""
-RUNTIMES: dict[Target, str] = {"onnx": "onnxruntime", "torch-export": "torch.export", "c": "compiled C"}
+RUNTIMES: dict[Target, str] = {
+    "onnx": "onnxruntime",
+    "torch-export": "torch.export",
+    "c": "compiled C",
+    "nir": "Euler steps of NIR",
+}
 """Target -> what runs its files here."""
 _CHANNELS = {1: "grey", 2: "events: off, on", 3: "red, green, blue"}
 
@@ -48,11 +53,13 @@ class ExportConfig:
 
     to: Target = "onnx"
     """onnx: for onnxruntime and what else reads ONNX; torch-export: a graph of torch's own operators (.pt2); c: one C99
-    file without dependencies."""
+    file without dependencies; nir: the Neuromorphic Intermediate Representation."""
     streaming: bool = False
     """onnx: one time step, with potentials in and out, for live input and for stopping early."""
     weight_bits: Literal[32, 8] = 32
     """onnx, c: 8 rounds weights to eight bits, with a scale for each output channel."""
+    strict: bool = False
+    """nir: refuse neurons that reset by subtraction, which take a cycle."""
     num_steps: int = 0
     """Time steps of the file, the first of those trained; 0: all."""
 
@@ -62,8 +69,10 @@ class ExportConfig:
             raise UserError(f"num_steps {self.num_steps} is less than 0: 0 stands for all that were trained")
         if self.streaming and self.to != "onnx":
             raise UserError(f"streaming is of ONNX files, and the target is {self.to}: leave it out")
-        if self.weight_bits == 8 and self.to == "torch-export":
+        if self.weight_bits == 8 and self.to not in ("onnx", "c"):
             raise UserError("weight_bits 8 is of the targets onnx and c: leave it out")
+        if self.strict and self.to != "nir":
+            raise UserError(f"strict is of NIR files, and the target is {self.to}: leave it out")
 
     def steps_of(self, model: SpikingNetwork) -> int:
         """Time steps of the file."""
@@ -82,9 +91,14 @@ class ExportedFile:
 
 def check_installed(target: Target) -> None:
     """Raise UserError where what the target needs is not there."""
-    missing = [name for name in ("onnx", "onnxruntime") if target == "onnx" and find_spec(name) is None]
+    missing = [name for name in _NEEDS.get(target, ()) if find_spec(name) is None]
     if missing:
-        raise UserError(f"target onnx needs {' and '.join(missing)}, not installed here: pip install 'sresnet[onnx]'")
+        needed = " and ".join(missing)
+        raise UserError(f"target {target} needs {needed}, not installed here: pip install 'sresnet[{target}]'")
+
+
+_NEEDS: dict[Target, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime"), "nir": ("nir",)}
+"""Target -> packages of the extra of that name."""
 
 
 def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Callable[[About], ExportedFile]:
@@ -110,6 +124,13 @@ def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Ca
         return lambda about: ExportedFile(
             content=f"{comment(about)}\n{written.text}".encode(), scores=compiled.scores, notes=(memory,)
         )
+    if config.to == "nir":
+        from sresnet.export.nir import to_nir, written_as
+        from sresnet.export.run_nir import NirProgram
+
+        network = to_nir(model, example, num_steps=steps, strict=config.strict)
+        run = NirProgram(network, "the file").scores
+        return lambda about: ExportedFile(content=written_as(network, about), scores=run)
     from sresnet.export.onnx import described, to_onnx
     from sresnet.export.run_onnx import OnnxFile
 
@@ -136,7 +157,7 @@ def about_export(
     from sresnet import __version__
 
     frames = example.ndim == 5 or model.config.encoder in DRAWN
-    by_step = config.streaming or config.to == "c"
+    by_step = config.streaming or config.to in ("c", "nir")
     takes: Takes = "steps" if by_step else "frames" if frames else "images"
     plain = scaling.plain()
     mean, std = plain.get("mean"), plain.get("std")
@@ -150,7 +171,7 @@ def about_export(
         channels=_CHANNELS.get(model.config.in_channels, ""),
         class_names=tuple(class_names),
         encoder=model.config.encoder,
-        encodes=model.config.encoder == "direct" or (config.to != "c" and not frames),
+        encodes=model.config.encoder == "direct" or (config.to not in ("c", "nir") and not frames),
         encoder_steps=model.config.num_steps,
         poisson_scale=model.config.poisson_scale,
         delta_threshold=model.config.delta_threshold,
@@ -182,6 +203,8 @@ def about_file(path: Path) -> About:
         return about_of_torch_export(path)
     if path.suffix == ENDINGS["c"]:
         return about_of_comment(read_regular(path).decode(errors="replace"), str(path))
+    if path.suffix == ENDINGS["nir"]:
+        return _open_nir(path)[0]
     check_installed("onnx")
     from sresnet.export.onnx import about_of_onnx
 
@@ -199,6 +222,18 @@ def open_file(path: Path) -> tuple[About, Runs]:
         return about, open_torch_export(path, about).scores
     if path.suffix == ENDINGS["c"]:
         return about, CProgram(read_regular(path).decode(errors="replace")).scores
+    if path.suffix == ENDINGS["nir"]:
+        return _open_nir(path)
     from sresnet.export.run_onnx import OnnxFile
 
     return about, OnnxFile(read_regular(path), str(path)).scores
+
+
+def _open_nir(path: Path) -> tuple[About, Runs]:
+    """`open_file` of a NIR file, in which nothing but numbers is."""
+    check_installed("nir")
+    from sresnet.export.nir import read_from
+    from sresnet.export.run_nir import NirProgram
+
+    about, graph = read_from(path)
+    return about, NirProgram(graph, str(path)).scores
