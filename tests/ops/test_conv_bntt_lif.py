@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sresnet.errors import UserError
+from sresnet.ops.conv_bntt_lif import conv_bntt_lif as layer_op
 from sresnet.ops.conv_bntt_lif import operator
 from sresnet.ops.conv_bntt_lif.int8 import prepare
 from sresnet.ops.dispatch import implementation
@@ -14,7 +15,7 @@ from sresnet.ops.scan import cpu as kernel
 from sresnet.ops.scan.rows import is_rows
 from sresnet.ops.surrogate import ArcTan
 from tests.ops import test_bntt_lif as behind
-from tests.ops.flat import conv_batch_norm, conv_bntt_lif
+from tests.ops.flat import conv_batch_norm, conv_bntt_lif, neuron_of
 
 _poisoned, _native = behind._poisoned, behind._native
 EVERYTHING = behind.EVERYTHING
@@ -311,6 +312,22 @@ def test_goes_on_from_v():
     first = conv_bntt_lif(x[:3], weight, leak=0.9)
     second = conv_bntt_lif(x[3:], weight, leak=0.9, v=first.v)
     assert torch.equal(torch.cat([first.output, second.output]), whole.output)
+
+
+@pytest.mark.parametrize("name", ["fastest", "low-memory", "reference"])
+def test_one_step_that_every_step_receives(name):
+    y = torch.randn(1, 2, 4, 3, 3, requires_grad=True)
+    neuron = neuron_of({"leak": 0.9})
+    with implementation(name):
+        one = layer_op(y, None, None, neuron, num_steps=5)
+        whole = layer_op(y[0].expand(5, -1, -1, -1, -1), None, None, neuron)
+    assert torch.equal(one.output, whole.output)
+    assert torch.equal(one.v, whole.v)
+    (expected,) = torch.autograd.grad(whole.v.square().sum(), y)
+    (gradient,) = torch.autograd.grad(one.v.square().sum(), y)
+    torch.testing.assert_close(gradient, expected)
+    with pytest.raises(UserError, match="num_steps is 4 and x holds 3 steps"):
+        layer_op(torch.zeros(3, 2, 4, 3, 3), None, None, neuron, num_steps=4)
 
 
 def test_second_derivatives_are_refused():

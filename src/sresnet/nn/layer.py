@@ -93,12 +93,13 @@ def conv_norm_neuron(
             return_current=return_current,
         )
     else:
-        known = _known(convolution, x, state)
+        known = _known(convolution, state)
         output, current, v_last, packed = conv_bntt_lif(
             x.spikes if known is None else known,
             as_op(convolution) if known is None else None,
             rows,
             constants,
+            num_steps=x.spikes.shape[0],
             packed=x.packed,
             residual_current=residual_current,
             residual_spikes=residual_spikes,
@@ -121,14 +122,14 @@ def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:
 
 def _convolved(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"]:
     """The convolution of every step, by its module, or as the state knows it."""
-    known = _known(convolution, x, state)
-    return over_time(convolution, x.spikes) if known is None else known
+    known = _known(convolution, state)
+    return over_time(convolution, x.spikes) if known is None else known.expand(x.spikes.shape[0], *known.shape[1:])
 
 
-def _known(convolution: nn.Conv2d, x: Signal, state: ForwardState | None) -> Float[Tensor, "T N C H W"] | None:
-    """The convolution of every step of x, where the state has it of the image that all steps are."""
+def _known(convolution: nn.Conv2d, state: ForwardState | None) -> Float[Tensor, "1 N C H W"] | None:
+    """The convolution of one step, where the state has it of the image that all steps are."""
     y = state.convolved.get(convolution) if state else None
-    return None if y is None else y.expand(x.spikes.shape[0], *y.shape)
+    return None if y is None else y[None]
 
 
 def is_watched(module: nn.Module) -> bool:

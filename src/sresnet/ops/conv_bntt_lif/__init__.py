@@ -62,6 +62,7 @@ def conv_bntt_lif(
     norm: NormState | None,
     neuron: LIFConstants,
     *,
+    num_steps: int | None = None,
     packed: BitPackedSpikes | None = None,
     residual_current: Float[Tensor, "T N C H W"] | None = None,
     residual_spikes: Float[Tensor, "T N C H W"] | None = None,
@@ -80,6 +81,7 @@ def conv_bntt_lif(
         x: [T, N, C_in, H, W]; an image expanded over time goes through the convolution once.
         convolution: of the layer; None: x is what it gave, such as once for all calls that get the same image.
         norm, neuron, residual_current, residual_spikes, v, return_current: as in `bntt_lif`.
+        num_steps: T, where x is one step [1, N, C, H, W] that every step receives.
         packed: what the layer before gave with x; None keeps x itself for the backward pass.
         residual_packed: what the layer before gave with `residual_spikes`.
 
@@ -92,6 +94,7 @@ def conv_bntt_lif(
             _convolved(x, convolution),
             norm,
             neuron,
+            num_steps=num_steps,
             residual_current=residual_current,
             residual_spikes=residual_spikes,
             v=v,
@@ -103,6 +106,7 @@ def conv_bntt_lif(
         convolution,
         norm,
         neuron,
+        num_steps=num_steps,
         packed=packed,
         residual_current=residual_current,
         residual_spikes=residual_spikes,
@@ -194,6 +198,7 @@ def _run_layer(
     norm: NormState | None,
     neuron: LIFConstants | None,
     *,
+    num_steps: int | None = None,
     packed: BitPackedSpikes | None = None,
     residual_current: Tensor | None = None,
     residual_spikes: Tensor | None = None,
@@ -208,7 +213,7 @@ def _run_layer(
             f"weight has shape {tuple(weight.shape)} and x {tuple(x.shape)}: expected [C, C_in, height, width] and "
             "[T, N, C_in, H, W]"
         )
-    num_steps, learned_leak = x.shape[0], neuron.learned_leak if neuron else None
+    num_steps, learned_leak = num_steps or x.shape[0], neuron.learned_leak if neuron else None
     shape = operator.output_shape(x, weight, stride, padding)
     check_shapes(shape, num_steps, norm, residual_current, residual_spikes, v)
     storage = _stored(x)
