@@ -7,7 +7,17 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sresnet import UserError, create_model
-from sresnet.convert import RateConfig, rewired, to_spiking, traced
+from sresnet.convert import (
+    METHODS,
+    FewSpikesConfig,
+    RateConfig,
+    few_spikes_coded,
+    rate_coded,
+    rewired,
+    to_spiking,
+    traced,
+    with_steps,
+)
 from sresnet.models.saved import load, save_model
 from sresnet.models.summary import summarise
 from sresnet.nn.neuron import NeuronConfig, make_neuron
@@ -349,3 +359,35 @@ def test_ours_without_another_pool():
     network = create_model("fang-cifar", neuron="relu", readout="potential", num_steps=1, width=1 / 16, image_size=8)
     with pytest.raises(UserError, match="networks of family 'fang' have no other pools"):
         rewired(network)
+
+
+def test_in_inference_mode():
+    ann = Written(reused).double().eval()
+    with torch.inference_mode():
+        images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+        torch.testing.assert_close(traced(ann, images)(images), ann(images.clone()), rtol=1e-12, atol=1e-12)
+
+
+OWN = create_model("resnet8", base_filters=4)
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (lambda: to_spiking(plain(), IMAGES, "deng"), r"method 'deng' is no method: give METHODS\[NAME\], of deng"),
+        (lambda: to_spiking(plain(), [IMAGES], METHODS["deng"]), "calibration images are a list: expected a tensor"),
+        (lambda: to_spiking(OWN, IMAGES.numpy(), METHODS["rmp"]), "calibration images are a ndarray"),
+        (lambda: to_spiking(OWN, IMAGES.to("meta"), METHODS["deng"]), "calibration images are a tensor on meta"),
+        (lambda: to_spiking(OWN, IMAGES[0, 0, 0, 0], METHODS["deng"]), "calibration images are a tensor on cpu, 0-d"),
+        (lambda: to_spiking(OWN, IMAGES[:0], METHODS["few-spikes"]), "there are no calibration images"),
+        (lambda: rate_coded(OWN, IMAGES, RateConfig()), "the ANN is a SpikingNetwork as it is: read it with"),
+        (lambda: few_spikes_coded(plain(), IMAGES, FewSpikesConfig()), "the ANN is a Sequential as it is"),
+        (lambda: with_steps(OWN), "the ANN is a SpikingNetwork as it is"),
+        (lambda: rewired(plain()), "a Sequential is no network of this package: read it with traced"),
+        (lambda: traced(OWN, IMAGES), "read it with rewired"),
+    ],
+)
+def test_calls_with_something_else(call, fault):
+    with pytest.raises(UserError, match=fault) as caught:
+        call()
+    assert "\n" not in str(caught.value)

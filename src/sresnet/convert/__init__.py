@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from sresnet.convert.drawing import check_images
 from sresnet.convert.few_spikes import FewSpikesConfig, few_spikes_coded
 from sresnet.convert.fit import fit_few_spikes
 from sresnet.convert.ours import rewired
@@ -9,6 +10,7 @@ from sresnet.convert.rate import RATE_METHODS, RateConfig, rate_coded
 from sresnet.convert.tandem import tandem_coded
 from sresnet.convert.trace import traced
 from sresnet.convert.whetstone import WhetstoneConfig, with_steps
+from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 
 __all__ = [
@@ -48,6 +50,11 @@ def to_spiking(ann: nn.Module, images: Tensor, config: Method) -> SpikingNetwork
     Raises:
         UserError: as `traced`, `rewired`, `rate_coded`, `few_spikes_coded` and `with_steps`.
     """
+    if not isinstance(config, Method):
+        raise UserError(
+            f"method {config!r} is no method: give METHODS[NAME], of {', '.join(METHODS)}, or your own fields"
+        )
+    check_images(images)
     read = rewired(ann) if isinstance(ann, SpikingNetwork) else traced(ann, images[:1])
     if isinstance(config, FewSpikesConfig):
         return few_spikes_coded(read, images, config)

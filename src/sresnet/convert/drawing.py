@@ -151,6 +151,14 @@ def free(name: str, taken: Container[str]) -> str:
     return name
 
 
+def config_of(ann: SpikingNetwork) -> WiredConfig:
+    """The configuration of a network of steps; UserError for anything else."""
+    config = getattr(ann, "config", None)
+    if not isinstance(config, WiredConfig):
+        raise UserError(f"the ANN is a {type(ann).__name__} as it is: read it with traced, or rewired for one of ours")
+    return config
+
+
 def wiring_of(network: SpikingNetwork) -> Wiring:
     """The steps of a wired network."""
     wiring = network.layers["wiring"]
@@ -180,7 +188,12 @@ def fill(network: SpikingNetwork, tensors: dict[str, tuple[Tensor, Tensor | None
 
 
 def check_images(images: Tensor) -> None:
-    """Raise UserError for calibration images that are none, or hold something else than numbers."""
+    """Raise UserError for calibration images that are no tensor, none, or hold something else than numbers."""
+    if not isinstance(images, Tensor) or images.is_meta or not images.ndim:
+        what = (
+            type(images).__name__ if not isinstance(images, Tensor) else f"tensor on {images.device}, {images.ndim}-d"
+        )
+        raise UserError(f"calibration images are a {what}: expected a tensor [N, C, H, W] of training images")
     if not len(images):
         raise UserError("there are no calibration images: give some training images, as the ANN takes them")
     if not images.isfinite().all():

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from sresnet.config import check_types
-from sresnet.convert.drawing import check_images, fill, weighted, wiring_of
+from sresnet.convert.drawing import check_images, config_of, fill, weighted, wiring_of
 from sresnet.convert.rate import activations, check_alive
 from sresnet.errors import UserError
 from sresnet.models import build
-from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import FewSpikes
 from sresnet.nn.wiring import Step
@@ -70,8 +69,7 @@ def few_spikes_coded(ann: SpikingNetwork, images: Tensor, config: FewSpikesConfi
         UserError: a layer whose activation has no coefficients, and, where they are looked at, no images or a layer
             whose activations on them are all zero.
     """
-    before = ann.config
-    assert isinstance(before, WiredConfig)
+    before = config_of(ann)
     units = [step for step in before.steps if step.kind == "neurons"]
     largest = _largest(ann, units, images, config)
     given = {step.name: _coefficients(step, largest.get(step.name, LARGEST_OUTPUT), config) for step in units}

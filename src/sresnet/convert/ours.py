@@ -34,6 +34,8 @@ def rewired(network: SpikingNetwork, *, eps: float | None = None) -> SpikingNetw
         UserError: spiking neurons, several time steps, encoded images, a leaky readout, max pools, products of spikes,
             layers of the user's own, or units that are not sharpened to the end.
     """
+    if not isinstance(network, SpikingNetwork):
+        raise UserError(f"a {type(network).__name__} is no network of this package: read it with traced")
     config = network.config
     if config.neuron not in ("relu", "sharpened") or config.num_steps != 1:
         raise UserError(

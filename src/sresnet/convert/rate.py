@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.config import check_types
-from sresnet.convert.drawing import READOUT, check_images, fill, free, weighted, wiring_of
+from sresnet.convert.drawing import READOUT, check_images, config_of, fill, free, weighted, wiring_of
 from sresnet.errors import UserError
 from sresnet.models import build
-from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.encoder import encode
 from sresnet.nn.wiring import INPUT, Step, WeightedSum
@@ -130,8 +129,7 @@ def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> Spiki
 
 def _check_rectifiers(ann: SpikingNetwork) -> None:
     """Raise UserError for the first layer whose units compute something else: a rate is neither negative nor bent."""
-    assert isinstance(ann.config, WiredConfig)
-    for step in ann.config.steps:
+    for step in config_of(ann).steps:
         if step.kind == "neurons" and step.activation != "relu":
             raise UserError(
                 f"layer {step.name} computes {step.activation}, and rates of spikes are max(0, x): use the method "
@@ -260,8 +258,7 @@ def _assembled(
         config: the method.
         largest: threshold of spiking neurons that give the scores; None: the readout's potential gives them.
     """
-    before = ann.config
-    assert isinstance(before, WiredConfig)
+    before = config_of(ann)
     steps = list(before.steps)
     tensors = {name: (module.weight, module.bias) for name, module in weighted(ann).items()}
     heights = dict(heights)

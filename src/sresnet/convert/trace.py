@@ -88,6 +88,7 @@ def _refused(node: fx.Node, what: str, cure: str) -> UserError:
     return UserError(f"{where} is {what}, which has no spiking form here: {cure}")
 
 
+@torch.inference_mode(mode=False)  # what a user's call changes in place has to be seen
 def traced(ann: nn.Module, example: Tensor) -> SpikingNetwork:
     """The network of this package that computes what `ann` computes in evaluation mode.
 
@@ -160,6 +161,8 @@ def _copied(ann: nn.Module) -> nn.Module:
     """A copy in evaluation mode; UserError for what is no module, cannot be copied or has no weights yet."""
     if not isinstance(ann, nn.Module):
         raise UserError(f"{one_line(repr(ann))[:80]} is no nn.Module: give a trained module")
+    if isinstance(ann, SpikingNetwork):
+        raise UserError("a network of this package is no module to be traced: read it with rewired")
     for wrapper, inside in _AROUND.items():
         if type(ann).__name__.endswith(wrapper):
             raise UserError(f"{type(ann).__name__} is around the module to be read: give {inside}")

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from sresnet.convert.drawing import fill, weighted
+from sresnet.convert.drawing import config_of, fill, weighted
 from sresnet.errors import UserError
 from sresnet.models import build
-from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
 
 THRESHOLD = 0.5
@@ -32,8 +31,7 @@ def with_steps(ann: SpikingNetwork) -> SpikingNetwork:
     Raises:
         UserError: a layer of other units.
     """
-    before = ann.config
-    assert isinstance(before, WiredConfig)
+    before = config_of(ann)
     for step in before.steps:
         if step.kind == "neurons" and step.activation != "step":
             raise UserError(
