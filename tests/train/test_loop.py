@@ -511,6 +511,24 @@ def test_network_must_fit_the_images(tmp_path, model, words):
         train(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, **model)), SPLITS, tmp_path, device=CPU)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "low_res_epochs", "words"),
+    [
+        ("kim-vgg9", 16, 0, r"maps before the fully connected layer are \[16, 4, 4\], not \[16, 2, 2\]"),
+        ("wu-vgg11", 16, 0, r"maps before a fully connected layer of 32 inputs are \[32, 2, 2\]: give images of"),
+        ("fang-cifar", 32, 1, r"maps before the fully connected layer are \[16, 6, 6\], not \[16, 8, 8\]"),
+    ],
+)
+def test_images_of_another_size_are_refused_before_there_is_a_folder(tmp_path, name, size, low_res_epochs, words):
+    """Those of the epochs with small images too."""
+    model = model_config(name, width=1 / 16, image_size=size, in_channels=1, num_classes=4)
+    recipe = dataclasses.replace(changed(low_res_epochs=low_res_epochs), model=model)
+    large = dataclasses.replace(SPLITS.train, images=SPLITS.train.images.repeat(1, 1, 4, 4))  # of 32x32 pixels
+    with pytest.raises(UserError, match=words):
+        train(recipe, dataclasses.replace(SPLITS, train=large), tmp_path / "run", device=CPU)
+    assert not (tmp_path / "run").exists()
+
+
 def test_parts_without_images_are_refused(tmp_path):
     none = SPLITS.test.subset(torch.arange(0))
     with pytest.raises(UserError, match="the validation part of digits has no images: give some, or none at all"):

@@ -4,6 +4,7 @@ Where S-ResNets and VGGs have a class for each block, these have a `Step` for ea
 network looks like, its description is data: it is saved with the weights, and the network is built from it again.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -128,9 +129,18 @@ class Window(nn.Module):
 
 
 class _Flat(nn.Linear):
-    """A linear layer on all values of a map: [N, C, H, W] -> [N, outputs, 1, 1]."""
+    """A linear layer on all values of a map: [N, C, H, W] -> [N, outputs, 1, 1].
+
+    Raises:
+        UserError: in forward, maps of another number of values.
+    """
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N outputs 1 1"]:
+        if math.prod(input.shape[1:]) != self.in_features:
+            raise UserError(
+                f"maps before a fully connected layer of {self.in_features} inputs are {list(input.shape[1:])}: give "
+                "images of the size that the network was built for, or build it with their image_size"
+            )
         return super().forward(input.flatten(1))[..., None, None]
 
 

@@ -160,6 +160,11 @@ def check_fit(recipe: Recipe, splits: Splits) -> None:
         raise UserError(f"{recipe.data.name} leaves no images to train or to test on: choose a smaller validation part")
     if splits.validation is not None and not len(splits.validation):
         raise UserError(f"the validation part of {recipe.data.name} has no images: give some, or none at all")
+    if hasattr(recipe.model, "image_size"):  # its fully connected layer may be of images of another size
+        whole = torch.zeros(1, 1, *splits.train.shape[-2:])
+        for sample in (whole, shrunk(whole)) if recipe.train.low_res_epochs else (whole,):
+            height, width = sample.shape[-2:]
+            summarise(recipe.model, image_size=(height, width))
     frames = splits.train.shape[0]
     if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
         raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")
