@@ -10,6 +10,7 @@ import torch
 
 import sresnet
 from sresnet.cli import main
+from sresnet.export.target import open_file
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -80,6 +81,26 @@ def test_a_network_of_event_frames(tmp_path, monkeypatch, capsys):
     after = re.search(r"test accuracy on simulated recordings: (\S+) %", capsys.readouterr().out)[1]
     assert main(["evaluate", "run"]) == 0
     assert f"test accuracy on simulated recordings: {after} %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--to", "onnx"], ["--to", "onnx", "--streaming"], ["--to", "c"]])
+def test_event_frames_whose_changes_are_encoded(flags, tmp_path, monkeypatch, capsys):
+    """A file takes what the encoder leaves; so does a file of one time step, and evaluation encodes."""
+    monkeypatch.chdir(tmp_path)
+    train = "--model.base-filters 2 --model.encoder delta --train.epochs 1 --data.train-images 40 --out run".split()
+    assert main(["train", "digits-dvs", *train, "--data.test-images", "20", "--cache-dir", "cache"]) == 0
+    assert main(["export", "run", *flags, "--cache-dir", "cache"]) == 0
+    (path,) = (path for path in tmp_path.iterdir() if path.suffix in (".onnx", ".c"))
+    seen = []
+    monkeypatch.setattr("sresnet.cli.exported.open_file", lambda path: watched(open_file(path), seen))
+    assert main(["evaluate", path.name, "--cache-dir", "cache"]) == 0
+    assert set(torch.cat(seen).unique().tolist()) == {-1, 0, 1}
+
+
+def watched(opened, seen):
+    """An open file that notes what it is given."""
+    about, runs = opened
+    return about, lambda x: [seen.append(x), runs(x)][1]
 
 
 def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):

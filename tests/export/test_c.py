@@ -136,3 +136,14 @@ def test_spikes_are_the_same_bit_by_bit(fires_at_threshold, monkeypatch):
     assert sum(ties) > 10
     found = CProgram(to_c(model, frames[0]).text).scores(frames.transpose(0, 1))
     assert torch.equal(found, expected.transpose(0, 1))
+
+
+@pytest.mark.parametrize("readout", ["potential", "leaky"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_input_that_is_not_finite_has_no_answer_from_then_on(readout, bad):
+    """Neurons that receive NaN stay silent, so that scores would be numbers."""
+    model = trained("sresnet8", readout=readout, base_filters=2, num_steps=3).float()
+    frames = torch.rand(2, 3, 3, 8, 8)
+    frames[1, 1, 2, 3, 4] = bad
+    found = CProgram(to_c(model, frames[:, 0]).text).scores(frames)
+    assert found.isnan().all(-1).tolist() == [[False] * 3, [False, True, True]]

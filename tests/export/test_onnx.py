@@ -171,3 +171,38 @@ def test_weights_in_eight_bits(name):
     example = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
     small, large = (len(to_onnx(model, example, eight_bits=bits).SerializeToString()) for bits in (True, False))
     assert small < 0.6 * large
+
+
+@pytest.mark.parametrize("encoder", ["direct", "latency", "delta"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_has_no_answer(encoder, bad):
+    """Neurons that receive NaN stay silent, so that scores would be numbers; other images keep theirs."""
+    model = trained("sresnet8", encoder=encoder, base_filters=2, num_steps=3).float()
+    images = torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        whole = program_scores(model, images)
+    images[1, 2, 3, 4] = bad
+    with torch.no_grad():
+        assert model(images).isnan().any(1).tolist() == [False, True]
+    (found,) = session(to_onnx(model, images)).run(["scores"], {"images": images.numpy()})
+    assert np.isnan(found[1]).all()
+    np.testing.assert_allclose(found[0], whole[0], atol=1e-4)
+    given = {"input": images.numpy(), "step": np.array(0)}
+    file = session(to_onnx(model, images, streaming=True))
+    shapes = {each.name: each.shape[1:] for each in file.get_inputs() if each.name not in given}
+    given |= {name: np.zeros((2, *shape), np.float32) for name, shape in shapes.items()}
+    found, potential = file.run(["scores", "potential.next"], given)
+    assert np.isnan(found).all(1).tolist() == np.isnan(potential).all(1).tolist() == [False, True]
+
+
+def test_a_frame_that_is_not_finite_ends_the_answers():
+    model = trained("sresnet8", in_channels=2, base_filters=2, num_steps=4).float()
+    frames = torch.rand(2, 4, 2, 8, 8)
+    frames[1, 2, 0, 3, 3] = np.nan
+    (found,) = session(to_onnx(model, frames)).run(["scores"], {"frames": frames.numpy()})
+    assert np.isnan(found).all(-1).tolist() == [[False] * 4, [False, False, True, True]]
+
+
+def program_scores(model, images):
+    """Scores after every step [N, T, classes]."""
+    return run(program_of(model), model.encode(images, None)).transpose(0, 1).numpy()

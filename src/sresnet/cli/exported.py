@@ -94,6 +94,4 @@ def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Te
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("evaluate", about.seed))
         for x, labels in batches:
-            if x.ndim == 4 and about.takes != "images":
-                x = encoded(about, x).transpose(0, 1)
-            yield x[:, : about.num_steps] if x.ndim == 5 else x, labels
+            yield x if about.takes == "images" else encoded(about, x).transpose(0, 1), labels

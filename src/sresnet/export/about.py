@@ -12,7 +12,7 @@ from sresnet.config import from_dict, to_dict
 from sresnet.data import AnyData
 from sresnet.errors import UserError
 from sresnet.files import parse_json
-from sresnet.nn.encoder import EncoderKind, encode
+from sresnet.nn.encoder import EncoderKind, delta, encode
 
 PREFIX = "sresnet."
 """In front of the names of fields in the metadata of a file."""
@@ -73,11 +73,14 @@ class About:
         return {PREFIX + name: json.dumps(value, allow_nan=False) for name, value in to_dict(self).items()}
 
 
-def encoded(about: About, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "T N C H W"]:
-    """Images as a file takes them, step by step."""
+def encoded(about: About, x: Float[Tensor, "N *T C H W"]) -> Float[Tensor, "T N C H W"]:
+    """Images or event frames as a file takes them, step by step."""
+    if x.ndim == 5:
+        frames = x.transpose(0, 1)[: about.num_steps]
+        return frames if about.encodes else delta(frames, about.delta_threshold)
     return encode(
         "direct" if about.encodes else about.encoder,
-        images,
+        x,
         about.num_steps,
         first=0,
         total=about.encoder_steps,

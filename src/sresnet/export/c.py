@@ -123,9 +123,9 @@ class _Writer:
             "    int step;",
             "} sresnet_state;",
         ]
-        keeps = f"{_float(self.program.leak)} * (s->potential[k] + {places.of(last.name)}[k])"
-        if self.program.leak == 1:
-            keeps = f"s->potential[k] + {places.of(last.name)}[k]"
+        keeps = f"s->potential[k] + {places.of(last.name)}[k] + nothing"
+        if self.program.leak != 1:
+            keeps = f"{_float(self.program.leak)} * ({keeps})"
         score = f"total / ({votes}.0f * (float)(s->step + 1))" if votes > 1 else "total / (float)(s->step + 1)"
         body = [
             "void sresnet_start(sresnet_state *s) {",
@@ -133,6 +133,8 @@ class _Writer:
             "}",
             "",
             "void sresnet_step(sresnet_state *s, const float *input, float *scores) {",
+            "    float nothing;",
+            f"    zero_or_nan(input, {math.prod(sizes[INPUT])}, &nothing);",
             f"    pixel_by_pixel(input, s->input, {_numbers(sizes[INPUT])});",
             *(f"    {line}" for line in self.calls),
             f"    for (int k = 0; k < {classes * votes}; k++) s->potential[k] = {keeps};",

@@ -89,7 +89,7 @@ def to_onnx(
     steps = num_steps if num_steps is not None else example.shape[1] if frames else model.config.num_steps
     check_steps(program, steps)
     graph = _Graph(program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64")
-    built = graph.one_step() if streaming else graph.sequence(steps, frames or model.config.encoder in DRAWN)
+    built = graph.one_step(frames) if streaming else graph.sequence(steps, frames or model.config.encoder in DRAWN)
     made = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sresnet")
     made.ir_version = IR_VERSION
     onnx.checker.check_model(made, full_check=True)
@@ -147,12 +147,12 @@ class _Graph:
 
     # Files ------------------------------------------------------------------------------------------------------------
 
-    def one_step(self) -> onnx.GraphProto:
-        """The file of one time step."""
+    def one_step(self, frames: bool) -> onnx.GraphProto:
+        """The file of one time step; of event frames, which come as the encoder leaves them."""
         image: list[int | str] = ["N", self.program.config.in_channels, *self.size]
         inputs = [self.value(INPUT, image), helper.make_tensor_value_info("step", TensorProto.INT64, [])]
         inputs += [self.value(name, shape) for name, shape in self.states()]
-        self.scores(self.encoded(INPUT), "scores")
+        self.scores(INPUT if frames else self.encoded(INPUT), "scores", self.zero_or_nan(INPUT))
         outputs = [self.value("scores", ["N", self.program.config.num_classes])]
         outputs += [self.value(name + _NEXT, shape) for name, shape in self.states()]
         return helper.make_graph(self.nodes, "sresnet", inputs, outputs, list(self.numbers.values()))
@@ -177,15 +177,16 @@ class _Graph:
         ahead = _of_input(self.program) if constant else ()
         for operation in ahead:  # the same at every step: once
             self.operation(operation, taken, "")
+        nothing = "" if frames else self.zero_or_nan(taken)
         outer, self.nodes = self.nodes, []
         given = [self.value(name, shape) for name, shape in states]
         given.append(helper.make_tensor_value_info("step", TensorProto.INT64, []))
         scanned = [self.whole(list(range(num_steps)), name="steps")]
         if frames:
             given.append(self.value(INPUT, image))
-            self.scores(INPUT, "scores.now")
+            self.scores(INPUT, "scores.now", self.zero_or_nan(INPUT))
         else:
-            self.scores(taken if constant else self.encoded(taken), "scores.now", ahead)
+            self.scores(taken if constant else self.encoded(taken), "scores.now", nothing, ahead)
         left = [self.value(name + _NEXT, shape) for name, shape in states]
         left.append(self.value("scores.now", ["N", classes]))
         body = helper.make_graph(self.nodes, "step", given, left)
@@ -213,19 +214,20 @@ class _Graph:
             found.append((f"v.{each.name}", ["N", *self.sizes[each.name]]))
         return found
 
-    def scores(self, frame: str, output: str, ahead: Sequence[AnyOperation] = ()) -> None:
+    def scores(self, frame: str, output: str, nothing: str, ahead: Sequence[AnyOperation] = ()) -> None:
         """One step, whose index is called "step": the potentials after it, and the scores.
 
         Args:
             frame: name of what the first layer receives.
             output: name of the scores.
+            nothing: name of 0, or of NaN for images that are not finite, [N, 1].
             ahead: operations that are done already.
         """
         for each in self.program.operations:
             if each not in ahead:
                 self.operation(each, frame, "step")
         last = self.node("Flatten", self.program.operations[-1].name, axis=1)
-        total = self.node("Add", "potential", last)
+        total = self.node("Add", "potential", self.node("Add", last, nothing))
         if self.program.leak != 1:
             total = self.node("Mul", total, self.number(self.program.leak))
         self.node("Identity", total, output="potential" + _NEXT)
@@ -236,6 +238,11 @@ class _Graph:
             return
         grouped = self.node("Reshape", score, self.whole([-1, self.program.config.num_classes, self.program.votes]))
         self.node("ReduceMean", grouped, self.whole([2]), keepdims=0, output=output)
+
+    def zero_or_nan(self, image: str) -> str:
+        """[N, 1]: 0, or NaN where an image or frame is not finite, which silent neurons would hide."""
+        zeros = self.node("Flatten", self.node("Mul", image, self.number(0.0)), axis=1)
+        return self.node("ReduceSum", zeros, self.whole([1]), keepdims=1)
 
     # Encoders ---------------------------------------------------------------------------------------------------------
 

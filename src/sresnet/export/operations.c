@@ -13,6 +13,12 @@ static void channel_by_channel(const float *x, float *y, int channels, int heigh
         for (int c = 0; c < channels; c++) y[c * height * width + p] = x[p * channels + c];
 }
 
+/* 0, or NaN where an input is not finite, which silent neurons would hide. */
+static void zero_or_nan(const float *x, int length, float *y) {
+    *y = 0.0f;
+    for (int i = 0; i < length; i++) *y += 0.0f * x[i];
+}
+
 /* Each input that is not 0 adds a row of weights to each pixel that it reaches. */
 static void convolve(const float *x, int channels, int height, int width, const float *weight, const float *bias,
                      float *y, int outputs, int out_height, int out_width, int kernel_height, int kernel_width,

@@ -11,7 +11,7 @@ from sresnet.archives import open_zip, read_member
 from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, about_of
 from sresnet.files import parse_json
-from sresnet.models.network import SpikingNetwork
+from sresnet.models.network import SpikingNetwork, zero_or_nan
 from sresnet.models.program import Program, check_steps, program_of, run
 from sresnet.nn.encoder import encode
 
@@ -36,7 +36,8 @@ class _Steps(nn.Module):
             poisson_scale=config.poisson_scale,
             delta_threshold=config.delta_threshold,
         )
-        return run(self.program, frames).transpose(0, 1)
+        scores = run(self.program, frames) + zero_or_nan(x, None)[..., 0, 0]  # a code of NaN may be finite
+        return scores.transpose(0, 1)
 
 
 def to_torch_export(

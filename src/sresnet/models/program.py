@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork
+from sresnet.models.network import NetworkConfig, SpikingNetwork, zero_or_nan
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
 from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool
@@ -177,6 +177,7 @@ class Program:
 
     The readout keeps a potential p[t] = leak * (p[t-1] + x[t]) of what the last operation gives, or their plain sum
     where leak is 1, and the scores after step t are the average of p[t] / t over the `votes` neighbours of each class.
+    A frame that is not finite makes p NaN, see `SpikingNetwork.forward_features`.
     """
 
     operations: tuple[AnyOperation, ...]
@@ -492,7 +493,7 @@ def run(
         v = stepped.v
         if watch:
             watch(stepped)
-        current = stepped.outputs[program.operations[-1].name].flatten(1)
+        current = stepped.outputs[program.operations[-1].name].flatten(1) + zero_or_nan(frame, None)[0, ..., 0, 0]
         potential = potential + current if program.leak == 1 else program.leak * (potential + current)
         score = potential / (step + 1)
         scores.append(score if program.votes == 1 else F.avg_pool1d(score, program.votes))
