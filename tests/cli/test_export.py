@@ -249,3 +249,16 @@ def test_nir(tmp_path, monkeypatch, capsys):
     assert main(["export", "run", "--to", "nir", "--strict", "--out", "strict.nir"]) == 2
     assert "resets by subtraction, which takes a cycle in NIR" in capsys.readouterr().err
     assert not (tmp_path / "strict.nir").exists()
+
+
+@pytest.mark.parametrize("method", ["few-spikes", "whetstone"])
+def test_neurons_whose_thresholds_are_not_those_of_a_potential(method, tmp_path, monkeypatch, capsys):
+    """Rounding decides at their thresholds too, so images near one are counted apart."""
+    monkeypatch.chdir(tmp_path)
+    flags = "--model.base-filters 4 --model.num-steps 1 --model.downsample avg --train.epochs 2 --out ann".split()
+    kind = ["sharpened", "--train.sharpen-epochs", "0", "2"] if method == "whetstone" else ["relu"]
+    assert main(["train", "digits", *flags, "--model.neuron", *kind]) == 0
+    assert main(["convert", "ann", "--method", method, "--out", "run"]) == 0
+    for source in ("run", "ann"):
+        assert main(["export", source, "--images", "0", "--out", f"{source}.onnx"]) == 0
+    assert re.search(r"^and on \d+ of [1-9]\d* with a potential", capsys.readouterr().out, re.M)

@@ -1,6 +1,6 @@
 """A network beside what another program makes of its file, on the same images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,21 @@ from sresnet.export.about import About
 from sresnet.export.target import Runs
 from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import Stepped, in_eight_bits, program_of, run
+from sresnet.models.program import (
+    InternalSteps,
+    Program,
+    Spiking,
+    Stepped,
+    Units,
+    in_eight_bits,
+    program_of,
+    run,
+)
+from sresnet.ops.few_spikes.reference import few_spikes_steps
 
 NEAR = 2e-5
-"""How near to a threshold a potential may come before float32 may decide otherwise whether the neuron spikes."""
+"""How near to a threshold a potential may come before float32 may decide otherwise whether the neuron spikes; times the
+threshold where that is above 1, and the largest of few-spikes neurons."""
 TOLERANCE = 1e-4
 """Between scores that are called equal, of those of the largest magnitude in their image, at least 1."""
 
@@ -61,7 +72,6 @@ def compared(
     """
     program = program_of(model, dtype=torch.float64)
     program = in_eight_bits(program_of(model, dtype=torch.float32), torch.float64) if eight_bits else program
-    thresholds = {each.name: each.threshold for each in program.neurons}
     count = near_count = near_and_other = wrong = before = after = 0
     largest = 0.0
     with evaluating(model, seed):
@@ -70,8 +80,8 @@ def compared(
             near = torch.zeros(len(x), dtype=torch.bool)
 
             def watch(stepped: Stepped, near: Tensor = near) -> None:
-                for name, u in stepped.u.items():
-                    near |= ((u - thresholds[name]).abs() < NEAR).flatten(1).any(1)
+                for distance in _distances(program, stepped):
+                    near |= (distance < NEAR).flatten(1).any(1)
 
             expected = run(program, encoded.double(), watch).transpose(0, 1)
             own = model.readout(model.run_layers(encoded, None).spikes).mean(0)
@@ -98,3 +108,17 @@ def compared(
         top1_before=100 * before / count,
         top1_after=100 * after / count,
     )
+
+
+def _distances(program: Program, stepped: Stepped) -> Iterator[Tensor]:
+    """How far potentials are from each threshold at which something jumps, relative to it where it is above 1."""
+    for each in program.operations:
+        if isinstance(each, Spiking):
+            yield (stepped.u[each.name] - each.threshold).abs() / max(1.0, each.threshold)
+        elif isinstance(each, InternalSteps):
+            x, largest = stepped.outputs[each.inputs[0]], max(1.0, float(each.thresholds.abs().max()))
+            steps = few_spikes_steps(x, each.thresholds, each.resets, each.fires_at_threshold)
+            for threshold, (v, _, _) in zip(each.thresholds, steps, strict=True):
+                yield (v - threshold).abs() / largest
+        elif isinstance(each, Units) and each.activation == "step":
+            yield (stepped.outputs[each.inputs[0]] - 0.5).abs()
