@@ -1,6 +1,7 @@
 """`sresnet export`, and `info` and `evaluate` of what it wrote."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -262,3 +263,34 @@ def test_neurons_whose_thresholds_are_not_those_of_a_potential(method, tmp_path,
     for source in ("run", "ann"):
         assert main(["export", source, "--images", "0", "--out", f"{source}.onnx"]) == 0
     assert re.search(r"^and on \d+ of [1-9]\d* with a potential", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(("compiler", "reason"), [("no-such", "CC is 'no-such'"), ("true -c", "true does not compile")])
+def test_a_compiler_that_is_none(compiler, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CC", compiler)
+    assert main(["export", "digits-t4", "--to", "c"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert "to a C compiler" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_metadata_is_one_line(tmp_path, monkeypatch, capsys):
+    """Whatever a file says of itself: the same reader takes that of ONNX and torch.export."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", "--to", "c", "--images", "4"]) == 0
+    first, _, rest = (tmp_path / "digits-t4.c").read_text().partition("\n")
+    said = json.loads(first.removeprefix("/* sresnet: ").removesuffix(" */"))
+    lines = ["[]", "3", "null", json.dumps(said | {"sresnet.num_steps": 4})]
+    wrong = {"num_steps": "-1", "image_size": "[0, 8]", "in_channels": "0", "std": "null", "mean": "[0.1, 0.2]"}
+    wrong |= {"class_names": "[]", "scale": "0.0", "delta_threshold": "-1.0", "top1_after": "101.0", "images": "-1"}
+    lines += [json.dumps(said | {f"sresnet.{name}": text}) for name, text in wrong.items()]
+    capsys.readouterr()
+    for line in lines:
+        (tmp_path / "other.c").write_text(f"/* sresnet: {line} */\n{rest}")
+        assert main(["info", "other.c"]) == 2, line
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    (tmp_path / "other.c").write_text(first + "\n" + rest.replace("sresnet_start(", "start("))
+    assert main(["evaluate", "other.c"]) == 2
+    assert "lacks sresnet_start" in capsys.readouterr().err

@@ -147,3 +147,13 @@ def test_an_input_that_is_not_finite_has_no_answer_from_then_on(readout, bad):
     frames[1, 1, 2, 3, 4] = bad
     found = CProgram(to_c(model, frames[:, 0]).text).scores(frames)
     assert found.isnan().all(-1).tolist() == [[False] * 3, [False, True, True]]
+
+
+def test_after_the_last_step_there_is_no_answer():
+    """A step more would read gains behind the end of their tables."""
+    model = trained("sresnet8", base_filters=2, num_steps=2)
+    frames = torch.rand(1, 4, 3, 8, 8)
+    found = CProgram(to_c(model, frames[:, 0].double()).text).scores(frames)
+    assert found.isnan().all(-1).tolist() == [[False, False, True, True]]
+    free = CProgram(to_c(trained("sresnet8", norm="none", base_filters=2, num_steps=2), frames[:, 0].double()).text)
+    assert free.scores(frames).isfinite().all()

@@ -17,6 +17,7 @@ from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.export.about import About, encoded
 from sresnet.export.target import about_file, open_file
+from sresnet.models.inference import check_scores
 from sresnet.printing import say
 from sresnet.randomness import seed_of
 from sresnet.report.records import kind_of
@@ -70,14 +71,17 @@ def evaluate_exported(source: str, words: list[str]) -> int:
     at_least(0, images=options.images)
     about, runs = open_file(Path(source))
     splits = options.open(about.data, about.seed, about.num_steps).matched(list(about.class_names))
-    if tuple(splits.test.shape[-2:]) != about.image_size:
-        height, width = about.image_size
-        raise UserError(f"{source} takes {height}x{width} pixels, and the data have others: give such data")
+    wanted, there = (about.in_channels, *about.image_size), tuple(splits.test.shape[-3:])
+    if there != wanted:
+        pixels = ("x".join(map(str, each)) for each in (wanted, there))
+        raise UserError("{} takes {} pixels, and the data have {}: give such data".format(source, *pixels))
     samples = part_of(splits, options.part)
     samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
     started, hits = time.monotonic(), 0
     for x, labels in _given(about, samples, options.batch_size):
-        hits += int((runs(x)[:, -1].argmax(1) == labels).sum())
+        scores = runs(x)[:, -1]
+        check_scores(scores)
+        hits += int((scores.argmax(1) == labels).sum())
     kind, speed = kind_of(about.data), len(samples) / (time.monotonic() - started)
     say(f"{accuracy(options.part, splits.about)}: {100 * hits / len(samples):.2f} %")
     say(f"{len(samples):,} {kind}, {about.num_steps} time steps, {speed:,.0f} {kind}/s")

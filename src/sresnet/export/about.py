@@ -24,7 +24,11 @@ DRAWN: tuple[EncoderKind, ...] = ("poisson", "poisson-signed")
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """Of one file."""
+    """Of one file.
+
+    Raises:
+        UserError: a number that cannot be.
+    """
 
     network: str
     """In a few words."""
@@ -68,6 +72,25 @@ class About:
     top1_after: float | None = None
     """Accuracy of the file."""
 
+    def __post_init__(self) -> None:
+        scaled = [values for values in (self.mean, self.std) if values is not None]
+        above: list[float] = [
+            self.num_steps,
+            *self.image_size,
+            self.in_channels,
+            self.encoder_steps,
+            len(self.class_names),
+        ]
+        above += [self.poisson_scale, self.delta_threshold, 1.0 if self.scale is None else self.scale]
+        accuracies = [each for each in (self.top1_before, self.top1_after) if each is not None]
+        if (
+            not all(each > 0 for each in above)
+            or min(self.images, 0, *(self.std or ())) < 0
+            or not all(0 <= each <= 100 for each in accuracies)
+            or [len(values) for values in scaled] not in ([], [self.in_channels] * 2)
+        ):
+            raise UserError("an exported file says of itself what cannot be: it is damaged, export it again")
+
     def texts(self) -> dict[str, str]:
         """Names and texts, as metadata hold them; `about_of` is the inverse."""
         return {PREFIX + name: json.dumps(value, allow_nan=False) for name, value in to_dict(self).items()}
@@ -100,10 +123,16 @@ def about_of(metadata: Mapping[str, str], where: str) -> About:
         UserError: it was not exported by sresnet, or its metadata are damaged.
     """
     fields = {name.removeprefix(PREFIX): text for name, text in metadata.items() if name.startswith(PREFIX)}
-    if not fields:
+    if not fields or not all(isinstance(text, str) for text in fields.values()):
         raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
     values = {name: parse_json(text, f"{name} in {where}") for name, text in fields.items()}
     return from_dict(About, values, where)
+
+
+def metadata_in(text: str | bytes, where: str) -> dict[str, str]:
+    """Metadata that a file has as JSON, nothing where it is no object; UserError where it is no JSON."""
+    found = parse_json(text, where)
+    return found if isinstance(found, dict) else {}
 
 
 _COMMENT = "/* sresnet: "
@@ -120,4 +149,4 @@ def about_of_comment(text: str, where: str) -> About:
     line = text.partition("\n")[0]
     if not (line.startswith(_COMMENT) and line.endswith(" */")):
         raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
-    return about_of(parse_json(line.removeprefix(_COMMENT).removesuffix(" */"), where), where)
+    return about_of(metadata_in(line.removeprefix(_COMMENT).removesuffix(" */"), where), where)

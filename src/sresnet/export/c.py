@@ -2,6 +2,7 @@
 
     void sresnet_start(sresnet_state *state);                                   before the first time step
     void sresnet_step(sresnet_state *state, const float *input, float *scores); one time step
+    SRESNET_MOST_STEPS                                                          of them, then scores are NaN; 0: any
 
 `input` is what the first layer receives, [C, H, W]; `scores` are those of the classes after this step. All memory is in
 `sresnet_state`, whose size the compiler knows; nothing is allocated.
@@ -133,6 +134,7 @@ class _Writer:
             "}",
             "",
             "void sresnet_step(sresnet_state *s, const float *input, float *scores) {",
+            *self.last_step(classes),
             "    float nothing;",
             f"    zero_or_nan(input, {math.prod(sizes[INPUT])}, &nothing);",
             f"    pixel_by_pixel(input, s->input, {_numbers(sizes[INPUT])});",
@@ -150,6 +152,17 @@ class _Writer:
         used = _used(operations, "\n".join(body))
         text = "\n".join([used, "", *head, "", *self.constants, "", *body, ""])
         return CFile(text=text, weights=self.weights, state=4 * sum(length for _, length in fields) + 4)
+
+    def last_step(self, classes: int) -> list[str]:
+        """The lines that answer NaN after the steps that the norms have numbers for."""
+        if self.program.most_steps is None:
+            return []
+        return [
+            "    if (s->step >= SRESNET_MOST_STEPS) { /* there are no numbers for it */",
+            f"        for (int k = 0; k < {classes}; k++) scores[k] = NAN;",
+            "        return;",
+            "    }",
+        ]
 
     def array(self, name: str, values: Tensor, kind: Literal["float", "signed char"] = "float") -> str:
         """Numbers as a constant array; returns its name."""

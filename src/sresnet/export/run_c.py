@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,10 +17,21 @@ from sresnet.errors import UserError
 FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC", "-ffp-contract=off")
 
 
-def _find_compiler() -> str | None:
-    """$CC, cc, gcc or clang; None where none is there."""
-    names = (os.environ.get("CC"), "cc", "gcc", "clang")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+def _find_compiler() -> list[str]:
+    """The words of $CC, or else cc, gcc or clang; UserError where none is there."""
+    chosen = os.environ.get("CC", "")
+    try:
+        words = shlex.split(chosen)
+    except ValueError:
+        words = [chosen]
+    if words:
+        if shutil.which(words[0]) is None:
+            raise UserError(f"CC is {chosen!r}, which is no program here: set it to a C compiler, or leave it out")
+        return words
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if found is None:
+        raise UserError("files in C are compiled to be tried, and no C compiler is here: install gcc or set CC")
+    return [found]
 
 
 class CProgram:
@@ -34,23 +46,23 @@ class CProgram:
     """
 
     def __init__(self, text: str, *flags: str) -> None:
-        compiler = next(
-            filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None
-        )
-        if compiler is None:
-            raise UserError("files in C are compiled to be tried, and no C compiler is here: install gcc or set CC")
+        compiler = _find_compiler()
         size = "\nunsigned long sresnet_size(void) { return sizeof(sresnet_state); }\n"
         size += "int sresnet_classes(void) { return SRESNET_CLASSES; }\n"
         with tempfile.TemporaryDirectory() as folder:
             source, library = Path(folder, "network.c"), Path(folder, "network.so")
             source.write_text(text + size)
             done = subprocess.run(
-                [compiler, *FLAGS, *flags, str(source), "-o", str(library), "-lm"], capture_output=True, text=True
+                [*compiler, *FLAGS, *flags, str(source), "-o", str(library), "-lm"], capture_output=True, text=True
             )
-            if done.returncode:
-                reason = " ".join(done.stderr.split())[:300]
-                raise UserError(f"{compiler} does not compile the file ({reason}): export it again")
+            if done.returncode or not library.is_file():
+                reason = " ".join(done.stderr.split())[:300] or "it says nothing"
+                raise UserError(
+                    f"{compiler[0]} does not compile the file ({reason}): export it again, or set CC to a C compiler"
+                )
             self.library = ctypes.CDLL(str(library))
+        if not all(hasattr(self.library, name) for name in ("sresnet_start", "sresnet_step")):
+            raise UserError("the file in C lacks sresnet_start or sresnet_step: it is damaged, export it again")
         self.library.sresnet_size.restype = ctypes.c_ulong
         self.state_bytes = int(self.library.sresnet_size())
         self.classes = int(self.library.sresnet_classes())

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.archives import open_zip, read_member
 from sresnet.errors import UserError
-from sresnet.export.about import DRAWN, About, about_of
-from sresnet.files import parse_json
+from sresnet.export.about import DRAWN, About, about_of, metadata_in
 from sresnet.models.network import SpikingNetwork, zero_or_nan
 from sresnet.models.program import Program, check_steps, program_of, run
 from sresnet.nn.encoder import encode
@@ -108,7 +107,7 @@ def about_of_torch_export(path: Path) -> About:
     with open_zip(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"/{_ABOUT}")]
         text = read_member(archive, names[0], str(path), memory_limit=_ABOUT_LIMIT) if names else b"{}"
-    return about_of(parse_json(text, f"{_ABOUT} in {path}"), str(path))
+    return about_of(metadata_in(text, f"{_ABOUT} in {path}"), str(path))
 
 
 def open_torch_export(path: Path, about: About) -> TorchFile:
