@@ -148,13 +148,13 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
     lines = [
         "# Conversions of trained ANNs on CIFAR-10",
         "",
-        f"Made by `{COMMAND}`: test accuracy on all 10,000 test images, one seed.",
-        f"The ANN, a ResNet-20 of 16 filters, had {EPOCHS} epochs, {LOW_RES_EPOCHS} of them at three quarters of the",
-        f"size, and nine tenths of the training images: {networks['ann']}. The same of units that become steps:",
-        f"{networks['ann-sharpened']}. The VGG-11 of tandem learning, an eighth as wide, {VGG_EPOCHS} epochs:",
+        f"Made by `{COMMAND}`: test accuracy on all 10,000 test images,",
+        f"one seed. The ANN, a ResNet-20 of 16 filters, has {EPOCHS} epochs, {LOW_RES_EPOCHS} at three quarters",
+        f"of the size, and nine tenths of the training images: {networks['ann']}. The same of units that become",
+        f"steps: {networks['ann-sharpened']}. The VGG-11 of tandem learning, an eighth as wide, {VGG_EPOCHS} epochs:",
         f"{networks['ann-vgg11']}; tandem learning is cut to {TANDEM.stage_epochs} epochs a layer. Spikes,",
         "operations and energy are means over 1,000 test images, as docs/analysis.md counts them: float32 on 45 nm,",
-        "arithmetic alone.",
+        "arithmetic alone. Rows that are not finished are missing.",
         "",
         "| method, steps | test accuracy, % | less than its ANN | spikes | operations | energy, µJ |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -170,10 +170,10 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
         )
     notes = [
         "",
-        "T: time steps; K: steps within one. deng takes the largest activations as thresholds; deng-99.9, ours, those",
-        "that a thousandth of them exceed. few-spikes reaches 25 in each layer, as published; few-spikes-own",
-        f"its largest activation. A Poisson spike is worth {LARGEST_PIXEL}, beyond any pixel. tsc cuts",
-        "pixels one deviation from the mean; what its hidden neurons send is our choice (docs/convert.md).",
+        "T: time steps; K: steps within one. deng takes the largest activations as thresholds; deng-99.9, ours,",
+        "those that a thousandth exceed. few-spikes reaches 25 in each layer, as published; few-spikes-own the layer's",
+        f"largest activation. A Poisson spike is worth {LARGEST_PIXEL}, beyond any pixel. tsc cuts pixels one",
+        "deviation from the mean; what its hidden neurons send is our choice (docs/convert.md).",
         "",
         f"{machine(found)}. The machine did other things meanwhile, so no speeds.",
     ]
