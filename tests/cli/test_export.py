@@ -294,3 +294,19 @@ def test_damaged_metadata_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "other.c").write_text(first + "\n" + rest.replace("sresnet_start(", "start("))
     assert main(["evaluate", "other.c"]) == 2
     assert "lacks sresnet_start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"takes": '"steps"'}, {"takes": '"frames"'}, {"num_steps": "3"}])
+def test_a_file_that_is_not_what_it_says(change, tmp_path, monkeypatch, capsys):
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", "--images", "4", "--out", "file.onnx"]) == 0
+    made = onnx.load("file.onnx")
+    for each in made.metadata_props:
+        each.value = change.get(each.key.removeprefix("sresnet."), each.value)
+    onnx.save(made, "file.onnx")
+    capsys.readouterr()
+    assert main(["evaluate", "file.onnx", "--images", "4"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not do what it says of itself" in line

@@ -16,7 +16,7 @@ from sresnet.data import Samples
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.export.about import About, encoded
-from sresnet.export.target import about_file, open_file
+from sresnet.export.target import Runs, about_file, open_file
 from sresnet.models.inference import check_scores
 from sresnet.printing import say
 from sresnet.randomness import seed_of
@@ -79,7 +79,7 @@ def evaluate_exported(source: str, words: list[str]) -> int:
     samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
     started, hits = time.monotonic(), 0
     for x, labels in _given(about, samples, options.batch_size):
-        scores = runs(x)[:, -1]
+        scores = _scores(source, about, runs, x)[:, -1]
         check_scores(scores)
         hits += int((scores.argmax(1) == labels).sum())
     kind, speed = kind_of(about.data), len(samples) / (time.monotonic() - started)
@@ -87,6 +87,23 @@ def evaluate_exported(source: str, words: list[str]) -> int:
     say(f"{len(samples):,} {kind}, {about.num_steps} time steps, {speed:,.0f} {kind}/s")
     print_split(about.data, splits)
     return 0
+
+
+def _scores(source: str, about: About, runs: Runs, x: Tensor) -> Tensor:
+    """Scores after every step; UserError where the file does not run as it says it does."""
+    try:
+        scores = runs(x)
+        reason = f"its scores are of shape {tuple(scores.shape)}"
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # of classes that only each runtime knows
+        if "memory" in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+    else:
+        if scores.shape == (len(x), about.num_steps, len(about.class_names)):
+            return scores
+    raise UserError(f"{source} does not do what it says of itself ({reason}): it is damaged, export it again") from None
 
 
 def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
