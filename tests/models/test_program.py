@@ -157,3 +157,12 @@ def test_own_neurons_are_refused():
     model = sresnet.create_model("sresnet8", base_filters=4, neuron="program-test")
     with pytest.raises(UserError, match=r"stem\.neuron are neurons of your own"):
         program_of(model)
+
+
+def test_hooks_are_refused():
+    model = trained("sresnet8", base_filters=4, num_steps=2)
+    handle = model.layers["stem"].register_forward_hook(lambda module, inputs, output: None)
+    with pytest.raises(UserError, match=r"layers\.stem has a hook"):
+        program_of(model)
+    handle.remove()
+    program_of(model)

@@ -21,7 +21,7 @@ from sresnet.errors import UserError
 from sresnet.models.network import NetworkConfig, SpikingNetwork, zero_or_nan
 from sresnet.models.topology import INPUT
 from sresnet.nn.graph import Node
-from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool
+from sresnet.nn.layer import Flatten, GlobalAveragePool, Pool, has_hooks
 from sresnet.nn.neuron import ACTIVATIONS, AnyNeuron, FewSpikes, Neuron, Rectifier, Sharpened
 from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.readout import Readout
@@ -219,9 +219,15 @@ def program_of(model: SpikingNetwork, *, dtype: torch.dtype | None = None) -> Pr
         dtype: of the numbers; None: that of the network's. Norms are folded in float64.
 
     Raises:
-        UserError: layers, neurons or norms of the user's own, units that are not sharpened to the end, or convolutions
-            that pad with something else than zeros.
+        UserError: hooks, layers, neurons or norms of the user's own, units that are not sharpened to the end, or
+            convolutions that pad with something else than zeros.
     """
+    for name, module in model.named_modules():
+        if has_hooks(module):
+            raise UserError(
+                f"{name or 'the network'} has a hook, which may change what it computes and is no part of a program: "
+                "remove it, or load the network again"
+            )
     reader = _Reader(model)
     for node in model.topology.nodes:
         if node.kind != "input":
