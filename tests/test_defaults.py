@@ -118,6 +118,7 @@ COMMANDS = {
     "analyse": "analyse digits-t4 --images 5",
     "report": "report digits-t4 --images 5",
     "convert": "convert digits-t4 --out new",
+    "export": "export digits-t4 --out new.onnx",
     "import": "import best.pth.tar --out new",
     "info": "info digits-t4",
     "data": "data prepare digits-dvs",

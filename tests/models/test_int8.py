@@ -9,7 +9,7 @@ from sresnet.errors import UserError
 from sresnet.models.int8 import to_int8
 from sresnet.nn.layer import Int8Conv
 from sresnet.ops.conv_bntt_lif import operator
-from sresnet.ops.conv_bntt_lif.int8 import _round_weight, convolve_int8, prepare
+from sresnet.ops.conv_bntt_lif.int8 import convolve_int8, prepare, round_weight
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.scan import cpu as kernel
 from tests.ops.flat import conv_bntt_lif
@@ -29,7 +29,7 @@ def settled(connection, **fields):
 def test_sums_are_exact(size, stride, padding):
     x = torch.randint(0, 128, (4, 7, 9, 8), dtype=torch.uint8)
     weight = torch.randn(5, 7, size, size)
-    integers, scale = _round_weight(weight)
+    integers, scale = round_weight(weight)
     prepared = prepare(weight, (stride, stride), (padding, padding))
     y = convolve_int8(x, prepared, (stride, stride), (padding, padding))
     sums = torch.nn.functional.conv2d(x.double(), integers.double(), None, stride, padding)
@@ -39,7 +39,7 @@ def test_sums_are_exact(size, stride, padding):
 
 
 def test_a_filter_of_zeros_stays_one():
-    integers, scale = _round_weight(torch.zeros(2, 3, 1, 1))
+    integers, scale = round_weight(torch.zeros(2, 3, 1, 1))
     assert integers.abs().max() == 0
     assert scale.isfinite().all()
 
@@ -58,7 +58,7 @@ def test_layers_whose_input_is_whole_numbers_use_it(connection, name, monkeypatc
         (layer,) = (name for name, module in rounded.named_modules() if getattr(module, "int8", None) is int8)
         used.append(layer)
         # The sums are those of a float convolution with the rounded weight.
-        integers, scale = _round_weight(rounded.get_submodule(layer).weight)
+        integers, scale = round_weight(rounded.get_submodule(layer).weight)
         spikes = kernel.unpack(planes, None, shape, torch.float32).flatten(0, 1)
         sums = torch.nn.functional.conv2d(
             spikes, integers * scale[:, None, None, None], None, call.stride, call.padding

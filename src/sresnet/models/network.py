@@ -274,7 +274,7 @@ class SpikingNetwork(nn.Module):
         asked_for = checked_segments(self.layers, time_segments)
         if state is None and not asked_for and not self.config.encoder.startswith("poisson"):  # drawn for all images
             at_once = images_at_once([*self.layers.modules(), *self.readout.modules()], x, steps)
-            if at_once < len(x):
+            if at_once != x.shape[0]:
                 return torch.cat([self.forward_steps(some, num_steps=steps) for some in x.split(at_once)], 1)
         recorded = state is not None and state.recorder is not None
         segments = asked_for or (() if recorded else free_segments(self.layers, x.shape[0], steps))

@@ -333,8 +333,10 @@ def images_at_once(modules: Iterable[nn.Module], x: Tensor, num_steps: int) -> i
     nor activity take much memory. All too where `free_segments` has none, and in training mode, whose statistics are
     those of the batch.
     """
+    if torch.compiler.is_compiling() or not x.is_cpu or torch.is_grad_enabled():  # compiled code is for any batch
+        return x.shape[0]
     number = max(1, _PIXELS_AT_ONCE // max(1, num_steps * x.shape[-2] * x.shape[-1]))
-    if number >= len(x) or not x.is_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if number >= len(x):
         return len(x)
     whole = any(module.training or _is_own_or_watched(module) for module in modules)
     return len(x) if whole else number
