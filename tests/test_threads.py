@@ -78,7 +78,11 @@ def test_trainings_in_several_threads(at_once, tmp_path):
 
     alone = [losses(recipe, tmp_path / f"alone-{recipe.seed}") for recipe in recipes]
     together = at_once(lambda recipe: losses(recipe, tmp_path / f"together-{recipe.seed}"), recipes)
-    assert together == alone
+    # On a loaded machine the eighth digit differs in one run of ten, of old revisions too; alone it never does. Draws
+    # that get mixed up change the first.
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert alone[0] != pytest.approx(alone[1], rel=1e-3)
 
 
 def test_the_generator_is_put_back(at_once):
