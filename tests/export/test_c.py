@@ -129,7 +129,7 @@ def test_spikes_are_the_same_bit_by_bit(fires_at_threshold, monkeypatch):
     """Of weights whose sums are exact, so that potentials are often just at the threshold."""
     model = trained("sresnet8", fires_at_threshold=fires_at_threshold, leak=0.5, base_filters=4, num_steps=4)
     program = exact(model)
-    monkeypatch.setattr("sresnet.export.c.program_of", lambda *_, **__: program)
+    monkeypatch.setattr("sresnet.models.program.program_of", lambda *_, **__: program)
     frames = (torch.randint(-4, 5, (2, 3, 16, 16)) / 2).expand(4, -1, -1, -1, -1)
     ties = []
     expected = run(program, frames, lambda stepped: ties.extend(int((u == 1).sum()) for u in stepped.u.values()))

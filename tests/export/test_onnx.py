@@ -115,7 +115,7 @@ def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connec
     fields = {"connection": connection, "fires_at_threshold": fires_at_threshold, "leak": 0.5, "norm_bias": True}
     model = trained("sresnet8", base_filters=4, num_steps=4, **fields)
     program = exact(model)
-    monkeypatch.setattr("sresnet.export.onnx.program_of", lambda *_, **__: program)
+    monkeypatch.setattr("sresnet.models.program.program_of", lambda *_, **__: program)
     image = torch.randint(-4, 5, (2, 3, 12, 12)) / 2
     file = session(to_onnx(model, image, streaming=True))
     names = [f"v.{each.name}" for each in program.neurons]

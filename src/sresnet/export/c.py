@@ -37,12 +37,11 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
-    check_steps,
     in_eight_bits,
     integers,
     output_sizes,
     pair,
-    program_of,
+    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -72,13 +71,10 @@ def to_c(model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None
         eight_bits: weights in eight bits, with a scale for each output channel.
 
     Raises:
-        UserError: as `program_of`, `check_steps` and `output_sizes`, or units of an ANN with another activation than
+        UserError: as `program_for` and `output_sizes`, or units of an ANN with another activation than
             ReLU, sigmoid, tanh, SiLU or the step.
     """
-    model.count_steps(example, None)  # complains of what is no input
-    program = program_of(model, dtype=torch.float32)
-    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
-    check_steps(program, steps)
+    program, _ = program_for(model, example, num_steps=num_steps, dtype=torch.float32)
     program = in_eight_bits(program) if eight_bits else program
     return _Writer(program, output_sizes(program, pair(example.shape[-2:]))).file(example)
 

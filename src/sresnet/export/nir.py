@@ -44,10 +44,10 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
-    check_steps,
     output_sizes,
+    overhang,
     pair,
-    program_of,
+    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -75,13 +75,10 @@ def to_nir(
         dtype: float32 or float64.
 
     Raises:
-        UserError: as `program_of`, `check_steps` and `output_sizes`; or what NIR has no words for: norms that change
+        UserError: as `program_for` and `output_sizes`; or what NIR has no words for: norms that change
             with the time step, maxima, averages over the edge, spikes joined by and, units of ANNs, few-spikes neurons.
     """
-    model.count_steps(example, None)  # complains of what is no input
-    program = program_of(model, dtype=dtype)
-    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
-    check_steps(program, steps)
+    program, _ = program_for(model, example, num_steps=num_steps, dtype=dtype)
     height, width = pair(example.shape[-2:])
     sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
     return _Writer(program, sizes, strict, np.float64 if dtype == torch.float64 else np.float32).graph()
@@ -163,7 +160,8 @@ class _Writer:
             case Sum():
                 self.sum(each, shape)
             case Pooling(kind="avg"):
-                if any(self.over(each, axis) for axis in (0, 1)):
+                across = zip(self.sizes[source][1:], shape[1:], strict=True)
+                if any(overhang(each, axis, *counts) for axis, counts in enumerate(across)):
                     raise UserError(
                         f"{name} averages windows that reach over the edge of {self.pixels(source)}, which NIR cannot "
                         "say: use images of an even size"
@@ -292,12 +290,6 @@ class _Writer:
         self.nodes[name] = node
         self.edges += [(source, name) for source in sources]
         return name
-
-    def over(self, each: Pooling, axis: int) -> bool:
-        """Whether the last window reaches over the edge."""
-        windows = self.sizes[each.name][1 + axis]
-        reached = (windows - 1) * each.stride[axis] + each.kernel[axis]
-        return reached > self.sizes[each.inputs[0]][1 + axis] + 2 * each.padding[axis]
 
     def square(self, name: str) -> Shape:
         """Shape of a map that is taken whole; readers of NIR take all kernels to be square."""

@@ -42,12 +42,12 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
-    check_steps,
     in_eight_bits,
     integers,
     output_sizes,
+    overhang,
     pair,
-    program_of,
+    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -83,11 +83,8 @@ def to_onnx(
         UserError: as `program_of` and `output_sizes`, activations of the user's own, or more steps than there are norms
             for.
     """
-    model.count_steps(example, None)  # complains of what is no input
-    program, frames = program_of(model, dtype=dtype), example.ndim == 5
-    program = in_eight_bits(program) if eight_bits else program
-    steps = num_steps if num_steps is not None else example.shape[1] if frames else model.config.num_steps
-    check_steps(program, steps)
+    program, steps = program_for(model, example, num_steps=num_steps, dtype=dtype)
+    program, frames = in_eight_bits(program) if eight_bits else program, example.ndim == 5
     graph = _Graph(program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64")
     built = graph.one_step(frames) if streaming else graph.sequence(steps, frames or model.config.encoder in DRAWN)
     made = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sresnet")
@@ -397,7 +394,8 @@ class _Graph:
     def pooled(self, each: Pooling, x: str) -> None:
         """Windows; those that reach over the edge are filled up here, as runtimes differ in how they count them."""
         height, width = self.sizes[each.inputs[0]][1:] if each.inputs[0] != INPUT else self.size
-        over = [self.over(each, 0, height), self.over(each, 1, width)]
+        windows = self.sizes[each.name][1:]
+        over = [overhang(each, 0, height, windows[0]), overhang(each, 1, width, windows[1])]
         numbers: dict[str, Any] = {"kernel_shape": each.kernel, "strides": each.stride}
         if each.kind == "max":
             pads = [*each.padding, each.padding[0] + over[0], each.padding[1] + over[1]]
@@ -420,12 +418,6 @@ class _Graph:
             self.tensor(f"{each.name}.share", inside[0]),
             output=each.name,
         )
-
-    def over(self, each: Pooling, axis: int, pixels: int) -> int:
-        """Pixels by which the last window reaches over the edge."""
-        windows = self.sizes[each.name][1 + axis]
-        reached = (windows - 1) * each.stride[axis] + each.kernel[axis]
-        return max(0, reached - pixels - 2 * each.padding[axis])
 
     # Nodes and numbers ------------------------------------------------------------------------------------------------
 

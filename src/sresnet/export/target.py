@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,10 +17,10 @@ from sresnet.export.c import to_c
 from sresnet.export.run_c import CProgram
 from sresnet.export.torch_export import (
     PT2,
-    TorchFile,
     about_of_torch_export,
     open_torch_export,
     saved,
+    scores_of,
     to_torch_export,
 )
 from sresnet.files import read_regular, state_of
@@ -116,7 +116,8 @@ def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Ca
     steps, eight_bits = config.steps_of(model), config.weight_bits == 8
     if config.to == "torch-export":
         program = to_torch_export(model, example, num_steps=steps)
-        return lambda about: ExportedFile(content=saved(program, about), scores=TorchFile(program, about).scores)
+        run = scores_of(program)
+        return lambda about: ExportedFile(content=saved(program, about), scores=run)
     if config.to == "c":
         written = to_c(model, example, num_steps=steps, eight_bits=eight_bits)
         memory = f"{written.weights:,} bytes of weights, which may be read-only, {written.state:,} bytes of state"
@@ -197,14 +198,13 @@ def about_file(path: Path) -> About:
     Raises:
         UserError: there is none, it is damaged, or it was not exported by sresnet.
     """
-    if not path.is_file():
-        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
+    _check_there(path)
     if path.suffix == PT2:
         return about_of_torch_export(path)
     if path.suffix == ENDINGS["c"]:
         return about_of_comment(read_regular(path).decode(errors="replace"), str(path))
     if path.suffix == ENDINGS["nir"]:
-        return _open_nir(path)[0]
+        return _read_nir(path)[0]
     check_installed("onnx")
     from sresnet.export.onnx import about_of_onnx
 
@@ -217,23 +217,31 @@ def open_file(path: Path) -> tuple[About, Runs]:
     Raises:
         UserError: as `about_file`, or a file that cannot be run.
     """
+    if path.suffix == ENDINGS["nir"]:
+        _check_there(path)
+        about, graph = _read_nir(path)
+        from sresnet.export.run_nir import NirProgram
+
+        return about, NirProgram(graph, str(path)).scores
     about = about_file(path)
     if path.suffix == PT2:
-        return about, open_torch_export(path, about).scores
+        return about, open_torch_export(path)
     if path.suffix == ENDINGS["c"]:
         return about, CProgram(read_regular(path).decode(errors="replace")).scores
-    if path.suffix == ENDINGS["nir"]:
-        return _open_nir(path)
     from sresnet.export.run_onnx import OnnxFile
 
     return about, OnnxFile(read_regular(path), str(path)).scores
 
 
-def _open_nir(path: Path) -> tuple[About, Runs]:
-    """`open_file` of a NIR file, in which nothing but numbers is."""
+def _check_there(path: Path) -> None:
+    """Raise UserError where there is no such file."""
+    if not path.is_file():
+        raise UserError(f"{path} {state_of(path)}: give a file that sresnet export wrote")
+
+
+def _read_nir(path: Path) -> tuple[About, Any]:
+    """What a NIR file says of itself, and its graph."""
     check_installed("nir")
     from sresnet.export.nir import read_from
-    from sresnet.export.run_nir import NirProgram
 
-    about, graph = read_from(path)
-    return about, NirProgram(graph, str(path)).scores
+    return read_from(path)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from sresnet.archives import open_zip, read_member
 from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, about_of, metadata_in
 from sresnet.models.network import SpikingNetwork, zero_or_nan
-from sresnet.models.program import Program, check_steps, program_of, run
+from sresnet.models.program import Program, program_for, run
 from sresnet.nn.encoder import encode
 
 
@@ -52,10 +53,7 @@ def to_torch_export(
     Raises:
         UserError: as `program_of`, or more steps than there are norms for.
     """
-    model.count_steps(example, None)  # complains of what is no input
-    program = program_of(model)
-    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
-    check_steps(program, steps)
+    program, steps = program_for(model, example, num_steps=num_steps)
     shape = example.shape[-3:]
     if example.ndim == 5 or model.config.encoder in DRAWN:
         shape = torch.Size((steps, *shape))
@@ -74,21 +72,15 @@ _ABOUT_LIMIT = 0.01
 """Gigabytes that this may take."""
 
 
-class TorchFile:
-    """An exported network.
+def scores_of(program: torch.export.ExportedProgram) -> Callable[[Tensor], Tensor]:
+    """What runs an exported network: images [N, C, H, W] or frames [N, T, C, H, W] -> scores [N, T, classes]."""
+    module = program.module()
 
-    Args:
-        program: of `to_torch_export`.
-        about: what the file says of itself.
-    """
-
-    def __init__(self, program: torch.export.ExportedProgram, about: About) -> None:
-        self.module, self.about = program.module(), about
-
-    def scores(self, x: Tensor) -> Tensor:
-        """Scores after every step [N, T, classes] of images [N, C, H, W], or of frames [N, T, C, H, W]."""
+    def scores(x: Tensor) -> Tensor:
         with torch.inference_mode():
-            return self.module(x)
+            return module(x)
+
+    return scores
 
 
 def saved(program: torch.export.ExportedProgram, about: About) -> bytes:
@@ -110,8 +102,8 @@ def about_of_torch_export(path: Path) -> About:
     return about_of(metadata_in(text, f"{_ABOUT} in {path}"), str(path))
 
 
-def open_torch_export(path: Path, about: About) -> TorchFile:
-    """An exported file, to be run; UserError where this torch does not read it."""
+def open_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
+    """What runs a file; UserError where this torch does not read it."""
     try:
         program = torch.export.load(path)
     except Exception as error:
@@ -119,4 +111,4 @@ def open_torch_export(path: Path, about: About) -> TorchFile:
         raise UserError(
             f"{path} is no file of torch.export that this torch reads ({reason}): export it again"
         ) from None
-    return TorchFile(program, about)
+    return scores_of(program)

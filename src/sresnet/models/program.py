@@ -244,6 +244,27 @@ def program_of(model: SpikingNetwork, *, dtype: torch.dtype | None = None) -> Pr
     )
 
 
+def program_for(
+    model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None, dtype: torch.dtype | None = None
+) -> tuple[Program, int]:
+    """The program of a network, and how many time steps it is to run on inputs like an example.
+
+    Args:
+        model: stays as it is.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W].
+        num_steps: time steps; None: the network's, or those of `example`.
+        dtype: as `program_of`.
+
+    Raises:
+        UserError: as `program_of`, more time steps than the norms have numbers for, or an example that is no input.
+    """
+    model.count_steps(example, None)  # complains of what is no input
+    program = program_of(model, dtype=dtype)
+    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
+    _check_steps(program, steps)
+    return program, steps
+
+
 def _changed(operation: AnyOperation, change: Callable[[Tensor], Tensor]) -> AnyOperation:
     """The operation with its tensors changed."""
     tensors = {name: each for name, each in vars(operation).items() if isinstance(each, Tensor)}
@@ -438,6 +459,19 @@ def _neurons(name: str, inputs: tuple[str, ...], module: nn.Module) -> AnyOperat
     raise UserError(f"{name} are neurons of your own, which cannot be written down as a program: use the package's")
 
 
+def overhang(pooling: Pooling, axis: int, pixels: int, windows: int) -> int:
+    """Pixels by which the last window reaches over the edge and the zeros around it.
+
+    Args:
+        pooling: the windows.
+        axis: 0 along the height, 1 along the width.
+        pixels: of the map along it.
+        windows: how many there are along it.
+    """
+    reached = (windows - 1) * pooling.stride[axis] + pooling.kernel[axis]
+    return max(0, reached - pixels - 2 * pooling.padding[axis])
+
+
 def in_eight_bits(program: Program, dtype: torch.dtype | None = None) -> Program:
     """The program with the weights of all convolutions and linear layers rounded to eight bits, norms folded before.
 
@@ -489,9 +523,9 @@ def run(
         watch: called after every step.
 
     Raises:
-        UserError: as `check_steps`.
+        UserError: as `_check_steps`.
     """
-    check_steps(program, len(frames))
+    _check_steps(program, len(frames))
     v: dict[str, Tensor] = {}
     potential, scores = torch.zeros((), dtype=frames.dtype), []
     for step, frame in enumerate(frames):
@@ -506,7 +540,7 @@ def run(
     return torch.stack(scores)
 
 
-def check_steps(program: Program, num_steps: int) -> None:
+def _check_steps(program: Program, num_steps: int) -> None:
     """Raise UserError for fewer time steps than one, or more than the norms have numbers for."""
     if num_steps < 1 or (program.most_steps is not None and num_steps > program.most_steps):
         most = "" if program.most_steps is None else f" to {program.most_steps}, for which there are norms"
