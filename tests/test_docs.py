@@ -24,7 +24,7 @@ from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
 from sresnet.data.events.sets import USUAL
-from sresnet.export.target import is_exported
+from sresnet.export.target import target_of
 from sresnet.models import model_config, num_parameters
 from sresnet.models.size import sketch
 from sresnet.ops.lif import lif, membrane
@@ -75,7 +75,7 @@ def check_command(line):
             at = flags.index("--data")
             assert flags[at + 1] in DATA_SETS
             parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
-        case "evaluate" | "info" if subject and is_exported(Path(subject)):
+        case "evaluate" | "info" if subject and target_of(Path(subject)) is not None:
             assert flags == []
         case "evaluate":
             assert subject

@@ -55,6 +55,47 @@ def test_a_file_runs_says_what_it_is_and_is_evaluated(flags, name, tmp_path, mon
     assert f"test accuracy: {after} %" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("target", ["onnx", "torch-export", "c"])
+def test_names_in_capitals(target, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = {"onnx": "DIGITS.ONNX", "torch-export": "DIGITS.PT2", "c": "DIGITS.C"}[target]
+    words = ["export", "digits-t4", "--to", target, "--num-steps", "1", "--images", "20", "--out", name]
+    assert main(words) == 0
+    after = re.search(r"(\S+) % after export", capsys.readouterr().out)[1]
+    assert main(["info", name]) == 0
+    assert "sresnet8, 16 filters, T = 4" in capsys.readouterr().out
+    assert main(["evaluate", name, "--images", "20"]) == 0
+    assert f"test accuracy: {after} %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "takes"),
+    [
+        (["--streaming"], "digits-t4-streaming.onnx", "takes one time step [N, 1x8x8] with potentials, of 4"),
+        (["--to", "c"], "digits-t4.c", "takes one time step [1x8x8] at a time, of 4"),
+    ],
+)
+def test_what_a_file_of_one_time_step_takes(flags, name, takes, tmp_path, monkeypatch, capsys):
+    """Potentials are in the state of a file in C, and go in and out of one in ONNX."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", *flags, "--images", "2"]) == 0
+    assert takes in capsys.readouterr().out.splitlines()[1]
+    assert main(["info", name]) == 0
+    assert takes in capsys.readouterr().out.splitlines()
+
+
+def test_a_file_in_c_that_promises_more_steps_than_it_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "digits-t4", "--to", "c", "--images", "2"]) == 0
+    text = (tmp_path / "digits-t4.c").read_text()
+    (tmp_path / "digits-t4.c").write_text(text.replace('"sresnet.num_steps": "4"', '"sresnet.num_steps": "5"', 1))
+    capsys.readouterr()
+    assert main(["evaluate", "digits-t4.c"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "digits-t4.c says that it runs 5 time steps, and has numbers for 4" in line
+    assert "export it again" in line
+
+
 def test_the_file_of_torch_export_loads_without_this_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["export", "digits-t4", "--to", "torch-export", "--num-steps", "1", "--images", "4"]) == 0

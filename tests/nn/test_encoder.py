@@ -65,6 +65,14 @@ def test_streams_and_segments_see_the_steps_of_the_whole(encoder):
         torch.testing.assert_close(scores, whole[: step + 1].mean(0))
 
 
+@pytest.mark.parametrize("encoder", ["direct", "poisson", "poisson-signed", "first-step", "latency", "two-spikes"])
+def test_a_pixel_that_is_no_number_gives_no_answer(encoder):
+    model = sresnet.create_model("sresnet8", encoder=encoder, **SMALL).eval()
+    x = torch.rand(2, 3, 8, 8)
+    x[1, 0, 0, 0] = float("nan")
+    assert model(x).isnan().any(1).tolist() == [False, True]
+
+
 def test_the_scale_reaches_the_network():
     model = sresnet.create_model("sresnet8", encoder="poisson-signed", poisson_scale=1.0, **SMALL)
     assert float(model.encode(torch.ones(1, 3, 8, 8), None).mean()) == 1

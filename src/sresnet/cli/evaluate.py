@@ -17,7 +17,7 @@ from sresnet.cli.terminal import print_table
 from sresnet.data import Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
-from sresnet.export.target import is_exported
+from sresnet.export.target import target_of
 from sresnet.models import SpikingNetwork
 from sresnet.models.int8 import to_int8
 from sresnet.ops.dispatch import implementation
@@ -58,7 +58,7 @@ class _EvaluateOptions(RuntimeOptions):
 def evaluate_verb(words: list[str]) -> int:
     """`sresnet evaluate RUN`, or `sresnet evaluate FILE` of an exported network."""
     source, rest = name_and_flags(words, "run", "give the folder of a trained run")
-    if is_exported(Path(source)):
+    if target_of(Path(source)) is not None:
         return evaluate_exported(source, rest)
     options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)

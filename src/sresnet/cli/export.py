@@ -14,7 +14,16 @@ from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
 from sresnet.export.comparison import NEAR, Comparison, compared
-from sresnet.export.target import ENDINGS, RUNTIMES, ExportConfig, Target, about_export, check_installed, exported
+from sresnet.export.target import (
+    ENDINGS,
+    RUNTIMES,
+    ExportConfig,
+    Target,
+    about_export,
+    check_installed,
+    exported,
+    target_of,
+)
 from sresnet.files import check_free, make_folder, write_whole
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
@@ -49,7 +58,7 @@ def export_verb(words: list[str]) -> int:
     recipe = read_run(source, options.memory_limit)
     stem = f"{Path(source).name}-streaming" if options.streaming else Path(source).name
     path = Path(options.out) if options.out else Path(source).with_name(stem + ENDINGS[options.to])
-    if path.suffix != ENDINGS[options.to]:
+    if target_of(path) != options.to:
         raise UserError(f"--out {path} does not end in {ENDINGS[options.to]}: choose such a name")
     check_free(path, (), force=options.force)
     make_folder(path.parent)
@@ -72,7 +81,11 @@ def export_verb(words: list[str]) -> int:
     about = replace(about, part="test", images=found.images, top1_before=found.top1_before, top1_after=found.top1_after)
     file = made(about)
     write_whole(path, file.content)
-    say(f"written: {path}, {len(file.content):,} bytes", f"{about.network}, takes {taken_by(about)}", *file.notes)
+    say(
+        f"written: {path}, {len(file.content):,} bytes",
+        f"{about.network}, takes {taken_by(about, options.to)}",
+        *file.notes,
+    )
     _print_comparison(found, options.to, splits, recipe)
     print_split(recipe.data, splits)
     return 0

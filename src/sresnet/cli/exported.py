@@ -16,25 +16,27 @@ from sresnet.data import Samples
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.export.about import About, encoded
-from sresnet.export.target import Runs, about_file, open_file
+from sresnet.export.target import Runs, Target, about_file, open_file, target_of
 from sresnet.models.inference import check_scores
 from sresnet.printing import say
 from sresnet.randomness import seed_of
 from sresnet.report.records import kind_of
 
 
-def taken_by(about: About) -> str:
+def taken_by(about: About, target: Target | None) -> str:
     """What a file takes, with its shape."""
     pixels = "x".join(map(str, (about.in_channels, *about.image_size)))
-    if about.takes == "steps":
+    if about.takes == "steps" and target == "onnx":
         return f"one time step [N, {pixels}] with potentials, of {about.num_steps}"
+    if about.takes == "steps":  # what runs it keeps potentials
+        return f"one time step [{pixels}] at a time, of {about.num_steps}"
     return f"images [N, {pixels}]" if about.takes == "images" else f"frames [N, {about.num_steps}x{pixels}]"
 
 
 def print_exported(source: str) -> None:
     """What a file says of itself: `sresnet info FILE`."""
-    about = about_file(Path(source))
-    say(f"{source}: {about.network}, exported by sresnet {about.version}", f"takes {taken_by(about)}")
+    about, target = about_file(Path(source)), target_of(Path(source))
+    say(f"{source}: {about.network}, exported by sresnet {about.version}", f"takes {taken_by(about, target)}")
     if about.scale is not None:
         say(f"input: counts of events, times {about.scale:g}; channels: {about.channels}")
     elif about.mean is not None and about.std is not None:

@@ -8,7 +8,7 @@ from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option,
 from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
 from sresnet.cli.terminal import print_table
 from sresnet.errors import UserError
-from sresnet.export.target import is_exported
+from sresnet.export.target import target_of
 from sresnet.models import model_config
 from sresnet.models.summary import describe, summarise
 from sresnet.printing import say
@@ -23,7 +23,7 @@ def info_verb(words: list[str]) -> int:
         say("sresnet info MODEL --help explains every field of a model.")
         return 0
     name = first_word(words, "model", "see sresnet list")
-    if is_exported(Path(name)):
+    if target_of(Path(name)) is not None:
         if words[1:]:
             raise UserError(f"{words[1]!r} is not for exported files: leave it out")
         print_exported(name)

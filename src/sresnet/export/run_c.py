@@ -49,6 +49,8 @@ class CProgram:
         compiler = _find_compiler()
         size = "\nunsigned long sresnet_size(void) { return sizeof(sresnet_state); }\n"
         size += "int sresnet_classes(void) { return SRESNET_CLASSES; }\n"
+        size += "#ifndef SRESNET_MOST_STEPS\n#define SRESNET_MOST_STEPS 0\n#endif\n"
+        size += "int sresnet_most_steps(void) { return SRESNET_MOST_STEPS; }\n"
         with tempfile.TemporaryDirectory() as folder:
             source, library = Path(folder, "network.c"), Path(folder, "network.so")
             source.write_text(text + size)
@@ -66,6 +68,7 @@ class CProgram:
         self.library.sresnet_size.restype = ctypes.c_ulong
         self.state_bytes = int(self.library.sresnet_size())
         self.classes = int(self.library.sresnet_classes())
+        self.most_steps = int(self.library.sresnet_most_steps())
 
     def scores(self, frames: Tensor) -> Tensor:
         """Scores after every step [N, T, classes] of frames [N, T, C, H, W]."""

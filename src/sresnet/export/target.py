@@ -187,9 +187,9 @@ def about_export(
 # Files that are there -------------------------------------------------------------------------------------------------
 
 
-def is_exported(path: Path) -> bool:
-    """Whether the name is that of an exported file, there or not."""
-    return path.suffix in ENDINGS.values()
+def target_of(path: Path) -> Target | None:
+    """The target whose files have such a name, in small letters or capitals; None: the name is of none."""
+    return next((target for target, ending in ENDINGS.items() if path.suffix.lower() == ending), None)
 
 
 def about_file(path: Path) -> About:
@@ -199,11 +199,12 @@ def about_file(path: Path) -> About:
         UserError: there is none, it is damaged, or it was not exported by sresnet.
     """
     _check_there(path)
-    if path.suffix == PT2:
+    target = target_of(path)
+    if target == "torch-export":
         return about_of_torch_export(path)
-    if path.suffix == ENDINGS["c"]:
+    if target == "c":
         return about_of_comment(read_regular(path).decode(errors="replace"), str(path))
-    if path.suffix == ENDINGS["nir"]:
+    if target == "nir":
         return _read_nir(path)[0]
     check_installed("onnx")
     from sresnet.export.onnx import about_of_onnx
@@ -217,17 +218,24 @@ def open_file(path: Path) -> tuple[About, Runs]:
     Raises:
         UserError: as `about_file`, or a file that cannot be run.
     """
-    if path.suffix == ENDINGS["nir"]:
+    target = target_of(path)
+    if target == "nir":
         _check_there(path)
         about, graph = _read_nir(path)
         from sresnet.export.run_nir import NirProgram
 
         return about, NirProgram(graph, str(path)).scores
     about = about_file(path)
-    if path.suffix == PT2:
+    if target == "torch-export":
         return about, open_torch_export(path)
-    if path.suffix == ENDINGS["c"]:
-        return about, CProgram(read_regular(path).decode(errors="replace")).scores
+    if target == "c":
+        program = CProgram(read_regular(path).decode(errors="replace"))
+        if 0 < program.most_steps < about.num_steps:
+            raise UserError(
+                f"{path} says that it runs {about.num_steps} time steps, and has numbers for {program.most_steps}: it "
+                "is damaged, export it again"
+            )
+        return about, program.scores
     from sresnet.export.run_onnx import OnnxFile
 
     return about, OnnxFile(read_regular(path), str(path)).scores

@@ -74,9 +74,11 @@ def two_spikes(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T 
 
         sign(x) at step 1,  -sign(x) at step p = floor(|x| (T - 1)) + 1,  none where p < 2
 
-    The temporal-switch coding of Han & Roy 2020, as a survey has it. Values outside [-1, 1] act as the nearest end.
+    The temporal-switch coding of Han & Roy 2020, as a survey has it. Values outside [-1, 1] act as the nearest end; NaN
+    sends none, as in the other codes.
     """
-    after = (x.abs().clamp(max=1) * (num_steps - 1)).floor()  # steps from the first spike to the second
+    size = x.nan_to_num(nan=0).abs().clamp(max=1)
+    after = (size * (num_steps - 1)).floor()  # steps from the first spike to the second
     steps = torch.zeros_like(x).repeat(num_steps, 1, 1, 1, 1)
     steps[0] = torch.where(after > 0, x.sign(), 0)
     return steps.scatter_add(0, after.long()[None], torch.where(after > 0, -x.sign(), 0)[None])
