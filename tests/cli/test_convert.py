@@ -59,6 +59,24 @@ def test_other_verbs_take_it(spiking, tmp_path, capsys, monkeypatch):
     assert main(["info", str(spiking)]) == 0
 
 
+def test_more_steps_than_it_was_made_for(ann, spiking, tmp_path, capsys):
+    """A shift is that of its own T; without one, rates go on; few spikes are all within one step."""
+    for verb in ("evaluate", "analyse"):
+        assert main([verb, str(spiking), "--num-steps", "33"]) == 2
+        error = capsys.readouterr().err
+        assert "for which the shift of its currents is: convert again with --num-steps 33" in error
+        assert error.count("\n") == 1
+    few = ["--calibration-images", "20", "--out"]
+    assert main(["convert", str(ann), "--num-steps", "4", "--no-shift", *few, str(tmp_path / "rates")]) == 0
+    assert main(["evaluate", str(tmp_path / "rates"), "--num-steps", "16"]) == 0
+    assert "16 time steps, made for 4, " in capsys.readouterr().out
+    assert main(["analyse", str(tmp_path / "rates"), "--num-steps", "16", "--images", "20"]) == 0
+    assert "16 time steps, made for 4\n" in capsys.readouterr().out
+    assert main(["convert", str(ann), "--method", "few-spikes", *few, str(tmp_path / "few")]) == 0
+    assert main(["evaluate", str(tmp_path / "few"), "--num-steps", "2"]) == 2
+    assert "convert the ANN with more --internal-steps, 10" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "field", "value"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.analysis import Analysis, analyse, batches_of, spread
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, steps_said, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
@@ -14,6 +14,7 @@ from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import claim, save
+from sresnet.studies.conversions import check_steps
 from sresnet.train import record
 
 
@@ -26,7 +27,8 @@ class _AnalyseOptions(RuntimeOptions):
     part: str = "test"
     """Part of the data: test, validation or train."""
     num_steps: int = 0
-    """Run only this many time steps, the first of those trained; 0: all."""
+    """Run only this many time steps, the first of those trained; 0: all. More than these are for conversions to rates,
+    and for networks whose norms do not count them."""
     batch_size: int = 25
     """Images at a time; affects only memory, and which spikes a Poisson encoder draws."""
     out: str = ""
@@ -44,6 +46,7 @@ def analyse_verb(words: list[str]) -> int:
     )
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)
+    check_steps(Path(source), recipe.model.num_steps, options.num_steps)
     at_least(1, batch_size=options.batch_size)
     device = options.torch_device()
     splits = options.open_again(recipe, source)
@@ -92,7 +95,7 @@ def _print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
     energy, hardware = cost.energy(), _describe_hardware(analysis)
     say(
         "",
-        f"per image, of {activity.images:,} {part} images, {activity.num_steps} of {trained_steps} time steps",
+        f"per image, of {activity.images:,} {part} images, {steps_said(activity.num_steps, trained_steps)}",
         f"accuracy: {analysis.steps.top1[-1]:.2f} %",
         f"spikes: {activity.spikes:,.0f}, firing rate {activity.rate:.3f} per neuron and step",
         f"synaptic operations: {cost.additions:,.0f} additions, {cost.multiply_accumulates:,.0f} multiply-accumulates "

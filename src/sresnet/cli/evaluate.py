@@ -12,7 +12,7 @@ from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.exits import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.exported import evaluate_exported
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, steps_said, trained
 from sresnet.cli.terminal import print_table
 from sresnet.data import Samples, Splits
 from sresnet.data.scaling import Scaling
@@ -26,6 +26,7 @@ from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save_early_exit
 from sresnet.report.records import kind_of
+from sresnet.studies.conversions import check_steps
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
@@ -36,7 +37,8 @@ class _EvaluateOptions(RuntimeOptions):
     """Flags of `sresnet evaluate`."""
 
     num_steps: int = 0
-    """Run only this many time steps, the first of those trained; 0: all."""
+    """Run only this many time steps, the first of those trained; 0: all. More than these are for conversions to rates,
+    and for networks whose norms do not count them."""
     part: str = "test"
     """Part of the data: test, validation or train."""
     batch_size: int = 250
@@ -63,6 +65,7 @@ def evaluate_verb(words: list[str]) -> int:
     options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
     recipe = read_run(source, options.memory_limit)
     at_least(0, num_steps=options.num_steps)
+    check_steps(Path(source), recipe.model.num_steps, options.num_steps)
     at_least(1, batch_size=options.batch_size)
     device = options.torch_device()
     splits = options.open_again(recipe, source)
@@ -88,7 +91,7 @@ def evaluate_verb(words: list[str]) -> int:
     say(f"{accuracy(options.part, splits.about)}: {result.top1:.2f} %")
     say(
         f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, "
-        f"{num_steps or recipe.model.num_steps} of {recipe.model.num_steps} time steps, {speed:,.0f} {kind}/s"
+        f"{steps_said(num_steps, recipe.model.num_steps)}, {speed:,.0f} {kind}/s"
     )
     print_split(recipe.data, splits)
     return 0

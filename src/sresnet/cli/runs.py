@@ -174,6 +174,13 @@ def accuracy(part: str, about: Mapping[str, Any]) -> str:
     return f"{part} accuracy{' on simulated recordings' if about.get('simulated') else ''}"
 
 
+def steps_said(num_steps: int | None, made_for: int) -> str:
+    """How many time steps ran, all that a network was made for where None says so."""
+    if num_steps is not None and num_steps > made_for:
+        return f"{num_steps} time steps, made for {made_for}"
+    return f"{num_steps or made_for} of {made_for} time steps"
+
+
 def print_split(data: AnyData, splits: Splits) -> None:
     """What a result must say beside its number."""
     about = splits.about

@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from sresnet.convert.drawing import config_of, fill, weighted
 from sresnet.errors import UserError
 from sresnet.models import build
+from sresnet.models.families.wired import STEP_THRESHOLD
 from sresnet.models.network import SpikingNetwork
-
-THRESHOLD = 0.5
-"""Where a unit's step is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,7 @@ def with_steps(ann: SpikingNetwork) -> SpikingNetwork:
                 "--train.sharpen-epochs, or choose another method"
             )
     steps = tuple(
-        replace(step, threshold=THRESHOLD, activation="relu") if step.kind == "neurons" else step
+        replace(step, threshold=STEP_THRESHOLD, activation="relu") if step.kind == "neurons" else step
         for step in before.steps
     )
     network = build(replace(before, steps=steps, num_steps=1, neuron="if", fires_at_threshold=True))

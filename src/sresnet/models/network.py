@@ -129,6 +129,9 @@ class NetworkConfig:
         self.norm_config()
         self.neuron_config()
 
+    def check_steps(self, num_steps: int) -> None:
+        """Raise UserError for more time steps on an image than mean anything; any do where a family does not say."""
+
     @staticmethod
     def members() -> tuple[type["NetworkConfig"], ...]:
         """The configurations of all families."""
@@ -368,6 +371,7 @@ class SpikingNetwork(nn.Module):
         if num_steps is not None and num_steps < 1:
             raise UserError(f"num_steps {num_steps} is less than 1: a network runs for at least one time step")
         if x.ndim == 4:
+            self.config.check_steps(num_steps or 1)
             return self.config.num_steps if num_steps is None else num_steps
         if self.config.encoder not in ("direct", "delta"):
             raise UserError(

@@ -256,11 +256,14 @@ def program_for(
         dtype: as `program_of`.
 
     Raises:
-        UserError: as `program_of`, more time steps than the norms have numbers for, or an example that is no input.
+        UserError: as `program_of`, more time steps than the norms have numbers for or a conversion means anything for,
+            or an example that is no input.
     """
     model.count_steps(example, None)  # complains of what is no input
     program = program_of(model, dtype=dtype)
     steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
+    if example.ndim == 4:
+        model.config.check_steps(steps)
     _check_steps(program, steps)
     return program, steps
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sresnet.errors import UserError
+
 EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency", "delta", "two-spikes"]
 
 
@@ -107,7 +109,15 @@ def encode(
     Args:
         poisson_scale: of "poisson-signed", see `poisson_signed`.
         delta_threshold: of "delta", see `delta`.
+
+    Raises:
+        UserError: more steps than those in which "two-spikes" sends an image.
     """
+    if kind == "two-spikes" and first + num_steps > total:
+        raise UserError(
+            f"num_steps {first + num_steps} is more than the {total} in which encoder 'two-spikes' sends an image: "
+            "train or convert for more, or ask for at most that"
+        )
     if kind == "direct":
         return direct(x, num_steps)
     if kind == "poisson":

@@ -1,5 +1,6 @@
 """A trained ANN as a spiking network, by any method, in a run folder; and several conversions side by side."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,6 +142,20 @@ def _is_of(folder: Path, source: str) -> bool:
     """Whether a run folder was converted from `source`, by whatever path."""
     theirs = record.read_environment(folder).get("converted_from")
     return theirs is not None and Path(theirs).resolve() == Path(source).resolve()
+
+
+def check_steps(folder: Path, made_for: int, num_steps: int) -> None:
+    """Raise UserError where a converted run is to go on for more time steps than its currents are shifted for.
+
+    A shift, theta / (2 T) in every current, rounds the rates of its own T; after more steps it is an error that stays.
+    """
+    if num_steps <= made_for or not (folder / _CONVERSION).exists():
+        return
+    if '"shift": true' in json.dumps(read_json(folder / _CONVERSION)):  # whatever else a damaged file holds
+        raise UserError(
+            f"num_steps {num_steps} is more than the {made_for} of {folder}, for which the shift of its currents is: "
+            f"convert again with --num-steps {num_steps}"
+        )
 
 
 def converted_before(folder: Path, source: str, memory_limit: float) -> Converted | None:

@@ -9,6 +9,9 @@ from sresnet.models.network import NetworkConfig, SpikingNetwork, check_size, ma
 from sresnet.models.registry import Family, register_family
 from sresnet.nn.wiring import Step, Wiring, check_order
 
+STEP_THRESHOLD = 0.5
+"""Of neurons that were units sharpened to steps (Whetstone): where the step is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WiredConfig(NetworkConfig):
@@ -37,6 +40,22 @@ class WiredConfig(NetworkConfig):
             if step.kind in ("convolution", "linear")
         )
         check_size(self, weights, norms=0, features=self.features)
+
+    def check_steps(self, num_steps: int) -> None:
+        """UserError for more than the conversion was made for, but for rates, which approach the ANN further."""
+        if num_steps <= self.num_steps:
+            return
+        said = f"num_steps {num_steps} is more than the {self.num_steps} that this network was converted for"
+        if self.neuron == "few-spikes":
+            raise UserError(f"{said}, each the same: convert the ANN with more --internal-steps, {self.internal_steps}")
+        if self.neuron == "if" and self.encoder == "first-step":
+            raise UserError(
+                f"{said}, and its image comes at the first step alone: convert with --method tandem --num-steps "
+                f"{num_steps}"
+            )
+        thresholds = {step.threshold for step in self.steps if step.kind == "neurons"}
+        if self.neuron == "if" and self.num_steps == 1 and thresholds == {STEP_THRESHOLD}:
+            raise UserError(f"{said}: units that are steps need one alone, so leave num_steps out")
 
 
 def _build(config: WiredConfig) -> SpikingNetwork:
