@@ -1,6 +1,7 @@
 """What a compiled file in C computes is what the network computes."""
 
 import itertools
+import re
 import shutil
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ def difference(model, size=(16, 16), eight_bits=False):
     made = to_c(model, images, eight_bits=eight_bits)
     file = CProgram(made.text, "-Wall", "-Wextra", "-Wpedantic", "-Werror")
     assert file.state_bytes == made.state
+    arrays = re.findall(r"^static const (float|signed char) \w+\[(\d+)\]", made.text, re.M)
+    assert made.weights == sum(int(length) * (4 if kind == "float" else 1) for kind, length in arrays)
     found = file.scores(encoded.transpose(0, 1))
     assert found.shape == expected.shape
     return float((found - expected).abs().max())

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from sresnet.cli.parse import parse
 from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.data import open_data
 from sresnet.data.scaling import scaling_from_plain
+from sresnet.export.c import to_c
 from sresnet.files import read_json, write_json
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
@@ -87,6 +89,57 @@ def test_hardware(written):
     assert f"sums, as graded spikes {view.synapses - view.extra_synapses:,} 0 {graded}" in text
     assert "need weights per step" in text
     assert "1 of 1x1 /2, 2 of 1x1 /4" in text  # the readout: stage 3 alone would be one to one
+
+
+def test_deployment(run, written, tmp_path):
+    """Memory as the file in C has it, which is tested with it; then what was exported, and how it compared."""
+    text, _ = read_page(written)
+    made = [to_c(load(run), torch.zeros(1, 1, 8, 8), eight_bits=each) for each in (False, True)]
+    for bits, each in zip((32, 8), made, strict=True):
+        assert f"{bits} {each.weights:,} {each.state:,} {each.weights + each.state:,}" in text
+    assert "Stem.norm has a gain for each time step, and NIR knows no time steps" in text or find_spec("nir") is None
+    assert "Nothing has been exported yet: sresnet export tiny --to onnx" in text
+    again = shutil.copytree(run, tmp_path / "again")
+    flags = "--to torch-export --num-steps 1 --images 30 --out".split()
+    assert main(["export", str(again), *flags, str(tmp_path / "one.pt2")]) == 0
+    assert main(["export", str(again), *flags, str(tmp_path / "two.pt2")]) == 0
+    assert main(["export", str(again), *flags, str(tmp_path / "two.pt2"), "--force"]) == 0
+    assert main(["report", str(again), "--images", "10"]) == 0
+    text, _ = read_page(again / "report.html")
+    for name in ("one", "two"):
+        size = (tmp_path / f"{name}.pt2").stat().st_size
+        found = re.findall(rf"{name}.pt2 torch.export 32 {size:,} 30 (\S+) (\S+) (\d+) of (\d+) (\d+) of (\d+)", text)
+        assert len(found) == 1
+        before, after, *counts = found[0]
+        assert before == after
+        assert int(counts[1]) + int(counts[3]) == 30
+    assert "Nothing has been exported yet" not in text
+
+
+def test_what_was_exported_is_on_the_page_of_a_run_whose_data_are_gone(run, tmp_path):
+    again = shutil.copytree(run, tmp_path / "again")
+    assert main(["export", str(again), *"--to torch-export --num-steps 1 --images 5".split()]) == 0
+    (again / "weights.safetensors").unlink()
+    assert main(["report", str(again)]) == 0
+    text, _ = read_page(again / "report.html")
+    assert "again.pt2 torch.export 32" in text
+
+
+def test_a_damaged_note_of_an_export_is_named(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    (again / "exports").mkdir()
+    (again / "exports" / "one.onnx.json").write_text('{"file": "one.onnx"}')
+    assert main(["report", str(again)]) == 2
+    error = capsys.readouterr().err
+    assert "one.onnx.json lacks the field 'config'" in error
+
+
+def test_an_export_of_a_folder_that_refuses_notes_is_written_and_says_so(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    (again / "exports").write_text("in the way")
+    assert main(["export", str(again), *"--to torch-export --num-steps 1 --images 5".split()]) == 0
+    assert "exports does not know of this file: " in capsys.readouterr().out
+    assert (tmp_path / "again.pt2").exists()
 
 
 def test_nothing_comes_from_elsewhere(written):

@@ -9,7 +9,7 @@ import torch
 from sresnet.analysis.walk import batches_of, spread
 from sresnet.cli.exported import taken_by
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, is_shipped, print_split, read_run, trained
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
@@ -24,6 +24,7 @@ from sresnet.export.target import (
     exported,
     target_of,
 )
+from sresnet.export.written import EXPORTS, Written, note_written
 from sresnet.files import check_free, make_folder, write_whole
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
@@ -87,8 +88,26 @@ def export_verb(words: list[str]) -> int:
         *file.notes,
     )
     _print_comparison(found, options.to, splits, recipe)
+    if not is_shipped(source):
+        written = Written(
+            file=path.name,
+            config=config,
+            size=len(file.content),
+            notes=file.notes,
+            comparison=found,
+            version=about.version,
+        )
+        _note(Path(source), written)
     print_split(recipe.data, splits)
     return 0
+
+
+def _note(run: Path, written: Written) -> None:
+    """Keep what came out in the run folder, for its page; a folder that refuses costs the file nothing."""
+    try:
+        note_written(run, written)
+    except UserError as error:
+        say(f"note: {run / EXPORTS} does not know of this file: {error}")
 
 
 def _print_comparison(found: Comparison, target: Target, splits: Splits, recipe: Recipe) -> None:

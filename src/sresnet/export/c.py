@@ -89,8 +89,6 @@ class _Writer:
     """Arrays of numbers."""
     calls: list[str] = field(default_factory=list)
     """Lines of `sresnet_step`."""
-    weights: int = 0
-    """Bytes of the arrays."""
 
     def file(self, example: Tensor) -> CFile:
         """The whole file."""
@@ -105,9 +103,7 @@ class _Writer:
             places.free(each)
         last = self.program.operations[-1]
         classes, votes = self.program.config.num_classes, self.program.votes
-        potentials = [(f"v{places.neurons[each.name]}", math.prod(sizes[each.name])) for each in self.program.neurons]
-        fields = [("potential", classes * votes), *potentials, ("input", math.prod(sizes[INPUT])), *places.buffers()]
-        declared = [f"    float {name}[{length}];" for name, length in fields]
+        declared = [f"    float {name}[{length}];" for name, length in _fields(self.program, sizes, places)]
         head = [
             f"#define SRESNET_CHANNELS {sizes[INPUT][0]}",
             f"#define SRESNET_HEIGHT {sizes[INPUT][1]}",
@@ -147,7 +143,8 @@ class _Writer:
         operations = files("sresnet.export").joinpath("operations.c").read_text()
         used = _used(operations, "\n".join(body))
         text = "\n".join([used, "", *head, "", *self.constants, "", *body, ""])
-        return CFile(text=text, weights=self.weights, state=4 * sum(length for _, length in fields) + 4)
+        weights, state = memory_of(self.program, sizes)
+        return CFile(text=text, weights=weights, state=state)
 
     def last_step(self, classes: int) -> list[str]:
         """The lines that answer NaN after the steps that the norms have numbers for."""
@@ -169,7 +166,6 @@ class _Writer:
         for start in range(0, len(numbers), per_line):
             self.constants.append(f"    {', '.join(texts[start : start + per_line])},")
         self.constants.append("};")
-        self.weights += len(numbers) * (4 if kind == "float" else 1)
         return name
 
     def optional(self, name: str, values: Tensor | None) -> str:
@@ -313,6 +309,33 @@ class _Places:
     def buffers(self) -> Iterator[tuple[str, int]]:
         """(name, length) of each."""
         return ((f"map{number}", length) for number, length in enumerate(self.lengths))
+
+
+def _fields(program: Program, sizes: dict[str, Shape], places: _Places) -> list[tuple[str, int]]:
+    """(name, length) of the arrays in `sresnet_state`, once all maps have been placed."""
+    potentials = [(f"v{places.neurons[each.name]}", math.prod(sizes[each.name])) for each in program.neurons]
+    scores = program.config.num_classes * program.votes
+    return [("potential", scores), *potentials, ("input", math.prod(sizes[INPUT])), *places.buffers()]
+
+
+def memory_of(program: Program, sizes: dict[str, Shape]) -> tuple[int, int]:
+    """Bytes of constant numbers, and of `sresnet_state`.
+
+    Args:
+        program: what is to be written.
+        sizes: (C, H, W) of what each operation gives, and of the input.
+    """
+    weights = 0
+    for each in program.operations:
+        for name, value in vars(each).items():
+            if isinstance(value, Tensor):
+                in_bytes = name == "weight" and getattr(each, "scale", None) is not None
+                weights += value.numel() * (1 if in_bytes else 4)
+    places = _Places(program, sizes)
+    for each in program.operations:
+        places.place(each)
+        places.free(each)
+    return weights, 4 * sum(length for _, length in _fields(program, sizes, places)) + 4
 
 
 def _used(operations: str, text: str) -> str:

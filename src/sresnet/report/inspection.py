@@ -10,6 +10,7 @@ from sresnet.analysis import Analysis, Batches, analyse, batches_of, spread
 from sresnet.analysis.confusion import Confusion, ConfusionCounter, Example, ExampleCounter
 from sresnet.data import Samples
 from sresnet.data.scaling import Scaling
+from sresnet.export.deployment import Deployment, deployment
 from sresnet.models.network import SpikingNetwork
 from sresnet.randomness import seed_of
 
@@ -25,6 +26,7 @@ class Inspection:
     confusion: Confusion
     examples: tuple[tuple[Example, Tensor], ...]
     """With their uint8 image [C, H, W] or clip [T, 2, H, W]."""
+    deployment: Deployment
     of: int
     """Test images or clips that there are; fewer may have been analysed."""
     other_data: str = ""
@@ -66,5 +68,6 @@ def inspect_network(
         analysis=analysis,
         confusion=confusion.result(),
         examples=tuple(zip(found, pictures, strict=True)),
+        deployment=deployment(model, scaling(some.batch(torch.tensor([0])))),
         of=total,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from sresnet.config import from_dict
 from sresnet.data import AnyData, EventConfig
 from sresnet.errors import UserError
+from sresnet.export.written import Written, read_written
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.pretrained import Card
 from sresnet.train import record
@@ -30,6 +31,8 @@ class Records:
     """A line per epoch; none for networks that were not trained here."""
     result: Mapping[str, Any]
     """As result.json; empty while the run is not finished."""
+    exports: tuple[Written, ...] = ()
+    """What has been exported of it."""
 
     @property
     def kind(self) -> str:
@@ -69,6 +72,7 @@ def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
         class_names=tuple(there(record.DATA, record.read_about).get("class_names", ())),
         metrics=tuple(_told_apart(line, recipe) for line in record.read_metrics(folder)),
         result=there(record.RESULT, record.read_result),
+        exports=read_written(folder),
     )
 
 

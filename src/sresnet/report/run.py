@@ -13,6 +13,7 @@ from sresnet.report.inspection import Inspection
 from sresnet.report.paper import Comparison, compare
 from sresnet.report.records import Records
 from sresnet.report.run_cost import activity, cost, hardware
+from sresnet.report.run_deployment import deployment
 from sresnet.report.run_test import confusions, examples, over_time
 from sresnet.report.run_training import training
 from sresnet.studies.rows import parameters
@@ -37,6 +38,9 @@ def run_sections(records: Records, inspection: Inspection | str, prefix: str = "
             examples(records, inspection),
             *(each(analysis) for each in (activity, cost, hardware)),
         ]
+    asked = None if isinstance(inspection, str) else inspection.deployment
+    if asked or records.exports:
+        sections.append(deployment(asked, records.exports, records.name, records.kind))
     sections.append(_origin(records))
     return tuple(_prefixed(section, prefix) for section in sections)
 

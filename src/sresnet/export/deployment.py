@@ -1,0 +1,58 @@
+"""What a network asks of the machine that it is to run on, and which kinds of file can say it: nothing is written."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sresnet.errors import UserError
+from sresnet.export.c import memory_of
+from sresnet.export.target import check_installed
+from sresnet.models.network import SpikingNetwork
+from sresnet.models.program import in_eight_bits, output_sizes, pair, program_for
+from sresnet.models.topology import INPUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Of one network and one size of images."""
+
+    weights: tuple[tuple[int, int], ...] = ()
+    """(bits of a weight, bytes of all constant numbers of the file in C), nothing where the network is `refused`."""
+    state: int = 0
+    """Bytes that change from step to step: potentials, and the maps of one time step."""
+    refused: str = ""
+    """Why there is no file of any kind, "" where there is."""
+    no_nir: str = ""
+    """Why there is no NIR."""
+
+
+def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
+    """What a network asks of a machine.
+
+    Args:
+        model: stays as it is.
+        example: images [N, C, H, W] or event frames [N, T, C, H, W]; their numbers do not matter.
+    """
+    try:
+        program, _ = program_for(model, example, dtype=torch.float32)
+        height, width = pair(example.shape[-2:])
+        sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
+    except UserError as error:
+        return Deployment(refused=str(error))
+    weights = tuple(
+        (bits, memory_of(each, sizes)[0]) for bits, each in ((32, program), (8, in_eight_bits(program)))
+    )
+    return Deployment(weights=weights, state=memory_of(program, sizes)[1], no_nir=_no_nir(model, example))
+
+
+def _no_nir(model: SpikingNetwork, example: Tensor) -> str:
+    """Why a network cannot be said in NIR, "" where it can."""
+    try:
+        check_installed("nir")
+        from sresnet.export.nir import to_nir
+
+        to_nir(model, example)
+    except UserError as error:
+        return str(error)
+    return ""
