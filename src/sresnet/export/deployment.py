@@ -40,9 +40,7 @@ def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
         sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
     except UserError as error:
         return Deployment(refused=str(error))
-    weights = tuple(
-        (bits, memory_of(each, sizes)[0]) for bits, each in ((32, program), (8, in_eight_bits(program)))
-    )
+    weights = tuple((bits, memory_of(each, sizes)[0]) for bits, each in ((32, program), (8, in_eight_bits(program))))
     return Deployment(weights=weights, state=memory_of(program, sizes)[1], no_nir=_no_nir(model, example))
 
 

@@ -33,16 +33,16 @@ def _asked(found: Deployment) -> list[Block]:
     rows = tuple((bits, weights, found.state, weights + found.state) for bits, weights in found.weights)
     memory = Table(
         name="memory",
-        title="Memory of the file in C",
-        columns=columns("bits of a weight:d | weights, bytes:,d | state, bytes:,d | together:,d"),
+        title="Memory of the file in C, bytes",
+        columns=columns("bits:d | weights:,d | state:,d | in all:,d"),
         rows=rows,
     )
     words = (
-        "Weights are constant and may lie in flash memory; the state, potentials and the maps of one time step, "
+        "Weights of 32 or 8 bits are constant and may lie in flash memory; the state, potentials and the maps of one time step, "
         "changes. Exact for sresnet export --to c; other programs take more."
     )
-    nir = found.no_nir or "the network can be said in NIR, for simulators and neuromorphic boards"
-    return [memory, Paragraph(words, style="soft"), Paragraph(f"{nir[:1].upper()}{nir[1:]}.")]
+    nir = found.no_nir or "the network can be said in it, for simulators and neuromorphic boards"
+    return [memory, Paragraph(words, style="soft"), Paragraph(f"{nir}.", strong="NIR:")]
 
 
 def _files(exports: tuple[Written, ...], kind: str) -> list[Block]:
