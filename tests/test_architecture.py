@@ -189,7 +189,7 @@ def test_a_run_folder_holds_what_the_table_says(tmp_path):
     train(TINY, SPLITS, tmp_path / "run", device=CPU)
     told = {row[0].strip("`").rstrip("/") for row in rows("A run folder")}
     found = {path.name for path in (tmp_path / "run").iterdir()}
-    later = {"tensorboard", "analysis", "report.html", "weights-best-test-epoch.safetensors", ".lock"}
+    later = {"tensorboard", "analysis", "exports", "report.html", "weights-best-test-epoch.safetensors", ".lock"}
     assert found - {".lock"} == told - later
 
 
