@@ -90,7 +90,7 @@ def tried(network: str, name: str, config: ExportConfig, recipe: Recipe, splits:
         about, runs = open_file(path)
         batches = batches_of(splits.test, scaling, batch_size=50, device=cpu)
         seed = seed_of("evaluate", recipe.seed)
-        found = compared(model, runs, about, batches, seed=seed, eight_bits=config.weight_bits == 8)
+        found = compared(model, runs, about, batches, config, seed=seed)
     if found.wrong:
         raise RuntimeError(f"{network} as {name}: {found.wrong} of {found.images} images have other scores")
     environment = record.environment(cpu)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sresnet.analysis import ARITHMETIC, activity, cost
-from sresnet.analysis.cost import outputs_along, reached_along
+from sresnet.models.synapses import outputs_along, reached_along
 from tests.analysis.networks import batch, trained, whole_run
 
 

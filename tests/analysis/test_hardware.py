@@ -10,8 +10,9 @@ from torch import nn
 
 from sresnet import UserError, create_model
 from sresnet.analysis import hardware_network, hardware_view
-from sresnet.analysis.hardware import SENDS, Synapses, composed
+from sresnet.analysis.hardware import SENDS
 from sresnet.convert import RateConfig, to_spiking
+from sresnet.models.synapses import Synapses, composed
 from sresnet.nn.residual import Connection
 from tests.analysis.networks import batch, trained
 
@@ -31,6 +32,7 @@ VARIANTS = {
     "spiking": {"skip": "spiking"},
     "spiking s2m": {"skip": "spiking", "connection": "s2m"},
     "bare skip": {"skip_norm": False},
+    "leaky readout": {"readout": "leaky"},
     "beta, boosting": {"norm_bias": True, "boosting": True},
     "plif, small stem": {"neuron": "plif", "stem": "c3s2"},
     "8 channels": {"base_filters": 8},  # `Skip` picks its pixels itself below 8

@@ -30,6 +30,8 @@ def one_thread():
         (["--to", "onnx", "--num-steps", "2"], "digits-t4.onnx"),
         (["--to", "torch-export", "--num-steps", "2"], "digits-t4.pt2"),
         (["--to", "c"], "digits-t4.c"),
+        (["--to", "onnx", "--write-out", "binary", "--streaming"], "digits-t4-streaming.onnx"),
+        (["--to", "c", "--write-out", "binary"], "digits-t4.c"),
     ],
 )
 def test_a_file_runs_says_what_it_is_and_is_evaluated(flags, name, tmp_path, monkeypatch, capsys):
@@ -170,7 +172,9 @@ def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
         (["digits-t4", "--out", "there.onnx"], "there.onnx exists"),
         (["digits-t4", "--num-steps", "5"], "num_steps 5 is outside 1 to 4"),
         (["digits-t4", "--to", "torch-export", "--weight-bits", "8"], "weight_bits 8 is of the targets onnx and c"),
-        (["digits-t4", "--weight-bits", "4"], "weight-bits"),
+        (["digits-t4", "--to", "nir", "--weight-bits", "4"], "weight_bits 4 is of the targets onnx and c"),
+        (["digits-t4", "--weight-bits", "5"], "weight-bits"),
+        (["digits-t4", "--write-out", "graded"], "write-out"),
         (["digits-t4", "--to", "nir"], "has a gain for each time step, and NIR knows no time steps"),
         (["digits-t4", "--strict"], "strict is of NIR files"),
         (["digits-t4", "--num-steps", "-1"], "num_steps -1"),
@@ -240,18 +244,38 @@ def test_a_file_with_other_scores_is_not_written(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("target", ["onnx", "c"])
-def test_weights_in_eight_bits(target, tmp_path, monkeypatch, capsys):
+def test_weights_in_few_bits(target, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "digits-t4", "--to", target, "--images", "100"]) == 0
-    assert (
-        main(["export", "digits-t4", "--to", target, "--images", "100", "--weight-bits", "8", "--out", f"8.{target}"])
-        == 0
-    )
+    for bits in ("32", "8", "4"):
+        flags = ["--to", target, "--images", "100", "--weight-bits", bits, "--out", f"{bits}.{target}"]
+        assert main(["export", "digits-t4", *flags]) == 0
     out = capsys.readouterr().out
     sizes = [int(size.replace(",", "")) for size in re.findall(r"^written: .*, ([\d,]+) bytes$", out, re.M)]
     assert sizes[1] < 0.6 * sizes[0]
-    before, after = map(float, re.findall(r"(\S+) % before, (\S+) % after", out)[1])
-    assert after >= before - 3
+    assert sizes[2] < 0.7 * sizes[1]
+    for before, after in re.findall(r"(\S+) % before, (\S+) % after", out):
+        assert float(after) >= float(before) - 3
+    assert main(["info", f"4.{target}"]) == 0
+    assert "T = 4, weights of 4 bits, exported by" in capsys.readouterr().out
+
+
+def test_weights_that_are_rounded_otherwise_are_noticed(tmp_path, monkeypatch, capsys):
+    """A file is compared with weights of as many bits as it has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sresnet.export.c.packed", lambda whole: torch.zeros(-(-whole.numel() // 2), dtype=torch.uint8))
+    assert main(["export", "digits-t4", "--to", "c", "--images", "10", "--weight-bits", "4"]) == 1
+    assert "images have other scores in the exported file" in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_be_written_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = "--model.base-filters 2 --model.num-steps 2 --model.downsample max --train.epochs 1 --out run".split()
+    assert main(["train", "digits", *flags]) == 0
+    assert main(["export", "run", "--write-out", "binary"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is a max pool" in line
+    assert "use downsample 'stride' or 'avg'" in line
+    assert not (tmp_path / "run.onnx").exists()
 
 
 def test_without_a_compiler(tmp_path, monkeypatch, capsys):

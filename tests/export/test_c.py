@@ -13,21 +13,23 @@ from sresnet.convert import METHODS, to_spiking
 from sresnet.errors import UserError
 from sresnet.export.c import to_c
 from sresnet.export.run_c import CProgram
-from sresnet.models.program import in_eight_bits, program_of, run
+from sresnet.models.program import in_few_bits, program_of, run
+from sresnet.models.written_out import written_out
 from tests.models.test_program import CONNECTIONS, NORMS, ZOO, exact, trained
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler")
 
 
-def difference(model, size=(16, 16), eight_bits=False):
+def difference(model, size=(16, 16), write_out="no", weight_bits=32):
     """The largest between the scores of a file after any step, and those of the program in float64."""
     model = model.double()
     images = torch.randn(2, model.config.in_channels, *size, dtype=torch.float64)
     with torch.no_grad():
         encoded = model.encode(images, None)
-        program = program_of(model)
-        expected = run(in_eight_bits(program) if eight_bits else program, encoded).transpose(0, 1)
-    made = to_c(model, images, eight_bits=eight_bits)
+        program = written_out(model, size) if write_out == "binary" and weight_bits != 32 else program_of(model)
+        program = in_few_bits(program, weight_bits) if weight_bits != 32 else program
+        expected = run(program, encoded).transpose(0, 1)
+    made = to_c(model, images, write_out=write_out, weight_bits=weight_bits)
     file = CProgram(made.text, "-Wall", "-Wextra", "-Wpedantic", "-Werror")
     assert file.state_bytes == made.state
     arrays = re.findall(r"^static const (float|signed char) \w+\[(\d+)\]", made.text, re.M)
@@ -116,15 +118,22 @@ def test_activations_that_c_does_not_know():
         to_c(network, torch.zeros(1, 3, 8, 8))
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", ["sresnet8", "fang-cifar", "lee-resnet11"])
-def test_weights_in_eight_bits(name):
-    model = trained(name, **ZOO.get(name, {"base_filters": 4, "num_steps": 3}))
+def test_weights_in_few_bits(name, bits):
+    model = trained(name, **ZOO.get(name, {"base_filters": 3, "num_steps": 3}))
     size = 16
-    assert difference(model, (size, size), eight_bits=True) < 1e-4
+    assert difference(model, (size, size), weight_bits=bits) < 1e-4
     example = torch.zeros(1, 3, size, size, dtype=torch.float64)
-    small, large = to_c(model, example, eight_bits=True), to_c(model, example)
-    assert small.weights < 0.4 * large.weights
+    small, large = to_c(model, example, weight_bits=bits), to_c(model, example)
+    assert small.weights < {8: 0.45, 4: 0.35}[bits] * large.weights
     assert small.state == large.state
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_change_with_the_step_in_few_bits(bits):
+    model = trained("sresnet8", base_filters=3, num_steps=3)
+    assert difference(model, write_out="binary", weight_bits=bits) < 1e-4
 
 
 @pytest.mark.parametrize("fires_at_threshold", [False, True])
@@ -132,7 +141,7 @@ def test_spikes_are_the_same_bit_by_bit(fires_at_threshold, monkeypatch):
     """Of weights whose sums are exact, so that potentials are often just at the threshold."""
     model = trained("sresnet8", fires_at_threshold=fires_at_threshold, leak=0.5, base_filters=4, num_steps=4)
     program = exact(model)
-    monkeypatch.setattr("sresnet.models.program.program_of", lambda *_, **__: program)
+    monkeypatch.setattr("sresnet.export.source.program_of", lambda *_, **__: program)
     frames = (torch.randint(-4, 5, (2, 3, 16, 16)) / 2).expand(4, -1, -1, -1, -1)
     ties = []
     expected = run(program, frames, lambda stepped: ties.extend(int((u == 1).sum()) for u in stepped.u.values()))

@@ -10,7 +10,8 @@ import torch
 import sresnet
 from sresnet.convert import METHODS, to_spiking
 from sresnet.errors import UserError
-from sresnet.models.program import in_eight_bits, program_of, run
+from sresnet.models.program import in_few_bits, program_of, run
+from sresnet.models.written_out import written_out
 from tests.models.test_program import CONNECTIONS, NORMS, ZOO, exact, trained
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -28,15 +29,17 @@ def session(made):
     return onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def difference(model, size=(16, 16), batch=3, frames=False, eight_bits=False):
+def difference(model, size=(16, 16), batch=3, frames=False, write_out="no", weight_bits=32):
     """The largest between the scores of a file after any step, and those of the program in float64."""
     model = model.double()
     images = torch.randn(batch, model.config.in_channels, *size, dtype=torch.float64)
     with torch.no_grad():
         encoded = model.encode(images, None)
-        program = program_of(model)
-        expected = run(in_eight_bits(program) if eight_bits else program, encoded).transpose(0, 1).numpy()
-    file = session(to_onnx(model, encoded.transpose(0, 1) if frames else images, eight_bits=eight_bits))
+        program = written_out(model, size) if write_out == "binary" and weight_bits != 32 else program_of(model)
+        program = in_few_bits(program, weight_bits) if weight_bits != 32 else program
+        expected = run(program, encoded).transpose(0, 1).numpy()
+    example = encoded.transpose(0, 1) if frames else images
+    file = session(to_onnx(model, example, write_out=write_out, weight_bits=weight_bits))
     name = file.get_inputs()[0].name
     given = encoded.transpose(0, 1) if name == "frames" else images
     (found,) = file.run(["scores"], {name: given.float().contiguous().numpy()})
@@ -115,7 +118,7 @@ def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connec
     fields = {"connection": connection, "fires_at_threshold": fires_at_threshold, "leak": 0.5, "norm_bias": True}
     model = trained("sresnet8", base_filters=4, num_steps=4, **fields)
     program = exact(model)
-    monkeypatch.setattr("sresnet.models.program.program_of", lambda *_, **__: program)
+    monkeypatch.setattr("sresnet.export.source.program_of", lambda *_, **__: program)
     image = torch.randint(-4, 5, (2, 3, 12, 12)) / 2
     file = session(to_onnx(model, image, streaming=True))
     names = [f"v.{each.name}" for each in program.neurons]
@@ -164,13 +167,20 @@ def test_what_cannot_be_exported_is_said():
         to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), SMALL)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", ["sresnet20", "fang-cifar"])
-def test_weights_in_eight_bits(name):
+def test_weights_in_few_bits(name, bits):
     model = trained(name, **ZOO.get(name, {"base_filters": 8, "num_steps": 3}))
-    assert difference(model, eight_bits=True) < 1e-4
+    assert difference(model, weight_bits=bits) < 1e-4
     example = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
-    small, large = (len(to_onnx(model, example, eight_bits=bits).SerializeToString()) for bits in (True, False))
-    assert small < 0.6 * large
+    small, large = (len(to_onnx(model, example, weight_bits=each).SerializeToString()) for each in (bits, 32))
+    assert small < {8: 0.6, 4: 0.5}[bits] * large
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_change_with_the_step_in_few_bits(bits):
+    model = trained("sresnet8", base_filters=3, num_steps=3)
+    assert difference(model, write_out="binary", weight_bits=bits) < 1e-4
 
 
 @pytest.mark.parametrize("encoder", ["direct", "latency", "delta"])

@@ -11,10 +11,11 @@ from sresnet.analysis.exits import (
     run_early_exit,
 )
 from sresnet.analysis.gradients import BlockGradient, gradient_norms, gradients_by_connection
-from sresnet.analysis.hardware import HardwareNetwork, HardwareView, hardware_network, hardware_view
+from sresnet.analysis.hardware import HardwareView, hardware_view
 from sresnet.analysis.report import Analysis, analyse
 from sresnet.analysis.steps import StepAccuracy, StepCounter, accuracy_by_step
 from sresnet.analysis.walk import Batches, Observation, batches_of, spread, walk
+from sresnet.models.synapses import HardwareNetwork, hardware_network
 
 __all__ = [
     "ARITHMETIC",

@@ -20,6 +20,7 @@ from sresnet.analysis.activity import leak_of
 from sresnet.analysis.walk import Batches, Observation, StepSums, walk
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.summary import InputKind, kernel_of
+from sresnet.models.synapses import geometry, outputs_along, reached_along
 from sresnet.nn.neuron import FewSpikes
 from sresnet.nn.norm import BNTT
 from sresnet.nn.wiring import WeightedSum
@@ -147,32 +148,6 @@ class Cost:
             for layer in self.layers
         )
         return Energy(synapses=synapses / 1e6, updates=updates / 1e6, ann=ann / 1e6)
-
-
-def outputs_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Outputs of a convolution along one axis of `size` pixels."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def reached_along(size: int, *, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
-    """How many outputs along one axis each of `size` pixels reaches, int64 [size].
-
-    Output o sees the pixels o * stride - padding + (0 ... kernel - 1) * dilation, those inside the image.
-    """
-    outputs = outputs_along(size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    seen = (torch.arange(outputs) * stride - padding)[:, None] + torch.arange(kernel) * dilation
-    return torch.bincount(seen[(seen >= 0) & (seen < size)], minlength=size)
-
-
-def geometry(conv: nn.Conv2d, axis: int = 0) -> dict[str, int]:
-    """Kernel, stride, padding and dilation of a convolution along the height, or with axis 1 along the width."""
-    assert not isinstance(conv.padding, str)
-    return {
-        "kernel": conv.kernel_size[axis],
-        "stride": conv.stride[axis],
-        "padding": conv.padding[axis],
-        "dilation": conv.dilation[axis],
-    }
 
 
 class LayerCounter:

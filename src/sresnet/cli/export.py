@@ -71,12 +71,9 @@ def export_verb(words: list[str]) -> int:
     about = about_export(model, example, config, scaling=scaling, **origin)
     made = exported(model, example, config)
     batches = batches_of(samples, scaling, batch_size=options.batch_size, device=torch.device("cpu"))
-    settings: dict[str, Any] = {
-        "seed": seed_of("evaluate", recipe.seed),
-        "eight_bits": options.weight_bits == 8,
-    }
+    seed = seed_of("evaluate", recipe.seed)
     with implementation(options.engine):
-        found = compared(model, made(about).scores, about, signs_of_life(batches, len(samples)), **settings)
+        found = compared(model, made(about).scores, about, signs_of_life(batches, len(samples)), config, seed=seed)
     if found.wrong:
         raise RuntimeError(f"{found.wrong} of {found.images} images have other scores in the exported file")
     about = replace(about, part="test", images=found.images, top1_before=found.top1_before, top1_after=found.top1_after)

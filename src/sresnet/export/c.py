@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sresnet.errors import UserError
+from sresnet.export.source import WeightBits, WriteOut, packed, program_for
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -37,11 +38,9 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
-    in_eight_bits,
     integers,
     output_sizes,
     pair,
-    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -60,7 +59,14 @@ class CFile:
     """Bytes of `sresnet_state`: potentials, and the maps of one time step."""
 
 
-def to_c(model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None, eight_bits: bool = False) -> CFile:
+def to_c(
+    model: SpikingNetwork,
+    example: Tensor,
+    *,
+    num_steps: int | None = None,
+    write_out: WriteOut = "no",
+    weight_bits: WeightBits = 32,
+) -> CFile:
     """A network in evaluation mode as C99, in float32.
 
     Args:
@@ -68,15 +74,18 @@ def to_c(model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None
         example: images [N, C, H, W] or event frames [N, T, C, H, W] of the size that the file is then for; its numbers
             do not matter.
         num_steps: time steps that it will run at most; None: the network's, or those of `example`.
-        eight_bits: weights in eight bits, with a scale for each output channel.
+        write_out: "binary" for the form in which all messages are spikes, see `source.program_for`.
+        weight_bits: 8 or 4 for whole numbers with a scale for each output channel; those of four bits are two in a
+            byte.
 
     Raises:
         UserError: as `program_for` and `output_sizes`, or units of an ANN with another activation than
             ReLU, sigmoid, tanh, SiLU or the step.
     """
-    program, _ = program_for(model, example, num_steps=num_steps, dtype=torch.float32)
-    program = in_eight_bits(program) if eight_bits else program
-    return _Writer(program, output_sizes(program, pair(example.shape[-2:]))).file(example)
+    program, _ = program_for(
+        model, example, num_steps=num_steps, dtype=torch.float32, write_out=write_out, weight_bits=weight_bits
+    )
+    return _Writer(program, output_sizes(program, pair(example.shape[-2:])), weight_bits).file(example)
 
 
 @dataclass
@@ -85,6 +94,7 @@ class _Writer:
 
     program: Program
     sizes: dict[str, Shape]
+    bits: WeightBits
     constants: list[str] = field(default_factory=list)
     """Arrays of numbers."""
     calls: list[str] = field(default_factory=list)
@@ -143,7 +153,7 @@ class _Writer:
         operations = files("sresnet.export").joinpath("operations.c").read_text()
         used = _used(operations, "\n".join(body))
         text = "\n".join([used, "", *head, "", *self.constants, "", *body, ""])
-        weights, state = memory_of(self.program, sizes)
+        weights, state = memory_of(self.program, sizes, self.bits)
         return CFile(text=text, weights=weights, state=state)
 
     def last_step(self, classes: int) -> list[str]:
@@ -156,6 +166,10 @@ class _Writer:
             "        return;",
             "    }",
         ]
+
+    def integers(self, name: str, whole: Tensor) -> str:
+        """Whole numbers of eight bits, or of four, two in a byte, as a constant array; returns its name."""
+        return self.array(name, packed(whole).to(torch.int8) if self.bits == 4 else whole, "signed char")
 
     def array(self, name: str, values: Tensor, kind: Literal["float", "signed char"] = "float") -> str:
         """Numbers as a constant array; returns its name."""
@@ -187,18 +201,20 @@ class _Writer:
         match each:
             case Convolution():
                 whole, bias = integers(each), self.optional(f"{name}_bias", each.bias)
-                # [O, I / groups, h, w] -> for each input channel [h, w, O / groups]
+                # [O, I / groups, h, w] -> for each input channel [h, w, O / groups], one step after the other
                 weight = each.weight if whole is None else whole
-                weight = weight.unflatten(0, (each.groups, -1)).permute(0, 2, 3, 4, 1)
-                shape = (*each.weight.shape[2:], *each.stride, *each.padding, *each.dilation, each.groups)
+                weight = weight.unflatten(-4, (each.groups, -1)).movedim(-4, -1)
+                by_step = each.weight.ndim == 5
+                shape = (*each.weight.shape[-2:], *each.stride, *each.padding, *each.dilation, each.groups)
                 rest = f"{y}, {_numbers(made)}, {_numbers(shape)});"
+                start = f"s->step * {weight[0].numel()}" if by_step else "0"
                 if each.scale is None:
-                    return [f"convolve({x}, {given}, {self.array(name, weight)}, {bias}, {rest}"]
-                scale = self.array(f"{name}_scale", each.scale)
-                numbers = self.array(name, weight, "signed char")
+                    numbers = self.array(name, weight) + (f" + {start}" if by_step else "")
+                    return [f"convolve({x}, {given}, {numbers}, {bias}, {rest}"]
+                scale = self.array(f"{name}_scale", each.scale) + (f" + s->step * {made[0]}" if by_step else "")
                 return [
-                    f"convolve_bytes({x}, {given}, {numbers}, {rest}",
-                    f"scale({y}, {length}, {made[0]}, {scale}, {bias}, {y});",
+                    f"convolve_integers({x}, {given}, {self.integers(name, weight)}, {start}, {self.bits}, {rest}",
+                    f"scale({y}, {length}, {made[0]}, {scale}, {bias}, {made[0]}, {y});",
                 ]
             case Linear():
                 channels, height, width = shapes[0]
@@ -208,16 +224,18 @@ class _Writer:
                 if each.scale is None:
                     return [f"multiply({x}, {inputs_}, {self.array(name, weight)}, {bias}, {y}, {length});"]
                 scale = self.array(f"{name}_scale", each.scale)
-                numbers = self.array(name, weight, "signed char")
                 return [
-                    f"multiply_bytes({x}, {inputs_}, {numbers}, {y}, {length});",
-                    f"scale({y}, {length}, {length}, {scale}, {bias}, {y});",
+                    f"multiply_integers({x}, {inputs_}, {self.integers(name, weight)}, {self.bits}, {y}, {length});",
+                    f"scale({y}, {length}, {length}, {scale}, {bias}, {length}, {y});",
                 ]
             case Affine():
-                row = f" + s->step * {made[0]}" if len(each.gain) > 1 else ""
-                gain = self.array(name, each.gain) + row
-                shift = "0" if each.shift is None else self.array(f"{name}_shift", each.shift) + row
-                return [f"scale({x}, {length}, {made[0]}, {gain}, {shift}, {y});"]
+                gain = self.array(name, each.gain) + (f" + s->step * {made[0]}" if len(each.gain) > 1 else "")
+                shift, shifts = "0", made[0]
+                if each.shift is not None:
+                    values = each.shift if each.shift.ndim == 2 else each.shift.movedim(1, -1)  # pixel by pixel
+                    shifts = values[0].numel()
+                    shift = self.array(f"{name}_shift", values) + (f" + s->step * {shifts}" if len(values) > 1 else "")
+                return [f"scale({x}, {length}, {made[0]}, {gain}, {shift}, {shifts}, {y});"]
             case Spiking():
                 constants = ", ".join(map(_float, (each.leak, each.scale, each.threshold)))
                 flags = f"{int(each.reset == 'zero')}, {int(each.fires_at_threshold)}"
@@ -318,19 +336,20 @@ def _fields(program: Program, sizes: dict[str, Shape], places: _Places) -> list[
     return [("potential", scores), *potentials, ("input", math.prod(sizes[INPUT])), *places.buffers()]
 
 
-def memory_of(program: Program, sizes: dict[str, Shape]) -> tuple[int, int]:
+def memory_of(program: Program, sizes: dict[str, Shape], bits: WeightBits) -> tuple[int, int]:
     """Bytes of constant numbers, and of `sresnet_state`.
 
     Args:
         program: what is to be written.
         sizes: (C, H, W) of what each operation gives, and of the input.
+        bits: of the weights of convolutions and linear layers.
     """
     weights = 0
     for each in program.operations:
         for name, value in vars(each).items():
             if isinstance(value, Tensor):
-                in_bytes = name == "weight" and getattr(each, "scale", None) is not None
-                weights += value.numel() * (1 if in_bytes else 4)
+                weighted = name == "weight" and isinstance(each, Convolution | Linear)
+                weights += -(-value.numel() * (bits if weighted else 32) // 8)
     places = _Places(program, sizes)
     for each in program.operations:
         places.place(each)
@@ -341,13 +360,17 @@ def memory_of(program: Program, sizes: dict[str, Shape]) -> tuple[int, int]:
 def _used(operations: str, text: str) -> str:
     """What is in front of the functions of operations.c, and those of them that are called."""
     head, *functions = operations.split("\n\n/* ")
-    called = [each for each in functions if f" {_name_of(each)}(" in text or f"    {_name_of(each)}(" in text]
+    called: list[str] = []
+    for each in reversed(functions):  # one may call those before it
+        if f" {_name_of(each)}(" in text or f"){_name_of(each)}(" in text:
+            called.insert(0, each)
+            text += each
     return "\n\n/* ".join([head, *called])
 
 
 def _name_of(function: str) -> str:
     """Of a function of operations.c."""
-    return function.partition("static void ")[2].partition("(")[0]
+    return function.partition("*/\nstatic ")[2].partition("(")[0].split()[-1]
 
 
 def _numbers(values: Sequence[int]) -> str:

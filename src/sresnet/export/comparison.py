@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sresnet.export.about import About
-from sresnet.export.target import Runs
+from sresnet.export.target import ExportConfig, Runs
 from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
@@ -16,10 +16,13 @@ from sresnet.models.program import (
     Spiking,
     Stepped,
     Units,
-    in_eight_bits,
+    in_dtype,
+    in_few_bits,
+    pair,
     program_of,
     run,
 )
+from sresnet.models.written_out import written_out
 from sresnet.ops.few_spikes.reference import few_spikes_steps
 
 NEAR = 2e-5
@@ -53,9 +56,9 @@ def compared(
     runs: Runs,
     about: About,
     batches: Iterable[tuple[Tensor, Tensor]],
+    config: ExportConfig,
     *,
     seed: int,
-    eight_bits: bool = False,
 ) -> Comparison:
     """Run the network and the file on the same images.
 
@@ -67,19 +70,20 @@ def compared(
         runs: the file.
         about: what the file says of itself.
         batches: (x, labels): images or event frames, and classes.
+        config: of the file. Rounded weights are compared with the same ones in float64; a network that is written out
+            is compared with the network as it is.
         seed: of encoders that draw.
-        eight_bits: the file's weights are in eight bits, and so are those that its scores are compared with.
     """
-    program = program_of(model, dtype=torch.float64)
-    program = in_eight_bits(program_of(model, dtype=torch.float32), torch.float64) if eight_bits else program
+    program: Program | None = None
     count = near_count = near_and_other = wrong = before = after = 0
     largest = 0.0
     with evaluating(model, seed):
         for x, labels in batches:
+            program = program or _expected(model, x, config)
             encoded = model.encode(x, about.num_steps)
             near = torch.zeros(len(x), dtype=torch.bool)
 
-            def watch(stepped: Stepped, near: Tensor = near) -> None:
+            def watch(stepped: Stepped, near: Tensor = near, program: Program = program) -> None:
                 for distance in _distances(program, stepped):
                     near |= (distance < NEAR).flatten(1).any(1)
 
@@ -108,6 +112,15 @@ def compared(
         top1_before=100 * before / count,
         top1_after=100 * after / count,
     )
+
+
+def _expected(model: SpikingNetwork, x: Tensor, config: ExportConfig) -> Program:
+    """What a file for inputs like x is to compute, in float64."""
+    if config.weight_bits == 32:
+        return program_of(model, dtype=torch.float64)
+    binary = config.write_out == "binary"
+    program = written_out(model, pair(x.shape[-2:])) if binary else program_of(model)
+    return in_few_bits(in_dtype(program, torch.float32), config.weight_bits, torch.float64)
 
 
 def _distances(program: Program, stepped: Stepped) -> Iterator[Tensor]:

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.export.c import memory_of
+from sresnet.export.source import program_for
 from sresnet.export.target import check_installed
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import in_eight_bits, output_sizes, pair, program_for
+from sresnet.models.program import in_few_bits, output_sizes, pair
 from sresnet.models.topology import INPUT
 
 
@@ -40,8 +41,9 @@ def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
         sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
     except UserError as error:
         return Deployment(refused=str(error))
-    weights = tuple((bits, memory_of(each, sizes)[0]) for bits, each in ((32, program), (8, in_eight_bits(program))))
-    return Deployment(weights=weights, state=memory_of(program, sizes)[1], no_nir=_no_nir(model, example))
+    weights, state = memory_of(program, sizes, 32)
+    rounded, _ = memory_of(in_few_bits(program, 8), sizes, 8)
+    return Deployment(weights=((32, weights), (8, rounded)), state=state, no_nir=_no_nir(model, example))
 
 
 def _no_nir(model: SpikingNetwork, example: Tensor) -> str:

@@ -10,6 +10,8 @@ this graph computes what the network computes:
 
         u[t] = leak * u[t-1] + x[t] - leak * threshold * o[t-1] = leak * v[t-1] + x[t]
 
+    shift of each pixel  LI with tau = r = 1 and the shift as v_leak, whose potential is its input and the shift
+
 Neurons that fire at their threshold have the next smaller number as threshold, above which they fire. Everything is of
 shape [C, H, W]; fully connected layers are convolutions of the whole map. The output is the readout's potential, so
 scores after t steps are the output divided by t. A graph takes what the encoder makes of an image, step by step.
@@ -28,6 +30,7 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.export.about import About, about_of
+from sresnet.export.source import WriteOut, program_for
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -47,7 +50,6 @@ from sresnet.models.program import (
     output_sizes,
     overhang,
     pair,
-    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -63,6 +65,7 @@ def to_nir(
     num_steps: int | None = None,
     strict: bool = False,
     dtype: torch.dtype = torch.float32,
+    write_out: WriteOut = "no",
 ) -> nir.NIRGraph:
     """A network in evaluation mode as NIR, see above.
 
@@ -73,12 +76,13 @@ def to_nir(
         num_steps: time steps that it will run at most; None: the network's, or those of `example`.
         strict: refuse neurons that reset by subtraction, which need a cycle.
         dtype: float32 or float64.
+        write_out: "binary" for the form in which all messages are spikes, see `source.program_for`.
 
     Raises:
         UserError: as `program_for` and `output_sizes`; or what NIR has no words for: norms that change
             with the time step, maxima, averages over the edge, spikes joined by and, units of ANNs, few-spikes neurons.
     """
-    program, _ = program_for(model, example, num_steps=num_steps, dtype=dtype)
+    program, _ = program_for(model, example, num_steps=num_steps, dtype=dtype, write_out=write_out)
     height, width = pair(example.shape[-2:])
     sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
     return _Writer(program, sizes, strict, np.float64 if dtype == torch.float64 else np.float32).graph()
@@ -142,6 +146,11 @@ class _Writer:
         """The nodes of one operation."""
         name, source, shape = each.name, each.inputs[0], self.sizes[each.name]
         match each:
+            case Convolution() if each.weight.ndim == 5:
+                raise UserError(
+                    f"{name} has weights for each time step, and NIR knows no time steps: train the network with one "
+                    "norm for all, such as --model.norm time-averaged"
+                )
             case Convolution():
                 self.convolution(each, source)
             case Linear():
@@ -154,7 +163,12 @@ class _Writer:
                 )
             case Affine():
                 gain = np.diag(each.gain[0].numpy())[:, :, None, None]
-                self.weights(name, source, gain, None if each.shift is None else each.shift[0], shape)
+                if each.shift is None or each.shift.ndim == 2:
+                    self.weights(name, source, gain, None if each.shift is None else each.shift[0], shape)
+                else:  # a potential that forgets all at once and rests at the shift adds it
+                    self.weights(f"{name}.gain", source, gain, None, shape)
+                    ones, rest = np.ones(shape, self.float_), each.shift[0].numpy().astype(self.float_)
+                    self.add(name, nir.LI(tau=ones, r=ones, v_leak=rest), f"{name}.gain")
             case Spiking():
                 self.neurons(each, source, shape)
             case Sum():

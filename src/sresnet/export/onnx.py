@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, about_of
+from sresnet.export.source import WeightBits, WriteOut, packed, program_for
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -42,12 +43,10 @@ from sresnet.models.program import (
     Spiking,
     Sum,
     Units,
-    in_eight_bits,
     integers,
     output_sizes,
     overhang,
     pair,
-    program_for,
 )
 from sresnet.models.topology import INPUT
 
@@ -55,6 +54,8 @@ OPSET = 20
 """Of the operations; the first with Gelu."""
 IR_VERSION = 9
 """Of the file format: the one that came with it, so that older runtimes read it."""
+_OPSET_4, _IR_VERSION_4 = 21, 10
+"""The first with weights of four bits."""
 _NEXT = ".next"
 
 
@@ -65,7 +66,8 @@ def to_onnx(
     streaming: bool = False,
     num_steps: int | None = None,
     dtype: torch.dtype = torch.float32,
-    eight_bits: bool = False,
+    write_out: WriteOut = "no",
+    weight_bits: WeightBits = 32,
 ) -> onnx.ModelProto:
     """A network in evaluation mode as ONNX, see above.
 
@@ -76,19 +78,24 @@ def to_onnx(
             encoder draws: then those that it has drawn.
         streaming: one time step instead of a sequence.
         num_steps: time steps of a sequence; None: the network's, or those of `example`.
-        eight_bits: weights in eight bits, with a scale for each output channel.
+        write_out: "binary" for the form in which all messages are spikes, see `source.program_for`.
+        weight_bits: 8 or 4 for whole numbers with a scale for each output channel.
         dtype: float32 or float64 (which onnxruntime convolves on no processor).
 
     Raises:
-        UserError: as `program_of` and `output_sizes`, activations of the user's own, or more steps than there are norms
-            for.
+        UserError: as `program_for` and `output_sizes`, or activations of the user's own.
     """
-    program, steps = program_for(model, example, num_steps=num_steps, dtype=dtype)
-    program, frames = in_eight_bits(program) if eight_bits else program, example.ndim == 5
-    graph = _Graph(program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64")
+    program, steps = program_for(
+        model, example, num_steps=num_steps, dtype=dtype, write_out=write_out, weight_bits=weight_bits
+    )
+    frames = example.ndim == 5
+    graph = _Graph(
+        program, pair(example.shape[-2:]), "float32" if dtype == torch.float32 else "float64", weight_bits == 4
+    )
     built = graph.one_step(frames) if streaming else graph.sequence(steps, frames or model.config.encoder in DRAWN)
-    made = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sresnet")
-    made.ir_version = IR_VERSION
+    opset, version = (_OPSET_4, _IR_VERSION_4) if weight_bits == 4 else (OPSET, IR_VERSION)
+    made = helper.make_model(built, opset_imports=[helper.make_opsetid("", opset)], producer_name="sresnet")
+    made.ir_version = version
     onnx.checker.check_model(made, full_check=True)
     return made
 
@@ -122,6 +129,8 @@ class _Graph:
     program: Program
     size: Pair
     float_: Literal["float32", "float64"]
+    nibbles: bool = False
+    """Rounded weights take four bits, two in a byte."""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     """Of the graph that is being written, the file's or a Scan's."""
     numbers: dict[str, onnx.TensorProto] = field(default_factory=dict)
@@ -277,7 +286,7 @@ class _Graph:
         x = given[0]
         match each:
             case Convolution():
-                numbers = [self.weight(each)]
+                numbers = [self.weight(each, step)]
                 numbers += [] if each.bias is None else [self.tensor(f"{each.name}.bias", each.bias)]
                 self.node(
                     "Conv",
@@ -290,7 +299,7 @@ class _Graph:
                     output=each.name,
                 )
             case Linear():
-                y = self.node("Gemm", self.node("Flatten", x, axis=1), self.weight(each), transB=1)
+                y = self.node("Gemm", self.node("Flatten", x, axis=1), self.weight(each, step), transB=1)
                 y = y if each.bias is None else self.node("Add", y, self.tensor(f"{each.name}.bias", each.bias))
                 self.node("Unsqueeze", y, self.whole([2, 3]), output=each.name)
             case Affine():
@@ -333,18 +342,33 @@ class _Graph:
             case Flattened():
                 self.node("Unsqueeze", self.node("Flatten", x, axis=1), self.whole([2, 3]), output=each.name)
 
-    def weight(self, each: Convolution | Linear) -> str:
-        """Weights, or what is made of them in eight bits."""
+    def weight(self, each: Convolution | Linear, step: str) -> str:
+        """Weights of this step, or what is made of rounded ones."""
         whole, name = integers(each), f"{each.name}.weight"
+        by_step = isinstance(each, Convolution) and each.weight.ndim == 5
         if whole is None or each.scale is None:
-            return self.tensor(name, each.weight)
-        if name not in self.numbers:
+            table = self.tensor(name, each.weight)
+        else:
+            channels = whole.flatten(0, 1) if by_step else whole
+            scale = self.tensor(f"{each.name}.scale", each.scale.flatten())
+            table = self.node("DequantizeLinear", self.integers(name, channels), scale, axis=0)
+            table = self.node("Reshape", table, self.whole(each.weight.shape)) if by_step else table
+        return self.node("Gather", table, step, axis=0) if by_step else table
+
+    def integers(self, name: str, whole: Tensor) -> str:
+        """Whole numbers of four or eight bits by name."""
+        if name not in self.numbers and self.nibbles:
+            numbers = packed(whole).numpy().tobytes()
+            kind = onnx.TensorProto.INT4
+            self.numbers[name] = onnx.TensorProto(name=name, dims=whole.shape, data_type=kind, raw_data=numbers)
+        elif name not in self.numbers:
             self.numbers[name] = numpy_helper.from_array(whole.numpy(), name)
-        return self.node("DequantizeLinear", name, self.tensor(f"{each.name}.scale", each.scale), axis=0)
+        return name
 
     def row(self, name: str, values: Tensor, step: str) -> str:
-        """Numbers of each channel at this step, [C, 1, 1]."""
-        table = self.tensor(name, values[..., None, None] if len(values) > 1 else values[0, :, None, None])
+        """Numbers of each channel at this step, [C, 1, 1], or of each pixel too, [C, H, W]."""
+        values = values[..., None, None] if values.ndim == 2 else values
+        table = self.tensor(name, values if len(values) > 1 else values[0])
         return self.node("Gather", table, step, axis=0) if len(values) > 1 else table
 
     def fired(self, each: Spiking, x: str) -> None:
@@ -473,6 +497,7 @@ def _of_input(program: Program) -> tuple[AnyOperation, ...]:
     known, found = {INPUT}, []
     for each in program.operations:
         changes = isinstance(each, Spiking) or (isinstance(each, Affine) and len(each.gain) > 1)
+        changes = changes or (isinstance(each, Convolution) and each.weight.ndim == 5)
         if not changes and known.issuperset(each.inputs):
             known.add(each.name)
             found.append(each)

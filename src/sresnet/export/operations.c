@@ -58,9 +58,14 @@ static void multiply(const float *x, int inputs, const float *weight, const floa
     }
 }
 
-/* Each input that is not 0 adds a row of weights, of eight bits, to each pixel that it reaches; they are scaled after. */
-static void convolve_bytes(const float *x, int channels, int height, int width, const signed char *weight,
-                     float *y, int outputs, int out_height, int out_width, int kernel_height, int kernel_width,
+/* A whole number of four or eight bits; those of four are two in a byte, the first in the lower half. */
+static int whole_number(const signed char *numbers, int at, int bits) {
+    return bits == 8 ? numbers[at] : ((numbers[at / 2] >> 4 * (at % 2) & 15) ^ 8) - 8;
+}
+
+/* Each input that is not 0 adds a row of whole numbers to each pixel that it reaches; they are scaled after. */
+static void convolve_integers(const float *x, int channels, int height, int width, const signed char *weight, int start,
+                     int bits, float *y, int outputs, int out_height, int out_width, int kernel_height, int kernel_width,
                      int stride_y, int stride_x, int padding_y, int padding_x, int dilation_y, int dilation_x,
                      int groups) {
     const int inputs = channels / groups, made = outputs / groups, taps = kernel_height * kernel_width;
@@ -77,29 +82,30 @@ static void convolve_bytes(const float *x, int channels, int height, int width, 
                     for (int j = 0; j < kernel_width; j++) {
                         const int left = column + padding_x - j * dilation_x;
                         if (left < 0 || left % stride_x || left / stride_x >= out_width) continue;
-                        const signed char *w = weight + (c * taps + i * kernel_width + j) * made;
+                        const int row_start = start + (c * taps + i * kernel_width + j) * made;
                         float *out = y + (above / stride_y * out_width + left / stride_x) * outputs + c / inputs * made;
                         if (value == 1.0f)
-                            for (int o = 0; o < made; o++) out[o] += (float)w[o];
+                            for (int o = 0; o < made; o++) out[o] += (float)whole_number(weight, row_start + o, bits);
                         else
-                            for (int o = 0; o < made; o++) out[o] += value * (float)w[o];
+                            for (int o = 0; o < made; o++) out[o] += value * (float)whole_number(weight, row_start + o, bits);
                     }
                 }
             }
 }
 
-/* Each input that is not 0 adds its weights, of eight bits, to all outputs, which are scaled after. */
-static void multiply_bytes(const float *x, int inputs, const signed char *weight, float *y, int outputs) {
+/* Each input that is not 0 adds its whole numbers to all outputs, which are scaled after. */
+static void multiply_integers(const float *x, int inputs, const signed char *weight, int bits, float *y, int outputs) {
     for (int o = 0; o < outputs; o++) y[o] = 0.0f;
     for (int i = 0; i < inputs; i++) {
         if (x[i] == 0.0f) continue;
-        for (int o = 0; o < outputs; o++) y[o] += x[i] * (float)weight[i * outputs + o];
+        for (int o = 0; o < outputs; o++) y[o] += x[i] * (float)whole_number(weight, i * outputs + o, bits);
     }
 }
 
-/* A gain and a shift of each channel. */
-static void scale(const float *x, int length, int channels, const float *gain, const float *shift, float *y) {
-    for (int i = 0; i < length; i++) y[i] = gain[i % channels] * x[i] + (shift ? shift[i % channels] : 0.0f);
+/* A gain of each channel, and a shift of each channel or number. */
+static void scale(const float *x, int length, int channels, const float *gain, const float *shift, int shifts,
+                  float *y) {
+    for (int i = 0; i < length; i++) y[i] = gain[i % channels] * x[i] + (shift ? shift[i % shifts] : 0.0f);
 }
 
 /* Neurons: the potential leaks, takes the current, and loses the threshold, or all, with a spike. */

@@ -15,6 +15,7 @@ from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, Takes, about_of_comment, comment
 from sresnet.export.c import to_c
 from sresnet.export.run_c import CProgram
+from sresnet.export.source import WeightBits, WriteOut
 from sresnet.export.torch_export import (
     PT2,
     about_of_torch_export,
@@ -56,8 +57,11 @@ class ExportConfig:
     file without dependencies; nir: the Neuromorphic Intermediate Representation."""
     streaming: bool = False
     """onnx: one time step, with potentials in and out, for live input and for stopping early."""
-    weight_bits: Literal[32, 8] = 32
-    """onnx, c: 8 rounds weights to eight bits, with a scale for each output channel."""
+    write_out: WriteOut = "no"
+    """binary: write the network out with single spikes, so that every weight meets 0 or 1 (or the input): a connection
+    for every two layers instead of sums of spikes or currents."""
+    weight_bits: WeightBits = 32
+    """onnx, c: 8 or 4 rounds weights to so many bits, with a scale for each output channel."""
     strict: bool = False
     """nir: refuse neurons that reset by subtraction, which take a cycle."""
     num_steps: int = 0
@@ -69,8 +73,8 @@ class ExportConfig:
             raise UserError(f"num_steps {self.num_steps} is less than 0: 0 stands for all that were trained")
         if self.streaming and self.to != "onnx":
             raise UserError(f"streaming is of ONNX files, and the target is {self.to}: leave it out")
-        if self.weight_bits == 8 and self.to not in ("onnx", "c"):
-            raise UserError("weight_bits 8 is of the targets onnx and c: leave it out")
+        if self.weight_bits != 32 and self.to not in ("onnx", "c"):
+            raise UserError(f"weight_bits {self.weight_bits} is of the targets onnx and c: leave it out")
         if self.strict and self.to != "nir":
             raise UserError(f"strict is of NIR files, and the target is {self.to}: leave it out")
 
@@ -113,13 +117,13 @@ def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Ca
         UserError: as `check_installed`, `to_onnx`, `to_torch_export` and `to_c`, or no compiler for C.
     """
     check_installed(config.to)
-    steps, eight_bits = config.steps_of(model), config.weight_bits == 8
+    steps, form = config.steps_of(model), config.write_out
     if config.to == "torch-export":
-        program = to_torch_export(model, example, num_steps=steps)
+        program = to_torch_export(model, example, num_steps=steps, write_out=form)
         run = scores_of(program)
         return lambda about: ExportedFile(content=saved(program, about), scores=run)
     if config.to == "c":
-        written = to_c(model, example, num_steps=steps, eight_bits=eight_bits)
+        written = to_c(model, example, num_steps=steps, write_out=form, weight_bits=config.weight_bits)
         memory = f"{written.weights:,} bytes of weights, which may be read-only, {written.state:,} bytes of state"
         compiled = CProgram(written.text)
         return lambda about: ExportedFile(
@@ -129,13 +133,20 @@ def exported(model: SpikingNetwork, example: Tensor, config: ExportConfig) -> Ca
         from sresnet.export.nir import to_nir, written_as
         from sresnet.export.run_nir import NirProgram
 
-        network = to_nir(model, example, num_steps=steps, strict=config.strict)
+        network = to_nir(model, example, num_steps=steps, strict=config.strict, write_out=form)
         run = NirProgram(network, "the file").scores
         return lambda about: ExportedFile(content=written_as(network, about), scores=run)
     from sresnet.export.onnx import described, to_onnx
     from sresnet.export.run_onnx import OnnxFile
 
-    graph = to_onnx(model, example, streaming=config.streaming, num_steps=steps, eight_bits=eight_bits)
+    graph = to_onnx(
+        model,
+        example,
+        streaming=config.streaming,
+        num_steps=steps,
+        write_out=form,
+        weight_bits=config.weight_bits,
+    )
 
     def made(about: About) -> ExportedFile:
         content = described(graph, about).SerializeToString()
@@ -162,8 +173,10 @@ def about_export(
     takes: Takes = "steps" if by_step else "frames" if frames else "images"
     plain = scaling.plain()
     mean, std = plain.get("mean"), plain.get("std")
+    form = ", written out with single spikes" if config.write_out == "binary" else ""
+    bits = f", weights of {config.weight_bits} bits" if config.weight_bits != 32 else ""
     return About(
-        network=describe(model.config),
+        network=describe(model.config) + form + bits,
         version=__version__,
         takes=takes,
         num_steps=config.steps_of(model),

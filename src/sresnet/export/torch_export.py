@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from sresnet.archives import open_zip, read_member
 from sresnet.errors import UserError
 from sresnet.export.about import DRAWN, About, about_of, metadata_in
+from sresnet.export.source import WriteOut, program_for
 from sresnet.models.network import SpikingNetwork, zero_or_nan
-from sresnet.models.program import Program, program_for, run
+from sresnet.models.program import Program, run
 from sresnet.nn.encoder import encode
 
 
@@ -41,7 +42,7 @@ class _Steps(nn.Module):
 
 
 def to_torch_export(
-    model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None
+    model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None, write_out: WriteOut = "no"
 ) -> torch.export.ExportedProgram:
     """A network in evaluation mode as an exported program; N may differ from call to call.
 
@@ -49,11 +50,12 @@ def to_torch_export(
         model: stays as it is.
         example: images [N, C, H, W] or event frames [N, T, C, H, W], see `onnx.to_onnx`.
         num_steps: time steps; None: the network's, or those of `example`.
+        write_out: "binary" for the form in which all messages are spikes, see `source.program_for`.
 
     Raises:
-        UserError: as `program_of`, or more steps than there are norms for.
+        UserError: as `program_for`.
     """
-    program, steps = program_for(model, example, num_steps=num_steps)
+    program, steps = program_for(model, example, num_steps=num_steps, write_out=write_out)
     shape = example.shape[-3:]
     if example.ndim == 5 or model.config.encoder in DRAWN:
         shape = torch.Size((steps, *shape))

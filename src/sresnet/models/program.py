@@ -48,10 +48,11 @@ class Operation:
 class Convolution(Operation):
     """Weights, and zeros around the input."""
 
-    weight: Float[Tensor, "O I kh kw"]
+    weight: Float[Tensor, "*S O I kh kw"]
+    """With S where they change with the time step, which a network that is written out may need."""
     bias: Float[Tensor, "O"] | None
-    scale: Float[Tensor, "O"] | None = None
-    """Of weights in eight bits: weight = scale * whole number, channel by channel."""
+    scale: Float[Tensor, "*S O"] | None = None
+    """Of rounded weights: weight = scale * whole number, channel by channel."""
     stride: Pair
     padding: Pair
     dilation: Pair
@@ -73,7 +74,8 @@ class Affine(Operation):
     """y = gain * x + shift, channel by channel; S is 1, or T where the numbers change with the time step."""
 
     gain: Float[Tensor, "S C"]
-    shift: Float[Tensor, "S C"] | None
+    shift: Float[Tensor, "S C *HW"] | None
+    """With H and W where it changes with the pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,50 +224,36 @@ def program_of(model: SpikingNetwork, *, dtype: torch.dtype | None = None) -> Pr
         UserError: hooks, layers, neurons or norms of the user's own, units that are not sharpened to the end, or
             convolutions that pad with something else than zeros.
     """
+    check_hooks(model)
+    reader = _Reader(model)
+    for node in model.topology.nodes:
+        if node.kind != "input":
+            reader.read(node)
+    readout = model.readout
+    program = Program(
+        operations=tuple(reader.operations.values()),
+        leak=readout.leak,
+        votes=readout.votes,
+        most_steps=reader.most_steps,
+        config=model.config,
+    )
+    return in_dtype(program, dtype or readout.linear.weight.dtype)
+
+
+def check_hooks(model: SpikingNetwork) -> None:
+    """Raise UserError where a module has a hook, which may change what it computes."""
     for name, module in model.named_modules():
         if has_hooks(module):
             raise UserError(
                 f"{name or 'the network'} has a hook, which may change what it computes and is no part of a program: "
                 "remove it, or load the network again"
             )
-    reader = _Reader(model)
-    for node in model.topology.nodes:
-        if node.kind != "input":
-            reader.read(node)
-    readout, wanted = model.readout, dtype or model.readout.linear.weight.dtype
-    return Program(
-        operations=tuple(
-            _changed(each, lambda tensor: tensor.to(wanted).contiguous()) for each in reader.operations.values()
-        ),
-        leak=readout.leak,
-        votes=readout.votes,
-        most_steps=reader.most_steps,
-        config=model.config,
-    )
 
 
-def program_for(
-    model: SpikingNetwork, example: Tensor, *, num_steps: int | None = None, dtype: torch.dtype | None = None
-) -> tuple[Program, int]:
-    """The program of a network, and how many time steps it is to run on inputs like an example.
-
-    Args:
-        model: stays as it is.
-        example: images [N, C, H, W] or event frames [N, T, C, H, W].
-        num_steps: time steps; None: the network's, or those of `example`.
-        dtype: as `program_of`.
-
-    Raises:
-        UserError: as `program_of`, more time steps than the norms have numbers for or a conversion means anything for,
-            or an example that is no input.
-    """
-    model.count_steps(example, None)  # complains of what is no input
-    program = program_of(model, dtype=dtype)
-    steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
-    if example.ndim == 4:
-        model.config.check_steps(steps)
-    _check_steps(program, steps)
-    return program, steps
+def in_dtype(program: Program, dtype: torch.dtype) -> Program:
+    """The program with its numbers in another precision."""
+    operations = (_changed(each, lambda tensor: tensor.to(dtype).contiguous()) for each in program.operations)
+    return replace(program, operations=tuple(operations))
 
 
 def _changed(operation: AnyOperation, change: Callable[[Tensor], Tensor]) -> AnyOperation:
@@ -302,7 +290,7 @@ class _Reader:
                 total = Sum(name=f"{node.name}.sum", inputs=inputs, factors=(1.0,) * len(inputs))
                 self.operations[total.name] = total
                 inputs = (total.name,)
-            self.add(node, _neurons(node.name, inputs, self.model.part(node.module)))
+            self.add(node, neurons_of(node.name, inputs, self.model.part(node.module)))
         elif node.kind == "subsample":
             self.add(node, Picked(name=node.name, inputs=inputs, every=node.every))
         else:
@@ -428,7 +416,7 @@ def pair(value: Sequence[int] | object) -> Pair:
     return int(value[0]), int(value[1])
 
 
-def _neurons(name: str, inputs: tuple[str, ...], module: nn.Module) -> AnyOperation:
+def neurons_of(name: str, inputs: tuple[str, ...], module: nn.Module) -> AnyOperation:
     """A layer of neurons, or of units of an ANN."""
     if isinstance(module, Neuron):
         leak, config = module.leak_value(), module.config
@@ -475,41 +463,48 @@ def overhang(pooling: Pooling, axis: int, pixels: int, windows: int) -> int:
     return max(0, reached - pixels - 2 * pooling.padding[axis])
 
 
-def in_eight_bits(program: Program, dtype: torch.dtype | None = None) -> Program:
-    """The program with the weights of all convolutions and linear layers rounded to eight bits, norms folded before.
+def in_few_bits(program: Program, bits: int, dtype: torch.dtype | None = None) -> Program:
+    """The program with the weights of all convolutions and linear layers rounded, norms folded before.
 
     Biases, gains and shifts stay as they are.
 
     Args:
         program: whose numbers are rounded in their own precision.
+        bits: of a weight, up to 8: whole numbers within 127 for 8 and 7 for 4, times a scale of each output channel.
         dtype: of the numbers after that; None: as before.
     """
-    rounded = (_rounded(each) for each in program.operations)
+    rounded = (_rounded(each, 2 ** (bits - 1) - 1) for each in program.operations)
     if dtype is not None:
         rounded = (_changed(each, lambda tensor: tensor.to(dtype)) for each in rounded)
     return replace(program, operations=tuple(map(_dequantised, rounded)))
 
 
-def _rounded(operation: AnyOperation) -> AnyOperation:
-    """The operation with weights in eight bits, if it has any."""
+def _rounded(operation: AnyOperation, largest: int) -> AnyOperation:
+    """The operation with whole numbers and their scales as weights, if it has any."""
     if not isinstance(operation, Convolution | Linear):
         return operation
-    whole, scale = round_weight(operation.weight)
-    return replace(operation, weight=whole.to(scale.dtype), scale=scale)
+    channels = operation.weight.shape[:-3] if isinstance(operation, Convolution) else operation.weight.shape[:1]
+    whole, scale = round_weight(operation.weight.reshape(channels.numel(), -1), largest=largest)
+    return replace(operation, weight=whole.to(scale.dtype).view_as(operation.weight), scale=scale.view(channels))
 
 
 def _dequantised(operation: AnyOperation) -> AnyOperation:
     """The operation with its whole numbers times their scales as weights."""
     if not isinstance(operation, Convolution | Linear) or operation.scale is None:
         return operation
-    return replace(operation, weight=operation.weight * operation.scale.view(-1, *[1] * (operation.weight.ndim - 1)))
+    return replace(operation, weight=operation.weight * _by_channel(operation.scale, operation.weight))
+
+
+def _by_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    """Scales of output channels, shaped to multiply weights."""
+    return scale.view(*scale.shape, *[1] * (weight.ndim - scale.ndim))
 
 
 def integers(operation: Convolution | Linear) -> Tensor | None:
-    """The whole numbers of weights in eight bits, int8 in the weight's shape; None for other weights."""
+    """The whole numbers of rounded weights, int8 in the weight's shape; None for other weights."""
     if operation.scale is None:
         return None
-    return (operation.weight / operation.scale.view(-1, *[1] * (operation.weight.ndim - 1))).round().to(torch.int8)
+    return (operation.weight / _by_channel(operation.scale, operation.weight)).round().to(torch.int8)
 
 
 # Running --------------------------------------------------------------------------------------------------------------
@@ -526,9 +521,9 @@ def run(
         watch: called after every step.
 
     Raises:
-        UserError: as `_check_steps`.
+        UserError: as `check_steps`.
     """
-    _check_steps(program, len(frames))
+    check_steps(program, len(frames))
     v: dict[str, Tensor] = {}
     potential, scores = torch.zeros((), dtype=frames.dtype), []
     for step, frame in enumerate(frames):
@@ -543,7 +538,7 @@ def run(
     return torch.stack(scores)
 
 
-def _check_steps(program: Program, num_steps: int) -> None:
+def check_steps(program: Program, num_steps: int) -> None:
     """Raise UserError for fewer time steps than one, or more than the norms have numbers for."""
     if num_steps < 1 or (program.most_steps is not None and num_steps > program.most_steps):
         most = "" if program.most_steps is None else f" to {program.most_steps}, for which there are norms"
@@ -577,13 +572,16 @@ def _result(each: AnyOperation, given: list[Tensor], step: int) -> Tensor:
     x = given[0]
     match each:
         case Convolution():
-            return F.conv2d(x, each.weight, each.bias, each.stride, each.padding, each.dilation, each.groups)
+            weight = each.weight if each.weight.ndim == 4 else each.weight[step]
+            return F.conv2d(x, weight, each.bias, each.stride, each.padding, each.dilation, each.groups)
         case Linear():
             return F.linear(x.flatten(1), each.weight, each.bias)[..., None, None]
         case Affine():
             row = step if len(each.gain) > 1 else 0
             y = each.gain[row][:, None, None] * x
-            return y if each.shift is None else y + each.shift[row][:, None, None]
+            if each.shift is None:
+                return y
+            return y + (each.shift[row] if each.shift.ndim == 4 else each.shift[row][:, None, None])
         case InternalSteps():
             return few_spikes(
                 x, each.thresholds, each.resets, each.heights, fires_at_threshold=each.fires_at_threshold

@@ -20,9 +20,9 @@ class Int8Weight(NamedTuple):
     """float32 [C]."""
 
 
-def round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(integers int8 [C, ...], scale [C]) of a weight [C, ...]: the largest of each output channel becomes 127."""
-    scale = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+def round_weight(weight: Tensor, *, largest: int = 127) -> tuple[Tensor, Tensor]:
+    """(integers int8 [C, ...], scale [C]) of a weight [C, ...]: the largest of an output channel is `largest`."""
+    scale = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny) / largest
     return (weight / scale.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), scale
 
 
