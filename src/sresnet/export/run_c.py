@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 
-FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC", "-ffp-contract=off")
+FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", "-ffp-contract=off")
 
 
 def _find_compiler() -> list[str]:
