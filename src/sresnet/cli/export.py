@@ -13,7 +13,7 @@ from sresnet.cli.runs import RuntimeOptions, accuracy, is_shipped, print_split, 
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
-from sresnet.export.comparison import NEAR, Comparison, compared
+from sresnet.export.comparison import NEAR, Comparison, compared, expected
 from sresnet.export.target import (
     ENDINGS,
     RUNTIMES,
@@ -73,7 +73,9 @@ def export_verb(words: list[str]) -> int:
     batches = batches_of(samples, scaling, batch_size=options.batch_size, device=torch.device("cpu"))
     seed = seed_of("evaluate", recipe.seed)
     with implementation(options.engine):
-        found = compared(model, made(about).scores, about, signs_of_life(batches, len(samples)), config, seed=seed)
+        found = compared(
+            made(about).scores, about, expected(model, signs_of_life(batches, len(samples)), config, seed=seed)
+        )
     if found.wrong:
         raise RuntimeError(f"{found.wrong} of {found.images} images have other scores in the exported file")
     about = replace(about, part="test", images=found.images, top1_before=found.top1_before, top1_after=found.top1_after)

@@ -51,58 +51,81 @@ class Comparison:
     """Of the file."""
 
 
-def compared(
-    model: SpikingNetwork,
-    runs: Runs,
-    about: About,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    config: ExportConfig,
-    *,
-    seed: int,
-) -> Comparison:
-    """Run the network and the file on the same images.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expected:
+    """What a file should give for a batch of images."""
 
-    Spikes are equal where scores after every step are, but for layers that change no score; where a potential comes
-    near its threshold, rounding may send a spike a step earlier or later, so such images are counted apart.
+    x: Tensor
+    """Images [N, C, H, W] or event frames [N, T, C, H, W]."""
+    labels: Tensor
+    """Classes [N]."""
+    encoded: Tensor
+    """What the encoder makes of x, [T, N, C, H, W]."""
+    scores: Tensor
+    """After every step, in float64, [N, T, classes]."""
+    near: Tensor
+    """Whether a potential came within `NEAR` of its threshold, [N]."""
+    own: Tensor
+    """The classes that the network itself gives, [N]."""
+
+
+def expected(
+    model: SpikingNetwork, batches: Iterable[tuple[Tensor, Tensor]], config: ExportConfig, *, seed: int
+) -> Iterator[Expected]:
+    """What a file should give, batch by batch; files whose weights are of the same bits should give the same.
 
     Args:
         model: the network, on the CPU.
-        runs: the file.
-        about: what the file says of itself.
         batches: (x, labels): images or event frames, and classes.
         config: of the file. Rounded weights are compared with the same ones in float64; a network that is written out
             is compared with the network as it is.
         seed: of encoders that draw.
     """
     program: Program | None = None
-    count = near_count = near_and_other = wrong = before = after = 0
-    largest = 0.0
     with evaluating(model, seed):
         for x, labels in batches:
-            program = program or _expected(model, x, config)
-            encoded = model.encode(x, about.num_steps)
+            program = program or _program(model, x, config)
+            encoded = model.encode(x, config.steps_of(model))
             near = torch.zeros(len(x), dtype=torch.bool)
 
             def watch(stepped: Stepped, near: Tensor = near, program: Program = program) -> None:
                 for distance in _distances(program, stepped):
                     near |= (distance < NEAR).flatten(1).any(1)
 
-            expected = run(program, encoded.double(), watch).transpose(0, 1)
-            own = model.readout(model.run_layers(encoded, None).spikes).mean(0)
-            given = x if about.takes == "images" else encoded.transpose(0, 1)
-            if about.takes == "steps" and x.ndim == 4 and about.encodes:
-                given = x[:, None].expand(-1, about.num_steps, -1, -1, -1)
-            found = runs(given).double()
-            scale = expected.abs().flatten(1).amax(1).clamp(min=1)
-            apart = (found - expected).abs().flatten(1).amax(1) / scale
-            other = ~(apart <= TOLERANCE)  # scores that are not finite too
-            count += len(x)
-            near_count += int(near.sum())
-            near_and_other += int((near & other).sum())
-            wrong += int((~near & other).sum())
-            largest = max(largest, float(apart[~near].max()) if (~near).any() else 0.0)
-            before += int((own.argmax(1) == labels).sum())
-            after += int((found[:, -1].argmax(1) == labels).sum())
+            scores = run(program, encoded.double(), watch).transpose(0, 1)
+            own = model.readout(model.run_layers(encoded, None).spikes).mean(0).argmax(1)
+            yield Expected(x=x, labels=labels, encoded=encoded, scores=scores, near=near, own=own)
+
+
+def compared(runs: Runs, about: About, batches: Iterable[Expected]) -> Comparison:
+    """Run a file on the images of `expected`.
+
+    Spikes are equal where scores after every step are, but for layers that change no score; where a potential comes
+    near its threshold, rounding may send a spike a step earlier or later, so such images are counted apart.
+
+    Args:
+        runs: the file.
+        about: what it says of itself.
+        batches: what it should give.
+    """
+    count = near_count = near_and_other = wrong = before = after = 0
+    largest = 0.0
+    for each in batches:
+        x, near = each.x, each.near
+        given = x if about.takes == "images" else each.encoded.transpose(0, 1)
+        if about.takes == "steps" and x.ndim == 4 and about.encodes:
+            given = x[:, None].expand(-1, about.num_steps, -1, -1, -1)
+        found = runs(given).double()
+        scale = each.scores.abs().flatten(1).amax(1).clamp(min=1)
+        apart = (found - each.scores).abs().flatten(1).amax(1) / scale
+        other = ~(apart <= TOLERANCE)  # scores that are not finite too
+        count += len(x)
+        near_count += int(near.sum())
+        near_and_other += int((near & other).sum())
+        wrong += int((~near & other).sum())
+        largest = max(largest, float(apart[~near].max()) if (~near).any() else 0.0)
+        before += int((each.own == each.labels).sum())
+        after += int((found[:, -1].argmax(1) == each.labels).sum())
     return Comparison(
         images=count,
         near=near_count,
@@ -114,7 +137,7 @@ def compared(
     )
 
 
-def _expected(model: SpikingNetwork, x: Tensor, config: ExportConfig) -> Program:
+def _program(model: SpikingNetwork, x: Tensor, config: ExportConfig) -> Program:
     """What a file for inputs like x is to compute, in float64."""
     if config.weight_bits == 32:
         return program_of(model, dtype=torch.float64)
