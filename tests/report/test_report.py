@@ -94,8 +94,8 @@ def test_hardware(written):
 def test_deployment(run, written, tmp_path):
     """Memory as the file in C has it, which is tested with it; then what was exported, and how it compared."""
     text, _ = read_page(written)
-    made = [to_c(load(run), torch.zeros(1, 1, 8, 8), weight_bits=each) for each in (32, 8)]
-    for bits, each in zip((32, 8), made, strict=True):
+    made = [to_c(load(run), torch.zeros(1, 1, 8, 8), weight_bits=each) for each in (32, 8, 4)]
+    for bits, each in zip((32, 8, 4), made, strict=True):
         assert f"{bits} {each.weights:,} {each.state:,} {each.weights + each.state:,}" in text
     assert "NIR: stem.norm has a gain for each time step" in text or find_spec("nir") is None
     assert "Nothing has been exported yet: sresnet export tiny --to onnx" in text

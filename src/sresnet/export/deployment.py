@@ -1,6 +1,7 @@
 """What a network asks of the machine that it is to run on, and which kinds of file can say it: nothing is written."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,8 +43,9 @@ def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
     except UserError as error:
         return Deployment(refused=str(error))
     weights, state = memory_of(program, sizes, 32)
-    rounded, _ = memory_of(in_few_bits(program, 8), sizes, 8)
-    return Deployment(weights=((32, weights), (8, rounded)), state=state, no_nir=_no_nir(model, example))
+    few: tuple[Literal[8, 4], ...] = (8, 4)
+    rounded = [(bits, memory_of(in_few_bits(program, bits), sizes, bits)[0]) for bits in few]
+    return Deployment(weights=((32, weights), *rounded), state=state, no_nir=_no_nir(model, example))
 
 
 def _no_nir(model: SpikingNetwork, example: Tensor) -> str:

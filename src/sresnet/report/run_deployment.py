@@ -38,7 +38,7 @@ def _asked(found: Deployment) -> list[Block]:
         rows=rows,
     )
     words = (
-        "Weights of 32 or 8 bits are constant and may lie in flash memory; the state, potentials and the maps of one "
+        "Weights of so many bits are constant and may lie in flash memory; the state, potentials and the maps of one "
         "time step, changes. Exact for sresnet export --to c; other programs take more."
     )
     nir = found.no_nir or "the network can be said in it, for simulators and neuromorphic boards"
