@@ -53,7 +53,9 @@ def test_other_verbs_take_it(spiking, tmp_path, capsys, monkeypatch):
     assert top1(capsys.readouterr().out) == pytest.approx(result["test_top1"], abs=0.005)
     assert main(["evaluate", str(spiking), "--exit-confidence", "0.9", "--calibrate", "train"]) == 0
     assert main(["analyse", str(spiking), "--images", "20", "--out", "a"]) == 0
-    assert "wiring.steps.stem_conv" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "wiring.steps.stem_conv" in said
+    assert "hardware: a converted network sends spikes\n  with single spikes: 3 extra connections, " in said
     assert main(["report", str(spiking), "--images", "20", "-o", "page.html"]) == 0
     assert "converted from" in (tmp_path / "page.html").read_text()
     assert main(["info", str(spiking)]) == 0

@@ -10,6 +10,7 @@ import torch
 
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.synapses import HardwareNetwork, Population, hardware_network
+from sresnet.nn.neuron import FewSpikes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class HardwareView:
     """Some synapses need weights per step, see `HardwareLayer`."""
     analog_input: bool
     """The first layer multiplies real numbers: the image."""
+    internal_steps: int = 1
+    """Of few-spikes neurons, the most within one time step: a spike is worth the weight times the height of its own."""
 
     @property
     def plain_synapses(self) -> int:
@@ -86,14 +89,15 @@ def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
     binary = hardware_network(empty, size, form="binary")
     graded = hardware_network(empty, size, form="graded")
     layers = tuple(_layer_of(population, binary) for population in binary.populations)
-    connection = getattr(model.config, "connection", "none")
+    converted = model.config.family == "wired"
+    connection = "a converted network" if converted else getattr(model.config, "connection", "none")
     extra = sum(layer.extra_synapses for layer in layers)
     with_sums = sum(sum(graded.synapses(population)) for population in graded.populations)
     plain = sum(layer.synapses for layer in layers) - extra
     sums = [population for population in graded.populations if population.role == "sum"]
     return HardwareView(
         connection=connection,
-        sends=SENDS[connection],
+        sends=_sent_by_conversion(bool(sums)) if converted else SENDS[connection],
         needs_graded_spikes=bool(sums),
         layers=layers,
         synapses=plain + extra,
@@ -103,8 +107,16 @@ def hardware_view(model: SpikingNetwork, size: tuple[int, int]) -> HardwareView:
         intermediate_synapses=with_sums - plain if sums else 0,
         gains_per_step=model.config.norm == "bntt",
         weights_per_step=any(layer.weights_per_step for layer in layers),
-        analog_input=model.config.encoder == "direct",
+        analog_input=model.config.encoder in ("direct", "first-step"),
+        internal_steps=max(
+            (len(module.thresholds) for module in model.modules() if isinstance(module, FewSpikes)), default=1
+        ),
     )
+
+
+def _sent_by_conversion(sums: bool) -> str:
+    """What layers of a converted network send, as `SENDS` has it for the others."""
+    return "sums of spikes, each of its layer's height" if sums else "spikes"
 
 
 def _layer_of(population: Population, network: HardwareNetwork) -> HardwareLayer:

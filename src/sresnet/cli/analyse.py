@@ -123,6 +123,8 @@ def _describe_hardware(analysis: Analysis) -> list[str]:
             f"with graded spikes: {view.intermediate_neurons:,} intermediate neurons, {view.intermediate_synapses:,} "
             "extra synapses"
         )
+    if view.internal_steps > 1:
+        lines.append(f"a spike is worth its weight times the height of one of {view.internal_steps} internal steps")
     if view.weights_per_step:
         lines.append("BNTT makes weights on these paths change with the time step")
     return lines

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import (
     Affine,
@@ -25,6 +26,7 @@ from sresnet.models.program import (
     neurons_of,
 )
 from sresnet.models.synapses import Population, Synapses, hardware_network
+from sresnet.nn.neuron import FewSpikes
 
 _SAME = 1e-12
 """How far weights of two time steps that are multiples of each other may be apart, of the largest; in float64."""
@@ -34,14 +36,19 @@ def written_out(model: SpikingNetwork, size: Pair, *, dtype: torch.dtype | None 
     """The program of a network in evaluation mode that is written out with single spikes.
 
     Args:
-        model: an S-ResNet; stays as it is.
+        model: an S-ResNet, or a converted network; stays as it is.
         size: (H, W) of an image, on which biases at borders depend.
         dtype: of the numbers, which are composed in float64; None: that of the network's.
 
     Raises:
-        UserError: a hook, or a network that has no such form, see `hardware_network`.
+        UserError: a hook, few-spikes neurons, or a network that has no such form, see `hardware_network`.
     """
     check_hooks(model)
+    if any(isinstance(module, FewSpikes) for module in model.modules()):
+        raise UserError(
+            "few-spikes neurons send several spikes within a time step, each of another height, and a program has one "
+            "number for them: export the network as it is, or convert the ANN to rates"
+        )
     wide = copy.deepcopy(model).to("cpu", torch.float64).eval().requires_grad_(False)
     operations: list[AnyOperation] = []
     for population in hardware_network(wide, size, form="binary").populations:
@@ -101,10 +108,10 @@ def _arriving(name: str, synapses: Synapses, made: list[AnyOperation]) -> str:
             inputs=(synapses.source,),
             weight=kernel[0] if len(kernel) == 1 else kernel,
             bias=None,
-            stride=(synapses.stride,) * 2,
-            padding=(synapses.padding,) * 2,
-            dilation=(synapses.dilation,) * 2,
-            groups=1,
+            stride=synapses.stride,
+            padding=synapses.padding,
+            dilation=synapses.dilation,
+            groups=synapses.groups,
         )
     )
     if gain is None:

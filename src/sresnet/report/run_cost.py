@@ -95,6 +95,11 @@ def hardware(analysis: Analysis) -> Section:
         rows=tuple(forms),
     )
     notes = []
+    if view.internal_steps > 1:
+        notes.append(
+            f"Neurons may spike in each of {view.internal_steps} internal steps of a time step, and what a spike is "
+            "worth, the synapse's weight times the height of that internal step, is known before."
+        )
     if view.weights_per_step:
         notes.append("The gain of the norms changes with the time step: some extra synapses need weights per step.")
     elif view.gains_per_step:
