@@ -293,7 +293,6 @@ def test_mistakes_are_one_line_and_exit_with_2(words, complaint, capsys, tmp_pat
         ("evaluate RUN --engine warp", "'warp' for argument '--engine'"),
         ("predict RUN RUN/config.json", "config.json"),
         ("predict RUN nothing.png", "nothing.png"),
-        ("finetune RUN", "--data is missing"),
         ("finetune RUN --data mnist", "--data 'mnist' is not a known data set"),
         ("train digits --out RUN", "holds a run with"),
     ],

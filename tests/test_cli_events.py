@@ -99,6 +99,22 @@ def test_finetune_from_images(tmp_path, capsys):
     assert "family" not in json.loads((tmp_path / "back" / "config.json").read_text())["data"]
 
 
+def test_norms_become_one_and_the_network_goes_to_nir(tmp_path, capsys):
+    pytest.importorskip("nir", reason="the extra nir is not installed")
+    data, run, one = made_up.small_nmnist(tmp_path / "data"), str(tmp_path / "run"), tmp_path / "one"
+    more = ["--train.batch-size", "8", "--model.downsample", "stride", "--data-dir", str(data)]
+    assert main(["train", "nmnist", *TINY, *more, "--out", run]) == 0
+    assert main(["export", run, "--to", "nir"]) == 2
+    capsys.readouterr()
+    # Where the recordings are, the run has noted.
+    assert main(["finetune", run, "--model.norm", "time-averaged", "--calibrate", "--out", str(one)]) == 0
+    assert json.loads((one / "environment.json").read_text())["data_dir"] == str(data)
+    assert "nmnist, split official: recordings 20 train, 10 test" in capsys.readouterr().out
+    assert main(["export", str(one), "--to", "nir"]) == 0
+    assert re.search(r"^scores after every step are equal on (\d+) of \1 clips", capsys.readouterr().out, re.M)
+    assert main(["evaluate", f"{one}.nir", "--data-dir", str(data)]) == 0
+
+
 def test_import_a_released_event_network(tmp_path, capsys, monkeypatch):
     path = released_checkpoint(read(SMALL / "event.safetensors.xz"), tmp_path / "events.pth.tar")
     monkeypatch.chdir(tmp_path)

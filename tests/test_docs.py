@@ -72,9 +72,11 @@ def check_command(line):
         case "train":
             parse(recipe_options(RECIPES[subject][1]), flags, line, "")
         case "finetune":
-            at = flags.index("--data")
-            assert flags[at + 1] in DATA_SETS
-            parse(recipe_options(RECIPES["digits"][1]), flags[:at] + flags[at + 2 :], line, "")
+            name, flags = take_option(flags, "--data")
+            assert not name or name in DATA_SETS
+            recipe = RECIPES["digits"][1]
+            recipe = recipe if name else dataclasses.replace(recipe, pretrained=subject, pretrained_layers="all")
+            parse(recipe_options(recipe), flags, line, "")
         case "evaluate" | "info" if subject and target_of(Path(subject)) is not None:
             assert flags == []
         case "evaluate":

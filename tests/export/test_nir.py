@@ -217,7 +217,7 @@ def test_nirtorch(connection, reset):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "has a gain for each time step, and NIR knows no time steps: .* --model.norm time-averaged"),
+        ({}, "NIR knows no time steps: make its norms one for all, sresnet finetune RUN --model.norm time-averaged"),
         ({"norm": "tdbn", "downsample": "max"}, "takes maxima, which NIR does not know: .* --model.downsample avg"),
         (
             {"norm": "tdbn", "neuron": "relu", "num_steps": 1},

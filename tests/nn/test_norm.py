@@ -9,7 +9,7 @@ from torch import nn
 import sresnet
 from sresnet import UserError
 from sresnet.nn import NormConfig, make_norm
-from sresnet.nn.norm import PerStepNorm
+from sresnet.nn.norm import BNTT, PerStepNorm, affine, merge_steps, set_affine
 from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 
@@ -111,3 +111,43 @@ def test_eps_and_momentum_are_fields(kind):
 def test_impossible_numbers(field, value):
     with pytest.raises(UserError, match=rf"^norm_{field} {value} is outside \(0, 1\]: [^\n]*$"):
         NormConfig(**{field: value})
+
+
+def like_trained(norm):
+    """Numbers as a trained norm has, one channel turned around."""
+    torch.manual_seed(1)
+    norm.running_mean.normal_(0, 0.5)
+    norm.running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 1.5)
+        norm.weight[..., 1] *= -1
+        if norm.bias is not None:
+            norm.bias.normal_()
+    return norm.eval()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", ["time-averaged", "per-step", "tdbn"])
+def test_one_norm_of_those_of_all_steps_is_their_average(kind, bias):
+    norm = like_trained(BNTT(3, num_steps=4, bias=True))
+    into = make_norm(NormConfig(kind=kind, bias=bias), 3, tdbn_scale=0.7).eval()
+    x = torch.randn(2, 3, 4, 5)
+    for steps in (4, 2):  # a network of fewer time steps has the first ones
+        merge_steps(norm, into, steps)
+        expected = norm(x.expand(4, -1, -1, -1, -1))[:steps].mean(0)
+        torch.testing.assert_close(into(x[None])[0], expected, atol=1e-5, rtol=1e-5)
+        mean, var = norm.running_mean[:steps], norm.running_var[:steps]
+        torch.testing.assert_close(into.running_var, (var + mean**2).mean(0) - mean.mean(0) ** 2)
+        if bias:
+            torch.testing.assert_close(into.running_mean, mean.mean(0))
+
+
+def test_a_shift_without_a_gain():
+    """Where nothing varies there is no gain to divide a shift by, and no beta to hold it."""
+    norm = make_norm(NormConfig(kind="time-averaged"), 3)
+    zero, shift = torch.zeros(3), torch.tensor([-2.0, 0.0, 3.0])
+    set_affine(norm, zero, shift, zero, zero)
+    gain, found = affine(norm.eval())
+    assert gain.abs().max() <= 0.011  # 1e-4 / sqrt(eps)
+    torch.testing.assert_close(found[0], shift)
+    assert norm.weight.isfinite().all()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 
@@ -73,6 +73,23 @@ class RuntimeOptions(ReadOptions):
             where: Any = {"download": self.download, "cache_dir": self.cache_dir, "memory_limit": self.memory_limit}
             return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, watch=watch, **where)
 
+    def placed_as(self, data: AnyData, run: str) -> Self:
+        """The options with the folders of data and of frames that `run` notes, where they name none themselves.
+
+        Raises:
+            UserError: the data are to be fetched into a folder that only the run names.
+        """
+        environment = {} if is_shipped(run) else record.read_environment(Path(run))
+        noted = environment.get("cache_dir", "")
+        if noted and not self.cache_dir and isinstance(data, EventConfig) and not is_cache(Path(noted)):
+            # A run may come from another user; what it names is written to only if frames were kept there before.
+            say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
+            noted = ""
+        if self.download and not self.data_dir and environment.get("data_dir"):
+            raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
+        data_dir = self.data_dir or environment.get("data_dir", "")
+        return replace(self, data_dir=data_dir, cache_dir=self.cache_dir or noted)
+
     def open_again(self, recipe: Recipe, run: str) -> Splits:
         """The data set of a run, found and cached, by default, where `sresnet train` did.
 
@@ -82,17 +99,7 @@ class RuntimeOptions(ReadOptions):
         Raises:
             UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
         """
-        environment = {} if is_shipped(run) else record.read_environment(Path(run))
-        noted = environment.get("cache_dir", "")
-        if noted and not self.cache_dir and isinstance(recipe.data, EventConfig) and not is_cache(Path(noted)):
-            # A run may come from another user; what it names is written to only if frames were kept there before.
-            say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
-            noted = ""
-        if self.download and not self.data_dir and environment.get("data_dir"):
-            raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
-        data_dir = self.data_dir or environment.get("data_dir", "")
-        found = replace(self, data_dir=data_dir, cache_dir=self.cache_dir or noted)
-        about = about_run(run)
+        found, about = self.placed_as(recipe.data, run), about_run(run)
         splits = found.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):

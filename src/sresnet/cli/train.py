@@ -10,16 +10,18 @@ import torch
 from sresnet.cli.display import display
 from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
 from sresnet.cli.report import inspect_run, write_report
-from sresnet.cli.runs import RuntimeOptions, accuracy, print_split
+from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
+from sresnet.randomness import seed_of
 from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
+from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
 from sresnet.train.recipes import RECIPES
@@ -77,11 +79,15 @@ def train_verb(words: list[str]) -> int:
 
 
 @going_on()
-def train_and_report(options: TrainOptions, name: str) -> int:
-    """Train as `options` say; show progress and results."""
+def train_and_report(options: TrainOptions, name: str, *, run: str = "") -> int:
+    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are."""
     recipe = options.recipe()
     device = options.torch_device()
-    splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
+    if run:
+        options = options.placed_as(recipe.data, run)
+        splits = options.open_again(recipe, run)
+    else:
+        splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
     if recipe.data.name in ("folder", "event-folder"):  # the number of classes is known from the pictures alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -115,6 +121,13 @@ def train_and_report(options: TrainOptions, name: str) -> int:
         say(f"stopped at step {outcome.step} ({asked()}): run the same command again to resume")
         return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     _print_outcome(outcome)
+    if run:
+        source, scaling, _ = trained(run, device, options.memory_limit, splits.test)
+        settings: dict[str, Any] = {"precision": recipe.train.precision, "seed": seed_of("evaluate", recipe.seed)}
+        with implementation(options.engine):
+            before = evaluate(source, splits.test, scaling, **settings)
+        say(f"before, {run}: {before.top1:.2f} %")
+    say(f"run folder: {outcome.folder}")
     if options.report:
         records = records_of(folder, memory_limit=options.memory_limit)
         inspection = inspect_run(str(folder), records, options, 0, splits)
@@ -131,4 +144,3 @@ def _print_outcome(outcome: Outcome) -> None:
             f"best test epoch: {result['best_test_epoch_top1']:.2f} % (epoch {result['best_test_epoch']}; picked on "
             "the test images, as in the paper's Tables 14, 16, 17)"
         )
-    say(f"run folder: {outcome.folder}")

@@ -158,8 +158,8 @@ class _Writer:
                 self.weights(name, source, each.weight.unflatten(1, given).numpy(), each.bias, given)
             case Affine() if len(each.gain) > 1:
                 raise UserError(
-                    f"{name} has a gain for each time step, and NIR knows no time steps: train the network with one "
-                    "norm for all, such as --model.norm time-averaged"
+                    f"{name} has a gain for each time step, and NIR knows no time steps: make its norms one for all, "
+                    "sresnet finetune RUN --model.norm time-averaged, with --calibrate if without training"
                 )
             case Affine():
                 gain = np.diag(each.gain[0].numpy())[:, :, None, None]

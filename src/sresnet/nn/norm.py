@@ -338,6 +338,50 @@ def affine(
     return (gain, shift) if gain.ndim == 2 else (gain[None], shift[None])
 
 
+@torch.no_grad()
+def set_affine(
+    norm: TimeAveragedNorm | PerStepNorm,
+    gain: Float[Tensor, "C"],
+    shift: Float[Tensor, "C"],
+    mean: Float[Tensor, "C"],
+    var: Float[Tensor, "C"],
+) -> None:
+    """Make a norm one that is `gain` * x + `shift` in evaluation, with these statistics of x as running averages.
+
+        gamma = gain * sqrt(var + eps);   beta = shift + gain * mean
+
+    Without a beta, the running mean is -shift / gain. A gamma of less than 1e-4 is taken for that much.
+    """
+    wide = [each.to(norm.weight.device, torch.float64) for each in (gain, shift, mean, var)]
+    gain, shift, mean, var = wide
+    std = torch.sqrt(var + norm.added)
+    scale = norm.scale if isinstance(norm, TimeAveragedNorm) else 1.0
+    gamma = gain * std / scale
+    gamma = torch.where(gamma.abs() < _LEAST_GAMMA, torch.where(gamma < 0, -_LEAST_GAMMA, _LEAST_GAMMA), gamma)
+    gain = gamma * scale / std
+    norm.weight.copy_(gamma)
+    norm.running_var.copy_(var)
+    if norm.bias is None:
+        norm.running_mean.copy_(-shift / gain)
+    else:
+        norm.running_mean.copy_(mean)
+        norm.bias.copy_(shift + gain * mean)
+
+
+_LEAST_GAMMA = 1e-4
+"""Magnitude below which a gain is too near 0 for a shift to be divided by it."""
+
+
+def merge_steps(norm: BNTT, into: TimeAveragedNorm | PerStepNorm, num_steps: int) -> None:
+    """Make one norm of the first `num_steps` of a norm per step: the average of its gains and of its shifts.
+
+    The running variance is that of these steps together, mean(var[t]) + var(mean[t]) over t.
+    """
+    gain, shift = (rows[:num_steps] for rows in affine(norm, dtype=torch.float64))
+    mean, var = (rows[:num_steps].double() for rows in (norm.running_mean, norm.running_var))
+    set_affine(into, gain.mean(0), shift.mean(0), mean.mean(0), var.mean(0) + mean.var(0, unbiased=False))
+
+
 def make_norm(config: NormConfig, channels: int, *, tdbn_scale: float = 1.0) -> Norm:
     """The norm that `config` describes; `tdbn_scale` is alpha * threshold of kind "tdbn"."""
     if config.kind in OWN_NORMS:

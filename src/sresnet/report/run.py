@@ -76,6 +76,7 @@ def _in_words(records: Records) -> str:
     """One or two sentences."""
     recipe, split = records.recipe, records.result.get("split", {})
     epochs = f"{recipe.train.epochs:,} epoch{'' if recipe.train.epochs == 1 else 's'}"
+    epochs = "no training, norms set from images" if recipe.calibrate else epochs
     start = f", starting from {recipe.pretrained}" if recipe.pretrained else ""
     imported, ann = (records.environment.get(f"{how}_from") for how in ("imported", "converted"))
     trained = f"imported from {imported}, trained on" if imported else f"{epochs} on"
@@ -97,7 +98,8 @@ def _cards(records: Records, inspection: Inspection | str, comparison: Compariso
     found: list[tuple[str, str]] = []
     if "test_top1" in result:
         of = f"of {result['test_images']:,} {'simulated ' if records.simulated else ''}test {kind}"
-        found.append((f"{result['test_top1']:.2f} %", f"{of} classified correctly, after the last epoch"))
+        after = "" if records.recipe.calibrate else ", after the last epoch"
+        found.append((f"{result['test_top1']:.2f} %", f"{of} classified correctly{after}"))
     if "best_test_epoch_top1" in result:
         picked = f"in the best test epoch, {result['best_test_epoch']}: picked on the test {kind}"
         found.append((f"{result['best_test_epoch_top1']:.2f} %", picked))

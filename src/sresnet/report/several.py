@@ -66,7 +66,8 @@ def _table(runs: Sequence[Shown]) -> Table:
             spikes = inspection.analysis.activity.spikes
             counted = (spikes, spent.synaptic_operations, energy.synapses + energy.updates)
         data = f"{recipe.data.name}{' (SIMULATED)' if records.simulated else ''}"
-        trained = (getattr(model, "connection", ""), recipe.train.epochs, recipe.seed, parameters(model))
+        epochs = 0 if recipe.calibrate else recipe.train.epochs
+        trained = (getattr(model, "connection", ""), epochs, recipe.seed, parameters(model))
         accuracies = (result.get("test_top1"), result.get("validation_top1"), next(iter(published), None))
         rows.append((records.name, *accuracies, describe(model), data, *trained, *counted))
     head = "run | test accuracy, %:.2f | held out, %:.2f | paper, %:.2f | network | data | connection | epochs:,d"

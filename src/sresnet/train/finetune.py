@@ -1,37 +1,57 @@
-"""Fine-tuning: start from a network trained elsewhere (Tables 11, 12)."""
+"""Fine-tuning: start from a network trained elsewhere (Tables 11, 12), or go on with one whose norms are merged."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
+from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.pretrained import load_shipped, shipped
 from sresnet.models.saved import load, tensors_of
+from sresnet.nn import BNTT, PerStepNorm, TimeAveragedNorm
+from sresnet.nn.norm import merge_steps, set_affine
 
 
-def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = MEMORY_LIMIT) -> None:
-    """Copy a trained network's weights into the fresh `model`, except the stem's convolution and the readout.
+def pretrained_network(path: str, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
+    """The network of a run folder or weights file, or else the one that comes with the package under this name."""
+    if path in shipped() and not Path(path).exists():
+        return load_shipped(path)
+    return load(path, memory_limit=memory_limit)
+
+
+def load_pretrained(
+    model: SpikingNetwork, path: str, *, layers: Literal["inner", "all"] = "inner", memory_limit: float = MEMORY_LIMIT
+) -> None:
+    """Copy a trained network's weights into the fresh `model`.
 
     As in the released code, all norms and the 1x1 skips are copied, and everything trains on at the same rate. A
-    network of fewer time steps takes the norms of the first ones. With `progressive_epochs`, the norms of time steps
-    that do not run yet stay as loaded.
+    network of fewer time steps takes the norms of the first ones; one whose norms are the same at every step takes
+    the average of norms per step (`merge_steps`). With `progressive_epochs`, the norms of time steps that do not run
+    yet stay as loaded.
 
     Args:
+        model: what the weights are copied into.
         path: a run folder, a weights file, or else the name of a network that comes with the package.
+        layers: inner: all but the stem's convolution and the readout; all: these too.
+        memory_limit: gigabytes that a file may claim.
 
     Raises:
         UserError: nothing to load at `path`, or a network of another shape or with fewer time steps.
     """
-    ours = path in shipped() and not Path(path).exists()
     topology = model.topology
     stem = f"layers.{topology.of_kind('convolution')[0].module}."
     norms = tuple(f"layers.{node.module}." for node in topology.of_kind("norm"))
-    source = tensors_of(load_shipped(path) if ours else load(path, memory_limit=memory_limit))
+    trained = pretrained_network(path, memory_limit=memory_limit)
+    source, merged = tensors_of(trained), tuple(_merged(trained, model))
     with torch.no_grad():
         for name, target in tensors_of(model).items():
-            if name.startswith((stem, "readout.")):
+            if name.startswith(merged) or (layers == "inner" and name.startswith((stem, "readout."))):
                 continue
             if name not in source:
                 raise UserError(
@@ -46,3 +66,114 @@ def load_pretrained(model: SpikingNetwork, path: str, *, memory_limit: float = M
                     "give the same depth, filters and at most as many time steps"
                 )
             target.copy_(weights)
+
+
+def _merged(trained: SpikingNetwork, model: SpikingNetwork) -> Iterator[str]:
+    """What the names of tensors begin with of each norm of `model` that now is one for all steps of a BNTT."""
+    theirs = dict(trained.named_modules())
+    for name, norm in model.named_modules():
+        other = theirs.get(name)
+        if not isinstance(norm, TimeAveragedNorm | PerStepNorm) or not isinstance(other, BNTT):
+            continue
+        if other.weight.shape[1:] == norm.weight.shape:
+            merge_steps(other, norm, model.config.num_steps)
+            yield f"{name}."
+
+
+def match_currents(
+    model: SpikingNetwork,
+    source: SpikingNetwork,
+    batches: Callable[[], Iterable[Tensor]],
+    *,
+    seed: int = 0,
+    precision: str = "fp32",
+) -> None:
+    """Set the norms of `model` so that the currents behind them have the means and deviations that `source` has there.
+
+        gain = std(y) / std(x),   shift = mean(y) - gain * mean(x)
+
+    y are the currents behind a norm of `source`; x are those before the same norm of `model`, whose earlier layers are
+    set likewise. Means and deviations are those of a channel, over all time steps, images and pixels. No gradient is
+    taken, and nothing but norms changes. It is a moment matching as of batch norm's statistics after a merge of
+    networks (REPAIR, Jordan et al. 2023).
+
+    Args:
+        model: one with a norm for all steps; a gamma below 0 stays below 0.
+        source: the same network with norms of its own.
+        batches: gives images [N, C, H, W] or event frames [N, T, C, H, W], the same at each call.
+        seed: of encoders that draw.
+        precision: of both, fp32 or bf16.
+
+    Raises:
+        UserError: other norms, or currents that are not finite.
+    """
+    ours, theirs = _norms(model), _norms(source)
+    if ours.keys() != theirs.keys() or not all(isinstance(norm, TimeAveragedNorm) for norm in ours.values()):
+        raise UserError("currents are matched by norms that are one for all time steps: use --model.norm time-averaged")
+    settings = model.config.num_steps, seed, precision
+    wanted = _moments(source, theirs, batches, *settings, behind=True)
+    kept = {name: norm.bias for name, norm in ours.items()}
+    with torch.no_grad():
+        for name, norm in ours.items():  # in training, currents then have these moments whatever x has
+            sign = torch.where(norm.weight < 0, -1.0, 1.0)
+            norm.weight.copy_(sign * wanted[name].var.sqrt() / norm.scale)
+            norm.bias = nn.Parameter(wanted[name].mean.to(norm.weight.dtype))
+    try:
+        given = _moments(model, ours, batches, *settings, behind=False)
+    finally:
+        for name, norm in ours.items():
+            norm.bias = kept[name]
+    for name, norm in ours.items():
+        mean, var = given[name]
+        gain = norm.weight * norm.scale / torch.sqrt(var + norm.added)
+        set_affine(norm, gain, wanted[name].mean - gain * mean, mean, var)
+
+
+class _Moments(NamedTuple):
+    """Of each channel's current, over all time steps, images and pixels; [C] each."""
+
+    mean: Tensor
+    var: Tensor
+
+
+def _norms(model: SpikingNetwork) -> dict[str, Any]:
+    """All norms by their names."""
+    names = [node.module for node in model.topology.of_kind("norm")]
+    return {name: model.part(name) for name in names}
+
+
+def _moments(
+    model: SpikingNetwork,
+    norms: Mapping[str, nn.Module],
+    batches: Callable[[], Iterable[Tensor]],
+    num_steps: int,
+    seed: int,
+    precision: str,
+    *,
+    behind: bool,
+) -> dict[str, _Moments]:
+    """Of the currents behind norms in evaluation, or before norms that each use the statistics of their batch."""
+    sums: dict[str, list[Tensor]] = {}
+    values = dict.fromkeys(norms, 0)
+
+    def add(name: str, current: Tensor) -> None:
+        wide = current.double()
+        parts = [each.sum((0, 1, 3, 4)) for each in (wide, wide.square())]
+        sums[name] = [sum_ + part for sum_, part in zip(sums[name], parts, strict=True)] if name in sums else parts
+        values[name] += current.numel() // current.shape[2]
+
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model, seed, precision))
+        for name, norm in norms.items():
+            norm.train(not behind)
+            hook = norm.register_forward_hook(lambda _, x, y, name=name: add(name, y if behind else x[0]))
+            stack.callback(hook.remove)
+        for x in batches():
+            model(x, num_steps=num_steps)
+    found = {
+        name: _Moments(mean / values[name], square / values[name] - (mean / values[name]) ** 2)
+        for name, (mean, square) in sums.items()
+    }
+    if odd := next((name for name, each in found.items() if not (each.mean + each.var).isfinite().all()), None):
+        raise UserError(f"currents of {odd} are not finite: the weights are out of range")
+    return {name: _Moments(each.mean.clone(), each.var.clamp(min=0)) for name, each in found.items()}

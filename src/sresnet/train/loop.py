@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,10 +34,13 @@ from sresnet.randomness import order, seed_of, seeded
 from sresnet.train import record
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
-from sresnet.train.finetune import load_pretrained
+from sresnet.train.finetune import load_pretrained, match_currents, pretrained_network
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.sharpening import mean_sharpness, sharpen
+
+_CALIBRATION_IMAGES = 1000
+"""That norms are set from, see `Run.calibrate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,13 +212,16 @@ class Run:
         # As in the released code, the last images of an epoch are left out if they do not fill a batch.
         self.batch_size = min(self.config.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
-        self.steps = self.config.epochs * self.steps_per_epoch
+        self.steps = 0 if recipe.calibrate else self.config.epochs * self.steps_per_epoch
 
         with seeded(recipe.seed, device):
             self.model = build(recipe.model)
             if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
-                load_pretrained(self.model, recipe.pretrained, memory_limit=memory_limit)
+                given: dict[str, Any] = {"layers": recipe.pretrained_layers, "memory_limit": memory_limit}
+                load_pretrained(self.model, recipe.pretrained, **given)
         self.model.to(device)
+        if recipe.calibrate:
+            self.calibrate(pretrained_network(recipe.pretrained, memory_limit=memory_limit))
         self.neurons = _neurons(recipe, splits)
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
@@ -223,6 +229,21 @@ class Run:
             self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         self.position = load_checkpoint(folder, self.model, self.optimiser, self.average) or Position()
         record.cut_metrics(folder, self.position.metrics_bytes, self.position.metrics_checksum)
+
+    def calibrate(self, source: SpikingNetwork) -> None:
+        """Set the norms of the network by what `source` makes of held-out images, or of training images."""
+        held_out = self.splits.validation or self.splits.train
+        chosen = order(len(held_out), self.recipe.seed, 0)[:_CALIBRATION_IMAGES]
+
+        def batches() -> Iterator[Tensor]:
+            for some in chosen.split(2 * self.batch_size):
+                yield self.scaling(held_out.batch(some).to(self.device))
+
+        seed = seed_of("calibrate", self.recipe.seed)
+        try:
+            match_currents(self.model, source.to(self.device), batches, seed=seed, precision=self.config.precision)
+        except UserError as error:
+            raise UserError(f"{self.recipe.pretrained}: {error}") from None
 
     def go(
         self, watch: Callable[[Progress], None], should_stop: Callable[[], bool], checkpoint_seconds: float
@@ -391,11 +412,13 @@ class Run:
     def finish(self) -> Outcome:
         """Read the test images, save the network, write result.json."""
         model = self.evaluated_model()
-        result: dict[str, Any] = {"steps": self.position.step, "epochs": self.config.epochs}
+        result: dict[str, Any] = {"steps": self.position.step, "epochs": self.position.step // self.steps_per_epoch}
         result |= _named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
         save_model(model, self.folder / WEIGHTS)
-        last = record.read_metrics(self.folder)[-1]  # the same network has just been validated
-        result |= {name: value for name, value in last.items() if name.startswith("validation_")}
+        if lines := record.read_metrics(self.folder):  # the same network has just been validated
+            result |= {name: value for name, value in lines[-1].items() if name.startswith("validation_")}
+        elif self.splits.validation:
+            result |= _named("validation", self.evaluate(model, "validation", self.recipe.model.num_steps))
         if self.position.best_test:
             result["best_test_epoch_top1"] = self.position.best_test["top1"]
             result["best_test_epoch"] = self.position.best_test["epoch"]

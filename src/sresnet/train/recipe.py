@@ -150,11 +150,26 @@ class Recipe:
     """Seed of the initial weights, order and augmentation of the images, Poisson spikes and held-out split."""
     pretrained: str = ""
     """Run folder, weights file or pretrained network of sresnet list to start from; stem convolution and readout start
-    anew (Tables 11, 12)."""
+    anew (Tables 11, 12). Norms per step become one for all steps where `model.norm` says so."""
+    pretrained_layers: Literal["inner", "all"] = added_later("inner")
+    """all: stem convolution and readout start from it too."""
+    calibrate: bool = added_later(False)
+    """Do not train, but set the norms of `pretrained`, made one for all steps, from up to 1,000 held-out images, or
+    training images where none are held out."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        if self.calibrate and not (self.pretrained and self.pretrained_layers == "all"):
+            raise UserError(
+                "calibrate sets norms alone and trains nothing: start from a trained network on its own data, "
+                "--pretrained RUN --pretrained-layers all"
+            )
+        if self.calibrate and self.model.norm not in ("time-averaged", "tdbn"):
+            raise UserError(
+                f"calibrate sets one norm for all steps, and norm is {self.model.norm!r}: use --model.norm "
+                "time-averaged"
+            )
         short = 2 ** (len(self.train.progressive_epochs) - 1)
         if short >= self.model.num_steps:
             raise UserError(

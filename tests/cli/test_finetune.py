@@ -1,0 +1,105 @@
+"""`sresnet finetune` on a run's own data: norms per step become one, and the network goes to NIR."""
+
+import json
+import re
+
+import pytest
+import torch
+
+import sresnet
+from sresnet.cli import main
+from tests.report.runs import train_tiny
+
+MERGED = ["--model.norm", "time-averaged"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    return train_tiny(tmp_path_factory.mktemp("runs") / "run")
+
+
+def equal_in_nir(folder, capsys):
+    """Export a run, read the file back, and compare: the same accuracy, the same scores after every step."""
+    assert main(["export", str(folder), "--to", "nir", "--images", "40"]) == 0
+    out = capsys.readouterr().out
+    before, after = re.search(r"^test accuracy.*: (\S+) % before, (\S+) % after export", out, re.M).groups()
+    same = int(re.search(r"^scores after every step are equal on (\d+) of \1 ", out, re.M)[1])
+    near, all_near = map(int, re.search(r"^and on (\d+) of (\d+) with a potential within", out, re.M).groups())
+    assert near == all_near or before == after
+    assert main(["evaluate", f"{folder}.nir", "--images", "40"]) == 0
+    assert f": {after} %" in capsys.readouterr().out
+    return same + all_near
+
+
+@pytest.mark.parametrize("how", [["--calibrate"], ["--train.epochs", "1"]])
+def test_the_cure_that_the_refusal_of_nir_names(run, tmp_path, capsys, how):
+    pytest.importorskip("nir", reason="the extra nir is not installed")
+    assert main(["export", str(run), "--to", "nir"]) == 2
+    said = capsys.readouterr().err
+    assert "sresnet finetune RUN --model.norm time-averaged, with --calibrate if without training" in said
+    words = re.search(r"finetune RUN (--model.norm \S+),", said)[1].split()
+    folder = tmp_path / "one"
+    assert main(["finetune", str(run), *words, *how, "--out", str(folder)]) == 0
+    out = capsys.readouterr().out
+    before = json.loads((run / "result.json").read_text())["test_top1"]
+    after = json.loads((folder / "result.json").read_text())["test_top1"]
+    assert f"test accuracy: {after:.2f} %\nbefore, {run}: {before:.2f} %\nrun folder: {folder}\n" in out
+    assert equal_in_nir(folder, capsys) == 40
+    assert main(["evaluate", str(folder)]) == 0
+    assert f"test accuracy: {after:.2f} %" in capsys.readouterr().out
+    assert main(["report", str(folder)]) == 0
+    assert main(["finetune", str(folder), "--train.epochs", "1", "--out", str(tmp_path / "on")]) == 0  # it trains on
+    assert f"before, {folder}: {after:.2f} %" in capsys.readouterr().out
+
+
+def test_a_network_that_comes_with_the_package(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    out = ["--out", str(tmp_path / "one")]
+    assert main(["finetune", "digits-t4", *MERGED, "--calibrate", *out]) == 0
+    after = float(re.search(r"^test accuracy: (\S+) %\nbefore, digits-t4: 97.49 %$", capsys.readouterr().out, re.M)[1])
+    assert after > 96
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert (config["pretrained"], config["pretrained_layers"], config["calibrate"]) == ("digits-t4", "all", True)
+    assert main(["finetune", str(tmp_path / "one"), "--data", "digits", "--help"]) == 0
+    words = ["--data", "digits", "--train.epochs", "1", "--data.train-images", "64", "--out", str(tmp_path / "other")]
+    assert main(["finetune", str(tmp_path / "one"), *words]) == 0  # on other data it is an ordinary start
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert not {"pretrained_layers", "calibrate"} & config.keys()
+
+
+def test_without_other_data_all_layers_go_on_gently(run, tmp_path):
+    assert (
+        main(["finetune", str(run), "--train.learning-rate", "0", "--train.epochs", "1", "--out", str(tmp_path / "on")])
+        == 0
+    )
+    old, new = sresnet.load(run).state_dict(), sresnet.load(tmp_path / "on").state_dict()
+    assert all(torch.equal(new[name], old[name]) for name in new if "running" not in name)
+    assert main(["finetune", str(run), "--out", str(tmp_path / "default")]) == 0
+    train, theirs = (
+        json.loads((folder / "config.json").read_text())["train"] for folder in (tmp_path / "default", run)
+    )
+    assert train["epochs"] == 1
+    assert train["learning_rate"] == pytest.approx(theirs["learning_rate"] / 10)
+
+
+def test_time_segments_are_left_out_where_a_norm_is_of_all_steps(tmp_path):
+    pytest.importorskip("sklearn")
+    run = train_tiny(tmp_path / "run", "--train.time-segments", "2")
+    assert main(["finetune", str(run), *MERGED, "--calibrate", "--out", str(tmp_path / "one")]) == 0
+    assert "time_segments" not in json.loads((tmp_path / "one" / "config.json").read_text())["train"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--calibrate"], "calibrate sets one norm for all steps, and norm is 'bntt': use --model.norm time-averaged"),
+        (["--data", "digits", *MERGED, "--calibrate"], "calibrate sets norms alone and trains nothing"),
+    ],
+)
+def test_what_cannot_be_calibrated(run, tmp_path, capsys, words, complaint):
+    assert main(["finetune", str(run), *words, "--out", str(tmp_path / "one")]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "one").exists()
