@@ -267,6 +267,73 @@ def test_weights_that_are_rounded_otherwise_are_noticed(tmp_path, monkeypatch, c
     assert "images have other scores in the exported file" in capsys.readouterr().err
 
 
+LIMITS = """
+weight_bits = 8
+weights_per_step = true
+spike_bits = 8
+[[cores]]
+count = 20
+neurons = 1024
+"""
+
+
+def test_check_of_a_chip(tmp_path, monkeypatch, capsys):
+    """Nothing is written; what does not fit is status 3, and its cures lead to status 0."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(LIMITS)
+    assert main(["export", "digits-t4", "--check", "mine.toml"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "sresnet8, 16 filters, T = 4, weights of 32 bits, images of 8x8, on mine"
+    assert re.search(r"^stem\.neuron +1,024 +9 +144 +7,744 +0 +1 +pixels +32-bit weights *$", "\n".join(lines), re.M)
+    assert "10 layers: weights of 32 bits, and the chip's have 8: --weight-bits 8" in lines
+    real = "3 layers: messages are real-valued sums, and the chip's are whole numbers of 8 bits: --write-out binary"
+    assert real in lines
+    assert lines[-1] == "mine: does not fit, for 2 reasons"
+    assert main(["export", "digits-t4", "--check", "mine.toml", "--weight-bits", "8"]) == 3
+    assert main(["export", "digits-t4", "--check", "mine.toml", "--write-out", "binary", "--weight-bits", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "mine: fits"
+    assert "in all: 8 of 20 cores, 4,618 neurons, 663,232 synapses" in lines
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize("target", ["loihi2", "spinnaker2", "speck"])
+def test_check_of_a_known_chip(target, capsys):
+    assert main(["export", "digits-t4", "--check", target]) == 3
+    out = capsys.readouterr().out
+    assert "gains or weights change with the time step: sresnet finetune RUN" in out
+    assert "not published, so not checked: " in out
+    assert "source: " in out
+
+
+def test_check_of_a_network_of_events(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = "--model.base-filters 2 --train.epochs 1 --data.train-images 40 --data.test-images 20 --out run".split()
+    assert main(["train", "digits-dvs", *flags, "--cache-dir", "cache"]) == 0
+    capsys.readouterr()
+    assert main(["export", "run", "--check", "spinnaker2"]) == 3
+    (stem,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("stem.neuron")]
+    assert " spikes " in stem
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--check", "loihi"], "check 'loihi' is unknown: did you mean 'loihi2'?"),
+        (["--check", "none.toml"], "none.toml does not exist"),
+        (["--check", "speck", "--out", "a.onnx"], "--check writes no file, and --out is about one: leave it out"),
+        (["--check", "speck", "--force"], "--check writes no file, and --force is about one: leave it out"),
+        (["--check", "mine.toml"], "mine.toml has no field 'core'"),
+    ],
+)
+def test_mistakes_of_a_check_are_one_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text("core = 3")
+    assert main(["export", "digits-t4", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
 def test_a_network_that_cannot_be_written_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = "--model.base-filters 2 --model.num-steps 2 --model.downsample max --train.epochs 1 --out run".split()

@@ -36,7 +36,10 @@ or --compat released-code sets every field on which the paper and its released c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 for the user's mistake, 1 for a bug in sresnet."""
+    """Run one command; returns the exit status: 0, 2 for the user's mistake, 1 for a bug in sresnet.
+
+    3 is of `export --check` where a network does not fit a chip.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

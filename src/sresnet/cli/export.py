@@ -1,5 +1,6 @@
 """`sresnet export`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from sresnet.analysis.walk import batches_of, spread
 from sresnet.cli.exported import taken_by
 from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, accuracy, is_shipped, print_split, read_run, trained
-from sresnet.cli.terminal import signs_of_life
-from sresnet.data import Splits
+from sresnet.cli.terminal import print_table, signs_of_life
+from sresnet.data import EventConfig, Splits
 from sresnet.errors import UserError
+from sresnet.export.chips import chip_of
 from sresnet.export.comparison import NEAR, Comparison, compared, expected
+from sresnet.export.fitting import Fit, fit, unchecked
+from sresnet.export.source import program_for
 from sresnet.export.target import (
     ENDINGS,
     RUNTIMES,
@@ -26,9 +30,11 @@ from sresnet.export.target import (
 )
 from sresnet.export.written import EXPORTS, Written, note_written
 from sresnet.files import check_free, make_folder, write_whole
+from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.randomness import seed_of
+from sresnet.report.document import Value
 from sresnet.report.records import kind_of
 from sresnet.train.recipe import Recipe
 
@@ -45,6 +51,9 @@ class _ExportOptions(RuntimeOptions, ExportConfig):
     """Images at a time in the comparison; affects only memory and speed."""
     force: bool = False
     """Overwrite what is in the way."""
+    check: str = ""
+    """loihi2, spinnaker2, speck, or a .toml file of limits: write nothing, and say what of the network such a chip
+    cannot do, and the cure; exit status 0 where it fits, 3 where it does not. With write-out and weight-bits."""
 
 
 @going_on()
@@ -55,6 +64,8 @@ def export_verb(words: list[str]) -> int:
     at_least(1, batch_size=options.batch_size)
     at_least(0, images=options.images)
     config = ExportConfig(**{field.name: getattr(options, field.name) for field in fields(ExportConfig)})
+    if options.check:
+        return _check(source, options)
     check_installed(options.to)
     recipe = read_run(source, options.memory_limit)
     stem = f"{Path(source).name}-streaming" if options.streaming else Path(source).name
@@ -99,6 +110,57 @@ def export_verb(words: list[str]) -> int:
         _note(Path(source), written)
     print_split(recipe.data, splits)
     return 0
+
+
+def _check(source: str, options: _ExportOptions) -> int:
+    """`sresnet export RUN --check TARGET`; returns the exit status."""
+    given = [name for name in ("out", "force", "streaming", "strict") if getattr(options, name)]
+    if given:
+        raise UserError(f"--check writes no file, and --{given[0]} is about one: leave it out")
+    chip = chip_of(options.check)
+    recipe = read_run(source, options.memory_limit)
+    model, _, about = trained(source, torch.device("cpu"), options.memory_limit)
+    height, width = about["image_size"]
+    example = torch.zeros(1, model.config.in_channels, height, width)
+    program, _ = program_for(model.eval(), example, write_out=options.write_out)
+    events = isinstance(recipe.data, EventConfig)
+    found = fit(model, program, (height, width), chip, weight_bits=options.weight_bits, events=events)
+    form = ", written out with single spikes" if options.write_out == "binary" else ""
+    bits = f"weights of {options.weight_bits} bits"
+    say(f"{describe(model.config)}{form}, {bits}, images of {height}x{width}, on {chip.name}", "")
+    say("", *_print_fit(found))
+    return 0 if not found.violations else _DOES_NOT_FIT
+
+
+_DOES_NOT_FIT = 3
+"""Exit status of a check that found something."""
+
+
+def _print_fit(found: Fit) -> Iterator[str]:
+    """Print the layers; then lines about what is violated."""
+    header = "layer | neurons:,d | fan-in:,d | weights:,d | synapses:,d | delay:d | cores:,d | receives | violated"
+    rows: list[tuple[Value, ...]] = []
+    for layer, cores in zip(found.layers, found.cores, strict=True):
+        numbers = (layer.neurons, layer.fan_in, layer.weights(found.chip), layer.synapses, layer.delay, cores)
+        violated = ", ".join(each.short for each in found.of(layer)) or "-"
+        rows.append((layer.name, *numbers, ", ".join(map(str, layer.messages)), violated))
+    print_table(header, rows)
+    cures: dict[tuple[str, str], list[str]] = {}
+    for each in found.violations:
+        cures.setdefault((each.what, each.cure), []).append(each.layer)
+    for (what, cure), layers in cures.items():
+        where = "the network" if layers == [""] else layers[0] if len(layers) == 1 else f"{len(layers)} layers"
+        yield f"{where}: {what}: {cure}"
+    total = sum(each or 0 for each in found.cores)
+    there = sum(each.count for each in found.chip.cores)
+    neurons, synapses = (sum(getattr(layer, name) for layer in found.layers) for name in ("neurons", "synapses"))
+    needed = f"{total:,} of {there:,} cores, " if None not in found.cores else ""
+    yield f"in all: {needed}{neurons:,} neurons, {synapses:,} synapses"
+    if missing := unchecked(found.chip):
+        yield f"not published, so not checked: {', '.join(missing)}"
+    yield from (f"source: {each}" for each in found.chip.sources)
+    count = len({each.short for each in found.violations})
+    yield f"{found.chip.name}: " + ("fits" if not count else f"does not fit, for {count} reason{'s' * (count > 1)}")
 
 
 def _note(run: Path, written: Written) -> None:

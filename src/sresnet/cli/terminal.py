@@ -92,12 +92,12 @@ def signs_of_life(batches: Batches, total: int) -> Batches:
 
 
 def print_table(header: str, rows: Iterable[Sequence[Value]]) -> None:
-    """Rows under the headings of `document.columns`; layers, kernels and inputs to the left, the rest to the right."""
+    """Rows under the headings of `document.columns`; words to the left, the rest to the right."""
     screen, text = Console(), io.StringIO()
     console = Console(file=text, width=screen.width if screen.is_terminal else 120, force_terminal=screen.is_terminal)
     table, heads = Table(box=None, pad_edge=False), columns(header)
     for heading, _ in heads:
-        side: Any = "left" if heading in ("layer", "kernel", "input") else "right"
+        side: Any = "left" if heading in ("layer", "kernel", "input", "receives", "violated") else "right"
         table.add_column(heading, justify=side, overflow="fold")
     for row in rows:
         cells = [shown(value, form) for value, (_, form) in zip(row, heads, strict=True)]
