@@ -342,6 +342,7 @@ def test_a_network_that_cannot_be_written_out(tmp_path, monkeypatch, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "is a max pool" in line
     assert "use downsample 'stride' or 'avg'" in line
+    assert line.endswith("; or export it without --write-out")
     assert not (tmp_path / "run.onnx").exists()
 
 

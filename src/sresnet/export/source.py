@@ -5,8 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import Program, check_steps, in_few_bits, pair, program_of
+from sresnet.models.program import Program, check_hooks, check_steps, in_few_bits, pair, program_of
 from sresnet.models.written_out import written_out
 
 WriteOut = Literal["no", "binary"]
@@ -40,7 +41,11 @@ def program_for(
     """
     model.count_steps(example, None)  # complains of what is no input
     if write_out == "binary":
-        program = written_out(model, pair(example.shape[-2:]), dtype=dtype)
+        check_hooks(model)
+        try:
+            program = written_out(model, pair(example.shape[-2:]), dtype=dtype)
+        except UserError as error:
+            raise UserError(f"{error}; or export it without --write-out") from None
     else:
         program = program_of(model, dtype=dtype)
     steps = num_steps if num_steps is not None else example.shape[1] if example.ndim == 5 else model.config.num_steps
