@@ -1,10 +1,13 @@
 """Networks held against the limits of chips."""
 
+import json
 import re
 from dataclasses import fields, replace
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from sresnet.analysis import hardware_network, hardware_view
 from sresnet.cli.parse import parse
@@ -307,6 +310,43 @@ def test_files_of_limits_that_are_none(text, message, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         chip_of(str(path))
     assert len(str(caught.value).splitlines()) == 1
+
+
+VALUES = st.recursive(
+    st.integers(-3, 10**40) | st.floats() | st.booleans() | st.text(max_size=5),
+    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.sampled_from(["count", "x"]), one, max_size=2),
+    max_leaves=4,
+)
+FIELDS = st.dictionaries(st.sampled_from([field.name for field in fields(Chip)]), VALUES, max_size=4)
+
+
+def toml(value):
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value) if isinstance(value, bool | str) else str(value)
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(FIELDS, st.booleans())
+def test_wild_limits_are_limits_or_one_line(tmp_path_factory, values, placed):
+    path, message = tmp_path_factory.mktemp("limits") / "mine.toml", ""
+    lines = [f"{name} = {toml(value)}" for name, value in values.items()]
+    path.write_text("\n".join(lines + ["[[cores]]", "count = 2147483647"] * placed))
+    try:
+        chip = chip_of(str(path))
+    except UserError as error:
+        message = str(error)
+    if message:
+        assert len(message.splitlines()) == 1
+        assert ": " in message
+    else:
+        found_of(WILD, chip)
+
+
+WILD = trained("sresnet8", base_filters=1, num_steps=1, connection="none")
 
 
 def test_targets_that_are_none(tmp_path):

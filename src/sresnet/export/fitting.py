@@ -487,7 +487,7 @@ def _whole(layers: tuple[Layer, ...], cores: tuple[int | None, ...], chip: Chip)
 
 def _can_be_placed(layers: tuple[Layer, ...], chip: Chip) -> bool:
     """Whether every layer gets a core of its own: a matching, layer by layer, along paths that move others."""
-    places = [core for core in chip.cores for _ in range(core.count)]
+    places = [core for core in chip.cores for _ in range(min(core.count, len(layers)))]
     taken: dict[int, int] = {}
 
     def place(number: int, seen: set[int]) -> bool:
