@@ -22,6 +22,9 @@ from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.data import open_data
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.export.c import to_c
+from sresnet.export.chips import CHIPS
+from sresnet.export.fitting import fit
+from sresnet.export.source import program_for
 from sresnet.files import read_json, write_json
 from sresnet.models.pretrained import card_of
 from sresnet.models.saved import load
@@ -99,6 +102,13 @@ def test_deployment(run, written, tmp_path):
         assert f"{bits} {each.weights:,} {each.state:,} {each.weights + each.state:,}" in text
     assert "NIR: stem.norm has a gain for each time step" in text or find_spec("nir") is None
     assert "Nothing has been exported yet: sresnet export tiny --to onnx" in text
+    program, _ = program_for(load(run).eval(), torch.zeros(1, 1, 8, 8), write_out="binary")
+    for chip in CHIPS.values():
+        found = fit(load(run), program, (8, 8), chip, weight_bits=8, events=False)
+        cores = "" if found.needed is None else f"{found.needed} "
+        there = sum(each.count for each in chip.cores)
+        assert f"{chip.name} single spikes {cores}{there} {', '.join(found.reasons) or 'fits'}" in text
+        assert f"{chip.name} as it is" in text
     again = shutil.copytree(run, tmp_path / "again")
     flags = "--to torch-export --num-steps 1 --images 30 --out".split()
     assert main(["export", str(again), *flags, str(tmp_path / "one.pt2")]) == 0

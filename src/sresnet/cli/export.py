@@ -151,15 +151,14 @@ def _print_fit(found: Fit) -> Iterator[str]:
     for (what, cure), layers in cures.items():
         where = "the network" if layers == [""] else layers[0] if len(layers) == 1 else f"{len(layers)} layers"
         yield f"{where}: {what}: {cure}"
-    total = sum(each or 0 for each in found.cores)
     there = sum(each.count for each in found.chip.cores)
     neurons, synapses = (sum(getattr(layer, name) for layer in found.layers) for name in ("neurons", "synapses"))
-    needed = f"{total:,} of {there:,} cores, " if None not in found.cores else ""
+    needed = "" if found.needed is None else f"{found.needed:,} of {there:,} cores, "
     yield f"in all: {needed}{neurons:,} neurons, {synapses:,} synapses"
     if missing := unchecked(found.chip):
         yield f"not published, so not checked: {', '.join(missing)}"
     yield from (f"source: {each}" for each in found.chip.sources)
-    count = len({each.short for each in found.violations})
+    count = len(found.reasons)
     yield f"{found.chip.name}: " + ("fits" if not count else f"does not fit, for {count} reason{'s' * (count > 1)}")
 
 

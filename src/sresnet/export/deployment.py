@@ -1,5 +1,6 @@
 """What a network asks of the machine that it is to run on, and which kinds of file can say it: nothing is written."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from sresnet.errors import UserError
 from sresnet.export.c import memory_of
-from sresnet.export.source import program_for
+from sresnet.export.chips import CHIPS
+from sresnet.export.fitting import Fit, fit
+from sresnet.export.source import WriteOut, program_for
 from sresnet.export.target import check_installed
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import in_few_bits, output_sizes, pair
@@ -27,6 +30,8 @@ class Deployment:
     """Why there is no file of any kind, "" where there is."""
     no_nir: str = ""
     """Why there is no NIR."""
+    fits: tuple[tuple[WriteOut, Fit], ...] = ()
+    """(form, how it fits) for each chip, the network as it is and written out; with weights of 8 bits."""
 
 
 def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
@@ -45,7 +50,25 @@ def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
     weights, state = memory_of(program, sizes, 32)
     few: tuple[Literal[8, 4], ...] = (8, 4)
     rounded = [(bits, memory_of(in_few_bits(program, bits), sizes, bits)[0]) for bits in few]
-    return Deployment(weights=((32, weights), *rounded), state=state, no_nir=_no_nir(model, example))
+    return Deployment(
+        weights=((32, weights), *rounded),
+        state=state,
+        no_nir=_no_nir(model, example),
+        fits=tuple(_fits(model, example)),
+    )
+
+
+def _fits(model: SpikingNetwork, example: Tensor) -> Iterator[tuple[WriteOut, Fit]]:
+    """How the network fits each chip, in each form that it has."""
+    height, width = pair(example.shape[-2:])
+    forms: tuple[WriteOut, ...] = ("no", "binary")
+    for form in forms:
+        try:
+            program, _ = program_for(model, example, write_out=form)
+        except UserError:  # a network that sends nothing but spikes has no other form
+            continue
+        for chip in CHIPS.values():
+            yield form, fit(model, program, (height, width), chip, weight_bits=8, events=example.ndim == 5)
 
 
 def _no_nir(model: SpikingNetwork, example: Tensor) -> str:

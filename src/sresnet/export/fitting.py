@@ -152,6 +152,17 @@ class Fit:
     """Of each layer; None where the chip's limits do not say."""
     violations: tuple[Violation, ...]
 
+    @property
+    def needed(self) -> int | None:
+        """Cores for all layers; None where the limits do not say it of one."""
+        known = [each for each in self.cores if each is not None]
+        return sum(known) if len(known) == len(self.cores) else None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is violated, in short, each once; nothing where the network fits."""
+        return tuple(dict.fromkeys(each.short for each in self.violations))
+
     def of(self, layer: Layer) -> tuple[Violation, ...]:
         """The violations of one layer."""
         return tuple(each for each in self.violations if each.layer == layer.name)

@@ -42,7 +42,29 @@ def _asked(found: Deployment) -> list[Block]:
         "time step, changes. Exact for sresnet export --to c; other programs take more."
     )
     nir = found.no_nir or "the network can be said in it, for simulators and neuromorphic boards"
-    return [memory, Paragraph(words, style="soft"), Paragraph(f"{nir}.", strong="NIR:")]
+    return [memory, Paragraph(words, style="soft"), Paragraph(f"{nir}.", strong="NIR:"), *_chips(found)]
+
+
+def _chips(found: Deployment) -> list[Block]:
+    """How the network fits neuromorphic chips."""
+    if not found.fits:
+        return []
+    forms = {"no": "as it is", "binary": "single spikes"}
+    rows = []
+    for form, each in found.fits:
+        there = sum(cores.count for cores in each.chip.cores)
+        rows.append((each.chip.name, forms[form], each.needed, there, ", ".join(each.reasons) or "fits"))
+    table = Table(
+        name="chips",
+        title="Neuromorphic chips, weights of 8 bits",
+        columns=columns("chip | neurons send | cores needed:,d | of:,d | what does not fit"),
+        rows=tuple(rows),
+    )
+    words = (
+        "Held against published limits alone; sresnet export RUN --check CHIP has the table layer by layer, what is "
+        "not published, and cures."
+    )
+    return [table, Paragraph(words, style="soft")]
 
 
 def _files(exports: tuple[Written, ...], kind: str) -> list[Block]:
