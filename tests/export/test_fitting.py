@@ -192,6 +192,15 @@ def test_what_a_chip_cannot_do(limits, short, given):
     assert short in shorts(model, replace(ANY, **limits))
 
 
+def test_pixels_take_eight_bits():
+    model = trained("sresnet8", base_filters=4, num_steps=2, **PLAIN | {"encoder": "direct"})
+    assert shorts(model, replace(ANY, spike_bits=8)) == set()
+    (only,) = found_of(model, replace(ANY, spike_bits=7)).violations
+    assert only.what == "the input is pixels, and the chip's messages are whole numbers of 7 bits"
+    (only,) = found_of(model, replace(ANY, spike_bits=1)).violations
+    assert only.what == "the input is pixels, and the chip's messages are spikes of 0 or 1"
+
+
 def test_events_arrive_as_spikes():
     model = trained("sresnet8", base_filters=4, num_steps=2, **PLAIN | {"encoder": "direct"}, in_channels=2)
     chip = replace(ANY, spike_bits=1)
@@ -329,7 +338,7 @@ def toml(value):
     return json.dumps(value) if isinstance(value, bool | str) else str(value)
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(FIELDS, st.booleans())
 def test_wild_limits_are_limits_or_one_line(tmp_path_factory, values, placed):
     path, message = tmp_path_factory.mktemp("limits") / "mine.toml", ""

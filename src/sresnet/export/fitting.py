@@ -411,17 +411,17 @@ def _violations(layer: Layer, chip: Chip, bits: WeightBits, rewritten: str) -> I
     def one(short: str, what: str, cure: str) -> Violation:
         return Violation(layer.name, short, what, cure)
 
+    carried = "spikes of 0 or 1" if chip.spike_bits == 1 else f"whole numbers of {chip.spike_bits} bits"
     for message in layer.messages:
         if message.bits is not None and message.bits <= chip.spike_bits:
             continue
         if message.kind == "pixels":
             cure = f"compute the first layer elsewhere, or train with an encoder that spikes: {_POISSON}"
-            yield one("pixels", "the input is pixels, and messages are spikes of 0 or 1", cure)
+            yield one("pixels", f"the input is pixels, and the chip's messages are {carried}", cure)
         elif message.kind == "signed spikes":
             cure = "give spikes of each sign channels of their own, with weights of opposite sign"
-            yield one("signed spikes", "the input is spikes of both signs, and spikes have none", cure)
+            yield one("signed spikes", "the input is spikes of both signs, and the chip's have none", cure)
         else:
-            carried = "spikes of 0 or 1" if chip.spike_bits == 1 else f"whole numbers of {chip.spike_bits} bits"
             yield one(str(message), f"messages are {message}, and the chip's are {carried}", rewritten)
     limits = [
         ("fan-in", layer.fan_in, chip.fan_in, _SMALLER),
