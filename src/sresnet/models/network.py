@@ -191,6 +191,15 @@ def check_size(config: NetworkConfig, weights: int, *, norms: int, features: int
         )
 
 
+def _not_traced(*_: Any, **__: Any) -> Any:
+    """Raise UserError: the network is in the hands of torch.jit or of the ONNX exporter that traces."""
+    raise UserError(
+        "torch.jit and torch.onnx.export(dynamo=False) cannot write down a network of this package: use "
+        "torch.export.export(model, (x,)), torch.onnx.export(model, (x,), dynamo=True) or "
+        "sresnet.export.to_onnx(model, x)"
+    )
+
+
 class SpikingNetwork(nn.Module):
     """encoder -> layers -> readout. Calls leave no state behind except batch-norm statistics.
 
@@ -207,6 +216,11 @@ class SpikingNetwork(nn.Module):
         self.readout = readout
         self.backbone_frozen = False
         initialise(self, config.init)
+
+    __jit_ignored_attributes__ = property(_not_traced)
+    """What torch.jit asks a module for before anything else."""
+    _slow_forward = _not_traced
+    """What torch calls in place of `forward` where a tracer watches."""
 
     @overload
     def forward(

@@ -309,10 +309,12 @@ def free_segments(layers: nn.Module, images: int, num_steps: int) -> tuple[int, 
     them keep their bits of spikes, and gradients are of one segment at a time. Other engines keep far more than lies in
     their gradients.
     """
+    if torch.compiler.is_compiling():  # compiled code is for any batch
+        return ()
     neurons = sum(isinstance(module, Neuron) for module in layers.modules())
     number = num_steps // max(-(-_IMAGES_AT_ONCE // images), neurons // 2) if images else 0
     learns = torch.is_grad_enabled()
-    if number < 2 or torch.compiler.is_compiling() or (learns and not low_memory_chosen()):
+    if number < 2 or (learns and not low_memory_chosen()):
         return ()
     whole = any(
         _is_own_or_watched(module) or _needs_all_steps(module) or (learns and _counts_all_spikes(module))

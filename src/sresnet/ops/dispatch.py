@@ -33,9 +33,12 @@ def chosen_implementation() -> Implementation:
 
 
 def reference_chosen() -> bool:
-    """Inside `implementation("reference")`, or in what no kernel knows: transforms of torch.func, forward mode."""
+    """Inside `implementation("reference")`, or in what no kernel knows: torch.func, forward mode, torch.export.
+
+    A graph that is exported is for other programs, which have no kernel of this package.
+    """
     if _chosen.name == "reference" or torch.compiler.is_compiling():
-        return _chosen.name == "reference"
+        return _chosen.name == "reference" or torch.compiler.is_exporting()
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
