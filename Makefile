@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers nir-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -55,6 +55,13 @@ bench-peers: constraints.txt
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps spikingjelly==2.0.0 snntorch==1.0.0
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt loguru scipy
 	@.venv-peers/bin/python benchmarks/bench.py
+
+# Spikes of NIR files in snnTorch and Norse, in an environment of their own.
+nir-peers: .venv/.test
+	@test -d .venv-nir || $(PYTHON) -m venv .venv-nir
+	@.venv-nir/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  torch numpy nir nirtorch snntorch==1.0.0 norse==1.1.0
+	@SRESNET_NIR_PEERS=.venv-nir/bin/python $(BIN)/python -m pytest --slow tests/export/test_nir_peers.py
 
 # The next unfinished training of results/campaign.toml: make campaign DATA_DIR=DIR; its runs are kept in CAMPAIGN_DIR.
 CAMPAIGN_MINUTES ?= 90
