@@ -40,6 +40,49 @@ def sessions(tmp_path):
 BY_GROUP = "--data.split by-group --data.test-group b --data.window-seconds 0.2".split()
 
 
+@pytest.mark.slow
+def test_an_ann_of_events_is_converted(sessions, tmp_path, capsys, monkeypatch):
+    """It was trained on one frame of all events; rates take that at every step, or the events as they come."""
+    monkeypatch.chdir(tmp_path)
+    ann = "--model.base-filters 2 --model.depth 8 --model.connection s2m --model.neuron relu --model.num-steps 1"
+    flags = [*BY_GROUP, "--model.downsample", "avg", "--data.frames.size", "16", "--train.epochs", "2"]
+    flags += ["--data-dir", str(sessions), "--out", "ann"]
+    assert main(["train", "event-folder", *ann.split(), *flags]) == 0
+
+    def converted(folder, *words):
+        assert main(["convert", "ann", *words, "--out", folder]) == 0
+        assert main(["evaluate", folder]) == 0  # where the recordings are is known from the ANN
+        said = capsys.readouterr().out
+        result = json.loads((tmp_path / folder / "result.json").read_text())
+        assert f"test accuracy: {result['test_top1']:.2f} %\n" in said
+        return said, json.loads((tmp_path / folder / "config.json").read_text())
+
+    capsys.readouterr()
+    said, config = converted("whole", "--num-steps", "5", "--no-spiking-output")
+    assert "12 clips, 5 of 5 time steps" in said
+    assert config["data"]["frames"]["by"] == "whole"
+    _, config = converted("steps", "--num-steps", "5", "--no-spiking-output", "--event-frames", "steps")
+    assert config["data"]["frames"]["by"] == "time"
+    assert json.loads((tmp_path / "steps" / "conversion.json").read_text())["event_frames"] == "steps"
+    steps, whole = (sresnet.load(run).layers["wiring"].steps["stem_conv"].weight for run in ("steps", "whole"))
+    torch.testing.assert_close(steps, 5 * whole)
+    said, config = converted("few", "--method", "few-spikes", "--internal-steps", "16", "--largest", "calibrated")
+    after, before = re.search(r"accuracy: (\S+) % after 1 time step, the ANN (\S+) %", said).groups()
+    assert after == before
+    words = ["--compare", "few-spikes", "--internal-steps", "4", "8", "--beside", "steps", "--out", "c"]
+    assert main(["convert", "ann", *words]) == 0
+    points = json.loads((tmp_path / "c" / "conversions.json").read_text())["points"]
+    assert [point["num_steps"] for point in points] == [4, 8, 5]
+    capsys.readouterr()
+    assert main(["convert", "ann", "--method", "rmp"]) == 2
+    assert "whose frames are taken as they are: add --encoder direct" in capsys.readouterr().err
+    converted("rmp", "--method", "rmp", "--encoder", "direct", "--num-steps", "4")
+    assert main(["convert", "ann", "--method", "tandem"]) == 2
+    assert "tandem learning gives all of an input at the first time step: choose a method of" in capsys.readouterr().err
+    assert main(["convert", "ann", "--num-steps", "5", "--out", "steps", "--event-frames", "steps"]) == 2
+    assert "holds a conversion with other fields" in capsys.readouterr().err
+
+
 def test_train_evaluate_and_predict_a_folder_of_recordings(sessions, tmp_path, capsys):
     run = str(tmp_path / "run")
     command = ["train", "event-folder", *TINY, *BY_GROUP, "--data-dir", str(sessions), "--out", run]

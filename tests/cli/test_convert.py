@@ -1,15 +1,11 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
 
 from sresnet.cli import main
-from sresnet.config import to_dict
-from sresnet.models import model_config
-from sresnet.train.recipes import RECIPES
 
 ANN = "--model.base-filters 4 --model.num-steps 1 --model.neuron relu --model.connection s2m --train.epochs 3".split()
 
@@ -113,11 +109,6 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
     assert "invalid choice 'delta'" in said(str(ann), "--encoder", "delta")
     assert " RateOptions.factor is nan" in said(str(ann), "--factor", "nan")
     assert "does not exist" in said(str(tmp_path / "nothing"))
-    recipe = replace(RECIPES["digits-dvs"][1], model=model_config("resnet8", num_steps=1, in_channels=2))
-    events = tmp_path / "events"
-    shutil.copytree(ann, events)
-    (events / "config.json").write_text(json.dumps(to_dict(recipe)))
-    assert "was trained on events, whose frames change" in said(str(events))
 
 
 def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """`sresnet convert`."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -10,13 +11,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from sresnet.analysis.walk import Batches, batches_of, spread
 from sresnet.cli.parse import at_least, check_minutes, name_and_flags, parse, take_option
 from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, stop_asked
 from sresnet.config import closest
 from sresnet.convert import FewSpikesConfig, Method, RateConfig, WhetstoneConfig
-from sresnet.data import EventConfig
+from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.files import write_json
@@ -28,10 +31,12 @@ from sresnet.report import analysis_files
 from sresnet.report.analysis_files import save_conversions
 from sresnet.studies.conversions import (
     CALIBRATION_IMAGES,
+    EventFrames,
     calibration,
     check_folder,
     compared,
     convert,
+    data_of,
     made_by,
     measured,
     save_converted,
@@ -60,6 +65,10 @@ class _ConvertOptions(RuntimeOptions):
 @dataclass(frozen=True, kw_only=True)
 class _RateOptions(_ConvertOptions, RateConfig):
     """Those of firing rates: the method, field by field."""
+
+    event_frames: EventFrames = "whole"
+    """Of an ANN of events, whole: the frame of all events at every step, as an image; steps: at each step the events of
+    its own time window, as they come, whose order then matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +156,14 @@ def convert_verb(words: list[str]) -> int:
     config = _part_of(options, type(usual))
     _check_data(recipe, source, config)
     made = made_by(config, options.calibration_images, method=method)
-    folder = Path(options.out or source + _suffix(method, config, options.calibration_images))
+    suffix = _suffix(method, config, options.calibration_images)
+    if getattr(options, "event_frames", "whole") != "whole":
+        made, suffix = made | {"event_frames": "steps"}, f"{suffix}-steps"
+    folder = Path(options.out or source + suffix)
     check_folder(folder, source, made)
     device, splits = options.torch_device(), options.open_again(recipe, source)
+    data, frames = data_of(recipe, config, getattr(options, "event_frames", "whole"))
+    for_spikes = _splits_of(options, recipe, source, splits, data, frames)
     if device.type == "cpu":
         keep_freed_memory()
     ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
@@ -166,7 +180,7 @@ def convert_verb(words: list[str]) -> int:
     until = stop_asked(options.max_minutes) if isinstance(options, _TandemOptions) else nullcontext(str)
     with until as asked, implementation(options.engine):
         found = convert(
-            *(ann, recipe, splits, scaling, config, folder),
+            *(ann, replace(recipe, data=data), for_spikes, scaling, config, folder),
             device=device,
             calibration_images=options.calibration_images,
             seed=options.seed if isinstance(options, _TandemOptions) else 0,
@@ -179,12 +193,12 @@ def convert_verb(words: list[str]) -> int:
             return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
     network = found.network
     about = {"class_names": about["class_names"], "image_size": about["image_size"], **scaling.plain()}
-    save_converted(found, recipe, source, folder, about, made)
+    save_converted(found, replace(recipe, data=data), source, folder, about, made)
     say(f"run folder: {folder}")
     settings: dict[str, Any] = {"batch_size": options.batch_size, "seed": seed_of("evaluate", recipe.seed)}
     with implementation(options.engine):
         before = evaluate(ann, splits.test, scaling, **settings)
-        after = evaluate(network, splits.test, scaling, **settings)
+        after = evaluate(network, for_spikes.test, scaling, **settings)
     write_json(
         folder / record.RESULT,
         {"test_top1": after.top1, "test_images": after.images, "ann_test_top1": before.top1},
@@ -211,21 +225,32 @@ def _compare(source: str, words: list[str], line: str) -> int:
     analysis_files.claim(folder, analysis_files.CONVERSIONS, analysis_files.CONVERSIONS_KIND, force=options.force)
     device, splits = options.torch_device(), options.open_again(recipe, source)
     part = options.part or ("test" if splits.validation is None else "validation")
-    samples = part_of(splits, part)
-    samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
     ann, scaling, _ = trained(source, device, options.memory_limit, splits.test)
     beside = {run: trained(run, device, options.memory_limit, splits.test) for run in options.beside}
-    images = calibration(splits.train, scaling, options.calibration_images, device)
     seed = seed_of("evaluate", recipe.seed)
 
-    def batches(scaling: Scaling = scaling) -> Batches:
+    @functools.cache
+    def of(data: AnyData, frames: int) -> Splits:
+        return _splits_of(options, recipe, source, splits, data, frames)
+
+    def images(method: Method) -> Tensor:
+        return calibration(of(*data_of(recipe, method)).train, scaling, options.calibration_images, device)
+
+    def batches(data: AnyData, frames: int, scaling: Scaling = scaling) -> Batches:
+        samples = part_of(of(data, frames), part)
+        samples = samples.subset(spread(len(samples), options.images)) if options.images else samples
         return batches_of(samples, scaling, batch_size=options.batch_size, device=device)
 
+    def of_method(method: Method) -> Batches:
+        return batches(*data_of(recipe, method))
+
+    part_of(splits, part)
     with implementation(options.engine):
-        before = measured("the ANN", ann, batches())
-        points = list(compared(ann, methods, images, batches, seed=seed))
+        before = measured("the ANN", ann, batches(recipe.data, 1))
+        points = list(compared(ann, methods, images, of_method, seed=seed))
         for run, (network, its_scaling, _) in beside.items():
-            points.append(measured(run, network, batches(its_scaling), seed=seed))
+            its = read_run(run, options.memory_limit)
+            points.append(measured(run, network, batches(its.data, its.model.num_steps, its_scaling), seed=seed))
     rows = [(p.name, p.num_steps, p.top1, p.spikes, p.synaptic_operations, p.energy) for p in points]
     print_table(
         "network | time steps | accuracy %:.2f | spikes:,.0f | synaptic operations:,.0f | energy (µJ):.3g", rows
@@ -276,13 +301,29 @@ def _by_name(source: str) -> str:
     return source if not source else str(path if path.name not in ("", "..") else path.resolve())
 
 
+def _splits_of(
+    options: RuntimeOptions, recipe: Recipe, source: str, splits: Splits, data: AnyData, frames: int
+) -> Splits:
+    """The data of a run; of recordings of events, clips of so many frames, counted as `data` says."""
+    if not isinstance(recipe.data, EventConfig) or (data == recipe.data and frames == recipe.model.num_steps):
+        return splits
+    return options.open_again(replace(recipe, data=data), source, frames)
+
+
 def _check_data(recipe: Recipe, source: str, method: Conversion) -> None:
-    """Raise UserError for a network of events, or of pixels that the method cannot encode."""
+    """Raise UserError for events or pixels that the method cannot encode."""
     if isinstance(recipe.data, EventConfig):
-        raise UserError(
-            f"{source} was trained on events, whose frames change from step to step, and a conversion takes an image "
-            "for all steps: train a spiking network on them, such as with --model.neuron plif"
-        )
+        if isinstance(method, TandemConfig):
+            raise UserError(
+                f"{source} was trained on events, and tandem learning gives all of an input at the first time step: "
+                "choose a method of rates, such as --method deng, or few-spikes"
+            )
+        if isinstance(method, RateConfig) and method.encoder != "direct":
+            raise UserError(
+                f"encoder {method.encoder!r} encodes images, and {source} was trained on events, whose frames are "
+                "taken as they are: add --encoder direct"
+            )
+        return
     if isinstance(method, RateConfig) and method.encoder == "poisson" and recipe.data.pixels != "intensity":
         raise UserError(
             f"encoder 'poisson' takes intensities, and {source} was trained on normalised pixels: use poisson-signed, "

@@ -90,22 +90,24 @@ class RuntimeOptions(ReadOptions):
         data_dir = self.data_dir or environment.get("data_dir", "")
         return replace(self, data_dir=data_dir, cache_dir=self.cache_dir or noted)
 
-    def open_again(self, recipe: Recipe, run: str) -> Splits:
+    def open_again(self, recipe: Recipe, run: str, num_steps: int | None = None) -> Splits:
         """The data set of a run, found and cached, by default, where `sresnet train` did.
 
         Classes are numbered as the run's. "other_data" in `about` is how the data differ from those of the run, where
-        they do and the run says what its own were.
+        they do and the run says what its own were. With `num_steps`, clips of events have so many frames, and are no
+        longer compared.
 
         Raises:
             UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
         """
         found, about = self.placed_as(recipe.data, run), about_run(run)
-        splits = found.open(recipe.data, recipe.seed, recipe.model.num_steps).matched(about["class_names"])
+        steps = recipe.model.num_steps if num_steps is None else num_steps
+        splits = found.open(recipe.data, recipe.seed, steps).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             size = "x".join(map(str, about["image_size"]))
             raise UserError(f"the data are of {height}x{width} pixels, and {run} was trained on {size}: give such data")
-        differing = difference(about, fingerprint(splits))
+        differing = None if num_steps is not None else difference(about, fingerprint(splits))
         return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
 
 

@@ -6,7 +6,7 @@ from sresnet.convert.drawing import check_images
 from sresnet.convert.few_spikes import FewSpikesConfig, few_spikes_coded
 from sresnet.convert.fit import fit_few_spikes
 from sresnet.convert.ours import rewired
-from sresnet.convert.rate import RATE_METHODS, RateConfig, rate_coded
+from sresnet.convert.rate import RATE_METHODS, RateConfig, ann_input, rate_coded
 from sresnet.convert.tandem import tandem_coded
 from sresnet.convert.trace import traced
 from sresnet.convert.whetstone import WhetstoneConfig, with_steps
@@ -35,14 +35,16 @@ METHODS: dict[str, Method] = {**RATE_METHODS, "few-spikes": FewSpikesConfig(), "
 """Name -> method, as it is by default."""
 
 
-def to_spiking(ann: nn.Module, images: Tensor, config: Method) -> SpikingNetwork:
+def to_spiking(ann: nn.Module, images: Tensor, config: Method, *, input_scale: float = 1.0) -> SpikingNetwork:
     """The spiking network whose firing rates, few spikes or single spikes are the activations of a trained ANN.
 
     Args:
         ann: a network of this package with rectifiers and one time step (`rewired`), or any module that `traced` can
             read. It stays as it is.
-        images: some of its training images, [N, C, H, W], as it takes them: thresholds are taken from them.
+        images: some of its training images, [N, C, H, W], as it takes them: thresholds are taken from them. Or event
+            frames, [N, T, C, H, W], a frame for each time step, of which the ANN takes the mean over time.
         config: the method, such as `METHODS["deng"]`, or one with fields of your own.
+        input_scale: of event frames, what they are multiplied by: T where the ANN takes their sum.
 
     Returns:
         A network in evaluation mode that is saved, loaded and evaluated like any other of this package.
@@ -55,9 +57,13 @@ def to_spiking(ann: nn.Module, images: Tensor, config: Method) -> SpikingNetwork
             f"method {config!r} is no method: give METHODS[NAME], of {', '.join(METHODS)}, or your own fields"
         )
     check_images(images)
-    read = rewired(ann) if isinstance(ann, SpikingNetwork) else traced(ann, images[:1])
-    if isinstance(config, FewSpikesConfig):
-        return few_spikes_coded(read, images, config)
-    if isinstance(config, WhetstoneConfig):
-        return with_steps(read)
-    return rate_coded(read, images, config)
+    seen = ann_input(images, input_scale)
+    read = rewired(ann) if isinstance(ann, SpikingNetwork) else traced(ann, seen[:1])
+    if isinstance(config, RateConfig):
+        return rate_coded(read, images, config, input_scale=input_scale)
+    if images.ndim == 5 and images.shape[1] != 1:
+        raise UserError(
+            f"the clips have {images.shape[1]} frames, and this method has one time step: give clips of one, of all "
+            "events, or choose a method of rates"
+        )
+    return few_spikes_coded(read, seen, config) if isinstance(config, FewSpikesConfig) else with_steps(read)

@@ -91,40 +91,71 @@ RATE_METHODS: dict[str, RateConfig] = {
 membrane potential."""
 
 
-def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> SpikingNetwork:
+def rate_coded(ann: SpikingNetwork, images: Tensor, config: RateConfig, *, input_scale: float = 1.0) -> SpikingNetwork:
     """The spiking network whose rates are the activations of an ANN.
 
     Args:
         ann: a wired network of rectifiers, of `traced` or `rewired`.
-        images: some of the training images, [N, C, H, W], from which thresholds are taken.
+        images: some of the training images, [N, C, H, W], or clips of event frames, [N, T, C, H, W], from which
+            thresholds are taken. Of frames the ANN takes the mean over time, see `ann_input`.
         config: the method.
+        input_scale: what frames are multiplied by on their way into both networks.
 
     Returns:
         A network of the same steps, with integrate-and-fire neurons, in evaluation mode.
 
     Raises:
-        UserError: no images, a layer whose activations on them are all zero, or one of other units than rectifiers.
+        UserError: no images, a layer whose activations on them are all zero, or one of other units than rectifiers;
+            frames for another number of time steps, or an encoder of images for them.
     """
     _check_rectifiers(ann)
     check_images(images)
+    if images.ndim == 5:
+        _check_frames(images, config)
+    else:
+        input_scale = 1.0
     with torch.no_grad():
+        seen = ann_input(images, input_scale)
         if config.thresholds == "balanced":
-            found = _balanced(ann, images, config)
+            found = _balanced(ann, images, config, input_scale)
         else:
             percentile = config.percentile if config.thresholds == "percentile" else 100.0
-            found = activations(ann, images, percentile)
+            found = activations(ann, seen, percentile)
         check_alive(found, len(images))
         heights = {name: config.factor * threshold for name, threshold in found.items()}
         for step in wiring_of(ann).order:
             if step.limit:  # where the unit is cut, the rate is
                 heights[step.name] = min(heights[step.name], step.limit)
-        largest = float(ann(images).max()) if config.spiking_output else None
+        largest = float(ann(seen).max()) if config.spiking_output else None
         if largest is not None and largest <= 0:
             raise UserError(
                 f"the largest score on the {len(images)} calibration images is {largest:g}, and spikes give no scores "
                 "below 0: leave spiking_output out (--no-spiking-output)"
             )
-        return _assembled(ann, heights, config, largest and config.factor * largest)
+        return _assembled(ann, heights, config, largest and config.factor * largest, input_scale)
+
+
+def ann_input(images: Tensor, input_scale: float = 1.0) -> Tensor:
+    """What an ANN takes where its spiking network takes images [N, C, H, W] or event frames [N, T, C, H, W].
+
+    Images as they are; of frames the mean over time, times a scale. With the scale T it is their sum, which is the
+    one frame of all events that a network of one time step was trained on; the spiking network receives T times each
+    frame at its own step, a current of the same mean.
+    """
+    return input_scale * images.mean(1) if images.ndim == 5 else images
+
+
+def _check_frames(frames: Tensor, config: RateConfig) -> None:
+    """Raise UserError for frames that a method does not take."""
+    if config.encoder != "direct":
+        raise UserError(
+            f"encoder {config.encoder!r} encodes images, and event frames are taken as they are, step by step: use "
+            "encoder 'direct' (--encoder direct)"
+        )
+    if frames.shape[1] != config.num_steps:
+        raise UserError(
+            f"the clips have {frames.shape[1]} frames, and num_steps is {config.num_steps}: give a frame for each step"
+        )
 
 
 def _check_rectifiers(ann: SpikingNetwork) -> None:
@@ -172,7 +203,7 @@ def activations(ann: SpikingNetwork, images: Tensor, percentile: float) -> dict[
     return found
 
 
-def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[str, float]:
+def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig, input_scale: float = 1.0) -> dict[str, float]:
     """Threshold of each layer of neurons: the largest current that reaches one in the spiking network before it.
 
     Layer after layer, with the thresholds found so far (SpikeNorm of Sengupta et al. 2019; Han et al. 2020). What is
@@ -183,6 +214,7 @@ def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[s
         ann: a wired network of rectifiers.
         images: [N, C, H, W]; event frames [N, T, C, H, W] are taken as they are, such as spikes drawn before.
         config: encoder, time steps and reset.
+        input_scale: see `rate_coded`.
     """
     order, modules = {step.name: step for step in wiring_of(ann).order}, wiring_of(ann)
     parts = images.split(max(1, _IMAGE_STEPS // config.num_steps))
@@ -193,7 +225,7 @@ def _balanced(ann: SpikingNetwork, images: Tensor, config: RateConfig) -> dict[s
     def value(name: str, part: int) -> Tensor:
         """What a step gives, or the encoded images: [T, n, ...] of the images of a part."""
         if name == INPUT:
-            return config.input_height * _encoded(parts[part], config, seeds[part])
+            return input_scale * config.input_height * _encoded(parts[part], config, seeds[part])
         if name in fired:
             return found[name] * fired[name][part].unpacked(images.dtype)
         return modules.run(order[name], [value(each, part) for each in order[name].inputs], None)
@@ -248,7 +280,11 @@ def _encoded(images: Tensor, config: RateConfig, seed: int) -> Tensor:
 
 
 def _assembled(
-    ann: SpikingNetwork, heights: Mapping[str, float], config: RateConfig, largest: float | None
+    ann: SpikingNetwork,
+    heights: Mapping[str, float],
+    config: RateConfig,
+    largest: float | None,
+    input_scale: float = 1.0,
 ) -> SpikingNetwork:
     """The spiking network of an ANN and of the heights of its spikes, its thresholds.
 
@@ -257,6 +293,7 @@ def _assembled(
         heights: name of each layer of neurons -> threshold.
         config: the method.
         largest: threshold of spiking neurons that give the scores; None: the readout's potential gives them.
+        input_scale: see `rate_coded`.
     """
     before = config_of(ann)
     steps = list(before.steps)
@@ -280,7 +317,7 @@ def _assembled(
         tensors[scores] = (weight, bias)
         tensors[READOUT] = (torch.eye(len(weight), dtype=weight.dtype), None)
         heights[spiking] = largest
-    height = {INPUT: config.input_height}
+    height = {INPUT: input_scale * config.input_height}
     drives = {step.inputs[0]: step.name for step in steps if step.kind == "neurons"}
     factors = dict[str, Tensor]()
     for i, step in enumerate(steps):

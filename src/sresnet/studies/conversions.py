@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from sresnet.analysis.cost import CostCounter
 from sresnet.analysis.steps import StepCounter
 from sresnet.analysis.walk import Batches, batches_of, spread, walk
 from sresnet.convert import Method, RateConfig, tandem_coded, to_spiking
-from sresnet.data import DataConfig, Samples, Splits
+from sresnet.data import AnyData, DataConfig, EventConfig, Samples, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.files import make_folder, only_writer, read_json, read_regular, strangers, write_json
@@ -61,6 +61,7 @@ def convert(
 
     Args:
         ann: the network that `recipe` has trained.
+        recipe, splits: the ANN's, of event recordings with the data of `data_of`.
         folder: of the converted run; what tandem learning needs to go on is in another beside it.
         calibration_images: how many training images thresholds are taken from, where they are.
         seed: of Poisson spikes, and of order and augmentation of the images of tandem learning.
@@ -76,7 +77,7 @@ def convert(
             images = calibration(splits.train, scaling, calibration_images, device)
             if cut := _cut(images, config):
                 note(cut)
-            network = to_spiking(ann, images, config)
+            network = to_spiking(ann, images, config, input_scale=_input_scale(recipe.data, config))
         return Converted(network, time.monotonic() - started)
     work = Path(f"{folder}-training")
     make_folder(work)
@@ -89,6 +90,29 @@ def convert(
         if not run.go(watch, should_stop):
             return None
     return Converted(tandem_coded(run.ann, run.position.thresholds, config.num_steps), run.position.seconds)
+
+
+EventFrames = Literal["whole", "steps"]
+"""What a network of rates receives where its ANN was trained on one frame of all events of a recording.
+
+whole: that frame at every step, as an image, so that rates approach the ANN. steps: at each step T times the events of
+its own window; their mean is the same, but a neuron cannot take back a spike when others come to outweigh it later.
+"""
+
+
+def data_of(recipe: Recipe, config: Conversion, event_frames: EventFrames = "whole") -> tuple[AnyData, int]:
+    """The data that a converted network takes, and the frames of a clip of events: one for each time step."""
+    data = recipe.data
+    if not isinstance(data, EventConfig) or not isinstance(config, RateConfig):
+        return data, 1
+    by = "whole" if event_frames == "whole" else "time" if data.frames.by == "whole" else data.frames.by
+    return replace(data, frames=replace(data.frames, by=by)), config.num_steps
+
+
+def _input_scale(data: AnyData, config: Conversion) -> float:
+    """What event frames are multiplied by so that their mean is the frame of all events."""
+    in_steps = isinstance(data, EventConfig) and data.frames.by != "whole" and isinstance(config, RateConfig)
+    return float(config.num_steps) if in_steps and isinstance(config, RateConfig) else 1.0
 
 
 def calibration(samples: Samples, scaling: Scaling, count: int, device: torch.device) -> Tensor:
@@ -118,7 +142,7 @@ def _steps_of(config: Conversion) -> dict[str, int]:
 
 def _cut(images: Tensor, config: Method) -> str:
     """Which part of the pixels an encoder of spikes cuts, and what to do; "" where it cuts none."""
-    if not isinstance(config, RateConfig) or config.encoder not in ("poisson-signed", "two-spikes"):
+    if not isinstance(config, RateConfig) or config.encoder not in ("poisson-signed", "two-spikes") or images.ndim == 5:
         return ""
     cut, least = float((images.abs() > config.input_height).float().mean()), float(images.abs().max())
     cure = f"; --poisson-scale {math.ceil(100 * least) / 100:g} cuts none" if config.encoder == "poisson-signed" else ""
@@ -188,7 +212,10 @@ def save_converted(
         weights = folder / WEIGHTS
         if weights.exists() and read_regular(weights) != model_bytes(network):
             raise UserError(f"{folder} was made of other weights of {source}: choose another --out")
-        write_json(folder / record.ENVIRONMENT, {"converted_from": source, "seconds": round(found.seconds, 2)})
+        theirs = record.read_environment(Path(source)) if (Path(source) / record.ENVIRONMENT).exists() else {}
+        where = {name: theirs[name] for name in record.PLACES if theirs.get(name)}
+        own_about = {"converted_from": source, "seconds": round(found.seconds, 2)}
+        write_json(folder / record.ENVIRONMENT, own_about | where)
         write_json(folder / _CONVERSION, made)
         write_json(folder / record.DATA, dict(about))
         save_model(network, weights)
@@ -232,8 +259,8 @@ def measured(name: str, model: SpikingNetwork, batches: Batches, *, seed: int = 
 def compared(
     ann: SpikingNetwork,
     methods: Mapping[str, Sequence[Method]],
-    calibration: Tensor,
-    batches: Callable[[], Batches],
+    calibration: Callable[[Method], Tensor],
+    batches: Callable[[Method], Batches],
     *,
     seed: int = 0,
 ) -> Iterator[Point]:
@@ -242,8 +269,8 @@ def compared(
     Args:
         ann: the trained ANN.
         methods: name -> the same method with several numbers of steps.
-        calibration: some of its training images, [N, C, H, W].
-        batches: gives the images to measure on, anew at each call.
+        calibration: gives some of its training images, [N, C, H, W], or clips of event frames for a method.
+        batches: gives the images or clips to measure on, anew at each call.
         seed: of the Poisson encoders.
 
     Raises:
@@ -251,5 +278,5 @@ def compared(
     """
     for name, versions in methods.items():
         for method in versions:
-            point = measured(name, to_spiking(ann, calibration, method), batches(), seed=seed)
+            point = measured(name, to_spiking(ann, calibration(method), method), batches(method), seed=seed)
             yield replace(point, num_steps=getattr(method, "internal_steps", point.num_steps))

@@ -73,6 +73,16 @@ def test_frames_are_the_events_counted_one_by_one(recording, by, num_steps, shri
     assert int(frames.sum(dtype=np.int64)) + saturated == len(recording)
 
 
+@settings(max_examples=50, deadline=None)
+@given(recording=recordings, num_steps=st.integers(1, 8))
+def test_as_a_whole_every_step_shows_all_events(recording, num_steps):
+    frames, saturated = to_frames(recording, FrameConfig(by="whole"), num_steps)
+    one, once = to_frames(recording, FrameConfig(), 1)
+    assert frames.shape == (num_steps, *one.shape[1:])
+    assert all(np.array_equal(frame, one[0]) for frame in frames)
+    assert saturated == once
+
+
 @settings(max_examples=100, deadline=None)
 @given(recording=recordings, num_steps=st.integers(1, 8), data=st.data())
 def test_no_event_of_a_span_is_lost_or_invented(recording, num_steps, data):

@@ -19,8 +19,9 @@ _CHUNK = 65_536
 class FrameConfig:
     """How the events of a recording are counted into frames; UserError for a field out of range."""
 
-    by: Literal["time", "count"] = "time"
-    """time: time windows of equal length (Section 3.4); count: equal numbers of events (released code)."""
+    by: Literal["time", "count", "whole"] = "time"
+    """time: time windows of equal length (Section 3.4); count: equal numbers of events (released code); whole: every
+    step shows all events, as an image at every step (converted networks)."""
     size: int = 0
     """Side in pixels of the square frames, which show the whole sensor; 0: the sensor's own width and height."""
     resize: Literal["sum", "mean"] = "sum"
@@ -47,7 +48,9 @@ def to_frames(
     Channel 0 is OFF (darker), channel 1 is ON (brighter). By time, step k holds the events with
     k * D <= (t - first) * T < (k + 1) * D, where D is the time from the first event to the last, both included, in
     microseconds. By count, each of the T steps has n // T events and the last also the rest, as in SpikingJelly's
-    `split_by="number"`. Row y of the sensor goes to row y * size // height, columns likewise, so that every event is
+    `split_by="number"`. As a whole, all steps are the frame of all events.
+
+    Row y of the sensor goes to row y * size // height, columns likewise, so that every event is
     in exactly one pixel. `resize="mean"` gives the same sums: the mean is them times `input_scale`.
 
     "spikingjelly" is how SpikingJelly orients DVS-CIFAR10: x = 127 - y_raw, y = 127 - x_raw, p = 1 - p_raw of the raw
@@ -67,6 +70,16 @@ def to_frames(
     """
     rows, columns = frame_shape(recording, config)
     bounds = _step_bounds(recording, config, num_steps, span)
+    if config.by == "whole" and num_steps > 1:
+        check_claim(
+            f"a recording of {recording.sensor}",
+            f"{num_steps} frames of {columns}x{rows} pixels",
+            2 * rows * columns * num_steps,
+            8 * len(recording),
+            memory_limit,
+        )
+        frames, saturated = to_frames(recording, config, 1, span=span, memory_limit=memory_limit)
+        return np.repeat(frames, num_steps, axis=0), saturated
     x, y, width, height = recording.x, recording.y, recording.width, recording.height
     if config.orientation == "spikingjelly":
         x, y, width, height = y, x, height, width
