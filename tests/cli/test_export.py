@@ -293,7 +293,7 @@ def test_check_of_a_chip(tmp_path, monkeypatch, capsys):
     assert main(["export", "digits-t4", "--check", "mine.toml", "--write-out", "binary", "--weight-bits", "8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "mine: fits"
-    assert "in all: 8 of 20 cores, 4,618 neurons, 663,232 synapses" in lines
+    assert "in all: 8 of 20 cores, 4,618 neurons, 654,912 synapses" in lines
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 

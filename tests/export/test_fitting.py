@@ -47,18 +47,22 @@ def test_synapses_of_single_spikes_are_those_of_the_hardware_view(given):
     size = tuple(images.shape[-2:])
     layers = _layers_of(written_out(model, size), size)
     expected = {each.name: each.synapses for each in hardware_view(model, size).layers}
-    found = {each.name: each.synapses for each in layers}
-    assert list(found) == list(expected)
-    del found["readout"], expected["readout"]  # which is a layer of one pixel here
-    assert found == expected
+    assert {each.name: each.synapses for each in layers} == expected
+    readout = layers[-1]
+    assert readout.fan_in * readout.neurons == readout.synapses
 
 
-@pytest.mark.parametrize("connection", ["s2s", "s2m", "none"])
+@pytest.mark.parametrize("connection", ["s2s", "s2m", "v2v", "none"])
 def test_layers_of_graded_spikes_are_those_of_the_hardware_view(connection):
     model, _ = network({"name": "sresnet14", "connection": connection})
     graded = hardware_network(model, (7, 10), form="graded")
-    expected = {each.name: sum(graded.synapses(each)) for each in graded.populations if each.role != "readout"}
-    found = {each.name: each.synapses for each in _layers_of(program_of(model), (7, 10)) if each.role != "readout"}
+    expected = {each.name: sum(graded.synapses(each)) for each in graded.populations}
+    found = {each.name.removesuffix(".linear"): each.synapses for each in _layers_of(program_of(model), (7, 10))}
+    if connection == "v2v":
+        expected["stem.norm"] = expected.pop("stem.sum")  # of one current
+        # The last sum drives neurons alone, which take what arrives themselves.
+        assert "stage3_block2.sum" not in found
+        expected["stage3_block2.neuron2"] = expected.pop("stage3_block2.sum")
     assert found == expected
 
 
@@ -240,10 +244,11 @@ def test_layers_are_placed_on_cores_of_several_kinds():
     assert sum(found_of(model, chip).cores) == 8
     fewer = replace(chip, cores=(replace(large, count=2), replace(small, count=6)))
     assert shorts(model, fewer) == {"placement"}
-    # The stem could be on either kind; where it takes the place that others need, it is moved.
-    mixed = (Cores(count=4, neurons=1024, weights=4096), Cores(count=4, neurons=512, weights=4096))
-    assert shorts(model, replace(chip, cores=mixed)) == set()
-    assert shorts(model, replace(chip, cores=mixed[::-1])) == set()
+    # The first layers could be on either kind; they are moved from the only places for the last two.
+    heavy = (Cores(count=2, neurons=1024, weights=2560), Cores(count=6, neurons=1024, weights=2303))
+    assert shorts(model, replace(chip, cores=heavy)) == set()
+    heavy = (replace(heavy[0], count=1), replace(heavy[1], count=7))
+    assert shorts(model, replace(chip, cores=heavy)) == {"placement"}
 
 
 @pytest.mark.parametrize("target", CHIPS)

@@ -11,7 +11,7 @@ import sresnet
 from sresnet.convert import METHODS, FewSpikesConfig, to_spiking
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import Affine, output_sizes, program_of, run
+from sresnet.models.program import Affine, Convolution, Linear, in_few_bits, integers, output_sizes, program_of, run
 from sresnet.nn.norm import BatchNorm
 
 CONNECTIONS = ("s2s", "s2m", "v2v", "none")
@@ -166,3 +166,17 @@ def test_hooks_are_refused():
         program_of(model)
     handle.remove()
     program_of(model)
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (4, 7)])
+def test_rounded_weights_are_whole_numbers_times_a_scale_of_their_channel(bits, largest):
+    program = program_of(trained("sresnet8", norm="tdbn", base_filters=4, num_steps=2))
+    weighted = [each for each in program.operations if isinstance(each, Convolution | Linear)]
+    rounded = {each.name: each for each in in_few_bits(program, bits).operations}
+    for each in weighted:
+        after, whole = rounded[each.name], integers(rounded[each.name])
+        assert whole.dtype == torch.int8
+        assert (whole.abs().flatten(1).amax(1) == largest).all()
+        by_channel = after.scale.view(-1, *[1] * (whole.ndim - 1))
+        torch.testing.assert_close(after.weight, whole * by_channel)
+        assert ((after.weight - each.weight).abs() <= 0.501 * by_channel).all()

@@ -71,17 +71,27 @@ class Connection(NamedTuple):
     message: Message
     channels: int
     """Of the source."""
-    fan_in: int
-    """Synapses at one neuron."""
+    reached: int
+    """Channels that one neuron receives from."""
     synapses: int
     weights: int
     """Numbers, those of a convolution once."""
-    extent: Pair
-    """Sides of the kernel, holes counted."""
+    taps: tuple[frozenset[int], frozenset[int]]
+    """Rows and columns of the kernel."""
     stride: Pair
     padding: Pair
     per_step: bool
     """Gains or weights change with the time step."""
+
+    @property
+    def fan_in(self) -> int:
+        """Synapses at one neuron."""
+        return self.reached * math.prod(map(len, self.taps))
+
+    @property
+    def extent(self) -> Pair:
+        """Sides of the kernel, holes counted."""
+        return pair([max(each) + 1 for each in self.taps])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,9 +261,9 @@ class _Reader:
             isinstance(each, Pooling) and each.kind == "max"
         ):
             return True
-        if isinstance(each, Sum) and self.takers[each.name] > 1:
-            return True
-        return not self.passes(each) and any(self.meets_weights(taker) for taker in self.taking(each.name))
+        if self.passes(each):
+            return False
+        return self.takers[each.name] > 1 or any(self.meets_weights(taker) for taker in self.taking(each.name))
 
     def taking(self, name: str) -> Iterator[AnyOperation]:
         """What takes an output."""
@@ -295,7 +305,8 @@ class _Reader:
 
     def incoming(self, each: AnyOperation) -> Iterator[Connection]:
         """What arrives at a layer."""
-        start = Connection("", Message("spikes"), 0, 1, 0, 0, (1, 1), (1, 1), (0, 0), False)
+        one = frozenset({0})
+        start = Connection("", Message("spikes"), 0, 1, 0, 0, (one, one), (1, 1), (0, 0), False)
         if each.name in self.sending and not isinstance(each, Pooling):
             ways = [way for name in each.inputs for way in self.ways(name, start, None)]
         else:
@@ -339,9 +350,8 @@ class _Reader:
                 kernel = (each.weight.shape[-2], each.weight.shape[-1])
                 alone = way.extent == way.stride == (1, 1)
                 way = _behind(way, kernel, each.stride, each.padding, each.dilation)
-                taps = math.prod(kernel) if alone else math.prod(way.extent)
                 way = way._replace(
-                    fan_in=each.weight.shape[-3] * taps,
+                    reached=each.weight.shape[-3],
                     weights=way.weights + each.weight.numel(),
                     per_step=way.per_step or each.weight.ndim == 5,
                 )
@@ -349,15 +359,13 @@ class _Reader:
             case Linear():
                 whole = isinstance(self.by_name.get(source), Flattened | GlobalAverage)
                 before = self.sizes[self.by_name[source].inputs[0]] if whole else self.sizes[source]
-                way = way._replace(weights=way.weights + each.weight.numel(), fan_in=math.prod(before))
+                way = way._replace(weights=way.weights + each.weight.numel(), reached=before[0])
                 way = _behind(way, before[1:], (1, 1), (0, 0))
                 yield from self.ways(self.by_name[source].inputs[0] if whole else source, way, None)
             case GlobalAverage():
-                way = _behind(way, (height, width), (1, 1), (0, 0))
-                yield from self.ways(source, way._replace(fan_in=way.fan_in * height * width), None)
+                yield from self.ways(source, _behind(way, (height, width), (1, 1), (0, 0)), None)
             case Pooling() if not self.passes(each):
-                way = _behind(way, each.kernel, each.stride, each.padding)
-                yield from self.ways(source, way._replace(fan_in=way.fan_in * math.prod(each.kernel)), None)
+                yield from self.ways(source, _behind(way, each.kernel, each.stride, each.padding), None)
             case Picked():
                 yield from self.ways(source, _behind(way, (1, 1), (each.every,) * 2, (0, 0)), None)
             case Affine():
@@ -370,10 +378,13 @@ class _Reader:
 def _behind(way: Connection, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Connection:
     """A way whose far end is a window further back."""
     axes = (0, 1)
-    extent = pair([(way.extent[a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1 for a in axes])
+    rows, columns = (
+        frozenset(tap * stride[a] + more * dilation[a] for tap in way.taps[a] for more in range(kernel[a]))
+        for a in axes
+    )
     strides = pair([way.stride[a] * stride[a] for a in axes])
     paddings = pair([way.padding[a] * stride[a] + padding[a] for a in axes])
-    return way._replace(extent=extent, stride=strides, padding=paddings)
+    return way._replace(taps=(rows, columns), stride=strides, padding=paddings)
 
 
 def _input(program: Program, events: bool) -> Message:
