@@ -5,7 +5,9 @@ import shutil
 import pytest
 import torch
 
+from sresnet import create_model
 from sresnet.cli import main
+from sresnet.models.saved import save_model
 
 ANN = "--model.base-filters 4 --model.num-steps 1 --model.neuron relu --model.connection s2m --train.epochs 3".split()
 
@@ -109,6 +111,17 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
     assert "invalid choice 'delta'" in said(str(ann), "--encoder", "delta")
     assert " RateOptions.factor is nan" in said(str(ann), "--factor", "nan")
     assert "does not exist" in said(str(tmp_path / "nothing"))
+
+
+def test_weights_of_another_network(ann, tmp_path, capsys):
+    shutil.copytree(ann, tmp_path / "ann")
+    save_model(create_model("resnet14", base_filters=4, in_channels=1), tmp_path / "ann" / "weights.safetensors")
+    assert main(["convert", str(tmp_path / "ann"), "--calibration-images", "20"]) == 2
+    error = capsys.readouterr().err
+    assert "holds the weights of resnet14, " in error
+    assert "config.json is of resnet8, 4 filters" in error
+    assert "the folder holds files of two runs" in error
+    assert error.count("\n") == 1
 
 
 def test_several_methods_side_by_side(ann, spiking, tmp_path, capsys, monkeypatch):

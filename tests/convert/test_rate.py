@@ -13,6 +13,7 @@ from torch import nn
 from sresnet import UserError, create_model
 from sresnet.convert import METHODS, RateConfig, rate_coded, to_spiking, traced
 from sresnet.convert.rate import RATE_METHODS, _assembled, _balanced, activations
+from sresnet.models import build
 from sresnet.models.saved import load, save_model
 from tests.convert.anns import ANNS, trained
 from tests.golden.zoo.reduce import read
@@ -280,6 +281,54 @@ def test_balanced_thresholds(name, reset, factor):
         scores = network(spikes.transpose(0, 1)) / list(heights.values())[-1]
     torch.testing.assert_close(scores, torch.from_numpy(stored[f"{name}_{factor}_scores"]), rtol=0, atol=1e-9)
     assert (spikes_of(network, spikes.transpose(0, 1)).sum(1) == stored[f"{name}_{factor}_counts"]).all()
+
+
+class Hybrid(nn.Module):
+    """The narrow VGG of the group's later code."""
+
+    def __init__(self, weights):
+        super().__init__()
+        sizes = [each.shape for each in weights]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=False) for o, i, *_ in sizes[:3])
+        self.linear = nn.ModuleList(nn.Linear(i, o, bias=False) for o, i in sizes[3:])
+        for layer, weight in zip([*self.convolutions, *self.linear], weights, strict=True):
+            layer.weight.data = weight
+
+    def forward(self, x):
+        first, second, third = self.convolutions
+        x = F.relu(second(F.avg_pool2d(F.relu(first(x)), 2)))
+        x = F.avg_pool2d(F.relu(third(x)), 2).flatten(1)
+        hidden, last, scores = self.linear
+        return scores(F.relu(last(F.relu(hidden(x)))))
+
+
+@pytest.mark.parametrize(("factor", "scores"), [(1.0, "logits"), (0.7, "logits_scaled07")])
+def test_balanced_thresholds_of_neurons_that_fire_late(factor, scores):
+    """Theirs fire a step late, o[t] = [v[t-1] > theta]: our spikes, a step later in each layer.
+
+    So of T steps layer k sees the spikes of our first T - k, and the scores are those of our first T - 5.
+    """
+    stored = golden("rathi_thresholds")
+    frames = torch.from_numpy(stored["inputs"]).double().transpose(0, 1)
+    num_steps, thresholds = frames.shape[1], factor * stored["thresholds"]
+    ann = traced(Hybrid(drawn(stored)), frames[:, 0])
+    units = [step.name for step in ann.config.steps if step.kind == "neurons"]
+    heights = dict(zip(units, np.cumprod(thresholds).tolist(), strict=True))
+    made = _assembled(ann, heights, RateConfig(num_steps=num_steps), None)
+    network = build(replace(made.config, fires_at_threshold=False)).double().eval()
+    network.load_state_dict(made.state_dict())
+    largest = []
+    for late, name in enumerate(units):
+        module = network.layers["wiring"].steps[name]
+        hook = module.register_forward_pre_hook(lambda module, given: largest.append(float(given[0].max())))
+        with torch.no_grad():
+            network(frames, num_steps=num_steps - late)
+        hook.remove()
+    if factor == 1:
+        assert largest == pytest.approx(list(heights.values()), rel=1e-12)
+    with torch.no_grad():
+        found = network(frames, num_steps=num_steps - len(units)) * (num_steps - len(units)) / heights[units[-1]]
+    torch.testing.assert_close(found, torch.from_numpy(stored[scores]), rtol=0, atol=1e-9)
 
 
 def test_direct_input():

@@ -23,6 +23,7 @@ from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.files import write_json
+from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import going_on, say
@@ -167,6 +168,11 @@ def convert_verb(words: list[str]) -> int:
     if device.type == "cpu":
         keep_freed_memory()
     ann, scaling, about = trained(source, device, options.memory_limit, splits.test)
+    if ann.config != recipe.model:
+        raise UserError(
+            f"{source} holds the weights of {describe(ann.config)}, and its {record.CONFIG} is of "
+            f"{describe(recipe.model)}: the folder holds files of two runs"
+        )
     epochs: list[TandemEpoch] = []
 
     def watch(epoch: TandemEpoch) -> None:

@@ -142,6 +142,15 @@ KIM_VGG9_SMALL = Recipe(
     data=DIGITS,
     train=replace(FEW_EPOCHS, epochs=60),
 )
+KIM_VGG11_SMALL = replace(
+    KIM_VGG9_SMALL,
+    model=model_config("kim-vgg11", width=1 / 8, hidden=128, image_size=8, in_channels=1, num_classes=10, num_steps=10),
+)
+KIM_VGG9_DVS_SMALL = Recipe(
+    model=model_config("kim-vgg9-dvs", width=1 / 8, hidden=128, image_size=16, num_steps=5),
+    data=USUAL["digits-dvs"],
+    train=FEW_EPOCHS,
+)
 LEE_RESNET11_SMALL = Recipe(
     model=model_config(
         "lee-resnet11", width=1 / 4, image_size=8, in_channels=1, num_steps=10, threshold=0.4, dropout=0.0
@@ -197,7 +206,12 @@ ZOO: dict[str, tuple[str, Recipe]] = {
         "VGG9 with BNTT on 32x32 frames of DVS-CIFAR10, T = 20: network and training are ours",
         KIM_VGG9_DVS,
     ),
+    "kim-vgg9-dvs-small": (
+        "the same, an eighth as wide, T = 5, on simulated recordings of digits",
+        KIM_VGG9_DVS_SMALL,
+    ),
     "kim-vgg11": ("VGG11 with BNTT of Kim & Panda, by the README of their code: CIFAR-100, T = 30", KIM_VGG11),
+    "kim-vgg11-small": ("the same, an eighth as wide, T = 10, on scikit-learn's digits", KIM_VGG11_SMALL),
     "lee-resnet11": ("ResNet-11 of Lee et al. as published: CIFAR-10, T = 100, 150 epochs", LEE_RESNET11),
     "lee-resnet11-small": ("the same, a quarter as wide, T = 10, on scikit-learn's digits", LEE_RESNET11_SMALL),
     "zheng-resnet19": ("ResNet-19 with tdBN of Zheng et al.: CIFAR-10, T = 6; training is ours", ZHENG_RESNET19),

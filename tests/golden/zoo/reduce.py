@@ -22,7 +22,7 @@ NETWORKS = (
     "zheng_resnet19",
     "zheng_resnet19_identity_tdbn",
 )
-WHOLE = ("deng_resnet20", "deng_vgg16", "spikingjelly_ann2snn")
+WHOLE = ("deng_resnet20", "deng_vgg16", "rathi_thresholds", "spikingjelly_ann2snn")
 """Small enough as they are."""
 KEPT = ("logits_train", "logits_eval", "loss", "spikes_train", "spikes_eval")
 STATISTICS = {"running_mean/0": "mean_first", "running_mean/1": "mean_second", "rm_first": "mean_first"}
