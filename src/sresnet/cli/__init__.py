@@ -27,6 +27,7 @@ USAGE = """usage: sresnet VERB ...
   data view PATH      draw an event recording
   data prepare NAME   prepare the frames of event recordings in advance
   study NAME...       train what the paper's tables and figures need, and compare the numbers with the paper's
+  search RECIPE       search hyper-parameters: many trainings of one recipe, the worse ones ended early
   list                models, recipes, data sets, pretrained networks
 
 RUN may be the name of a pretrained network too.
@@ -140,6 +141,7 @@ MODULES = {
     "report": "report",
     "convert": "convert",
     "export": "export",
+    "search": "search",
     "import": "importing",
     "info": "info",
     "data": "data",

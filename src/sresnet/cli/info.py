@@ -13,12 +13,14 @@ from sresnet.models import model_config
 from sresnet.models.summary import describe, summarise
 from sresnet.printing import say
 from sresnet.train import record
+from sresnet.train.recipe_file import as_toml
 
 
 def info_verb(words: list[str]) -> int:
     """`sresnet info MODEL|RUN [--field value ...]`."""
     if wants_help(words):
         say("usage: sresnet info MODEL|RUN [--image-size 32|16x24] [--field value ...]", "", "MODEL: see sresnet list")
+        say("sresnet info RUN --toml shows the recipe of a run, for sresnet train FILE.toml.")
         say("image-size: side, or height and width; without it that of RUN or MODEL, or 32.")
         say("sresnet info MODEL --help explains every field of a model.")
         return 0
@@ -36,6 +38,11 @@ def info_verb(words: list[str]) -> int:
         of_run = record.read_recipe(Path(name), memory_limit=memory_limit)
     elif is_shipped(name):
         of_run = read_run(name, memory_limit)
+    if "--toml" in rest:
+        if of_run is None or rest != ["--toml"]:
+            raise UserError("--toml shows the recipe of a run alone: give a run folder, and no other flags")
+        say(*as_toml(of_run).splitlines())
+        return 0
     config = of_run.model if of_run else model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     usual = getattr(config, "image_size", 32)

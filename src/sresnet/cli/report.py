@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
@@ -20,6 +21,7 @@ from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
+from sresnet.search.config import SEARCH
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import ScaleName
 
@@ -55,6 +57,8 @@ def report_verb(words: list[str]) -> int:
     at_least(0, images=options.images)
     if len(runs) > 1 and not options.out:
         raise UserError("--out is missing: name the page about these runs, such as -o report.html")
+    if (Path(runs[0]) / SEARCH).exists():
+        return _report_search(runs, options)
     path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
     records = [_records_of_run(run, options.memory_limit) for run in runs]
     if len({each.name for each in records}) < len(records):  # folders of one name in several places
@@ -87,6 +91,28 @@ def _report_studies(names: list[str], options: _ReportOptions) -> int:
     sections = study_sections(wanted, evidence)
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
     save_page(path, page(f"{title}, scale {options.scale}", sections), options.force)
+    say(f"report: {path}")
+    if options.files:
+        say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")
+    return 0
+
+
+def _report_search(runs: list[str], options: _ReportOptions) -> int:
+    """`sresnet report FOLDER` of a search; nothing is trained."""
+    if runs[1:]:
+        raise UserError(f"{runs[0]} is a search: give it alone, a page is about one")
+    if find_spec("optuna") is None:
+        raise UserError("the page of a search needs optuna, not installed here: pip install 'sresnet[search]'")
+    from sresnet.report.search import search_sections
+    from sresnet.report.search import title_of as title_of_search
+    from sresnet.search.outcome import importances, outcome_of
+
+    folder = Path(runs[0])
+    path = Path(options.out or folder / REPORT)
+    check_page(path, options.force)
+    found = outcome_of(folder)
+    sections = search_sections(found, importances(folder, found.accuracy_at))
+    save_page(path, page(title_of_search(found), sections), options.force)
     say(f"report: {path}")
     if options.files:
         say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")

@@ -25,7 +25,7 @@ from sresnet.studies.rows import COST_HEADER, machines_of, rows_of
 from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
-from sresnet.studies.workers import orphaned, run_workers, share_of
+from sresnet.studies.workers import check_workers, orphaned, run_workers, share_of
 from sresnet.train.recipe import Recipe
 
 
@@ -79,7 +79,7 @@ class _StudyOptions(RuntimeOptions):
         return replace(self, data_dir=self.events_dir) if data.name == "dvs-cifar10" else self
 
 
-MOST_WORKERS, MOST_SEEDS = 256, 1000
+MOST_SEEDS = 1000
 
 
 def study_verb(words: list[str]) -> int:
@@ -123,11 +123,9 @@ def _chosen_studies(names: Sequence[str], options: _StudyOptions) -> list[Study]
     Raises:
         UserError: no such study, or fewer than one worker or than no seeds.
     """
-    at_least(1, workers=options.workers)
     at_least(0, seeds=options.seeds)
     check_minutes(options.max_minutes)
-    if options.workers > MOST_WORKERS:
-        raise UserError(f"workers {options.workers} is more than {MOST_WORKERS}: give one for each core or GPU at most")
+    check_workers(options.workers)
     if options.seeds > MOST_SEEDS:
         raise UserError(f"seeds {options.seeds} is more than {MOST_SEEDS}: the paper shows means of few")
     for name in names:

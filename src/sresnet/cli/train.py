@@ -24,6 +24,7 @@ from sresnet.report.several import Shown
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
+from sresnet.train.recipe_file import ENDING, as_toml, read_recipe_file
 from sresnet.train.recipes import RECIPES
 
 
@@ -41,6 +42,8 @@ class TrainOptions(Recipe, RuntimeOptions):
     """Also write TensorBoard events into the run folder."""
     report: bool = False
     """At the end, also write the page of sresnet report into the run folder."""
+    toml: bool = False
+    """Train nothing: show the recipe, with these fields, as TOML for a file."""
     force: bool = False
     """Overwrite what is in the way, even if sresnet did not make it."""
 
@@ -64,18 +67,31 @@ def recipe_fields(recipe: Recipe) -> dict[str, Any]:
 def train_verb(words: list[str]) -> int:
     """`sresnet train RECIPE [--field value ...]`."""
     if wants_help(words):
-        say("usage: sresnet train RECIPE [--field value ...]", "")
+        say("usage: sresnet train RECIPE|FILE.toml [--field value ...]", "")
         say(*(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
-        say("", "sresnet train RECIPE --help explains every field.")
+        say("", "sresnet train RECIPE --help explains every field, sresnet train RECIPE --toml writes them down.")
         return 0
-    name = first_word(words, "recipe", f"choose from {', '.join(RECIPES)}")
-    if name not in RECIPES:
-        raise UserError(f"recipe {name!r} is unknown: {closest(name, list(RECIPES))}")
-    line, recipe = RECIPES[name]
+    name, line, recipe = recipe_named(first_word(words, "recipe", f"choose from {', '.join(RECIPES)}"))
     compat, rest = take_option(words[1:], "--compat")
     recipe = with_compat(recipe, compat) if compat else recipe
-    options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {name}", f"{line}.")
+    options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {words[0]}", f"{line}.")
+    if options.toml:
+        say(*as_toml(options.recipe()).splitlines())
+        return 0
     return train_and_report(options, name)
+
+
+def recipe_named(word: str) -> tuple[str, str, Recipe]:
+    """(name for folders, what it is in a line, the recipe) of one that comes with the package, or in a TOML file.
+
+    Raises:
+        UserError: there is no such recipe, or as `read_recipe_file`.
+    """
+    if word.endswith(ENDING):
+        return Path(word).stem, f"The recipe in {word}", read_recipe_file(Path(word))
+    if word not in RECIPES:
+        raise UserError(f"recipe {word!r} is unknown: {closest(word, list(RECIPES))}")
+    return word, *RECIPES[word]
 
 
 @going_on()

@@ -8,6 +8,17 @@ import torch
 
 from sresnet.errors import UserError
 
+_MOST = 256
+"""Processes."""
+
+
+def check_workers(count: int) -> None:
+    """Raise UserError for fewer than one process, or more than any machine has use for."""
+    if count < 1:
+        raise UserError(f"workers {count} is less than 1: leave --workers out, or give more")
+    if count > _MOST:
+        raise UserError(f"workers {count} is more than {_MOST}: give one for each core or GPU at most")
+
 
 def run_workers(count: int, work: Callable[[int], None], asked: Callable[[], str]) -> None:
     """Start processes that each call `work` with their number, and wait for them.

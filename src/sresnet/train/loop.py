@@ -43,6 +43,10 @@ _CALIBRATION_IMAGES = 1000
 """That norms are set from, see `Run.calibrate`."""
 
 
+class DivergedError(UserError):
+    """A training whose numbers have left those of float32."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands, after a step or at the end of an epoch."""
@@ -105,9 +109,9 @@ def train(
 
     Raises:
         UserError: the folder holds another run or one on other data, or is in use; network and images do not fit; the
-            disk is full; torch's default dtype or device is not float32 or the CPU; or training has diverged: a loss,
-            score, potential, weight, norm statistic, momentum or average is NaN or infinite (the last checkpoint is
-            kept).
+            disk is full; or torch's default dtype or device is not float32 or the CPU.
+        DivergedError: a loss, score, potential, weight, norm statistic, momentum or average is NaN or infinite (the
+            last checkpoint is kept).
     """
     check_settings()
     check_fit(recipe, splits)
@@ -349,12 +353,12 @@ class Run:
         sums = state.sums or {}
         return {name: sums[neurons] for name, neurons in self.model.named_neurons() if neurons in sums}
 
-    def diverged(self, what: str, step: int) -> UserError:
+    def diverged(self, what: str, step: int) -> DivergedError:
         """The error for a number that overflowed in training step `step`, counted from 0, or after it."""
         kept = f"the last checkpoint in {self.folder} is kept"
         if not (self.folder / record.CHECKPOINT).exists():
             kept = f"there was no checkpoint yet in {self.folder}"
-        return UserError(
+        return DivergedError(
             f"{what} at step {step + 1} (epoch {step // self.steps_per_epoch + 1}): try a lower "
             f"--train.learning-rate or --train.clip-norm 1; {kept}"
         )

@@ -1,0 +1,246 @@
+"""`sresnet search`."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sresnet.cli import answered
+from sresnet.cli.display import run_lines
+from sresnet.cli.parse import at_least, check_minutes, first_word, parse, wants_help
+from sresnet.cli.runs import RuntimeOptions
+from sresnet.cli.terminal import print_table, stop_asked
+from sresnet.cli.train import recipe_fields, recipe_named
+from sresnet.data import AnyData, Splits
+from sresnet.errors import UserError
+from sresnet.ops.dispatch import implementation
+from sresnet.printing import going_on, say
+from sresnet.search.config import SEARCH, Objective, Sampler, SearchConfig, claim, fitted, read_config
+from sresnet.search.space import (
+    NAMED,
+    Dimension,
+    dimension,
+    field_named,
+    in_short,
+    named_space,
+    read_space,
+    read_values,
+)
+from sresnet.studies.workers import check_workers, orphaned, run_workers, share_of
+from sresnet.train.recipe import Recipe
+from sresnet.train.recipe_file import as_toml
+
+if TYPE_CHECKING:
+    from sresnet.search.outcome import Outcome
+
+SHOWN = 10
+"""Trials in the table."""
+_PREFIX = "--search."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SearchOptions(Recipe, RuntimeOptions):
+    """Flags of `sresnet search`: the fields of the recipe, what is searched, and where and how long to run."""
+
+    trials: int = 50
+    """How many trainings in all, those that end early included."""
+    hours: float = float("inf")
+    """Hours of training in all trials, after which no new one begins."""
+    space: str = ""
+    """What is searched: paper, wide, or a TOML file; --search.FIELD adds to it or changes it. By default paper's, or
+    only what --search.FIELD says."""
+    sampler: Sampler = "tpe"
+    """tpe: Optuna's multivariate TPE, BOHB-style; bohb: the densities of Falkner et al. 2018; random: uniform."""
+    objectives: tuple[Objective, ...] = ("accuracy",)
+    """accuracy of held-out images, operations, steps. With several, no trial ends early."""
+    min_epochs: int = 0
+    """Epochs after which a trial may end first; 0: a ninth of all."""
+    reduction: int = 3
+    """One of so many trials goes on at each rung, and rungs are so many times as long; 0: no trial ends early."""
+    enqueue: tuple[str, ...] = ("paper",)
+    """Values to try first, such as leak=0.9,num_steps=4; paper: the paper's, where the space has them; none."""
+    out: str = ""
+    """Folder of the search; by default runs/search-RECIPE-FINGERPRINT, so that the same command finds it again."""
+    workers: int = 1
+    """Processes that run trials side by side, each on its share of the cores, or on a GPU of its own."""
+    max_minutes: float = float("inf")
+    """Minutes after which to stop cleanly; the same command goes on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_minutes(self.max_minutes)
+        at_least(1, trials=self.trials)
+        at_least(0, min_epochs=self.min_epochs)
+        check_workers(self.workers)
+        if not self.hours > 0:
+            raise UserError(f"hours {self.hours:g} is not a length of time: give hours, or leave it out")
+
+
+def search_verb(words: list[str]) -> int:
+    """`sresnet search RECIPE [--search.FIELD RANGE ...] --trials N`, or `sresnet search FOLDER [--best]`."""
+    if wants_help(words):
+        say("usage: sresnet search RECIPE|FILE.toml [--search.FIELD RANGE ...] [--trials N] [--field value ...]")
+        say("       sresnet search FOLDER [--best]", "")
+        say("RANGE: low:high, low:high:log, or a list a,b,c; such as --search.leak 0.5:0.999 --search.num-steps 2,4,8.")
+        say("FOLDER: that of a search, whose trials are shown; --best writes the recipe of the best as TOML.", "")
+        say("sresnet search RECIPE --help explains the other flags.")
+        return 0
+    word = first_word(words, "recipe", "give a name of sresnet train --help, a TOML file, or the folder of a search")
+    if find_spec("optuna") is None:
+        raise UserError("search needs optuna, which is not installed here: pip install 'sresnet[search]'")
+    if (Path(word) / SEARCH).exists():
+        return _show(Path(word), words[1:])
+    name, line, recipe = recipe_named(word)
+    ranges, rest = _ranges(words[1:])
+    options = parse(_SearchOptions(**recipe_fields(recipe)), rest, f"sresnet search {word}", f"{line}.")
+    recipe = Recipe(**recipe_fields(options))
+    space = _space(options.space, ranges, recipe)
+    recipe, least, notes = fitted(recipe, space, options.min_epochs)
+    first = [read_values(text, space, recipe) for text in options.enqueue if text != "none"]
+    config = SearchConfig(
+        recipe=recipe,
+        space=space,
+        sampler=options.sampler,
+        objectives=options.objectives,
+        min_epochs=least,
+        reduction=options.reduction,
+        enqueue=tuple(values for values in first if values),
+    )
+    say(*(f"note: {note}" for note in notes))
+    folder = Path(options.out or f"runs/search-{name}-{config.fingerprint()}")
+    if stopped := _run(options, config, folder):
+        say(f"stopped ({stopped}): run the same command again to go on")
+        return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
+    return _show(folder, [])
+
+
+def _ranges(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """(field as it was typed -> range) of all --search.FIELD, and the other words."""
+    found: dict[str, str] = {}
+    rest, left = [], list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith(_PREFIX):
+            rest.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        if not equals:
+            if not left or left[0].startswith("--"):
+                raise UserError(f"{flag} has no value: add a range such as 0.5:0.999, or a list a,b,c")
+            value = left.pop(0)
+        name = flag.removeprefix(_PREFIX)
+        if name in found:
+            raise UserError(f"{flag} is given twice: leave one out")
+        found[name] = value
+    return found, rest
+
+
+def _space(given: str, ranges: dict[str, str], recipe: Recipe) -> dict[str, Dimension]:
+    """What is searched."""
+    if given in NAMED or (not given and not ranges):
+        space = named_space(given or "paper", recipe)
+    else:
+        space = read_space(Path(given), recipe) if given else {}
+    for name, text in ranges.items():
+        field = field_named(name, recipe)
+        space[field] = dimension(field, text, recipe)
+    return space
+
+
+@going_on()
+def _run(options: _SearchOptions, config: SearchConfig, folder: Path) -> str:
+    """Run the trials that are wanted and not there yet; returns why it stopped before the end, or ""."""
+    options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
+    claim(config, folder)
+    fields = ", ".join(f"{field.rpartition('.')[2]} {each}" for field, each in config.space.items())
+    say(f"search over {fields}", f"{options.trials} trials of {config.recipe.train.epochs} epochs, in {folder}")
+    with stop_asked(options.max_minutes) as asked:
+        if options.workers == 1:
+            _worker(options, folder, asked)
+        else:
+            run_workers(options.workers, partial(_process, options, folder), asked)
+        return asked()
+
+
+def _process(options: _SearchOptions, folder: Path, index: int) -> None:
+    """Process number `index` of several; it stops when its parent says so or is gone."""
+    with stop_asked(float("inf")) as asked:
+
+        def go_on() -> int:
+            _worker(options, folder, lambda: asked() or orphaned(), index)
+            return 0
+
+        sys.exit(answered(go_on))
+
+
+@going_on()
+def _worker(options: _SearchOptions, folder: Path, asked: Callable[[], str], index: int | None = None) -> None:
+    """Run trials, alone, or beside other processes as number `index`, until `asked` to stop."""
+    from sresnet.search.run import work
+
+    device = options.torch_device()
+    if index is not None:
+        device = share_of(device, index, options.workers)
+    opened: dict[tuple[AnyData, int, int], Splits] = {}
+
+    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
+        """A data set, which is read once."""
+        key = (data, seed, num_steps)
+        if key not in opened:
+            opened.clear()  # one of them fits in memory
+            opened[key] = options.open(data, seed, num_steps)
+        return opened[key]
+
+    with implementation(options.engine):
+        work(
+            read_config(folder),
+            folder,
+            open_,
+            device=device,
+            trials=options.trials,
+            hours=options.hours,
+            tell=run_lines(),
+            should_stop=lambda: bool(asked()),
+            memory_limit=options.memory_limit,
+        )
+
+
+def _show(folder: Path, words: list[str]) -> int:
+    """`sresnet search FOLDER`: its trials, or with --best the recipe of the best one as TOML."""
+    from sresnet.search.outcome import importances, outcome_of
+
+    if words not in ([], ["--best"]):
+        raise UserError(f"{words[0]!r} is not for a search that is there: give --best, or a recipe to begin another")
+    found = outcome_of(folder)
+    if words:
+        best = found.best(1)
+        if not best:
+            raise UserError(f"no trial of {folder} is finished: run the search to its end, or give it more trials")
+        say(*as_toml(found.recipe(best[0])).splitlines())
+        return 0
+    _print_trials(found)
+    shares = importances(folder, found.accuracy_at)
+    if shares:
+        say("", "what the differences between finished trials come from:")
+        say(*(f"  {field} {100 * share:.0f} %" for field, share in shares.items()))
+    say("", f"a page: sresnet report {folder}", f"the best recipe: sresnet search {folder} --best > recipe.toml")
+    return 0
+
+
+def _print_trials(found: "Outcome") -> None:
+    """The best trials, or the Pareto front, and how many there are of each kind."""
+    states = [each.state for each in found.trials]
+    say("", ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial has begun")
+    several = len(found.config.objectives) > 1
+    shown = found.front() if several else found.best(SHOWN)
+    if not shown:
+        return
+    say("", "the trials that no other beats in all objectives:" if several else "the best trials:")
+    fields = list(found.config.space)
+    names = [field.rpartition(".")[2] for field in fields]
+    header = " | ".join(["trial:d", *(f"{each}:,.5g" for each in found.config.objectives), *names])
+    rows = [(each.number, *each.objectives, *(in_short(each.values.get(field)) for field in fields)) for each in shown]
+    print_table(header, rows)

@@ -1,0 +1,1 @@
+"""Searches of hyper-parameters: many trainings of one recipe with some of its fields drawn from ranges."""
