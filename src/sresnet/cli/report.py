@@ -111,7 +111,7 @@ def _report_search(runs: list[str], options: _ReportOptions) -> int:
     path = Path(options.out or folder / REPORT)
     check_page(path, options.force)
     found = outcome_of(folder)
-    sections = search_sections(found, importances(folder, found.accuracy_at))
+    sections = search_sections(found, importances(found))
     save_page(path, page(title_of_search(found), sections), options.force)
     say(f"report: {path}")
     if options.files:

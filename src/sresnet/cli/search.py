@@ -18,6 +18,7 @@ from sresnet.data import AnyData, Splits
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
+from sresnet.report.document import Value
 from sresnet.search.config import SEARCH, Objective, Sampler, SearchConfig, claim, fitted, read_config
 from sresnet.search.space import (
     NAMED,
@@ -222,7 +223,7 @@ def _show(folder: Path, words: list[str]) -> int:
         say(*as_toml(found.recipe(best[0])).splitlines())
         return 0
     _print_trials(found)
-    shares = importances(folder, found.accuracy_at)
+    shares = importances(found)
     if shares:
         say("", "what the differences between finished trials come from:")
         say(*(f"  {field} {100 * share:.0f} %" for field, share in shares.items()))
@@ -242,5 +243,7 @@ def _print_trials(found: "Outcome") -> None:
     fields = list(found.config.space)
     names = [field.rpartition(".")[2] for field in fields]
     header = " | ".join(["trial:d", *(f"{each}:,.5g" for each in found.config.objectives), *names])
-    rows = [(each.number, *each.objectives, *(in_short(each.values.get(field)) for field in fields)) for each in shown]
+    rows: list[tuple[Value, ...]] = [
+        (each.number, *each.objectives, *(in_short(each.values.get(field)) for field in fields)) for each in shown
+    ]
     print_table(header, rows)

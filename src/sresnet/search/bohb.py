@@ -11,6 +11,7 @@ same and h_d / (c - 1) where not (Aitchison and Aitken 1976). Halving is a prune
 is the paper's method, but that a rung does not wait for its last trial.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,16 +75,18 @@ class BOHBSampler(BaseSampler):
 
     def _observed(self, study: Study, trial: FrozenTrial, names: Sequence[str]) -> Points:
         """The trials with a value at the largest budget that has enough of them, the best first; none: [0, D]."""
+        whole = getattr(study, "_study", study)  # behind Hyperband, Optuna shows a sampler the trials of one bracket
         known = [
             each
-            for each in study.get_trials(deepcopy=False)
+            for each in whole.get_trials(deepcopy=False)
             if each.number != trial.number and each.state != TrialState.FAIL and set(names) <= set(each.params)
         ]
         sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
         for budget in sorted({step for each in known for step in each.intermediate_values}, reverse=True):
             there = [each for each in known if budget in each.intermediate_values]
             if len(there) >= len(names) + 3:
-                there.sort(key=lambda each: sign * each.intermediate_values[budget])
+                values = {each.number: sign * each.intermediate_values[budget] for each in there}
+                there.sort(key=lambda each: (math.isnan(values[each.number]), values[each.number]))  # diverged: last
                 return np.array([[_unit(self.space[name], each.params[name]) for name in names] for each in there])
         return np.empty((0, len(names)))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from optuna.importance import get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import create_study
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sresnet.search.config import SearchConfig, read_config
-from sresnet.search.run import FAULT, seconds_of, study_of
+from sresnet.search.run import FAULT, directions_of, distribution, seconds_of, study_of
 from sresnet.search.space import Values, with_values
 from sresnet.train.recipe import Recipe
 
@@ -97,20 +98,25 @@ def _trial(each: FrozenTrial, seconds: float) -> Trial:
         state=states[each.state],
         values=dict(each.params),
         accuracies=tuple((step, value) for step, value in sorted(each.intermediate_values.items()) if value == value),
-        objectives=tuple(each.values or ()),
+        objectives=tuple(each.values) if each.state == TrialState.COMPLETE else (),
         seconds=seconds,
         fault=fault,
     )
 
 
-def importances(folder: Path, objective: int = 0) -> dict[str, float]:
-    """Field -> share of the variation of an objective that it explains, the largest first (PED-ANOVA of Watanabe et
-    al. 2023); nothing where fewer than four trials are finished or all are alike."""
-    config = read_config(folder)
-    study = study_of(config, folder)
-    finished = [each for each in study.get_trials(deepcopy=False) if each.state == TrialState.COMPLETE]
-    if len(finished) < 4 or len({each.values[objective] for each in finished}) < 2:
+def importances(found: Outcome) -> dict[str, float]:
+    """Field -> share of the variation of the accuracy that it explains, the largest first (PED-ANOVA of Watanabe et al.
+    2023), or of the first objective where accuracy is none; nothing where fewer than four trials are finished or all
+    are alike."""
+    values = [each.objectives[found.accuracy_at] for each in found.finished]
+    if len(values) < 4 or len(set(values)) < 2:
         return {}
-    target = None if len(config.objectives) == 1 else (lambda trial: trial.values[objective])
-    found = get_param_importances(study, target=target)
-    return {field: share for field, share in found.items() if math.isfinite(share)}
+    study = create_study(directions=directions_of(found.config)[found.accuracy_at : found.accuracy_at + 1])
+    distributions = {field: distribution(each) for field, each in found.config.space.items()}
+    study.add_trials(
+        [
+            create_trial(params=dict(each.values), distributions=distributions, value=value)
+            for each, value in zip(found.finished, values, strict=True)
+        ]
+    )
+    return {field: share for field, share in get_param_importances(study).items() if math.isfinite(share)}

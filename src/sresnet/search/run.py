@@ -20,7 +20,7 @@ import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from sresnet.analysis import batches_of, spread
 from sresnet.analysis.cost import CostCounter
@@ -44,6 +44,8 @@ MEASURED_IMAGES = 200
 """Held-out images that operations are counted on."""
 HOPELESS = 3
 """If so many trials fail and none does not, the search ends."""
+_ENDED = "ended"
+"""Attribute of a trial that ends early."""
 FAULT = "fault"
 """Attribute of a trial: why it failed or diverged."""
 
@@ -53,8 +55,16 @@ Open = Callable[[AnyData, int, int], Splits]
 
 def study_of(config: SearchConfig, folder: Path) -> optuna.Study:
     """The trials of a search; errors as `open_study`."""
-    directions: list[Direction] = ["maximize" if each == "accuracy" else "minimize" for each in config.objectives]
-    return open_study(folder, directions, RandomSampler(), _pruner(config))
+    pruner = _pruner(config)
+    study = open_study(folder, directions_of(config), RandomSampler(), pruner)
+    # Hyperband makes its brackets when it is first asked; before that, samplers would be shown the trials of all.
+    pruner.prune(study, create_trial(state=TrialState.RUNNING))
+    return study
+
+
+def directions_of(config: SearchConfig) -> list[Direction]:
+    """Whether more or less of each objective is better."""
+    return ["maximize" if each == "accuracy" else "minimize" for each in config.objectives]
 
 
 def _pruner(config: SearchConfig) -> BasePruner:
@@ -210,7 +220,9 @@ def _run_trial(
             return False
         if epoch not in study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(accuracy, epoch)
-        return epoch < config.recipe.train.epochs and trial.should_prune()
+        if epoch < config.recipe.train.epochs and trial.should_prune():
+            trial.set_user_attr(_ENDED, True)  # Optuna answers no when it is asked again, as after a kill
+        return _ENDED in trial.user_attrs
 
     def watch(progress: Progress) -> None:
         nonlocal ended

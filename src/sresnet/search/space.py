@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from sresnet.config import check_number, check_types, check_value, closest
 from sresnet.errors import UserError
@@ -254,8 +254,6 @@ def _typed(field: str, value: Any, annotation: Any) -> Value:
     """A value, checked; whole numbers are numbers."""
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if get_args(annotation) and str in get_args(annotation) and not isinstance(value, str):
-        raise UserError(f"{field} is {value!r}: expected a name")
     check_value(field, value, annotation)
     check_number(field, value)
     found: Value = value
