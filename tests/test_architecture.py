@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "sresnet"
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
-MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "tensorboard": "torch.utils.tensorboard"}
+MODULES = {"tomli-w": "tomli_w", "scikit-learn": "sklearn", "pillow": "PIL", "tensorboard": "torch.utils.tensorboard"}
 """Package -> what is imported of it, where that has another name."""
 
 
@@ -81,7 +81,7 @@ def test_nothing_else_is_imported():
     known = {name.partition(".")[0] for name in known} | {"sresnet", *sys.stdlib_module_names}
     others = {name for file in FILES for name in imported(file) if name.partition(".")[0] not in known}
     assert not others
-    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 8
+    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 9
 
 
 def test_only_the_command_line_prints():

@@ -123,6 +123,7 @@ COMMANDS = {
     "info": "info digits-t4",
     "data": "data prepare digits-dvs",
     "study": "study table12",
+    "search": "search digits --out new",
     "list": "list",
 }
 

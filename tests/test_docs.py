@@ -20,6 +20,7 @@ from sresnet.cli.export import _ExportOptions
 from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
+from sresnet.cli.search import _ranges, _SearchOptions, _space
 from sresnet.cli.study import _StudyOptions
 from sresnet.cli.train import TrainOptions
 from sresnet.data import DATA_SETS
@@ -62,13 +63,22 @@ def check_command(line):
     """Raise if a `sresnet ...` line names a verb, recipe, model, data set or flag that is not there. Runs nothing."""
     program, *words = shlex.split(line, comments=True)
     assert program == "sresnet"
-    verb, *words = words
+    verb, *words = words[: words.index(">")] if ">" in words else words
     assert verb in VERBS, line
     subject = words[0] if words and not words[0].startswith("-") else None
     flags = words[1:]
     match verb:
         case "list":
             assert words == []
+        case "train" if subject.endswith(".toml"):
+            assert flags == []
+        case "search":
+            given, flags = _ranges(flags)
+            recipe = RECIPES.get(subject, RECIPES["digits"])[1]
+            assert _space("", given, recipe)
+            if flags != ["--best"]:
+                fields = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
+                parse(_SearchOptions(**fields), flags, line, "")
         case "train":
             parse(recipe_options(RECIPES[subject][1]), flags, line, "")
         case "finetune":

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +29,8 @@ DEEPEST_JSON = 50
 PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 NO_SURPRISE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+LARGEST_TOML = 1 << 20
+"""Bytes of a TOML file."""
 PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 
 
@@ -423,3 +426,24 @@ def _small(text: str) -> int:
     if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 64:
         raise ValueError(f"{text[:20]} is too large")
     return int(text)
+
+
+def read_toml(path: Path, cure: str) -> dict[str, Any]:
+    """The tables and values in a TOML file, which somebody may have written by hand.
+
+    Args:
+        path: of the file.
+        cure: what to do where it is not there or no TOML.
+
+    Raises:
+        UserError: it is not there, no TOML, larger than a megabyte, or cannot be read.
+    """
+    try:
+        content = read_regular(path, LARGEST_TOML)
+    except FileNotFoundError:
+        raise UserError(f"{path} {state_of(path)}: {cure}") from None
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not TOML ({reason}): {cure}") from None

@@ -20,7 +20,7 @@ from sresnet.files import write_json
 from sresnet.search import run as running
 from sresnet.search.config import SearchConfig, claim
 from sresnet.search.outcome import importances, outcome_of
-from sresnet.search.run import run_of, study_of, work
+from sresnet.search.run import _run_of, study_of, work
 from sresnet.search.space import dimension
 from sresnet.search.storage import JOURNAL
 from sresnet.train import record
@@ -55,7 +55,7 @@ def open_(data, seed, num_steps):
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Trainings that only say their accuracy: higher towards leak 0.9 and rate 0.1; returns (folder, epochs) of each."""
+    """Trainings that only say their accuracy, higher towards leak 0.9 and rate 0.1: (folder, epoch) of each."""
     trained = []
 
     def train(recipe, splits, folder, *, watch, should_stop, **others):
@@ -66,8 +66,8 @@ def pretended(monkeypatch):
             away = abs(recipe.model.leak - 0.9) + abs(math.log10(recipe.train.learning_rate) + 1)
             metrics = {"epoch": epoch, "step": epoch, "validation_top1": 90 - 20 * away + epoch, "seconds": 60.0}
             record.append_metrics(folder, metrics)
-            numbers = dict(step=epoch, steps=9, loss=0.0, accuracy=0.0, images_per_second=1.0, seconds_left=0.0)
-            watch(Progress(epoch=epoch, epochs=9, metrics=metrics, **numbers))
+            zeros = dict.fromkeys(("loss", "accuracy", "images_per_second", "seconds_left"), 0.0)
+            watch(Progress(epoch=epoch, epochs=9, step=epoch, steps=9, metrics=metrics, **zeros))
             if should_stop() and epoch < recipe.train.epochs:
                 return Outcome(state="stopped", folder=folder, step=epoch, result={})
         result = {"test_top1": 0.0, "test_images": 1, "validation_top1": metrics["validation_top1"]}
@@ -95,7 +95,7 @@ def test_worse_trials_end_early_and_better_ones_are_not_begun_anew(tmp_path, pre
         epochs = [epoch for epoch, _ in each.accuracies]
         assert epochs == list(range(1, len(epochs) + 1))
         assert len(epochs) in ((9,) if each.state == "finished" else (1, 3))  # rungs: 1, 3, 9
-        assert record.read_metrics(run_of(tmp_path / "search", each.number))[-1]["epoch"] == len(epochs)
+        assert record.read_metrics(_run_of(tmp_path / "search", each.number))[-1]["epoch"] == len(epochs)
     best = found.best(1)[0]
     assert best.objectives[0] == max(each.objectives[0] for each in found.finished)
     mean = sum(each.accuracies[0][1] for each in found.trials) / 40
@@ -245,8 +245,9 @@ def test_optuna_reads_the_journal_by_itself(tmp_path, pretended):
 # The command line -----------------------------------------------------------------------------------------------------
 
 FLAGS = [
-    *"--model.base-filters 2 --model.num-steps 2 --data.train-images 100 --train.epochs 3 --train.batch-size 32".split(),
-    *"--search.leak 0.5:0.999 --search.train.learning-rate 0.001:1:log --data.validation 0.3".split(),
+    *"--model.base-filters 2 --model.num-steps 2 --train.epochs 3 --train.batch-size 32".split(),
+    *"--data.train-images 100 --data.validation 0.3".split(),
+    *"--search.leak 0.5:0.999 --search.train.learning-rate 0.001:1:log".split(),
 ]
 
 
@@ -283,14 +284,14 @@ def test_the_command_goes_on_shows_and_gives_the_best_recipe(tmp_path, monkeypat
         (["digits", "--search.leak"], "--search.leak has no value"),
         (["digits", "--search.leak", "--trials", "3"], "--search.leak has no value"),
         (["digits", "--search.leak=0.1:0.2", "--search.leak=0.1:0.3"], "--search.leak is given twice"),
-        (["digits", "--space", "narrow"], "narrow is not there: give the path of a space, or paper or wide"),
+        (["digits", "--space", "narrow"], "narrow does not exist: give paper or wide"),
         (["digits", "--trials", "0"], "trials 0 is less than 1"),
         (["digits", "--workers", "0"], "workers 0 is less than 1"),
         (["digits", "--hours", "nan"], "hours nan is not a length of time"),
         (["digits", "--sampler", "best"], "invalid choice"),
         (["digits", "--enqueue", "leak=2", "--search.leak", "0.5:0.9"], "leak 2.0 is given and outside"),
         (["nothing"], "recipe 'nothing' is unknown"),
-        (["nothing.toml"], "nothing.toml is not there"),
+        (["nothing.toml"], "nothing.toml does not exist"),
         ([], "recipe is missing"),
     ],
 )

@@ -105,14 +105,14 @@ def test_a_file(tmp_path):
         "train.learning_rate": "0.01:0.1:log",
     }
     for text, message in {
-        "[": "is no TOML",
+        "[": "is not TOML",
         'leek = "0:1"': "no field 'leek'",
         'leak = "0.1:0.2"\nmodel.leak = "0.1:0.3"': "has model.leak twice",
     }.items():
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             read_space(path, DIGITS)
-    with pytest.raises(UserError, match="is not there: give the path of a space, or paper or wide"):
+    with pytest.raises(UserError, match="does not exist: give paper or wide"):
         read_space(tmp_path / "none.toml", DIGITS)
 
 
@@ -132,7 +132,11 @@ def test_values_to_try_first():
     space["model.num_steps"] = dimension("model.num_steps", "2:8", DIGITS)
     assert read_values("paper", space, DIGITS) == {"model.leak": 0.874}  # 50 steps are outside
     assert read_values("leak=0.6, num-steps=4", space, DIGITS) == {"model.leak": 0.6, "model.num_steps": 4}
-    for text, message in {"leak": "give leak=0.9", "leek=1": "no field 'leek'", "num_steps=x": "not a whole number"}.items():
+    for text, message in {
+        "leak": "give leak=0.9",
+        "leek=1": "no field 'leek'",
+        "num_steps=x": "not a whole number",
+    }.items():
         with pytest.raises(UserError, match=message):
             read_values(text, space, DIGITS)
 

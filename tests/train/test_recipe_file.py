@@ -33,15 +33,15 @@ def test_any_values(tmp_path_factory, seed, rate, leak, pretrained, short):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "is no TOML"),
-        ("seed = 0\nseed = 1", "is no TOML"),
+        ("[", "is not TOML"),
+        ("seed = 0\nseed = 1", "is not TOML"),
         ("sead = 0", "has no field 'sead': did you mean 'seed'?"),
         ("[train]\nepochs = 'many'", "train.epochs is 'many'"),
         ("[train]\nepochs = 0", "epochs 0 is less than 1"),
         ("[model]\nfamily = 'sresnet'\nnum_stepps = 3", "has no field 'num_stepps'"),
         ("[model]\nfamily = 'resnet'", "model.family is 'resnet': choose from"),
         ("model = 3", "expected an object with named fields"),
-        ("a = " + "[" * 10_000, "is no TOML"),
+        ("a = " + "[" * 10_000, "is not TOML"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(text, message, tmp_path):
@@ -53,12 +53,12 @@ def test_what_cannot_be_is_said_in_a_line(text, message, tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="is no TOML"):
+    with pytest.raises(UserError, match="is not TOML"):
         read_recipe_file(tmp_path / "recipe.toml")
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="is not there: give the path of a recipe"):
+    with pytest.raises(UserError, match="does not exist: give a recipe"):
         read_recipe_file(tmp_path / "recipe.toml")
 
 

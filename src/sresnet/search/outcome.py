@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sresnet.search.config import SearchConfig, read_config
 from sresnet.search.run import FAULT, directions_of, distribution, seconds_of, study_of
 from sresnet.search.space import Values, with_values
+from sresnet.search.storage import quiet
 from sresnet.train.recipe import Recipe
 
 State = Literal["finished", "ended early", "diverged", "failed", "running"]
@@ -111,7 +112,8 @@ def importances(found: Outcome) -> dict[str, float]:
     values = [each.objectives[found.accuracy_at] for each in found.finished]
     if len(values) < 4 or len(set(values)) < 2:
         return {}
-    study = create_study(directions=directions_of(found.config)[found.accuracy_at : found.accuracy_at + 1])
+    with quiet():
+        study = create_study(direction=directions_of(found.config)[found.accuracy_at])
     distributions = {field: distribution(each) for field, each in found.config.space.items()}
     study.add_trials(
         [

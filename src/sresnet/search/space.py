@@ -1,7 +1,6 @@
 """What a search may change: fields of a recipe, each over a range or a list."""
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any, get_type_hints
 
 from sresnet.config import check_number, check_types, check_value, closest
 from sresnet.errors import UserError
-from sresnet.files import read_regular
+from sresnet.files import read_toml
 from sresnet.train.recipe import Recipe
-from sresnet.train.recipe_file import LARGEST
 
 Value = int | float | str | bool
 """Of one field of a recipe."""
@@ -121,12 +119,7 @@ def read_space(path: Path, recipe: Recipe) -> dict[str, Dimension]:
     Raises:
         UserError: there is no such file, it is no TOML, or as `field_named` and `dimension`.
     """
-    try:
-        values = tomllib.loads(read_regular(path, LARGEST).decode())
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there: give the path of a space, or {' or '.join(NAMED)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f'{path} is no TOML ({error}): a line is such as leak = "0.5:0.999"') from None
+    values = read_toml(path, f'give {" or ".join(NAMED)}, or a file of lines such as leak = "0.5:0.999"')
     found: dict[str, Dimension] = {}
     for name, value in _flat(values):
         field = field_named(name, recipe)

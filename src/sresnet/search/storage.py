@@ -1,8 +1,8 @@
 """Where the trials of a search are kept: a journal of Optuna's in one file, which any number of processes append to."""
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -54,28 +54,37 @@ class _Lock:
         self.held.close()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna says nothing of the studies that are made or found."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
 def open_study(folder: Path, directions: Sequence[Direction], sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
     """The study in a folder, made where there is none.
 
     Raises:
         UserError: the journal is damaged, or that of something else.
     """
-    path, verbosity = folder / JOURNAL, optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would say that the study is there already
+    path = folder / JOURNAL
     try:
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(path)))  # type: ignore[arg-type]
-        return optuna.create_study(
-            storage=storage,
-            study_name=NAME,
-            directions=directions,
-            sampler=sampler,
-            pruner=pruner,
-            load_if_exists=True,
-        )
+        with quiet():
+            return optuna.create_study(
+                storage=storage,
+                study_name=NAME,
+                directions=directions,
+                sampler=sampler,
+                pruner=pruner,
+                load_if_exists=True,
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is no journal of a search ({reason}): put it back, or choose another --out") from None
-    finally:
-        optuna.logging.set_verbosity(verbosity)

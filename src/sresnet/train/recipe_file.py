@@ -1,19 +1,15 @@
 """Recipes as TOML files: every field by name, with tables [model], [data] and [train]."""
 
-import tomllib
 from pathlib import Path
 
 import tomli_w
 
 from sresnet.config import from_dict, to_dict
-from sresnet.errors import UserError
-from sresnet.files import read_regular
+from sresnet.files import read_toml
 from sresnet.train.recipe import Recipe
 
 ENDING = ".toml"
 """Of the names of these files."""
-LARGEST = 1 << 20
-"""Bytes of a file."""
 
 
 def as_toml(recipe: Recipe) -> str:
@@ -31,13 +27,6 @@ def read_recipe_file(path: Path) -> Recipe:
         UserError: there is no such file, it is no TOML, it has an unknown field or one of another type, or the recipe
             is impossible.
     """
-    try:
-        content = read_regular(path, LARGEST)
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there: give the path of a recipe, or a name of sresnet train --help") from None
-    try:
-        values = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no TOML ({error}): sresnet train RECIPE --toml shows one") from None
+    values = read_toml(path, "give a recipe such as sresnet train RECIPE --toml shows")
     found: Recipe = from_dict(Recipe, values, str(path))
     return found
