@@ -71,7 +71,7 @@ def check_command(line):
         case "list":
             assert words == []
         case "train" if subject.endswith(".toml"):
-            assert flags == []
+            parse(recipe_options(RECIPES["digits"][1]), flags, line, "")
         case "search":
             given, flags = _ranges(flags)
             recipe = RECIPES.get(subject, RECIPES["digits"])[1]

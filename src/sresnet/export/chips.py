@@ -4,13 +4,12 @@ What is not published is None and not checked. A chip is taken as it is document
 gives; other firmware may do more.
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from sresnet.config import check_types, closest, from_dict
 from sresnet.errors import UserError
-from sresnet.files import read_regular, state_of
+from sresnet.files import read_toml, state_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +158,7 @@ def chip_of(target: str) -> Chip:
     """The limits that a target means: a name in `CHIPS`, or a TOML file with the fields of `Chip`.
 
     Raises:
-        UserError: no such name or file, or a file that is no TOML or has other fields.
+        UserError: no such name or file, or a file that is not TOML or has other fields.
     """
     if target in CHIPS:
         return CHIPS[target]
@@ -168,14 +167,6 @@ def chip_of(target: str) -> Chip:
         raise UserError(f"check {target!r} is unknown: {closest(target, list(CHIPS))}, or give a .toml file of limits")
     if not path.is_file():
         raise UserError(f"{path} {state_of(path)}: give a .toml file of limits, or one of {', '.join(CHIPS)}")
-    try:
-        values = tomllib.loads(read_regular(path, _LARGEST).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not TOML ({reason}): write lines such as fan_in = 4096") from None
+    values = read_toml(path, "write lines such as fan_in = 4096")
     chip: Chip = from_dict(Chip, {"name": path.stem} | values, str(path))
     return chip
-
-
-_LARGEST = 1 << 20
-"""Bytes of a file of limits."""
