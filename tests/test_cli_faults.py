@@ -294,7 +294,7 @@ def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys
 
 
 def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
-    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, name: options)
+    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, name, run: options)
     options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
     assert (options.train.low_res_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
 
