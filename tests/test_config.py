@@ -166,3 +166,18 @@ def test_what_is_no_number_to_compute_with(number):
         Home(name="a", size=number)
     with pytest.raises(UserError, match="Dog.tricks is "):
         check_types(Dog(tricks=(1.0, number)))
+
+
+def test_a_dictionary_is_no_tuple_of_dataclasses():
+    @dataclass(frozen=True, kw_only=True)
+    class Inner:
+        x: int
+
+    @dataclass(frozen=True, kw_only=True)
+    class Outer:
+        inner: tuple[Inner, ...]
+
+    assert from_dict(Outer, {"inner": [{"x": 1}]}) == Outer(inner=(Inner(x=1),))
+    for wrong in ({}, {"x": 1}, 3):
+        with pytest.raises(UserError, match=r"Outer\.inner is "):
+            from_dict(Outer, {"inner": wrong})

@@ -196,7 +196,7 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
                 value = tuple(from_dict(members[0], each, f"{where}.{key}[{i}]") for i, each in enumerate(value))
             else:
                 value = _tuples(value)
-        elif any(dataclasses.is_dataclass(member) for member in (annotation, *members)):
+        elif get_origin(annotation) is not tuple and any(map(dataclasses.is_dataclass, (annotation, *members))):
             value = from_dict(annotation, value, f"{where}.{key}")
         elif isinstance(value, list):
             value = tuple(value)

@@ -168,5 +168,7 @@ def chip_of(target: str) -> Chip:
     if not path.is_file():
         raise UserError(f"{path} {state_of(path)}: give a .toml file of limits, or one of {', '.join(CHIPS)}")
     values = read_toml(path, "write lines such as fan_in = 4096")
+    if isinstance(values.get("cores"), dict):
+        raise UserError(f"{path} has a table [cores]: write [[cores]], once for each kind of core")
     chip: Chip = from_dict(Chip, {"name": path.stem} | values, str(path))
     return chip
