@@ -154,6 +154,13 @@ def test_a_trial_that_diverges_is_worse_than_all_others(tmp_path, monkeypatch, p
     assert sum(later) <= sum(each.values["train.learning_rate"] > 0.3 for each in found.trials[:12]) + 1
 
 
+def test_samplers_are_shown_one_bracket_from_the_first_trial_of_a_process_on(tmp_path, pretended):
+    searched(tmp_path / "search", 12)
+    study = study_of(CONFIG, tmp_path / "search")
+    shown = [optuna.pruners._filter_study(study, each).get_trials() for each in study.trials]
+    assert all(len(each) < 12 for each in shown)
+
+
 def test_hours_end_a_search(tmp_path, pretended):
     config = replace(CONFIG, reduction=0)  # nine minutes a trial
     assert len(searched(tmp_path / "search", 40, config, hours=0.5).trials) == 4
