@@ -17,7 +17,7 @@ from tests.models.test_program import CONNECTIONS, NORMS, ZOO, exact, trained
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-from sresnet.export.onnx import to_onnx  # noqa: E402
+from sresnet.export.onnx import about_of_onnx, to_onnx  # noqa: E402
 
 SMALL = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
 
@@ -165,6 +165,15 @@ def test_what_cannot_be_exported_is_said():
         to_onnx(model, SMALL, num_steps=3)
     with pytest.raises(UserError, match="images of 8x8 do not fit"):
         to_onnx(trained("kim-vgg9", **ZOO["kim-vgg9"]), SMALL)
+
+
+def test_metadata_that_are_no_text():
+    """Names that are not UTF-8 come as bytes."""
+    made = to_onnx(trained("sresnet8", base_filters=4, num_steps=2), SMALL)
+    onnx.helper.set_model_props(made, {"sresnet.name": "a"})
+    content = made.SerializeToString().replace(b"sresnet.name", b"sresnet.n\xffme")
+    with pytest.raises(UserError, match="the file does not say what network it is: give a file that sresnet export"):
+        about_of_onnx(content, "the file")
 
 
 @pytest.mark.parametrize("bits", [8, 4])

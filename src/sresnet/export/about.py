@@ -122,8 +122,9 @@ def about_of(metadata: Mapping[str, str], where: str) -> About:
     Raises:
         UserError: it was not exported by sresnet, or its metadata are damaged.
     """
-    fields = {name.removeprefix(PREFIX): text for name, text in metadata.items() if name.startswith(PREFIX)}
-    if not fields or not all(isinstance(text, str) for text in fields.values()):
+    texts = all(isinstance(each, str) for item in metadata.items() for each in item)  # bytes that are no text stay bytes
+    fields = {name.removeprefix(PREFIX): text for name, text in metadata.items() if texts and name.startswith(PREFIX)}
+    if not fields:
         raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
     values = {name: parse_json(text, f"{name} in {where}") for name, text in fields.items()}
     return from_dict(About, values, where)

@@ -164,7 +164,7 @@ def chip_of(target: str) -> Chip:
         return CHIPS[target]
     path = Path(target)
     if path.suffix.lower() != ".toml":
-        raise UserError(f"check {target!r} is unknown: {closest(target, list(CHIPS))}, or give a .toml file of limits")
+        raise UserError(f"check {target!r} is unknown, and no .toml file of limits: {closest(target, list(CHIPS))}")
     if not path.is_file():
         raise UserError(f"{path} {state_of(path)}: give a .toml file of limits, or one of {', '.join(CHIPS)}")
     values = read_toml(path, "write lines such as fan_in = 4096")

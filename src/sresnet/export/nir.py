@@ -83,6 +83,12 @@ def to_nir(
             with the time step, maxima, averages over the edge, spikes joined by and, units of ANNs, few-spikes neurons.
     """
     program, _ = program_for(model, example, num_steps=num_steps, dtype=dtype, write_out=write_out)
+    for each in program.operations:  # before norms: making one of those of an ANN would not help
+        if isinstance(each, Units | InternalSteps):
+            raise UserError(
+                f"{each.name} does not spike over time, and NIR is of spiking networks: convert the ANN by a method of "
+                "firing rates, such as sresnet convert RUN --method deng"
+            )
     height, width = pair(example.shape[-2:])
     sizes = output_sizes(program, (height, width)) | {INPUT: (example.shape[-3], height, width)}
     return _Writer(program, sizes, strict, np.float64 if dtype == torch.float64 else np.float32).graph()
@@ -202,11 +208,6 @@ class _Writer:
                 )
             case Product():
                 raise UserError(f"{name} joins spikes by and, which NIR does not know: train with --model.join add")
-            case Units() | InternalSteps():
-                raise UserError(
-                    f"{name} does not spike over time, and NIR is of spiking networks: convert the ANN by a method of "
-                    "firing rates, such as sresnet convert RUN --method deng"
-                )
 
     def convolution(self, each: Convolution, source: str) -> None:
         """A convolution; behind a flattened map, one of the whole map."""

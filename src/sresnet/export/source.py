@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sresnet.config import check_value
 from sresnet.errors import UserError
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.program import Program, check_hooks, check_steps, in_few_bits, pair, program_of
@@ -37,8 +38,11 @@ def program_for(
 
     Raises:
         UserError: as `program_of` and `written_out`, more time steps than the norms have numbers for or a conversion
-            means anything for, or an example that is no input.
+            means anything for, an example that is no input, or a form, bits or time steps of another type.
     """
+    check_value("num_steps", num_steps, int | None)
+    check_value("write_out", write_out, WriteOut)
+    check_value("weight_bits", weight_bits, WeightBits)
     model.count_steps(example, None)  # complains of what is no input
     if write_out == "binary":
         check_hooks(model)
