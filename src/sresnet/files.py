@@ -151,11 +151,11 @@ def make_folder(folder: Path, flag: str = "--out") -> None:
         raise UserError(f"folder {folder} cannot be made ({error.strerror}): choose another {flag}") from None
 
 
-def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag: str = "--out") -> None:
+def check_free(path: Path, marks: Sequence[bytes] | None, *, force: bool = False, flag: str = "--out") -> None:
     """Raise UserError unless a file may be written: nothing is at `path`, or a file of ours, or with `force` any file.
 
     Args:
-        marks: a file is ours if one of them is among its first bytes.
+        marks: a file is ours if one of them is among its first bytes; None: nothing tells.
         flag: the flag that names another path.
     """
     try:
@@ -167,9 +167,10 @@ def check_free(path: Path, marks: Sequence[bytes], *, force: bool = False, flag:
         raise UserError(f"{path} is a folder: name a file")
     if mode and not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
         raise UserError(f"{path} is a device or pipe: choose another {flag}")
-    if not mode or force or (stat.S_ISREG(mode) and any(mark in beginning(path) for mark in marks)):
+    if not mode or force or (stat.S_ISREG(mode) and any(mark in beginning(path) for mark in marks or ())):
         return
-    raise UserError(f"{path} exists and was not made by sresnet: choose another {flag}, or replace it with --force")
+    whose = "" if marks is None else " and was not made by sresnet"
+    raise UserError(f"{path} exists{whose}: choose another {flag}, or replace it with --force")
 
 
 def beginning(path: Path) -> bytes:

@@ -169,7 +169,7 @@ def test_spikes_that_are_drawn(tmp_path, monkeypatch, capsys):
         (["digits-t4", "--to", "onix"], "onix"),
         (["digits-t4", "--to", "torch-export", "--streaming"], "streaming is of ONNX files"),
         (["digits-t4", "--out", "digits.pt2"], "--out digits.pt2 does not end in .onnx"),
-        (["digits-t4", "--out", "there.onnx"], "there.onnx exists"),
+        (["digits-t4", "--out", "there.onnx"], "there.onnx exists: choose another --out, or replace it with --force"),
         (["digits-t4", "--num-steps", "5"], "num_steps 5 is outside 1 to 4"),
         (["digits-t4", "--to", "torch-export", "--weight-bits", "8"], "weight_bits 8 is of the targets onnx and c"),
         (["digits-t4", "--to", "nir", "--weight-bits", "4"], "weight_bits 4 is of the targets onnx and c"),

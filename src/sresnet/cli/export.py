@@ -72,7 +72,7 @@ def export_verb(words: list[str]) -> int:
     path = Path(options.out) if options.out else Path(source).with_name(stem + ENDINGS[options.to])
     if target_of(path) != options.to:
         raise UserError(f"--out {path} does not end in {ENDINGS[options.to]}: choose such a name")
-    check_free(path, (), force=options.force)
+    check_free(path, None, force=options.force)
     make_folder(path.parent)
     splits = options.open_again(recipe, source)
     model, scaling, about_run = trained(source, torch.device("cpu"), options.memory_limit, splits.test)

@@ -122,7 +122,7 @@ def about_of(metadata: Mapping[str, str], where: str) -> About:
     Raises:
         UserError: it was not exported by sresnet, or its metadata are damaged.
     """
-    texts = all(isinstance(each, str) for item in metadata.items() for each in item)  # bytes that are no text stay bytes
+    texts = all(isinstance(each, str) for item in metadata.items() for each in item)  # some are bytes
     fields = {name.removeprefix(PREFIX): text for name, text in metadata.items() if texts and name.startswith(PREFIX)}
     if not fields:
         raise UserError(f"{where} does not say what network it is: give a file that sresnet export wrote")
