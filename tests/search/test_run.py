@@ -270,6 +270,8 @@ def test_the_command_goes_on_shows_and_gives_the_best_recipe(tmp_path, monkeypat
     assert folder.name.startswith("search-digits-")
     assert main(["search", "digits", *FLAGS, "--trials", "5"]) == 0  # nothing is left
     assert "trial 0:" not in capsys.readouterr().out
+    assert main(["search", str(folder), "--best", "extra"]) == 2
+    assert "'extra' is not for a search that is there" in capsys.readouterr().err
     assert main(["search", str(folder), "--best"]) == 0
     (tmp_path / "best.toml").write_text(capsys.readouterr().out)
     found = outcome_of(folder)

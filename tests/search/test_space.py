@@ -81,8 +81,10 @@ def test_names_of_fields():
     assert field_named("learning-rate", DIGITS) == "train.learning_rate"
     assert field_named("train.epochs", DIGITS) == "train.epochs"
     assert field_named("seed", DIGITS) == "seed"
-    with pytest.raises(UserError, match=r"no field 'leek' to search: did you mean|choose from"):
+    with pytest.raises(UserError, match=r"no field 'leek' to search: did you mean 'leak'\?"):
         field_named("leek", DIGITS)
+    with pytest.raises(UserError, match=r"no field 'model\.leek' to search: did you mean 'model\.leak'\?"):
+        field_named("model.leek", DIGITS)
     with pytest.raises(UserError, match="ambiguous: choose from"):
         field_named("validation", BOTH(model=DIGITS.data, data=DIGITS.data))
 

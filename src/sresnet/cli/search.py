@@ -214,7 +214,8 @@ def _show(folder: Path, words: list[str]) -> int:
     from sresnet.search.outcome import importances, outcome_of
 
     if words not in ([], ["--best"]):
-        raise UserError(f"{words[0]!r} is not for a search that is there: give --best, or a recipe to begin another")
+        other = next((word for word in words if word != "--best"), words[-1])
+        raise UserError(f"{other!r} is not for a search that is there: give --best alone, or a recipe for another")
     found = outcome_of(folder)
     if words:
         best = found.best(1)

@@ -151,7 +151,8 @@ def field_named(name: str, recipe: Recipe) -> str:
         return found[0]
     if found:
         raise UserError(f"field {name!r} is ambiguous: choose from {', '.join(found)}")
-    raise UserError(f"the recipe has no field {name!r} to search: {closest(name, known)}")
+    near = known if "." in name else sorted({field.rpartition(".")[2] for field in known})
+    raise UserError(f"the recipe has no field {name!r} to search: {closest(name, near)}")
 
 
 def read_values(text: str, space: Space, recipe: Recipe) -> Values:
