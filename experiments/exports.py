@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="compare nothing, write the table of the record again")
     options = parser.parse_args()
     rows = {(row.network, row.file): row for row in read()}
-    for network in () if options.tables else shipped():
+    for network in () if options.tables else sorted(shipped(), key=lambda name: card_of(name).test_images):
         recipe = from_dict(Recipe, card_of(network).recipe, network)
         splits = open_data(recipe.data, options.data_dir, seed=recipe.seed, num_steps=recipe.model.num_steps)
         for bits in (32, 8, 4):
