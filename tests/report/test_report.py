@@ -142,6 +142,7 @@ def test_a_damaged_note_of_an_export_is_named(run, tmp_path, capsys):
     assert main(["report", str(again)]) == 2
     error = capsys.readouterr().err
     assert "one.onnx.json lacks the field 'config'" in error
+    assert "it is no record of an export: delete it, or export again" in error
 
 
 def test_an_export_of_a_folder_that_refuses_notes_is_written_and_says_so(run, tmp_path, capsys):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sresnet.config import from_dict, to_dict
+from sresnet.errors import UserError
 from sresnet.export.comparison import Comparison
 from sresnet.export.target import ExportConfig
 from sresnet.files import make_folder, read_json, write_json
@@ -47,4 +48,11 @@ def read_written(run: Path) -> tuple[Written, ...]:
     Raises:
         UserError: one of the files is damaged.
     """
-    return tuple(from_dict(Written, read_json(path), str(path)) for path in sorted((run / EXPORTS).glob("*.json")))
+    found = []
+    for path in sorted((run / EXPORTS).glob("*.json")):
+        try:
+            written: Written = from_dict(Written, read_json(path), str(path))
+        except UserError as error:
+            raise UserError(f"{error}; it is no record of an export: delete it, or export again") from None
+        found.append(written)
+    return tuple(found)
