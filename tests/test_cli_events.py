@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -140,6 +141,21 @@ def test_finetune_from_images(tmp_path, capsys):
     back = ["finetune", str(tmp_path / "tuned"), "--data", "digits", "--model.in-channels", "1"]
     assert main([*back, "--out", str(tmp_path / "back")]) == 0
     assert "family" not in json.loads((tmp_path / "back" / "config.json").read_text())["data"]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler")
+@pytest.mark.parametrize("bits", ["32", "8", "4"])
+def test_frames_of_nmnist_in_c(bits, tmp_path, capsys):
+    data, run = made_up.small_nmnist(tmp_path / "data"), str(tmp_path / "run")
+    assert main(["train", "nmnist", *TINY, "--train.batch-size", "8", "--data-dir", str(data), "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["export", run, "--to", "c", "--weight-bits", bits]) == 0
+    out = capsys.readouterr().out
+    same = int(re.search(r"^scores after every step are equal on (\d+) of \1 clips", out, re.M)[1])
+    near, of = map(int, re.search(r"^and on (\d+) of (\d+) with a potential", out, re.M).groups())
+    assert same + of == 10
+    assert near == of
+    assert main(["evaluate", f"{run}.c", "--data-dir", str(data)]) == 0
 
 
 def test_norms_become_one_and_the_network_goes_to_nir(tmp_path, capsys):
