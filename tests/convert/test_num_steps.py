@@ -8,8 +8,8 @@ from torch import nn
 
 from sresnet import UserError, create_model
 from sresnet.convert import FewSpikesConfig, RateConfig, WhetstoneConfig, tandem_coded, to_spiking, traced
+from sresnet.export.source import program_for
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import program_for
 from sresnet.nn import Sharpened
 from tests.convert.anns import ANNS, ResNet, trained
 
