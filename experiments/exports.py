@@ -128,11 +128,12 @@ def tried(network: str, configs: dict[str, ExportConfig], recipe: Recipe, splits
 
 def table(rows: list[Row]) -> list[str]:
     """The lines of results/exports.md."""
+    runtimes = dict.fromkeys(RUNTIMES[config.to] for config in CONFIGS.values())
     lines = [
         "# Exported networks, run elsewhere",
         "",
         f"Made by `{COMMAND}` from `exports.json`: the networks that come with the package,",
-        f"written as files, opened again and run by {', '.join(RUNTIMES.values())} on all of their test images.",
+        f"written as files, opened again and run on all of their test images by {', '.join(runtimes)}.",
         "Scores after every step are compared with those of a program in float64 (files of fewer bits: with weights",
         "rounded likewise). Images with a potential within 2e-5 of a threshold at any step, where rounding may decide",
         "whether a neuron spikes, are counted apart; of all others no score may differ by 1e-4 of the largest or more.",
