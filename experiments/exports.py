@@ -143,10 +143,9 @@ def table(rows: list[Row]) -> list[str]:
     ]
     for row in rows:
         found = row.comparison
-        same, near = found.images - found.near - found.wrong, found.near - found.near_and_other
         lines.append(
             f"| {row.network} | {row.file} | {row.size:,} | {found.top1_before:.2f} | {found.top1_after:.2f} | "
-            f"{found.images:,} | {same:,} of {found.images - found.near:,} | {found.near:,} | {near:,} |"
+            f"{found.images:,} | {found.same:,} of {found.apart:,} | {found.near:,} | {found.near_and_same:,} |"
         )
     return lines
 

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -330,6 +331,6 @@ def test_a_folder_of_another_search_is_left_alone(tmp_path, monkeypatch, capsys)
 
 
 def test_without_optuna_a_line_says_so(monkeypatch, capsys):
-    monkeypatch.setattr("sresnet.cli.search.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["search", "digits"]) == 2
     assert "pip install 'sresnet[search]'" in capsys.readouterr().err

@@ -177,8 +177,9 @@ def _print_comparison(found: Comparison, target: Target, splits: Splits, recipe:
         f"{accuracy('test', splits.about)}: {found.top1_before:.2f} % before, {found.top1_after:.2f} % after export in "
         f"{RUNTIMES[target]}, on {found.images:,} {kind}"
     )
-    same, near = found.images - found.near, found.near - found.near_and_other
     say(
-        f"scores after every step are equal on {same:,} of {same:,} {kind}, the largest difference {found.largest:.1g}",
-        f"and on {near:,} of {found.near:,} with a potential within {NEAR:g} of a threshold, where rounding may decide",
+        f"scores after every step are equal on {found.same:,} of {found.apart:,} {kind}, the largest difference "
+        f"{found.largest:.1g}",
+        f"and on {found.near_and_same:,} of {found.near:,} with a potential within {NEAR:g} of a threshold, where "
+        "rounding may decide",
     )

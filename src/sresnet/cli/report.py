@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
@@ -15,13 +14,14 @@ from sresnet.models.pretrained import card_of
 from sresnet.models.saved import WEIGHTS
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
+from sresnet.report.document import Section
 from sresnet.report.files import REPORT, check_folder, check_page, save_files, save_page
 from sresnet.report.html import page
 from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
-from sresnet.search.config import SEARCH
+from sresnet.search.config import SEARCH, check_installed
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import ScaleName
 
@@ -90,19 +90,23 @@ def _report_studies(names: list[str], options: _ReportOptions) -> int:
     wanted = [evidence.studies[name] for name in (evidence.studies if "all" in names else names)]
     sections = study_sections(wanted, evidence)
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
-    save_page(path, page(f"{title}, scale {options.scale}", sections), options.force)
+    _write_page(path, f"{title}, scale {options.scale}", sections, options)
+    return 0
+
+
+def _write_page(path: Path, title: str, sections: Sequence[Section], options: _ReportOptions) -> None:
+    """Write a page about no run, and its figures and tables if asked for; say where they are."""
+    save_page(path, page(title, sections), options.force)
     say(f"report: {path}")
     if options.files:
         say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")
-    return 0
 
 
 def _report_search(runs: list[str], options: _ReportOptions) -> int:
     """`sresnet report FOLDER` of a search; nothing is trained."""
     if runs[1:]:
         raise UserError(f"{runs[0]} is a search: give it alone, a page is about one")
-    if find_spec("optuna") is None:
-        raise UserError("the page of a search needs optuna, not installed here: pip install 'sresnet[search]'")
+    check_installed("the page of a search needs")
     from sresnet.report.search import search_sections
     from sresnet.report.search import title_of as title_of_search
     from sresnet.search.outcome import importances, outcome_of
@@ -112,10 +116,7 @@ def _report_search(runs: list[str], options: _ReportOptions) -> int:
     check_page(path, options.force)
     found = outcome_of(folder)
     sections = search_sections(found, importances(found))
-    save_page(path, page(title_of_search(found), sections), options.force)
-    say(f"report: {path}")
-    if options.files:
-        say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")
+    _write_page(path, title_of_search(found), sections, options)
     return 0
 
 

@@ -1,36 +1,34 @@
 """`sresnet search`."""
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sresnet.cli import answered
 from sresnet.cli.display import run_lines
 from sresnet.cli.parse import at_least, check_minutes, first_word, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions
-from sresnet.cli.terminal import print_table, stop_asked
+from sresnet.cli.terminal import print_table
 from sresnet.cli.train import recipe_fields, recipe_named
-from sresnet.data import AnyData, Splits
+from sresnet.cli.workers import Asked, work_side_by_side
+from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.document import Value
-from sresnet.search.config import SEARCH, Objective, Sampler, SearchConfig, claim, fitted, read_config
+from sresnet.search.config import SEARCH, Objective, Sampler, SearchConfig, check_installed, claim, fitted, read_config
 from sresnet.search.space import (
     NAMED,
     Dimension,
     dimension,
     field_named,
     in_short,
+    name_of,
     named_space,
     read_space,
     read_values,
 )
-from sresnet.studies.workers import check_workers, orphaned, run_workers, share_of
+from sresnet.studies.workers import check_workers, share_of
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipe_file import as_toml
 
@@ -90,8 +88,7 @@ def search_verb(words: list[str]) -> int:
         say("sresnet search RECIPE --help explains the other flags.")
         return 0
     word = first_word(words, "recipe", "give a name of sresnet train --help, a TOML file, or the folder of a search")
-    if find_spec("optuna") is None:
-        raise UserError("search needs optuna, which is not installed here: pip install 'sresnet[search]'")
+    check_installed("search needs")
     if (Path(word) / SEARCH).exists():
         return _show(Path(word), words[1:])
     name, line, recipe = recipe_named(word)
@@ -156,29 +153,13 @@ def _run(options: _SearchOptions, config: SearchConfig, folder: Path) -> str:
     """Run the trials that are wanted and not there yet; returns why it stopped before the end, or ""."""
     options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
     claim(config, folder)
-    fields = ", ".join(f"{field.rpartition('.')[2]} {each}" for field, each in config.space.items())
+    fields = ", ".join(f"{name_of(field)} {each}" for field, each in config.space.items())
     say(f"search over {fields}", f"{options.trials} trials of {config.recipe.train.epochs} epochs, in {folder}")
-    with stop_asked(options.max_minutes) as asked:
-        if options.workers == 1:
-            _worker(options, folder, asked)
-        else:
-            run_workers(options.workers, partial(_process, options, folder), asked)
-        return asked()
-
-
-def _process(options: _SearchOptions, folder: Path, index: int) -> None:
-    """Process number `index` of several; it stops when its parent says so or is gone."""
-    with stop_asked(float("inf")) as asked:
-
-        def go_on() -> int:
-            _worker(options, folder, lambda: asked() or orphaned(), index)
-            return 0
-
-        sys.exit(answered(go_on))
+    return work_side_by_side(partial(_worker, options, folder), options.workers, options.max_minutes)
 
 
 @going_on()
-def _worker(options: _SearchOptions, folder: Path, asked: Callable[[], str], index: int | None = None) -> None:
+def _worker(options: _SearchOptions, folder: Path, asked: Asked, index: int | None) -> None:
     """Run trials, alone, or beside other processes as number `index`, until `asked` to stop."""
     from sresnet.search.run import work
 
@@ -188,8 +169,8 @@ def _worker(options: _SearchOptions, folder: Path, asked: Callable[[], str], ind
     opened: dict[tuple[AnyData, int, int], Splits] = {}
 
     def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
-        """A data set, which is read once."""
-        key = (data, seed, num_steps)
+        """A data set, which is read once; images are the same for any number of time steps."""
+        key = (data, seed, num_steps if isinstance(data, EventConfig) else 0)
         if key not in opened:
             opened.clear()  # one of them fits in memory
             opened[key] = options.open(data, seed, num_steps)
@@ -242,7 +223,7 @@ def _print_trials(found: "Outcome") -> None:
         return
     say("", "the trials that no other beats in all objectives:" if several else "the best trials:")
     fields = list(found.config.space)
-    names = [field.rpartition(".")[2] for field in fields]
+    names = [name_of(field) for field in fields]
     header = " | ".join(["trial:d", *(f"{each}:,.5g" for each in found.config.objectives), *names])
     rows: list[tuple[Value, ...]] = [
         (each.number, *each.objectives, *(in_short(each.values.get(field)) for field in fields)) for each in shown

@@ -1,16 +1,15 @@
 """`sresnet study`."""
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from sresnet.cli import answered
 from sresnet.cli.display import run_lines
 from sresnet.cli.parse import at_least, check_minutes, first_word, names_and_flags, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions
-from sresnet.cli.terminal import print_table, stop_asked
+from sresnet.cli.terminal import print_table
+from sresnet.cli.workers import Asked, work_side_by_side
 from sresnet.config import closest
 from sresnet.data import AnyData, DataConfig, Splits
 from sresnet.errors import UserError
@@ -25,7 +24,7 @@ from sresnet.studies.rows import COST_HEADER, machines_of, rows_of
 from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
-from sresnet.studies.workers import check_workers, orphaned, run_workers, share_of
+from sresnet.studies.workers import check_workers, share_of
 from sresnet.train.recipe import Recipe
 
 
@@ -147,12 +146,8 @@ def _run_studies(studies: Sequence[Study], options: _StudyOptions) -> str:
     forget_failures(kept, left)
     say(f"{len(left)} training runs, run folders in {runs}, results in {kept}", flush=True)
     names = [study.name for study in studies]
-    with stop_asked(options.max_minutes) as asked:
-        if options.workers == 1:
-            _study_worker(names, options, asked)
-        else:
-            run_workers(options.workers, partial(_study_process, names, options), asked)
-        return asked() if to_train(studies, runs, kept) else ""
+    stopped = work_side_by_side(partial(_study_worker, names, options), options.workers, options.max_minutes)
+    return stopped if to_train(studies, runs, kept) else ""
 
 
 def _check_data(recipes: Iterable[Recipe], options: _StudyOptions) -> None:
@@ -170,19 +165,8 @@ def _check_data(recipes: Iterable[Recipe], options: _StudyOptions) -> None:
             raise UserError(f"{name} is read from your own folder: add {flag} DIR, the folder that holds it")
 
 
-def _study_process(names: list[str], options: _StudyOptions, index: int) -> None:
-    """Process number `index` of several; it stops when its parent says so or is gone."""
-    with stop_asked(float("inf")) as asked:
-
-        def train_on() -> int:
-            _study_worker(names, options, lambda: asked() or orphaned(), index)
-            return 0
-
-        sys.exit(answered(train_on))
-
-
 @going_on()
-def _study_worker(names: list[str], options: _StudyOptions, asked: Callable[[], str], index: int | None = None) -> None:
+def _study_worker(names: list[str], options: _StudyOptions, asked: Asked, index: int | None) -> None:
     """Train what studies need, alone, or beside other processes as number `index`, until `asked` to stop."""
     studies = _chosen_studies(names, options)
     runs, kept = options.folders()

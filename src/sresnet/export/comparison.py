@@ -50,6 +50,21 @@ class Comparison:
     top1_after: float
     """Of the file."""
 
+    @property
+    def apart(self) -> int:
+        """Images that are not near."""
+        return self.images - self.near
+
+    @property
+    def same(self) -> int:
+        """Those of them with the same scores."""
+        return self.apart - self.wrong
+
+    @property
+    def near_and_same(self) -> int:
+        """Images that are near, with the same scores."""
+        return self.near - self.near_and_other
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Expected:

@@ -1,6 +1,7 @@
 """What a network asks of the machine that it is to run on, and which kinds of file can say it: nothing is written."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ from sresnet.export.fitting import Fit, fit
 from sresnet.export.source import WriteOut, program_for
 from sresnet.export.target import check_installed
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.program import in_few_bits, output_sizes, pair
+from sresnet.models.program import Program, in_few_bits, output_sizes, pair
 from sresnet.models.topology import INPUT
 
 
@@ -54,21 +55,19 @@ def deployment(model: SpikingNetwork, example: Tensor) -> Deployment:
         weights=((32, weights), *rounded),
         state=state,
         no_nir=_no_nir(model, example),
-        fits=tuple(_fits(model, example)),
+        fits=tuple(_fits(model, program, example)),
     )
 
 
-def _fits(model: SpikingNetwork, example: Tensor) -> Iterator[tuple[WriteOut, Fit]]:
-    """How the network fits each chip, in each form that it has."""
-    height, width = pair(example.shape[-2:])
-    forms: tuple[WriteOut, ...] = ("no", "binary")
-    for form in forms:
-        try:
-            program, _ = program_for(model, example, write_out=form)
-        except UserError:  # a network that sends nothing but spikes has no other form
-            continue
+def _fits(model: SpikingNetwork, program: Program, example: Tensor) -> Iterator[tuple[WriteOut, Fit]]:
+    """How the network fits each chip, in each form that it has: as its `program` is, and written out."""
+    forms: dict[WriteOut, Program] = {"no": program}
+    with suppress(UserError):  # it has no other form
+        forms["binary"], _ = program_for(model, example, write_out="binary")
+    size = pair(example.shape[-2:])
+    for form, each in forms.items():
         for chip in CHIPS.values():
-            yield form, fit(model, program, (height, width), chip, weight_bits=8, events=example.ndim == 5)
+            yield form, fit(model, each, size, chip, weight_bits=8, events=example.ndim == 5)
 
 
 def _no_nir(model: SpikingNetwork, example: Tensor) -> str:

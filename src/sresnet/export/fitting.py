@@ -7,9 +7,10 @@ layer to layer, so what a skip hands on has to wait for the layers that it passe
 """
 
 import copy
+import functools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -195,7 +196,7 @@ def fit(
         UserError: images that do not fit the network.
     """
     layers = _layers_of(program, size, pools=chip.pools, events=events)
-    rewritten = _cure_of_messages(model, program, size)
+    rewritten = functools.cache(lambda: _cure_of_messages(model, program, size))  # few layers ask for it, or none
     found = [each for layer in layers for each in _violations(layer, chip, weight_bits, rewritten)]
     cores = tuple(_cores(layer, chip) for layer in layers)
     found += _whole(layers, cores, chip)
@@ -416,8 +417,8 @@ def _cure_of_messages(model: SpikingNetwork, program: Program, size: Pair) -> st
     return "--write-out binary"
 
 
-def _violations(layer: Layer, chip: Chip, bits: WeightBits, rewritten: str) -> Iterator[Violation]:
-    """What of one layer the chip cannot do."""
+def _violations(layer: Layer, chip: Chip, bits: WeightBits, rewritten: Callable[[], str]) -> Iterator[Violation]:
+    """What of one layer the chip cannot do; `rewritten` gives the cure of messages that it does not carry."""
 
     def one(short: str, what: str, cure: str) -> Violation:
         return Violation(layer.name, short, what, cure)
@@ -433,7 +434,7 @@ def _violations(layer: Layer, chip: Chip, bits: WeightBits, rewritten: str) -> I
             cure = "give spikes of each sign channels of their own, with weights of opposite sign"
             yield one("signed spikes", "the input is spikes of both signs, and the chip's have none", cure)
         else:
-            yield one(str(message), f"messages are {message}, and the chip's are {carried}", rewritten)
+            yield one(str(message), f"messages are {message}, and the chip's are {carried}", rewritten())
     limits = [
         ("fan-in", layer.fan_in, chip.fan_in, _SMALLER),
         ("delay", layer.delay, chip.delay, "train a network without skips: --model.connection none"),

@@ -72,13 +72,12 @@ def _files(exports: tuple[Written, ...], kind: str) -> list[Block]:
     rows = []
     for each in exports:
         of = each.comparison
-        same, near = of.images - of.near - of.wrong, of.near - of.near_and_other
         rows.append(
             (
                 each.file,
                 f"{RUNTIMES[each.config.to]}{', one step at a time' if each.config.streaming else ''}",
                 *(each.config.weight_bits, each.size, of.images, of.top1_before, of.top1_after),
-                *(f"{same:,} of {of.images - of.near:,}", f"{near:,} of {of.near:,}"),
+                *(f"{of.same:,} of {of.apart:,}", f"{of.near_and_same:,} of {of.near:,}"),
             )
         )
     header = f"file | run in | bits of a weight:d | bytes:,d | test {kind}:,d | before, %:.2f | after, %:.2f"

@@ -7,7 +7,7 @@ from sresnet.models.summary import describe
 from sresnet.report.charts import Axis, Line, LineChart
 from sresnet.report.document import Block, Cards, Code, Figure, Number, Paragraph, Section, Table, columns
 from sresnet.search.outcome import Outcome, Trial
-from sresnet.search.space import Choice, Dimension, Range, Value, in_short
+from sresnet.search.space import Choice, Dimension, Range, Value, in_short, name_of
 from sresnet.train.recipe_file import as_toml
 
 BEST = 5
@@ -56,7 +56,7 @@ def _summary(found: Outcome) -> Section:
     cards.append((f"{sum(each.seconds for each in found.trials) / 3600:.2f} h", "of training"))
     if finished and "accuracy" in config.objectives:
         (best,) = found.best(1)
-        values = ", ".join(f"{_short(field)} {in_short(value)}" for field, value in best.values.items())
+        values = ", ".join(f"{name_of(field)} {in_short(value)}" for field, value in best.values.items())
         accuracy = best.objectives[found.accuracy_at]
         cards.insert(0, (f"{accuracy:.2f} %", f"of the held-out images, trial {best.number}: {values}"))
     content.append(Cards(tuple(cards)))
@@ -126,7 +126,7 @@ def _fields(found: Outcome, shares: dict[str, float]) -> Section:
                 rows=tuple((field, 100 * share) for field, share in shares.items()),
             )
         )
-    content += [Figure(name=f"over-{_short(field)}", chart=_slice(found, field)) for field in found.config.space]
+    content += [Figure(name=f"over-{name_of(field)}", chart=_slice(found, field)) for field in found.config.space]
     if len(found.config.space) > 1:
         caption = (
             "A line for each of the best trials, from field to field; 0 is the lowest value of each, 1 the highest."
@@ -151,9 +151,9 @@ def _slice(found: Outcome, field: str) -> LineChart:
     )
     name = _NAMES[found.config.objectives[at]]
     return LineChart(
-        title=f"{name.partition(',')[0].capitalize()} over {_short(field)}",
+        title=f"{name.partition(',')[0].capitalize()} over {name_of(field)}",
         lines=lines,
-        x=Axis(label=_short(field).replace("_", " "), logarithmic=isinstance(each, Range) and each.log, names=names),
+        x=Axis(label=name_of(field).replace("_", " "), logarithmic=isinstance(each, Range) and each.log, names=names),
         y=Axis(label=name),
     )
 
@@ -178,7 +178,7 @@ def _parallel(found: Outcome) -> LineChart:
     return LineChart(
         title="The best trials across all fields",
         lines=lines,
-        x=Axis(label="field", names=tuple(_short(field).replace("_", " ") for field in space)),
+        x=Axis(label="field", names=tuple(name_of(field).replace("_", " ") for field in space)),
         y=Axis(label="place between lowest and highest", limits=(0, 1)),
     )
 
@@ -207,7 +207,7 @@ def _trials(found: Outcome) -> Section:
             (each.number, each.state, last[0] if last else None, *cells, *values, each.seconds / 60, each.fault)
         )
     measures = " | ".join(f"{_NAMES[name]}:,.5g" for name in found.config.objectives)
-    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(_short, fields))} | minutes:.1f | fault"
+    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(name_of, fields))} | minutes:.1f | fault"
     table = Table(name="all-trials", title="All trials", columns=columns(header), rows=tuple(rows))
     words = (
         "Of a trial that ended early, the accuracy after its last epoch. Hyperband goes on with the best of those that "
@@ -239,8 +239,3 @@ def _origin(found: Outcome) -> Section:
     if best:
         content.append(Code(text=as_toml(found.recipe(best[0])), summary="The recipe of the best trial, as TOML"))
     return Section(title="How it was searched", content=tuple(content))
-
-
-def _short(field: str) -> str:
-    """A field without the part of the recipe that it is in."""
-    return field.rpartition(".")[2]

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.config import check_types, from_dict, to_dict
-from sresnet.errors import UserError
+from sresnet.errors import UserError, optional
 from sresnet.files import make_folder, read_json, write_json
 from sresnet.search.space import Choice, Dimension, Value, Values, dimension
 from sresnet.train.recipe import Recipe
@@ -133,6 +134,12 @@ def claim(config: SearchConfig, folder: Path) -> None:
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no search: choose another --out")
     make_folder(folder)
     write_json(path, plain)
+
+
+def check_installed(what: str) -> None:
+    """Raise UserError where Optuna is not there; `what` needs it, such as "search needs"."""
+    with optional(what, "optuna", "search"):
+        import_module("optuna")
 
 
 def read_config(folder: Path) -> SearchConfig:

@@ -10,6 +10,7 @@ one. A trial trains towards the full number of epochs with the learning rates of
 rung it goes on or ends, so nothing is ever trained anew.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -34,7 +35,7 @@ from sresnet.models.saved import load
 from sresnet.randomness import seed_of
 from sresnet.search.bohb import BOHBSampler
 from sresnet.search.config import Objective, SearchConfig
-from sresnet.search.space import Choice, Dimension, in_short, with_values
+from sresnet.search.space import Choice, Dimension, in_short, name_of, with_values
 from sresnet.search.storage import Direction, open_study
 from sresnet.train import record
 from sresnet.train.loop import DivergedError, Progress, train
@@ -130,7 +131,7 @@ def work(
             if trial is None:
                 return
             say = partial(tell, f"trial {trial.number}")
-            say(", ".join(f"{field.rpartition('.')[2]} {in_short(value)}" for field, value in trial.params.items()))
+            say(", ".join(f"{name_of(field)} {in_short(value)}" for field, value in trial.params.items()))
             say(_run_trial(config, study, trial, folder, open_, device, say, should_stop, memory_limit))
 
 
@@ -159,7 +160,9 @@ def _next_trial(
         for each in begun:
             if each.state == TrialState.RUNNING and _hold(folder, each.number, held):
                 return _asked(config, optuna.Trial(study, each._trial_id))
-        if len(begun) >= trials or sum(seconds_of(folder, each.number) for each in begun) >= 3600 * hours:
+        if len(begun) >= trials:
+            return None
+        if math.isfinite(hours) and sum(seconds_of(folder, each.number) for each in begun) >= 3600 * hours:
             return None
         study.sampler = _sampler(config, len(begun))
         trial = _asked(config, study.ask())

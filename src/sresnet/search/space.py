@@ -75,7 +75,7 @@ Space = Mapping[str, Dimension]
 
 PAPER: dict[str, str] = {
     "model.leak": "0.5:0.999",
-    "model.num_steps": "10:60",
+    "model.num_steps": "10:60",  # of 50; another recipe's are in proportion
     "train.learning_rate": "0.001:0.1:log",
     "train.batch_size": "16:64:log",
 }
@@ -99,14 +99,14 @@ NAMED: dict[str, dict[str, str]] = {"paper": PAPER, "wide": WIDE}
 
 
 def named_space(name: str, recipe: Recipe) -> dict[str, Dimension]:
-    """A space by its name, for a recipe: time steps are a fifth to six fifths of the recipe's own.
+    """A space by its name, for a recipe: time steps are to the recipe's own as the paper's are to 50.
 
     Raises:
         UserError: as `dimension`.
     """
-    steps = recipe.model.num_steps
-    fitting = {"model.num_steps": f"{max(1, steps // 5)}:{max(2, 6 * steps // 5)}"}
-    return {field: dimension(field, text, recipe) for field, text in (NAMED[name] | fitting).items()}
+    space, steps = {field: dimension(field, text, recipe) for field, text in NAMED[name].items()}, "model.num_steps"
+    least, most = (int(end) * recipe.model.num_steps // 50 for end in NAMED[name][steps].split(":"))
+    return space | {steps: Range(low=max(1, least), high=max(2, most))}
 
 
 def read_space(path: Path, recipe: Recipe) -> dict[str, Dimension]:
@@ -146,12 +146,12 @@ def field_named(name: str, recipe: Recipe) -> str:
     """
     name = name.replace("-", "_")
     known = list(_fields_of(recipe))
-    found = [field for field in known if name in (field, field.rpartition(".")[2])]
+    found = [field for field in known if name in (field, name_of(field))]
     if len(found) == 1:
         return found[0]
     if found:
         raise UserError(f"field {name!r} is ambiguous: choose from {', '.join(found)}")
-    near = known if "." in name else sorted({field.rpartition(".")[2] for field in known})
+    near = known if "." in name else sorted({name_of(field) for field in known})
     raise UserError(f"the recipe has no field {name!r} to search: {closest(name, near)}")
 
 
@@ -283,6 +283,11 @@ def _changes(config: Any, values: Values) -> dict[str, Any]:
         part = getattr(config, first)
         changes[first] = dataclasses.replace(part, **_changes(part, own))
     return changes
+
+
+def name_of(field: str) -> str:
+    """A field without the part of the recipe that it is in."""
+    return field.rpartition(".")[2]
 
 
 def in_short(value: object) -> str:
