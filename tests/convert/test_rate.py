@@ -357,3 +357,12 @@ def test_spikingjelly(mode, fields):
             steps = network.forward_steps(x).cumsum(0)
         scale = torch.arange(1, 33).view(-1, 1, 1)
         torch.testing.assert_close(steps / scale, torch.from_numpy(stored[f"snn_{mode}"]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["deng", "few-spikes"])
+def test_the_generator_is_left_as_it_is(method):
+    """Methods that balance with Poisson spikes take seeds from it; others leave it to whoever draws from it."""
+    ann = trained(ANNS["resnet"])
+    state = torch.get_rng_state()
+    to_spiking(ann, IMAGES, METHODS[method])
+    assert torch.equal(torch.get_rng_state(), state)

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sresnet.models import SResNetConfig
+from sresnet.models import SResNetConfig, build
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.saved import built
 from sresnet.nn.layer import SpikingLayer
 from sresnet.nn.residual import Connection, ResidualBlock
 from sresnet.nn.signal import Signal
@@ -91,7 +90,7 @@ def gradients_by_connection(
     """
     norms = {}
     for connection in connections:
-        with seeded(seed, torch.device("cpu")):
-            model = built(dataclasses.replace(config, connection=connection))
+        with torch.device("cpu"), seeded(seed, torch.device("cpu")):
+            model = build(dataclasses.replace(config, connection=connection)).to(torch.float32)
         norms[connection] = gradient_norms(model.to(x.device), x, labels, seed=seed)
     return norms

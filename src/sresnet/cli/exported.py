@@ -19,7 +19,7 @@ from sresnet.export.about import About, encoded
 from sresnet.export.target import Runs, Target, about_file, open_file, target_of
 from sresnet.models.inference import check_scores
 from sresnet.printing import say
-from sresnet.randomness import seed_of
+from sresnet.randomness import seed_of, seeded
 from sresnet.report.records import kind_of
 
 
@@ -114,7 +114,6 @@ def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Te
         {"scale": about.scale} if about.scale is not None else {"mean": about.mean, "std": about.std}
     )
     batches: Batches = batches_of(samples, scaling, batch_size=batch_size, device=torch.device("cpu"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("evaluate", about.seed))
+    with seeded(seed_of("evaluate", about.seed), torch.device("cpu")):
         for x, labels in batches:
             yield x if about.takes == "images" else encoded(about, x).transpose(0, 1), labels

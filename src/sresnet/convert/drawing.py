@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
-from sresnet.models import build
+from sresnet.models import blank
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.wiring import RESERVED, Step, Wiring
@@ -135,7 +135,7 @@ class Drawing:
             neuron="relu",
             norm="none",
         )
-        network = build(config).to(dtype).eval()
+        network = blank(config).to(dtype).eval()
         fill(network, {**{name: self.tensors[name] for name in steps if name in self.tensors}, READOUT: (weight, bias)})
         return network
 

@@ -15,7 +15,7 @@ from sresnet.config import check_types
 from sresnet.convert.drawing import check_images, config_of, fill, weighted, wiring_of
 from sresnet.convert.rate import activations, check_alive
 from sresnet.errors import UserError
-from sresnet.models import build
+from sresnet.models import blank
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.neuron import FewSpikes
 from sresnet.nn.wiring import Step
@@ -78,7 +78,7 @@ def few_spikes_coded(ann: SpikingNetwork, images: Tensor, config: FewSpikesConfi
         replace(step, internal_steps=given[step.name].internal_steps, activation="relu") if step.name in given else step
         for step in before.steps
     )
-    network = build(
+    network = blank(
         replace(
             before,
             steps=steps,

@@ -21,13 +21,14 @@ from torch import Tensor
 from sresnet.config import check_types
 from sresnet.convert.drawing import READOUT, check_images, config_of, fill, free, weighted, wiring_of
 from sresnet.errors import UserError
-from sresnet.models import build
+from sresnet.models import blank
 from sresnet.models.network import SpikingNetwork
 from sresnet.nn.encoder import encode
 from sresnet.nn.wiring import INPUT, Step, WeightedSum
 from sresnet.ops.lif import lif
 from sresnet.ops.neuron import LIFConstants, Reset
 from sresnet.ops.surrogate import Triangle
+from sresnet.randomness import seeded
 
 MOST_STEPS = 10_000
 
@@ -274,8 +275,7 @@ def _encoded(images: Tensor, config: RateConfig, seed: int) -> Tensor:
     if images.ndim == 5:
         return images.transpose(0, 1)
     steps, scale = config.num_steps, config.poisson_scale
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed, images.device):
         return encode(config.encoder, images, steps, first=0, total=steps, poisson_scale=scale)
 
 
@@ -338,7 +338,7 @@ def _assembled(
             tensors[step.name] = (weight * height[step.inputs[0]], bias)
     weight, bias = tensors[READOUT]
     tensors[READOUT] = (weight * height[steps[-1].name if steps else INPUT], bias)
-    network = build(
+    network = blank(
         replace(
             before,
             steps=tuple(steps),

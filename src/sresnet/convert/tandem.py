@@ -12,7 +12,7 @@ from torch import Tensor
 from sresnet.convert.drawing import READOUT, fill, weighted
 from sresnet.convert.ours import rewired
 from sresnet.errors import UserError
-from sresnet.models import build
+from sresnet.models import blank
 from sresnet.models.families.wired import WiredConfig
 from sresnet.models.network import SpikingNetwork
 
@@ -43,7 +43,7 @@ def tandem_coded(ann: SpikingNetwork, thresholds: Mapping[str, float], num_steps
     config = replace(
         before, steps=steps, num_steps=num_steps, neuron="if", fires_at_threshold=True, encoder="first-step"
     )
-    network = build(config).to(next(read.parameters()).dtype).eval()
+    network = blank(config).to(next(read.parameters()).dtype).eval()
     tensors: dict[str, tuple[Tensor, Tensor | None]] = {}
     for name, module in weighted(read).items():
         if name == READOUT:  # the mean over T of T W o[t] + b

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from sresnet.convert.drawing import config_of, fill, weighted
 from sresnet.errors import UserError
-from sresnet.models import build
+from sresnet.models import blank
 from sresnet.models.families.wired import STEP_THRESHOLD
 from sresnet.models.network import SpikingNetwork
 
@@ -40,7 +40,7 @@ def with_steps(ann: SpikingNetwork) -> SpikingNetwork:
         replace(step, threshold=STEP_THRESHOLD, activation="relu") if step.kind == "neurons" else step
         for step in before.steps
     )
-    network = build(replace(before, steps=steps, num_steps=1, neuron="if", fires_at_threshold=True))
+    network = blank(replace(before, steps=steps, num_steps=1, neuron="if", fires_at_threshold=True))
     network = network.to(next(ann.parameters()).dtype).eval()
     fill(network, {name: (module.weight, module.bias) for name, module in weighted(ann).items()})
     return network

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import torch
+
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.models import families
@@ -17,6 +19,7 @@ from sresnet.models.families.wide7b import Wide7BConfig
 from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
 from sresnet.models.stream import StreamState
+from sresnet.randomness import seeded
 
 __all__ = [
     "ANN_COUNTERPART",
@@ -100,6 +103,15 @@ def model_config(name: str, *, compat: str | None = None, **fields: Any) -> Mode
 def build(config: ModelConfig) -> SpikingNetwork:
     """The network that `config` describes, freshly initialised from torch's random generator, in its default dtype."""
     return FAMILIES[config.family].build(config)
+
+
+def blank(config: ModelConfig) -> SpikingNetwork:
+    """A network whose weights the caller sets: on the CPU and in float32 whatever torch's defaults are.
+
+    Unlike `build` it leaves torch's random generator as it is, from which another thread may be drawing.
+    """
+    with torch.device("cpu"), seeded(0, torch.device("cpu")):
+        return build(config).to(torch.float32)
 
 
 def create_model(

@@ -16,9 +16,9 @@ from sresnet.data.pickles import PickleFault
 from sresnet.errors import UserError
 from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
-from sresnet.models import model_config
+from sresnet.models import blank, model_config
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.saved import built, load_tensors, tensors_of
+from sresnet.models.saved import load_tensors, tensors_of
 from sresnet.models.size import check_network
 from sresnet.models.topology import Topology
 from sresnet.models.torch_files import Mark, read_torch_file
@@ -86,7 +86,7 @@ def _released_network(path: Path, num_classes: int, boosting: bool, leak: float,
     )
     topology = check_network(config, str(path), length, memory_limit).topology
     tensors = _translated(state, tensor, topology, steps, where=str(path))
-    model = built(config)
+    model = blank(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     return model.eval()
 

@@ -11,7 +11,7 @@ from sresnet.config import closest, from_dict, to_dict
 from sresnet.errors import UserError
 from sresnet.files import parse_json, read_regular, state_of, write_whole
 from sresnet.limits import MEMORY_LIMIT
-from sresnet.models import ModelConfig, build
+from sresnet.models import ModelConfig, blank
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.size import check_network, sketch
 from sresnet.models.tensors import not_finite, read_tensors, tensors_to_bytes
@@ -64,12 +64,6 @@ def model_bytes(model: SpikingNetwork) -> bytes:
     return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
 
 
-def built(config: ModelConfig) -> SpikingNetwork:
-    """The network of a configuration, on the CPU and in float32 whatever torch's defaults are."""
-    with torch.device("cpu"):
-        return build(config).to(torch.float32)
-
-
 def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
     """The network saved in a run folder or weights file, on the CPU, in float32, in evaluation mode.
 
@@ -105,7 +99,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     _check_fit(
         tensors_of(check_network(config, str(path), path.stat().st_size, memory_limit)), tensors, where=str(path)
     )
-    model = built(config)
+    model = blank(config)
     load_tensors(tensors_of(model), tensors, where=str(path))
     if odd := not_finite(tensors_of(model)):  # the file's are finite, in float64
         raise UserError(f"{path}: {odd} holds numbers that are too large for float32: train it again in float32")

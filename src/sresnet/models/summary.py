@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.config import to_dict
-from sresnet.models import ModelConfig
+from sresnet.models import ModelConfig, blank
 from sresnet.models.network import num_parameters
-from sresnet.models.saved import built
 from sresnet.nn.neuron import FewSpikes, Neuron, OwnNeuron
+from sresnet.randomness import seeded
 
 InputKind = Literal["real", "sums of spikes", "spikes"]
 
@@ -69,7 +69,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
     Inputs are observed, not assumed: every neuron sends random spikes, and the values that arrive tell spikes, sums of
     spikes and real numbers apart. Averages of spikes are real numbers.
     """
-    model = built(config).eval()
+    model = blank(config).eval()
     generator = torch.Generator().manual_seed(0)
     topology = model.topology
     names = {module: name.removeprefix("layers.") for name, module in model.named_modules()}
@@ -102,7 +102,7 @@ def summarise(config: ModelConfig, image_size: tuple[int, int] = (32, 32)) -> Su
             module.register_forward_hook(watch)
         elif isinstance(module, Neuron | FewSpikes | OwnNeuron):
             module.register_forward_hook(spike_at_random)
-    with torch.no_grad():
+    with torch.no_grad(), seeded(0, torch.device("cpu")):  # a Poisson encoder draws
         # Recording makes every layer of neurons run on its own, where its spikes can be replaced.
         image = torch.rand(1, config.in_channels, *image_size, generator=generator, dtype=torch.float32, device="cpu")
         model(image, num_steps=1, record=model.neuron_names)

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from sresnet.models import ModelConfig, build, model_config
+from sresnet.models import ModelConfig, model_config
 from sresnet.models.network import num_parameters
 from sresnet.models.size import sketch
 from sresnet.studies.paper import TABLE14
@@ -242,4 +242,4 @@ def _own_parameters(data: str) -> int:
     The caption names others: boosting on CIFAR-100 too, and 16 filters on DVS-CIFAR10 (docs/paper-and-code.md).
     """
     (cell,) = [cell for cell in TABLE14.cells if cell.column == data]
-    return num_parameters(build(cell.training.recipe.model))
+    return num_parameters(sketch(cell.training.recipe.model))

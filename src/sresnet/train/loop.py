@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -20,7 +21,7 @@ from sresnet.data.transforms import shrunk
 from sresnet.errors import UserError
 from sresnet.files import make_folder, only_writer, write_json
 from sresnet.limits import MEMORY_LIMIT
-from sresnet.models import build
+from sresnet.models import blank, build
 from sresnet.models.inference import precision_context
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
@@ -309,7 +310,9 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
         self.optimiser.zero_grad()
-        loss.backward()
+        # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
+        with seeded(poisson, self.device) if segments else contextlib.nullcontext():
+            loss.backward()
         if config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         if self.recipe.pretrained:
@@ -439,7 +442,7 @@ class Run:
         """The network to evaluate: the weight average where there is one."""
         if not self.average:
             return self.model
-        model = build(self.recipe.model).to(self.device)
+        model = blank(self.recipe.model).to(self.device)
         load_tensors(tensors_of(model), self.average, where="weight average")
         sharpen(model, self.config, self.position.step / self.steps_per_epoch)  # it is no average
         return model
