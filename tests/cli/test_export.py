@@ -319,6 +319,7 @@ def test_check_of_a_network_of_events(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--check", ""], "check '' is unknown, and no .toml file of limits: "),
         (["--check", "loihi"], "check 'loihi' is unknown, and no .toml file of limits: did you mean 'loihi2'?"),
         (["--check", "none.toml"], "none.toml does not exist"),
         (["--check", "speck", "--out", "a.onnx"], "--check writes no file, and --out is about one: leave it out"),

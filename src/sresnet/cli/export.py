@@ -51,7 +51,7 @@ class _ExportOptions(RuntimeOptions, ExportConfig):
     """Images at a time in the comparison; affects only memory and speed."""
     force: bool = False
     """Overwrite what is in the way."""
-    check: str = ""
+    check: str | None = None
     """loihi2, spinnaker2, speck, or a .toml file of limits: write nothing, and say what of the network such a chip
     cannot do, and the cure; exit status 0 where it fits, 3 where it does not. With write-out and weight-bits."""
 
@@ -64,8 +64,8 @@ def export_verb(words: list[str]) -> int:
     at_least(1, batch_size=options.batch_size)
     at_least(0, images=options.images)
     config = ExportConfig(**{field.name: getattr(options, field.name) for field in fields(ExportConfig)})
-    if options.check:
-        return _check(source, options)
+    if options.check is not None:
+        return _check(source, options.check, options)
     check_installed(options.to)
     recipe = read_run(source, options.memory_limit)
     stem = f"{Path(source).name}-streaming" if options.streaming else Path(source).name
@@ -112,12 +112,12 @@ def export_verb(words: list[str]) -> int:
     return 0
 
 
-def _check(source: str, options: _ExportOptions) -> int:
+def _check(source: str, target: str, options: _ExportOptions) -> int:
     """`sresnet export RUN --check TARGET`; returns the exit status."""
     given = [name for name in ("out", "force", "streaming", "strict") if getattr(options, name)]
     if given:
         raise UserError(f"--check writes no file, and --{given[0]} is about one: leave it out")
-    chip = chip_of(options.check)
+    chip = chip_of(target)
     recipe = read_run(source, options.memory_limit)
     model, _, about = trained(source, torch.device("cpu"), options.memory_limit)
     height, width = about["image_size"]

@@ -238,8 +238,8 @@ def _read(field: str, word: str, annotation: Any) -> Value:
         try:
             value = annotation(word)
         except ValueError:
-            what = "whole number" if annotation is int else "number"
-            raise UserError(f"{field} over {word!r}, which is not a {what}") from None
+            what, such = ("whole number", "4") if annotation is int else ("number", "0.5")
+            raise UserError(f"{field} over {word!r}, which is not a {what}: give one, such as {such}") from None
         return _typed(field, value, annotation)
     return _typed(field, word, annotation)
 
