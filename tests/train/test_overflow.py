@@ -71,6 +71,35 @@ def test_overflow_stops_at_its_step_and_the_last_checkpoint_is_good(tmp_path, mo
     assert_nothing_bad(tmp_path, at)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "at"),
+    [
+        ("model/layers.stage2_block1.conv2.weight", math.nan, 2),
+        ("model/layers.stem.norm.weight", math.inf, STEPS - 1),
+        ("model/layers.stem.neuron.leak_logit", math.nan, 6),
+        ("momentum/3", math.nan, 8),
+    ],
+)
+def test_overflow_that_is_read_later_is_of_its_step(tmp_path, monkeypatch, name, value, at):
+    """Other numbers may have overflowed in between, and be named; no checkpoint is made of them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "Run", reading_later(spoiling(name, at, value)))
+        with pytest.raises(UserError, match=rf" is not finite at step {at + 1} \(epoch {at // 5 + 1}\): try a"):
+            train(TINY, SPLITS, tmp_path, device=CPU)
+    assert_nothing_bad(tmp_path, at // 5 * 5)
+
+
+def reading_later(run, steps=50):
+    """A `Run` that leaves the numbers of so many steps on the device, as on an accelerator."""
+
+    class Later(run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.steps_unread = steps
+
+    return Later
+
+
 def assert_nothing_bad(folder, steps):
     """A folder of a run that diverged after so many good steps: it holds them and no more, and goes on from there."""
     assert not {record.RESULT, "weights.safetensors"} & {path.name for path in folder.iterdir()}

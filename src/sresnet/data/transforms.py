@@ -86,9 +86,8 @@ def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
     Mean and std [C] are of pixels from 0 to 1, see `channel_statistics`.
     """
-    scale = 1 / (255 * std.to(x.device, torch.float32))
-    shift = mean.to(x.device, torch.float32) / std.to(x.device, torch.float32)
-    return x.to(torch.float32) * scale[:, None, None] - shift[:, None, None]
+    mean, std = (each.to(x.device, torch.float32, non_blocking=True) for each in (mean, std))
+    return x.to(torch.float32) * (1 / (255 * std))[:, None, None] - (mean / std)[:, None, None]
 
 
 def intensity(x: Tensor) -> Tensor:
@@ -122,9 +121,11 @@ def _gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _uniform(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    # Drawn where the generator lives, so that a CPU generator gives the same images on any device.
-    return torch.rand(count, generator=generator, device=generator.device).to(like.device)
+    # Drawn where the generator lives, so that a CPU generator gives the same images on any device. An accelerator gets
+    # the numbers without being waited for.
+    return torch.rand(count, generator=generator, device=generator.device).to(like.device, non_blocking=True)
 
 
 def _integers(count: int, end: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    return torch.randint(end, (count,), generator=generator, device=generator.device).to(like.device)
+    drawn = torch.randint(end, (count,), generator=generator, device=generator.device)
+    return drawn.to(like.device, non_blocking=True)

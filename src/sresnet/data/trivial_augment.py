@@ -34,14 +34,15 @@ def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
 
     def integers(end: int) -> Tensor:
         # Drawn where the generator lives, so that a CPU generator gives the same images on any device.
-        return torch.randint(end, (len(x),), generator=generator, device=generator.device).to(x.device)
+        return torch.randint(end, (len(x),), generator=generator, device=generator.device)
 
     change, strength, sign = integers(len(CHANGES)), integers(STRENGTHS), integers(2)
-    amount = strength / (STRENGTHS - 1) * (1 - 2 * sign)
+    amount = (strength / (STRENGTHS - 1) * (1 - 2 * sign)).to(x.device, non_blocking=True)
     out = x.clone()
     for number, function in enumerate(CHANGES.values()):
         chosen = (change == number).nonzero().squeeze(1)
         if len(chosen):
+            chosen = chosen.to(x.device, non_blocking=True)
             out[chosen] = function(x[chosen], amount[chosen])
     return out
 

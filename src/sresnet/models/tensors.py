@@ -88,8 +88,19 @@ def read_tensors(path: Path, known: tuple[str, ...]) -> tuple[dict[str, Tensor],
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
     """Name of the first tensor with a number that is NaN or infinite; "" where there is none."""
-    sums = [tensor.detach().sum() for tensor in tensors.values() if tensor.is_floating_point()]
-    # Sums are fast; they are not finite where a number is not, or where large ones overflow: hence the second check.
-    if not sums or bool(torch.stack(sums).isfinite().all()):
+    if bool(finite_sums(tensors)[1].all()):
         return ""
     return next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), "")
+
+
+def finite_sums(tensors: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
+    """Names of the tensors of real numbers, and whether the sum of each is finite: bool [names], on their device.
+
+    Sums are fast. One is not finite where a number is not, or where large ones overflow; `not_finite` tells which.
+    Nothing is read from the device.
+    """
+    sums = {name: tensor.detach().sum() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not sums:
+        return (), torch.ones(0, dtype=torch.bool)
+    device = next(iter(sums.values())).device  # torch's Adam counts its steps on the CPU
+    return tuple(sums), torch.stack([each.to(device, non_blocking=True) for each in sums.values()]).isfinite()

@@ -27,7 +27,7 @@ from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.models.segments import segments_within
 from sresnet.models.summary import summarise
-from sresnet.models.tensors import not_finite
+from sresnet.models.tensors import finite_sums, not_finite
 from sresnet.nn import BNTT, Neuron
 from sresnet.nn.state import ForwardState
 from sresnet.ops.memory import keep_freed_memory
@@ -42,6 +42,9 @@ from sresnet.train.sharpening import mean_sharpness, sharpen
 
 _CALIBRATION_IMAGES = 1000
 """That norms are set from, see `Run.calibrate`."""
+
+_STEPS_UNREAD = 50
+"""Training steps whose numbers stay on an accelerator: to read one there is to wait for all that it has to do."""
 
 
 class DivergedError(UserError):
@@ -195,6 +198,22 @@ def _time_segments(recipe: Recipe, neurons: int, num_steps: int, images: int) ->
     return segments_within(1e9 * config.step_memory, images * neurons, num_steps, config.precision)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Unread:
+    """Numbers of a training step, on the network's device, that nobody has read."""
+
+    step: int
+    """Counted from 0."""
+    images: int
+    of: Literal["forward", "update"]
+    value: Tensor
+    """Loss of the forward pass, or hits, which count once the update is there: []."""
+    names: tuple[str, ...]
+    """Layers of neurons, or tensors that training resumes with."""
+    finite: Tensor
+    """Whether the sum of each is finite, bool [names]."""
+
+
 class Run:
     """One process's work on a run: the state that the loop changes."""
 
@@ -228,6 +247,8 @@ class Run:
         if recipe.calibrate:
             self.calibrate(pretrained_network(recipe.pretrained, memory_limit=memory_limit))
         self.neurons = _neurons(recipe, splits)
+        self.unread: list[_Unread] = []
+        self.steps_unread = 1 if device.type == "cpu" else _STEPS_UNREAD
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
@@ -267,13 +288,17 @@ class Run:
 
             metrics = None
             if batch + 1 == self.steps_per_epoch:
+                self.read()
                 metrics = self.end_epoch(epoch, epoch_started, epoch_first)
             now = time.monotonic()
             stopping = should_stop()
+            saving = metrics or stopping or now - last_saved >= checkpoint_seconds
+            if saving:
+                self.read()
             progress = self.progress(epoch, now - started, first_step, metrics)
             if metrics:
                 self.position.loss_sum, self.position.hits, self.position.images = 0.0, 0, 0
-            if metrics or stopping or now - last_saved >= checkpoint_seconds:
+            if saving:
                 save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position)
                 last_saved = now
             watch(progress)
@@ -302,11 +327,9 @@ class Run:
         with seeded(poisson, self.device), precision_context(config.precision, self.device):
             outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
             loss = loss_of(outputs, labels, config)
-        loss_value = loss.item()
-        if not math.isfinite(loss_value):
-            raise self.diverged(f"loss is {loss_value}", step)
-        if odd := not_finite(self.potentials(state)):
-            raise self.diverged(f"potentials of {odd} are not finite", step)
+        names, finite = finite_sums(self.potentials(state))
+        here: dict[str, Any] = {"step": step, "images": len(labels)}
+        self.notice(_Unread(of="forward", value=loss.detach(), names=names, finite=finite, **here))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
         self.optimiser.zero_grad()
@@ -321,12 +344,38 @@ class Run:
         if self.average:
             update_average(self.average, self.model, config.ema, step)
         # With a NaN weight, neurons fall silent and the loss stays finite.
-        if odd := not_finite(tensors_of_run(self.model, self.optimiser, self.average)):
-            raise self.diverged(f"{odd} is not finite", step)
+        names, finite = finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
+        hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
+        self.notice(_Unread(of="update", value=hits, names=names, finite=finite, **here))
         self.position.step += 1
-        self.position.loss_sum += loss_value * len(labels)
-        self.position.hits += int((outputs.mean(0).argmax(1) == labels).sum())
-        self.position.images += len(labels)
+
+    def notice(self, numbers: _Unread) -> None:
+        """Read numbers of a step: on a CPU at once, elsewhere with those of the steps to come."""
+        self.unread.append(numbers)
+        nothing_to_show = numbers.of == "update" and not self.position.images
+        if nothing_to_show or self.steps_unread == 1 or len(self.unread) >= 2 * self.steps_unread:
+            self.read()
+
+    def read(self) -> None:
+        """Add up the losses and hits that wait on the device; DivergedError where a number is not finite."""
+        if not self.unread:
+            return
+        unread, self.unread = self.unread, []
+        values = torch.stack([each.value.double() for each in unread]).tolist()
+        finite = iter(torch.cat([each.finite for each in unread]).tolist())
+        for each, value in zip(unread, values, strict=True):
+            odd = [name for name in each.names if not next(finite)]
+            if each.of == "forward":
+                if not math.isfinite(value):
+                    raise self.diverged(f"loss is {value}", each.step)
+                if odd:
+                    raise self.diverged(f"potentials of {odd[0]} are not finite", each.step)
+                self.position.loss_sum += value * each.images
+                continue
+            if odd and (name := not_finite(tensors_of_run(self.model, self.optimiser, self.average))):
+                raise self.diverged(f"{name} is not finite", each.step)
+            self.position.hits += int(value)
+            self.position.images += each.images
 
     @torch.no_grad()
     def start_norms(self, before: int, num_steps: int) -> None:
