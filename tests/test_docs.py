@@ -76,7 +76,9 @@ def check_command(line):
             given, flags = _ranges(flags)
             recipe = RECIPES.get(subject, RECIPES["digits"])[1]
             assert _space("", given, recipe)
-            if flags != ["--best"]:
+            if flags[:1] == ["--record"]:
+                assert len(flags) == 2
+            elif flags != ["--best"]:
                 fields = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)}
                 parse(_SearchOptions(**fields), flags, line, "")
         case "train":

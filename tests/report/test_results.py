@@ -13,6 +13,7 @@ from sresnet import UserError
 from sresnet.cli import main
 from sresnet.report.results import MARK, page, write_page
 from sresnet.report.text import markdown
+from sresnet.search.record import read_records
 from sresnet.studies.results import failures as read_failures
 from sresnet.studies.results import read
 from sresnet.studies.rows import COST_HEADER, rows_of
@@ -21,6 +22,7 @@ from tests.studies.made_up import all_results, evidence_of, result_of, studies_a
 
 ROOT = Path(__file__).parents[2]
 SMALL = studies_at("small")
+SEARCHES = ROOT / "results" / "searches"
 
 
 def test_a_bar_in_a_cell_does_not_end_it():
@@ -46,7 +48,7 @@ class TestPage:
         assert text.count("### ") == len(SMALL)
         assert "Han VGG16 | SNN conversion | CIFAR-10 | 93.63" in text
         assert " ".join(text.split()).count(SCALES["small"].about[:40]) == 1
-        assert "Of 43 claims: holds 0, fails 1, within noise 0, not tested at this scale 42." in text
+        assert "Of 46 claims: holds 0, fails 1, within noise 0, not tested at this scale 45." in text
 
     def test_order_of_results_does_not_matter_and_numbers_do(self):
         results = all_results(SMALL.values(), lambda training: 50.0 + 0.37 * training.recipe.seed)
@@ -113,7 +115,8 @@ def test_the_committed_page_is_made_of_the_committed_results():
     scale = next((name for name in ScaleName.__args__ if text.startswith(MARK.format(scale=name))), None)
     assert scale, "the page does not say its scale"
     kept = ROOT / "results" / "studies" / scale
-    assert text == page(evidence_of(scale, read(kept), read_failures(kept))), "make the page again"
+    evidence = evidence_of(scale, read(kept), read_failures(kept), read_records(SEARCHES))
+    assert text == page(evidence), "make the page again"
 
 
 def written_tables(text):
@@ -129,14 +132,15 @@ def test_terminal_markdown_csv_and_html_show_the_same_rows(tmp_path, capsys, mon
     """Every study of the committed results: mean, deviation and number of seeds, all seeds that were run."""
     kept = ROOT / "results" / "studies" / "small"
     monkeypatch.chdir(tmp_path)
-    assert main(["study", "all", "--scale", "small", "--show", "--results", str(kept)]) == 0
+    places = ["--results", str(kept), "--searches", str(SEARCHES)]
+    assert main(["study", "all", "--scale", "small", "--show", *places]) == 0
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert main(["report", "all", "--scale", "small", "--results", str(kept), "-o", "r.html", "--files", "files"]) == 0
+    assert main(["report", "all", "--scale", "small", *places, "-o", "r.html", "--files", "files"]) == 0
     html = (tmp_path / "r.html").read_text()
-    pages = written_tables(page(evidence_of("small", read(kept), read_failures(kept))))
-    results = read(kept)
+    results, searches = read(kept), read_records(SEARCHES)
+    pages = written_tables(page(evidence_of("small", results, read_failures(kept), searches)))
     for name, study in SMALL.items():
-        rows = rows_of(study, results)
+        rows = rows_of(study, results, searches=searches)
         table = re.search(f'<table aria-labelledby="table-{name}">.*?</table>', html, flags=re.DOTALL)[0]
         cells = [
             re.findall("<td.*?>(.*?)</td>", line)

@@ -37,6 +37,9 @@ def test_all_studies(kept, tmp_path, capsys):
             rows = list(csv.DictReader(file))
         assert len(rows) == len(study.cells)
         for row, cell in zip(rows, study.cells, strict=True):
+            if cell.search:  # there are no records of searches
+                assert row["mean"] == ""
+                continue
             (number,) = _values(cell, 1, found)
             assert float(row["mean"]) == pytest.approx(number, abs=1e-6)
             if cell.paper is not None:

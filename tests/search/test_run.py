@@ -21,7 +21,7 @@ from sresnet.files import write_json
 from sresnet.search import run as running
 from sresnet.search.config import SearchConfig, claim
 from sresnet.search.outcome import importances, outcome_of
-from sresnet.search.run import _run_of, study_of, work
+from sresnet.search.run import run_of, study_of, work
 from sresnet.search.space import dimension
 from sresnet.search.storage import JOURNAL
 from sresnet.train import record
@@ -96,7 +96,7 @@ def test_worse_trials_end_early_and_better_ones_are_not_begun_anew(tmp_path, pre
         epochs = [epoch for epoch, _ in each.accuracies]
         assert epochs == list(range(1, len(epochs) + 1))
         assert len(epochs) in ((9,) if each.state == "finished" else (1, 3))  # rungs: 1, 3, 9
-        assert record.read_metrics(_run_of(tmp_path / "search", each.number))[-1]["epoch"] == len(epochs)
+        assert record.read_metrics(run_of(tmp_path / "search", each.number))[-1]["epoch"] == len(epochs)
     best = found.best(1)[0]
     assert best.objectives[0] == max(each.objectives[0] for each in found.finished)
     mean = sum(each.accuracies[0][1] for each in found.trials) / 40

@@ -9,6 +9,7 @@ from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import scaled
 from sresnet.studies.study import Result
+from tests.search.made_up import all_searches
 
 ENVIRONMENT = {"sresnet": "0.1.0", "revision": "0" * 40, "torch": "2.0", "device": "a processor, 2 cores", "threads": 1}
 
@@ -19,9 +20,11 @@ def studies_at(scale):
     return {name: scaled(study, scale) for name, study in STUDIES.items()}
 
 
-def evidence_of(scale, results, failures=None):
-    """All studies of a scale with these results."""
-    return Evidence(scale=scale, studies=studies_at(scale), results=results, failures=failures or {})
+def evidence_of(scale, results, failures=None, searches=None):
+    """All studies of a scale with these results, and where there are any and nothing else is said, all searches."""
+    if searches is None:
+        searches = all_searches() if results else {}
+    return Evidence(scale=scale, studies=studies_at(scale), results=results, failures=failures or {}, searches=searches)
 
 
 def layer_names(recipe):

@@ -12,6 +12,8 @@ from sresnet.studies.evidence import ACCURACY, Evidence, Finding, Sample, all_of
 from sresnet.studies.measures import _correlation, _evenness, _sent_in_stage1, jumps_of, stripes_of
 from sresnet.studies.paper import C10, C100, LEAKS, STUDIES
 from sresnet.studies.study import Result
+from tests.search.made_up import LEAKS as NEAR
+from tests.search.made_up import all_searches, search_of
 from tests.studies.made_up import all_results, evidence_of, result_of, studies_at
 
 SMALL = studies_at("small")
@@ -56,7 +58,7 @@ def test_every_claim_finds_what_it_needs_where_all_is_run(scale):
 def test_the_studies_named_are_enough(claim):
     studies = studies_at("paper")
     results = all_results([studies[name] for name in claim.studies])
-    finding = claim.check(Evidence(scale="paper", studies=studies, results=results))
+    finding = claim.check(Evidence(scale="paper", studies=studies, results=results, searches=all_searches()))
     assert finding.verdict != "not tested at this scale", finding.evidence
 
 
@@ -264,6 +266,85 @@ class TestLeaks:
         results.pop(SMALL["table9"].cells[0].candidates[1].key())
         finding = BY_NAME["learned-leak-is-slower"].check(Evidence(scale="small", studies=SMALL, results=results))
         assert finding.verdict == "not tested at this scale"
+
+
+def of_searches(name, changed, results=None):
+    """The finding of a claim over all searches, some of them changed."""
+    searches = all_searches() | changed
+    found = {each: search for each, search in searches.items() if search is not None}
+    return BY_NAME[name].check(Evidence(scale="small", studies=SMALL, results=results or {}, searches=found))
+
+
+def moved(by):
+    return tuple(round(leak + by, 6) for leak in NEAR)
+
+
+class TestSearches:
+    def test_a_leak_that_falls_with_the_steps(self):
+        found = of_searches("leak-depends-on-steps", {"cifar10-t2": search_of(moved(0.05), num_steps=2)})
+        assert found.verdict == "holds"
+        assert "T = 2: leak 0.900 ± 0.037 (6 trials) against T = 8: leak 0.850 ± 0.037 (6 trials)" in found.evidence
+        assert found.evidence.endswith("; T = 4: leak 0.850 ± 0.037 (6 trials)")
+        other = of_searches("leak-depends-on-steps", {"cifar10-t2": search_of(moved(-0.05), num_steps=2)})
+        assert other.verdict == "fails"
+        noise = 2 * (2 * 0.0374166**2 / 6) ** 0.5
+        assert f"noise {noise:.3f}" in other.evidence
+        assert of_searches("leak-depends-on-steps", {}).verdict == "within noise"
+
+    def test_trials_that_lie_together_by_chance_borrow_the_spread_of_the_others(self):
+        together = {
+            "cifar10-t2": search_of((0.885,) * 6, num_steps=2),
+            "cifar10-t8": search_of((0.85,) * 6, num_steps=8),
+        }
+        found = of_searches("leak-depends-on-steps", together)
+        assert "noise 0.025" in found.evidence  # the deviation of T = 4 is shared by three
+        together |= {"cifar10-t2": search_of((0.87,) * 6, num_steps=2)}
+        assert of_searches("leak-depends-on-steps", together).verdict == "within noise"
+
+    def test_searches_that_differ_in_more_than_the_steps_say_nothing(self):
+        other = search_of(NEAR, num_steps=2, base_filters=8)
+        found = of_searches("leak-depends-on-steps", {"cifar10-t2": other})
+        assert (found.verdict, found.evidence) == (
+            "not tested at this scale",
+            "searches differ in recipe.model, not in num_steps alone",
+        )
+
+    @pytest.mark.parametrize(
+        ("search", "said"), [(None, "search cifar10-t8"), (search_of(NEAR[:4]), "(5 of 6 trials)")]
+    )
+    def test_too_few_trials_say_nothing(self, search, said):
+        found = of_searches("leak-depends-on-steps", {"cifar10-t8": search})
+        assert found.verdict == "not tested at this scale"
+        assert said in found.evidence
+
+    def test_what_a_search_gives_to_s2m(self):
+        def found(s2s, s2m, name="search-helps-s2m", results=None):
+            searches = {
+                f"cifar10-{each}": search_of(NEAR, first=first, accuracy=best, connection=each)
+                for each, (first, best) in (("s2s", s2s), ("s2m", s2m))
+            }
+            return of_searches(name, searches, results)
+
+        assert found((50, 60), (45, 55)).verdict == "within noise"
+        assert found((50, 60), (45, 58)).verdict == "holds"
+        assert found((50, 60), (45, 52)).verdict == "fails"
+        noise = 2 * binomial(50, 4000) * (2 + 2 / 6) ** 0.5
+        said = found((50, 60), (45, 58)).evidence
+        assert "S2S 50.00 % against S2M 45.00 %, a gap of 5.00; six best trials S2S 59.97 % against S2M 57.97 %" in said
+        assert f"+3.00 closed, noise {noise:.2f}" in said
+        assert found((50, 60), (45, 58), "s2m-stays-behind").verdict == "holds"
+        assert found((50, 60), (45, 62), "s2m-stays-behind").verdict == "fails"
+        assert found((50, 60), (45, 60.1), "s2m-stays-behind").verdict == "within noise"
+        seeds = all_results([SMALL["table2"]], lambda training: 50.0 + 2 * training.recipe.seed)
+        assert found((50, 60), (45, 58), results=seeds).verdict == "within noise"  # seeds differ by two points
+
+    def test_the_papers_values_are_needed_first(self):
+        search = search_of(NEAR, connection="s2m")
+        first = dataclasses.replace(search.trials[0], values={**search.trials[0].values, "model.leak": 0.5})
+        other = dataclasses.replace(search, trials=(first, *search.trials[1:]))
+        found = of_searches("search-helps-s2m", {"cifar10-s2m": other})
+        assert found.verdict == "not tested at this scale"
+        assert "the paper's values" in found.evidence
 
 
 class TestLearningCurves:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from sresnet.models import build, num_parameters
 from sresnet.studies.rows import DATA_HEADER, HEADER, _seeds_of, rows_of, spread
+from tests.search.made_up import LEAKS, all_searches, search_of
 from tests.studies.made_up import all_results, studies_at
 
 SMALL = studies_at("small")
@@ -84,9 +85,24 @@ def test_parameters_are_counted_without_training():
 
 
 def test_leaks_have_three_digits():
-    search, learned = texts(SMALL["table9"], all_results([SMALL["table9"]]))
+    search, _, learned = texts(SMALL["table9"], all_results([SMALL["table9"]]))
     assert (search["paper"], search["measured"]) == ("0.889", "0.500")
     assert (learned["measured"], learned["difference"]) == ("0.990", "+0.004")
+
+
+def test_the_leak_of_a_search_is_that_of_its_six_best_trials():
+    row = rows_of(SMALL["table9"], {}, searches=all_searches())[1]
+    assert row.values == LEAKS
+    text = row.texts()
+    assert (text["measured"], text["seeds"], text["difference"]) == ("0.850 ± 0.037", "", "-0.039")
+    assert text["protocol"] == "six best trials of a search"
+    assert "S-ResNet8, 16 filters, T = 4, cifar10, 20,000 training images, 4,000 of them held out" in text["note"]
+    assert "8 trials of at most 5 epochs, 7 trained to the end" in row.data()["note"]
+    assert row.data()["values"] == "0.8 0.82 0.84 0.86 0.88 0.9"
+    assert rows_of(SMALL["table9"], {})[1].texts()["measured"] == "not run"
+    few = rows_of(SMALL["table9"], {}, searches={"cifar100": search_of(LEAKS[:4])})[1]
+    assert few.texts()["measured"] == "not run"
+    assert "5 trained to the end" in few.texts()["note"]
 
 
 def test_time_steps_are_said():

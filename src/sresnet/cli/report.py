@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions, check_run, is_shipped, trained
-from sresnet.cli.study import evidence_at
+from sresnet.cli.study import SEARCHES, evidence_at
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
@@ -21,7 +21,8 @@ from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.studies import study_sections
-from sresnet.search.config import SEARCH, check_installed
+from sresnet.search.config import check_installed
+from sresnet.search.record import is_search
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import ScaleName
 
@@ -40,6 +41,8 @@ class _ReportOptions(RuntimeOptions):
     """Scale of studies."""
     results: str = ""
     """Folder of results of studies; by default results/studies/SCALE."""
+    searches: str = SEARCHES
+    """Folder of the records of searches that studies look at."""
     force: bool = False
     """Overwrite what is in the way, even if sresnet did not make it."""
 
@@ -57,7 +60,7 @@ def report_verb(words: list[str]) -> int:
     at_least(0, images=options.images)
     if len(runs) > 1 and not options.out:
         raise UserError("--out is missing: name the page about these runs, such as -o report.html")
-    if (Path(runs[0]) / SEARCH).exists():
+    if is_search(Path(runs[0])):
         return _report_search(runs, options)
     path = Path(options.out or (f"report-{runs[0]}.html" if is_shipped(runs[0]) else f"{runs[0]}/{REPORT}"))
     records = [_records_of_run(run, options.memory_limit) for run in runs]
@@ -86,7 +89,7 @@ def _report_studies(names: list[str], options: _ReportOptions) -> int:
         raise UserError("--out is missing: name the page about these studies, such as -o report.html")
     path = Path(options.out)
     check_page(path, options.force)
-    evidence = evidence_at(options.scale, options.results)
+    evidence = evidence_at(options.scale, options.results, options.searches)
     wanted = [evidence.studies[name] for name in (evidence.studies if "all" in names else names)]
     sections = study_sections(wanted, evidence)
     title = wanted[0].title if len(wanted) == 1 else "The paper's tables, run again"
@@ -103,7 +106,7 @@ def _write_page(path: Path, title: str, sections: Sequence[Section], options: _R
 
 
 def _report_search(runs: list[str], options: _ReportOptions) -> int:
-    """`sresnet report FOLDER` of a search; nothing is trained."""
+    """`sresnet report FOLDER|RECORD` of a search; nothing is trained."""
     if runs[1:]:
         raise UserError(f"{runs[0]} is a search: give it alone, a page is about one")
     check_installed("the page of a search needs")
@@ -111,10 +114,10 @@ def _report_search(runs: list[str], options: _ReportOptions) -> int:
     from sresnet.report.search import title_of as title_of_search
     from sresnet.search.outcome import importances, outcome_of
 
-    folder = Path(runs[0])
-    path = Path(options.out or folder / REPORT)
+    place = Path(runs[0])
+    path = Path(options.out or (place / REPORT if place.is_dir() else f"report-{place.stem}.html"))
     check_page(path, options.force)
-    found = outcome_of(folder)
+    found = outcome_of(place)
     sections = search_sections(found, importances(found))
     _write_page(path, title_of_search(found), sections, options)
     return 0

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sresnet.cli.display import run_lines
 from sresnet.cli.parse import at_least, check_minutes, first_word, parse, wants_help
@@ -16,7 +15,8 @@ from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.document import Value
-from sresnet.search.config import SEARCH, Objective, Sampler, SearchConfig, check_installed, claim, fitted, read_config
+from sresnet.search.config import Objective, Sampler, SearchConfig, check_installed, claim, fitted, read_config
+from sresnet.search.record import is_search, write_record
 from sresnet.search.space import (
     NAMED,
     Dimension,
@@ -28,12 +28,10 @@ from sresnet.search.space import (
     read_space,
     read_values,
 )
+from sresnet.search.trials import Outcome
 from sresnet.studies.workers import check_workers, share_of
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipe_file import as_toml
-
-if TYPE_CHECKING:
-    from sresnet.search.outcome import Outcome
 
 SHOWN = 10
 """Trials in the table."""
@@ -82,14 +80,16 @@ def search_verb(words: list[str]) -> int:
     """`sresnet search RECIPE [--search.FIELD RANGE ...] --trials N`, or `sresnet search FOLDER [--best]`."""
     if wants_help(words):
         say("usage: sresnet search RECIPE|FILE.toml [--search.FIELD RANGE ...] [--trials N] [--field value ...]")
-        say("       sresnet search FOLDER [--best]", "")
+        say("       sresnet search FOLDER|RECORD.json [--best]")
+        say("       sresnet search FOLDER --record RECORD.json [--force]", "")
         say("RANGE: low:high, low:high:log, or a list a,b,c; such as --search.leak 0.5:0.999 --search.num-steps 2,4,8.")
-        say("FOLDER: that of a search, whose trials are shown; --best writes the recipe of the best as TOML.", "")
+        say("FOLDER: that of a search, whose trials are shown; --best writes the recipe of the best as TOML, --record")
+        say("all trials into a small file to keep, which is shown likewise.", "")
         say("sresnet search RECIPE --help explains the other flags.")
         return 0
     word = first_word(words, "recipe", "give a name of sresnet train --help, a TOML file, or the folder of a search")
     check_installed("search needs")
-    if (Path(word) / SEARCH).exists():
+    if is_search(Path(word)):
         return _show(Path(word), words[1:])
     name, line, recipe = recipe_named(word)
     ranges, rest = _ranges(words[1:])
@@ -191,12 +191,17 @@ def _worker(options: _SearchOptions, folder: Path, asked: Asked, index: int | No
 
 
 def _show(folder: Path, words: list[str]) -> int:
-    """`sresnet search FOLDER`: its trials, or with --best the recipe of the best one as TOML."""
+    """`sresnet search FOLDER|RECORD`: its trials; --best, the recipe of the best one; or --record, all in a file."""
     from sresnet.search.outcome import importances, outcome_of
 
+    if words[:1] == ["--record"] and folder.is_dir():
+        return _record(folder, words[1:])
     if words not in ([], ["--best"]):
         other = next((word for word in words if word != "--best"), words[-1])
-        raise UserError(f"{other!r} is not for a search that is there: give --best alone, or a recipe for another")
+        raise UserError(
+            f"{other!r} is not for a search that is there: give --best or --record FILE.json alone, or a recipe for "
+            "another"
+        )
     found = outcome_of(folder)
     if words:
         best = found.best(1)
@@ -213,7 +218,20 @@ def _show(folder: Path, words: list[str]) -> int:
     return 0
 
 
-def _print_trials(found: "Outcome") -> None:
+def _record(folder: Path, words: list[str]) -> int:
+    """`sresnet search FOLDER --record FILE`."""
+    paths = [word for word in words if word != "--force"]
+    if len(paths) != 1 or paths[0].startswith("-") or not paths[0].endswith(".json"):
+        raise UserError(f"--record {' '.join(words) or 'without a file'}: give one file to write, such as NAME.json")
+    from sresnet.search.outcome import outcome_of
+
+    found = outcome_of(folder)
+    write_record(found, Path(paths[0]), force="--force" in words)
+    say(f"record: {paths[0]}, {len(found.trials)} trials, {len(found.finished)} of them trained to the end")
+    return 0
+
+
+def _print_trials(found: Outcome) -> None:
     """The best trials, or the Pareto front, and how many there are of each kind."""
     states = [each.state for each in found.trials]
     say("", ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial has begun")

@@ -1,6 +1,6 @@
 """`sresnet study`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.results import write_page
+from sresnet.search.record import read_records
+from sresnet.search.trials import Outcome
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
@@ -33,14 +35,23 @@ def _results_folder(folder: str, scale: str) -> Path:
     return Path(folder or f"results/studies/{scale}")
 
 
-def evidence_at(scale: str, folder: str) -> Evidence:
-    """All studies at a scale, with their results in a folder; UserError where it holds none."""
+SEARCHES = "results/searches"
+"""Where records of searches are by default."""
+
+
+def evidence_at(scale: str, folder: str, searches: str) -> Evidence:
+    """All studies at a scale, with their results in a folder and the records of searches in another one.
+
+    Raises:
+        UserError: there are no results, or a file is damaged.
+    """
     kept = _results_folder(folder, scale)
     found = read_results(kept)
     if not found:
         raise UserError(f"{kept} holds no results of scale {scale}: run sresnet study first")
     studies = {name: scaled(study, scale) for name, study in STUDIES.items()}
-    return Evidence(scale=scale, studies=studies, results=found, failures=failures(kept))
+    records = read_records(Path(searches))
+    return Evidence(scale=scale, studies=studies, results=found, failures=failures(kept), searches=records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +65,8 @@ class _StudyOptions(RuntimeOptions):
     """Folder of run folders; by default runs/studies/SCALE."""
     results: str = ""
     """Folder of results, small files worth keeping; by default results/studies/SCALE."""
+    searches: str = SEARCHES
+    """Folder of the records of searches, which Tables 2, 9 and 17 look at (docs/search.md)."""
     events_dir: str = ""
     """Folder of DVS-CIFAR10, for scale paper."""
     workers: int = 1
@@ -105,13 +118,13 @@ def study_verb(words: list[str]) -> int:
         if stopped:
             say(f"stopped ({stopped}): run the same command again to resume")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
-    return _show_studies(studies, options.folders()[1])
+    return _show_studies(studies, options.folders()[1], read_records(Path(options.searches)))
 
 
 @going_on()
 def _write_study_page(options: _StudyOptions) -> int:
     """`sresnet study page`."""
-    evidence = evidence_at(options.scale, options.results)
+    evidence = evidence_at(options.scale, options.results, options.searches)
     say(*map(str, write_page(evidence, Path(options.out), options.folders()[1], force=options.force)))
     return 0
 
@@ -183,14 +196,14 @@ def _study_worker(names: list[str], options: _StudyOptions, asked: Asked, index:
         work(left, runs, kept, open_, device=device, tell=tell, should_stop=should_stop, memory_limit=limit)
 
 
-def _show_studies(studies: Sequence[Study], kept: Path) -> int:
+def _show_studies(studies: Sequence[Study], kept: Path, searches: Mapping[str, Outcome]) -> int:
     """Print what the studies gave; 1 where a run that they need failed."""
     needed, found = training_runs_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     headings = ("row", "column", "paper", "measured", "seeds")
     for study in studies:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
-        rows = rows_of(study, found, failed)
+        rows = rows_of(study, found, failed, searches)
         shown, texts = (*headings, *(COST_HEADER if study.costs else ())), [row.texts() for row in rows]
         print_table(" | ".join(shown), [[text[heading] for heading in shown] for text in texts])
         say(*filter(None, [machines_of(rows)]))

@@ -6,8 +6,8 @@ from dataclasses import replace
 from sresnet.models.summary import describe
 from sresnet.report.charts import Axis, Line, LineChart
 from sresnet.report.document import Block, Cards, Code, Figure, Number, Paragraph, Section, Table, columns
-from sresnet.search.outcome import Outcome, Trial
 from sresnet.search.space import Choice, Dimension, Range, Value, in_short, name_of
+from sresnet.search.trials import Outcome, Trial
 from sresnet.train.recipe_file import as_toml
 
 BEST = 5

@@ -151,13 +151,20 @@ def read_config(folder: Path) -> SearchConfig:
     path = folder / SEARCH
     if not path.is_file():
         raise UserError(f"{folder} holds no search: give the folder of one, runs/search-... by default")
-    plain = read_json(path)
+    return config_in(read_json(path), str(path))
+
+
+def config_in(plain: Any, where: str) -> SearchConfig:
+    """What `SearchConfig.plain` gave, as JSON has it; UserError where the text from `where` is damaged."""
     try:
-        recipe: Recipe = from_dict(Recipe, plain.pop("recipe"), f"{path}: recipe")
+        plain = dict(plain)
+        recipe: Recipe = from_dict(Recipe, plain.pop("recipe"), f"{where}: recipe")
         space = {field: dimension(field, given, recipe) for field, given in plain.pop("space").items()}
         objectives: tuple[Objective, ...] = tuple(plain.pop("objectives"))
         return SearchConfig(
             recipe=recipe, space=space, objectives=objectives, enqueue=tuple(plain.pop("enqueue")), **plain
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no description of a search ({error!r}): it is damaged") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where} is no description of a search ({error!r}): it is damaged") from None

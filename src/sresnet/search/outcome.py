@@ -1,88 +1,43 @@
-"""What has come out of a search, finished or not."""
+"""What has come out of a search, finished or not: from the trials that Optuna keeps of it."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from optuna.importance import get_param_importances
 from optuna.study import create_study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sresnet.search.config import SearchConfig, read_config
-from sresnet.search.run import FAULT, directions_of, distribution, seconds_of, study_of
-from sresnet.search.space import Values, with_values
+from sresnet.search.config import read_config
+from sresnet.search.record import read_record
+from sresnet.search.run import FAULT, directions_of, distribution, run_of, seconds_of, study_of
 from sresnet.search.storage import quiet
-from sresnet.train.recipe import Recipe
-
-State = Literal["finished", "ended early", "diverged", "failed", "running"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training of a search."""
-
-    number: int
-    state: State
-    values: Values
-    """Field -> what it was set to."""
-    accuracies: tuple[tuple[int, float], ...]
-    """(epoch, percent of the held-out images), where there is one objective."""
-    objectives: tuple[float, ...]
-    """Of a finished trial, in the order of the search's objectives; else nothing."""
-    seconds: float
-    """Of training."""
-    fault: str
-    """Why it failed or diverged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """All trials of a search."""
-
-    config: SearchConfig
-    trials: tuple[Trial, ...]
-
-    @property
-    def finished(self) -> tuple[Trial, ...]:
-        """Those that were trained to the end."""
-        return tuple(each for each in self.trials if each.state == "finished")
-
-    def best(self, count: int) -> tuple[Trial, ...]:
-        """The finished trials of the highest accuracy, the best first, earlier ones first among equals."""
-        at = self.accuracy_at
-        return tuple(sorted(self.finished, key=lambda each: -each.objectives[at])[:count])
-
-    @property
-    def accuracy_at(self) -> int:
-        """Where accuracy is among the objectives; the first objective where it is none."""
-        return self.config.objectives.index("accuracy") if "accuracy" in self.config.objectives else 0
-
-    def front(self) -> tuple[Trial, ...]:
-        """The finished trials that no other beats in one objective without losing in another: the Pareto front."""
-        signs = [-1.0 if each == "accuracy" else 1.0 for each in self.config.objectives]
-        costs = {each.number: [s * v for s, v in zip(signs, each.objectives, strict=True)] for each in self.finished}
-
-        def beaten(number: int) -> bool:
-            own = costs[number]
-            return any(
-                other != own and all(theirs <= ours for theirs, ours in zip(other, own, strict=True))
-                for other in costs.values()
-            )
-
-        return tuple(each for each in self.finished if not beaten(each.number))
-
-    def recipe(self, trial: Trial) -> Recipe:
-        """The recipe that a trial trained."""
-        return with_values(self.config.recipe, trial.values)
+from sresnet.search.trials import Outcome, State, Trial
+from sresnet.train import record
 
 
 def outcome_of(folder: Path) -> Outcome:
-    """What has come out of the search in a folder; errors as `read_config` and `open_study`."""
+    """What has come out of a search, by its folder or record; errors as `read_config`, `open_study`, `read_record`."""
+    if folder.is_file():
+        return read_record(folder)
     config = read_config(folder)
     study = study_of(config, folder)
     found = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
-    return Outcome(config=config, trials=tuple(_trial(each, seconds_of(folder, each.number)) for each in found))
+    trials = tuple(_trial(each, seconds_of(folder, each.number)) for each in found)
+    return Outcome(config=config, trials=trials, environments=_environments(folder, trials))
+
+
+def _environments(folder: Path, trials: Iterable[Trial]) -> tuple[dict[str, Any], ...]:
+    """What trials were trained with, those that are alike once."""
+    found: list[dict[str, Any]] = []
+    for each in trials:
+        run = run_of(folder, each.number)
+        if (run / record.ENVIRONMENT).exists():
+            environment = record.without_places(record.read_environment(run))
+            parts = environment.pop("sessions", None) or [environment]
+            found += [{name: value for name, value in part.items() if name != "from_step"} for part in parts]
+    return tuple(each for at, each in enumerate(found) if each not in found[:at])
 
 
 def _trial(each: FrozenTrial, seconds: float) -> Trial:

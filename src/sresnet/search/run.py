@@ -193,11 +193,11 @@ def _asked(config: SearchConfig, trial: optuna.Trial) -> optuna.Trial:
 
 def seconds_of(folder: Path, number: int) -> float:
     """Of training in a trial."""
-    run = _run_of(folder, number)
+    run = run_of(folder, number)
     return sum(line.get("seconds", 0.0) for line in record.read_metrics(run)) if run.exists() else 0.0
 
 
-def _run_of(folder: Path, number: int) -> Path:
+def run_of(folder: Path, number: int) -> Path:
     """The run folder of a trial."""
     return folder / "trials" / str(number)
 
@@ -214,7 +214,7 @@ def _run_trial(
     memory_limit: float,
 ) -> str:
     """Train one trial to its end or until `should_stop`; returns what has become of it, for people."""
-    run, halving = _run_of(folder, trial.number), len(config.objectives) == 1
+    run, halving = run_of(folder, trial.number), len(config.objectives) == 1
     ended = False
 
     def report(epoch: int, accuracy: float) -> bool:

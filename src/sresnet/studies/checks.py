@@ -1,13 +1,14 @@
 """Kinds of checks that claims are made of: each looks at some cells and says whether something holds of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from sresnet.studies import measures
+from sresnet.search.trials import Outcome
+from sresnet.studies import measures, searches
 from sresnet.studies.cells import Pick
 from sresnet.studies.evidence import (
     ACCURACY,
@@ -221,6 +222,116 @@ def never_falls(*curves: tuple[Pick, ...]) -> Check:
         return Finding(verdict=verdict, evidence=", ".join(map(str, samples)))
 
     return Check(sum(curves, ()), lambda evidence: all_of([of_one(evidence, picks) for picks in curves]))
+
+
+def falls_with_steps(by_steps: Mapping[int, str]) -> Check:
+    """The searched leak is higher, closer to 1, for fewer time steps.
+
+    Of each search, the leaks of its six best trials. What one leak may be off by is the larger of the deviation of its
+    search's six and that of all searches pooled, since six may lie together by chance. The search of the fewest steps
+    is compared with that of the most, as any two networks are; with three numbers of steps, each twice the one before,
+    that is also the slope over their logarithm. Trials of one search are drawn near its earlier good ones, so that its
+    six best are less than six opinions: a difference hardly beyond noise says little.
+    """
+
+    def check(evidence: Evidence) -> Finding:
+        if absent := [fault for name in by_steps.values() if (fault := searches.lacking(name, evidence.searches))]:
+            return missing(*absent)
+        found = {steps: evidence.searches[name] for steps, name in by_steps.items()}
+        if unlike := _unlike(list(found.values()), "num_steps"):
+            return unlike
+        leaks = {steps: searches.leaks(each) for steps, each in found.items()}
+        least = max(searches.pooled(leaks.values()), 0.001)
+        samples = {
+            steps: Sample(
+                label=f"T = {steps}: leak", values=each, deviation=max(stdev(each), least), digits=3, each="trial"
+            )
+            for steps, each in leaks.items()
+        }
+        ends = versus(samples[min(samples)], samples[max(samples)])
+        between = [str(samples[steps]) for steps in sorted(samples)[1:-1]]
+        return Finding(verdict=ends.verdict, evidence="; ".join([ends.evidence, *between]))
+
+    return Check((), check)
+
+
+def _unlike(found: Sequence[Outcome], field: str) -> Finding | None:
+    """That searches cannot be compared, where more than `field` of the network differs."""
+    for other in found[1:]:
+        if part := searches.first_difference(found[0], other, field):
+            return Finding(
+                verdict="not tested at this scale", evidence=f"searches differ in {part}, not in {field} alone"
+            )
+    return None
+
+
+def _gap(s2s: float, s2m: float) -> str:
+    """Held-out accuracies of both, for people."""
+    return f"S2S {s2s:.2f} % against S2M {s2m:.2f} %, a gap of {s2s - s2m:.2f}"
+
+
+def search_closes_gap(by_connection: Mapping[str, str], like: Pick) -> Check:
+    """A search gives S2M more than S2S: held-out accuracy of the first trial, the paper's values, and of the six best.
+
+    One run may be off by the larger of the binomial deviation on the held-out images and what seeds of networks on
+    CIFAR-10 (`like`) differ by at the scale. The six best are the better for having been chosen, in both searches.
+    """
+
+    def check(evidence: Evidence) -> Finding:
+        found = _pair(by_connection, evidence)
+        if isinstance(found, Finding):
+            return found
+        first = {name: searches.first_accuracy(each) for name, each in found.items()}
+        s2s, s2m = first["s2s"], first["s2m"]
+        if s2s is None or s2m is None:
+            return missing("the paper's values, to the end, as the first trial of each search")
+        best = {name: fmean(searches.accuracies(each)) for name, each in found.items()}
+        one_run = _one_run(found["s2s"], s2s, evidence, like)
+        error = hypot(one_run, one_run, one_run / sqrt(searches.BEST), one_run / sqrt(searches.BEST))
+        closed, noise = (s2s - s2m) - (best["s2s"] - best["s2m"]), STANDARD_ERRORS * error
+        return Finding(
+            verdict=decided(closed, noise),
+            evidence=f"with the paper's values {_gap(s2s, s2m)}; six best trials {_gap(best['s2s'], best['s2m'])}: "
+            f"{closed:+.2f} closed, noise {noise:.2f}",
+        )
+
+    return Check((), check)
+
+
+def stays_behind(by_connection: Mapping[str, str], like: Pick) -> Check:
+    """Of the six best trials each, those of S2S are more accurate than those of S2M; noise as `search_closes_gap`."""
+
+    def check(evidence: Evidence) -> Finding:
+        found = _pair(by_connection, evidence)
+        if isinstance(found, Finding):
+            return found
+        samples = {
+            name: Sample(
+                label=f"six best trials of {name.upper()}",
+                values=searches.accuracies(each),
+                deviation=_one_run(each, fmean(searches.accuracies(each)), evidence, like),
+                unit=" %",
+                each="trial",
+            )
+            for name, each in found.items()
+        }
+        return versus(samples["s2s"], samples["s2m"])
+
+    return Check((), check)
+
+
+def _pair(by_connection: Mapping[str, str], evidence: Evidence) -> dict[str, Outcome] | Finding:
+    """Connection -> its search, or why there is nothing to compare."""
+    if absent := [fault for name in by_connection.values() if (fault := searches.lacking(name, evidence.searches))]:
+        return missing(*absent)
+    found = {connection: evidence.searches[name] for connection, name in by_connection.items()}
+    return _unlike(list(found.values()), "connection") or found
+
+
+def _one_run(found: Outcome, percent: float, evidence: Evidence, like: Pick) -> float:
+    """Standard deviation of the held-out accuracy of one training run."""
+    seeds = evidence.pooled(evidence.cell(like), ACCURACY, found.config.recipe.data.name)
+    return max(binomial(percent, searches.held_out(found)), seeds)
 
 
 def most_accurate(pick: Pick, data: str) -> Check:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev, variance
 from typing import Literal
 
+from sresnet.search.trials import Outcome
 from sresnet.studies.cells import Pick
 from sresnet.studies.rows import Row, results_of, row_of, rows_of, spread
 from sresnet.studies.study import Cell, Result, Study
@@ -57,6 +58,8 @@ class Sample:
     """Standard deviation of one run, see the top of this file."""
     digits: int = 2
     unit: str = ""
+    each: str = "seed"
+    """What there is a number of."""
 
     @property
     def mean(self) -> float:
@@ -69,12 +72,8 @@ class Sample:
         return self.deviation / math.sqrt(len(self.values))
 
     def __str__(self) -> str:
-        return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({_seeds(len(self.values))})"
-
-
-def _seeds(number: int) -> str:
-    """A number of seeds, for people."""
-    return f"{number} seed{'s' if number > 1 else ''}"
+        count = len(self.values)
+        return f"{self.label} {spread(self.values, self.digits)}{self.unit} ({count} {self.each}{'s'[: count - 1]})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +87,8 @@ class Evidence:
     """Key of a training run -> its result."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Key of a training run -> why it failed."""
+    searches: Mapping[str, Outcome] = field(default_factory=dict)
+    """Name -> search of hyper-parameters, whatever the scale."""
 
     def cell(self, pick: Pick) -> Cell:
         """The cell meant; KeyError where there is none, which is an error in the claim."""
@@ -95,11 +96,11 @@ class Evidence:
 
     def row(self, pick: Pick) -> Row:
         """The row meant; errors as `cell`."""
-        return row_of(self.cell(pick), self.studies[pick.study], self.results, {})
+        return row_of(self.cell(pick), self.studies[pick.study], self.results, {}, self.searches)
 
     def rows(self, study: Study) -> tuple[Row, ...]:
         """The rows of a study at that scale."""
-        return rows_of(study, self.results, self.failures)
+        return rows_of(study, self.results, self.failures, self.searches)
 
     def of(self, pick: Pick) -> list[Result]:
         """The results of a cell's training, a seed each."""

@@ -12,6 +12,8 @@ from statistics import fmean, stdev
 from sresnet.models import ModelConfig
 from sresnet.models.network import num_parameters
 from sresnet.models.size import sketch
+from sresnet.search.trials import Outcome
+from sresnet.studies.searches import in_words, leaks
 from sresnet.studies.study import Cell, Quantity, Result, Study
 
 HEADER = ("row", "column", "paper", "target", "measured", "seeds", "difference", "protocol", "note")
@@ -31,10 +33,14 @@ PROTOCOLS: dict[Quantity, str] = {
     "leak": "learned leak",
     "best-test-epoch-leak": "learned leak, best test epoch",
     "best-leak": "best leak on held-out images",
+    "searched-leak": "six best trials of a search",
     "parameters": "count",
 }
 """How a number was read, for people."""
-DIGITS: dict[Quantity, int] = {"parameters": 0, "leak": 3, "best-test-epoch-leak": 3, "best-leak": 3}
+DIGITS: dict[Quantity, int] = {
+    "parameters": 0,
+    **dict.fromkeys(("leak", "best-test-epoch-leak", "best-leak", "searched-leak"), 3),
+}
 """After the decimal point; 2 elsewhere."""
 COST_DIGITS = {"energy (µJ)": 2, "core-minutes": 1}
 """The same of costs; 0 elsewhere."""
@@ -78,6 +84,8 @@ class Row:
     """Why seeds failed."""
     costs: Costs | None = None
     """Of studies that show them."""
+    search: str = ""
+    """What was searched, where values are of a search."""
 
     @property
     def simulated(self) -> str:
@@ -138,7 +146,7 @@ class Row:
             "difference": _written(self.difference, digits, "+"),
             "protocol": self.protocol,
             **{heading: _written(value, COST_DIGITS.get(heading, 0)) for heading, value in costs.items()},
-            "note": "; ".join(part for part in (*self.failures, self.cell.remarks) if part),
+            "note": "; ".join(part for part in (*self.failures, self.cell.remarks, self.search) if part),
         }
 
     def data(self) -> dict[str, str | int | float]:
@@ -158,7 +166,7 @@ class Row:
             "num_steps": self.cell.num_steps,
             "values": " ".join(map(str, self.values)),
             "failures": "; ".join(self.failures),
-            "note": self.cell.remarks,
+            "note": "; ".join(filter(None, (self.cell.remarks, self.search))),
         }
         if self.costs:
             numbers = [_rounded(value) for value in self.costs.numbers().values()]
@@ -166,23 +174,37 @@ class Row:
         return {heading: "" if value is None else value for heading, value in found.items()}
 
 
-def rows_of(study: Study, results: Mapping[str, Result], failures: Mapping[str, str] | None = None) -> tuple[Row, ...]:
+def rows_of(
+    study: Study,
+    results: Mapping[str, Result],
+    failures: Mapping[str, str] | None = None,
+    searches: Mapping[str, Outcome] | None = None,
+) -> tuple[Row, ...]:
     """A study's rows, one for each cell.
 
     Args:
         study: at the scale of the results.
         results: key of a training run -> result.
         failures: key of a training run -> why it failed.
+        searches: name -> search of hyper-parameters.
     """
-    return tuple(row_of(cell, study, results, failures or {}) for cell in study.cells)
+    return tuple(row_of(cell, study, results, failures or {}, searches or {}) for cell in study.cells)
 
 
-def row_of(cell: Cell, study: Study, results: Mapping[str, Result], failures: Mapping[str, str]) -> Row:
+def row_of(
+    cell: Cell,
+    study: Study,
+    results: Mapping[str, Result],
+    failures: Mapping[str, str],
+    searches: Mapping[str, Outcome],
+) -> Row:
     """One row; arguments as `rows_of`."""
+    search = searches.get(cell.search)
     return Row(
         study=study.name,
         cell=cell,
-        values=_values(cell, study.seeds, results),
+        values=leaks(search) if search else _values(cell, study.seeds, results),
+        search=in_words(search) if search else "",
         wanted=study.seeds if cell.training_runs() else 0,
         failures=_failures_of(cell, study.seeds, failures),
         costs=_costs_of(cell, study.seeds, results) if study.costs else None,
@@ -213,6 +235,8 @@ def _values(cell: Cell, wanted: int, results: Mapping[str, Result]) -> tuple[flo
     """The cell's number for each of `_seeds_of`, in order of seeds."""
     if cell.quantity == "parameters":
         return (float(parameters(cell.training.recipe.model)),)
+    if cell.quantity == "searched-leak":
+        return ()
     if cell.quantity == "best-leak":
         found = [_best_leak(cell, seed, results) for seed in _seeds_of(cell, wanted, results)]
     else:

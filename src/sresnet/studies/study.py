@@ -30,10 +30,13 @@ def with_most_steps(config: Conversion, num_steps: int, epochs: int) -> Conversi
     return config
 
 
-Quantity = Literal["last-epoch", "best-test-epoch", "leak", "best-test-epoch-leak", "best-leak", "parameters"]
+Quantity = Literal[
+    "last-epoch", "best-test-epoch", "leak", "best-test-epoch-leak", "best-leak", "searched-leak", "parameters"
+]
 """last-epoch, best-test-epoch: test accuracy in percent, by that protocol; leak: what a shared PLIF has learned after
 the last epoch; best-test-epoch-leak: the same in the epoch that best-test-epoch reads; best-leak: the leak of the
-candidate with the best validation accuracy; parameters: trainable numbers, which need no training."""
+candidate with the best validation accuracy; searched-leak: leaks of the six best trials of a search; parameters:
+trainable numbers, which need no training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,8 @@ class Cell:
     """Time steps at inference where they are fewer than in training (Tables 16, 17)."""
     candidates: tuple[Training, ...] = ()
     """For best-leak: what is trained to choose from, `training` among them."""
+    search: str = ""
+    """For searched-leak: name of the search, see `sresnet.studies.searches`."""
     note: str = ""
     """What a reader of this number must know: a contradiction in the paper, a choice."""
     rescaled: bool = False
@@ -147,7 +152,7 @@ class Cell:
 
     def training_runs(self) -> tuple[Training, ...]:
         """What has to be trained for it."""
-        if self.quantity == "parameters":
+        if self.quantity in ("parameters", "searched-leak"):
             return ()
         return self.candidates or (self.training,)
 
