@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers nir-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers gpu gpu-dry nir-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -46,6 +46,14 @@ mutants: .venv/.test
 # Time and memory of a training step and of inference; on a quiet machine about ten minutes.
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/bench.py
+
+# What a GPU makes of it, in less than ten minutes: make gpu [DATA_DIR=DIR], with torch and triton for that GPU in the
+# environment that PYTHON is of. gpu-dry tries every line on a CPU.
+gpu:
+	@PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+gpu-dry: .venv/.test
+	@$(BIN)/python benchmarks/gpu.py --dry --out .venv/gpu-dry.json
 
 # Beside other libraries, in an environment of their own: what they ask for would pull in another build of torch.
 bench-peers: constraints.txt

@@ -31,9 +31,9 @@ def network(setting: tuple[int, int, int, int]) -> tuple[SpikingNetwork, Tensor,
     return model, torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,))
 
 
-def precise(precision: str) -> torch.autocast:
+def precise(precision: str, device: torch.device) -> torch.autocast:
     """Autocast for bf16, nothing for fp32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def train_step(
@@ -44,7 +44,7 @@ def train_step(
     parameters = [p for p in model.parameters() if p.requires_grad]  # type: ignore[attr-defined]
 
     def step() -> None:
-        with precise(precision):
+        with precise(precision, x.device):
             loss = F.cross_entropy(model(x, **more).float(), labels)
         torch.autograd.grad(loss, parameters)
 
@@ -55,7 +55,7 @@ def inference(model: Callable[[Tensor], Tensor], x: Tensor, precision: str) -> C
     """Forward alone."""
 
     def step() -> None:
-        with torch.inference_mode(), precise(precision):
+        with torch.inference_mode(), precise(precision, x.device):
             model(x)
 
     return step

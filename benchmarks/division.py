@@ -75,7 +75,7 @@ def divided(setting: str, precision: str, threads: int, at_most_seconds: float) 
     optimiser = torch.optim.SGD(model.train().parameters(), lr=0.0, momentum=0.9)  # so that all steps are alike
 
     def step() -> None:
-        with precise(precision):
+        with precise(precision, x.device):
             loss = F.cross_entropy(model(x).float(), labels)
         loss.backward()
         optimiser.step()
