@@ -10,8 +10,11 @@ import pytest
 
 from sresnet.cli import main
 from sresnet.cli.parse import parse
+from sresnet.cli.search import _config_of
 from sresnet.cli.train import TrainOptions, recipe_fields
 from sresnet.config import from_dict
+from sresnet.search.config import config_in
+from sresnet.search.record import read_records
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 from tests.scripts import script
@@ -48,6 +51,9 @@ def test_a_record_has_command_revision_and_versions(path):
 def test_the_command_is_of_the_configuration(path):
     (record,) = records(path)
     first, verb, name, *flags = shlex.split(record["command"].removesuffix(" --data-dir DIR"))
+    if verb == "search":
+        assert _config_of(name, flags)[1] == config_in(record["config"], "")
+        return
     if verb == "study":  # no recipe is for such a network
         assert record["config"]["model"]["family"] == "vgg"
         return
@@ -69,6 +75,16 @@ def test_what_early_exit_and_analysis_write(tmp_path):
         written = json.loads((tmp_path / name).read_text())
         assert written["command"] == shlex.join(["sresnet", *words])
         assert set(VERSIONS) | {"revision", "device"} <= set(written["environment"])
+
+
+def test_the_page_of_searches_is_made_of_their_records():
+    searches = script("experiments/searches")
+    found = read_records(RESULTS / "searches")
+    assert (RESULTS / "searches.md").read_text().splitlines() == searches.page(found)
+    for name, outcome in found.items():
+        assert name in searches.SEARCHES
+        for figure in searches.figures_of(outcome):
+            assert (RESULTS / "searches" / f"{name}-{figure.name}.svg").exists()
 
 
 def rows_of(name):

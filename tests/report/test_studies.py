@@ -48,7 +48,7 @@ def test_all_studies(kept, tmp_path, capsys):
         assert study.title in text
     figures = [values["id"] for tag, values in elements if tag == "figure"]
     pictures = {name.rpartition("-")[0].removeprefix("figure-") for name in figures}
-    drawn = {drawing.name for drawing in drawings(evidence_of("tiny", found))}
+    drawn = {drawing.name for drawing in drawings(evidence_of("tiny", found, searches={}))}
     assert len(drawn) == 12
     assert drawn <= pictures
     assert "figure-figure4-2" in figures

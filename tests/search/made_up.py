@@ -40,8 +40,8 @@ def search_of(leaks, first=50.0, accuracy=60.0, **model):
     found = [trial(0, 0.874, first)]
     found += [trial(at, leak, accuracy - at / 100) for at, leak in enumerate(leaks, start=1)]
     early = trial(len(found), 0.4, 99.0, "ended early")
-    environments = ({"sresnet": "0.1.0", "revision": "0" * 40, "device": "a processor", "threads": 1},)
-    return Outcome(config=config_of(**model), trials=(*found, early), environments=environments)
+    environment = {"sresnet": "0.1.0", "revision": "0" * 40, "device": "a processor", "threads": 1}
+    return Outcome(config=config_of(**model), trials=(*found, early), environment=environment)
 
 
 LEAKS = (0.80, 0.82, 0.84, 0.86, 0.88, 0.90)

@@ -1,13 +1,16 @@
 """The record of a search: what is written is read again, nothing is overwritten, and damage is said in a line."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from sresnet.cli import main
+from sresnet.cli.search import _config_of
 from sresnet.errors import UserError
 from sresnet.search.outcome import importances, outcome_of
 from sresnet.search.record import read_record, read_records, write_record
@@ -39,9 +42,11 @@ def test_a_record_has_all_that_the_folder_has(searched, tmp_path, monkeypatch, c
     ]
     assert [each.seconds for each in kept.trials] == pytest.approx([each.seconds for each in found.trials], abs=0.05)
     assert importances(kept) == importances(found)
-    (environment,) = kept.environments
-    assert {"revision", "device", "threads", "torch"} <= environment.keys()
-    assert not {"data_dir", "cache_dir", "sessions", "from_step"} & environment.keys()
+    assert {"revision", "device", "threads", "torch"} <= kept.environment.keys()
+    assert not {"data_dir", "cache_dir", "sessions", "from_step"} & kept.environment.keys()
+    line = json.loads((tmp_path / "kept" / "mine.json").read_text())["command"]
+    assert searched_by(line) == found.config
+    assert line.endswith("--trials 5")
     capsys.readouterr()
     texts = {}
     for place in (str(searched), "kept/mine.json"):
@@ -54,6 +59,24 @@ def test_a_record_has_all_that_the_folder_has(searched, tmp_path, monkeypatch, c
     assert main(["report", "kept/mine.json"]) == 0
     text, _ = read_page(tmp_path / "report-mine.html")
     assert f"{found.best(1)[0].objectives[0]:.2f} %" in text
+
+
+def searched_by(line):
+    """What a `sresnet search` line searches."""
+    first, verb, name, *words = shlex.split(line.removesuffix(" --data-dir DIR"))
+    assert (first, verb) == ("sresnet", "search")
+    _, config, _ = _config_of(name, words)
+    return config
+
+
+def test_the_machine_and_versions_of_all_trials(searched, tmp_path):
+    folder = tmp_path / "search"
+    shutil.copytree(searched, folder)
+    path = folder / "trials" / "0" / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"torch": "1.0"}))
+    environment = outcome_of(folder).environment
+    assert [each["torch"] for each in environment["sessions"]] == ["1.0", torch.__version__]
+    assert environment["torch"] == torch.__version__
 
 
 def test_a_record_is_read_without_optuna(tmp_path):

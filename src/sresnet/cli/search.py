@@ -91,8 +91,19 @@ def search_verb(words: list[str]) -> int:
     check_installed("search needs")
     if is_search(Path(word)):
         return _show(Path(word), words[1:])
-    name, line, recipe = recipe_named(word)
-    ranges, rest = _ranges(words[1:])
+    options, config, notes = _config_of(word, words[1:])
+    say(*(f"note: {note}" for note in notes))
+    folder = Path(options.out or f"runs/search-{recipe_named(word)[0]}-{config.fingerprint()}")
+    if stopped := _run(options, config, folder):
+        say(f"stopped ({stopped}): run the same command again to go on")
+        return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
+    return _show(folder, [])
+
+
+def _config_of(word: str, words: list[str]) -> tuple[_SearchOptions, SearchConfig, list[str]]:
+    """All flags behind the recipe `word`, what they search, and lines about what was changed for it."""
+    _, line, recipe = recipe_named(word)
+    ranges, rest = _ranges(words)
     options = parse(_SearchOptions(**recipe_fields(recipe)), rest, f"sresnet search {word}", f"{line}.")
     recipe = Recipe(**recipe_fields(options))
     space = _space(options.space, ranges, recipe)
@@ -107,12 +118,7 @@ def search_verb(words: list[str]) -> int:
         reduction=options.reduction,
         enqueue=tuple(values for values in first if values),
     )
-    say(*(f"note: {note}" for note in notes))
-    folder = Path(options.out or f"runs/search-{name}-{config.fingerprint()}")
-    if stopped := _run(options, config, folder):
-        say(f"stopped ({stopped}): run the same command again to go on")
-        return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
-    return _show(folder, [])
+    return options, config, notes
 
 
 def _ranges(words: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from sresnet.report.charts import Axis, Bars, Line, LineChart, Picture, deviation_of
 from sresnet.report.figures import ACCURACY, OPERATIONS, SPIKES, STEPS, LayerMap, activity_maps, gradient_chart
-from sresnet.studies import cells
+from sresnet.studies import cells, searches
 from sresnet.studies.cells import F3, T6, T7, T11, T12, T13, Pick
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.measures import layers_of, mean_over_seeds, spikes_of, stage1_spikes, training_accuracies
@@ -37,7 +37,7 @@ class Drawing:
 
 def drawings(evidence: Evidence) -> list[Drawing]:
     """Every picture whose results are there."""
-    makers = (_over_steps, _over_operations, _spikes, _gradients, _learning_curves)
+    makers = (_over_steps, _leaks, _over_operations, _spikes, _gradients, _learning_curves)
     parameters = (over_parameters(evidence, data) for data in SIZES)
     found = [maps(evidence), *parameters, *all_beside_published(evidence), *(make(evidence) for make in makers)]
     return [drawing for drawing in found if drawing]
@@ -227,6 +227,44 @@ def _over_steps(evidence: Evidence) -> Drawing | None:
 
 LENGTHS = ("s50of50", "s20of20")
 """Cells of Table 16 at all steps of training."""
+
+
+def _leaks(evidence: Evidence) -> Drawing | None:
+    """Leaks that searches found for several numbers of time steps, Table 17's argument."""
+    found = {
+        steps: six
+        for steps, name in searches.BY_STEPS.items()
+        if name in evidence.searches and (six := searches.leaks(evidence.searches[name]))
+    }
+    if not found:
+        return None
+    points = [(steps, leak) for steps, six in found.items() for leak in six]
+    trials = Line(
+        name="six best trials",
+        x=[steps for steps, _ in points],
+        y=[leak for _, leak in points],
+        form="points",
+        style=1,
+        hollow=True,
+    )
+    means = Line(
+        name="mean",
+        x=list(found),
+        y=[fmean(six) for six in found.values()],
+        style=0,
+        y_deviation=[deviation_of(six) for six in found.values()],
+    )
+    chart = LineChart(
+        title="Leak over time steps",
+        lines=(means, trials),
+        x=Axis(label="time steps T that are trained", logarithmic=True),
+        y=Axis(label="leak"),
+    )
+    caption = (
+        "Of a search of leak and learning rate for each T, the six trials with the highest held-out accuracy; their "
+        "mean, with one standard deviation to both sides. The searches are the same at every scale (docs/search.md)."
+    )
+    return _drawing_of([chart], "leaks", "Searched leaks over time steps (Table 17)", caption)
 
 
 def _mean_line(label: str, curves: Sequence[Sequence[float]], style: int, first: int = 1) -> Line:

@@ -25,11 +25,11 @@ def outcome_of(folder: Path) -> Outcome:
     study = study_of(config, folder)
     found = [each for each in study.get_trials(deepcopy=False) if each.state != TrialState.WAITING]
     trials = tuple(_trial(each, seconds_of(folder, each.number)) for each in found)
-    return Outcome(config=config, trials=trials, environments=_environments(folder, trials))
+    return Outcome(config=config, trials=trials, environment=_environment(folder, trials))
 
 
-def _environments(folder: Path, trials: Iterable[Trial]) -> tuple[dict[str, Any], ...]:
-    """What trials were trained with, those that are alike once."""
+def _environment(folder: Path, trials: Iterable[Trial]) -> dict[str, Any]:
+    """What trials were trained with: of the last, and under "sessions" all, those that are alike once."""
     found: list[dict[str, Any]] = []
     for each in trials:
         run = run_of(folder, each.number)
@@ -37,7 +37,8 @@ def _environments(folder: Path, trials: Iterable[Trial]) -> tuple[dict[str, Any]
             environment = record.without_places(record.read_environment(run))
             parts = environment.pop("sessions", None) or [environment]
             found += [{name: value for name, value in part.items() if name != "from_step"} for part in parts]
-    return tuple(each for at, each in enumerate(found) if each not in found[:at])
+    different = [each for at, each in enumerate(found) if each not in found[:at]]
+    return {**found[-1], **({"sessions": different} if len(different) > 1 else {})} if found else {}
 
 
 def _trial(each: FrozenTrial, seconds: float) -> Trial:

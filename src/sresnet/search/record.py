@@ -1,11 +1,13 @@
 """The record of a search: one file of JSON with all its trials, small and worth keeping; reading it needs no Optuna.
 
-kind          "search of sresnet"
-config        what was searched and how, as search.json has it
-environments  versions, revision of the source and machine
-trials        number, state, values, accuracies as [epoch, percent], objectives, seconds, fault
+kind         "search of sresnet"
+command      what makes such a search
+config       what was searched and how, as search.json has it
+environment  versions, revision of the source and machine
+trials       number, state, values, accuracies as [epoch, percent], objectives, seconds, fault
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,7 @@ from sresnet.errors import UserError
 from sresnet.files import check_free, make_folder, read_json, write_json
 from sresnet.search.config import SEARCH, config_in
 from sresnet.search.trials import Outcome, Trial
+from sresnet.train.command import command
 
 _KIND = "search of sresnet"
 """By which a record is known."""
@@ -48,10 +51,28 @@ def _as_record(found: Outcome) -> dict[str, Any]:
     """What is written; a trial that is not at its end is written as far as it is."""
     return {
         "kind": _KIND,
+        "command": _command_of(found),
         "config": found.config.plain(),
-        "environments": [dict(each) for each in found.environments],
+        "environment": dict(found.environment),
         "trials": [asdict(each) | {"seconds": round(each.seconds, 1)} for each in found.trials],
     }
+
+
+def _command_of(found: Outcome) -> str:
+    """The `sresnet search` line of a search; DIR stands for its data, FILE.toml for a recipe that is like none."""
+    config, recipe = found.config, found.config.recipe
+    try:
+        words = shlex.split(command(recipe))[2:]
+    except UserError:
+        words = ["FILE.toml"]
+    for field, each in config.space.items():
+        words += [f"--search.{field.replace('_', '-')}", str(each)]
+    words += ["--sampler", config.sampler, "--objectives", *config.objectives]
+    words += ["--min-epochs", str(config.min_epochs), "--reduction", str(config.reduction)]
+    first = [",".join(f"{field}={value}" for field, value in values.items()) for values in config.enqueue]
+    words += ["--enqueue", *(first or ["none"]), "--trials", str(len(found.trials))]
+    data = "" if recipe.data.name in ("digits", "digits-dvs") else " --data-dir DIR"
+    return shlex.join(["sresnet", "search", *words]) + data
 
 
 def read_record(path: Path) -> Outcome:
@@ -63,7 +84,7 @@ def read_record(path: Path) -> Outcome:
     values = read_json(path)
     if not isinstance(values, dict) or values.get("kind") != _KIND:
         raise UserError(f"{path} is no record of a search: write one with sresnet search FOLDER --record FILE.json")
-    needed = {"config": dict[str, Any], "environments": list[dict[str, Any]], "trials": list[dict[str, Any]]}
+    needed = {"config": dict[str, Any], "environment": dict[str, Any], "trials": list[dict[str, Any]]}
     check_fields(values, str(path), needed, {})
     config = config_in(values["config"], f"{path}: config")
     trials = tuple(from_dict(Trial, each, f"{path}: trial {at}") for at, each in enumerate(values["trials"]))
@@ -73,7 +94,7 @@ def read_record(path: Path) -> Outcome:
             raise UserError(f"{where} is finished and has {len(each.objectives)} objectives: it is damaged")
         if unknown := next((field for field in config.space if field not in each.values), None):
             raise UserError(f"{where} lacks {unknown}: it is damaged")
-    return Outcome(config=config, trials=trials, environments=tuple(values["environments"]))
+    return Outcome(config=config, trials=trials, environment=values["environment"])
 
 
 def read_records(folder: Path) -> Mapping[str, Outcome]:

@@ -1,7 +1,7 @@
 """The trials of a search, as tables, figures and studies read them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sresnet.search.config import SearchConfig
@@ -35,8 +35,8 @@ class Outcome:
 
     config: SearchConfig
     trials: tuple[Trial, ...]
-    environments: tuple[Mapping[str, Any], ...] = ()
-    """Versions, revision of the source and machine that trials were trained with, those that are alike once."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, revision of the source and machine of the last trial; "sessions" has all, where they differ."""
 
     @property
     def finished(self) -> tuple[Trial, ...]:
