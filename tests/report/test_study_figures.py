@@ -9,6 +9,7 @@ import pytest
 from sresnet.report import plots
 from sresnet.report.study_figures import drawings
 from sresnet.studies.rows import rows_of
+from tests.search.made_up import LEAKS, all_searches
 from tests.studies.made_up import all_results, evidence_of, studies_at
 
 colors = pytest.importorskip("matplotlib.colors", reason="needs matplotlib, the extra 'report'")
@@ -19,7 +20,7 @@ PAPER = all_results(studies_at("paper").values())
 NAMES = [
     *("figure3", "figure4", "figure5", "figure6"),
     *("table14-cifar-10", "table14-cifar-100", "table14-dvs-cifar10"),
-    *("steps", "operations", "spikes", "gradients", "learning-curves"),
+    *("steps", "leaks", "operations", "spikes", "gradients", "learning-curves"),
 ]
 
 
@@ -29,7 +30,8 @@ def drawn(name, results=ALL, scale="small"):
 
 
 def names(*studies):
-    return [drawing.name for drawing in drawings(evidence_of("small", all_results([SMALL[name] for name in studies])))]
+    results = all_results([SMALL[name] for name in studies])
+    return [drawing.name for drawing in drawings(evidence_of("small", results, searches={}))]
 
 
 def test_each_is_drawn_only_where_there_is_something_for_it():
@@ -40,6 +42,16 @@ def test_each_is_drawn_only_where_there_is_something_for_it():
     assert "learning-curves" not in names("table7")  # from scratch alone
     assert names("table11")[0] == "figure5"  # what they start from
     assert "figure6" in names("table11")
+
+
+def test_leaks_of_searches_over_their_steps():
+    found = {name: all_searches()[name] for name in ("cifar10-t2", "cifar10-t8")}
+    (drawing,) = drawings(evidence_of("small", {}, searches=found))
+    ((chart,),) = drawing.picture.panels
+    means, trials = chart.lines
+    assert (list(means.x), list(means.y)) == ([2, 8], pytest.approx([0.85, 0.85]))
+    assert list(means.y_deviation) == pytest.approx([0.0374166, 0.0374166], abs=1e-6)
+    assert list(zip(trials.x, trials.y, strict=True)) == [(steps, leak) for steps in (2, 8) for leak in LEAKS]
 
 
 @pytest.mark.parametrize("name", NAMES)
