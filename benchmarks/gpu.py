@@ -37,6 +37,7 @@ from sresnet.data import open_data
 from sresnet.models.summary import summarise
 from sresnet.train import record
 from sresnet.train.loop import train
+from sresnet.train.passes import cuda_graph
 from sresnet.train.recipes import RECIPES
 
 DATA = Path(__file__).parent / "data"
@@ -93,22 +94,6 @@ def milliseconds(call: Callable[[], object], device: torch.device, seconds: floa
         after.synchronize()
         taken.append(before.elapsed_time(after))
     return statistics.median(taken)
-
-
-def captured(step: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The step as a CUDA graph; itself on a CPU."""
-    if device.type != "cuda":
-        return step
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # what compiles or chooses algorithms does so before
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
 
 
 def peak_gigabytes(step: Callable[[], object], device: torch.device) -> float:
@@ -232,7 +217,8 @@ def timed(step: Callable[[], object], setting: tuple[int, int, int, int], sizes:
     row: dict[str, Any] = {"GB": peak_gigabytes(step, sizes.device), "ms": milliseconds(step, sizes.device)}
     row |= {"bytes / neuron-step": 1e9 * row["GB"] / (neurons * T * batch), "images/s": 1e3 * batch / row["ms"]}
     try:
-        row["graph, ms"] = milliseconds(captured(step, sizes.device), sizes.device)
+        replay = cuda_graph(step)[1] if sizes.device.type == "cuda" else step
+        row["graph, ms"] = milliseconds(replay, sizes.device)
     except RuntimeError as error:
         row["graph, ms"] = " ".join(str(error).split())[:100]
     return row

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint,
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.finetune import load_pretrained, match_currents, pretrained_network
 from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
+from sresnet.train.passes import Graphs, Passed
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.sharpening import mean_sharpness, sharpen
 
@@ -249,6 +251,7 @@ class Run:
         self.neurons = _neurons(recipe, splits)
         self.unread: list[_Unread] = []
         self.steps_unread = 1 if device.type == "cpu" else _STEPS_UNREAD
+        self.graphs = Graphs(self.model) if device.type == "cuda" else None
         self.optimiser = make_optimiser(self.model, self.config)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
@@ -321,21 +324,10 @@ class Run:
         sharpen(self.model, config, (step + 1) / self.steps_per_epoch)
         labels = self.train_set.labels[indices]
         x = self.batch(indices, step)
-        poisson = seed_of("step", self.recipe.seed, step)
-        state = ForwardState(v=None, sums={})
-        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
-        with seeded(poisson, self.device), precision_context(config.precision, self.device):
-            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
-            loss = loss_of(outputs, labels, config)
-        names, finite = finite_sums(self.potentials(state))
-        here: dict[str, Any] = {"step": step, "images": len(labels)}
-        self.notice(_Unread(of="forward", value=loss.detach(), names=names, finite=finite, **here))
+        self.optimiser.zero_grad()
+        hits = self.passes(x, labels, num_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
-        self.optimiser.zero_grad()
-        # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
-        with seeded(poisson, self.device) if segments else contextlib.nullcontext():
-            loss.backward()
         if config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         if self.recipe.pretrained:
@@ -344,15 +336,53 @@ class Run:
         if self.average:
             update_average(self.average, self.model, config.ema, step)
         # With a NaN weight, neurons fall silent and the loss stays finite.
-        names, finite = finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
-        hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
-        self.notice(_Unread(of="update", value=hits, names=names, finite=finite, **here))
+        numbers = finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
+        self.notice("update", hits, *numbers, len(labels))
         self.position.step += 1
 
-    def notice(self, numbers: _Unread) -> None:
+    def passes(self, x: Tensor, labels: Tensor, num_steps: int) -> Tensor:
+        """Set the gradients of a step; returns its hits, int64 []."""
+        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
+        drawing = partial(seeded, seed_of("step", self.recipe.seed, self.position.step), self.device)
+        # Segments look at the generators' states, and sharpness is a number in Python: neither goes into a graph.
+        if self.graphs is not None and not segments and not self.config.sharpen_epochs:
+            passed = self.graphs(num_steps, partial(self.whole_pass, num_steps=num_steps), x, labels, drawing)
+            self.notice("forward", passed.loss.clone(), passed.names, passed.finite.clone(), len(labels))
+            for parameter, gradient in zip(self.model.parameters(), passed.gradients, strict=True):
+                parameter.grad = gradient
+            return passed.hits.clone()
+        with drawing():
+            loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments)
+        self.notice("forward", loss.detach(), names, finite, len(labels))
+        # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
+        with drawing() if segments else contextlib.nullcontext():
+            loss.backward()
+        return hits
+
+    def forward_pass(
+        self, x: Tensor, labels: Tensor, num_steps: int, segments: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], Tensor]]:
+        """Loss, hits, and `finite_sums` of the potentials."""
+        state = ForwardState(v=None, sums={})
+        with precision_context(self.config.precision, self.device):
+            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
+            loss = loss_of(outputs, labels, self.config)
+        hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
+        return loss, hits, finite_sums(self.potentials(state))
+
+    def whole_pass(self, x: Tensor, labels: Tensor, num_steps: int) -> Passed:
+        """Forward and backward, as a graph has it."""
+        loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps)
+        gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)
+        return Passed(loss=loss.detach(), hits=hits, names=names, finite=finite, gradients=gradients)
+
+    def notice(
+        self, of: Literal["forward", "update"], value: Tensor, names: tuple[str, ...], finite: Tensor, images: int
+    ) -> None:
         """Read numbers of a step: on a CPU at once, elsewhere with those of the steps to come."""
+        numbers = _Unread(step=self.position.step, images=images, of=of, value=value, names=names, finite=finite)
         self.unread.append(numbers)
-        nothing_to_show = numbers.of == "update" and not self.position.images
+        nothing_to_show = of == "update" and not self.position.images
         if nothing_to_show or self.steps_unread == 1 or len(self.unread) >= 2 * self.steps_unread:
             self.read()
 
