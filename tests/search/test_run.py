@@ -302,6 +302,7 @@ def test_the_command_goes_on_shows_and_gives_the_best_recipe(tmp_path, monkeypat
         (["digits", "--enqueue", "leak=2", "--search.leak", "0.5:0.9"], "leak 2.0 is given and outside"),
         (["nothing"], "recipe 'nothing' is unknown"),
         (["nothing.toml"], "nothing.toml does not exist"),
+        (["."], ". holds no search: give the folder of one, a recipe, or a TOML file"),
         ([], "recipe is missing"),
     ],
 )

@@ -57,6 +57,12 @@ def test_a_range_is_read_as_it_is_written(a, b, log):
         ("train.learning_rate", "0.1:1:exp", "give low:high or low:high:log"),
         ("train.learning_rate", "0.1:many", "which is not a number"),
         ("train.learning_rate", "nan:1", "is empty|nan"),
+        (
+            "train.epochs",
+            "1:3",
+            r"train.epochs is the same in all trials of a search \(.*\): set it with --train.epochs",
+        ),
+        ("data.validation", "0.1:0.2", "is the same in all trials of a search"),
         ("model.num_steps", "2:4.5", "'4.5', which is not a whole number: give one, such as 4"),
         ("model.num_steps", "4,4", "has a value twice"),
         ("model.num_steps", "0,4", "num_steps"),

@@ -32,6 +32,7 @@ from sresnet.search.trials import Outcome
 from sresnet.studies.workers import check_workers, share_of
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipe_file import as_toml
+from sresnet.train.recipes import RECIPES
 
 SHOWN = 10
 """Trials in the table."""
@@ -88,6 +89,8 @@ def search_verb(words: list[str]) -> int:
         say("sresnet search RECIPE --help explains the other flags.")
         return 0
     word = first_word(words, "recipe", "give a name of sresnet train --help, a TOML file, or the folder of a search")
+    if word not in RECIPES and Path(word).is_dir() and not is_search(Path(word)):
+        raise UserError(f"{word} holds no search: give the folder of one, a recipe, or a TOML file")
     check_installed("search needs")
     if is_search(Path(word)):
         return _show(Path(word), words[1:])

@@ -183,6 +183,13 @@ def _fields_of(config: Any, prefix: str = "") -> Iterable[str]:
             yield prefix + field.name
 
 
+_FIXED = {
+    "train.epochs": "trials are compared after as many epochs",
+    "data.validation": "trials are compared on the same held-out images",
+}
+"""Fields that cannot be searched -> why not."""
+
+
 def dimension(field: str, given: Any, recipe: Recipe) -> Dimension:
     """What a field may be.
 
@@ -194,6 +201,8 @@ def dimension(field: str, given: Any, recipe: Recipe) -> Dimension:
     Raises:
         UserError: it cannot be read, is empty, or a value is none that the field may have.
     """
+    if field in _FIXED:
+        raise UserError(f"{field} is the same in all trials of a search ({_FIXED[field]}): set it with --{field}")
     annotation = _annotation(field, recipe)
     if isinstance(given, list):
         found: Dimension = Choice(values=tuple(_typed(field, value, annotation) for value in given))
