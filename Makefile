@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz mutants bench bench-peers gpu gpu-dry nir-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz mutants triton-tests bench bench-peers gpu gpu-dry nir-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -35,6 +35,12 @@ wheel: .venv/.dev
 	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/sresnet info digits-t4 | tail -4
 	@cd build/wheel && CXX=no-such-compiler PATH=venv/bin:/nowhere venv/bin/python -W error -c \
 	  'import torch, sresnet; m = sresnet.create_model("sresnet8", num_steps=2); m(torch.rand(2, 3, 32, 32)).sum().backward()'
+
+# The kernels for GPUs on a machine without one: in Triton's interpreter, then compiled and their machine code read. In
+# an environment of its own, as triton takes 700 MB.
+triton-tests: .venv-triton/.ready
+	@TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest --numprocesses 2 tests/ops/gpu
+	@.venv-triton/bin/python -m pytest --numprocesses 2 tests/ops/gpu/test_compiled.py
 
 fuzz: .venv/.test
 	@SRESNET_FUZZ_CASES=100000 $(BIN)/python -m pytest --numprocesses 2 -k fuzz
@@ -78,7 +84,7 @@ campaign: .venv/.dev
 	@nice -n 19 $(BIN)/python experiments/campaign.py --minutes $(CAMPAIGN_MINUTES) --runs $(CAMPAIGN_DIR) $(DATA_DIR)
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-triton build dist
 
 # torch first and pinned, so that nothing else pulls another build of it.
 .venv/.torch: constraints.txt
@@ -86,6 +92,13 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@echo "installing into .venv (a minute or two the first time)"
 	@$(PIP) torch numpy
+	@touch $@
+
+.venv-triton/.ready: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv .venv-triton
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[triton]' pytest pytest-xdist hypothesis
 	@touch $@
 
 .venv/.demo: .venv/.torch pyproject.toml

@@ -81,7 +81,7 @@ def test_nothing_else_is_imported():
     known = {name.partition(".")[0] for name in known} | {"sresnet", *sys.stdlib_module_names}
     others = {name for file in FILES for name in imported(file) if name.partition(".")[0] not in known}
     assert not others
-    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 9
+    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 10
 
 
 def test_only_the_command_line_prints():
@@ -230,6 +230,10 @@ def used_by_others():
     return {name.rstrip(".") for name in found}
 
 
+ENGINES = ("ops/scan/cpu.py", "ops/scan/gpu/launch.py")
+"""Modules that are called through a protocol."""
+
+
 def public(file):
     """(Names that others use, that a page or `__all__` names, and types that these name; functions and classes)."""
     module = "sresnet." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -239,6 +243,9 @@ def public(file):
         for target in getattr(node, "targets", [getattr(node, "target", node)]):
             nodes[getattr(target, "id", getattr(target, "name", ""))] = node
     listed = ast.unparse(nodes["__all__"]) if "__all__" in nodes else ""
+    if file in ENGINES:
+        (engine,) = [node for node in tree("ops/scan/contract.py").body if getattr(node, "name", "") == "Engine"]
+        listed += str([getattr(node, "name", "") for node in engine.body])
     verbs = [f"sresnet.cli.{place}.{verb}_verb" for verb, place in cli.MODULES.items()]
     found = {
         name

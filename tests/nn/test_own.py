@@ -16,7 +16,7 @@ from sresnet.nn.neuron import OWN_NEURONS
 from sresnet.nn.norm import OWN_NORMS
 from sresnet.ops.dispatch import IMPLEMENTATIONS, implementation
 from sresnet.ops.neuron import LIFConstants
-from sresnet.ops.scan import cpu
+from sresnet.ops.scan import contract
 from sresnet.ops.surrogate import OWN_SURROGATES, Triangle
 from sresnet.printing import tell_once
 
@@ -173,11 +173,11 @@ def test_a_name_may_be_given_again():
 
 def test_a_constant_that_a_kernel_does_not_know_is_left_to_the_reference(monkeypatch):
     neuron = LIFConstants(leak=0.5, surrogate=Triangle())
-    assert cpu.supports(neuron)
+    assert contract.supports(neuron)
     (field,) = [field for field in LIFConstants.__dataclass_fields__.values() if field.name == "threshold"]
-    monkeypatch.setattr(cpu, "LATER", [field])  # as a kernel that has no threshold
-    assert cpu.supports(neuron)
-    assert not cpu.supports(LIFConstants(leak=0.5, surrogate=Triangle(), threshold=2.0))
+    monkeypatch.setattr(contract, "LATER", [field])  # as a kernel that has no threshold
+    assert contract.supports(neuron)
+    assert not contract.supports(LIFConstants(leak=0.5, surrogate=Triangle(), threshold=2.0))
 
 
 HOOKS = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]

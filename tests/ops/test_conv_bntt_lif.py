@@ -226,7 +226,7 @@ def test_bfloat16_is_float32_rounded_where_it_is_stored():
 
 def test_processors_without_bfloat16_convolutions(monkeypatch):
     """They convert a few images at a time to float32, here three of eight, and store what comes out in bfloat16."""
-    monkeypatch.setattr(operator, "arithmetic", lambda storage: torch.float32)
+    monkeypatch.setattr(operator, "arithmetic", lambda storage, x: torch.float32)
     monkeypatch.setattr(operator, "BLOCK_BYTES", 3 * 5 * 6 * 6 * 2)
     x, weight, gamma = torch.randn(4, 2, 5, 6, 6).bfloat16(), torch.randn(7, 5, 3, 3) / 7, torch.rand(4, 7) + 0.5
     given = [each.requires_grad_() for each in (x, weight, gamma)]
@@ -265,7 +265,7 @@ def test_what_the_backward_pass_keeps():
 @DTYPES
 def test_gradients_refer_to_no_other_memory(name, dtype, monkeypatch):
     """Autograd adds up those of a sum of spikes in place then."""
-    monkeypatch.setattr(operator, "arithmetic", lambda storage: torch.float32)  # as without bfloat16, in blocks
+    monkeypatch.setattr(operator, "arithmetic", lambda storage, x: torch.float32)  # as without bfloat16, in blocks
     for emulated in (True, False):
         if not emulated:
             monkeypatch.undo()

@@ -1,9 +1,9 @@
 """What several verbs do with a run folder, or with a network that comes with the package."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 
@@ -21,6 +21,7 @@ from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
 from sresnet.models.pretrained import card_of, load_shipped, shipped
 from sresnet.models.saved import WEIGHTS, load
+from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.printing import say
 from sresnet.train import record
 from sresnet.train.recipe import Recipe
@@ -46,9 +47,10 @@ class RuntimeOptions(ReadOptions):
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     download: bool = False
     """Fetch CIFAR from its publisher into the data folder."""
-    engine: Literal["fastest", "low-memory", "reference"] = "fastest"
+    engine: Implementation = field(default_factory=implementation_of_environment)
     """How layers are computed; numbers change by rounding only. low-memory keeps nothing but bits of the spikes for the
-    backward pass and convolves again; reference is the plain PyTorch that the others are tested against."""
+    backward pass and convolves again; reference is the plain PyTorch that the others are tested against; triton is the
+    kernels for GPUs or an error, where fastest would take the reference. By default $SRESNET_ENGINE, or fastest."""
     cache_dir: str = ""
     """Where frames of event recordings are kept; by default ~/.cache/sresnet/frames."""
 

@@ -11,6 +11,7 @@ from sresnet.nn import Neuron, NoNorm, OwnNeuron, OwnNorm, Skip
 from sresnet.nn.layer import Int8Conv, is_plain
 from sresnet.nn.neuron import WITHOUT_TIME
 from sresnet.ops.scan import cpu
+from sresnet.ops.scan.contract import supports
 
 
 def to_int8(model: SpikingNetwork) -> SpikingNetwork:
@@ -40,7 +41,7 @@ def to_int8(model: SpikingNetwork) -> SpikingNetwork:
             "numbers: choose fp32"
         )
     for module in model.modules():
-        unknown = isinstance(module, Neuron) and not cpu.supports(module.constants())
+        unknown = isinstance(module, Neuron) and not supports(module.constants())
         if unknown or isinstance(module, OwnNeuron | OwnNorm):
             raise UserError(
                 "precision 'int8' needs the compiled kernel, which knows no neurons, norms or surrogates of your own "

@@ -20,7 +20,7 @@ from sresnet.ops.few_spikes import few_spikes
 from sresnet.ops.few_spikes.published import Coefficients, binary_places, check_internal_steps
 from sresnet.ops.lif import lif, membrane
 from sresnet.ops.neuron import Gradient, InputScale, LIFConstants, Reset, check_gradient
-from sresnet.ops.scan import cpu
+from sresnet.ops.scan.contract import lacks
 from sresnet.ops.surrogate import Surrogate, Triangle, check_surrogate
 from sresnet.printing import tell_once
 
@@ -127,7 +127,7 @@ class Neuron(nn.Module):
                 raise UserError("neuron 'plif-shared' has no shared_leak: make one with leak_parameter(0.874) for all")
             self.leak_logit = shared_leak
         # Sketches, which are counted and never run, have nothing to say.
-        if torch.get_default_device().type != "meta" and (unknown := cpu.lacks(self.constants())):
+        if torch.get_default_device().type != "meta" and (unknown := lacks(self.constants())):
             tell_once(
                 f"{unknown[0]} has no kernel: layers with it run in PyTorch"
                 if len(unknown) == 1

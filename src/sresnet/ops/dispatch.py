@@ -1,6 +1,7 @@
-"""Which implementation of an op runs: the fastest that fits, unless a test or a benchmark asks for the reference."""
+"""Which implementation of an op runs: the fastest that fits, unless another is asked for."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import Literal, get_args
@@ -11,8 +12,28 @@ from torch.autograd import forward_ad
 from sresnet.config import closest
 from sresnet.errors import UserError
 
-Implementation = Literal["fastest", "low-memory", "reference"]
+Implementation = Literal["fastest", "low-memory", "reference", "triton"]
 IMPLEMENTATIONS = get_args(Implementation)
+VARIABLE = "SRESNET_ENGINE"
+
+
+def implementation_of_environment() -> Implementation:
+    """What $SRESNET_ENGINE asks of all threads of this process, read once; else the fastest.
+
+    Raises:
+        UserError: it is no implementation.
+    """
+    _check(_NAMED, VARIABLE)
+    return _NAMED
+
+
+_NAMED: Implementation = os.environ.get(VARIABLE) or "fastest"  # type: ignore[assignment]
+
+
+def _check(name: str, what: str) -> None:
+    """Raise UserError for a name of no implementation."""
+    if name not in IMPLEMENTATIONS:
+        raise UserError(f"{what} {name!r} is unknown: {closest(name, list(IMPLEMENTATIONS))}")
 
 
 class _Choice(threading.local):
@@ -20,7 +41,7 @@ class _Choice(threading.local):
 
     def __init__(self) -> None:
         # Of the object and not of its class: only there torch.compile sees that it has changed.
-        self.name: Implementation = "fastest"
+        self.name: Implementation = implementation_of_environment()
 
 
 # Of a thread and not of a context (contextvars): torch.compile can look at the one and not at the other.
@@ -47,18 +68,23 @@ def low_memory_chosen() -> bool:
     return _chosen.name == "low-memory"
 
 
+def triton_chosen() -> bool:
+    """Inside `implementation("triton")`, or with SRESNET_ENGINE=triton inside all but the reference."""
+    return _chosen.name == "triton" or (_NAMED == "triton" and _chosen.name != "reference")
+
+
 @contextlib.contextmanager
 def implementation(name: Implementation) -> Iterator[None]:
     """Ops called inside run `name`, in this thread alone: others, those started inside too, have their own choice.
 
-    "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more. The
-    choice is that of the forward pass; a backward pass follows it, wherever and whenever it runs.
+    "reference" is the plain PyTorch that defines them; "low-memory" keeps less for backward, and computes more;
+    "triton" is the kernels for GPUs, whatever their comparison with the reference says, or an error. The choice is that
+    of the forward pass; a backward pass follows it, wherever and whenever it runs.
 
     Raises:
         UserError: another name.
     """
-    if name not in IMPLEMENTATIONS:
-        raise UserError(f"implementation {name!r} is unknown: {closest(name, list(IMPLEMENTATIONS))}")
+    _check(name, "implementation")
     before, _chosen.name = _chosen.name, name
     try:
         yield

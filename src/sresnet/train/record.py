@@ -22,7 +22,8 @@ from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS
 from sresnet.models.size import check_network
-from sresnet.ops.dispatch import low_memory_chosen, reference_chosen
+from sresnet.ops.dispatch import chosen_implementation, reference_chosen
+from sresnet.ops.scan.choice import triton_available
 from sresnet.ops.scan.cpu import available
 from sresnet.train.recipe import Recipe
 
@@ -222,7 +223,9 @@ def _engine(device: torch.device) -> str:
         return "reference"
     if device.type == "cpu" and not available():
         return "reference, as nothing could be compiled"
-    return "low-memory" if low_memory_chosen() else "fastest"
+    if device.type == "cuda" and not triton_available():
+        return "reference, as triton is not installed"
+    return chosen_implementation()
 
 
 def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:

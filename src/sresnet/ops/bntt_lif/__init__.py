@@ -52,8 +52,8 @@ def bntt_lif(
     which take the unbiased variance, are updated in place; else they are the running averages.
 
     On the CPU, float32 and bfloat16 are computed by one native kernel that keeps nothing but x and the residual current
-    for the backward pass; arithmetic and sums are in float32. Everything else is computed by the PyTorch of
-    `reference.py`.
+    for the backward pass; on a GPU, these and float16 by Triton's, which keep bits of the spikes besides. Arithmetic
+    and sums are in float32. Everything else is computed by the PyTorch of `reference.py`.
 
     Args:
         x: [T, N, C, H, W], read fastest where channels are last in memory; another layout is copied once. A view of
@@ -75,7 +75,10 @@ def bntt_lif(
     num_steps = x.shape[0] if num_steps is None and x.ndim else num_steps
     _check_layer(x, num_steps, norm, residual_current, residual_spikes, v)
     assert num_steps is not None
-    if reference_chosen() or not scan.runs(x, norm, neuron, v, residual_current, residual_spikes):
+    streams = (residual_current, residual_spikes)
+    if reference_chosen() or not scan.runs(
+        x, norm, neuron, v, *streams, num_steps=num_steps, return_current=return_current
+    ):
         output, current, v_last = bntt_lif_reference(
             x.expand(num_steps, *x.shape[1:]),
             norm,

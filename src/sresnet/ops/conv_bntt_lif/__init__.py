@@ -16,7 +16,8 @@ from sresnet.ops.dispatch import low_memory_chosen, reference_chosen
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.norm import NormState, update_averages, values_per_row
 from sresnet.ops.over_time import OneStep, constant, over_time
-from sresnet.ops.scan.cpu import WIDE, kernel_constants
+from sresnet.ops.scan.choice import stored_here
+from sresnet.ops.scan.contract import kernel_constants
 from sresnet.ops.scan.rows import as_rows
 
 __all__ = ["BitPackedSpikes", "ConvBNTTLIFOutput", "Convolution", "conv_batch_norm", "conv_bntt_lif"]
@@ -37,8 +38,8 @@ class BitPackedSpikes(NamedTuple):
     """Output of a layer in the form in which it is kept for the backward pass: base + the sum of the planes."""
 
     planes: tuple[Tensor, ...]
-    """Spikes of the layer, and of those before it whose spikes residual connections added, first those: uint8
-    [T, bytes], a bit each."""
+    """Spikes of the layer, and of those before it whose spikes residual connections added, first those: a bit each,
+    in the order of the engine that made them."""
     base: Float[Tensor, "T N C H W"] | None
     """What a 1x1 skip added at the start of the stage, real numbers [T, N, C, H, W]; None where there is none."""
 
@@ -72,10 +73,10 @@ def conv_bntt_lif(
 ) -> ConvBNTTLIFOutput:
     """`bntt_lif` of the convolution of every step of x (Eqs. 3 to 7, 10, 13, 15).
 
-    On the CPU, in float32 and in bfloat16 (autocast, or x of that type), the backward pass keeps the convolution's
-    output and x, as bits where `packed` gives them; under `implementation("low-memory")` only x, and the convolution is
-    done again. Where the processor has no bfloat16 convolutions, bfloat16 is how numbers are stored, and convolutions
-    are in float32. Everything else is a convolution followed by `bntt_lif`.
+    In float32 and in bfloat16 (autocast, or x of that type), on a GPU also in float16, the backward pass keeps the
+    convolution's output and x, as bits where `packed` gives them; under `implementation("low-memory")` only x, and the
+    convolution is done again. Where a processor has no bfloat16 convolutions, bfloat16 is how numbers are stored, and
+    convolutions are in float32. Everything else is a convolution followed by `bntt_lif`.
 
     Args:
         x: [T, N, C_in, H, W]; an image expanded over time goes through the convolution once.
@@ -89,7 +90,8 @@ def conv_bntt_lif(
         UserError: as `bntt_lif`, a weight that does not fit x, and `int8` where there is no layer of one op, or where
             gradients are wanted.
     """
-    if not _runs(x, convolution, norm, neuron, v, residual_current, residual_spikes):
+    streams = (residual_current, residual_spikes)
+    if not _runs(x, convolution, norm, neuron, v, *streams, num_steps=num_steps, return_current=return_current):
         behind = bntt_lif(
             _convolved(x, convolution),
             norm,
@@ -135,11 +137,11 @@ def conv_batch_norm(
 def convolve_image(x: Float[Tensor, "N inputs height width"], convolution: Convolution) -> Float[Tensor, "N C H W"]:
     """What the convolution of a layer gives for an image that every step receives, rounded as the layer would."""
     weight, stride, padding, _ = convolution
-    if reference_chosen() or x.device.type != "cpu" or _stored(x) not in WIDE:
-        return F.conv2d(x, weight, None, stride, padding)
     storage = _stored(x)
-    dtype = operator.arithmetic(storage)
-    with torch.autocast("cpu", enabled=False):
+    if reference_chosen() or storage not in stored_here(x):
+        return F.conv2d(x, weight, None, stride, padding)
+    dtype = operator.arithmetic(storage, x)
+    with torch.autocast(x.device.type, enabled=False):
         y = F.conv2d(x.to(storage).to(dtype), weight.to(dtype), None, stride, padding)
     return y.to(storage)
 
@@ -165,7 +167,9 @@ def _convolved(
 
 def _stored(x: Tensor) -> torch.dtype:
     """What a layer stores activity in: what autocast says, else as x."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    device = x.device.type
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if casts else x.dtype
 
 
 def _fitting(packed: BitPackedSpikes | None, storage: torch.dtype) -> BitPackedSpikes | None:
@@ -181,14 +185,31 @@ def _runs(
     v: Tensor | None,
     residual_current: Tensor | None = None,
     residual_spikes: Tensor | None = None,
+    *,
+    num_steps: int | None = None,
+    return_current: bool = False,
 ) -> bool:
     """These arguments are for the layer of `operator.py`."""
+    shape = x.shape
+    if convolution is not None and convolution.weight.ndim == 4 and x.ndim == 5:  # else `_run_layer` complains
+        shape = torch.Size(operator.output_shape(x, convolution.weight, convolution.stride, convolution.padding))
     return (
         not reference_chosen()
         and not torch.compiler.is_compiling()
         and (convolution is None or convolution.weight.dtype == torch.float32)
-        and _stored(x) in WIDE
-        and scan.runs(x, norm, neuron, v, residual_current, residual_spikes)
+        and _stored(x) in stored_here(x)
+        and scan.runs(
+            x,
+            norm,
+            neuron,
+            v,
+            residual_current,
+            residual_spikes,
+            num_steps=num_steps,
+            return_current=return_current,
+            shape=shape,
+            storage=_stored(x),
+        )
     )
 
 

@@ -1,9 +1,11 @@
-"""The layer on a CPU: a convolution, the scan behind it, and the gradient of both.
+"""The layer where an engine runs: a convolution, the scan behind it, and the gradient of both.
 
 For the backward pass it keeps
 
     fastest       the convolution's output, and its input: one bit for every neuron and step that sent it spikes
     low-memory    the input alone: the convolution is done again
+
+and on a GPU also the layer's own spikes as bits, which the next layer keeps too, and the potentials between segments.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
-from sresnet.ops.scan.cpu import KernelConstants, NormRows, packed_spikes, run_backward, run_forward, unpack, with_leak
+from sresnet.ops.scan.choice import engine_of, on_gpu
+from sresnet.ops.scan.contract import Kept, KernelConstants, NormRows
 from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
 
 BLOCK_BYTES = 2**20
@@ -31,7 +34,7 @@ class Call(NamedTuple):
     training: bool
     constants: KernelConstants
     storage: torch.dtype
-    """float32 or bfloat16: of what is kept and given."""
+    """Of what is kept and given."""
     return_current: bool
     return_packed: bool
     learns: bool
@@ -40,9 +43,9 @@ class Call(NamedTuple):
     """Keep no convolution for the backward pass."""
 
 
-def arithmetic(storage: torch.dtype) -> torch.dtype:
-    """What convolutions are computed in: where a processor has no bfloat16, float32 is many times faster."""
-    return storage if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+def arithmetic(storage: torch.dtype, x: Tensor) -> torch.dtype:
+    """What convolutions of x are computed in: where a processor has no bfloat16, float32 is many times faster."""
+    return storage if on_gpu(x) or torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
@@ -62,7 +65,7 @@ def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
 
 def _convolve_whole_numbers(planes: Sequence[Tensor], shape: torch.Size, weight: Int8Weight, call: Call) -> Tensor:
     """The same in eight bits, where x of this shape is the sum of `planes`."""
-    x = unpack(planes, None, shape, torch.uint8)
+    x = engine_of(planes[0]).unpack(planes, None, shape, torch.uint8)
     y = convolve_int8(x.flatten(0, 1), weight, call.stride, call.padding)
     return as_rows(y.unflatten(0, x.shape[:2]), call.storage)
 
@@ -136,17 +139,15 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, planes, base, int8, call = inputs
-        norm = NormRows(gamma, beta, mean, var)
+        norm, engine = NormRows(gamma, beta, mean, var), engine_of(x)
         x = as_rows(x, call.storage)
-        weight = weight if weight is None else weight.to(arithmetic(call.storage))
-        if leak is not None:
-            call = call._replace(constants=with_leak(call.constants, leak))
+        weight = weight if weight is None else weight.to(arithmetic(call.storage, x))
         steps, nothing = call.num_steps, x.new_empty(0)
         one_step = x.shape[0] < steps
         step_shape = output_shape(x, weight, call.stride, call.padding)[1:]
         shape = (steps, *step_shape)
         current = empty_rows(x, shape) if call.return_current else nothing
-        packed = packed_spikes(shape) if call.return_packed else nothing
+        kept = engine.new_kept(x, shape) if call.return_packed else Kept()
         # Nobody reads the convolution again where there are no gradients: the output takes its place.
         in_place = not one_step and not call.learns and weight is not None
         if int8 is not None and 0 < len(planes) <= LARGEST and base is None:
@@ -156,39 +157,46 @@ class Layer(torch.autograd.Function):
         output = y if in_place else empty_rows(x, shape)
         neurons = call.constants.neurons
         v_last = empty_rows(y, step_shape, torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
-        given = (output, current, v_last)
-        run_forward(y, norm, residual_current, residual_spikes, v, given, steps, call.training, call.constants, packed)
+        given, streams = (output, current, v_last), (residual_current, residual_spikes, v, leak)
+        engine.run_forward(y, norm, *streams, given, kept, steps, call.training, call.constants)
+        packed = nothing if kept.bits is None else kept.bits
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
-        kept = y if call.learns and not call.recompute else None
+        convolved = y if call.learns and not call.recompute else None
         source = (None, base, *planes) if planes else (x, None)
-        ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, v, kept, *source)
+        own = kept if engine.READS_KEPT and call.learns else Kept()
+        ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, v, leak, *own, convolved, *source)
         ctx.call, ctx.shape = call, x.shape
         return output, current, v_last, packed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
-        weight, gamma, beta, mean, var, residual_current, v, y, x, base, *planes = ctx.saved_tensors
+        # Once: a checkpoint hands them out no second time.
+        weight, gamma, beta, mean, var, residual_current, v, leak, bits, between, y, x, base, *planes = (
+            ctx.saved_tensors
+        )
         call, wanted = ctx.call, ctx.needs_input_grad
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         # In rows once for all: the gradient of a sum of spikes is handed on through all blocks of a stage.
         d_output, d_current, d_v = in_rows(d_output, d_current, d_v)
-        x = unpack(planes, base, ctx.shape, call.storage) if x is None else x
+        x = engine_of(planes[0]).unpack(planes, base, ctx.shape, call.storage) if x is None else x
         y = _convolve(x, weight, call) if y is None else y
         d_y = empty_rows(y, y.shape)
         d_gamma, d_beta = (None if row is None else torch.empty_like(row) for row in (gamma, beta))
         d_residual_current = empty_rows(residual_current, residual_current.shape) if wanted[6] else None
         d_start = None if v is None else empty_rows(v, v.shape)
         d_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
-        run_backward(
+        engine_of(y).run_backward(
             (d_output, d_current, d_v),
             y,
             NormRows(gamma, beta, mean, var),
             residual_current,
             v,
+            leak,
             (d_y, d_residual_current, d_start, d_gamma, d_beta, d_leak),
+            Kept(bits, between),
             call.num_steps,
             call.training,
             call.constants,

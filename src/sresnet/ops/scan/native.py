@@ -152,6 +152,22 @@ def _is_whole(path: Path) -> bool:
     return content == _sealed(content[: -len(SEAL) - hashlib.sha256().digest_size])
 
 
+def recall(name: str) -> set[str]:
+    """The lines that `remember` has put into the file of this name; none where it cannot be read."""
+    try:
+        return set((_cache_folder() / name).read_text().splitlines()) if os.name == "posix" else set()
+    except (_NativeError, OSError, UnicodeDecodeError):
+        return set()
+
+
+def remember(name: str, line: str) -> None:
+    """Add a line to the file of this name beside the compiled code; nothing happens where it cannot be written."""
+    with contextlib.suppress(_NativeError, OSError):
+        if os.name == "posix":
+            with (_cache_folder() / name).open("a") as file:
+                file.write(f"{line}\n")
+
+
 def _key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
     """A name that changes with everything that the compiled code depends on."""
     parts = (

@@ -1,5 +1,7 @@
 """The scan as two operators of torch.library, forward and backward, so that autograd, compile and export know it."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,8 +10,9 @@ from torch.autograd.function import once_differentiable
 
 from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.norm import NormState, update_averages, values_per_row
-from sresnet.ops.scan import cpu
-from sresnet.ops.scan.cpu import HINTS, KernelConstants, NormRows, kernel_constants, with_leak
+from sresnet.ops.scan.choice import LARGEST_STEP, engine_of, on_gpu, stored_here
+from sresnet.ops.scan.contract import HINTS, Kept, KernelConstants, NormRows, kernel_constants, supports
+from sresnet.ops.scan.gpu.variant import passes, variant_of
 from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
 
 CONSTANTS = ", ".join(f"{HINTS[name].__name__} {name}" for name in KernelConstants._fields)
@@ -18,12 +21,13 @@ LIBRARY = torch.library.Library("sresnet", "FRAGMENT")
 LIBRARY.define(
     "bntt_lif(Tensor x, Tensor? gamma, Tensor? beta, Tensor? mean, Tensor? var, Tensor? residual_current, "
     "Tensor? residual_spikes, Tensor? v, Tensor? learned_leak, SymInt num_steps, bool training, "
-    f"{CONSTANTS}, bool return_current) -> (Tensor output, Tensor current, Tensor v_last, Tensor mean, Tensor var)"
+    f"{CONSTANTS}, bool return_current, bool learns) "
+    "-> (Tensor output, Tensor current, Tensor v_last, Tensor mean, Tensor var, Tensor bits, Tensor between)"
 )
 LIBRARY.define(
     "bntt_lif_backward(Tensor? grad_output, Tensor? grad_current, Tensor? grad_v_last, Tensor x, Tensor? gamma, "
-    "Tensor? beta, Tensor mean, Tensor var, Tensor? residual_current, Tensor? v, Tensor? learned_leak, "
-    f"SymInt num_steps, bool training, {CONSTANTS}, bool residual_current_too) "
+    "Tensor? beta, Tensor mean, Tensor var, Tensor bits, Tensor between, Tensor? residual_current, Tensor? v, "
+    f"Tensor? learned_leak, SymInt num_steps, bool training, {CONSTANTS}, bool residual_current_too) "
     "-> (Tensor x, Tensor gamma, Tensor beta, Tensor residual_current, Tensor v, Tensor leak)"
 )
 
@@ -38,20 +42,35 @@ def runs(
     v: Tensor | None,
     residual_current: Tensor | None = None,
     residual_spikes: Tensor | None = None,
+    *,
+    num_steps: int | None = None,
+    return_current: bool = False,
+    shape: Sequence[int] | None = None,
+    storage: torch.dtype | None = None,
 ) -> bool:
-    """These arguments of `bntt_lif`, or of a norm alone, are for a kernel."""
+    """These arguments of `bntt_lif`, or of a norm alone, are for an engine.
+
+    Args:
+        shape, storage: of the activity, where x is what a convolution gets that is still to be done.
+    """
     activity = (x, residual_current, residual_spikes)
     rows = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else ()
     leak = neuron.learned_leak if neuron else None
     others = (*rows, v, leak)
-    return (
-        all(each is None or (each.dtype in cpu.WIDE and each.is_cpu) for each in activity)
-        and all(each is None or (each.dtype == torch.float32 and each.is_cpu) for each in others)
+    dtypes = stored_here(x)
+    fit = (
+        all(each is None or (each.dtype in dtypes and each.device == x.device) for each in activity)
+        and all(each is None or (each.dtype == torch.float32 and each.device == x.device) for each in others)
         and (leak is None or leak.ndim == 0)
-        and (neuron is None or cpu.supports(neuron))
+        and (neuron is None or supports(neuron))
         and x.numel() > 0
-        and cpu.available()
     )
+    shape = shape or x.shape
+    if not fit or not on_gpu(x) or (norm is not None and len(shape) != 5):  # which callers complain about
+        return fit
+    given = (residual_current is not None, residual_spikes is not None, v is not None, return_current)
+    variant = variant_of(shape, norm, neuron, given, num_steps or shape[0], storage or x.dtype)
+    return math.prod(shape[1:]) < LARGEST_STEP and passes(tuple(variant), x.device)
 
 
 def scan(
@@ -75,7 +94,7 @@ def scan(
     call = _Eager.apply if torch.is_grad_enabled() and not torch.compiler.is_compiling() else FORWARD
     training = norm is not None and norm.training
     averages = norm.averages() if norm else (None, None)
-    output, current, v_last, mean, var = call(
+    output, current, v_last, mean, var, _, _ = call(
         as_rows(x, x.dtype),
         norm.gamma if norm else None,
         norm.beta if norm else None,
@@ -88,6 +107,7 @@ def scan(
         training,
         *kernel_constants(norm, neuron),
         return_current,
+        torch.is_grad_enabled(),
     )
     if norm is not None and training:
         update_averages(norm, mean.detach(), var.detach(), values_per_row(norm, x.shape, num_steps))
@@ -98,17 +118,22 @@ def scan(
 
 
 def _forward_outputs(
-    x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, return_current: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x: Tensor, gamma: Tensor | None, num_steps: int, neurons: bool, return_current: bool, learns: bool
+) -> tuple[Tensor, ...]:
     """Memory for what `_forward` gives; what is not wanted is empty."""
     one_step = x.shape[1:]
     statistics = (0,) if gamma is None else gamma.shape
+    kept, engine = Kept(), engine_of(x)
+    if learns and neurons and engine.READS_KEPT:
+        kept = engine.new_kept(x, (num_steps, *one_step))
     return (
         empty_rows(x, (num_steps, *one_step)),
         empty_rows(x, (num_steps, *one_step)) if return_current else x.new_empty(0),
         empty_rows(x, one_step, torch.float32) if neurons else x.new_empty(0, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
         x.new_empty(statistics, dtype=torch.float32),
+        x.new_empty(0, dtype=torch.int8) if kept.bits is None else kept.bits,
+        x.new_empty(0, dtype=torch.float32) if kept.between is None else kept.between,
     )
 
 
@@ -125,19 +150,30 @@ def _forward(
     num_steps: int,
     training: bool,
     *numbers: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Output, current, the last v, and the mean and variance that were used; nothing is changed in place."""
-    constants, return_current = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
-    given = _forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
-    mean, var = given[3:]
+) -> tuple[Tensor, ...]:
+    """Output, current, the last v, the mean and variance that were used, what is kept; nothing is changed in place."""
+    *values, return_current, learns = numbers
+    constants = KernelConstants(*values)
+    given = _forward_outputs(x, gamma, num_steps, constants.neurons, return_current, learns)
+    mean, var = given[3:5]
     if not training and running_mean is not None and running_var is not None:
         mean.copy_(running_mean)
         var.copy_(running_var)
     residual_current, residual_spikes, v = in_rows(residual_current, residual_spikes, v)
     gamma, beta = _contiguous(gamma, beta)
-    norm = NormRows(gamma, beta, mean, var)
-    x = as_rows(x, x.dtype)
-    cpu.run_forward(x, norm, residual_current, residual_spikes, v, given[:3], num_steps, training, constants)
+    engine_of(x).run_forward(
+        as_rows(x, x.dtype),
+        NormRows(gamma, beta, mean, var),
+        residual_current,
+        residual_spikes,
+        v,
+        learned_leak,
+        given[:3],
+        Kept(*given[5:]),
+        num_steps,
+        training,
+        constants,
+    )
     return given
 
 
@@ -176,6 +212,8 @@ def _backward(
     beta: Tensor | None,
     mean: Tensor,
     var: Tensor,
+    bits: Tensor,
+    between: Tensor,
     residual_current: Tensor | None,
     v: Tensor | None,
     learned_leak: Tensor | None,
@@ -184,17 +222,19 @@ def _backward(
     *numbers: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, gamma, beta, residual_current (with `residual_current_too`), v and the learned leak."""
-    constants, residual_current_too = with_leak(KernelConstants(*numbers[:-1]), learned_leak), numbers[-1]
+    constants, residual_current_too = KernelConstants(*numbers[:-1]), numbers[-1]
     given = _backward_outputs(x, gamma, beta, v, learned_leak, num_steps, residual_current_too)
     grad_x, grad_gamma, grad_beta, grad_residual_current, grad_v, grad_leak = given
     residual_current, v = in_rows(residual_current, v)
-    cpu.run_backward(
+    engine_of(x).run_backward(
         in_rows(grad_output, grad_current, grad_v_last),
         as_rows(x, x.dtype),
         NormRows(*_contiguous(gamma, beta, mean, var)),
         residual_current,
         v,
+        learned_leak,
         (grad_x, grad_residual_current, grad_v, grad_gamma, grad_beta, grad_leak),
+        Kept(bits, between),
         num_steps,
         training,
         constants,
@@ -204,20 +244,20 @@ def _backward(
 
 def _fake_forward(x: Tensor, gamma: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
     """Shapes, dtypes and strides of `_forward`."""
-    num_steps, constants, return_current = others[7], KernelConstants(*others[9:-1]), others[-1]
-    return _forward_outputs(x, gamma, num_steps, constants.neurons, return_current)
+    num_steps, constants = others[7], KernelConstants(*others[9:-2])
+    return _forward_outputs(x, gamma, num_steps, constants.neurons, *others[-2:])
 
 
 def _fake_backward(*inputs: Any) -> tuple[Tensor, ...]:
     """Shapes, dtypes and strides of `_backward`."""
     x, gamma, beta = inputs[3:6]
-    v, learned_leak, num_steps = inputs[9:12]
+    v, learned_leak, num_steps = inputs[11:14]
     return _backward_outputs(x, gamma, beta, v, learned_leak, num_steps, inputs[-1])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """What the backward pass needs: of full size only x and residual_current."""
-    x, gamma, beta, _, _, residual_current, _, v, learned_leak, num_steps, *constants, _ = inputs
+    x, gamma, beta, _, _, residual_current, _, v, learned_leak, num_steps, *constants, _, _ = inputs
     ctx.save_for_backward(x, gamma, beta, *output[3:], residual_current, v, learned_leak)
     ctx.constants = num_steps, *constants
     ctx.set_materialize_grads(False)
@@ -237,8 +277,9 @@ def _differentiate(ctx: Any, output: Tensor | None, current: Tensor | None, v_la
     return tuple(gradients)
 
 
-LIBRARY.impl("bntt_lif", _forward, "CPU")
-LIBRARY.impl("bntt_lif_backward", _backward, "CPU")
+for device in ("CPU", "CUDA"):
+    LIBRARY.impl("bntt_lif", _forward, device)
+    LIBRARY.impl("bntt_lif_backward", _backward, device)
 torch.library.register_fake("sresnet::bntt_lif", _fake_forward, lib=LIBRARY)
 torch.library.register_fake("sresnet::bntt_lif_backward", _fake_backward, lib=LIBRARY)
 torch.library.register_autograd("sresnet::bntt_lif", _differentiate, setup_context=_keep, lib=LIBRARY)
