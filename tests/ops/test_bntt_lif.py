@@ -476,9 +476,21 @@ def operator_arguments(**options):
     constants = (2, True, 1e-4, 1.0, 1.0, "triangle", 0.3, 1.0, 1.0, False, True, "zero", "one-minus-leak")
     statistics = [get("running_mean"), get("running_var")]
     residual = get("residual_current"), get("residual_spikes")
-    forward = (get("x"), get("gamma"), get("beta"), *statistics, *residual, get("v"), get("leak"), *constants, True)
+    forward = (
+        get("x"),
+        get("gamma"),
+        get("beta"),
+        *statistics,
+        *residual,
+        get("v"),
+        get("leak"),
+        *constants,
+        True,
+        True,
+    )
     empty = [torch.zeros(0) if each is None else each for each in statistics]
-    mains = [get("x"), get("gamma"), get("beta"), *empty, get("residual_current"), get("v"), get("leak")]
+    kept = torch.zeros(0, dtype=torch.int8), torch.zeros(0)
+    mains = [get("x"), get("gamma"), get("beta"), *empty, *kept, get("residual_current"), get("v"), get("leak")]
     return forward, (grad_output, grad_current, grad_v, *mains, *constants, True)
 
 

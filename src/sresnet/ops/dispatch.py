@@ -13,7 +13,8 @@ from sresnet.config import closest
 from sresnet.errors import UserError
 
 Implementation = Literal["fastest", "low-memory", "reference", "triton"]
-IMPLEMENTATIONS = get_args(Implementation)
+IMPLEMENTATIONS = tuple(name for name in get_args(Implementation) if name != "triton")
+"""Those that are there on every device."""
 VARIABLE = "SRESNET_ENGINE"
 
 
@@ -32,8 +33,9 @@ _NAMED: Implementation = os.environ.get(VARIABLE) or "fastest"  # type: ignore[a
 
 def _check(name: str, what: str) -> None:
     """Raise UserError for a name of no implementation."""
-    if name not in IMPLEMENTATIONS:
-        raise UserError(f"{what} {name!r} is unknown: {closest(name, list(IMPLEMENTATIONS))}")
+    known = get_args(Implementation)
+    if name not in known:
+        raise UserError(f"{what} {name!r} is unknown: {closest(name, list(known))}")
 
 
 class _Choice(threading.local):
