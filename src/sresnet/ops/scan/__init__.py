@@ -3,9 +3,12 @@
 The engine room under `ops.lif`, `ops.bntt_lif` and `ops.conv_bntt_lif`, which check arguments and hold the definitions:
 
     operator.py   `scan`: two operators of torch.library and their gradient
-    cpu.py        calls the C++ kernel: its constants, its sizes, its addresses
+    contract.py   what every engine is told, keeps and has to do
+    choice.py     which engine computes on a tensor
+    cpu.py        calls the C++ kernel: its sizes, its addresses
     kernel.cpp    the arithmetic, for any processor
     native.py     compiles and keeps it
+    gpu/          the engine for GPUs, in Triton
     rows.py       the memory layout that all of them share
 """
 

@@ -1,4 +1,4 @@
-"""The C++ kernel of the scan, called: its constants, its sizes, and the addresses of what it reads and writes."""
+"""The C++ kernel of the scan, called: its sizes, and the addresses of what it reads and writes."""
 
 import ctypes
 import functools
