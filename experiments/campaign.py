@@ -24,7 +24,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from experiment import accuracy, images_in, study, train
+from experiment import accuracy, cluster_flags, images_in, places_of, study, train
 
 from sresnet.config import check_fields, closest, from_dict, to_dict
 from sresnet.data import EventConfig
@@ -309,6 +309,7 @@ def main() -> None:
     )
     parser.add_argument("--longest", type=float, default=24.0, help="hours; longer items are left out on a CPU")
     parser.add_argument("--runs", type=Path, default=Path("runs/campaign"))
+    cluster_flags(parser)
     parser.add_argument("--tables", action="store_true", help="train nothing, write the tables")
     parser.add_argument("--hours", action="store_true", help="train nothing, print the estimated hours")
     options = parser.parse_args()
@@ -325,7 +326,7 @@ def main() -> None:
             left = left_of(chosen, options.runs, folder, longest)
             if not left:
                 print("nothing is left to do" + ("" if longest == math.inf else f" in {longest:g} hours on a CPU"))
-            train(left, options.runs, folder, images_in(options.data_dir), options.minutes)
+            train(left, options.runs, folder, images_in(options.data_dir), places_of(options))
         write_tables(items)
     except UserError as error:
         raise SystemExit(f"campaign: {error}") from None

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-import torch
-
 from sresnet.cli.display import run_lines
 from sresnet.cli.terminal import stop_asked
+from sresnet.cli.workers import WorkerOptions, rows_on_cluster
 from sresnet.config import from_dict
 from sresnet.data import AnyData, Splits, open_data
 from sresnet.errors import UserError
@@ -40,9 +39,24 @@ def flags(description: str, runs: str, *folders: str) -> argparse.ArgumentParser
         parser.add_argument(folder, nargs="?", default="")
     parser.add_argument("--runs", type=Path, default=Path(runs))
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; the same command resumes")
+    cluster_flags(parser)
     parser.add_argument("--finished", action="store_true", help="train nothing, write what is finished")
     parser.add_argument("--tables", action="store_true", help="train nothing, write the table of the record again")
     return parser
+
+
+def cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that send the trainings to a Ray cluster."""
+    parser.add_argument("--ray", default="", help="train on a Ray cluster: auto, or HOST:PORT of its head")
+    parser.add_argument("--cpus", type=int, default=1, help="CPUs and threads of a task on it")
+    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs of a task on it")
+
+
+def places_of(options: argparse.Namespace) -> WorkerOptions:
+    """Where and how long to train, of these flags and `minutes`; UserError for what is none."""
+    places = WorkerOptions(ray=options.ray, cpus=options.cpus, gpus=options.gpus, max_minutes=options.minutes)
+    places.check_places()
+    return places
 
 
 def images_in(folder: str) -> Open:
@@ -56,19 +70,22 @@ def images_in(folder: str) -> Open:
     return open_
 
 
-def train(left: Mapping[str, tuple[str, Training]], runs: Path, kept: Path, open_: Open, minutes: float) -> bool:
+def train(left: Mapping[str, tuple[str, Training]], runs: Path, kept: Path, open_: Open, places: WorkerOptions) -> bool:
     """Train what `to_train` says is left, until the minutes are over or a signal asks to stop; whether all is finished.
 
     Raises:
-        UserError: as `open_`, before anything is trained.
+        UserError: as `open_`, before anything is trained, and as `rows_on_cluster`.
     """
     recipes = {training.recipe.data.name: training.recipe for _, training in left.values()}
     for recipe in recipes.values():
         open_(recipe.data, recipe.seed, recipe.model.num_steps)
     results.forget_failures(kept, left)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with stop_asked(minutes) as asked:
-        work(left, runs, kept, open_, device=device, tell=run_lines(), should_stop=lambda: bool(asked()))
+    if places.ray:
+        rows_on_cluster(left, runs, kept, open_, places, places.cluster(runs, kept))
+    else:
+        with stop_asked(places.max_minutes) as asked:
+            device, tell = places.torch_device(), run_lines()
+            work(left, runs, kept, open_, device=device, tell=tell, should_stop=lambda: bool(asked()))
     return all(results.path_of(kept, key).exists() for key in left)
 
 
@@ -78,7 +95,7 @@ def carry_out(wanted: Sequence[Study], open_: Open, options: argparse.Namespace)
         return True
     kept = kept_in(options.runs)
     try:
-        return train(to_train(wanted, options.runs, kept), options.runs, kept, open_, options.minutes)
+        return train(to_train(wanted, options.runs, kept), options.runs, kept, open_, places_of(options))
     except UserError as error:
         raise SystemExit(f"{wanted[0].name}: {error}") from None
 

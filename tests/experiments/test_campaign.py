@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sresnet import UserError
+from sresnet.cli.workers import WorkerOptions
 from sresnet.config import to_dict
 from sresnet.models import SResNetConfig
 from sresnet.studies.study import Result
@@ -146,7 +147,7 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
 
     def go(minutes):
         left = campaign.left_of(items, runs, folder, 24.0)
-        return campaign.train(left, runs, folder, campaign.images_in(""), minutes)
+        return campaign.train(left, runs, folder, campaign.images_in(""), WorkerOptions(max_minutes=minutes))
 
     # As the campaign of earlier versions left it: a run folder, and nothing of the study engine's beside it.
     recipe = items[0].recipe
@@ -253,6 +254,6 @@ def test_mistakes_in_the_list(old, new, words, tmp_path):
 def test_no_folder_and_no_markers(tmp_path):
     left = campaign.left_of(ITEMS[-1:], tmp_path, tmp_path, 1e9)
     with pytest.raises(UserError, match="is read from your own folder: give it, as DATA_DIR"):
-        campaign.train(left, tmp_path, tmp_path, campaign.images_in(""), 1)
+        campaign.train(left, tmp_path, tmp_path, campaign.images_in(""), WorkerOptions(max_minutes=1))
     with pytest.raises(UserError, match="README.md needs"):
         campaign.with_table("no markers", [])

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -17,11 +18,11 @@ from optuna.trial import TrialState
 from sresnet.cli import main
 from sresnet.data import open_data
 from sresnet.errors import UserError
-from sresnet.files import write_json
+from sresnet.files import only_writer, write_json
 from sresnet.search import run as running
 from sresnet.search.config import SearchConfig, claim
 from sresnet.search.outcome import importances, outcome_of
-from sresnet.search.run import run_of, study_of, work
+from sresnet.search.run import ended, run_of, study_of, work
 from sresnet.search.space import dimension
 from sresnet.search.storage import JOURNAL
 from sresnet.train import record
@@ -224,6 +225,24 @@ def test_processes_share_a_search_and_one_may_be_killed(tmp_path):
     assert {each.number: (each.values, each.accuracies) for each in found.trials} == {
         each.number: (each.values, each.accuracies) for each in alone.trials
     }
+
+
+def test_one_trial_is_waited_for_where_another_process_has_the_last(tmp_path, pretended, monkeypatch):
+    """As a task on a cluster does, which is sent again while the process that it had is not quite gone."""
+    monkeypatch.setattr(running, "WAIT_SECONDS", 0.01)
+    folder = tmp_path / "search"
+    (stopped,) = searched(folder, 1, one=True, should_stop=lambda: bool(pretended)).trials
+    assert stopped.state == "running"
+    task = threading.Thread(target=work, args=(CONFIG, folder, open_), kwargs={"device": CPU, "trials": 1, "one": True})
+    with only_writer(folder / ".held" / "0"):
+        task.start()
+        task.join(0.3)
+        assert task.is_alive()
+        assert [epoch for _, epoch in pretended] == [1]
+    task.join()
+    assert [epoch for _, epoch in pretended] == list(range(1, 10))
+    assert ended(CONFIG, folder) == 1
+    assert len(searched(folder, 3, one=True).trials) == ended(CONFIG, folder) == 2  # one, of the two that are left
 
 
 @pytest.mark.parametrize("cut", [1, 30, 200])

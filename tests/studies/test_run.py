@@ -11,6 +11,7 @@ import torch
 from sresnet import UserError
 from sresnet.config import to_dict
 from sresnet.data import DataConfig, open_data
+from sresnet.files import only_writer
 from sresnet.models import SResNetConfig
 from sresnet.studies import results
 from sresnet.studies import run as running
@@ -221,6 +222,24 @@ def test_workers_share_and_wait_for_what_others_train(tmp_path, monkeypatch):
     found = results.read(tmp_path / "kept")
     assert set(found) == {each.key() for each in wanted.training_runs()}
     assert results.failures(tmp_path / "kept") == {}
+
+
+def test_one_run_is_waited_for_where_another_process_trains_it(tmp_path, monkeypatch):
+    """As a task on a cluster does, which is sent again while the process that it had is not quite gone."""
+    monkeypatch.setattr(running, "_run_one", stand_in)
+    monkeypatch.setattr(running, "WAIT_SECONDS", 0.01)
+    claim, kept = tmp_path / "runs" / ".held" / FIRST.key(), tmp_path / "kept"
+    claim.mkdir(parents=True)
+    task = threading.Thread(target=go, args=(tmp_path, study(FIRST, SECOND)), kwargs={"only": FIRST.key()})
+    with only_writer(claim):
+        task.start()
+        task.join(0.3)
+        assert task.is_alive()
+        assert results.read(kept) == {}
+    task.join()
+    assert set(results.read(kept)) == {FIRST.key()}  # and not the other
+    found, _ = go(tmp_path, study(FIRST, SECOND), only=FIRST.key())  # there is nothing to wait for
+    assert set(found) == {FIRST.key()}
 
 
 def test_a_start_that_is_trained_again_keeps_its_first_result(tmp_path, monkeypatch):

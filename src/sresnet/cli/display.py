@@ -66,15 +66,20 @@ def _log_lines() -> Callable[[Progress], None]:
     return watch
 
 
-def run_lines() -> Callable[[str, Progress | str], None]:
+def _say_now(line: str) -> None:
+    """Print a line at once."""
+    say(line, flush=True)
+
+
+def run_lines(write: Callable[[str], object] = _say_now) -> Callable[[str, Progress | str], None]:
     """Progress of several runs by their names: a line per epoch, every minute within one, and what becomes of a run."""
     last: dict[str, float] = {}
 
     def tell(name: str, what: Progress | str) -> None:
         if isinstance(what, str):
-            say(f"{name}: {what}", flush=True)
+            write(f"{name}: {what}")
         elif what.metrics or time.monotonic() - last.setdefault(name, time.monotonic()) > 60:
-            say(f"{name}: {_line_of(what)}", flush=True)
+            write(f"{name}: {_line_of(what)}")
             last[name] = time.monotonic()
 
     return tell

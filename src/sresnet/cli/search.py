@@ -1,15 +1,17 @@
 """`sresnet search`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from sresnet.cli.display import run_lines
-from sresnet.cli.parse import at_least, check_minutes, first_word, parse, wants_help
-from sresnet.cli.runs import RuntimeOptions
+from sresnet.cli.parse import at_least, first_word, parse, wants_help
 from sresnet.cli.terminal import print_table
 from sresnet.cli.train import recipe_fields, recipe_named
-from sresnet.cli.workers import Asked, work_side_by_side
+from sresnet.cli.workers import Asked, WorkerOptions, work_on_cluster, work_side_by_side
 from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
@@ -29,7 +31,9 @@ from sresnet.search.space import (
     read_values,
 )
 from sresnet.search.trials import Outcome
-from sresnet.studies.workers import check_workers, share_of
+from sresnet.studies.cluster import Write
+from sresnet.studies.workers import share_of
+from sresnet.train.loop import Progress
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipe_file import as_toml
 from sresnet.train.recipes import RECIPES
@@ -40,7 +44,7 @@ _PREFIX = "--search."
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SearchOptions(Recipe, RuntimeOptions):
+class _SearchOptions(Recipe, WorkerOptions):
     """Flags of `sresnet search`: the fields of the recipe, what is searched, and where and how long to run."""
 
     trials: int = 50
@@ -62,17 +66,12 @@ class _SearchOptions(Recipe, RuntimeOptions):
     """Values to try first, such as leak=0.9,num_steps=4; paper: the paper's, where the space has them; none."""
     out: str = ""
     """Folder of the search; by default runs/search-RECIPE-FINGERPRINT, so that the same command finds it again."""
-    workers: int = 1
-    """Processes that run trials side by side, each on its share of the cores, or on a GPU of its own."""
-    max_minutes: float = float("inf")
-    """Minutes after which to stop cleanly; the same command goes on."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_minutes(self.max_minutes)
+        self.check_places()
         at_least(1, trials=self.trials)
         at_least(0, min_epochs=self.min_epochs)
-        check_workers(self.workers)
         if not self.hours > 0:
             raise UserError(f"hours {self.hours:g} is not a length of time: give hours, or leave it out")
 
@@ -161,20 +160,43 @@ def _space(given: str, ranges: dict[str, str], recipe: Recipe) -> dict[str, Dime
 def _run(options: _SearchOptions, config: SearchConfig, folder: Path) -> str:
     """Run the trials that are wanted and not there yet; returns why it stopped before the end, or ""."""
     options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
+    cluster = options.cluster(folder) if options.ray else None
     claim(config, folder)
     fields = ", ".join(f"{name_of(field)} {each}" for field, each in config.space.items())
     say(f"search over {fields}", f"{options.trials} trials of {config.recipe.train.epochs} epochs, in {folder}")
-    return work_side_by_side(partial(_worker, options, folder), options.workers, options.max_minutes)
+    if cluster is None:
+        return work_side_by_side(partial(_worker, options, folder), options.workers, options.max_minutes)
+    from sresnet.search.run import ended
+
+    one, left = partial(_one_trial, options, folder), options.trials - ended(config, folder)
+    return work_on_cluster({f"a trial ({n + 1})": (one, ()) for n in range(left)}, cluster, options.max_minutes)
 
 
 @going_on()
 def _worker(options: _SearchOptions, folder: Path, asked: Asked, index: int | None) -> None:
     """Run trials, alone, or beside other processes as number `index`, until `asked` to stop."""
-    from sresnet.search.run import work
-
     device = options.torch_device()
     if index is not None:
         device = share_of(device, index, options.workers)
+    _work(options, folder, asked, device, run_lines())
+
+
+def _one_trial(options: _SearchOptions, folder: Path, asked: Asked, write: Write) -> None:
+    """Run one trial on a node of a cluster, until `asked` to stop."""
+    _work(options, folder, asked, options.device_on_node(), run_lines(write), one=True)
+
+
+def _work(
+    options: _SearchOptions,
+    folder: Path,
+    asked: Asked,
+    device: torch.device,
+    tell: Callable[[str, Progress | str], None],
+    one: bool = False,
+) -> None:
+    """Run trials, or `one`, on a device, until `asked` to stop."""
+    from sresnet.search.run import work
+
     opened: dict[tuple[AnyData, int, int], Splits] = {}
 
     def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
@@ -193,7 +215,8 @@ def _worker(options: _SearchOptions, folder: Path, asked: Asked, index: int | No
             device=device,
             trials=options.trials,
             hours=options.hours,
-            tell=run_lines(),
+            one=one,
+            tell=tell,
             should_stop=lambda: bool(asked()),
             memory_limit=options.memory_limit,
         )

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from sresnet.cli.display import run_lines
-from sresnet.cli.parse import at_least, check_minutes, first_word, names_and_flags, parse, wants_help
+from sresnet.cli.parse import at_least, first_word, names_and_flags, parse, wants_help
 from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.terminal import print_table
-from sresnet.cli.workers import Asked, work_side_by_side
+from sresnet.cli.workers import Asked, WorkerOptions, rows_on_cluster, work_side_by_side
 from sresnet.config import closest
 from sresnet.data import AnyData, DataConfig, Splits
 from sresnet.errors import UserError
@@ -26,7 +26,7 @@ from sresnet.studies.rows import COST_HEADER, machines_of, rows_of
 from sresnet.studies.run import to_train, work
 from sresnet.studies.scale import ScaleName, about, scaled
 from sresnet.studies.study import Study, training_runs_of
-from sresnet.studies.workers import check_workers, share_of
+from sresnet.studies.workers import share_of
 from sresnet.train.recipe import Recipe
 
 
@@ -55,7 +55,7 @@ def evidence_at(scale: str, folder: str, searches: str) -> Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StudyOptions(RuntimeOptions):
+class _StudyOptions(WorkerOptions):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
@@ -69,12 +69,8 @@ class _StudyOptions(RuntimeOptions):
     """Folder of the records of searches, which Tables 2, 9 and 17 look at (docs/search.md)."""
     events_dir: str = ""
     """Folder of DVS-CIFAR10, for scale paper."""
-    workers: int = 1
-    """Processes that train side by side, each on its share of the cores, or on a GPU of its own."""
     seeds: int = 0
     """Seeds 0 to seeds - 1 of every row; 0: as many as the scale has."""
-    max_minutes: float = float("inf")
-    """Minutes after which to stop cleanly; the same command resumes."""
     show: bool = False
     """Train nothing; show the results there are."""
     out: str = "docs/results.md"
@@ -136,8 +132,7 @@ def _chosen_studies(names: Sequence[str], options: _StudyOptions) -> list[Study]
         UserError: no such study, or fewer than one worker or than no seeds.
     """
     at_least(0, seeds=options.seeds)
-    check_minutes(options.max_minutes)
-    check_workers(options.workers)
+    options.check_places()
     if options.seeds > MOST_SEEDS:
         raise UserError(f"seeds {options.seeds} is more than {MOST_SEEDS}: the paper shows means of few")
     for name in names:
@@ -155,11 +150,15 @@ def _run_studies(studies: Sequence[Study], options: _StudyOptions) -> str:
     left = to_train(studies, runs, kept)
     if not left:
         return ""
+    cluster = options.cluster(runs, kept, reads=[options.events_dir]) if options.ray else None
     _check_data((training.recipe for _, training in left.values()), options)
     forget_failures(kept, left)
     say(f"{len(left)} training runs, run folders in {runs}, results in {kept}", flush=True)
-    names = [study.name for study in studies]
-    stopped = work_side_by_side(partial(_study_worker, names, options), options.workers, options.max_minutes)
+    if cluster is not None:
+        stopped = rows_on_cluster(left, runs, kept, partial(_open, options), options, cluster)
+    else:
+        names = [study.name for study in studies]
+        stopped = work_side_by_side(partial(_study_worker, names, options), options.workers, options.max_minutes)
     return stopped if to_train(studies, runs, kept) else ""
 
 
@@ -178,6 +177,11 @@ def _check_data(recipes: Iterable[Recipe], options: _StudyOptions) -> None:
             raise UserError(f"{name} is read from your own folder: add {flag} DIR, the folder that holds it")
 
 
+def _open(options: _StudyOptions, data: AnyData, seed: int, num_steps: int) -> Splits:
+    """A data set, from its folder."""
+    return options.options_of(data).open(data, seed, num_steps)
+
+
 @going_on()
 def _study_worker(names: list[str], options: _StudyOptions, asked: Asked, index: int | None) -> None:
     """Train what studies need, alone, or beside other processes as number `index`, until `asked` to stop."""
@@ -187,9 +191,7 @@ def _study_worker(names: list[str], options: _StudyOptions, asked: Asked, index:
     if index is not None:
         device = share_of(device, index, options.workers)
 
-    def open_(data: AnyData, seed: int, num_steps: int) -> Splits:
-        return options.options_of(data).open(data, seed, num_steps)
-
+    open_ = partial(_open, options)
     left, limit = to_train(studies, runs, kept), options.memory_limit
     with implementation(options.engine):
         tell, should_stop = run_lines(), lambda: bool(asked())

@@ -11,6 +11,7 @@ rung it goes on or ends, so nothing is ever trained anew.
 """
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -43,6 +44,8 @@ from sresnet.train.recipe import Recipe
 
 MEASURED_IMAGES = 200
 """Held-out images that operations are counted on."""
+WAIT_SECONDS = 2.0
+"""Between two looks, where other processes hold all that is left."""
 HOPELESS = 3
 """If so many trials fail and none does not, the search ends."""
 _ENDED = "ended"
@@ -103,6 +106,7 @@ def work(
     device: torch.device,
     trials: int,
     hours: float = float("inf"),
+    one: bool = False,
     tell: Callable[[str, Progress | str], None] = lambda name, what: None,
     should_stop: Callable[[], bool] = lambda: False,
     memory_limit: float = MEMORY_LIMIT,
@@ -116,6 +120,8 @@ def work(
         device: where to train.
         trials: how many are wanted in all.
         hours: of training in all trials, after which no new one begins.
+        one: run one trial, and where none is left but those that other processes hold, wait for these: one of them may
+            be killed.
         tell: told the name of a trial, and how far it is.
         should_stop: asked after every training step; a trial that it stops goes on with the next call.
         memory_limit: as in `train`.
@@ -129,10 +135,21 @@ def work(
         with ExitStack() as held:
             trial = _next_trial(config, study, folder, held, trials, hours)
             if trial is None:
-                return
+                if not one or all(each.state != TrialState.RUNNING for each in study.get_trials(deepcopy=False)):
+                    return
+                time.sleep(WAIT_SECONDS)
+                continue
             say = partial(tell, f"trial {trial.number}")
             say(", ".join(f"{name_of(field)} {in_short(value)}" for field, value in trial.params.items()))
             say(_run_trial(config, study, trial, folder, open_, device, say, should_stop, memory_limit))
+        if one:
+            return
+
+
+def ended(config: SearchConfig, folder: Path) -> int:
+    """How many trials have come to their end."""
+    states = [each.state for each in study_of(config, folder).get_trials(deepcopy=False)]
+    return sum(state not in (TrialState.WAITING, TrialState.RUNNING) for state in states)
 
 
 def _enqueue(config: SearchConfig, study: optuna.Study, folder: Path) -> None:

@@ -97,6 +97,7 @@ def work(
     open_: Open,
     *,
     device: torch.device,
+    only: str = "",
     tell: Callable[[str, Told], None] = _nothing,
     should_stop: Callable[[], bool] = lambda: False,
     memory_limit: float = MEMORY_LIMIT,
@@ -109,6 +110,7 @@ def work(
         kept: folder of results.
         open_: how data are opened.
         device: where to train.
+        only: key of the one to train; it is waited for where another process trains it.
         tell: told the name of a training run, and how far it is.
         should_stop: asked after every step of training.
         memory_limit: as in `train`.
@@ -124,7 +126,7 @@ def work(
         undone = [
             (name, training)
             for key, (name, training) in left.items()
-            if key not in failed and not _done(training, runs, kept, weights=key in starts)
+            if key not in failed and only in ("", key) and not _done(training, runs, kept, weights=key in starts)
         ]
         for name, training in undone:
             lost = next((start.key() for start in training.chain()[:-1] if start.key() in failed), None)
@@ -135,7 +137,7 @@ def work(
             if _ready(training, runs, kept) and _attempt(training, runs, kept, weights, one, partial(tell, name), name):
                 break
         else:
-            if all(_ready(training, runs, kept) for _, training in undone):
+            if not undone or (not only and all(_ready(training, runs, kept) for _, training in undone)):
                 return  # nothing is left, or other workers hold it
             time.sleep(WAIT_SECONDS)
 
