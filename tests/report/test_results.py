@@ -11,7 +11,7 @@ import pytest
 
 from sresnet import UserError
 from sresnet.cli import main
-from sresnet.report.results import MARK, page, write_page
+from sresnet.report.results import MARK, OTHER_SCALE, other_scale, page, write_page
 from sresnet.report.text import markdown
 from sresnet.search.record import read_records
 from sresnet.studies.results import failures as read_failures
@@ -80,7 +80,7 @@ class TestPage:
 
     def test_figures_are_shown_where_there_are_results_for_them(self):
         shown = re.findall(r"^!\[.*\]\(.*/(.*)\.png\)$", self.text(all_results([SMALL["table7"]])), re.MULTILINE)
-        assert shown == ["figure4", "steps", "operations"]
+        assert shown == ["figure4", "steps", "leaks", "operations"]
         assert "## Figures\n\nNone yet." in self.text({})
 
     def test_written_links_lead_to_what_was_written(self, tmp_path):
@@ -107,8 +107,20 @@ def test_a_file_of_the_user_is_not_written_over(tmp_path):
     assert path.read_text().startswith(MARK.format(scale="tiny"))
 
 
-def test_the_committed_page_is_made_of_the_committed_results():
-    path = ROOT / "docs" / "results.md"
+def test_a_page_says_how_far_the_other_scale_is():
+    medium = all_results([studies_at("medium")["table3"]])
+    assert other_scale("small", {}).endswith(": none of its 26 training runs has been run yet.")
+    assert other_scale("small", medium).endswith(": 6 of its 26 training runs are finished.")
+    assert other_scale("medium", all_results([SMALL["table3"]])).startswith("Scale `small`, smaller networks")
+    assert other_scale("tiny", medium) == other_scale("paper", medium) == ""
+    text = " ".join(page(evidence_of("small", {}), other=other_scale("small", {})).split())
+    before = text.partition("## What the paper says")[0]
+    assert "none of its 26 training runs has been run yet." in before
+
+
+@pytest.mark.parametrize("name", ["results.md", "results-small.md"])
+def test_the_committed_page_is_made_of_the_committed_results(name):
+    path = ROOT / "docs" / name
     if not path.exists():
         pytest.skip("no page of results is committed")
     text = path.read_text()
@@ -116,7 +128,8 @@ def test_the_committed_page_is_made_of_the_committed_results():
     assert scale, "the page does not say its scale"
     kept = ROOT / "results" / "studies" / scale
     evidence = evidence_of(scale, read(kept), read_failures(kept), read_records(SEARCHES))
-    assert text == page(evidence), "make the page again"
+    other = other_scale(scale, read(kept.parent / OTHER_SCALE.get(scale, "none")))
+    assert text == page(evidence, other=other), "make the page again"
 
 
 def written_tables(text):

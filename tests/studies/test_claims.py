@@ -38,14 +38,14 @@ def test_every_claim_is_named_once_and_needs_studies_that_there_are():
         assert claim.where.startswith(("Section", "Table"))
 
 
-@pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
+@pytest.mark.parametrize("scale", ["paper", "medium", "small", "tiny"])
 def test_nothing_is_claimed_of_nothing(scale):
     verdicts = {claim.name: finding.verdict for claim, finding in judge(evidence_of(scale, {}))}
     assert verdicts.pop("fewest-parameters") == "fails"
     assert set(verdicts.values()) == {"not tested at this scale"}
 
 
-@pytest.mark.parametrize("scale", ["paper", "small", "tiny"])
+@pytest.mark.parametrize("scale", ["paper", "medium", "small", "tiny"])
 def test_every_claim_finds_what_it_needs_where_all_is_run(scale):
     studies = studies_at(scale)
     for claim, finding in judge(evidence_of(scale, all_results(studies.values()))):
@@ -71,6 +71,22 @@ def test_equal_accuracies_decide_nothing_about_which_is_better():
     for name in ("v2v-close-to-s2s", "depth-saturates", "near-the-ann"):  # where a point is more than the noise
         assert verdicts[name] == "holds", name
         assert found(name, seeds=1).verdict == "within noise", name
+
+
+def test_both_spike_conditions_count_where_they_are_run():
+    def top1(training):
+        model = training.recipe.model
+        if getattr(model, "connection", "") != "s2m":
+            return 80.0
+        return 85.0 if model.fires_at_threshold else 70.0
+
+    studies = studies_at("medium")
+    results = all_results([studies["table2"]], top1)
+    for name in ("s2s-beats-s2m", "v2v-beats-s2m"):
+        finding = BY_NAME[name].check(Evidence(scale="medium", studies=studies, results=results))
+        assert finding.verdict == "fails"
+        assert "S-ResNet38 S2M, u >= theta (CIFAR-100) 85.00 % (1 seed)" in finding.evidence
+        assert found(name, top1).verdict == "holds"  # small has one condition
 
 
 ORDERS = [

@@ -15,7 +15,7 @@ from sresnet.data import AnyData, DataConfig, Splits
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
-from sresnet.report.results import write_page
+from sresnet.report.results import OTHER_SCALE, other_scale, write_page
 from sresnet.search.record import read_records
 from sresnet.search.trials import Outcome
 from sresnet.studies.evidence import Evidence
@@ -59,8 +59,9 @@ class _StudyOptions(WorkerOptions):
     """Flags of `sresnet study`."""
 
     scale: ScaleName = "tiny"
-    """paper: the paper's networks and epochs, far more than a CPU can do; small: Table 14 in about four hours on two
-    cores, all others in about two; tiny: a minute a table, on digits, to see that it runs."""
+    """paper: the paper's networks and epochs, far more than a CPU can do; medium: the paper's depth and all images, for
+    Tables 2 to 5, 8, 15 to 17, about a day of one core; small: Table 14 in about four hours on two cores, all others in
+    about two; tiny: a minute a table, on digits, to see that it runs."""
     runs: str = ""
     """Folder of run folders; by default runs/studies/SCALE."""
     results: str = ""
@@ -93,7 +94,9 @@ MOST_SEEDS = 1000
 def study_verb(words: list[str]) -> int:
     """`sresnet study list`, `sresnet study NAME...`."""
     if wants_help(words):
-        say("usage: sresnet study list | page | NAME... [--scale tiny|small|paper] [--data-dir DIR] [--show]", "")
+        say(
+            "usage: sresnet study list | page | NAME... [--scale tiny|small|medium|paper] [--data-dir DIR] [--show]", ""
+        )
         say("NAME: all, or any of those that sresnet study list shows. page: all tables, and what they say of the")
         say("paper's claims, from the results that are there. sresnet study NAME --help explains the flags.")
         return 0
@@ -121,7 +124,9 @@ def study_verb(words: list[str]) -> int:
 def _write_study_page(options: _StudyOptions) -> int:
     """`sresnet study page`."""
     evidence = evidence_at(options.scale, options.results, options.searches)
-    say(*map(str, write_page(evidence, Path(options.out), options.folders()[1], force=options.force)))
+    kept = options.folders()[1]
+    other = other_scale(options.scale, read_results(kept.parent / OTHER_SCALE.get(options.scale, "")))
+    say(*map(str, write_page(evidence, Path(options.out), kept, other=other, force=options.force)))
     return 0
 
 

@@ -16,9 +16,10 @@ from sresnet.report.study_figures import drawings
 from sresnet.report.text import folded, markdown, study_csv
 from sresnet.studies.claims import AFTERWARDS, judge
 from sresnet.studies.evidence import STANDARD_ERRORS, Evidence, Verdict
+from sresnet.studies.paper import STUDIES
 from sresnet.studies.published import REFERENCES, TABLE_14, Topology
 from sresnet.studies.rows import DATA_HEADER, header_of, machines_of
-from sresnet.studies.scale import SCALES, ScaleName
+from sresnet.studies.scale import MEDIUM, SCALES, ScaleName, scaled
 from sresnet.studies.study import Result, Study, training_runs_of
 
 MARK = "<!-- made by sresnet, scale: {scale} -->"
@@ -28,12 +29,13 @@ TABLE = ",".join(DATA_HEADER).encode()
 """What pages and tables that we wrote begin with."""
 
 
-def page(evidence: Evidence, assets: str = "") -> str:
+def page(evidence: Evidence, assets: str = "", other: str = "") -> str:
     """The page of one scale's results, in Markdown.
 
     Args:
         evidence: all studies and results of the scale.
         assets: where tables and figures lie, as seen from the page; ../results/studies/SCALE by default.
+        other: what to say of another scale.
     """
     scale = evidence.scale
     assets = assets or f"../results/studies/{scale}"
@@ -42,6 +44,7 @@ def page(evidence: Evidence, assets: str = "") -> str:
         MARK.format(scale=scale),
         f"# The paper's tables at scale `{scale}`",
         *_opening(evidence),
+        *([other] if other else []),
         "## What the paper says, and what these networks say",
         *_claims(evidence),
         "## Tables",
@@ -54,6 +57,36 @@ def page(evidence: Evidence, assets: str = "") -> str:
     parts += ["## Figures", *_pictures(evidence, assets)]
     parts += ["## What it cost", *_costs(evidence.results), "## Commands", *_commands(scale)]
     return "\n\n".join(part if part.startswith(("|", "```")) else folded(part) for part in parts) + "\n"
+
+
+def other_scale(scale: str, results: Mapping[str, Result]) -> str:
+    """What a page at scale small says of scale medium, and the other way round; nothing at others.
+
+    Args:
+        scale: of the page.
+        results: of the other scale.
+    """
+    if scale not in OTHER_SCALE:
+        return ""
+    name = OTHER_SCALE[scale]
+    said, studies = _SAID_OF[name]
+    wanted = training_runs_of(scaled(STUDIES[each], name) for each in studies).keys()
+    done = len(wanted & results.keys())
+    state = f"{done} of its {len(wanted)} training runs are finished"
+    return f"Scale `{name}`, {said}: {state if done else f'none of its {len(wanted)} training runs has been run yet'}."
+
+
+OTHER_SCALE = {"small": "medium", "medium": "small"}
+"""Scale of a page -> the scale that it mentions."""
+_SAID_OF = {
+    "medium": (
+        "networks of the paper's depth over all training images, is to decide what this one leaves within noise "
+        "(results/medium.md)",
+        MEDIUM,
+    ),
+    "small": ("smaller networks, shorter training, and all tables", tuple(STUDIES)),
+}
+"""What a scale is beside another, and its studies."""
 
 
 def _opening(evidence: Evidence) -> list[str]:
@@ -175,19 +208,21 @@ def _costs(results: Mapping[str, Result]) -> list[str]:
 def _commands(scale: str) -> list[str]:
     """How to make all this again."""
     data = "" if scale == "tiny" else " --data-dir DIR" + (" --events-dir DIR" if scale == "paper" else "")
+    names = " ".join(MEDIUM) if scale == "medium" else "all"
     return [
-        f"```console\nsresnet study all --scale {scale}{data}\nsresnet study page --scale {scale}\n```",
+        f"```console\nsresnet study {names} --scale {scale}{data}\nsresnet study page --scale {scale}\n```",
         "The first trains what is missing, the second makes this page, its tables and figures from the results.",
     ]
 
 
-def write_page(evidence: Evidence, path: Path, assets: Path, *, force: bool = False) -> list[Path]:
+def write_page(evidence: Evidence, path: Path, assets: Path, *, other: str = "", force: bool = False) -> list[Path]:
     """Write the page and, beside the results, its tables as CSV and its figures as PNG and SVG.
 
     Args:
         evidence: as `page`.
         path: the page; its folder is made if need be.
         assets: folder for `tables/` and `figures/`.
+        other: as `page`.
         force: whether the user said that what is in the way may go.
 
     Returns:
@@ -209,7 +244,7 @@ def write_page(evidence: Evidence, path: Path, assets: Path, *, force: bool = Fa
     for folder in (path.parent, assets / "tables", assets / "figures"):
         make_folder(folder)
     link = os.path.relpath(assets, path.parent).replace(os.sep, "/")
-    contents = {path: page(evidence, link)}
+    contents = {path: page(evidence, link, other)}
     contents |= {table: study_csv(evidence.rows(study)) for table, study in tables.items()}
     for each, text in contents.items():
         write_whole(each, text.encode())

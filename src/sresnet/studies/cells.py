@@ -30,7 +30,10 @@ def _on(study: str, column: str, **rows: str) -> dict[str, Pick]:
 
 
 CONNECTIONS = {name: f"S-ResNet38 {name.upper()}" for name in ("s2m", "s2s", "v2v")}
-T2_10, T2_100 = _on("table2", C10, **CONNECTIONS), _on("table2", C100, **CONNECTIONS)
+AT_THRESHOLD = ", u >= theta"
+"""What is added to the names of rows of S2M that spike at the threshold; only scale medium has them."""
+_S2M_BOTH = {**CONNECTIONS, "s2m_at": CONNECTIONS["s2m"] + AT_THRESHOLD}
+T2_10, T2_100 = _on("table2", C10, **_S2M_BOTH), _on("table2", C100, **_S2M_BOTH)
 T3 = _on("table3", C10, shallow="S-ResNet20", middle="S-ResNet38", deep="S-ResNet44")
 PLAIN = _on("depth-none", "CIFAR-10", **{f"d{depth}": f"plain network, {depth} layers" for depth in (20, 38, 44)})
 T4 = _on("table4", C100, poisson="S-ResNet38 Poisson spike generation", image="S-ResNet38 Raw image")

@@ -47,19 +47,31 @@ class Check:
         return self.finding(evidence)
 
 
-def _of_pairs(pairs: Sequence[Pair], measure: Measure, compare: Callable[[Sample, Sample], Finding]) -> Check:
-    """What holds in every pair: `compare` sees a sample of the first and one of the second."""
+def _of_pairs(
+    pairs: Sequence[Pair],
+    measure: Measure,
+    compare: Callable[[Sample, Sample], Finding],
+    also: Sequence[Pair] = (),
+) -> Check:
+    """What holds in every pair: `compare` sees a sample of the first and one of the second.
+
+    `also`: pairs of rows that only some scales have, and that count there.
+    """
 
     def of_one(evidence: Evidence, first: Pick, second: Pick) -> Finding:
         a, b = evidence.sample(first, measure), evidence.sample(second, measure)
         return compare(a, b) if a and b else _missing_of((first, a), (second, b))
 
-    return Check(sum(pairs, ()), lambda evidence: all_of([of_one(evidence, *pair) for pair in pairs]))
+    def check(evidence: Evidence) -> Finding:
+        there = [pair for pair in also if all(map(evidence.has, pair))]
+        return all_of([of_one(evidence, *pair) for pair in (*pairs, *there)])
+
+    return Check(sum(pairs, ()), check)
 
 
-def greater(*pairs: Pair, measure: Measure = ACCURACY, margin: float = 0.0) -> Check:
-    """In every pair, the first is greater than the second less `margin`."""
-    return _of_pairs(pairs, measure, lambda a, b: versus(a, b, margin))
+def greater(*pairs: Pair, measure: Measure = ACCURACY, margin: float = 0.0, also: Sequence[Pair] = ()) -> Check:
+    """In every pair, the first is greater than the second less `margin`; `also` as in `_of_pairs`."""
+    return _of_pairs(pairs, measure, lambda a, b: versus(a, b, margin), also)
 
 
 def close(*pairs: Pair, margin: float) -> Check:

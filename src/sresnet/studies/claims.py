@@ -90,13 +90,21 @@ CLAIMS: tuple[Claim, ...] = (
         name="s2s-beats-s2m",
         says="S2S is more accurate than S2M",
         where="Section 4, Table 2",
-        check=greater((T2_10["s2s"], T2_10["s2m"]), (T2_100["s2s"], T2_100["s2m"])),
+        check=greater(
+            (T2_10["s2s"], T2_10["s2m"]),
+            (T2_100["s2s"], T2_100["s2m"]),
+            also=((T2_10["s2s"], T2_10["s2m_at"]), (T2_100["s2s"], T2_100["s2m_at"])),
+        ),
     ),
     Claim(
         name="v2v-beats-s2m",
         says="V2V is more accurate than S2M",
         where="Section 4, Table 2",
-        check=greater((T2_10["v2v"], T2_10["s2m"]), (T2_100["v2v"], T2_100["s2m"])),
+        check=greater(
+            (T2_10["v2v"], T2_10["s2m"]),
+            (T2_100["v2v"], T2_100["s2m"]),
+            also=((T2_10["v2v"], T2_10["s2m_at"]), (T2_100["v2v"], T2_100["s2m_at"])),
+        ),
     ),
     Claim(
         name="s2s-beats-v2v",

@@ -94,6 +94,10 @@ class Evidence:
         """The cell meant; KeyError where there is none, which is an error in the claim."""
         return self.studies[pick.study].cell(pick.key)
 
+    def has(self, pick: Pick) -> bool:
+        """Whether the study has such a row at this scale."""
+        return any(cell.key == pick.key for cell in self.studies[pick.study].cells)
+
     def row(self, pick: Pick) -> Row:
         """The row meant; errors as `cell`."""
         return row_of(self.cell(pick), self.studies[pick.study], self.results, {}, self.searches)
@@ -116,7 +120,8 @@ class Evidence:
         least = max(measure.least(result, value) for result, value in read)
         own = stdev(values) if len(values) > 1 else 0.0
         deviation = max(own, self.pooled(cell, measure, _data_of(read[0][0])), least)
-        label = f"{pick.label}, {cell.condition}" if cell.condition else pick.label
+        said = not cell.condition or cell.condition in pick.label
+        label = pick.label if said else f"{pick.label}, {cell.condition}"
         return Sample(label=label, values=values, deviation=deviation, digits=measure.digits, unit=measure.unit)
 
     def pooled(self, cell: Cell, measure: Measure, data: str) -> float:
