@@ -20,7 +20,7 @@ from tests.search.made_up import LEAKS, search_of
 
 FLAGS = (
     "--model.base-filters 2 --model.num-steps 2 --train.epochs 2 --train.batch-size 32 --data.train-images 100 "
-    "--data.validation 0.3 --search.leak 0.5:0.999 --trials 5"
+    "--data.validation 0.3 --search.leak 0.5:0.999 --reduction 2 --trials 5"
 ).split()
 
 

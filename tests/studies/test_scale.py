@@ -110,7 +110,7 @@ def test_medium_trains_few_networks_long_enough():
     assert len({key for key, training in whole.items() if training.recipe.seed == 0}) == 21
     for training in whole.values():
         recipe = training.recipe
-        assert (recipe.train.epochs, recipe.train.muon_lr, recipe.train.precision) == (12, 0.02, "bf16")
+        assert (recipe.train.epochs, recipe.train.muon_lr, recipe.train.precision) == (11, 0.02, "bf16")
         assert (recipe.train.progressive_epochs, recipe.model.stem) == ((), "c3s2")
         assert (recipe.data.train_images, recipe.data.validation) == (0, 0.0)
         assert (recipe.train.protocol == "best-test-epoch") == recipe.model.boosting
