@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,8 +42,8 @@ from sresnet.train.passes import cuda_graph
 from sresnet.train.recipes import RECIPES
 
 DATA = Path(__file__).parent / "data"
-TESTS = ("tests/ops",)
-"""Tests that say on a GPU whether its kernels are right."""
+TESTS = "tests/ops/gpu"
+"""Tests that say on a GPU whether its kernels are right; on a CPU they are skipped here, see make triton-tests."""
 
 Rows = dict[str, dict[str, Any]]
 """Name of a row -> name of a column -> number or word."""
@@ -126,11 +127,10 @@ def card(sizes: Sizes) -> Rows:
 
 
 def tests(sizes: Sizes) -> Rows:
-    """The tests of the ops, for real; one line of each that fails."""
-    words = ["-q", "--tb=line", "-p", "no:cacheprovider", *(["-n", "8"] if sizes.device.type == "cuda" else ["-x"])]
-    chosen = ["-k", "test_implementation"] if sizes.device.type != "cuda" else []
+    """The tests of the kernels, for real; one line of each that fails."""
+    words = ["-q", "--tb=line", "-p", "no:cacheprovider", *(["-n", "8"] if sizes.device.type == "cuda" else [])]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, *chosen, *TESTS],
+        [sys.executable, "-m", "pytest", *words, TESTS],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
@@ -210,6 +210,23 @@ def steps(sizes: Sizes) -> Rows:
     return found
 
 
+def kernels(sizes: Sizes) -> Rows:
+    """What a step of the paper's size consists of: the longest kernels, as torch's profiler sees them."""
+    on_gpu = sizes.device.type == "cuda"
+    model, x, labels = placed(sizes.settings["paper"], sizes.device)
+    step = train_step(model.train(), x, labels, "bf16")
+    step()
+    kinds = [torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=kinds) as profile:
+        step()
+    taken = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    times = {each.key: (each.count, getattr(each, taken) / 1e3) for each in profile.key_averages()}
+    whole = sum(ms for _, ms in times.values())
+    longest = sorted(times, key=lambda name: -times[name][1])[:25]
+    found: Rows = {name[:80]: {"calls": times[name][0], "ms": times[name][1]} for name in longest}
+    return found | {"all": {"calls": sum(calls for calls, _ in times.values()), "ms": whole}}
+
+
 def timed(step: Callable[[], object], setting: tuple[int, int, int, int], sizes: Sizes) -> dict[str, Any]:
     """A training step's row; an error of the graph stands in its column."""
     depth, filters, T, batch = setting
@@ -270,6 +287,7 @@ PARTS: dict[str, Callable[[Sizes], Rows]] = {
     "tests": tests,
     "convolutions": convolutions,
     "steps": steps,
+    "kernels": kernels,
     "trainings": trainings,
     "peers": peers,
 }
@@ -303,6 +321,7 @@ def page(found: dict[str, Any]) -> str:
         lines += ["", f"## {name.capitalize()}", "", f"{part['seconds']:.0f} s."]
         if error := part.get("error"):
             lines += ["", f"It failed: {error}"]
+        lines += ["", *(f"- warning: {each}" for each in part["warnings"])] if "warnings" in part else []
         rows: Rows = part.get("rows", {})
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         if rows:
@@ -349,7 +368,10 @@ def main(words: list[str] | None = None) -> None:
             part["error"] = "left out: the time was over"
         else:
             try:
-                part["rows"] = PARTS[name](sizes)
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    part["rows"] = PARTS[name](sizes)
+                part |= {"warnings": sorted({str(each.message)[:300] for each in said})} if said else {}
             except Exception as error:  # the other parts go on, whatever this one met
                 traceback.print_exc()
                 part["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]

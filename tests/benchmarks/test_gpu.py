@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pytest
 
@@ -13,12 +14,18 @@ def test_parts_are_written_down_one_by_one(tmp_path, monkeypatch, capsys):
     def broken(sizes):
         raise RuntimeError("CUDA error: an illegal\nmemory access")
 
+    def warning(sizes):
+        warnings.warn("a kernel differs", stacklevel=1)
+        return {"row": {"column": 1.5}}
+
     monkeypatch.setitem(gpu.PARTS, "steps", broken)
+    monkeypatch.setitem(gpu.PARTS, "kernels", warning)
     with pytest.raises(SystemExit, match="a part failed"):
-        gpu.main(["--dry", "--parts", "card", "steps", "convolutions", "--out", str(tmp_path / "gpu.json")])
+        gpu.main(["--dry", "--parts", "card", "steps", "kernels", "convolutions", "--out", str(tmp_path / "gpu.json")])
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     assert parts["card"]["rows"]["copy"]["TB/s"] > 0
     assert parts["steps"]["error"] == "RuntimeError: CUDA error: an illegal memory access"
+    assert parts["kernels"]["warnings"] == ["a kernel differs"]
     assert len(parts["convolutions"]["rows"]) == 12
     said = (tmp_path / "gpu.md").read_text()
     assert "It failed: RuntimeError: CUDA error: an illegal memory access" in said
@@ -53,6 +60,9 @@ def test_a_step_and_a_training(tmp_path):
     rows = gpu.steps(sizes)
     assert [*rows] == ["paper, bf16, fastest", "paper, bf16, low-memory", "paper, fp32, fastest"]
     assert {*rows["paper, bf16, fastest"]} == {"GB", "ms", "bytes / neuron-step", "images/s", "graph, ms"}
+    profiled = gpu.kernels(sizes)
+    assert profiled["all"]["ms"] == pytest.approx(sum(row["ms"] for row in profiled.values()) / 2, rel=0.5)
+    assert any("conv" in name for name in profiled)
     trained = gpu.trainings(sizes)["digits, cpu"]
     assert trained["state"] == "finished"
     assert trained["test"] > 10
