@@ -49,9 +49,10 @@ def test_leaks_of_searches_over_their_steps():
     (drawing,) = drawings(evidence_of("small", {}, searches=found))
     ((chart,),) = drawing.picture.panels
     means, trials = chart.lines
-    assert (list(means.x), list(means.y)) == ([2, 8], pytest.approx([0.85, 0.85]))
+    assert chart.x.names == ("2", "8")
+    assert (list(means.x), list(means.y)) == ([0, 1], pytest.approx([0.85, 0.85]))
     assert list(means.y_deviation) == pytest.approx([0.0374166, 0.0374166], abs=1e-6)
-    assert list(zip(trials.x, trials.y, strict=True)) == [(steps, leak) for steps in (2, 8) for leak in LEAKS]
+    assert list(zip(trials.x, trials.y, strict=True)) == [(place, leak) for place in (0, 1) for leak in LEAKS]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from sresnet.models import build, num_parameters
 from sresnet.studies.rows import DATA_HEADER, HEADER, _seeds_of, rows_of, spread
+from sresnet.studies.searches import in_words
 from tests.search.made_up import LEAKS, all_searches, search_of
 from tests.studies.made_up import all_results, studies_at
 
@@ -100,6 +101,7 @@ def test_the_leak_of_a_search_is_that_of_its_six_best_trials():
     assert "8 trials of at most 5 epochs, 7 trained to the end" in row.data()["note"]
     assert row.data()["values"] == "0.8 0.82 0.84 0.86 0.88 0.9"
     assert rows_of(SMALL["table9"], {})[1].texts()["measured"] == "not run"
+    assert in_words(search_of(LEAKS, connection="s2m")).startswith("S-ResNet8 S2M (spikes where u > theta), 16 filters")
     few = rows_of(SMALL["table9"], {}, searches={"cifar100": search_of(LEAKS[:4])})[1]
     assert few.texts()["measured"] == "not run"
     assert "5 trained to the end" in few.texts()["note"]

@@ -238,10 +238,10 @@ def _leaks(evidence: Evidence) -> Drawing | None:
     }
     if not found:
         return None
-    points = [(steps, leak) for steps, six in found.items() for leak in six]
+    points = [(place, leak) for place, six in enumerate(found.values()) for leak in six]
     trials = Line(
         name="six best trials",
-        x=[steps for steps, _ in points],
+        x=[place for place, _ in points],
         y=[leak for _, leak in points],
         form="points",
         style=1,
@@ -249,15 +249,16 @@ def _leaks(evidence: Evidence) -> Drawing | None:
     )
     means = Line(
         name="mean",
-        x=list(found),
+        x=range(len(found)),
         y=[fmean(six) for six in found.values()],
+        form="points",
         style=0,
         y_deviation=[deviation_of(six) for six in found.values()],
     )
     chart = LineChart(
         title="Leak over time steps",
         lines=(means, trials),
-        x=Axis(label="time steps T that are trained", logarithmic=True),
+        x=Axis(label="time steps T that are trained", names=tuple(map(str, found))),
         y=Axis(label="leak"),
     )
     caption = (

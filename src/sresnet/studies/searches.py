@@ -80,9 +80,11 @@ def in_words(found: Outcome) -> str:
     """What was searched, at which size, for a note in one line."""
     recipe = found.config.recipe
     model = recipe.model
-    network = (
-        f"S-ResNet{model.depth}, {model.base_filters} filters" if isinstance(model, SResNetConfig) else model.family
-    )
+    network = model.family
+    if isinstance(model, SResNetConfig):
+        kinds = {"s2s": "", "s2m": f" S2M (spikes where u {'>=' if model.fires_at_threshold else '>'} theta)"}
+        kind = kinds.get(model.connection, f" {model.connection.upper()}")
+        network = f"S-ResNet{model.depth}{kind}, {model.base_filters} filters"
     images = recipe.data.train_images if isinstance(recipe.data, DataConfig) else 0
     shown = f"{images:,}" if images else "all"
     return (
