@@ -26,10 +26,10 @@ def on_gpu(x: Tensor) -> bool:
         UserError: they are asked for where they cannot run.
     """
     if not triton_chosen():
-        return _lies_on_gpu(x)
+        return lies_on_gpu(x)
     if not triton_available():
         raise UserError("engine 'triton' needs the package triton: run pip install 'sresnet[triton]', or use 'fastest'")
-    if not _lies_on_gpu(x) and not (x.is_cpu and _interpreted()):
+    if not lies_on_gpu(x) and not (x.is_cpu and _interpreted()):
         raise UserError(
             f"engine 'triton' runs on a GPU, and this layer is on {x.device}: use engine 'fastest', or set "
             "TRITON_INTERPRET=1 to interpret its kernels, slowly"
@@ -37,8 +37,8 @@ def on_gpu(x: Tensor) -> bool:
     return True
 
 
-def _lies_on_gpu(x: Tensor) -> bool:
-    """The one place that tests replace, to have the interpreter in the place of a GPU."""
+def lies_on_gpu(x: Tensor) -> bool:
+    """The one place to replace where the interpreter, or tensors without memory, stand for a GPU."""
     return x.is_cuda
 
 
