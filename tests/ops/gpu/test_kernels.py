@@ -96,7 +96,7 @@ def test_any_shape(C, T, dtype):
 
 
 @pytest.mark.parametrize(
-    "shape", [(3, 1, 16, 1, 3), (2, 1, 3, 3, 1), (2, 5, 1, 1, 1), (1, 2, 88, 1, 1), (50, 1, 2, 1, 3)]
+    "shape", [(3, 1, 16, 1, 3), (2, 1, 3, 3, 1), (2, 5, 1, 1, 1), (1, 2, 88, 1, 1), (33, 1, 2, 1, 3)]
 )
 def test_degenerate_shapes(shape):
     check(shape, EVERYTHING)
@@ -288,7 +288,7 @@ def test_bits_bring_the_sums_back(T, base, dtype, launch):
     assert torch.equal(got, total)
 
 
-@pytest.mark.parametrize("number", [255, 256, 257, 300])
+@pytest.mark.parametrize("number", [256, 257])
 def test_more_planes_than_a_half_counts(number, launch):
     """bfloat16 counts to 256; a sum of more spikes is rounded at each, as it was when they were added."""
     shape = (1, 1, 4, 1, 1)
