@@ -334,6 +334,17 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, monkeypatch, caps
     assert not (tmp_path / "runs").exists()
 
 
+def test_processes_may_begin_a_search_at_the_same_moment(tmp_path):
+    """The other one has written its search.json, and not yet renamed it."""
+    (tmp_path / f".search.json.{'0' * 16}.part").write_text("{")
+    claim(CONFIG, tmp_path)
+    claim(CONFIG, tmp_path)
+    (tmp_path / "search.json").unlink()
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not empty .mine.txt. and holds no search"):
+        claim(CONFIG, tmp_path)
+
+
 def test_a_folder_of_another_search_is_left_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     claim(CONFIG, tmp_path / "search")

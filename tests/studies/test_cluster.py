@@ -148,7 +148,7 @@ class Nodes:
 
     def __init__(self):
         self.address, self.place = f"127.0.0.1:{free_port()}", tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")
-        settings = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        settings = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2", "RAY_USAGE_STATS_ENABLED": "0"}
         self.pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": os.environ | settings}
         port, place = self.address.rpartition(":")[2], self.place.name
         self.running = [self.start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={place}")]
@@ -279,6 +279,28 @@ def test_stopped_by_ctrl_c_it_goes_on(nodes, tmp_path):
     assert [each.state for each in found.trials] == ["finished"] * 4
     for number, epochs in before.items():
         assert f"trial {number}: epoch {epochs}/8" not in text  # is not trained again
+
+
+EXPERIMENT = """
+import sys
+sys.path.append({folder!r})
+from dataclasses import replace
+from experiment import carry_out, flags, images_in, study
+from sresnet.train.recipes import RECIPES
+digits = RECIPES["digits"][1]
+recipe = replace(digits, train=replace(digits.train, epochs=1), model=replace(digits.model, base_filters=2))
+print(carry_out([study("try", {{"row": recipe}}, 2)], images_in(""), flags("", "runs").parse_args()))
+"""
+
+
+@pytest.mark.slow
+def test_an_experiment(nodes, tmp_path):
+    (tmp_path / "try.py").write_text(EXPERIMENT.format(folder=str(Path(__file__).parents[2] / "experiments")))
+    command = [sys.executable, "try.py", "--ray", nodes.address]
+    done = subprocess.run(command, cwd=tmp_path, text=True, **nodes.pipes)
+    assert done.stdout.splitlines()[-1] == "True"
+    assert done.stdout.count("finished: ") == 2
+    assert (tmp_path / "runs" / "row" / "1" / "weights.safetensors").exists()
 
 
 @pytest.mark.slow

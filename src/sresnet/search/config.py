@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sresnet.config import check_types, from_dict, to_dict
 from sresnet.errors import UserError, optional
-from sresnet.files import make_folder, read_json, write_json
+from sresnet.files import make_folder, read_json, strangers, write_json
 from sresnet.search.space import Choice, Dimension, Value, Values, dimension
 from sresnet.train.recipe import Recipe
 
@@ -130,7 +130,7 @@ def claim(config: SearchConfig, folder: Path) -> None:
                 f"{folder} holds a search with another {differing}: choose another --out, or the same flags"
             )
         return
-    if folder.exists() and (others := sorted(each.name for each in folder.iterdir())):
+    if others := strangers(folder):  # but for what another process that begins the same search is about to rename
         raise UserError(f"{folder} is not empty ({others[0]}) and holds no search: choose another --out")
     make_folder(folder)
     write_json(path, plain)
