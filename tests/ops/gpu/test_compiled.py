@@ -109,6 +109,8 @@ class Report(NamedTuple):
     registers: int
     spilled: int
     atomics: int
+    barrier: bool
+    """One that is written in the kernel; sums have others."""
     loads: collections.Counter[str]
     """Width in bits -> loads from global memory."""
 
@@ -132,6 +134,7 @@ def report(code, folder):
         registers=int(found["REG"]),
         spilled=kinds["LDL"] + kinds["STL"],
         atomics=kinds["ATOM"] + kinds["ATOMG"] + kinds["RED"],
+        barrier="barrier" in code.asm["ttir"],
         loads=collections.Counter(next((w for w in widths if w in parts), "32") for parts in loads),
     )
 
@@ -228,6 +231,8 @@ def test_machine_code(name, launches, tmp_path):
             where = f"{kernel}, sm_{capability}: {found}"
             assert not found.spilled, where
             assert not found.atomics, where
+            if kernel == "scan_back" and SETTINGS[name].T > 16:  # what waits in memory between segments is there
+                assert found.barrier, where
             if not SETTINGS[name].odd:  # where nothing can be read at once, each value has an address
                 assert found.registers <= LIMITS.get(kernel, 255), where
             if kernel in ("scan", "norm_back") and SETTINGS[name].dtype == BF16 and not SETTINGS[name].odd:

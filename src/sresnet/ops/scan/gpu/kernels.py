@@ -358,8 +358,8 @@ def scan_back(
     where dv/du is 1, or 1 - o with reset to zero, and "detached" is 0 with `detach_reset`, else 1.
 
     The last segment comes first. A program does all its tiles of a segment before the next, so that the sums of the
-    segment's steps stay in registers and threads add theirs up only once; dv and dx wait in memory meanwhile. The
-    thread that wrote them reads them, for a tile has no fewer values than the program has threads.
+    segment's steps stay in registers and threads add theirs up only once; dv and dx wait in memory meanwhile. A
+    barrier lies between two segments, as nothing promises that the thread that wrote a value is the one that reads it.
 
     Args:
         dx_at: float32 [M, C], sum over t of scale[t] * dy[t], where x is one step.
@@ -470,6 +470,8 @@ def scan_back(
                 _write(dx_at + i, dx, inside, WHOLE)
             if dv_at is not None:
                 _write(dv_at + i, dv, inside, WHOLE)
+        if SEGMENTS > 1:
+            tl.debug_barrier()
         for k in tl.static_range(K if part_at is not None else 0):
             t = segment * K + k
             to = part_at + ((t * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * C + c) * 2
