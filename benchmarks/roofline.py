@@ -153,7 +153,7 @@ def counted(depth: int, filters: int, steps: int, batch: int, engine: Any) -> tu
     found = {name: Recorder(each, launches) for name, each in vars(kernels).items() if hasattr(each, "arg_names")}
     # For good: this process computes nothing.
     vars(launch).update(kernels=SimpleNamespace(**found))
-    vars(choice).update(lies_on_gpu=lambda x: x.is_meta)
+    vars(choice).update(_lies_on_gpu=lambda x: x.is_meta)
     vars(operator).update(passes=lambda values, device: True)
     model = sresnet.create_model(f"sresnet{depth}", num_steps=steps, base_filters=filters).to("meta")
     image = torch.empty(1, batch, 3, 32, 32, dtype=torch.bfloat16, device="meta")

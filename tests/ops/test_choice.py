@@ -44,7 +44,7 @@ def test_triton_is_refused_where_it_cannot_run(monkeypatch):
 
 
 def test_a_gpu_without_triton_has_the_reference(monkeypatch, capsys):
-    monkeypatch.setattr(choice, "lies_on_gpu", lambda x: True)
+    monkeypatch.setattr(choice, "_lies_on_gpu", lambda x: True)
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     choice._found.cache_clear()
     tell_once.cache_clear()

@@ -40,7 +40,7 @@ def on_gpu(monkeypatch):
     """Layers run the Triton kernels, unchecked; on the CPU where they are interpreted."""
     monkeypatch.setattr(operator, "passes", lambda values, device: True)
     if INTERPRETED:
-        monkeypatch.setattr(choice, "lies_on_gpu", lambda x: True)
+        monkeypatch.setattr(choice, "_lies_on_gpu", lambda x: True)
 
 
 if INTERPRETED and WHY_NOT is None:

@@ -77,7 +77,7 @@ def _fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(variants, "_known", {})
     if INTERPRETED:
-        monkeypatch.setattr(choice, "lies_on_gpu", lambda x: True)
+        monkeypatch.setattr(choice, "_lies_on_gpu", lambda x: True)
     tell_once.cache_clear()
     yield
     tell_once.cache_clear()

@@ -57,7 +57,7 @@ def launches(monkeypatch):
     from sresnet.ops.scan.gpu import kernels, launch
 
     found = []
-    monkeypatch.setattr(choice, "lies_on_gpu", lambda x: x.is_meta)
+    monkeypatch.setattr(choice, "_lies_on_gpu", lambda x: x.is_meta)
     monkeypatch.setattr(operator, "passes", lambda values, device: True)
     recorders = {name: Recorder(each, found) for name, each in vars(kernels).items() if hasattr(each, "arg_names")}
     monkeypatch.setattr(launch, "kernels", SimpleNamespace(**recorders))

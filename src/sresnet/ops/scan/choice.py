@@ -26,10 +26,10 @@ def on_gpu(x: Tensor) -> bool:
         UserError: they are asked for where they cannot run.
     """
     if not triton_chosen():
-        return lies_on_gpu(x)
+        return _lies_on_gpu(x)
     if not triton_available():
         raise UserError("engine 'triton' needs the package triton: run pip install 'sresnet[triton]', or use 'fastest'")
-    if not lies_on_gpu(x) and not (x.is_cpu and _interpreted()):
+    if not _lies_on_gpu(x) and not (x.is_cpu and _interpreted()):
         raise UserError(
             f"engine 'triton' runs on a GPU, and this layer is on {x.device}: use engine 'fastest', or set "
             "TRITON_INTERPRET=1 to interpret its kernels, slowly"
@@ -37,7 +37,7 @@ def on_gpu(x: Tensor) -> bool:
     return True
 
 
-def lies_on_gpu(x: Tensor) -> bool:
+def _lies_on_gpu(x: Tensor) -> bool:
     """The one place to replace where the interpreter, or tensors without memory, stand for a GPU."""
     return x.is_cuda
 
