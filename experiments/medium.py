@@ -114,7 +114,7 @@ def page(found: Mapping[str, Any]) -> list[str]:
         network = network_of(training.recipe)
         hours = hours_of(training, speeds[network])
         spent += hours
-        within = "" if spent <= BUDGET else "no"
+        within = "yes" if spent <= BUDGET else "no"
         rows.append((name, key, network, f"{speeds[network]:.0f}", f"{hours:.2f}", f"{spent:.1f}", within))
     environment = found["environment"]
     parts = [
