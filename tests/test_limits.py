@@ -340,7 +340,7 @@ def test_a_configuration_of_a_line_makes_no_network_of_gigabytes(tmp_path, what,
 
 def test_what_the_tensors_of_the_file_are_not_is_not_made(tmp_path, monkeypatch):
     """A network within the limit, which would still take a second to make."""
-    monkeypatch.setattr("sresnet.models.saved.build", None)  # would fail
+    monkeypatch.setattr("sresnet.models.saved.blank", None)  # would fail
     with pytest.raises(UserError, match="this network needs"):
         load(saved(tmp_path, base_filters=500))
 

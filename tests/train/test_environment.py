@@ -6,20 +6,23 @@ from sresnet.train import record
 
 
 @pytest.mark.parametrize(
-    ("chosen", "compiled", "device", "expected"),
+    ("chosen", "compiled", "triton", "device", "expected"),
     [
-        ("fastest", True, "cpu", "fastest"),
-        ("fastest", False, "cpu", "reference, as nothing could be compiled"),
-        ("fastest", False, "cuda", "fastest"),  # the kernel that is compiled is for processors alone
-        ("low-memory", True, "cpu", "low-memory"),
-        ("low-memory", False, "cpu", "reference, as nothing could be compiled"),
-        ("low-memory", False, "cuda", "low-memory"),
-        ("reference", True, "cpu", "reference"),
-        ("reference", False, "cpu", "reference"),
-        ("reference", False, "cuda", "reference"),
+        ("fastest", True, False, "cpu", "fastest"),
+        ("fastest", False, True, "cpu", "reference, as nothing could be compiled"),
+        ("fastest", False, True, "cuda", "fastest"),  # what the compiler makes is for processors alone
+        ("fastest", True, False, "cuda", "reference, as triton is not installed"),
+        ("low-memory", True, False, "cpu", "low-memory"),
+        ("low-memory", False, True, "cpu", "reference, as nothing could be compiled"),
+        ("low-memory", False, True, "cuda", "low-memory"),
+        ("low-memory", True, False, "cuda", "reference, as triton is not installed"),
+        ("reference", True, True, "cpu", "reference"),
+        ("reference", False, False, "cpu", "reference"),
+        ("reference", False, False, "cuda", "reference"),
     ],
 )
-def test_the_engine_that_computes_is_named(monkeypatch, chosen, compiled, device, expected):
+def test_the_engine_that_computes_is_named(monkeypatch, chosen, compiled, triton, device, expected):
     monkeypatch.setattr(record, "available", lambda: compiled)
+    monkeypatch.setattr(record, "triton_available", lambda: triton)
     with implementation(chosen):
         assert record._engine(torch.device(device)) == expected
