@@ -111,6 +111,11 @@ def peak_gigabytes(step: Callable[[], object], device: torch.device) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 1e9
 
 
+def eager(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
+    """Memory and time of a step."""
+    return {"GB": peak_gigabytes(step, device), "ms": milliseconds(step, device)}
+
+
 def card(sizes: Sizes) -> Rows:
     """How fast the card copies and multiplies."""
     source = torch.empty(sizes.copied, dtype=torch.uint8, device=sizes.device)
@@ -231,7 +236,7 @@ def timed(step: Callable[[], object], setting: tuple[int, int, int, int], sizes:
     """A training step's row; an error of the graph stands in its column."""
     depth, filters, T, batch = setting
     neurons = summarise(sresnet.SResNetConfig(depth=depth, base_filters=filters, num_steps=T)).neurons
-    row: dict[str, Any] = {"GB": peak_gigabytes(step, sizes.device), "ms": milliseconds(step, sizes.device)}
+    row = eager(step, sizes.device)
     row |= {"bytes / neuron-step": 1e9 * row["GB"] / (neurons * T * batch), "images/s": 1e3 * batch / row["ms"]}
     try:
         replay = cuda_graph(step)[1] if sizes.device.type == "cuda" else step
@@ -252,8 +257,7 @@ def peers(sizes: Sizes) -> Rows:
             model, x, labels = placed(sizes.settings[name], sizes.device)
             theirs = peer.build(model.cpu()).to(sizes.device).train()
             step = train_step(theirs, x, labels, "bf16")
-            row: dict[str, Any] = {"GB": peak_gigabytes(step, sizes.device), "ms": milliseconds(step, sizes.device)}
-            found[f"{name}, {peer.library}, {setting}, bf16"] = row
+            found[f"{name}, {peer.library}, {setting}, bf16"] = eager(step, sizes.device)
     return found
 
 

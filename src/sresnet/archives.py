@@ -18,7 +18,7 @@ def open_zip(path: Path, file: BinaryIO | None = None) -> zipfile.ZipFile:
         return zipfile.ZipFile(file or path)
     except MemoryError:
         raise
-    # zipfile raises whatever damage makes it trip over: BadZipFile, struct.error, NotImplementedError, ...
+    # zipfile raises whatever damage makes it trip over, BadZipFile or anything else.
     except Exception as error:
         raise UserError(f"{path} is not a complete zip file ({_reason(error)}): get it again") from None
 

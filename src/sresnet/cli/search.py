@@ -1,7 +1,7 @@
 """`sresnet search`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def search_verb(words: list[str]) -> int:
         return _show(Path(word), words[1:])
     options, config, notes = _config_of(word, words[1:])
     say(*(f"note: {note}" for note in notes))
-    folder = Path(options.out or f"runs/search-{recipe_named(word)[0]}-{config.fingerprint()}")
+    folder = Path(options.out)
     if stopped := _run(options, config, folder):
         say(f"stopped ({stopped}): run the same command again to go on")
         return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
@@ -104,7 +104,7 @@ def search_verb(words: list[str]) -> int:
 
 def _config_of(word: str, words: list[str]) -> tuple[_SearchOptions, SearchConfig, list[str]]:
     """All flags behind the recipe `word`, what they search, and lines about what was changed for it."""
-    _, line, recipe = recipe_named(word)
+    name, line, recipe = recipe_named(word)
     ranges, rest = _ranges(words)
     options = parse(_SearchOptions(**recipe_fields(recipe)), rest, f"sresnet search {word}", f"{line}.")
     recipe = Recipe(**recipe_fields(options))
@@ -120,7 +120,8 @@ def _config_of(word: str, words: list[str]) -> tuple[_SearchOptions, SearchConfi
         reduction=options.reduction,
         enqueue=tuple(values for values in first if values),
     )
-    return options, config, notes
+    out = options.out or f"runs/search-{name}-{config.fingerprint()}"
+    return replace(options, out=out), config, notes
 
 
 def _ranges(words: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -392,7 +392,7 @@ class Run:
             return
         unread, self.unread = self.unread, []
         values = torch.stack([each.value.double() for each in unread]).tolist()
-        finite = iter(torch.cat([each.finite for each in unread]).tolist())
+        finite = iter(torch.cat([each.finite.to(self.device) for each in unread]).tolist())
         for each, value in zip(unread, values, strict=True):
             odd = [name for name in each.names if not next(finite)]
             if each.of == "forward":
