@@ -59,7 +59,7 @@ gpu:
 	@PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 gpu-dry: .venv/.test
-	@$(BIN)/python benchmarks/gpu.py --dry --out .venv/gpu-dry.json
+	@$(BIN)/python benchmarks/gpu.py --dry
 
 # Beside other libraries, in an environment of their own: what they ask for would pull in another build of torch.
 bench-peers: constraints.txt

@@ -272,7 +272,8 @@ def trainings(sizes: Sizes) -> Rows:
             break
         recipe = RECIPES[name][1]
         if sizes.epochs:
-            recipe = replace(recipe, train=replace(recipe.train, epochs=sizes.epochs, warmup_epochs=0))
+            short: dict[str, Any] = {"epochs": sizes.epochs, "progressive_epochs": (), "low_res_epochs": 0}
+            recipe = replace(recipe, train=replace(recipe.train, warmup_epochs=0, **short))
         splits = open_data(recipe.data, sizes.data_dir, seed=recipe.seed)
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
@@ -301,6 +302,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     """What the numbers hold for."""
     return {
         "command": "make gpu" if device.type == "cuda" else "make gpu-dry",
+        "script": "benchmarks/gpu.py",
         "device": torch.cuda.get_device_name() if device.type == "cuda" else record.processor(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
@@ -343,7 +345,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=540.0, help="after which no part begins")
     parser.add_argument("--data-dir", default="", help="of CIFAR-10; without it none is trained")
     parser.add_argument("--dry", action="store_true", help="tiny sizes, on the CPU where there is no GPU")
-    parser.add_argument("--out", type=Path, help="by default benchmarks/data/GPU.json")
+    parser.add_argument("--out", type=Path, help="by default benchmarks/data/GPU.json, and with --dry a temporary file")
     options = parser.parse_args(words)
     if not options.dry and not torch.cuda.is_available():
         sys.exit("torch finds no GPU here: run it on a machine with one, or try its lines with --dry (make gpu-dry)")
@@ -362,7 +364,13 @@ def main(words: list[str] | None = None) -> None:
     )
     about = machine(device)
     name = "-".join(str(about["device"]).lower().replace(",", "").split())
-    path = options.out or DATA / f"{name}.json"
+    usual = Path(tempfile.gettempdir()) / "sresnet-gpu-dry.json" if options.dry else DATA / f"{name}.json"
+    path = options.out or usual
+    if path.suffix != ".json" or not path.parent.is_dir():
+        sys.exit(f"--out {path}: give a file that ends in .json, in a folder that is there")
+    for each in (path, path.with_suffix(".md")):
+        if each.exists() and b"benchmarks/gpu.py" not in each.read_bytes():
+            sys.exit(f"{each} exists and is no earlier record of a GPU: choose another --out")
     found: dict[str, Any] = {"machine": about, "parts": {}}
     for name in options.parts:
         start = time.monotonic()
@@ -381,7 +389,6 @@ def main(words: list[str] | None = None) -> None:
                 part["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         part["seconds"] = time.monotonic() - start
         print(f"{name}: {part['seconds']:.0f} s {part.get('error', '')}", flush=True)
-        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
         path.with_suffix(".md").write_text(page(found))
     print(page(found))

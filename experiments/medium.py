@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from experiment import RESULTS
 
+from sresnet.config import check_fields
 from sresnet.data import DataConfig, Splits
 from sresnet.data.images import ImageSet
+from sresnet.errors import UserError
 from sresnet.files import read_json, write_json, write_whole
 from sresnet.models import SResNetConfig
 from sresnet.report.text import folded, markdown
@@ -151,7 +153,14 @@ def main() -> None:
                 print(f"{name}: {speeds[name]} images/s", flush=True)
         environment = record.environment(torch.device("cpu"))
         write_json(path, {"command": COMMAND, "environment": environment, "images_per_second": speeds})
-    write_whole(path.with_suffix(".md"), ("\n".join(page(read_json(path))) + "\n").encode())
+    try:
+        found = read_json(path)
+        check_fields(
+            found, str(path), {"command": str, "environment": dict[str, Any], "images_per_second": dict[str, float]}, {}
+        )
+    except UserError as error:
+        raise SystemExit(f"medium: {error}") from None
+    write_whole(path.with_suffix(".md"), ("\n".join(page(found)) + "\n").encode())
 
 
 if __name__ == "__main__":

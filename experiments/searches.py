@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment import RESULTS, flags
+from experiment import RESULTS, flags, places_of
 
 from sresnet.cli import main as sresnet
+from sresnet.cli.workers import WorkerOptions
 from sresnet.errors import UserError
 from sresnet.files import make_folder, write_whole
 from sresnet.report.document import Figure
@@ -88,9 +89,11 @@ SEARCHES: dict[str, Search] = {
 """Name -> search. With --reduction 0 no trial ends early, so that the paper's values are trained to the end too."""
 
 
-def carry_out(name: str, data_dir: str, runs: Path, minutes: float) -> int:
+def carry_out(name: str, data_dir: str, runs: Path, minutes: float, places: WorkerOptions) -> int:
     """Begin a search or go on with it; its exit status, 0 where it is done or the minutes are over."""
     limit = [] if minutes == float("inf") else ["--max-minutes", f"{minutes:.3f}"]
+    if places.ray:
+        limit += ["--ray", places.ray, "--cpus", str(places.cpus), "--gpus", str(places.gpus)]
     words = SEARCHES[name].words.split()
     return sresnet(["search", *words, "--data-dir", data_dir, "--out", str(runs / name), *limit])
 
@@ -164,6 +167,10 @@ def main() -> None:
     parser = flags(__doc__, "runs/searches", "data_dir")
     parser.add_argument("names", nargs="*", help=f"searches, of {', '.join(SEARCHES)}; all by default")
     options = parser.parse_args()
+    try:
+        places = places_of(options)
+    except UserError as error:
+        raise SystemExit(f"searches: {error}") from None
     names = options.names or list(SEARCHES)
     if unknown := [name for name in names if name not in SEARCHES]:
         raise SystemExit(f"search {unknown[0]!r} is unknown: choose from {', '.join(SEARCHES)}")
@@ -171,7 +178,7 @@ def main() -> None:
     if not (options.finished or options.tables):
         for name in names:
             if (left := (end - time.monotonic()) / 60) > 0 and not status:
-                status = carry_out(name, options.data_dir, options.runs, left)
+                status = carry_out(name, options.data_dir, options.runs, left, places)
     try:
         make_folder(RESULTS / "searches")
         for name in names if not options.tables else ():

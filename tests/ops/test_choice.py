@@ -33,14 +33,15 @@ def test_a_cpu_has_the_compiled_kernel():
     assert choice.stored_here(X.to("meta")) == ()
 
 
-def test_triton_is_refused_where_it_cannot_run(monkeypatch):
+def test_triton_is_refused_where_it_cannot_run(monkeypatch, capsys):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(choice, "triton_available", lambda: True)
+    monkeypatch.setattr(choice, "_installed", lambda: True)
     with implementation("triton"), pytest.raises(UserError, match="'triton' runs on a GPU, and this layer is on cpu: "):
         lif(X, NEURON)
-    monkeypatch.setattr(choice, "triton_available", lambda: False)
+    monkeypatch.setattr(choice, "_installed", lambda: False)
     with implementation("triton"), pytest.raises(UserError, match="run pip install 'sresnet\\[triton\\]', or use 'fas"):
         lif(X, NEURON)
+    assert not capsys.readouterr().err  # the line for GPUs is not for a CPU
 
 
 def test_a_gpu_without_triton_has_the_reference(monkeypatch, capsys):
@@ -70,8 +71,9 @@ assert other == [{name!r}]
 with implementation("low-memory"):
     assert triton_chosen() == ({name!r} == "triton")
     assert low_memory_chosen()
-with implementation("reference"):
-    assert not triton_chosen()
+for other in ("reference", "fastest"):
+    with implementation(other):
+        assert not triton_chosen()
 from sresnet.cli.runs import RuntimeOptions
 assert RuntimeOptions().engine == {name!r}
 import sresnet.train.loop

@@ -117,6 +117,13 @@ def test_a_record_gives_way_to_more_of_the_same_search_alone(tmp_path):
         write_record(search_of(LEAKS), path)
 
 
+def test_a_record_never_takes_the_place_of_its_search(tmp_path):
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(UserError, match="is what the search goes on from"):
+        write_record(search_of(LEAKS), tmp_path / "search.json", force=True)
+    assert (tmp_path / "search.json").read_text() == "{}"
+
+
 def damaged(values):
     """(what is damaged, message)."""
     first = values["trials"][1]
@@ -127,6 +134,16 @@ def damaged(values):
     yield values | {"trials": [first | {"objectives": []}]}, "is finished and has 0 objectives"
     yield values | {"trials": [first | {"values": {}}]}, "lacks model.leak"
     yield values | {"trials": [first | {"accuracies": [[1]]}]}, "accuracies is"
+    for odd in ("x", 7, True):
+        changed = first | {"values": first["values"] | {"model.leak": odd}}
+        yield (
+            values | {"trials": [changed]},
+            f"model.leak {odd!r}, which was not searched: it is damaged, or was changed",
+        )
+    yield values | {"trials": [first | {"values": first["values"] | {"seed": 1}}]}, "seed 1, which was not searched"
+    yield values | {"trials": [first, first]}, "two trials of one number"
+    yield values | {"trials": [first | {"objectives": [1e308]}]}, "an accuracy of 1e+308 %"
+    yield values | {"trials": [first | {"accuracies": [[1, -1.0]]}]}, "an accuracy of -1 %"
     yield values | {"config": {}}, "is no description of a search"
     yield values | {"config": values["config"] | {"space": {"model.leak": "1:0"}}}, "is empty"
 

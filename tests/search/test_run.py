@@ -321,7 +321,11 @@ def test_the_command_goes_on_shows_and_gives_the_best_recipe(tmp_path, monkeypat
         (["digits", "--enqueue", "leak=2", "--search.leak", "0.5:0.9"], "leak 2.0 is given and outside"),
         (["nothing"], "recipe 'nothing' is unknown"),
         (["nothing.toml"], "nothing.toml does not exist"),
-        (["."], ". holds no search: give the folder of one, a recipe, or a TOML file"),
+        (["none.json"], "none.json does not exist: give the folder or the record of a search"),
+        (["runs/none"], "runs/none does not exist: give the folder or the record"),
+        (["digits", "--search.leak", "0.1:0.2", "--search.model.leak", "0.1:0.3"], "are one field: leave one out"),
+        (["digits", "--search.leak", "0.1:0.2", "--engine", "triton"], "engine 'triton' "),
+        (["."], ". holds no search: give the folder or the record of a search, a recipe, or a TOML file"),
         ([], "recipe is missing"),
     ],
 )

@@ -22,6 +22,7 @@ from sresnet.models.network import NetworkConfig
 from sresnet.models.pretrained import card_of, load_shipped, shipped
 from sresnet.models.saved import WEIGHTS, load
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
+from sresnet.ops.scan.choice import check_triton
 from sresnet.printing import say
 from sresnet.train import record
 from sresnet.train.recipe import Recipe
@@ -58,15 +59,16 @@ class RuntimeOptions(ReadOptions):
         """The device meant.
 
         Raises:
-            UserError: no such device.
+            UserError: no such device, or none that the engine runs on.
         """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            device = torch.device(self.device)
+            auto = "cuda" if torch.cuda.is_available() else "cpu"
+            device = torch.device(auto if self.device == "auto" else self.device)
             torch.zeros(1, device=device).item()  # meta has no numbers
         except (RuntimeError, AssertionError, ImportError, ValueError, TypeError):
             raise UserError(f"device {self.device!r} is not available here: try --device cpu") from None
+        if self.engine == "triton":
+            check_triton(device, gpu=device.type == "cuda")
         return device
 
     def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:

@@ -14,6 +14,7 @@ from sresnet.cli.train import recipe_fields, recipe_named
 from sresnet.cli.workers import Asked, WorkerOptions, work_on_cluster, work_side_by_side
 from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.errors import UserError
+from sresnet.files import state_of
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.document import Value
@@ -78,7 +79,7 @@ class _SearchOptions(Recipe, WorkerOptions):
 
 def search_verb(words: list[str]) -> int:
     """`sresnet search RECIPE [--search.FIELD RANGE ...] --trials N`, or `sresnet search FOLDER [--best]`."""
-    if wants_help(words):
+    if wants_help(words) or ("--help" in words and is_search(Path(words[0]))):
         say("usage: sresnet search RECIPE|FILE.toml [--search.FIELD RANGE ...] [--trials N] [--field value ...]")
         say("       sresnet search FOLDER|RECORD.json [--best]")
         say("       sresnet search FOLDER --record RECORD.json [--force]", "")
@@ -88,8 +89,12 @@ def search_verb(words: list[str]) -> int:
         say("sresnet search RECIPE --help explains the other flags.")
         return 0
     word = first_word(words, "recipe", "give a name of sresnet train --help, a TOML file, or the folder of a search")
-    if word not in RECIPES and Path(word).is_dir() and not is_search(Path(word)):
-        raise UserError(f"{word} holds no search: give the folder of one, a recipe, or a TOML file")
+    if word not in RECIPES and not is_search(Path(word)) and not word.endswith(".toml"):
+        cure = "give the folder or the record of a search, a recipe, or a TOML file"
+        if word and Path(word).is_dir():
+            raise UserError(f"{word} holds no search: {cure}")
+        if "/" in word or word.endswith(".json"):
+            raise UserError(f"{word} {state_of(Path(word))}: {cure}")
     check_installed("search needs")
     if is_search(Path(word)):
         return _show(Path(word), words[1:])
@@ -151,9 +156,11 @@ def _space(given: str, ranges: dict[str, str], recipe: Recipe) -> dict[str, Dime
         space = named_space(given or "paper", recipe)
     else:
         space = read_space(Path(given), recipe) if given else {}
-    for name, text in ranges.items():
-        field = field_named(name, recipe)
-        space[field] = dimension(field, text, recipe)
+    fields = {name: field_named(name, recipe) for name in ranges}
+    for name, field in fields.items():
+        if other := next((each for each in fields if each != name and fields[each] == field), None):
+            raise UserError(f"{_PREFIX}{name} and {_PREFIX}{other} are one field: leave one out")
+        space[field] = dimension(field, ranges[name], recipe)
     return space
 
 
@@ -232,8 +239,8 @@ def _show(folder: Path, words: list[str]) -> int:
     if words not in ([], ["--best"]):
         other = next((word for word in words if word != "--best"), words[-1])
         raise UserError(
-            f"{other!r} is not for a search that is there: give --best or --record FILE.json alone, or a recipe for "
-            "another"
+            f"{other!r} is not for a search that is there: behind its folder give nothing, --best, or --record "
+            "FILE.json [--force]; behind its record nothing or --best"
         )
     found = outcome_of(folder)
     if words:
@@ -247,7 +254,9 @@ def _show(folder: Path, words: list[str]) -> int:
     if shares:
         say("", "what the differences between finished trials come from:")
         say(*(f"  {field} {100 * share:.0f} %" for field, share in shares.items()))
-    say("", f"a page: sresnet report {folder}", f"the best recipe: sresnet search {folder} --best > recipe.toml")
+    say("", f"a page: sresnet report {folder}")
+    if found.finished:
+        say(f"the best recipe: sresnet search {folder} --best > recipe.toml")
     return 0
 
 

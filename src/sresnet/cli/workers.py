@@ -54,6 +54,8 @@ class WorkerOptions(RuntimeOptions):
             raise UserError("--workers is of this machine and --ray of a cluster: leave one of them out")
         if self.ray and self.device != "auto":
             raise UserError(f"with --ray a task has the device that --gpus gives it: leave --device {self.device} out")
+        if not self.ray:
+            self.torch_device()  # before anything is begun that another device or engine would have to go on with
 
     def cluster(self, *shared: Path, reads: Sequence[str] = ()) -> ClusterConfig:
         """The cluster, for tasks that write to `shared` and read data and `reads`; UserError as `ClusterConfig`."""

@@ -71,8 +71,8 @@ def low_memory_chosen() -> bool:
 
 
 def triton_chosen() -> bool:
-    """Inside `implementation("triton")`, or with SRESNET_ENGINE=triton inside all but the reference."""
-    return _chosen.name == "triton" or (_NAMED == "triton" and _chosen.name != "reference")
+    """Inside `implementation("triton")`, or "low-memory" with SRESNET_ENGINE=triton: both kernels have that form."""
+    return _chosen.name == "triton" or (_NAMED == "triton" and _chosen.name == "low-memory")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,10 @@ class SearchConfig:
         if self.sampler == "bohb" and len(self.objectives) > 1:
             raise UserError("sampler bohb knows one objective: use --sampler tpe for several")
         if not 1 <= self.min_epochs <= self.recipe.train.epochs:
-            raise UserError(f"min_epochs {self.min_epochs} is outside 1 to {self.recipe.train.epochs} epochs")
+            raise UserError(
+                f"min_epochs {self.min_epochs} is outside 1 to {self.recipe.train.epochs} epochs: give one between, "
+                "or more --train.epochs"
+            )
         if self.reduction < 0 or self.reduction == 1:
             raise UserError(f"reduction {self.reduction}: give 2 or more, such as 3, or 0 to train all to the end")
         if self.recipe.data.validation <= 0:
@@ -65,7 +68,9 @@ class SearchConfig:
                 if field not in self.space:
                     raise UserError(f"{field} is given and not searched: leave it out, or add it to the space")
                 if value not in self.space[field]:
-                    raise UserError(f"{field} {value} is given and outside {self.space[field]}")
+                    raise UserError(
+                        f"{field} {value} is given and outside {self.space[field]}: give one inside, or widen the range"
+                    )
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""

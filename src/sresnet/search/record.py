@@ -36,6 +36,8 @@ def write_record(found: Outcome, path: Path, *, force: bool = False) -> None:
         UserError: something else is there and not `force`, the record of another search or one that knows more of this
             one too; or the disk refuses.
     """
+    if is_search(path.parent) and path.name == SEARCH:
+        raise UserError(f"{path} is what the search goes on from: choose another --record")
     check_free(path, [f'"kind": "{_KIND}"'.encode()], force=force, flag="--record")
     if path.exists() and not force:
         before = read_record(path)
@@ -87,13 +89,24 @@ def read_record(path: Path) -> Outcome:
     needed = {"config": dict[str, Any], "environment": dict[str, Any], "trials": list[dict[str, Any]]}
     check_fields(values, str(path), needed, {})
     config = config_in(values["config"], f"{path}: config")
+    damaged = f"it is damaged, or was changed by hand: write it again with sresnet search FOLDER --record {path.name}"
     trials = tuple(from_dict(Trial, each, f"{path}: trial {at}") for at, each in enumerate(values["trials"]))
+    if len({each.number for each in trials}) < len(trials):
+        raise UserError(f"{path} has two trials of one number: {damaged}")
     for each in trials:
         where = f"{path}: trial {each.number}"
         if each.state == "finished" and len(each.objectives) != len(config.objectives):
-            raise UserError(f"{where} is finished and has {len(each.objectives)} objectives: it is damaged")
+            raise UserError(f"{where} is finished and has {len(each.objectives)} objectives: {damaged}")
         if unknown := next((field for field in config.space if field not in each.values), None):
-            raise UserError(f"{where} lacks {unknown}: it is damaged")
+            raise UserError(f"{where} lacks {unknown}: {damaged}")
+        for field, value in each.values.items():
+            if field not in config.space or value not in config.space[field]:
+                raise UserError(f"{where} has {field} {value!r}, which was not searched: {damaged}")
+        percents = [percent for _, percent in each.accuracies]
+        if each.objectives and "accuracy" in config.objectives:
+            percents.append(each.objectives[config.objectives.index("accuracy")])
+        if odd := next((percent for percent in percents if not 0 <= percent <= 100), None):
+            raise UserError(f"{where} has an accuracy of {odd:g} %: {damaged}")
     return Outcome(config=config, trials=trials, environment=values["environment"])
 
 

@@ -25,16 +25,21 @@ def on_gpu(x: Tensor) -> bool:
     Raises:
         UserError: they are asked for where they cannot run.
     """
-    if not triton_chosen():
-        return _lies_on_gpu(x)
-    if not triton_available():
+    if triton_chosen():
+        check_triton(x.device, gpu=_lies_on_gpu(x))
+        return True
+    return _lies_on_gpu(x)
+
+
+def check_triton(device: torch.device, *, gpu: bool) -> None:
+    """Raise UserError where the Triton kernels are asked for and cannot run on a device, which is a `gpu` or not."""
+    if not _installed():
         raise UserError("engine 'triton' needs the package triton: run pip install 'sresnet[triton]', or use 'fastest'")
-    if not _lies_on_gpu(x) and not (x.is_cpu and _interpreted()):
+    if not gpu and not (device.type == "cpu" and _interpreted()):
         raise UserError(
-            f"engine 'triton' runs on a GPU, and this layer is on {x.device}: use engine 'fastest', or set "
+            f"engine 'triton' runs on a GPU, and this layer is on {device}: use engine 'fastest', or set "
             "TRITON_INTERPRET=1 to interpret its kernels, slowly"
         )
-    return True
 
 
 def _lies_on_gpu(x: Tensor) -> bool:
@@ -50,10 +55,15 @@ def triton_available() -> bool:
 @functools.cache
 def _found() -> bool:
     """The same, looked for once."""
-    if importlib.util.find_spec("triton") is not None:
+    if _installed():
         return True
     tell_once("triton is not installed: layers on a GPU run in PyTorch, slowly: run pip install 'sresnet[triton]'")
     return False
+
+
+def _installed() -> bool:
+    """Triton is there."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _interpreted() -> bool:
@@ -62,6 +72,7 @@ def _interpreted() -> bool:
 
 
 triton_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_installed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 _interpreted._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
