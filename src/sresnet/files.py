@@ -31,6 +31,8 @@ NO_SURPRISE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 LARGEST_TOML = 1 << 20
 """Bytes of a TOML file."""
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/")
+"""How an address begins, also as a path."""
 PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 
 
@@ -143,8 +145,22 @@ def strangers(folder: Path) -> list[str]:
     return sorted(name for name in names if name != LOCK and not (name.startswith(".") and name.endswith(".part")))
 
 
+def check_no_address(folder: Path) -> None:
+    """Raise UserError where a folder that is to be written to is an address, such as s3://bucket."""
+    if _SCHEME.match(str(folder)):
+        raise UserError(
+            f"{folder} is an address, and files are locked there and appended to, which needs a folder: mount it as "
+            "one, or give a folder on a disk, with --ray one that all nodes share"
+        )
+
+
 def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Make a folder and those above it where they are missing; UserError, naming the `flag`, where that fails."""
+    """Make a folder and those above it where they are missing.
+
+    Raises:
+        UserError: that fails (the `flag` is named), or it is an address.
+    """
+    check_no_address(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

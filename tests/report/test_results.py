@@ -141,6 +141,14 @@ def written_tables(text):
     return found
 
 
+def test_another_folder_of_searches_has_to_be_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for folder in ("none", "file"):
+        assert main(["study", "table9", "--show", "--searches", folder]) == 2
+        assert f"searches '{folder}' is no folder: give one of records" in capsys.readouterr().err
+
+
 def test_terminal_markdown_csv_and_html_show_the_same_rows(tmp_path, capsys, monkeypatch):
     """Every study of the committed results: mean, deviation and number of seeds, all seeds that were run."""
     kept = ROOT / "results" / "studies" / "small"

@@ -365,6 +365,14 @@ def test_a_folder_of_another_search_is_left_alone(tmp_path, monkeypatch, capsys)
     assert main(["report", "search"]) == 0
 
 
+def test_a_search_of_which_nothing_is_finished_ends_with_the_cure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "digits", "--search.depth", "8:14", "--enqueue", "none", "--trials", "2", "--out", "s"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "sresnet: no trial in s is finished: give more --trials or --hours, or other ranges and --out\n"
+    assert said.out.count("is not 6n + 2") == 2
+
+
 def test_without_optuna_a_line_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["search", "digits"]) == 2

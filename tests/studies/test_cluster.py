@@ -1,6 +1,7 @@
 """Work on the nodes of a Ray cluster: folders, mistakes, and two nodes on this machine, one of which is killed."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -63,11 +64,22 @@ def test_mistakes(verb, words, complaint, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "verb", [["study", "table5", "--runs"], ["study", "table5", "--results"], ["search", "digits", "--out"]]
 )
-def test_an_address_in_place_of_a_folder(verb, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("places", [["--ray", "auto"], []])
+def test_an_address_in_place_of_a_folder(verb, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([*verb, "s3://bucket/runs", "--ray", "auto"]) == 2
+    assert main([*verb, "s3://bucket/runs", *places]) == 2
     assert "s3:/bucket/runs is an address" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+@pytest.mark.parametrize("verb", [["study", "table5"], ["search", "digits", "--out", "search"]])
+def test_nothing_is_begun_for_a_cluster_that_is_not_there(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
+    assert main([*verb, "--ray", "auto"]) == 2
+    assert "--ray auto finds no cluster on this machine: start one with ray start --head" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir() if each.name != "ray"] == []
 
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):

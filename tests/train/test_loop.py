@@ -516,6 +516,7 @@ def test_network_must_fit_the_images(tmp_path, model, words):
     [
         ("kim-vgg9", 16, 0, r"maps before the fully connected layer are \[16, 4, 4\], not \[16, 2, 2\]"),
         ("wu-vgg11", 16, 0, r"maps before a fully connected layer of 32 inputs are \[32, 2, 2\]: give images of"),
+        ("deng-resnet20", 16, 0, r"the readout takes 32 values of an image, and got 128: give images of the size"),
         ("fang-cifar", 32, 1, r"maps before the fully connected layer are \[16, 6, 6\], not \[16, 8, 8\]"),
     ],
 )

@@ -32,7 +32,7 @@ from sresnet.search.space import (
     read_values,
 )
 from sresnet.search.trials import Outcome
-from sresnet.studies.cluster import Write
+from sresnet.studies.cluster import Write, check_cluster
 from sresnet.studies.workers import share_of
 from sresnet.train.loop import Progress
 from sresnet.train.recipe import Recipe
@@ -104,7 +104,12 @@ def search_verb(words: list[str]) -> int:
     if stopped := _run(options, config, folder):
         say(f"stopped ({stopped}): run the same command again to go on")
         return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
-    return _show(folder, [])
+    from sresnet.search.outcome import outcome_of
+
+    _show(folder, [])
+    if not outcome_of(folder).finished:
+        raise UserError(f"no trial in {folder} is finished: give more --trials or --hours, or other ranges and --out")
+    return 0
 
 
 def _config_of(word: str, words: list[str]) -> tuple[_SearchOptions, SearchConfig, list[str]]:
@@ -169,6 +174,8 @@ def _run(options: _SearchOptions, config: SearchConfig, folder: Path) -> str:
     """Run the trials that are wanted and not there yet; returns why it stopped before the end, or ""."""
     options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
     cluster = options.cluster(folder) if options.ray else None
+    if cluster is not None:
+        check_cluster(cluster)
     claim(config, folder)
     fields = ", ".join(f"{name_of(field)} {each}" for field, each in config.space.items())
     say(f"search over {fields}", f"{options.trials} trials of {config.recipe.train.epochs} epochs, in {folder}")

@@ -13,11 +13,13 @@ from sresnet.cli.workers import Asked, WorkerOptions, rows_on_cluster, work_side
 from sresnet.config import closest
 from sresnet.data import AnyData, DataConfig, Splits
 from sresnet.errors import UserError
+from sresnet.files import check_no_address
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
 from sresnet.report.results import OTHER_SCALE, other_scale, write_page
 from sresnet.search.record import read_records
 from sresnet.search.trials import Outcome
+from sresnet.studies.cluster import check_cluster
 from sresnet.studies.evidence import Evidence
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.results import failures, forget_failures
@@ -50,8 +52,15 @@ def evidence_at(scale: str, folder: str, searches: str) -> Evidence:
     if not found:
         raise UserError(f"{kept} holds no results of scale {scale}: run sresnet study first")
     studies = {name: scaled(study, scale) for name, study in STUDIES.items()}
-    records = read_records(Path(searches))
+    records = _searches_in(searches)
     return Evidence(scale=scale, studies=studies, results=found, failures=failures(kept), searches=records)
+
+
+def _searches_in(folder: str) -> Mapping[str, Outcome]:
+    """The records of searches in a folder; UserError as `read_records`, or for another one than usual that is none."""
+    if folder != SEARCHES and not Path(folder).is_dir():
+        raise UserError(f"searches {folder!r} is no folder: give one of records that sresnet search --record writes")
+    return read_records(Path(folder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,7 @@ class _StudyOptions(WorkerOptions):
     show: bool = False
     """Train nothing; show the results there are."""
     out: str = "docs/results.md"
-    """Page that `sresnet study page` writes."""
+    """Page that `sresnet study page` writes; its tables and pictures go beside the results."""
     force: bool = False
     """With `sresnet study page`: overwrite what is in the way, even if sresnet did not make it."""
 
@@ -117,7 +126,7 @@ def study_verb(words: list[str]) -> int:
         if stopped:
             say(f"stopped ({stopped}): run the same command again to resume")
             return {"SIGINT": 130, "SIGTERM": 143}.get(stopped, 0)
-    return _show_studies(studies, options.folders()[1], read_records(Path(options.searches)))
+    return _show_studies(studies, options.folders()[1], _searches_in(options.searches))
 
 
 @going_on()
@@ -152,11 +161,15 @@ def _chosen_studies(names: Sequence[str], options: _StudyOptions) -> list[Study]
 def _run_studies(studies: Sequence[Study], options: _StudyOptions) -> str:
     """Train what they need and do not have yet; returns why it stopped before the end, or ""."""
     runs, kept = options.folders()
+    check_no_address(runs)
+    check_no_address(kept)
     left = to_train(studies, runs, kept)
     if not left:
         return ""
     cluster = options.cluster(runs, kept, reads=[options.events_dir]) if options.ray else None
     _check_data((training.recipe for _, training in left.values()), options)
+    if cluster is not None:
+        check_cluster(cluster)
     forget_failures(kept, left)
     say(f"{len(left)} training runs, run folders in {runs}, results in {kept}", flush=True)
     if cluster is not None:

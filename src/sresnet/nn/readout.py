@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node
 from sresnet.nn.layer import pooled
 from sresnet.nn.neuron import NeuronConfig, make_neuron
@@ -41,6 +42,9 @@ class Readout(nn.Module):
         leak: of neurons that do not spike.
         neuron: of neurons that spike; None: those that do not.
         shared_leak: see `Neuron`.
+
+    Raises:
+        UserError: in forward, maps of another number of channels.
     """
 
     def __init__(
@@ -64,7 +68,13 @@ class Readout(nn.Module):
     def forward(
         self, spikes: Float[Tensor, "T N C H W"], state: ForwardState | None = None
     ) -> Float[Tensor, "T N classes"]:
-        outputs = self.linear(pooled(spikes))
+        features = pooled(spikes)
+        if features.shape[-1] != self.linear.in_features:
+            raise UserError(
+                f"the readout takes {self.linear.in_features} values of an image, and got {features.shape[-1]}: give "
+                "images of the size and channels that the network was built for, or build it with their image_size"
+            )
+        outputs = self.linear(features)
         if self.neuron is not None:
             # Neurons that receive NaN stay silent, which would look like an answer.
             nothing = 0 * outputs.detach()

@@ -7,7 +7,6 @@ is sent again goes on from the checkpoint there.
 
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
@@ -22,7 +21,7 @@ import torch
 
 from sresnet.config import check_types
 from sresnet.errors import UserError, mendable, optional
-from sresnet.files import InUseError, make_folder, only_writer
+from sresnet.files import InUseError, check_no_address, make_folder, only_writer
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -41,9 +40,6 @@ _SETTINGS = {
     "RAY_gcs_server_request_timeout_seconds": "10",
 }
 """Ray's settings, where the environment has none."""
-
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/")
-"""How an address such as s3://bucket begins, also as a path."""
 
 Write = Callable[[str], object]
 """Takes a line of progress."""
@@ -71,11 +67,7 @@ class ClusterConfig:
         if not 0 <= self.gpus < float("inf") or (self.gpus > 1 and self.gpus % 1):
             raise UserError(f"gpus {self.gpus:g} is no number of GPUs: give 0, 1, 2, ..., or a part of one such as 0.5")
         for folder in self.shared:
-            if _SCHEME.match(str(folder)):
-                raise UserError(
-                    f"{folder} is an address, and trainings lock files and append to them, which needs a folder: mount "
-                    "it as one, or give a folder on a disk that all nodes share"
-                )
+            check_no_address(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +79,12 @@ class Task:
     to stop by SIGINT, it leaves one and returns."""
     after: tuple[str, ...] = ()
     """Names of the tasks that come first."""
+
+
+def check_cluster(config: ClusterConfig) -> None:
+    """Raise UserError where a cluster cannot be reached or has no node for a task, before anything is begun for it."""
+    with _connected(config.address):
+        _check_resources(config)
 
 
 def run_tasks(
@@ -270,6 +268,11 @@ def _connected(address: str) -> Iterator[None]:
             with _quiet():
                 ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:
+            if address == "auto" and isinstance(error, ConnectionError):
+                raise UserError(
+                    "--ray auto finds no cluster on this machine: start one with ray start --head, or give the "
+                    "HOST:PORT of one that this machine is a node of"
+                ) from None
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(
                 f"Ray at {address} cannot be used ({reason}): run this on a node of the cluster, see ray status"
