@@ -7,7 +7,7 @@ from sresnet import UserError
 from sresnet.models import SResNetConfig, build
 from sresnet.models.saved import tensors_of
 from sresnet.train.muon import OrthogonalSGD, _orthogonal
-from sresnet.train.optimiser import make_optimiser, update_average
+from sresnet.train.optimiser import average_weight, make_optimiser, update_average
 from sresnet.train.recipe import Recipe, TrainConfig
 
 MODEL = SResNetConfig(depth=8, base_filters=4, num_steps=2, surrogate_height=1.0)
@@ -116,7 +116,7 @@ def test_the_weight_average_by_hand(decay):
         with torch.no_grad():
             for number, tensor in enumerate(tensors_of(model).values()):
                 tensor.fill_((step + 1) * (-2) ** number)
-        update_average(average, model, decay, step)
+        update_average(average, model, average_weight(decay, step))
         d = decay if decay < (1 + step) / (10 + step) else (1 + step) / (10 + step)
         for number, name in enumerate(average):
             expected[name] = d * expected[name] + (1 - d) * (step + 1) * (-2) ** number

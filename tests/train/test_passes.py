@@ -1,17 +1,19 @@
-"""Passes that are recorded once and replayed, with a stand-in for CUDA's graphs that computes on the CPU.
+"""Training steps that are recorded once and replayed, with a stand-in for CUDA's graphs that computes on the CPU.
 
 Like a graph it reads and writes the memory that it was recorded with, and nothing else tells it what to compute.
 """
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
+from sresnet.models.tensors import _absolute_sums
 from sresnet.nn import BNTT
 from sresnet.train import loop
 from sresnet.train.loop import Run, train
-from sresnet.train.passes import Graphs
+from sresnet.train.optimiser import make_optimiser
 from tests.train.test_loop import CPU, SPLITS, TINY, changed, final
 from tests.train.test_overflow import reading_later, spoiling
 
@@ -19,79 +21,128 @@ from tests.train.test_overflow import reading_later, spoiling
 class StandIn:
     """Counts what it recorded and replayed."""
 
-    def __init__(self, spoil=lambda passed: None):
+    def __init__(self, spoil=lambda run, done: None):
         self.recorded = self.replayed = 0
         self.spoil = spoil
 
     def __call__(self, run):
         for _ in range(3):  # warming up
-            passed = run()
+            done = run()
         self.recorded += 1
 
         def replay():
             self.replayed += 1
             again = run()
-            for old, new in zip(tensors_of(passed), tensors_of(again), strict=True):
-                old.copy_(new)
-            self.spoil(passed)
+            for name in ("loss", "hits", "finite", "state_finite"):
+                getattr(done, name).copy_(getattr(again, name))
+            self.spoil(self.training, done)
 
-        return passed, replay
-
-
-def tensors_of(passed):
-    return [passed.loss, passed.hits, passed.finite, *(each for each in passed.gradients if each is not None)]
+        return done, replay
 
 
 def graphed(run, record):
     """A `Run` with graphs, as on a GPU."""
 
     class WithGraphs(run):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            self.graphs = Graphs(self.model, record)
+        def recorder(self):
+            record.training = self
+            return record
 
     return WithGraphs
 
 
-RECIPES = [
-    changed(),
-    changed(ema=0.0, muon_lr=0.02, clip_norm=0.5, progressive_epochs=(1,)),
-    dataclasses.replace(changed(), model=dataclasses.replace(TINY.model, encoder="poisson-signed", neuron="lif")),
-    changed(low_res_epochs=1, loss="per-step"),
-]
+@pytest.fixture(autouse=True)
+def _fused(monkeypatch):
+    """Trainings without graphs have the optimiser that those with graphs have, and rates of as many digits."""
+    rate = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *given, **more: torch.tensor(rate(*given, **more)).item())
+    monkeypatch.setattr(loop, "make_optimiser", lambda model, config, fused: make_optimiser(model, config, fused=True))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_trainings_are_the_same(tmp_path, monkeypatch, recipe):
+ADAM = changed(optimiser="adam", learning_rate=0.01, ema=0.0, clip_norm=0.1)
+RECIPES = {
+    "plain": changed(),
+    "muon": changed(ema=0.0, muon_lr=0.02, clip_norm=0.5, progressive_epochs=(1,)),
+    "adam": ADAM,
+    "poisson": dataclasses.replace(
+        changed(), model=dataclasses.replace(TINY.model, encoder="poisson-signed", neuron="lif")
+    ),
+    "small images": changed(low_res_epochs=1, loss="per-step", warmup_epochs=1),
+    "policy": dataclasses.replace(changed(), data=dataclasses.replace(TINY.data, policy="trivial", flip=True)),
+    "as they are": dataclasses.replace(changed(), data=dataclasses.replace(TINY.data, crop_padding=0, erase=0.0)),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_trainings_are_the_same(tmp_path, monkeypatch, name):
     """Bit for bit, and when numbers are read after many replays too."""
+    recipe = RECIPES[name]
     train(recipe, SPLITS, tmp_path / "plain", device=CPU)
     stand_in = StandIn()
     monkeypatch.setattr(loop, "Run", graphed(reading_later(Run), stand_in))
     train(recipe, SPLITS, tmp_path / "graphs", device=CPU)
     assert final(tmp_path / "graphs") == final(tmp_path / "plain")
     kinds = 2 if recipe.train.progressive_epochs or recipe.train.low_res_epochs else 1
-    assert (stand_in.recorded, stand_in.replayed) == (kinds, 15 - kinds)  # of fifteen steps, the first of a kind is not
+    # Of fifteen steps, the first of a kind is not, nor the first of all.
+    assert (stand_in.recorded, stand_in.replayed) == (kinds, 15 - kinds)
+
+
+@pytest.mark.parametrize("name", ["plain", "adam"])
+def test_a_training_that_is_stopped_ends_as_one_that_is_not(tmp_path, monkeypatch, name):
+    """It records anew, over the momentum that it finds."""
+    train(RECIPES[name], SPLITS, tmp_path / "whole", device=CPU)
+    stand_in = StandIn()
+    monkeypatch.setattr(loop, "Run", graphed(reading_later(Run), stand_in))
+    for stop in (4, 9, 100):
+        seen = []
+        train(
+            RECIPES[name], SPLITS, tmp_path / "parts", device=CPU, watch=seen.append,
+            should_stop=lambda stop=stop, seen=seen: len(seen) + 1 >= stop,
+        )  # fmt: skip
+    assert stand_in.recorded == 3
+    assert final(tmp_path / "parts") == final(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["plain", "muon", "adam"])
+def test_the_fused_optimiser_is_the_usual_one_but_for_rounding(tmp_path, monkeypatch, name):
+    runs = []
+    for fused in (True, False):
+        monkeypatch.setattr(
+            loop, "make_optimiser", lambda *given, fused, chosen=fused: make_optimiser(*given, fused=chosen)
+        )
+        run = Run(RECIPES[name], SPLITS, tmp_path, CPU)
+        run.model.train()
+        for first in range(0, 80, 16):
+            run.step(torch.arange(first, first + 16))
+        runs.append(run.state())
+    for key, tensor in runs[0].items():
+        torch.testing.assert_close(tensor, runs[1][key], rtol=1e-4, atol=1e-5, msg=key)
 
 
 def refuse(run):
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-def wrong_gradient(passed):
-    passed.gradients[0].neg_()
+def wrong_weight(run, done):
+    run.model.layers["stem"].conv.weight.data.mul_(1.5)
 
 
-def no_gradient(passed):
-    passed.gradients[3].fill_(torch.nan)
+def wrong_average(run, done):
+    run.average["readout.linear.weight"].neg_()
+
+
+def no_number(run, done):
+    run.optimiser.state_dict()["state"][3]["momentum_buffer"].fill_(torch.nan)
 
 
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (refuse, "operation not permitted"),
-        (StandIn(wrong_gradient), "its replay differs in gradient 1"),
-        (StandIn(no_gradient), "its replay differs in gradient 4"),
-        (StandIn(lambda passed: passed.loss.mul_(1.1)), "its replay differs in the loss"),
+        (partial(refuse), "operation not permitted"),
+        (StandIn(wrong_weight), "its replay differs in model/layers.stem.conv.weight"),
+        (StandIn(wrong_average), "its replay differs in average/readout.linear.weight"),
+        (StandIn(no_number), "its replay differs in momentum/3"),
+        (StandIn(lambda run, done: done.loss.mul_(1.1)), "its replay differs in loss"),
     ],
 )
 def test_what_cannot_be_replayed_is_not(tmp_path, monkeypatch, record, reason):
@@ -105,18 +156,14 @@ def test_what_cannot_be_replayed_is_not(tmp_path, monkeypatch, record, reason):
     assert final(tmp_path / "graphs") == final(tmp_path / "plain")
 
 
-def test_recording_leaves_running_averages_as_one_pass_does(tmp_path):
-    recipe = changed(ema=0.0)
-    run = Run(recipe, SPLITS, tmp_path, CPU)
-    norm = next(module for module in run.model.modules() if isinstance(module, BNTT))
-    run.model.train()
+def test_recording_leaves_running_averages_as_one_step_does(tmp_path, monkeypatch):
     seen = []
-    for graphs in (None, Graphs(run.model, StandIn())):
-        run.graphs, run.position.step = graphs, 0
-        for buffer in run.model.buffers():
-            buffer.zero_()
+    for kind in (Run, graphed(Run, StandIn())):
+        run = kind(changed(ema=0.0), SPLITS, tmp_path, CPU)
+        norm = next(module for module in run.model.modules() if isinstance(module, BNTT))
+        run.model.train()
         for _ in range(2):  # the second records
-            run.passes(torch.ones(4, 1, 8, 8), torch.arange(4), 2)
+            run.step(torch.arange(16))
         seen.append(norm.running_mean.clone())
     assert torch.equal(*seen)
 
@@ -133,7 +180,7 @@ UNITS = dataclasses.replace(TINY.model, neuron="sharpened", num_steps=1)
 )
 def test_steps_that_are_not_recorded(tmp_path, monkeypatch, recipe):
     train(recipe, SPLITS, tmp_path / "plain", device=CPU)
-    monkeypatch.setattr(loop, "Run", graphed(Run, refuse))
+    monkeypatch.setattr(loop, "Run", graphed(Run, partial(refuse)))
     train(recipe, SPLITS, tmp_path / "graphs", device=CPU)
     assert final(tmp_path / "graphs") == final(tmp_path / "plain")
 
@@ -142,3 +189,10 @@ def test_overflow_in_a_replay(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Run", graphed(spoiling("model/layers.stem.conv.weight", 7, float("nan")), StandIn()))
     with pytest.raises(loop.DivergedError, match="is not finite at step 8"):
         train(TINY, SPLITS, tmp_path, device=CPU)
+
+
+def test_a_gpu_finds_what_is_not_finite_in_a_few_launches():
+    tensors = [torch.full((3, 2), value) for value in (1.0, torch.nan, -torch.inf, -2.0)]
+    found = torch.stack([*_absolute_sums(tensors)])
+    assert found.isfinite().tolist() == [True, False, False, True]
+    assert found[[0, 3]].tolist() == [6.0, 12.0]

@@ -1,7 +1,7 @@
 """How uint8 samples become the network's input, as saved in the run folder."""
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ class Scaling(Protocol):
     """uint8 samples -> the network's input, float32: `Pixels` and `Counts`."""
 
     def __call__(self, samples: Tensor, /) -> Tensor: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same, whose constants lie on `device`: nothing is copied there for a batch."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `scaling_from_plain` is the inverse."""
@@ -36,6 +39,11 @@ class Pixels:
             return intensity(images)
         return normalise(images, self.mean, self.std)
 
+    def to(self, device: torch.device) -> Self:
+        if self.mean is None or self.std is None:
+            return self
+        return replace(self, mean=self.mean.to(device), std=self.std.to(device))
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `scaling_from_plain` is the inverse."""
         if self.mean is None or self.std is None:
@@ -53,6 +61,9 @@ class Counts:
     def __call__(self, frames: Tensor) -> Tensor:
         x = frames.to(torch.float32)
         return x if self.scale == 1 else x * self.scale
+
+    def to(self, device: torch.device) -> Self:
+        return self
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `scaling_from_plain` is the inverse."""

@@ -1,23 +1,28 @@
 """Random changes to batches of images, and their scaling: pure functions of a batch and a generator.
 
 The usual recipe for CIFAR is `random_flip`, `random_crop` with padding 4, then `normalise`. Each image draws its own
-random numbers, in one vectorised draw; the same generator state gives the same result on every device.
+random numbers, in one vectorised draw; the same generator state gives the same result on every device. In the place of
+a generator may stand the numbers that it would draw, see `Source`.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Source = torch.Generator | Iterator[Tensor]
+"""What draws, or float32 [N] of what was drawn before, in its order, on the device of the images."""
 
-def random_flip(x: Tensor, generator: torch.Generator) -> Tensor:
+
+def random_flip(x: Tensor, generator: Source) -> Tensor:
     """Mirror each image left to right with probability 1/2: [N, C, H, W] -> the same shape and type."""
     flipped = _uniform(len(x), generator, x) < 0.5
     return torch.where(flipped[:, None, None, None], x.flip(-1), x)
 
 
-def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+def random_crop(x: Tensor, padding: int, generator: Source) -> Tensor:
     """Shift each image by up to `padding` pixels each way: [N, C, H, W] -> the same shape and type.
 
     The image gets a border of zeros and a random window of its own size is cut out (He et al. 2016, section 4.2). Zero
@@ -32,7 +37,7 @@ def random_crop(x: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     return _gathered(functional.pad(x, (padding,) * 4), rows, columns)
 
 
-def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+def random_roll(x: Tensor, shift: int, generator: Source) -> Tensor:
     """As `random_crop` by up to `shift` pixels, but what leaves at one edge enters at the other."""
     count, _, height, width = x.shape
     down, right = (_integers(count, 2 * shift + 1, generator, x) - shift for _ in range(2))
@@ -41,9 +46,7 @@ def random_roll(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
     return _gathered(x, rows, columns)
 
 
-def random_erase(
-    x: Tensor, probability: float, generator: torch.Generator, fill: Literal["mean", "zero"] = "mean"
-) -> Tensor:
+def random_erase(x: Tensor, probability: float, generator: Source, fill: Literal["mean", "zero"] = "mean") -> Tensor:
     """Cover a square of half the shorter side with the image's own mean: [N, C, H, W] -> the same shape and type.
 
     Cutout (DeVries and Taylor 2017): the centre is anywhere in the image, so the square may reach over the edge. The
@@ -120,12 +123,28 @@ def _gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return planes.flatten(2).gather(2, index.expand(-1, channels, -1)).unflatten(2, (rows.shape[1], columns.shape[1]))
 
 
-def _uniform(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+def _uniform(count: int, source: Source, like: Tensor) -> Tensor:
     # Drawn where the generator lives, so that a CPU generator gives the same images on any device. An accelerator gets
     # the numbers without being waited for.
-    return torch.rand(count, generator=generator, device=generator.device).to(like.device, non_blocking=True)
+    if not isinstance(source, torch.Generator):
+        return next(source)
+    return torch.rand(count, generator=source, device=source.device).to(like.device, non_blocking=True)
 
 
-def _integers(count: int, end: int, generator: torch.Generator, like: Tensor) -> Tensor:
-    drawn = torch.randint(end, (count,), generator=generator, device=generator.device)
-    return drawn.to(like.device, non_blocking=True)
+def _integers(count: int, end: int, source: Source, like: Tensor) -> Tensor:
+    if not isinstance(source, torch.Generator):
+        return next(source).long()
+    return torch.randint(end, (count,), generator=source, device=source.device).to(like.device, non_blocking=True)
+
+
+def draws(count: int, ends: Sequence[int], generator: torch.Generator) -> Tensor:
+    """What the functions above draw for a batch, as `Source` has it: float32 [draws, count].
+
+    Args:
+        ends: of each draw in their order: integers below it, or 0 for numbers in [0, 1).
+    """
+    rows = [
+        torch.randint(end, (count,), generator=generator) if end else torch.rand(count, generator=generator)
+        for end in ends
+    ]
+    return torch.stack([row.float() for row in rows]) if rows else torch.empty(0, count)

@@ -88,9 +88,9 @@ def restore(
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     found: dict[int, dict[str, Tensor]] = {}
     for key in kept:
-        # Parameters that no gradient reached have no momentum.
+        # Parameters that no gradient reached have no momentum. It lies as they do: fused kernels rely on that.
         buffers = {
-            str(index): torch.empty(() if key == "step" else parameter.shape, device=parameter.device)
+            str(index): torch.empty((), device=parameter.device) if key == "step" else torch.empty_like(parameter)
             for index, parameter in enumerate(parameters)
             if str(index) in parts[STATE[kept[0]]]
         }

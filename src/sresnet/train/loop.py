@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Splits
-from sresnet.data.augmentation import augmented
+from sresnet.data.augmentation import augmented, changed, numbers_of
 from sresnet.data.fingerprint import fingerprint
 from sresnet.data.scaling import Scaling, make_scaling
 from sresnet.data.transforms import shrunk
@@ -37,8 +37,8 @@ from sresnet.train import record
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.finetune import load_pretrained, match_currents, pretrained_network
-from sresnet.train.optimiser import learning_rate, make_optimiser, update_average
-from sresnet.train.passes import Graphs, Passed
+from sresnet.train.optimiser import average_weight, learning_rate, make_optimiser, update_average
+from sresnet.train.passes import Done, Graphs, Record, cuda_graph
 from sresnet.train.recipe import Recipe, TrainConfig
 from sresnet.train.sharpening import mean_sharpness, sharpen
 
@@ -232,7 +232,7 @@ class Run:
         self.folder = folder
         self.device = device
         released = self.config.protocol == "released-code"
-        self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released)
+        self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released).to(device)
         self.splits = splits
         self.train_set = splits.train.to(device)
         # As in the released code, the last images of an epoch are left out if they do not fill a batch.
@@ -251,13 +251,23 @@ class Run:
         self.neurons = _neurons(recipe, splits)
         self.unread: list[_Unread] = []
         self.steps_unread = 1 if device.type == "cpu" else _STEPS_UNREAD
-        self.graphs = Graphs(self.model) if device.type == "cuda" else None
-        self.optimiser = make_optimiser(self.model, self.config)
+        record_step = self.recorder()
+        self.graphs = None if record_step is None else Graphs(self.state, device, record_step)
+        self.optimiser = make_optimiser(self.model, self.config, fused=self.graphs is not None)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         self.position = load_checkpoint(folder, self.model, self.optimiser, self.average) or Position()
         record.cut_metrics(folder, self.position.metrics_bytes, self.position.metrics_checksum)
+
+    def recorder(self) -> Record | None:
+        """What makes a graph of a training step; None: nothing does, where no launches have to be saved."""
+        return cuda_graph if self.device.type == "cuda" else None
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that a training step changes, by name."""
+        buffers = {f"buffer {name}": buffer for name, buffer in self.model.named_buffers()}
+        return tensors_of_run(self.model, self.optimiser, self.average) | buffers
 
     def calibrate(self, source: SpikingNetwork) -> None:
         """Set the norms of the network by what `source` makes of held-out images, or of training images."""
@@ -311,8 +321,13 @@ class Run:
 
     def batch(self, indices: Tensor, step: int) -> Tensor:
         """The network's input for training step `step`: the samples at `indices`, augmented."""
-        x = self.scaling(augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step))
-        return shrunk(x) if step // self.steps_per_epoch < self.config.low_res_epochs else x
+        x = augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step)
+        return self.scaled(x, small=step // self.steps_per_epoch < self.config.low_res_epochs)
+
+    def scaled(self, samples: Tensor, *, small: bool) -> Tensor:
+        """The network's input."""
+        x = self.scaling(samples)
+        return shrunk(x) if small else x
 
     def step(self, indices: Tensor) -> None:
         """One step of gradient descent on the images at `indices`."""
@@ -323,41 +338,90 @@ class Run:
             self.start_norms(self.recipe.num_steps_in(epoch - 1), num_steps)
         sharpen(self.model, config, (step + 1) / self.steps_per_epoch)
         labels = self.train_set.labels[indices]
-        x = self.batch(indices, step)
-        self.optimiser.zero_grad()
-        hits = self.passes(x, labels, num_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(config, step, self.steps_per_epoch, peak=group["peak"])
-        if config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
+        peaks = [group["peak"] for group in self.optimiser.param_groups]
+        rates = [learning_rate(config, step, self.steps_per_epoch, peak=peak) for peak in peaks]
+        weight = average_weight(config.ema, step)
+        drawing = partial(seeded, seed_of("step", self.recipe.seed, step), self.device)
+        # Segments look at the generators' states, and sharpness is a number in Python: neither goes into a graph.
+        if self.graphs is not None and not segments and not config.sharpen_epochs:
+            done = self.graphed_step(indices, labels, num_steps, [*rates, weight], drawing)
+            self.notice("forward", done.loss, done.names, done.finite, len(labels))
+            self.notice("update", done.hits, done.state_names, done.state_finite, len(labels))
+        else:
+            x = self.batch(indices, step)
+            self.optimiser.zero_grad()
+            with drawing():
+                loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments)
+            self.notice("forward", loss.detach(), names, finite, len(labels))
+            # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
+            with drawing() if segments else contextlib.nullcontext():
+                loss.backward()
+            names, finite = self.update(rates, weight, num_steps)
+            self.notice("update", hits, names, finite, len(labels))
+        self.position.step += 1
+
+    def graphed_step(
+        self,
+        indices: Tensor,
+        labels: Tensor,
+        num_steps: int,
+        numbers: list[float],
+        drawing: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> Done:
+        """The same as a CUDA graph, once it is recorded; `numbers` are the rates and the weight in the average."""
+        data, seed, step = self.recipe.data, self.recipe.seed, self.position.step
+        small = step // self.steps_per_epoch < self.config.low_res_epochs
+        samples = self.train_set.batch(indices)
+        drawn = numbers_of(samples.shape, data, seed, step)
+        if drawn is None:
+            samples, drawn = augmented(samples, data, seed, step), torch.empty(0, device="cpu")
+        given = samples, labels, *(self.pinned(each) for each in (torch.tensor(numbers, device="cpu"), drawn))
+        run = partial(self.whole_step, num_steps=num_steps, small=small)
+        return self.graphs((num_steps, small), run, given, drawing)  # type: ignore[misc]
+
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """In memory that a GPU reads without being waited for."""
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+    def whole_step(self, given: Sequence[Tensor], *, num_steps: int, small: bool) -> Done:
+        """A step as a graph has it: samples, labels, rates and the weight in the average, and drawn numbers."""
+        samples, labels, numbers, drawn = given
+        if len(drawn):
+            samples = changed(samples, self.recipe.data, iter(drawn))
+        loss, hits, (names, finite) = self.forward_pass(self.scaled(samples, small=small), labels, num_steps)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            # Kernels of optimisers go through memory as it lies.
+            apart = gradient is not None and gradient.stride() != parameter.stride()
+            parameter.grad = torch.empty_like(parameter).copy_(gradient) if apart else gradient
+        *rates, weight = numbers.unbind()
+        state_names, state_finite = self.update(rates, weight, num_steps)
+        return Done(
+            loss=loss.detach(),
+            hits=hits,
+            names=names,
+            finite=finite,
+            state_names=state_names,
+            state_finite=state_finite,
+        )
+
+    def update(
+        self, rates: Sequence[float | Tensor], weight: float | Tensor, num_steps: int
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """Move the weights and their average by the gradients; `finite_sums` of all that training resumes with."""
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         if self.recipe.pretrained:
             self.hold_norms(num_steps)
         self.optimiser.step()
         if self.average:
-            update_average(self.average, self.model, config.ema, step)
+            update_average(self.average, self.model, weight)
         # With a NaN weight, neurons fall silent and the loss stays finite.
-        numbers = finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
-        self.notice("update", hits, *numbers, len(labels))
-        self.position.step += 1
-
-    def passes(self, x: Tensor, labels: Tensor, num_steps: int) -> Tensor:
-        """Set the gradients of a step; returns its hits, int64 []."""
-        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
-        drawing = partial(seeded, seed_of("step", self.recipe.seed, self.position.step), self.device)
-        # Segments look at the generators' states, and sharpness is a number in Python: neither goes into a graph.
-        if self.graphs is not None and not segments and not self.config.sharpen_epochs:
-            passed = self.graphs(num_steps, partial(self.whole_pass, num_steps=num_steps), x, labels, drawing)
-            self.notice("forward", passed.loss.clone(), passed.names, passed.finite.clone(), len(labels))
-            for parameter, gradient in zip(self.model.parameters(), passed.gradients, strict=True):
-                parameter.grad = gradient
-            return passed.hits.clone()
-        with drawing():
-            loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments)
-        self.notice("forward", loss.detach(), names, finite, len(labels))
-        # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
-        with drawing() if segments else contextlib.nullcontext():
-            loss.backward()
-        return hits
+        return finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
 
     def forward_pass(
         self, x: Tensor, labels: Tensor, num_steps: int, segments: tuple[int, ...] = ()
@@ -369,12 +433,6 @@ class Run:
             loss = loss_of(outputs, labels, self.config)
         hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
         return loss, hits, finite_sums(self.potentials(state))
-
-    def whole_pass(self, x: Tensor, labels: Tensor, num_steps: int) -> Passed:
-        """Forward and backward, as a graph has it."""
-        loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps)
-        gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)
-        return Passed(loss=loss.detach(), hits=hits, names=names, finite=finite, gradients=gradients)
 
     def notice(
         self, of: Literal["forward", "update"], value: Tensor, names: tuple[str, ...], finite: Tensor, images: int

@@ -20,8 +20,18 @@ class OrthogonalSGD(torch.optim.SGD):
     how far one step turns them. With plain SGD that shrinks with the square of their length.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            groups, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0, fused=fused
+        )
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]

@@ -11,18 +11,23 @@ from sresnet.train.muon import OrthogonalSGD
 from sresnet.train.recipe import TrainConfig
 
 
-def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = False) -> torch.optim.Optimizer:
     """SGD with momentum, or Adam, and weight decay on all trainable parameters; with `muon_lr`, `OrthogonalSGD`.
 
     A group's "peak" is its full rate, see `learning_rate`.
+
+    Args:
+        fused: torch's kernels for a whole group at once, which read a rate from the device, so that a step can become
+            a CUDA graph, and leave out a step by what lies there. They round otherwise than the usual ones.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     filters = [parameter for parameter in trained if config.muon_lr and parameter.ndim == 4]
     others = [parameter for parameter in trained if not config.muon_lr or parameter.ndim != 4]
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    settings |= {"fused": True} if fused else {}
     if config.optimiser == "adam":
         group = {"params": others, "peak": config.learning_rate}
-        return torch.optim.Adam([group], betas=(config.momentum, 0.999), **settings)
+        return torch.optim.Adam([group], betas=(config.momentum, 0.999), capturable=fused, **settings)
     settings["momentum"] = config.momentum
     if not filters:
         return torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings)
@@ -63,12 +68,16 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak:
     return rate * config.drop**drops
 
 
-def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
-    """One step of the exponential moving average of weights and norm statistics.
+def average_weight(decay: float, step: int) -> float:
+    """Weight of the network after training step `step` in the average of those before.
 
     The decay grows with the steps, up to `decay`, so that early weights are forgotten sooner.
     """
-    decay = min(decay, (1 + step) / (10 + step))
+    return 1 - min(decay, (1 + step) / (10 + step))
+
+
+def update_average(average: dict[str, Tensor], model: nn.Module, weight: float | Tensor) -> None:
+    """One step of the exponential moving average of weights and norm statistics; see `average_weight`."""
     with torch.no_grad():
         for name, tensor in tensors_of(model).items():
-            average[name].lerp_(tensor, 1 - decay)
+            average[name].lerp_(tensor, weight)
