@@ -149,7 +149,7 @@ def _step_scores(
 
     Args:
         num_steps: time steps, the first of the network's; None: all.
-        precision: fp32 or bf16.
+        precision: fp32, bf16 or fp16.
         seed: of the Poisson encoders.
 
     Raises:

@@ -43,8 +43,9 @@ class _EvaluateOptions(RuntimeOptions):
     """Part of the data: test, validation or train."""
     batch_size: int = 250
     """Images at a time; affects only memory and speed, and which spikes a Poisson encoder draws."""
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: convolutions in bfloat16; int8: their weights in eight bits where the input is spikes, else as bf16."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """bf16: convolutions in bfloat16; fp16: in float16, on a GPU; int8: their weights in eight bits where the input is
+    spikes, else as bf16."""
     exit_confidence: float = 0.0
     """Early exit: an image stops at the first step with this confidence, such as 0.95; other values are shown
     beside it. 0: no image stops before the last step."""

@@ -14,6 +14,7 @@ from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest
 from sresnet.errors import UserError
+from sresnet.models.inference import check_precision
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
@@ -108,6 +109,8 @@ def train_and_report(options: TrainOptions, name: str, *, run: str = "") -> int:
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
+    with implementation(options.engine):
+        check_precision(recipe.train.precision, device)
     check_fit(recipe, splits)
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     if options.report:

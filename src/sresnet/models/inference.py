@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
+from sresnet.ops.scan.choice import stored_here
 from sresnet.randomness import seeded
 
 
@@ -26,10 +27,17 @@ def evaluating(model: nn.Module, seed: int, precision: str = "fp32") -> Iterator
 
 
 def precision_context(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """fp32 or bf16 for the convolutions and the readout inside."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    """fp32, bf16 or fp16 for the convolutions and the readout inside; errors as `check_precision`."""
+    check_precision(precision, device)
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise UserError for fp16 on a processor, where neither convolutions nor the kernel know it."""
+    if precision == "fp16" and device.type == "cpu" and torch.float16 not in stored_here(torch.empty(0, device=device)):
+        raise UserError("precision 'fp16' is for a GPU, and this network is on a CPU: choose bf16 or fp32")
 
 
 def check_scores(scores: Tensor, first: int = 0) -> None:

@@ -251,7 +251,7 @@ def checked_segments(layers: nn.Module, time_segments: int | Sequence[int]) -> t
 
 _END_BYTES = 4.0
 """Bytes of a potential."""
-_STEP_BYTES = {"fp32": 6.0, "bf16": 4.0}
+_STEP_BYTES = {"fp32": 6.0, "bf16": 4.0, "fp16": 4.0}
 """Precision -> bytes per neuron and time step of a training step at its height, of the default engine."""
 
 
@@ -269,7 +269,7 @@ def segments_within(limit: float, neurons: int, num_steps: int, precision: str) 
         limit: bytes.
         neurons: of the network, times the images of a batch.
         num_steps: T.
-        precision: fp32 or bf16.
+        precision: fp32, bf16 or fp16.
 
     Raises:
         UserError: none does.

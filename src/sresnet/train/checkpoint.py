@@ -38,35 +38,60 @@ class Position:
 
 STATE = {"momentum_buffer": "momentum", "exp_avg": "adam-mean", "exp_avg_sq": "adam-square", "step": "adam-steps"}
 """What torch's optimisers keep of a parameter -> its name in a checkpoint."""
+_SCALE = "loss-scale"
+"""The part of `LossScale` in a checkpoint."""
+_NONE: dict[str, Tensor] = {}
+"""Of a training without one."""
 
 
-def tensors_of_run(model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All numbers that training resumes with: model/NAME, average/NAME, momentum/INDEX and the others of `STATE`."""
+def tensors_of_run(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Mapping[str, Tensor],
+    scale: Mapping[str, Tensor] = _NONE,
+) -> dict[str, Tensor]:
+    """All numbers that training resumes with.
+
+    Their names are model/NAME, average/NAME, momentum/INDEX, the others of `STATE`, and in float16 loss-scale/NAME.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in tensors_of(model).items()}
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"{STATE[key]}/{index}": tensor for key, tensor in state.items() if tensor is not None}
-    return tensors
+    return tensors | {f"{_SCALE}/{name}": tensor for name, tensor in scale.items()}
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], position: Position
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Mapping[str, Tensor],
+    position: Position,
+    scale: Mapping[str, Tensor] = _NONE,
 ) -> None:
     """Replace the checkpoint of a run folder; UserError where that fails, and the one before is kept."""
-    tensors = tensors_of_run(model, optimiser, average)
+    tensors = tensors_of_run(model, optimiser, average, scale)
     write_whole(folder / CHECKPOINT, tensors_to_bytes(tensors, {"position": json.dumps(asdict(position))}))
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    scale: dict[str, Tensor] = _NONE,
 ) -> Position | None:
-    """Restore model, optimiser and average from a checkpoint, if there is one; UserError where it does not fit."""
+    """Restore model, optimiser, average and loss scale from a checkpoint, if there is one.
+
+    Raises:
+        UserError: it does not fit.
+    """
     path = folder / CHECKPOINT
     try:
         tensors, metadata = read_tensors(path, ("position",))
         position = from_dict(Position, parse_json(metadata["position"], "its position"), "position")
         _check_position(position)
-        restore(tensors, model, optimiser, average)
+        restore(tensors, model, optimiser, average, scale)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:  # UserError is a ValueError
@@ -75,16 +100,22 @@ def load_checkpoint(
 
 
 def restore(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    scale: dict[str, Tensor] = _NONE,
 ) -> None:
     """Put the numbers of `tensors_of_run` back; ValueError or KeyError where they do not fit."""
     kept = ("exp_avg", "exp_avg_sq", "step") if isinstance(optimiser, torch.optim.Adam) else ("momentum_buffer",)
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "average", *(STATE[key] for key in kept))}
+    names = ("model", "average", _SCALE, *(STATE[key] for key in kept))
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = tensor
     load_tensors(tensors_of(model), parts["model"], where="model")
     load_tensors(average, parts["average"], where="weight average")
+    load_tensors(scale, parts[_SCALE], where="loss scale")
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     found: dict[int, dict[str, Tensor]] = {}
     for key in kept:

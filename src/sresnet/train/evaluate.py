@@ -46,7 +46,7 @@ def evaluate(
         model, samples, scaling: network, uint8 images or event frames on any device, and their scaling.
         num_steps: time steps, the first of those trained (Table 16); None: all.
         batch_size: images at a time; only `batch_mean_top1` depends on it.
-        precision: fp32 or bf16.
+        precision: fp32, bf16 or fp16.
         seed: of the Poisson encoders.
 
     Raises:

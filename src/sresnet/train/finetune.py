@@ -102,7 +102,7 @@ def match_currents(
         source: the same network with norms of its own.
         batches: gives images [N, C, H, W] or event frames [N, T, C, H, W], the same at each call.
         seed: of encoders that draw.
-        precision: of both, fp32 or bf16.
+        precision: of both, fp32, bf16 or fp16.
 
     Raises:
         UserError: other norms, or currents that are not finite.

@@ -23,7 +23,7 @@ from sresnet.errors import UserError
 from sresnet.files import make_folder, only_writer, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import blank, build
-from sresnet.models.inference import precision_context
+from sresnet.models.inference import check_precision, precision_context
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import BEST_WEIGHTS, WEIGHTS, load_tensors, save_model, tensors_of
 from sresnet.models.segments import segments_within
@@ -37,6 +37,7 @@ from sresnet.train import record
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
 from sresnet.train.finetune import load_pretrained, match_currents, pretrained_network
+from sresnet.train.loss_scale import LossScale
 from sresnet.train.optimiser import average_weight, learning_rate, make_optimiser, update_average
 from sresnet.train.passes import Done, Graphs, Record, cuda_graph
 from sresnet.train.recipe import Recipe, TrainConfig
@@ -47,6 +48,9 @@ _CALIBRATION_IMAGES = 1000
 
 _STEPS_UNREAD = 50
 """Training steps whose numbers stay on an accelerator: to read one there is to wait for all that it has to do."""
+
+
+_NO_SCALE = "gradients overflow float16 whatever the loss scale is"
 
 
 class DivergedError(UserError):
@@ -115,11 +119,13 @@ def train(
 
     Raises:
         UserError: the folder holds another run or one on other data, or is in use; network and images do not fit; the
-            disk is full; or torch's default dtype or device is not float32 or the CPU.
+            disk is full; the device has no such precision; or torch's default dtype or device is not float32 or the
+            CPU.
         DivergedError: a loss, score, potential, weight, norm statistic, momentum or average is NaN or infinite (the
             last checkpoint is kept).
     """
     check_settings()
+    check_precision(recipe.train.precision, device)
     check_fit(recipe, splits)
     make_folder(folder)
     with only_writer(folder):
@@ -253,11 +259,14 @@ class Run:
         self.steps_unread = 1 if device.type == "cpu" else _STEPS_UNREAD
         record_step = self.recorder()
         self.graphs = None if record_step is None else Graphs(self.state, device, record_step)
-        self.optimiser = make_optimiser(self.model, self.config, fused=self.graphs is not None)
+        self.scale = LossScale(device) if self.config.precision == "fp16" else None
+        fused = self.graphs is not None or self.scale is not None  # these alone can leave out a step
+        self.optimiser = make_optimiser(self.model, self.config, fused=fused)
         self.average: dict[str, Tensor] = {}
         if self.config.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
-        self.position = load_checkpoint(folder, self.model, self.optimiser, self.average) or Position()
+        found = load_checkpoint(folder, self.model, self.optimiser, self.average, self.scaled_by())
+        self.position = found or Position()
         record.cut_metrics(folder, self.position.metrics_bytes, self.position.metrics_checksum)
 
     def recorder(self) -> Record | None:
@@ -267,7 +276,15 @@ class Run:
     def state(self) -> dict[str, Tensor]:
         """All tensors that a training step changes, by name."""
         buffers = {f"buffer {name}": buffer for name, buffer in self.model.named_buffers()}
-        return tensors_of_run(self.model, self.optimiser, self.average) | buffers
+        return self.tensors() | buffers
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that training resumes with."""
+        return tensors_of_run(self.model, self.optimiser, self.average, self.scaled_by())
+
+    def scaled_by(self) -> dict[str, Tensor]:
+        """The tensors of the loss scale, where there is one."""
+        return {} if self.scale is None else self.scale.tensors()
 
     def calibrate(self, source: SpikingNetwork) -> None:
         """Set the norms of the network by what `source` makes of held-out images, or of training images."""
@@ -312,7 +329,8 @@ class Run:
             if metrics:
                 self.position.loss_sum, self.position.hits, self.position.images = 0.0, 0, 0
             if saving:
-                save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position)
+                scale = self.scaled_by()
+                save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position, scale)
                 last_saved = now
             watch(progress)
             if stopping and self.position.step < self.steps:
@@ -356,7 +374,7 @@ class Run:
             self.notice("forward", loss.detach(), names, finite, len(labels))
             # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
             with drawing() if segments else contextlib.nullcontext():
-                loss.backward()
+                self.scaled_up(loss).backward()
             names, finite = self.update(rates, weight, num_steps)
             self.notice("update", hits, names, finite, len(labels))
         self.position.step += 1
@@ -391,7 +409,7 @@ class Run:
             samples = changed(samples, self.recipe.data, iter(drawn))
         loss, hits, (names, finite) = self.forward_pass(self.scaled(samples, small=small), labels, num_steps)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(self.scaled_up(loss), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             # Kernels of optimisers go through memory as it lies.
             apart = gradient is not None and gradient.stride() != parameter.stride()
@@ -413,6 +431,11 @@ class Run:
         """Move the weights and their average by the gradients; `finite_sums` of all that training resumes with."""
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
+        overflowed = None
+        if self.scale is not None:
+            gradients = (parameter.grad for parameter in self.model.parameters())
+            overflowed = self.scale.unscale([each for each in gradients if each is not None])
+            self.optimiser.found_inf = overflowed  # type: ignore[attr-defined]
         if self.config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         if self.recipe.pretrained:
@@ -421,7 +444,15 @@ class Run:
         if self.average:
             update_average(self.average, self.model, weight)
         # With a NaN weight, neurons fall silent and the loss stays finite.
-        return finite_sums(tensors_of_run(self.model, self.optimiser, self.average))
+        names, finite = finite_sums(self.tensors())
+        if self.scale is None or overflowed is None:
+            return names, finite
+        self.scale.follow(overflowed)
+        return (*names, _NO_SCALE), torch.cat([finite, (self.scale.factor >= 1)[None]])
+
+    def scaled_up(self, loss: Tensor) -> Tensor:
+        """What gradients are taken of."""
+        return loss if self.scale is None else loss * self.scale.factor
 
     def forward_pass(
         self, x: Tensor, labels: Tensor, num_steps: int, segments: tuple[int, ...] = ()
@@ -460,7 +491,9 @@ class Run:
                     raise self.diverged(f"potentials of {odd[0]} are not finite", each.step)
                 self.position.loss_sum += value * each.images
                 continue
-            if odd and (name := not_finite(tensors_of_run(self.model, self.optimiser, self.average))):
+            if _NO_SCALE in odd:
+                raise self.diverged(_NO_SCALE, each.step)
+            if odd and (name := not_finite(self.tensors())):
                 raise self.diverged(f"{name} is not finite", each.step)
             self.position.hits += int(value)
             self.position.images += each.images

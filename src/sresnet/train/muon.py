@@ -35,7 +35,11 @@ class OrthogonalSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """One step of every group; the gradients of filters are set to None."""
+        """One step of every group; the gradients of filters are set to None.
+
+        Where `found_inf` is set, as torch's fused optimisers have it, to a tensor that holds 1, nothing changes.
+        """
+        skipped = getattr(self, "found_inf", None)
         for group in self.param_groups:
             if not group["orthogonal"]:
                 continue
@@ -46,11 +50,15 @@ class OrthogonalSGD(torch.optim.SGD):
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(w)
                 m = state["momentum_buffer"]
+                before = None if skipped is None else (m.clone(), w.clone())
                 m.mul_(group["momentum"]).add_(w.grad)
                 s = _orthogonal(w.grad.add(m, alpha=group["momentum"]).flatten(1)).view_as(w)
                 length = w.norm()
                 w.sub_(s * (group["lr"] * length / s.norm().clamp(min=1e-12)))
                 w.mul_(length / w.norm().clamp(min=1e-12))
+                if skipped is not None and before is not None:
+                    for tensor, old in zip((m, w), before, strict=True):
+                        tensor.copy_(torch.where(skipped > 0, old, tensor))
                 w.grad = None  # plain SGD below skips it
         super().step()
 

@@ -30,14 +30,24 @@ def make_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = False
         return torch.optim.Adam([group], betas=(config.momentum, 0.999), capturable=fused, **settings)
     settings["momentum"] = config.momentum
     if not filters:
-        return torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings)
-    return OrthogonalSGD(
+        return _moving(torch.optim.SGD([{"params": others, "peak": config.learning_rate}], **settings), fused)
+    optimiser = OrthogonalSGD(
         [
             {"params": filters, "peak": config.muon_lr, "weight_decay": 0.0, "orthogonal": True},
             {"params": others, "peak": config.learning_rate, "orthogonal": False},
         ],
         **settings,
     )
+    return _moving(optimiser, fused)
+
+
+def _moving(optimiser: torch.optim.SGD, fused: bool) -> torch.optim.SGD:
+    """The same; a fused one with its momentum, which torch leaves unset where the very first step does not count."""
+    if fused and optimiser.defaults["momentum"]:
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, *, peak: float | None = None) -> float:

@@ -65,8 +65,9 @@ class TrainConfig:
     are computed twice. 8: eight parts; 4 4: four, each in four in turn; auto: as `step_memory` wants it."""
     step_memory: float = added_later(2.0)
     """Gigabytes that time_segments "auto" lets a training step take beside weights and images; no effect without it."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: convolutions in bfloat16, norms and potentials in float32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16: convolutions in bfloat16, norms and potentials in float32; fp16: in float16, on a GPU, with a loss scale
+    that follows the gradients: steps in which they overflow are left out."""
     sharpen_epochs: tuple[float, ...] = added_later(())
     """Whetstone: two numbers of epochs between which units of neuron "sharpened" become steps, one layer after the
     other from the first to the last."""
