@@ -9,7 +9,9 @@ from sresnet import create_model
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.lif import lif as typed_lif
 from sresnet.ops.neuron import LIFConstants
+from sresnet.ops.scan.rows import is_rows
 from sresnet.ops.surrogate import ArcTan, Triangle
+from sresnet.printing import tell_once
 from tests.ops import test_conv_bntt_lif as layers
 from tests.ops.gpu.test_kernels import DEVICE, _poisoned
 
@@ -61,8 +63,9 @@ def trained(model, images, name, dtype, place):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("fastest", kind) for kind in NETWORKS] + [("low-memory", "s2s")])
-def test_a_network(name, kind):
-    """Against float64, where no potential comes so near the threshold that a spike differs."""
+def test_a_network(name, kind, capsys):
+    """Against float64, where no potential comes so near the threshold that a spike differs; nothing is copied."""
+    tell_once.cache_clear()
     fields = {"base_filters": 4, "num_steps": 2} | NETWORKS[kind]
     for seed in range(9):
         torch.manual_seed(seed)
@@ -75,6 +78,21 @@ def test_a_network(name, kind):
     assert (ours[1] - right[1]).norm() <= 1e-3 * right[1].norm()
     assert right[1].norm() > 0
     torch.testing.assert_close(ours[2], right[2], atol=1e-5, rtol=1e-4)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("channels", "side", "stride"), [((3, 32), 32, 1), ((32, 32), 32, 1), ((32, 64), 16, 2)])
+def test_convolutions_give_channels_last(channels, side, stride, dtype):
+    """Of what computes here, cuDNN or oneDNN, forward and of the input."""
+    inputs, outputs = channels
+    x = torch.randn(2, inputs, side, side, device=DEVICE).to(dtype, memory_format=torch.channels_last)
+    weight = torch.randn(outputs, inputs, 3, 3, device=DEVICE).to(dtype, memory_format=torch.channels_last)
+    y = torch.nn.functional.conv2d(x, weight, None, stride, 1)
+    given = (torch.randn_like(y), x, weight, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
+    dx = torch.ops.aten.convolution_backward(*given)[0]
+    assert is_rows(y)
+    assert is_rows(dx)
 
 
 def gradients(model, images, **more):

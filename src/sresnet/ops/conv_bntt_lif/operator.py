@@ -19,7 +19,8 @@ from torch.autograd.function import once_differentiable
 from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
 from sresnet.ops.scan.choice import engine_of, on_gpu
 from sresnet.ops.scan.contract import Kept, KernelConstants, NormRows
-from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows
+from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows, is_rows
+from sresnet.printing import tell_once
 
 BLOCK_BYTES = 2**20
 """Of images: what is converted at a time to the type that convolutions are computed in."""
@@ -48,6 +49,20 @@ def arithmetic(storage: torch.dtype, x: Tensor) -> torch.dtype:
     return storage if on_gpu(x) or torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def _expect_rows(images: Tensor | None, source: Tensor, what: str) -> None:
+    """Say once where a convolution on a GPU gives another layout than channels last: then every layer copies it.
+
+    One channel is first and last: torch may take either for meant. Tensors without memory tell no strides.
+    """
+    if images is None or is_rows(images) or source.shape[1] == 1 or images.is_meta or not on_gpu(images):
+        return
+    place = torch.cuda.get_device_name(images.device) if images.is_cuda else images.device
+    tell_once(
+        f"a convolution's {what} of {images.dtype} on {place} is not channels last in memory: layers copy it, slowly. "
+        f"Please report this line: torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
+    )
+
+
 def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
     """Convolution of x [T, N, C, H, W], the same at every step, channels last in memory; x itself without a weight."""
     if weight is None:
@@ -55,6 +70,7 @@ def _convolve(x: Tensor, weight: Tensor | None, call: Call) -> Tensor:
     images, dtype = x.flatten(0, 1), weight.dtype
     if dtype == x.dtype:
         y = F.conv2d(images, weight, None, call.stride, call.padding)
+        _expect_rows(y, images, "output")
         return as_rows(y.view(*x.shape[:2], *y.shape[1:]), call.storage)
     y = empty_rows(x, (len(images), *output_shape(x, weight, call.stride, call.padding)[2:]))
     with torch.autocast("cpu", enabled=False):
@@ -82,6 +98,7 @@ def _convolve_back(
     constants: list[Any] = [None, call.stride, call.padding, (1, 1), False, (0, 0), 1]
     if dtype == x.dtype:
         dx, dweight, _ = torch.ops.aten.convolution_backward(dy, x, weight, *constants, wanted)
+        _expect_rows(dx, dy, "input gradient")
         return dx if dx is None else _unflattened(dx, shape), dweight
     dx = empty_rows(x, x.shape) if need_x else None
     dweight = torch.zeros_like(weight) if need_weight else None
