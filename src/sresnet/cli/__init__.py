@@ -154,15 +154,22 @@ Two files cannot be called as their verbs: `import` is a word of Python's, and a
 """
 
 
+TOGETHER = ("train", "finetune")
+"""Verbs that torchrun may start several times, to train together."""
+
+
 def _call(verb: str, words: list[str]) -> int:
     """Import the file of a verb, and with it torch and all that the verb needs, and call its function.
 
     Raises:
         UserError: as `check_settings`, and what the verb raises.
     """
+    from sresnet.processes import launched
     from sresnet.train.loop import check_settings
 
     check_settings()
+    if verb not in TOGETHER and "TORCHELASTIC_RUN_ID" in os.environ and launched() > 1:
+        raise UserError(f"sresnet {verb} runs in one process, and torchrun has started {launched()}: call it without")
     function: Callable[[list[str]], int] = getattr(import_module(f"sresnet.cli.{MODULES[verb]}"), f"{verb}_verb")
     return function(words)
 

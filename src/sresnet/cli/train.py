@@ -1,6 +1,8 @@
 """`sresnet train`."""
 
+import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sresnet.models.inference import check_precision
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say
+from sresnet.processes import Processes, joined
 from sresnet.randomness import seed_of
 from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
@@ -95,33 +98,47 @@ def recipe_named(word: str) -> tuple[str, str, Recipe]:
     return word, *RECIPES[word]
 
 
-@going_on()
 def train_and_report(options: TrainOptions, name: str, *, run: str = "") -> int:
-    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are."""
-    recipe = options.recipe()
+    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are.
+
+    Where torchrun has started several processes, they train together, and the first of them shows it.
+    """
     device = options.torch_device()
+    with joined(gpu=device.type == "cuda") as processes, contextlib.ExitStack() as quiet:
+        if not processes.first:
+            nowhere = quiet.enter_context(open(os.devnull, "w"))
+            quiet.enter_context(contextlib.redirect_stdout(nowhere))
+            quiet.enter_context(contextlib.redirect_stderr(nowhere))
+        return _train_and_report(options, name, run, processes.device(device), processes)
+
+
+@going_on()
+def _train_and_report(options: TrainOptions, name: str, run: str, device: torch.device, processes: Processes) -> int:
+    """`train_and_report` in one of the processes."""
+    recipe = options.recipe()
     if run:
         options = options.placed_as(recipe.data, run)
-        splits = options.open_again(recipe, run)
+        splits = processes.in_turn(lambda: options.open_again(recipe, run))
     else:
-        splits = options.open(recipe.data, recipe.seed, recipe.model.num_steps)
+        splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps))
     if recipe.data.name in ("folder", "event-folder"):  # the number of classes is known from the pictures alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     with implementation(options.engine):
         check_precision(recipe.train.precision, device)
-    check_fit(recipe, splits)
+    check_fit(recipe, splits, processes)
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
-    if options.report:
+    if options.report and processes.first:
         check_page(folder / REPORT, options.force)
     kind = kind_of(recipe.data)
-    say(f"{describe(recipe.model)} on {device}: {len(splits.train):,} training {kind}, run folder {folder}")
+    together = f", {processes.count} processes" if processes.several else ""
+    say(f"{describe(recipe.model)} on {device}{together}: {len(splits.train):,} training {kind}, run folder {folder}")
     print_split(recipe.data, splits)
     with (
         implementation(options.engine),
         stop_asked(options.max_minutes) as asked,
-        display(folder, options.tensorboard) as watch,
+        display(folder, options.tensorboard and processes.first) as watch,
     ):
         outcome = train(
             recipe,
@@ -135,10 +152,14 @@ def train_and_report(options: TrainOptions, name: str, *, run: str = "") -> int:
             cache_dir=options.cache_dir,
             note=lambda line: say(line, flush=True),
             memory_limit=options.memory_limit,
+            processes=processes,
         )
     if outcome.state == "stopped":
-        say(f"stopped at step {outcome.step} ({asked()}): run the same command again to resume")
-        return {"SIGINT": 130, "SIGTERM": 143}.get(asked(), 0)
+        reason = asked() or "as another process was"
+        say(f"stopped at step {outcome.step} ({reason}): run the same command again to resume")
+        return {"SIGINT": 130, "SIGTERM": 143}.get(reason, 0)
+    if not processes.first:
+        return 0
     _print_outcome(outcome)
     if run:
         source, scaling, _ = trained(run, device, options.memory_limit, splits.test)

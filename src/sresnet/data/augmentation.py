@@ -7,14 +7,16 @@ from torch import Tensor
 
 from sresnet.data.config import AnyData
 from sresnet.data.events.sets import EventConfig
-from sresnet.data.transforms import Source, draws, random_crop, random_erase, random_flip, random_roll
+from sresnet.data.transforms import ForPart, Source, draws, random_crop, random_erase, random_flip, random_roll
 from sresnet.data.trivial_augment import trivial_augment
+from sresnet.processes import Part
 from sresnet.randomness import seed_of
 
 
-def augmented(samples: Tensor, config: AnyData, seed: int, step: int) -> Tensor:
-    """The uint8 batch of training step `step`, changed at random as `config` says."""
-    return changed(samples, config, _generator(seed, step))
+def augmented(samples: Tensor, config: AnyData, seed: int, step: int, part: Part | None = None) -> Tensor:
+    """The uint8 batch of training step `step`, or a part of it, changed at random as `config` says."""
+    generator = _generator(seed, step)
+    return changed(samples, config, generator if part is None else ForPart(generator, part))
 
 
 def changed(samples: Tensor, config: AnyData, source: Source) -> Tensor:
@@ -34,7 +36,7 @@ def changed(samples: Tensor, config: AnyData, source: Source) -> Tensor:
     if config.crop_padding:
         x = random_crop(x, config.crop_padding, source)
     if config.policy == "trivial":
-        assert isinstance(source, torch.Generator)
+        assert isinstance(source, torch.Generator | ForPart)
         x = trivial_augment(x, source)
     if config.erase:
         x = random_erase(x, config.erase, source)

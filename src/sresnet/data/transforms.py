@@ -6,13 +6,23 @@ a generator may stand the numbers that it would draw, see `Source`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Source = torch.Generator | Iterator[Tensor]
+from sresnet.processes import Part
+
+
+class ForPart(NamedTuple):
+    """Draws for all images of a batch, and gives those of the part that is here."""
+
+    generator: torch.Generator
+    part: Part
+
+
+Source = torch.Generator | ForPart | Iterator[Tensor]
 """What draws, or float32 [N] of what was drawn before, in its order, on the device of the images."""
 
 
@@ -126,12 +136,16 @@ def _gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _uniform(count: int, source: Source, like: Tensor) -> Tensor:
     # Drawn where the generator lives, so that a CPU generator gives the same images on any device. An accelerator gets
     # the numbers without being waited for.
+    if isinstance(source, ForPart):
+        return source.part.of(_uniform(source.part.whole, source.generator, like))
     if not isinstance(source, torch.Generator):
         return next(source)
     return torch.rand(count, generator=source, device=source.device).to(like.device, non_blocking=True)
 
 
 def _integers(count: int, end: int, source: Source, like: Tensor) -> Tensor:
+    if isinstance(source, ForPart):
+        return source.part.of(_integers(source.part.whole, end, source.generator, like))
     if not isinstance(source, torch.Generator):
         return next(source).long()
     return torch.randint(end, (count,), generator=source, device=source.device).to(like.device, non_blocking=True)

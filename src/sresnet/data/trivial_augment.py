@@ -23,18 +23,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sresnet.data.transforms import ForPart
+from sresnet.processes import Part
+
 STRENGTHS = 31
 """Levels of strength, 0 to 30."""
 GREY = (0.299, 0.587, 0.114)
 """How bright red, green and blue are (ITU-R BT.601)."""
 
 
-def trivial_augment(x: Tensor, generator: torch.Generator) -> Tensor:
+def trivial_augment(x: Tensor, source: torch.Generator | ForPart) -> Tensor:
     """One random change for each image: uint8 [N, C, H, W] -> the same shape and type; three draws of N numbers."""
+    generator, part = source if isinstance(source, ForPart) else (source, Part(0, len(x), len(x)))
 
     def integers(end: int) -> Tensor:
         # Drawn where the generator lives, so that a CPU generator gives the same images on any device.
-        return torch.randint(end, (len(x),), generator=generator, device=generator.device)
+        return part.of(torch.randint(end, (part.whole,), generator=generator, device=generator.device))
 
     change, strength, sign = integers(len(CHANGES)), integers(STRENGTHS), integers(2)
     amount = (strength / (STRENGTHS - 1) * (1 - 2 * sign)).to(x.device, non_blocking=True)

@@ -294,7 +294,9 @@ class SpikingNetwork(nn.Module):
             if at_once != x.shape[0]:
                 return torch.cat([self.forward_steps(some, num_steps=steps) for some in x.split(at_once)], 1)
         recorded = state is not None and state.recorder is not None
-        segments = asked_for or (() if recorded else free_segments(self.layers, x.shape[0], steps))
+        # Of the whole batch: processes that share it go through the same segments, whatever their parts.
+        images = x.shape[0] if state is None or state.part is None else state.part.whole
+        segments = asked_for or (() if recorded else free_segments(self.layers, images, steps))
         if not segments:
             return self.readout(self.forward_features(x, num_steps=steps, state=state), state)
         run = self.forward_segments
@@ -326,6 +328,8 @@ class SpikingNetwork(nn.Module):
                 masks=state.masks,
                 again=again_now,
                 last=not asked,
+                part=state.part,
+                processes=state.processes,
             )
             part = x if x.ndim == 4 else x[:, steps.first : steps.last]
             features = self.forward_features(part, num_steps=steps.last - steps.first, state=inner)
@@ -360,7 +364,7 @@ class SpikingNetwork(nn.Module):
     def encode(self, x: Tensor, num_steps: int | None, state: ForwardState | None = None) -> Tensor:
         """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
         num_steps, config = self.count_steps(x, num_steps), self.config
-        first, before = (state.first_step, state.before) if state else (0, None)
+        first, before, part = (state.first_step, state.before, state.part) if state else (0, None, None)
         if x.ndim == 5:
             frames = x.transpose(0, 1)[:num_steps]
             if config.encoder != "delta":
@@ -372,7 +376,7 @@ class SpikingNetwork(nn.Module):
                 )
             return delta(frames, config.delta_threshold, before)
         scales: dict[str, Any] = {name: getattr(config, name) for name in ("poisson_scale", "delta_threshold")}
-        return encode(config.encoder, x, num_steps, first=first, total=config.num_steps, **scales)
+        return encode(config.encoder, x, num_steps, first=first, total=config.num_steps, part=part, **scales)
 
     def count_steps(self, x: Tensor, num_steps: int | None) -> int:
         """T for images or event frames and what the caller asks for; errors as `forward`."""

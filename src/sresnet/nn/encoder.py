@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sresnet.errors import UserError
+from sresnet.processes import Part
 
 EncoderKind = Literal["direct", "poisson", "poisson-signed", "first-step", "latency", "delta", "two-spikes"]
 
@@ -16,20 +17,36 @@ def direct(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C 
     return x.expand(num_steps, *x.shape)
 
 
-def poisson(x: Float[Tensor, "N C H W"], num_steps: int) -> Float[Tensor, "T N C H W"]:
+def poisson(x: Float[Tensor, "N C H W"], num_steps: int, part: Part | None = None) -> Float[Tensor, "T N C H W"]:
     """A spike with probability x at every step: intensities [N, C, H, W] in [0, 1] -> 0 or 1, [T, N, C, H, W].
 
     Intensities outside [0, 1] act as the nearest end, so images must not be normalised to zero mean.
+
+    Args:
+        part: which images of a batch x is; None: all.
     """
-    return torch.stack([(torch.rand_like(x) < x).to(x.dtype) for _ in range(num_steps)])
+    return torch.stack([(_uniform(x, part) < x).to(x.dtype) for _ in range(num_steps)])
 
 
-def poisson_signed(x: Float[Tensor, "N C H W"], num_steps: int, scale: float = 2.0) -> Float[Tensor, "T N C H W"]:
+def poisson_signed(
+    x: Float[Tensor, "N C H W"], num_steps: int, scale: float = 2.0, part: Part | None = None
+) -> Float[Tensor, "T N C H W"]:
     """sign(x) with probability |x| / scale at every step: normalised images [N, C, H, W] -> -1, 0, 1, [T, N, C, H, W].
 
-    The generator of the released code and of Kim & Panda 2021; with scale 1 that of Lee et al. 2020.
+    The generator of the released code and of Kim & Panda 2021; with scale 1 that of Lee et al. 2020. `part` as there.
     """
-    return torch.stack([torch.where(scale * torch.rand_like(x) <= x.abs(), x.sign(), 0) for _ in range(num_steps)])
+    return torch.stack([torch.where(scale * _uniform(x, part) <= x.abs(), x.sign(), 0) for _ in range(num_steps)])
+
+
+def like_all(x: Float[Tensor, "N *map"], part: Part) -> Float[Tensor, "all *map"]:
+    """Memory for all images of a batch of which x is a part, in the order that x has: draws fill it in that order."""
+    strides = torch.empty_like(x).stride()
+    return x.new_empty_strided((part.whole, *x.shape[1:]), (x[0].numel(), *strides[1:]))
+
+
+def _uniform(x: Float[Tensor, "N C H W"], part: Part | None) -> Float[Tensor, "N C H W"]:
+    """Random numbers from 0 to 1 for each value of x; those of a part of a batch are as if drawn with the others."""
+    return torch.rand_like(x) if part is None else part.of(like_all(x, part).uniform_())
 
 
 def first_step(x: Float[Tensor, "N C H W"], num_steps: int, first: int = 0) -> Float[Tensor, "T N C H W"]:
@@ -103,12 +120,14 @@ def encode(
     total: int,
     poisson_scale: float,
     delta_threshold: float = 0.1,
+    part: Part | None = None,
 ) -> Float[Tensor, "T N C H W"]:
     """Images [N, C, H, W] as the `num_steps` steps from `first` on of `total`, [T, N, C, H, W], by the encoder `kind`.
 
     Args:
         poisson_scale: of "poisson-signed", see `poisson_signed`.
         delta_threshold: of "delta", see `delta`.
+        part: of "poisson" and "poisson-signed", see `poisson`.
 
     Raises:
         UserError: more steps than those in which "two-spikes" sends an image.
@@ -121,9 +140,9 @@ def encode(
     if kind == "direct":
         return direct(x, num_steps)
     if kind == "poisson":
-        return poisson(x, num_steps)
+        return poisson(x, num_steps, part)
     if kind == "poisson-signed":
-        return poisson_signed(x, num_steps, poisson_scale)
+        return poisson_signed(x, num_steps, poisson_scale, part)
     if kind == "first-step":
         return first_step(x, num_steps, first)
     if kind == "delta":

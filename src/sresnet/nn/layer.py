@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sresnet.errors import UserError
+from sresnet.nn.encoder import like_all
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
 from sresnet.nn.neuron import AnyNeuron, Neuron, NeuronConfig, make_neuron
 from sresnet.nn.norm import BNTT, NoNorm, Norm, NormConfig, OwnNorm, PerStepNorm, TimeAveragedNorm, make_norm
@@ -370,7 +371,11 @@ class SharedDropout(nn.Module):
             raise UserError(
                 "dropout has one mask for all time steps, which a stream does not keep: train on all steps in one call"
             )
-        mask = F.dropout(torch.ones_like(spikes[0]), self.p)
+        part = state.part if state else None
+        if part is None:
+            mask = F.dropout(torch.ones_like(spikes[0]), self.p)
+        else:
+            mask = part.of(F.dropout(like_all(spikes[0], part).fill_(1), self.p))
         if state:
             state.masks[self] = mask
         return mask

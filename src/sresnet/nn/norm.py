@@ -169,6 +169,7 @@ class BNTT(BatchNorm):
             training=self.training,
             momentum=self.share(range(first, last), state),
             eps=self.added,
+            together=state.together if state else None,
         )
 
     def extra_repr(self) -> str:
@@ -207,6 +208,7 @@ class PerStepNorm(BatchNorm):
             training=self.training,
             momentum=tuple(self.share(range(1), state) if counted else 0.0 for counted in counts),
             eps=self.added,
+            together=state.together if state else None,
         )
 
     def extra_repr(self) -> str:
@@ -245,6 +247,7 @@ class TimeAveragedNorm(BatchNorm):
             training=self.training,
             momentum=self.share(range(1), state),
             eps=self.added,
+            together=state.together if state else None,
         )
 
     def extra_repr(self) -> str:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sresnet.ops.norm import Together
+from sresnet.processes import Part, Processes
+
 
 class LayerRecord(NamedTuple):
     """What is recorded of one layer of neurons."""
@@ -76,6 +79,15 @@ class ForwardState:
     """These steps were computed before, and are for a backward pass: norms leave their running averages alone."""
     last: bool = False
     """Nobody asks for the potentials that these steps leave."""
+    part: Part | None = None
+    """Which images of a batch these are: masks and Poisson spikes are drawn for all of them; None: they are all."""
+    processes: Processes | None = None
+    """Those that have the other parts, where norms take their statistics over all; None: over the images here."""
+
+    @property
+    def together(self) -> Together | None:
+        """What norms are told of the other processes."""
+        return None if self.processes is None or self.part is None else Together(self.processes, self.part.whole)
 
     def starts(self, neurons: nn.Module) -> Tensor | None:
         """The potential that `neurons` start from; None is rest."""

@@ -5,13 +5,24 @@ steps and stay in float32.
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sresnet.errors import UserError
+from sresnet.processes import Processes
+
+
+class Together(NamedTuple):
+    """The processes that have parts of one batch, whose statistics are those of all of it."""
+
+    processes: Processes
+    images: int
+    """N of the batch, over all processes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +48,8 @@ class NormState:
     steps share an average."""
     eps: float = 1e-4
     """Added to the variance."""
+    together: Together | None = None
+    """None: statistics in training are of the images here alone."""
 
     @property
     def per_step(self) -> bool:
@@ -51,6 +64,11 @@ class NormState:
     def averages(self) -> tuple[Float[Tensor, "*steps C"], Float[Tensor, "*steps C"]]:
         """Running mean and variance for every row of gamma."""
         return self.running_mean.expand_as(self.gamma), self.running_var.expand_as(self.gamma)
+
+    @property
+    def gathers(self) -> bool:
+        """Statistics are of a batch of which other processes have parts."""
+        return self.training and self.together is not None
 
 
 def check_norm(norm: NormState, shape: tuple[int, ...], num_steps: int) -> None:
@@ -71,8 +89,9 @@ def check_norm(norm: NormState, shape: tuple[int, ...], num_steps: int) -> None:
 
 
 def values_per_row(norm: NormState, shape: tuple[int, ...], num_steps: int) -> int:
-    """How many values of x [T or 1, N, C, H, W] each mean and variance is of."""
-    return shape[1] * shape[3] * shape[4] * (1 if norm.per_step else num_steps)
+    """How many values of x [T or 1, N, C, H, W] each mean and variance is of, in all processes."""
+    images = norm.together.images if norm.together else shape[1]
+    return images * shape[3] * shape[4] * (1 if norm.per_step else num_steps)
 
 
 def update_averages(
@@ -96,6 +115,8 @@ def update_averages(
 
 def batch_norm_reference(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
     """The batch norm that `norm` describes, of x [T, N, C, H, W], in plain PyTorch."""
+    if norm.gathers:
+        return _batch_norm_together(x, norm)
     return _batch_norm_through_time(x, norm) if norm.per_step else _batch_norm_over_time(x, norm)
 
 
@@ -140,6 +161,90 @@ def _batch_norm_over_time(x: Float[Tensor, "T N C H W"], norm: NormState) -> Flo
     images = x.flatten(0, 1).to(norm.gamma.dtype)
     rows = norm.running_mean, norm.running_var, norm.gamma, norm.beta
     return _normalise(images, *rows, norm, norm.momentum).unflatten(0, x.shape[:2])
+
+
+def _batch_norm_together(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, "T N C H W"]:
+    """Either of both in training, where this process has a part of the images: statistics of the images of all.
+
+        mean = sum(x) / n,   var = sum((x - mean)^2) / n
+
+    with the sums over all processes and n the values in all of them, as each process can have another number of images.
+    All time steps go in one sum. The gradient of a sum over processes is the sum of their gradients.
+    """
+    assert norm.together is not None
+    processes, n = norm.together.processes, values_per_row(norm, x.shape, x.shape[0])
+    over = (1, 3, 4) if norm.per_step else (0, 1, 3, 4)
+    x = x.to(norm.gamma.dtype)
+
+    def spread(row: Float[Tensor, "*steps C"]) -> Float[Tensor, "*steps 1 C 1 1"]:
+        return row[..., None, :, None, None]
+
+    mean = _SumOfAll.apply(x.sum(over), processes) / n
+    centred = x - spread(mean)
+    var = _SumOfAll.apply((centred * centred).sum(over), processes) / n
+    update_averages(norm, mean.detach(), var.detach(), n)
+    y = centred * spread(norm.gamma / torch.sqrt(var + norm.eps))
+    return y if norm.beta is None else y + spread(norm.beta)
+
+
+class _SumOfAll(torch.autograd.Function):
+    """The sum of a tensor over all processes, which each of them goes on with."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, processes: Processes) -> Tensor:
+        ctx.processes = processes
+        return processes.add_up(x.clone(memory_format=torch.contiguous_format))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.processes.add_up(gradient.clone(memory_format=torch.contiguous_format)), None
+
+
+def gather_statistics(together: Together, images: int, mean: Tensor, var: Tensor) -> None:
+    """Replace mean and biased variance of the images here by those of the images of all processes, in place.
+
+    With m and s of the n_k values of process k, added up in float64,
+
+        mean = sum(n_k m) / n,   var = sum(n_k (s + m^2)) / n - mean^2
+
+    Args:
+        images: N here.
+    """
+    here = torch.stack([mean, var]).double()
+    here[1] += here[0] ** 2
+    both = together.processes.add_up(here * (images / together.images))
+    mean.copy_(both[0])
+    var.copy_((both[1] - both[0] ** 2).clamp(min=0))
+
+
+def gradient_through_statistics(
+    together: Together,
+    values: int,
+    gamma: Tensor,
+    var: Tensor,
+    eps: float,
+    grad_gamma: Tensor,
+    grad_beta: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """What the gradient of x has besides gamma / std * dy, as x moves mean and variance: slope (x - mean) + offset.
+
+        slope = -gamma / std^2 * sum(dy * y') / n,   offset = -gamma / std * sum(dy) / n
+
+    with y' = (x - mean) / std, and both sums, which are the gradients of gamma and beta, over all processes.
+
+    Args:
+        values: n.
+        var: of the images of all.
+        grad_gamma, grad_beta: of the images here.
+
+    Returns:
+        Slope and offset, rows as gamma.
+    """
+    of_gamma, of_beta = together.processes.add_up(torch.stack([grad_gamma, grad_beta]).double())
+    std = torch.sqrt(var.double() + eps)
+    scale = gamma / std
+    return (-scale / std * of_gamma / values).float(), (-scale * of_beta / values).float()
 
 
 def _normalise(

@@ -12,6 +12,7 @@ from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.models.inference import check_scores, evaluating
 from sresnet.models.network import SpikingNetwork
+from sresnet.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,11 @@ def evaluate(
     batch_size: int = 250,
     precision: str = "fp32",
     seed: int = 0,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Classify every image or clip once, in evaluation mode.
+
+    Several processes take whole batches in turn, so that each is computed as one process does, and the numbers are its.
 
     Args:
         model, samples, scaling: network, uint8 images or event frames on any device, and their scaling.
@@ -48,23 +52,33 @@ def evaluate(
         batch_size: images at a time; only `batch_mean_top1` depends on it.
         precision: fp32, bf16 or fp16.
         seed: of the Poisson encoders.
+        processes: those that evaluate together, with equal weights.
 
     Raises:
         UserError: no samples, more steps than there are norms for, or scores or a loss that are not finite.
     """
     if not len(samples):
         raise UserError("there are no images to evaluate on: give at least one")
-    batch_hits, top5_hits, loss = [], 0, 0.0
+    starts = range(0, len(samples), batch_size)
+    found = torch.zeros(len(starts), 3, dtype=torch.float64)  # hits, those among the first five, and loss of each batch
     with evaluating(model, seed, precision) as device:
-        for start in range(0, len(samples), batch_size):
+        for number, start in enumerate(starts):
             chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
+            if number % processes.count != processes.rank:
+                if model.config.encoder.startswith("poisson"):  # what it draws for others' images is drawn here too
+                    model.encode(torch.zeros(len(chosen), *samples.shape, device=device), num_steps)
+                continue
             labels = samples.labels[chosen].to(device)
             scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
             check_scores(scores, start)
             ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
-            loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-            batch_hits.append(int(ranked[:, 0].sum()))
-            top5_hits += int(ranked.sum())
+            loss = float(F.cross_entropy(scores, labels, reduction="sum"))
+            found[number] = torch.tensor([int(ranked[:, 0].sum()), int(ranked.sum()), loss], dtype=torch.float64)
+    hits_of, top5_of, losses = processes.add_up(found).T.tolist()
+    batch_hits, top5_hits = [int(hits) for hits in hits_of], int(sum(top5_of))
+    loss = 0.0
+    for each in losses:  # Python's sum rounds as its version does
+        loss += each
     if not math.isfinite(loss):
         raise UserError(f"loss is {loss}: the weights are out of range")
     hits, count = sum(batch_hits), len(samples)

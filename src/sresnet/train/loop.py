@@ -16,11 +16,11 @@ from torch import Tensor
 
 from sresnet.data import Splits
 from sresnet.data.augmentation import augmented, changed, numbers_of
-from sresnet.data.fingerprint import fingerprint
+from sresnet.data.fingerprint import Fingerprint, fingerprint
 from sresnet.data.scaling import Scaling, make_scaling
 from sresnet.data.transforms import shrunk
 from sresnet.errors import UserError
-from sresnet.files import make_folder, only_writer, write_json
+from sresnet.files import InUseError, make_folder, only_writer, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import blank, build
 from sresnet.models.inference import check_precision, precision_context
@@ -30,8 +30,10 @@ from sresnet.models.segments import segments_within
 from sresnet.models.summary import summarise
 from sresnet.models.tensors import finite_sums, not_finite
 from sresnet.nn import BNTT, Neuron
+from sresnet.nn.norm import OWN_NORMS
 from sresnet.nn.state import ForwardState
 from sresnet.ops.memory import keep_freed_memory
+from sresnet.processes import ALONE, Part, Processes
 from sresnet.randomness import order, seed_of, seeded
 from sresnet.train import record
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
@@ -103,10 +105,15 @@ def train(
     cache_dir: str = "",
     note: Callable[[str], None] = lambda line: None,
     memory_limit: float = MEMORY_LIMIT,
+    processes: Processes = ALONE,
 ) -> Outcome:
     """Run `recipe` in `folder`, from its checkpoint if there is one, to the end or until `should_stop`.
 
     However often it is stopped or killed, weights and metrics (except times) end bit-identical on the same machine.
+
+    Several processes call it alike, each with a part of every batch. Statistics of norms are of the whole batch, and
+    random numbers are drawn for all of it, so that losses and weights are those of one process but for rounding. The
+    first process alone writes.
 
     Args:
         folder: run folder, created if missing; see docs/architecture.md.
@@ -115,43 +122,77 @@ def train(
         checkpoint_seconds: time between checkpoints; the end of an epoch always has one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
         cache_dir: where frames of event recordings are kept, noted likewise.
-        note: called with a line where the run resumes with other versions, threads, engine or processor.
+        note: called with a line where the run resumes with other versions, threads, engine, processor or number of
+            processes.
+        processes: those that train together, see `processes.joined`.
 
     Raises:
         UserError: the folder holds another run or one on other data, or is in use; network and images do not fit; the
-            disk is full; the device has no such precision; or torch's default dtype or device is not float32 or the
-            CPU.
+            disk is full; the device has no such precision; torch's default dtype or device is not float32 or the CPU;
+            or a batch or norm cannot be shared by so many processes.
         DivergedError: a loss, score, potential, weight, norm statistic, momentum or average is NaN or infinite (the
             last checkpoint is kept).
     """
     check_settings()
     check_precision(recipe.train.precision, device)
-    check_fit(recipe, splits)
-    make_folder(folder)
-    with only_writer(folder):
-        record.claim(folder, recipe)
-        data = fingerprint(splits)
-        record.check_data(folder, data)
-        if (folder / record.RESULT).exists():
+    check_fit(recipe, splits, processes)
+    with contextlib.ExitStack() as lock:
+
+        def opened() -> tuple[Fingerprint, dict[str, Any] | None]:
+            """The data's fingerprint, and the result of a run that is finished; the folder is this run's from here."""
+            make_folder(folder)
+            lock.enter_context(_writer(folder))
+            record.claim(folder, recipe)
+            data = fingerprint(splits)
+            record.check_data(folder, data)
+            if not (folder / record.RESULT).exists():
+                return data, None
             released = recipe.train.protocol == "released-code"
             scaling = make_scaling(recipe.data, splits.train, released_code=released)
             record.check_statistics(folder, scaling.plain())  # nor is the result of a run that of other data
-            result = record.read_result(folder)
+            return data, record.read_result(folder)
+
+        data, result = processes.from_first(opened)
+        if result is not None:
             return Outcome(state="finished", folder=folder, step=result.get("steps", 0), result=result)
         if device.type == "cpu":
             keep_freed_memory()
-        places = {"data_dir": data_dir, "cache_dir": cache_dir}
-        run = Run(recipe, splits, folder, device, memory_limit)
-        here = record.environment(device) | places
-        if differing := record.enter_session(folder, here, run.position.step):
-            note(
-                f"note: this run resumes under other conditions ({differing}): rounding may differ, so it may not end "
-                "as it would under either alone; environment.json keeps both"
+        run = Run(recipe, splits, folder, device, memory_limit, processes)
+        if len(set(processes.gathered(run.position.step))) > 1:
+            raise UserError(
+                f"the processes find different checkpoints in {folder}: choose an --out on a disk that all machines "
+                "share"
             )
-        record.check_statistics(folder, run.scaling.plain())
-        about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
-        write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
+
+        def entered() -> None:
+            """Note conditions and data in the folder."""
+            places = {"data_dir": data_dir, "cache_dir": cache_dir}
+            here = record.environment(device, processes.count) | places
+            if differing := record.enter_session(folder, here, run.position.step):
+                note(
+                    f"note: this run resumes under other conditions ({differing}): rounding may differ, so it may not "
+                    "end as it would under either alone; environment.json keeps both"
+                )
+            record.check_statistics(folder, run.scaling.plain())
+            about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
+            write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
+
+        processes.from_first(entered)
         return run.go(watch, should_stop, checkpoint_seconds)
+
+
+@contextlib.contextmanager
+def _writer(folder: Path) -> Iterator[None]:
+    """`only_writer`, which tells who started processes of one training one by one how they start together."""
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(only_writer(folder))
+        except InUseError:
+            raise InUseError(
+                f"{folder} is in use by another process: wait for it, or choose another --out; processes of one "
+                "training are started together, by torchrun --nproc-per-node K -m sresnet train ..."
+            ) from None
+        yield
 
 
 def check_settings() -> None:
@@ -168,8 +209,8 @@ def check_settings() -> None:
         )
 
 
-def check_fit(recipe: Recipe, splits: Splits) -> None:
-    """Raise UserError where the network does not fit the images, or a training step of it `step_memory`."""
+def check_fit(recipe: Recipe, splits: Splits, processes: Processes = ALONE) -> None:
+    """Raise UserError where the network does not fit the images, or a step of it the memory or the processes."""
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
     if recipe.model.num_classes != classes:
         raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
@@ -187,8 +228,23 @@ def check_fit(recipe: Recipe, splits: Splits) -> None:
     frames = splits.train.shape[0]
     if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
         raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")
-    images = min(recipe.train.batch_size, len(splits.train))
-    _time_segments(recipe, _neurons(recipe, splits), recipe.model.num_steps, images)
+    images, parts = min(recipe.train.batch_size, len(splits.train)), recipe.train.accumulate
+    if images % parts:
+        raise UserError(
+            f"accumulate {parts} does not divide a batch of {images} images into equal parts: choose one that does"
+        )
+    if images // parts < processes.count:
+        raise UserError(
+            f"{processes.count} processes cannot share {images // parts} images, the batch"
+            f"{f' in {parts} parts' if parts > 1 else ''}: start fewer, or use a larger --train.batch-size"
+        )
+    if processes.several and recipe.model.norm in OWN_NORMS and recipe.train.statistics == "synchronised":
+        raise UserError(
+            f"norm {recipe.model.norm!r} is of your own, and sees the images of one process alone: train in one "
+            "process, or use --train.statistics local, with which numbers depend on the processes"
+        )
+    largest = processes.largest_part(images // parts)
+    _time_segments(recipe, _neurons(recipe, splits), recipe.model.num_steps, largest)
 
 
 def _neurons(recipe: Recipe, splits: Splits) -> int:
@@ -232,8 +288,10 @@ class Run:
         folder: Path,
         device: torch.device,
         memory_limit: float = MEMORY_LIMIT,
+        processes: Processes = ALONE,
     ) -> None:
         self.recipe = recipe
+        self.processes = processes
         self.config: TrainConfig = recipe.train
         self.folder = folder
         self.device = device
@@ -257,7 +315,8 @@ class Run:
         self.neurons = _neurons(recipe, splits)
         self.unread: list[_Unread] = []
         self.steps_unread = 1 if device.type == "cpu" else _STEPS_UNREAD
-        record_step = self.recorder()
+        alone = not processes.several and self.config.accumulate == 1
+        record_step = self.recorder() if alone else None
         self.graphs = None if record_step is None else Graphs(self.state, device, record_step)
         self.scale = LossScale(device) if self.config.precision == "fp16" else None
         fused = self.graphs is not None or self.scale is not None  # these alone can leave out a step
@@ -267,7 +326,8 @@ class Run:
             self.average = {name: tensor.detach().clone() for name, tensor in tensors_of(self.model).items()}
         found = load_checkpoint(folder, self.model, self.optimiser, self.average, self.scaled_by())
         self.position = found or Position()
-        record.cut_metrics(folder, self.position.metrics_bytes, self.position.metrics_checksum)
+        written = self.position.metrics_bytes, self.position.metrics_checksum
+        processes.from_first(lambda: record.cut_metrics(folder, *written))
 
     def recorder(self) -> Record | None:
         """What makes a graph of a training step; None: nothing does, where no launches have to be saved."""
@@ -321,25 +381,28 @@ class Run:
                 self.read()
                 metrics = self.end_epoch(epoch, epoch_started, epoch_first)
             now = time.monotonic()
-            stopping = should_stop()
-            saving = metrics or stopping or now - last_saved >= checkpoint_seconds
+            stopping, due = should_stop(), self.processes.first and now - last_saved >= checkpoint_seconds
+            if self.processes.several:
+                stopping, due = self.processes.asks(stopping, due)
+            saving = metrics or stopping or due
             if saving:
                 self.read()
             progress = self.progress(epoch, now - started, first_step, metrics)
             if metrics:
                 self.position.loss_sum, self.position.hits, self.position.images = 0.0, 0, 0
             if saving:
-                scale = self.scaled_by()
-                save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position, scale)
+                if self.processes.first:
+                    scale = self.scaled_by()
+                    save_checkpoint(self.folder, self.model, self.optimiser, self.average, self.position, scale)
                 last_saved = now
             watch(progress)
             if stopping and self.position.step < self.steps:
                 return Outcome(state="stopped", folder=self.folder, step=self.position.step, result={})
         return self.finish()
 
-    def batch(self, indices: Tensor, step: int) -> Tensor:
-        """The network's input for training step `step`: the samples at `indices`, augmented."""
-        x = augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step)
+    def batch(self, indices: Tensor, step: int, part: Part | None = None) -> Tensor:
+        """The network's input for training step `step`: the samples at `indices`, a part of the batch, augmented."""
+        x = augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step, part)
         return self.scaled(x, small=step // self.steps_per_epoch < self.config.low_res_epochs)
 
     def scaled(self, samples: Tensor, *, small: bool) -> Tensor:
@@ -355,29 +418,64 @@ class Run:
         if epoch and not batch:
             self.start_norms(self.recipe.num_steps_in(epoch - 1), num_steps)
         sharpen(self.model, config, (step + 1) / self.steps_per_epoch)
-        labels = self.train_set.labels[indices]
-        segments = _time_segments(self.recipe, self.neurons, num_steps, len(labels))
+        parts = config.accumulate
+        largest = self.processes.largest_part(len(indices) // parts)
+        segments = _time_segments(self.recipe, self.neurons, num_steps, largest)
         peaks = [group["peak"] for group in self.optimiser.param_groups]
         rates = [learning_rate(config, step, self.steps_per_epoch, peak=peak) for peak in peaks]
         weight = average_weight(config.ema, step)
-        drawing = partial(seeded, seed_of("step", self.recipe.seed, step), self.device)
         # Segments look at the generators' states, and sharpness is a number in Python: neither goes into a graph.
         if self.graphs is not None and not segments and not config.sharpen_epochs:
+            labels = self.train_set.labels[indices]
+            drawing = partial(seeded, seed_of("step", self.recipe.seed, step), self.device)
             done = self.graphed_step(indices, labels, num_steps, [*rates, weight], drawing)
             self.notice("forward", done.loss, done.names, done.finite, len(labels))
             self.notice("update", done.hits, done.state_names, done.state_finite, len(labels))
         else:
-            x = self.batch(indices, step)
             self.optimiser.zero_grad()
-            with drawing():
-                loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments)
-            self.notice("forward", loss.detach(), names, finite, len(labels))
-            # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
-            with drawing() if segments else contextlib.nullcontext():
-                self.scaled_up(loss).backward()
+            found = [self.passes(indices, number, num_steps, segments) for number in range(parts)]
+            if self.processes.several:
+                self.add_up_gradients()
             names, finite = self.update(rates, weight, num_steps)
-            self.notice("update", hits, names, finite, len(labels))
+            self.notice("update", torch.stack(found).sum(), names, finite, len(indices))
         self.position.step += 1
+
+    def passes(self, indices: Tensor, number: int, num_steps: int, segments: tuple[int, ...]) -> Tensor:
+        """Add to the gradients those of part `number` of a batch, of its images here; returns their hits, int64 []."""
+        step, parts = self.position.step, self.config.accumulate
+        size = len(indices) // parts
+        part = self.processes.part(size)
+        of_batch = Part(number * size + part.first, number * size + part.last, len(indices))
+        here = indices[of_batch.first : of_batch.last]
+        labels = self.train_set.labels[here]
+        x = self.batch(here, step, of_batch if len(here) < len(indices) else None)
+        drawn_for = ("step", self.recipe.seed, step, *((number,) if number else ()))
+        drawing = partial(seeded, seed_of(*drawn_for), self.device)
+        with drawing():
+            loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments, part)
+        if len(here) < len(indices) and self.config.loss != "sse":  # which is a sum over images, and others are a mean
+            loss = loss * (len(here) / len(indices))
+        self.notice("forward", loss.detach(), names, finite, len(indices))
+        # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
+        with drawing() if segments else contextlib.nullcontext():
+            self.scaled_up(loss).backward()
+        return hits
+
+    @torch.no_grad()
+    def add_up_gradients(self) -> None:
+        """Make the gradients those of the images of all processes, in one sum, and local running averages their mean.
+
+        All in the order of the parameters, whatever order a backward pass finds them in.
+        """
+        tensors = [each.grad for each in self.model.parameters() if each.grad is not None]
+        if self.config.statistics == "local":
+            averages = list(self.model.buffers())
+            for average in averages:
+                average /= self.processes.count
+            tensors += averages
+        summed = self.processes.add_up(torch.cat([each.flatten() for each in tensors]))
+        for tensor, values in zip(tensors, summed.split([each.numel() for each in tensors]), strict=True):
+            tensor.copy_(values.view_as(tensor))
 
     def graphed_step(
         self,
@@ -455,10 +553,18 @@ class Run:
         return loss if self.scale is None else loss * self.scale.factor
 
     def forward_pass(
-        self, x: Tensor, labels: Tensor, num_steps: int, segments: tuple[int, ...] = ()
+        self,
+        x: Tensor,
+        labels: Tensor,
+        num_steps: int,
+        segments: tuple[int, ...] = (),
+        part: Part | None = None,
     ) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], Tensor]]:
-        """Loss, hits, and `finite_sums` of the potentials."""
+        """Loss of the images here, hits, and `finite_sums` of the potentials."""
         state = ForwardState(v=None, sums={})
+        if self.processes.several:
+            state.part = part
+            state.processes = self.processes if self.config.statistics == "synchronised" else None
         with precision_context(self.config.precision, self.device):
             outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
             loss = loss_of(outputs, labels, self.config)
@@ -472,7 +578,8 @@ class Run:
         numbers = _Unread(step=self.position.step, images=images, of=of, value=value, names=names, finite=finite)
         self.unread.append(numbers)
         nothing_to_show = of == "update" and not self.position.images
-        if nothing_to_show or self.steps_unread == 1 or len(self.unread) >= 2 * self.steps_unread:
+        at_once = self.steps_unread == 1 and (of == "update" or not self.processes.several)
+        if nothing_to_show or at_once or len(self.unread) >= 2 * self.steps_unread:
             self.read()
 
     def read(self) -> None:
@@ -480,8 +587,12 @@ class Run:
         if not self.unread:
             return
         unread, self.unread = self.unread, []
-        values = torch.stack([each.value.double() for each in unread]).tolist()
-        finite = iter(torch.cat([each.finite.to(self.device) for each in unread]).tolist())
+        numbers = torch.stack([each.value.double() for each in unread])
+        are_finite = torch.cat([each.finite.to(self.device) for each in unread])
+        if self.processes.several:  # parts of losses and hits, and an overflow anywhere is one of all
+            both = self.processes.add_up(torch.cat([numbers, (~are_finite).double()]).cpu())
+            numbers, are_finite = both[: len(numbers)], both[len(numbers) :] == 0
+        values, finite = numbers.tolist(), iter(are_finite.tolist())
         for each, value in zip(unread, values, strict=True):
             odd = [name for name in each.names if not next(finite)]
             if each.of == "forward":
@@ -561,7 +672,8 @@ class Run:
             metrics["test_top1_of_this_epoch"] = shown
             if shown > position.best_test.get("top1", -1.0):
                 position.best_test = {"top1": shown, "epoch": epoch + 1}
-                save_model(model, self.folder / BEST_WEIGHTS)
+                if self.processes.first:
+                    save_model(model, self.folder / BEST_WEIGHTS)
         # The same images every epoch, without augmentation.
         few = self.scaling(self.train_set.batch(torch.arange(min(64, len(self.train_set)), device=self.device)))
         try:
@@ -582,8 +694,12 @@ class Run:
             metrics["sharpness"] = round(mean_sharpness(model), 4)
         metrics["seconds"] = round(seconds, 2)
         metrics["images_per_second"] = round((position.step - epoch_first) * self.batch_size / seconds, 1)
-        record.append_metrics(self.folder, metrics)
-        position.metrics_bytes, position.metrics_checksum = record.metrics_so_far(self.folder)
+
+        def written() -> tuple[int, str]:
+            record.append_metrics(self.folder, metrics)
+            return record.metrics_so_far(self.folder)
+
+        position.metrics_bytes, position.metrics_checksum = self.processes.from_first(written)
         return metrics
 
     def finish(self) -> Outcome:
@@ -591,8 +707,11 @@ class Run:
         model = self.evaluated_model()
         result: dict[str, Any] = {"steps": self.position.step, "epochs": self.position.step // self.steps_per_epoch}
         result |= _named("test", self.evaluate(model, "test", self.recipe.model.num_steps))
-        save_model(model, self.folder / WEIGHTS)
-        if lines := record.read_metrics(self.folder):  # the same network has just been validated
+        if self.processes.first:
+            save_model(model, self.folder / WEIGHTS)
+        if lines := self.processes.from_first(
+            lambda: record.read_metrics(self.folder)
+        ):  # the same network has just been validated
             result |= {name: value for name, value in lines[-1].items() if name.startswith("validation_")}
         elif self.splits.validation:
             result |= _named("validation", self.evaluate(model, "validation", self.recipe.model.num_steps))
@@ -605,7 +724,8 @@ class Run:
             "test": len(self.splits.test),
             **self.splits.about,
         }
-        write_json(self.folder / record.RESULT, result)
+        if self.processes.first:
+            write_json(self.folder / record.RESULT, result)
         return Outcome(state="finished", folder=self.folder, step=self.position.step, result=result)
 
     def evaluated_model(self) -> SpikingNetwork:
@@ -628,6 +748,7 @@ class Run:
                 batch_size=2 * self.batch_size,
                 precision=self.config.precision,
                 seed=seed_of("evaluate", self.recipe.seed),
+                processes=self.processes,
             )
         except UserError as error:
             raise self.diverged(f"{part} {error}", self.position.step - 1) from None

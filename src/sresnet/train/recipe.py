@@ -65,6 +65,13 @@ class TrainConfig:
     are computed twice. 8: eight parts; 4 4: four, each in four in turn; auto: as `step_memory` wants it."""
     step_memory: float = added_later(2.0)
     """Gigabytes that time_segments "auto" lets a training step take beside weights and images; no effect without it."""
+    accumulate: int = added_later(1)
+    """Equal parts of a batch that go through the network one after the other, their gradients added up, where a whole
+    batch does not fit into memory. It changes numbers: norms take their statistics of one part at a time, and move
+    their running averages at each."""
+    statistics: Literal["synchronised", "local"] = added_later("synchronised")
+    """Of norms, where torchrun starts several processes. synchronised: over the images of all, so that numbers are
+    those of one process; local: over the images of each, which changes numbers with the number of processes."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16: convolutions in bfloat16, norms and potentials in float32; fp16: in float16, on a GPU, with a loss scale
     that follows the gradients: steps in which they overflow are left out."""
@@ -78,7 +85,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)} is less than 1: training needs at least one")
         for name in ("momentum", "label_smoothing", "ema"):

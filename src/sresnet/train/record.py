@@ -199,7 +199,7 @@ def _in_words(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Versions, source revision and machine, which also decide the numbers or the time of a run."""
     from sresnet import __version__
 
@@ -214,7 +214,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "engine": _engine(device),
         "system": platform.platform(),
-    }
+    } | ({"processes": processes} if processes > 1 else {})
 
 
 def _engine(device: torch.device) -> str:
@@ -240,9 +240,11 @@ def enter_session(folder: Path, now: dict[str, Any], step: int) -> str:
     earlier = [session for session in earlier if session["from_step"] < step]  # of others nothing is left
     session, differing = without_places(now), ""
     if earlier:
-        last = {name: value for name, value in without_places(earlier[-1]).items() if name in session}
+        one = {"processes": 1}  # where it is not said
+        then, here = one | without_places(earlier[-1]), one | session
+        last = {name: value for name, value in then.items() if name in here}
         differing = ", ".join(
-            f"{name} {session[name]}, before {value}" for name, value in last.items() if session[name] != value
+            f"{name} {here[name]}, before {value}" for name, value in last.items() if here[name] != value
         )
     if differing or len(earlier) > 1:
         kept = [without_places({k: v for k, v in each.items() if k != "sessions"}) for each in earlier]

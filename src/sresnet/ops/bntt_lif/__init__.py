@@ -76,8 +76,11 @@ def bntt_lif(
     _check_layer(x, num_steps, norm, residual_current, residual_spikes, v)
     assert num_steps is not None
     streams = (residual_current, residual_spikes)
-    if reference_chosen() or not scan.runs(
-        x, norm, neuron, v, *streams, num_steps=num_steps, return_current=return_current
+    apart = norm is not None and norm.gathers  # what runs without a convolution is not divided at the statistics
+    if (
+        apart
+        or reference_chosen()
+        or not scan.runs(x, norm, neuron, v, *streams, num_steps=num_steps, return_current=return_current)
     ):
         output, current, v_last = bntt_lif_reference(
             x.expand(num_steps, *x.shape[1:]),
@@ -117,7 +120,7 @@ def batch_norm(x: Float[Tensor, "T N C H W"], norm: NormState) -> Float[Tensor, 
         UserError: as `bntt_lif`.
     """
     _check_layer(x, x.shape[0], norm, None, None, None)
-    if reference_chosen() or not scan.runs(x, norm, None, None):
+    if norm.gathers or reference_chosen() or not scan.runs(x, norm, None, None):
         return batch_norm_reference(x, norm).to(x.dtype)
     return scan.scan(x, norm, None, num_steps=x.shape[0])[0]
 

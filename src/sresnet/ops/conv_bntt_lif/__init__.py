@@ -263,6 +263,8 @@ def _run_layer(
         return_packed=(learns or int8 is not None) and neuron is not None,
         learns=learns,
         recompute=low_memory_chosen(),
+        together=norm.together if norm is not None and norm.gathers else None,
+        values=values_per_row(norm, shape, num_steps) if norm is not None else 0,
     )
     if constant(x):
         x = OneStep.apply(x)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sresnet.ops.conv_bntt_lif.int8 import LARGEST, Int8Weight, convolve_int8
+from sresnet.ops.norm import Together, gather_statistics, gradient_through_statistics
 from sresnet.ops.scan.choice import engine_of, on_gpu
 from sresnet.ops.scan.contract import Kept, KernelConstants, NormRows
 from sresnet.ops.scan.rows import as_rows, empty_rows, in_rows, is_rows
@@ -42,6 +43,10 @@ class Call(NamedTuple):
     """There may be a backward pass."""
     recompute: bool
     """Keep no convolution for the backward pass."""
+    together: Together | None
+    """In training: the processes over whose images the statistics are; None: they are of those here."""
+    values: int
+    """How many values each mean and variance is of."""
 
 
 def arithmetic(storage: torch.dtype, x: Tensor) -> torch.dtype:
@@ -175,7 +180,11 @@ class Layer(torch.autograd.Function):
         neurons = call.constants.neurons
         v_last = empty_rows(y, step_shape, torch.float32) if neurons else y.new_empty(0, dtype=torch.float32)
         given, streams = (output, current, v_last), (residual_current, residual_spikes, v, leak)
-        engine.run_forward(y, norm, *streams, given, kept, steps, call.training, call.constants)
+        if call.together is not None:  # the operator is divided here: the scan gets statistics as in evaluation
+            engine.run_statistics(y, norm, steps, call.constants)
+            gather_statistics(call.together, y.shape[1], mean, var)
+        training = call.training and call.together is None
+        engine.run_forward(y, norm, *streams, given, kept, steps, training, call.constants)
         packed = nothing if kept.bits is None else kept.bits
         ctx.mark_non_differentiable(packed)
         ctx.set_materialize_grads(False)
@@ -201,7 +210,9 @@ class Layer(torch.autograd.Function):
         x = engine_of(planes[0]).unpack(planes, base, ctx.shape, call.storage) if x is None else x
         y = _convolve(x, weight, call) if y is None else y
         d_y = empty_rows(y, y.shape)
-        d_gamma, d_beta = (None if row is None else torch.empty_like(row) for row in (gamma, beta))
+        d_gamma = None if gamma is None else torch.empty_like(gamma)
+        # Its sum is wanted too where the sums of all processes are.
+        d_beta = torch.empty_like(gamma) if beta is not None or call.together is not None else None
         d_residual_current = empty_rows(residual_current, residual_current.shape) if wanted[6] else None
         d_start = None if v is None else empty_rows(v, v.shape)
         d_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
@@ -215,9 +226,16 @@ class Layer(torch.autograd.Function):
             (d_y, d_residual_current, d_start, d_gamma, d_beta, d_leak),
             Kept(bits, between),
             call.num_steps,
-            call.training,
+            call.training and call.together is None,
             call.constants,
         )
+        if call.together is not None:
+            assert d_gamma is not None
+            assert d_beta is not None
+            found = gradient_through_statistics(
+                call.together, call.values, gamma, var, call.constants.eps, d_gamma, d_beta
+            )
+            engine_of(y).add_through_statistics(d_y, y, mean, *found, call.num_steps)
         del y  # where it was computed again, its memory is free for the gradient of x
         d_x, d_weight = _convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
         d_norm = (d_gamma, d_beta, None, None)

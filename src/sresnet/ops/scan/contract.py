@@ -169,6 +169,23 @@ class Engine(Protocol):
         """
         ...
 
+    def run_statistics(self, x: Tensor, norm: NormRows, num_steps: int, constants: KernelConstants) -> None:
+        """Write mean and variance of the images here, as `run_forward` does in training, and nothing else."""
+        ...
+
+    def add_through_statistics(
+        self, d_x: Tensor, x: Tensor, mean: Tensor, slope: Tensor, offset: Tensor, num_steps: int
+    ) -> None:
+        """Add to the gradient that `run_backward` gave as in evaluation what goes through mean and variance.
+
+            d_x += slope (x - mean) + offset,   summed over all steps where x is one
+
+        Args:
+            d_x, x: [T or 1, N, C, H, W] in rows.
+            mean, slope, offset: rows of the norm, see `gradient_through_statistics`.
+        """
+        ...
+
     def unpack(self, planes: Sequence[Tensor], base: Tensor | None, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Spikes of several layers, and `base` in rows, added up in this order: [T, N, C, H, W] of this dtype."""
         ...

@@ -57,7 +57,11 @@ def _library(flags: tuple[str, ...] = native.HOST_FLAGS) -> ctypes.CDLL | None:
     kernel.scan_forward.argtypes = [*shape, *[memory] * 12, flag, constants]
     kernel.scan_backward.argtypes = [*shape, *[memory] * 16, flag, constants]
     kernel.spikes_unpack.argtypes = [ctypes.c_int, size, size, ctypes.POINTER(memory), size, memory, memory]
-    kernel.scan_forward.restype = kernel.scan_backward.restype = kernel.spikes_unpack.restype = None
+    kernel.norm_statistics.argtypes = [*shape, *[memory] * 3]
+    kernel.norm_add.argtypes = [*shape, *[memory] * 5]
+    for function in (kernel.scan_forward, kernel.scan_backward, kernel.spikes_unpack):
+        function.restype = None
+    kernel.norm_statistics.restype = kernel.norm_add.restype = None
     kernel.packed_size.argtypes, kernel.packed_size.restype = [size], size
     return kernel
 
@@ -171,6 +175,23 @@ def run_backward(
         training,
         _struct(constants, learned_leak),
     )
+
+
+def run_statistics(x: Tensor, norm: NormRows, num_steps: int, constants: KernelConstants) -> None:
+    """See `contract.Engine`."""
+    code = kernel()
+    assert code is not None
+    rows = (_address(row, torch.float32) for row in (norm.mean, norm.var))
+    code.norm_statistics(WIDE[x.dtype], *_sizes(x, num_steps, norm.gamma), _address(x, x.dtype), *rows)
+
+
+def add_through_statistics(d_x: Tensor, x: Tensor, mean: Tensor, slope: Tensor, offset: Tensor, num_steps: int) -> None:
+    """See `contract.Engine`."""
+    code = kernel()
+    assert code is not None
+    streams = (_address(each, x.dtype) for each in (x, d_x))
+    rows = (_address(each, torch.float32) for each in (mean, slope, offset))
+    code.norm_add(WIDE[x.dtype], *_sizes(x, num_steps, mean), *streams, *rows)
 
 
 # Spikes as bits

@@ -621,6 +621,39 @@ EXPORT void spikes_unpack(int storage, int64_t T, int64_t size, const void* cons
   else go(bf16(), std::true_type());
 }
 
+// What several processes that share a batch do apart: the statistics of what is here ...
+EXPORT void norm_statistics(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,
+                            float* mean, float* var) {
+  const Shape z(T, X, M, C, G);
+  wide ? statistics(z, (const float*)x, mean, var) : statistics(z, (const bf16*)x, mean, var);
+}
+
+// ... and dx += slope * (x - mean) + offset, once those of all are known. Where x is one step, the sum over all steps.
+EXPORT void norm_add(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x, void* dx,
+                     const float* mean, const float* slope, const float* offset) {
+  const Shape z(T, X, M, C, G);
+  const bool summed = X < T;
+  const int64_t rows = summed ? 1 : G;
+  const auto spread = [&](const float* row, bool sum) {
+    return tiles(z, rows, [&](int64_t i) {
+      double value = row[i];
+      if (sum)
+        for (int64_t t = 1; t < T; t++) value += row[z.row(t) * C + i];
+      return float(value);
+    });
+  };
+  const Tile one(rows * z.P, Vec{same(1)});
+  const Tile tile[] = {one, spread(slope, summed), spread(mean, false), spread(offset, summed)};
+  const auto go = [&](auto storage) {
+    using S = decltype(storage);
+    for_steps(z, [&](int64_t t, int64_t, int64_t begin, int64_t end) {
+      const auto add = end * L <= z.size ? norm_back<true, S> : norm_back<false, S>;
+      add(z, (const S*)x, (const S*)dx, (S*)dx, tile, t, begin, end);
+    });
+  };
+  wide ? go(float()) : go(bf16());
+}
+
 // Storage is float where `wide`, else bf16. A null pointer: there is no such input, or no such output is wanted.
 // mean and var are read, and in training of a network with a norm written.
 EXPORT void scan_forward(bool wide, int64_t T, int64_t X, int64_t M, int64_t C, int64_t G, const void* x,

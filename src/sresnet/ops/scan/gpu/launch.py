@@ -277,6 +277,26 @@ def run_backward(
         _run_norm_back(x, d_y, d_one, d_x, found, rows, T)
 
 
+def run_statistics(x: Tensor, norm: NormRows, num_steps: int, constants: KernelConstants) -> None:
+    """See `contract.Engine`."""
+    with _on(x):
+        _run_norm(x, norm, num_steps, True, constants.eps)
+
+
+def add_through_statistics(d_x: Tensor, x: Tensor, mean: Tensor, slope: Tensor, offset: Tensor, num_steps: int) -> None:
+    """See `contract.Engine`."""
+    per_step = mean.ndim == 2
+    if x.shape[0] < num_steps:
+        slope, offset = (each.sum(0) if per_step else each * num_steps for each in (slope, offset))
+        mean, per_step = mean[0] if per_step else mean, False
+    M, C = rows_of(x.shape, norm=True)
+    grid, tiling = _blocks(M, C, NORM)
+    with _on(x):
+        kernels.norm_back[*grid, x.shape[0]](
+            x, d_x, d_x, torch.ones_like(slope), slope, offset, mean, M, PER_STEP=per_step, **tiling
+        )
+
+
 def _run_norm_back(
     x: Tensor,
     d_y: Tensor | None,
