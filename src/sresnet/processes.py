@@ -42,7 +42,7 @@ class Part(NamedTuple):
         return drawn[self.first : self.last]
 
 
-class ProcessEndedError(UserError):
+class _ProcessEndedError(UserError):
     """Another process of the training has ended while this one waited for it."""
 
 
@@ -154,11 +154,11 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def _noticed() -> Iterator[None]:
-    """Around a collective: ProcessEndedError where another process is no longer there to take part."""
+    """Around a collective: _ProcessEndedError where another process is no longer there to take part."""
     try:
         yield
     except RuntimeError as error:
-        raise ProcessEndedError(
+        raise _ProcessEndedError(
             "another process of this training has ended: what was saved is kept; run the same command again to resume"
         ) from error
 
@@ -224,7 +224,7 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
     try:
         yield Processes(rank=rank, local_rank=local_rank, count=count, group=distributed.group.WORLD)
     except Exception as error:
-        if not _speaks_first(store, isinstance(error, ProcessEndedError)):
+        if not _speaks_first(store, isinstance(error, _ProcessEndedError)):
             raise SystemExit(2) from None
         raise
     finally:

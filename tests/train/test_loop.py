@@ -392,8 +392,8 @@ def test_low_res_epochs_show_smaller_images(tmp_path):
     seen = []
 
     class Watched(Run):
-        def batch(self, indices, step):
-            x = super().batch(indices, step)
+        def batch(self, indices, step, part=None):
+            x = super().batch(indices, step, part)
             full = whole.batch(indices, step)
             assert torch.equal(x, shrunk(full) if step < 15 else full)
             seen.append(x.shape)

@@ -566,7 +566,8 @@ class Run:
             state.part = part
             state.processes = self.processes if self.config.statistics == "synchronised" else None
         with precision_context(self.config.precision, self.device):
-            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments).float()
+            outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments)
+            outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
             loss = loss_of(outputs, labels, self.config)
         hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
         return loss, hits, finite_sums(self.potentials(state))
