@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from sresnet.data import EventConfig, Splits
-from sresnet.data.events.clips import FrameFile, FrameSet
+from sresnet.data.events.clips import FrameSet
+from sresnet.data.stored import SampleFile
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.read import parse_recording
 from sresnet.ops.memory import keep_freed_memory
@@ -100,7 +101,7 @@ def cache_size(folder: Path | None, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "clips"
         path.write_bytes(clip * CLIPS)
-        file = FrameFile(path, CLIPS, (50, 2, 64, 64))
+        file = SampleFile(path, CLIPS, (50, 2, 64, 64))
         numbers = np.random.default_rng(0).permutation(CLIPS)[:21].tolist()
         by_position = fastest(lambda: file.read(numbers), seconds) / 21
         mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=(CLIPS, 50, 2, 64, 64))
@@ -132,7 +133,7 @@ def loading(threads: int, steps: int) -> dict[str, dict[str, float]]:
             path = Path(place) / "clips"
             path.write_bytes(draw.poisson(0.4, (CLIPS, *shape)).astype(np.uint8).tobytes())
             clips = FrameSet(
-                file=FrameFile(path, CLIPS, shape),
+                file=SampleFile(path, CLIPS, shape),
                 numbers=torch.arange(CLIPS),
                 labels=torch.arange(CLIPS) % 10,
                 class_names=tuple("0123456789"),

@@ -407,6 +407,7 @@ WRITING = {
     "import": ["import", "RELEASED", "--leak", "0.874", "--out", "new/run"],
     "data view": ["data", "view", "EVENTS", "--out", "new.gif"],
     "data prepare": ["data", "prepare", "digits-dvs", *FEW, "--cache-dir", "new/cache"],
+    "data prepare folder": ["data", "prepare", "folder", "--data-dir", "PICTURES", "--cache-dir", "new/cache"],
     "study": "study table12 --runs new/runs --results new/results".split(),
 }
 """A command for everything that writes."""
@@ -416,11 +417,12 @@ WRITING = {
 def things(run, tmp_path_factory):
     """What the commands read."""
     folder = tmp_path_factory.mktemp("things")
-    pictures(folder, ["a"])
+    pictures(folder, ["a", "b"])
     (folder / "events.aedat").write_bytes(aedat2(events()))
     found = {
         "RUN": run,
         "PICTURE": folder / "a" / "0.png",
+        "PICTURES": folder,
         "EVENTS": folder / "events.aedat",
         "RELEASED": released_checkpoint(golden(SMALL / "plain.safetensors.xz"), folder / "released.pth.tar"),
     }

@@ -17,7 +17,13 @@ import torch
 from sresnet.cli import main
 from sresnet.cli.analyse import _AnalyseOptions
 from sresnet.cli.convert import _CompareOptions, _FewSpikesOptions, _RateOptions
-from sresnet.cli.data import _DataInfoOptions, _DataViewOptions, _PrepareOptions
+from sresnet.cli.data import (
+    _CleanOptions,
+    _DataInfoOptions,
+    _DataViewOptions,
+    _PrepareOptions,
+    _PreparePicturesOptions,
+)
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.report import _ReportOptions
@@ -109,6 +115,10 @@ def commands():
             ("data", "prepare", "digits-dvs", *few, "--cache-dir", "cache"),
             tuple(flags_of(_PrepareOptions, prepare)),
         ),
+        "data-prepare-folder": Command(
+            ("data", "prepare", "folder", "--cache-dir", "cache"), tuple(flags_of(_PreparePicturesOptions))
+        ),
+        "data-clean": Command(("data", "clean", "--cache-dir", "cache"), tuple(flags_of(_CleanOptions))),
         "study": Command(("study", "table2", "--show"), tuple(flags_of(_StudyOptions))),
         "study-page": Command(("study", "page"), tuple(flags_of(_StudyOptions))),
         "list": Command(("list",), runtime),

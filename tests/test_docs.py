@@ -14,7 +14,14 @@ import torch
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
 from sresnet.cli.convert import _OPTIONS, _CompareOptions
-from sresnet.cli.data import DATA_VERBS, _DataInfoOptions, _DataViewOptions, _PrepareOptions
+from sresnet.cli.data import (
+    DATA_VERBS,
+    _CleanOptions,
+    _DataInfoOptions,
+    _DataViewOptions,
+    _PrepareOptions,
+    _PreparePicturesOptions,
+)
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.export import _ExportOptions
 from sresnet.cli.importing import _ImportOptions
@@ -121,11 +128,15 @@ def check_command(line):
             parse(model_config(subject), flags, line, "")
         case "data":
             assert subject in DATA_VERBS
-            assert not flags[0].startswith("-")
-            if subject == "prepare":
+            if subject == "clean":
+                options, flags = _CleanOptions(), ["", *flags]
+            elif subject == "prepare" and flags[0] == "folder":
+                options = _PreparePicturesOptions()
+            elif subject == "prepare":
                 options = _PrepareOptions(data=USUAL[flags[0]], num_steps=1)
             else:
                 options = {"info": _DataInfoOptions, "view": _DataViewOptions}[subject]()
+            assert not flags[0].startswith("-")
             parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
@@ -186,6 +197,7 @@ def test_readme_shows_every_verb():
         "sresnet data prepare nothing",
         "sresnet data prepare nmnist --data.frames.side 3",
         "sresnet data infer x.aedat",
+        "sresnet data clean --cash-dir x",
         "sresnet data info x.aedat --demaged skip",
     ],
 )

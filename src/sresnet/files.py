@@ -322,13 +322,16 @@ def only_writer(folder: Path) -> Iterator[None]:
 def one_at_a_time(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Lock the file `path`, created if missing, after the process that holds it now; UserError where that fails.
 
-    `waiting` is called once if another process holds it. A killed process holds nothing.
+    `waiting` is called if another process holds it. A killed process holds nothing. The holder may delete the file.
     """
-    with _opened_to_lock(path) as descriptor:
-        if not _locked(descriptor, path, wait=False):
-            waiting()
-            _locked(descriptor, path, wait=True)
-        yield
+    while True:
+        with _opened_to_lock(path) as descriptor:
+            if not _locked(descriptor, path, wait=False):
+                waiting()
+                _locked(descriptor, path, wait=True)
+            if os.name == "nt" or os.fstat(descriptor).st_nlink:
+                yield
+                return
 
 
 KINDS = (

@@ -10,10 +10,11 @@ from sresnet import UserError
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, Splits
 from sresnet.data.augmentation import augmented
-from sresnet.data.events.clips import FrameFile, FrameSet
+from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.fingerprint import fingerprint
 from sresnet.data.scaling import Counts, make_scaling, scaling_from_plain
+from sresnet.data.stored import SampleFile
 from sresnet.files import read_json
 from sresnet.models import SResNetConfig
 from sresnet.train import record
@@ -48,7 +49,7 @@ def splits(tmp_path_factory):
     path = tmp_path_factory.mktemp("frames") / "tiny.frames"
     path.write_bytes(clips.numpy().tobytes())
     whole = FrameSet(
-        file=FrameFile(path, 143, (STEPS, 2, 8, 8)),
+        file=SampleFile(path, 143, (STEPS, 2, 8, 8)),
         numbers=torch.arange(143),
         labels=labels,
         class_names=("a", "b", "c", "d"),

@@ -25,7 +25,8 @@ USAGE = """usage: sresnet VERB ...
   info MODEL|RUN|FILE layers, shapes, parameters and operations of a network
   data info PATH      what an event recording, or a folder of them, holds
   data view PATH      draw an event recording
-  data prepare NAME   prepare the frames of event recordings in advance
+  data prepare NAME   prepare the frames of event recordings in advance, or decode a folder of pictures
+  data clean          remove such frames and pictures from the cache
   study NAME...       train what the paper's tables and figures need, and compare the numbers with the paper's
   search RECIPE       search hyper-parameters: many trainings of one recipe, the worse ones ended early
   list                models, recipes, data sets, pretrained networks

@@ -1,8 +1,8 @@
-"""`sresnet data prepare`, `sresnet data info` and `sresnet data view`."""
+"""`sresnet data prepare`, `clean`, `info` and `view`."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,19 @@ from sresnet.cli.parse import C, first_word, name_and_flags, parse, wants_help
 from sresnet.cli.runs import ReadOptions, print_split
 from sresnet.cli.terminal import filling, reading
 from sresnet.config import closest
-from sresnet.data import EVENT_SETS, EventConfig, usual_data
+from sresnet.data import EVENT_SETS, DataConfig, EventConfig, open_data, usual_data
+from sresnet.data.cached import cache_folder, size_said
+from sresnet.data.cleaning import cached_sets, remove
 from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.splits import check_split, event_splits
+from sresnet.data.fingerprint import fingerprint
+from sresnet.data.pictures import PictureSet
 from sresnet.errors import UserError
-from sresnet.files import check_free
+from sresnet.files import InUseError, check_free
 from sresnet.printing import going_on, say
 from sresnet.train.recipes import RECIPES
 
@@ -39,20 +43,93 @@ class _PrepareOptions(ReadOptions):
     """Frames of a clip."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _PreparePicturesOptions(ReadOptions):
+    """Flags of `sresnet data prepare folder`."""
+
+    data_dir: str = ""
+    """Folder of the class folders."""
+    cache_dir: str = ""
+    """Where the pictures are kept; by default ~/.cache/sresnet/pictures."""
+    data: DataConfig = field(default_factory=lambda: DataConfig(name="folder"))
+    """Pictures; only image_size changes what is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CleanOptions:
+    """Flags of `sresnet data clean`."""
+
+    cache_dir: str = ""
+    """Cache folder; by default ~/.cache/sresnet/frames and ~/.cache/sresnet/pictures."""
+    data_dir: str = ""
+    """Remove only what was made of this folder of data."""
+    dry_run: bool = False
+    """Only say what would be removed."""
+
+
+def _clean_verb(words: list[str]) -> int:
+    """`sresnet data clean`: remove frames and pictures from the cache folders; their sources are left alone."""
+    options = parse(_CleanOptions(), words, "sresnet data clean", "Remove cached frames and decoded pictures.")
+    folders = [Path(options.cache_dir)] if options.cache_dir else [cache_folder("frames"), cache_folder("pictures")]
+    made_of = Path(options.data_dir).resolve() if options.data_dir else None
+    removed = left = 0
+    for found in (found for folder in folders for found in cached_sets(folder)):
+        if made_of and not any(made_of in (Path(source), *Path(source).parents) for source in found.sources):
+            continue
+        what = f"{found.kind}: {found.files[0]}, {size_said(found.size)}"
+        try:
+            if not options.dry_run:
+                remove(found)
+        except InUseError as error:
+            say(f"note: left, {error}")
+            left += 1
+            continue
+        say(f"{'would remove' if options.dry_run else 'removed'} {what}")
+        removed += found.size
+    if not removed and not left:
+        say(f"nothing to remove in {' or '.join(map(str, folders))}")
+    return 0
+
+
+def _prepare_pictures(words: list[str]) -> int:
+    """`sresnet data prepare folder`."""
+    about = "Decode the pictures of a folder and cache them."
+    options = parse(_PreparePicturesOptions(), words, "sresnet data prepare folder", about)
+    started = time.monotonic()
+    with filling("pictures") as watch:
+        where: Any = {"watch": watch, "note": partial(say, error=True, flush=True)}
+        folder = options.cache_dir or str(cache_folder("pictures"))
+        splits = open_data(
+            options.data, options.data_dir, seed=0, cache_dir=folder, memory_limit=options.memory_limit, **where
+        )
+    fingerprint(splits)  # and what it reads is noted too
+    assert isinstance(splits.train, PictureSet)
+    kept, seconds = splits.train.kept, time.monotonic() - started
+    how = f"{kept.decoded:,} decoded now, in {seconds:.1f} s" if kept.decoded else "which were there already"
+    side, count = kept.file.shape[-1], len(kept.entries)
+    say(f"{count:,} pictures of {side}x{side} pixels: {size_said(count * kept.file.sample_bytes)}, {how}")
+    say(f"cache: {kept.file.path}")
+    print_split(options.data, splits)
+    return 0
+
+
 @going_on()
 def _prepare_verb(words: list[str]) -> int:
     """`sresnet data prepare NAME`."""
     known = {name: recipe for name, (_, recipe) in RECIPES.items() if isinstance(recipe.data, EventConfig)}
-    choices = list(dict.fromkeys([*known, *EVENT_SETS]))
+    choices = list(dict.fromkeys([*known, *EVENT_SETS, "folder"]))
     if wants_help(words):
         say("usage: sresnet data prepare NAME --data-dir DIR [--field value ...]", "")
-        say("Makes the frames of all recordings once, as sresnet train NAME would, and keeps them in the cache.", "")
+        say("Makes the frames of all recordings once, as sresnet train NAME would, and keeps them in the cache;")
+        say("folder: decodes the pictures of your own folder, and keeps them likewise.", "")
         say("NAME: " + ", ".join(choices), "")
         say("sresnet data prepare NAME --help explains every field.")
         return 0
     name = first_word(words, "name", f"choose from {', '.join(choices)}")
     if name not in choices:
         raise UserError(f"name {name!r} is unknown: {closest(name, choices)}")
+    if name == "folder":
+        return _prepare_pictures(words[1:])
     data = known[name].data if name in known else usual_data(name)
     assert isinstance(data, EventConfig)
     about = "Make the frames of event recordings and cache them."
@@ -82,7 +159,7 @@ def _print_prepared(prepared: Prepared, seconds: float) -> None:
     steps, _, height, width = file.shape
     say(
         f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
-        f"{events:,} events: {file.count * file.clip_bytes / 1e6:,.1f} MB, {how}",
+        f"{events:,} events: {file.count * file.sample_bytes / 1e6:,.1f} MB, {how}",
         f"cache: {file.path}",
     )
 
@@ -199,6 +276,7 @@ def _counted(kinds: dict[str, int]) -> str:
 
 DATA_VERBS: dict[str, Callable[[list[str]], int]] = {
     "prepare": _prepare_verb,
+    "clean": _clean_verb,
     "info": _data_info_verb,
     "view": _data_view_verb,
 }

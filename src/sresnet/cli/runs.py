@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 
 from sresnet.cli.terminal import filling
 from sresnet.config import from_dict
 from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
-from sresnet.data.events.cache import cache_folder, is_cache
+from sresnet.data.cached import cache_folder
+from sresnet.data.cleaning import is_cache
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
@@ -53,7 +55,8 @@ class RuntimeOptions(ReadOptions):
     backward pass and convolves again; reference is the plain PyTorch that the others are tested against; triton is the
     kernels for GPUs or an error, where fastest would take the reference. By default $SRESNET_ENGINE, or fastest."""
     cache_dir: str = ""
-    """Where frames of event recordings are kept; by default ~/.cache/sresnet/frames."""
+    """Where frames of event recordings and decoded pictures are kept; by default ~/.cache/sresnet/frames and
+    ~/.cache/sresnet/pictures, the latter for 1,000 pictures or more."""
 
     def torch_device(self) -> torch.device:
         """The device meant.
@@ -72,10 +75,11 @@ class RuntimeOptions(ReadOptions):
         return device
 
     def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
-        """The data set, with a bar while frames of event recordings are made; errors as `open_data`."""
-        with filling() as watch:
+        """The data set, with a bar while frames are made or pictures decoded; errors as `open_data`."""
+        with filling("recordings" if isinstance(data, EventConfig) else "pictures") as watch:
             where: Any = {"download": self.download, "cache_dir": self.cache_dir, "memory_limit": self.memory_limit}
-            return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, watch=watch, **where)
+            shown: Any = {"watch": watch, "note": partial(say, error=True, flush=True)}
+            return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, **shown, **where)
 
     def placed_as(self, data: AnyData, run: str) -> Self:
         """The options with the folders of data and of frames that `run` notes, where they name none themselves.
@@ -85,9 +89,10 @@ class RuntimeOptions(ReadOptions):
         """
         environment = {} if is_shipped(run) else record.read_environment(Path(run))
         noted = environment.get("cache_dir", "")
-        if noted and not self.cache_dir and isinstance(data, EventConfig) and not is_cache(Path(noted)):
-            # A run may come from another user; what it names is written to only if frames were kept there before.
-            say(f"note: {noted} of {run} holds no frames; they are kept in {cache_folder()}", error=True)
+        if noted and not self.cache_dir and _is_kept(data) and not is_cache(Path(noted)):
+            # A run may come from another user; what it names is written to only if data were kept there before.
+            kind: Literal["frames", "pictures"] = "frames" if isinstance(data, EventConfig) else "pictures"
+            say(f"note: {noted} of {run} holds no {kind}; they are kept in {cache_folder(kind)}", error=True)
             noted = ""
         if self.download and not self.data_dir and environment.get("data_dir"):
             raise UserError("--download needs --data-dir DIR, the folder to fetch the data into")
@@ -113,6 +118,11 @@ class RuntimeOptions(ReadOptions):
             raise UserError(f"the data are of {height}x{width} pixels, and {run} was trained on {size}: give such data")
         differing = None if num_steps is not None else difference(about, fingerprint(splits))
         return replace(splits, about=splits.about | {"other_data": differing}) if differing else splits
+
+
+def _is_kept(data: AnyData) -> bool:
+    """Whether a cache folder may have the data: clips, or pictures of a folder."""
+    return isinstance(data, EventConfig) or data.name == "folder"
 
 
 def other_data(splits: Splits) -> dict[str, Any]:

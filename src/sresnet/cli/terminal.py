@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sresnet.analysis import Batches
-from sresnet.data.events.cache import Watch
+from sresnet.data.cached import Watch
 from sresnet.printing import emit, encodable, printable, say
 from sresnet.report.document import Value, columns, shown
 
@@ -23,17 +23,21 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def filling() -> Iterator[Watch]:
-    """A function that shows the progress of making frames: a bar on a terminal, a line now and then elsewhere."""
+def filling(kind: str = "recordings") -> Iterator[Watch]:
+    """A function that shows how far a cache is filled, with the frames of recordings or with decoded pictures.
+
+    A bar on a terminal, a line now and then elsewhere.
+    """
+    what = {"recordings": "frames of recordings", "pictures": "decoded pictures"}[kind]
     console = Console(stderr=True)
     last = time.monotonic()
 
     def lines(done: int, total: int, name: str) -> None:
         nonlocal last
         if name == "another process":
-            say("another process is making these frames: waiting for it", error=True, flush=True)
+            say(f"another process is making these {what.split(' of ')[0]}: waiting for it", error=True, flush=True)
         elif time.monotonic() - last > 30:
-            say(f"frames of {done:,} of {total:,} recordings", error=True, flush=True)
+            say(f"{what}: {done:,} of {total:,}", error=True, flush=True)
             last = time.monotonic()
 
     if not console.is_terminal:
@@ -41,11 +45,11 @@ def filling() -> Iterator[Watch]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as screen:
-        task = screen.add_task("frames", total=None, visible=False)
+        task = screen.add_task(what, total=None, visible=False)
 
         def watch(done: int, total: int, name: str) -> None:
             waiting = name == "another process"
-            description = "waiting for another process" if waiting else "frames of recordings"
+            description = "waiting for another process" if waiting else what
             screen.update(task, completed=done, total=total, description=description, visible=True)
 
         yield watch

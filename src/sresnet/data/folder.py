@@ -1,21 +1,24 @@
 """Your own images: a folder of image files for each class, or a data set of Python objects."""
 
 import contextlib
-import hashlib
 import io
+import itertools
 import operator
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sresnet.data.cached import Note, Watch
 from sresnet.data.images import ImageSet
+from sresnet.data.pictures import Kept, Picture, PictureSet, digest_of, kept_pictures, worth_keeping
 from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
 from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, left_out, parts_of, such_as
@@ -41,7 +44,14 @@ _SPLIT_SEED = 0
 
 
 def open_folder(
-    data_dir: str | Path, image_size: int, *, memory_limit: float = MEMORY_LIMIT, held_out: bool = True
+    data_dir: str | Path,
+    image_size: int,
+    *,
+    memory_limit: float = MEMORY_LIMIT,
+    held_out: bool = True,
+    cache_dir: str = "",
+    watch: Watch = lambda done, total, name: None,
+    note: Note = lambda line: None,
 ) -> Splits:
     """Class folders as images for training, validation and testing, uint8 RGB [N, 3, image_size, image_size].
 
@@ -55,14 +65,18 @@ def open_folder(
     to the square in its middle. Only the first frame of an animation is read; transparency is dropped. A strip longer
     than 64 times its width is cut before it is scaled.
 
+    Few pictures are decoded into memory, many (`pictures.worth_keeping`) once into a file that batches are read from.
+    No number depends on it.
+
     Args:
         image_size: side of the square in pixels.
         held_out: read val/ beside test/ too.
+        cache_dir, watch, note: as in `pictures.kept_pictures`; a cache_dir asks for the file however few there are.
 
     Raises:
         UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, classes that
-            only the test set has, a file that is not an 8- or 16-bit image or claims too many pixels, or too few images
-            to split.
+            only the test set has, a file that is not an 8- or 16-bit image or claims too many pixels, too few images to
+            split, or as `kept_pictures`.
     """
     data_dir = Path(data_dir)
     if image_size < 1:
@@ -73,9 +87,23 @@ def open_folder(
     if not data_dir.is_dir():
         raise UserError(f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the class folders")
     left = _LeftOut()
+
+    def read(places: Mapping[str, Path]) -> dict[str, _Pictures]:
+        """The pictures of parts in these folders."""
+        found = {
+            name: _files(place, left, least=1 if name in ("validation", "test") else 2)
+            for name, place in places.items()
+        }
+        paths = [path for part in found.values() for path in part.paths]
+        decode = partial(read_picture, size=(image_size, image_size), memory_limit=memory_limit)
+        if worth_keeping(data_dir, len(paths), image_size, _decoder(), cache_dir):
+            where: Any = {"decoder": _decoder(), "cache_dir": cache_dir, "watch": watch, "note": note}
+            return _kept(found, kept_pictures(data_dir, paths, image_size, decode, **where), left)
+        return {name: _decoded(part, image_size, decode, left) for name, part in found.items()}
+
     # A folder "train" with images right inside is a class of vehicles.
     if not (data_dir / "train").is_dir() or not folders_in(data_dir / "train"):
-        whole = _read_classes(data_dir, image_size, memory_limit, left)
+        whole = read({"": data_dir})[""]
         chosen = stratified_split(whole.images.labels, _TEST_FRACTION, _SPLIT_SEED)
         _check_split(data_dir, whole.images, chosen[1])
         train, test = (whole.subset(indices) for indices in chosen)
@@ -84,18 +112,14 @@ def open_folder(
     if "validation" in places and not held_out:
         name = places.pop("validation").name
         left.notes.append(f"{name}/ is left out, as a part of train/ is held out: --data.validation 0 uses it instead")
-    parts = {
-        part: _read_classes(place, image_size, memory_limit, left, least=2 if part == "train" else 1)
-        for part, place in places.items()
-    }
-    return _splits(data_dir, parts, left)
+    return _splits(data_dir, read(places), left)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pictures:
     """The pictures of some class folders."""
 
-    images: ImageSet
+    images: ImageSet | PictureSet
     paths: list[Path]
     digests: list[bytes]
     """Of the bytes of each file."""
@@ -202,8 +226,17 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
     return ImageSet(images=torch.stack(images), labels=torch.tensor(labels), class_names=tuple(class_names))
 
 
-def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftOut, *, least: int = 2) -> _Pictures:
-    """The pictures of all class folders of `root`, `least` at least; errors as `open_folder`."""
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """The files of some class folders."""
+
+    paths: list[Path]
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+
+def _files(root: Path, left: _LeftOut, *, least: int = 2) -> _Files:
+    """The pictures in all class folders of `root`, `least` folders at least; errors as `open_folder`."""
     files: list[tuple[Path, int]] = []
     folders = folders_in(root)
     for label, folder in enumerate(folders):
@@ -221,26 +254,46 @@ def _read_classes(root: Path, image_size: int, memory_limit: float, left: _LeftO
             f"{root}/<class>/{', for two classes at least' if least == 2 else ''}"
         )
     left.stray.extend(path for path in files_in(root)[0] if path.suffix.lower() in SUFFIXES)
-    pixels = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
+    return _Files(
+        paths=[path for path, _ in files],
+        labels=torch.tensor([label for _, label in files]),
+        class_names=tuple(folder.name for folder in folders),
+    )
+
+
+def _decoded(files: _Files, image_size: int, decode: Callable[[Path], Picture], left: _LeftOut) -> _Pictures:
+    """The pictures in memory."""
+    pixels = torch.empty(len(files.paths), 3, image_size, image_size, dtype=torch.uint8)
     digests = []
-    for index, (path, _) in enumerate(files):
-        picture = read_picture(path, (image_size, image_size), memory_limit=memory_limit)
+    for index, path in enumerate(files.paths):
+        picture = decode(path)
         pixels[index] = picture.pixels
         digests.append(picture.digest)
         if picture.plain:
             left.plain.append(path)
-    return _Pictures(
-        images=ImageSet(
-            images=pixels,
-            labels=torch.tensor([label for _, label in files]),
-            class_names=tuple(folder.name for folder in folders),
-        ),
-        paths=[path for path, _ in files],
-        digests=digests,
-    )
+    images = ImageSet(images=pixels, labels=files.labels, class_names=files.class_names)
+    return _Pictures(images=images, paths=files.paths, digests=digests)
 
 
-def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
+def _kept(found: Mapping[str, _Files], kept: Kept, left: _LeftOut) -> dict[str, _Pictures]:
+    """The pictures in a cache, which has those of one part behind those of another."""
+    entries, parts = iter(kept.entries), {}
+    for name, files in found.items():
+        own = list(itertools.islice(entries, len(files.paths)))
+        left.plain.extend(path for path, entry in zip(files.paths, own, strict=True) if entry["plain"])
+        images = PictureSet(
+            file=kept.file,
+            numbers=torch.tensor([entry["slot"] for entry in own]),
+            labels=files.labels,
+            class_names=files.class_names,
+            kept=kept,
+        )
+        digests = [bytes.fromhex(entry["content"]) for entry in own]
+        parts[name] = _Pictures(images=images, paths=files.paths, digests=digests)
+    return parts
+
+
+def _check_split(data_dir: Path, everything: ImageSet | PictureSet, test: Tensor) -> None:
     held_out: Mapping[int, int] = Counter(everything.labels[test].tolist())
     for label, count in sorted(Counter(everything.labels.tolist()).items()):
         if not held_out[label]:
@@ -250,15 +303,13 @@ def _check_split(data_dir: Path, everything: ImageSet, test: Tensor) -> None:
             )
 
 
-class Picture(NamedTuple):
-    """What a file held."""
-
-    pixels: Tensor
-    """uint8 [3, H, W]."""
-    digest: bytes
-    """Of the bytes of the file."""
-    plain: bool
-    """It shows nothing without its transparency, which is dropped."""
+def _decoder() -> str:
+    """The version of what decodes pictures."""
+    try:
+        from PIL import __version__
+    except ImportError:
+        return ""  # and `read_picture` says so
+    return f"Pillow {__version__}"
 
 
 def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Picture:
@@ -291,8 +342,7 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or remove it") from None
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    return Picture(pixels=_middle(image, size), digest=digest, plain=plain)
+    return Picture(pixels=_middle(image, size), digest=digest_of(content), plain=plain)
 
 
 def _only_transparent(image: Any) -> bool:

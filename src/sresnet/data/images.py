@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sresnet.data.transforms import value_counts
 from sresnet.errors import UserError
 
 
@@ -54,6 +55,10 @@ class ImageSet:
 
     def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "ImageSet":
         return replace(self, labels=labels, class_names=class_names)
+
+    def counts(self) -> Tensor:
+        """As `transforms.value_counts` of all images."""
+        return value_counts(self.images)
 
     def digest(self) -> str:
         return hashlib.blake2b(self.images.cpu().contiguous().view(-1).numpy().data, digest_size=16).hexdigest()

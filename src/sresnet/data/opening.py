@@ -1,13 +1,16 @@
-"""Opens the data that a configuration names: images in memory, or clips of event frames on disk."""
+"""Opens the data that a configuration names: images in memory or on disk, or clips of event frames on disk."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from sresnet.data.cached import Note, Watch
 from sresnet.data.cifar import load_cifar
 from sresnet.data.config import AnyData, DataConfig
 from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
-from sresnet.data.events.cache import Watch, prepare
+from sresnet.data.events.cache import prepare
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import open_folder
@@ -26,6 +29,7 @@ def open_data(
     download: bool = False,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
+    note: Note = lambda line: None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Splits:
     """The images or clips that `config` names.
@@ -34,8 +38,10 @@ def open_data(
         data_dir: folder that holds it; "digits" and "digits-dvs" need none.
         num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
-        cache_dir: where frames are kept; "": in the user's cache folder.
-        watch: told how far the making of frames is, where they are not in the cache yet.
+        cache_dir: where frames and decoded pictures are kept; "": in the user's cache folder, pictures only if they are
+            many.
+        watch: told how far their making is, where they are not in the cache yet.
+        note: told how much is going to be written there.
 
     Raises:
         UserError: no data_dir, or whatever the reader of the data set finds wrong.
@@ -54,7 +60,8 @@ def open_data(
             memory_limit=memory_limit,
         )
         return event_splits(config, prepared, seed)
-    splits = _read(config, data_dir, download, memory_limit)
+    kept: Any = {"cache_dir": cache_dir, "watch": watch, "note": note, "memory_limit": memory_limit}
+    splits = _read(config, data_dir, download, kept)
     if config.train_images:
         splits = replace(
             splits, train=splits.train.subset(some_of_each_class(splits.train.labels, config.train_images))
@@ -66,15 +73,15 @@ def open_data(
     return replace(splits, train=train.subset(rest), validation=train.subset(held_out), notes=(*splits.notes, *notes))
 
 
-def _read(config: DataConfig, data_dir: str, download: bool, memory_limit: float = MEMORY_LIMIT) -> Splits:
-    """The parts as published; errors as `open_data`."""
+def _read(config: DataConfig, data_dir: str, download: bool, kept: Mapping[str, Any]) -> Splits:
+    """The parts as published, pictures of a folder `kept` as `open_folder` does; errors as `open_data`."""
     if config.name == "digits":
         train, test = load_digits()
         return Splits(train=train, validation=None, test=test)
     if not data_dir:
         raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     if config.name == "folder":
-        return open_folder(data_dir, config.image_size, memory_limit=memory_limit, held_out=not config.validation)
+        return open_folder(data_dir, config.image_size, held_out=not config.validation, **kept)
     if download:
         fetch_cifar(config.name, data_dir)
     train, test = load_cifar(config.name, data_dir)

@@ -10,6 +10,7 @@ from sresnet.data.config import AnyData
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.images import ImageSet
+from sresnet.data.pictures import PictureSet
 from sresnet.data.samples import Samples
 from sresnet.data.transforms import channel_statistics, intensity, normalise
 
@@ -89,10 +90,10 @@ def make_scaling(config: AnyData, train: Samples, *, released_code: bool = False
     if isinstance(config, EventConfig):
         assert isinstance(train, FrameSet)
         return Counts(train.scale)
-    assert isinstance(train, ImageSet)
+    assert isinstance(train, ImageSet | PictureSet)
     if config.pixels == "intensity":
         return Pixels()
     if released_code and config.name in ("cifar10", "cifar100"):
         mean, std = map(torch.tensor, CIFAR10_STATISTICS)
         return Pixels(mean, std)
-    return Pixels(*channel_statistics(train.images))
+    return Pixels(*channel_statistics(train.counts()))

@@ -108,20 +108,25 @@ def intensity(x: Tensor) -> Tensor:
     return x.to(torch.float32) / 255
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel: uint8 [N, C, H, W] -> two float32 [C], pixels scaled to 0 to 1.
+def value_counts(images: Tensor) -> Tensor:
+    """How often each of the 256 values occurs in each channel: uint8 [N, C, H, W] -> int64 [C, 256], on the CPU."""
+    channels = range(images.shape[1])
+    return torch.stack([torch.bincount(images[:, each].flatten(), minlength=256).cpu() for each in channels])
+
+
+def channel_statistics(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel: `value_counts` -> two float32 [C], pixels scaled to 0 to 1.
 
     Over all N * H * W pixels (divided by their number, not one less), from exact counts of the 256 values, so the order
     of the images does not matter. A channel with one value everywhere has std 1: `normalise` then gives 0, not 0 / 0.
     """
     values = torch.arange(256, dtype=torch.float64, device="cpu") / 255
     means, stds = [], []
-    for channel in range(images.shape[1]):
-        counts = torch.bincount(images[:, channel].flatten(), minlength=256).cpu().double()
-        share = counts / counts.sum()
+    for row in counts:
+        share = row.double() / row.sum()
         mean = (share * values).sum()
         means.append(mean)
-        constant = int((counts > 0).sum()) == 1
+        constant = int((row > 0).sum()) == 1
         stds.append(torch.ones_like(mean) if constant else (share * (values - mean) ** 2).sum().sqrt())
     return torch.stack(means).float(), torch.stack(stds).float()
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Samples
+from sresnet.data.ahead import ReadAhead
 from sresnet.data.scaling import Scaling
 from sresnet.errors import UserError
 from sresnet.models.inference import check_scores, evaluating
@@ -61,15 +62,18 @@ def evaluate(
         raise UserError("there are no images to evaluate on: give at least one")
     starts = range(0, len(samples), batch_size)
     found = torch.zeros(len(starts), 3, dtype=torch.float64)  # hits, those among the first five, and loss of each batch
+    batches = [torch.arange(start, min(start + batch_size, len(samples)), device="cpu") for start in starts]
+    ahead = ReadAhead(samples)
     with evaluating(model, seed, precision) as device:
-        for number, start in enumerate(starts):
-            chosen = torch.arange(start, min(start + batch_size, len(samples)), device="cpu")
+        for number, chosen in enumerate(batches):
+            start = number * batch_size
             if number % processes.count != processes.rank:
                 if model.config.encoder.startswith("poisson"):  # what it draws for others' images is drawn here too
                     model.encode(torch.zeros(len(chosen), *samples.shape, device=device), num_steps)
                 continue
+            ahead.announce(chosen, *batches[number + processes.count :][:1])
             labels = samples.labels[chosen].to(device)
-            scores = model(scaling(samples.batch(chosen).to(device)), num_steps=num_steps).float()
+            scores = model(scaling(ahead.batch(chosen).to(device)), num_steps=num_steps).float()
             check_scores(scores, start)
             ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
             loss = float(F.cross_entropy(scores, labels, reduction="sum"))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sresnet.data import Splits
+from sresnet.data.ahead import ReadAhead
 from sresnet.data.augmentation import augmented, changed, numbers_of
 from sresnet.data.fingerprint import Fingerprint, fingerprint
 from sresnet.data.scaling import Scaling, make_scaling
@@ -121,7 +122,7 @@ def train(
         should_stop: asked after every step.
         checkpoint_seconds: time between checkpoints; the end of an epoch always has one.
         data_dir: where the images came from, noted for `sresnet evaluate`.
-        cache_dir: where frames of event recordings are kept, noted likewise.
+        cache_dir: where frames or decoded pictures are kept, noted likewise.
         note: called with a line where the run resumes with other versions, threads, engine, processor or number of
             processes.
         processes: those that train together, see `processes.joined`.
@@ -299,6 +300,7 @@ class Run:
         self.scaling: Scaling = make_scaling(recipe.data, splits.train, released_code=released).to(device)
         self.splits = splits
         self.train_set = splits.train.to(device)
+        self.ahead = ReadAhead(self.train_set)
         # As in the released code, the last images of an epoch are left out if they do not fill a batch.
         self.batch_size = min(self.config.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
@@ -374,7 +376,9 @@ class Run:
             if epoch != indices_epoch:
                 indices, indices_epoch = order(len(self.train_set), self.recipe.seed, epoch).to(self.device), epoch
                 epoch_started, epoch_first = time.monotonic(), self.position.step
-            self.step(indices[batch * self.batch_size : (batch + 1) * self.batch_size])
+            batches = indices[: self.steps_per_epoch * self.batch_size].split(self.batch_size)[batch : batch + 3]
+            self.ahead.announce(*(part for each in batches for part in self.parts_here(each)))
+            self.step(batches[0])
 
             metrics = None
             if batch + 1 == self.steps_per_epoch:
@@ -402,7 +406,7 @@ class Run:
 
     def batch(self, indices: Tensor, step: int, part: Part | None = None) -> Tensor:
         """The network's input for training step `step`: the samples at `indices`, a part of the batch, augmented."""
-        x = augmented(self.train_set.batch(indices), self.recipe.data, self.recipe.seed, step, part)
+        x = augmented(self.ahead.batch(indices), self.recipe.data, self.recipe.seed, step, part)
         return self.scaled(x, small=step // self.steps_per_epoch < self.config.low_res_epochs)
 
     def scaled(self, samples: Tensor, *, small: bool) -> Tensor:
@@ -442,10 +446,9 @@ class Run:
 
     def passes(self, indices: Tensor, number: int, num_steps: int, segments: tuple[int, ...]) -> Tensor:
         """Add to the gradients those of part `number` of a batch, of its images here; returns their hits, int64 []."""
-        step, parts = self.position.step, self.config.accumulate
-        size = len(indices) // parts
-        part = self.processes.part(size)
-        of_batch = Part(number * size + part.first, number * size + part.last, len(indices))
+        step = self.position.step
+        part = self.processes.part(len(indices) // self.config.accumulate)
+        of_batch = self.part_here(len(indices), number)
         here = indices[of_batch.first : of_batch.last]
         labels = self.train_set.labels[here]
         x = self.batch(here, step, of_batch if len(here) < len(indices) else None)
@@ -460,6 +463,17 @@ class Run:
         with drawing() if segments else contextlib.nullcontext():
             self.scaled_up(loss).backward()
         return hits
+
+    def part_here(self, images: int, number: int) -> Part:
+        """Which of a batch's images are of its part `number` and of this process."""
+        size = images // self.config.accumulate
+        part = self.processes.part(size)
+        return Part(number * size + part.first, number * size + part.last, images)
+
+    def parts_here(self, indices: Tensor) -> list[Tensor]:
+        """Those of a batch that are taken together, in this process."""
+        parts = [self.part_here(len(indices), number) for number in range(self.config.accumulate)]
+        return [indices[part.first : part.last] for part in parts]
 
     @torch.no_grad()
     def add_up_gradients(self) -> None:
@@ -488,7 +502,7 @@ class Run:
         """The same as a CUDA graph, once it is recorded; `numbers` are the rates and the weight in the average."""
         data, seed, step = self.recipe.data, self.recipe.seed, self.position.step
         small = step // self.steps_per_epoch < self.config.low_res_epochs
-        samples = self.train_set.batch(indices)
+        samples = self.ahead.batch(indices)
         drawn = numbers_of(samples.shape, data, seed, step)
         if drawn is None:
             samples, drawn = augmented(samples, data, seed, step), torch.empty(0, device="cpu")

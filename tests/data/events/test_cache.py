@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from sresnet.data import EventConfig
+from sresnet.data import EventConfig, cached
 from sresnet.data.events import cache, sets
 from sresnet.data.events.cache import prepare, windows
-from sresnet.data.events.clips import FrameFile, FrameSet
+from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.read import parse_recording
 from sresnet.data.events.sets import USUAL
+from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
 
 NMNIST = USUAL["nmnist"]
@@ -54,7 +55,7 @@ def test_clips_are_the_frames_of_the_recordings_in_order(data):
 @pytest.fixture
 def fine_times(monkeypatch):
     """As if nothing had been written a moment before it was looked at."""
-    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
 
 
 def test_made_once(data, fine_times):
@@ -126,11 +127,11 @@ def test_a_change_right_after_it_was_read_is_noticed(data, monkeypatch):
     monkeypatch.setattr(
         cache, "_statuses", lambda sources: {path: [*status[:2], 7, 7] for path, status in statuses(sources).items()}
     )
-    monkeypatch.setattr("time.time_ns", lambda: 7 + cache.COARSE)
+    monkeypatch.setattr("time.time_ns", lambda: 7 + cached.COARSE)
     assert prepared(data).made_now
     rewrite(data / "7.bs2", made_up.nmnist(seed=999))
     assert prepared(data).made_now
-    monkeypatch.setattr("time.time_ns", lambda: 8 + cache.COARSE)
+    monkeypatch.setattr("time.time_ns", lambda: 8 + cached.COARSE)
     assert not prepared(data).made_now  # read again, and from now on it is believed
     reads = count_reads(monkeypatch)
     assert not prepared(data).made_now
@@ -188,7 +189,7 @@ def test_a_cache_of_earlier_versions_is_read_once_and_kept(data, monkeypatch):
     about = json.loads(path.read_text())
     del about["recordings"][5]["skipped_content"]
     path.write_text(json.dumps({name: about[name] for name in EARLIER}))
-    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
     reads = count_reads(monkeypatch)
     assert not prepared(data, config).made_now
     assert len(reads) == 30
@@ -210,8 +211,8 @@ EARLIER = ("clips", "shape", "scale", "class_names", "recordings")
 
 def count_checks(monkeypatch):
     checks = []
-    real = FrameFile.all_checksums
-    monkeypatch.setattr(FrameFile, "all_checksums", lambda file: checks.append(file.path.name) or real(file))
+    real = SampleFile.all_checksums
+    monkeypatch.setattr(SampleFile, "all_checksums", lambda file: checks.append(file.path.name) or real(file))
     return checks
 
 
@@ -235,7 +236,7 @@ def test_clips_are_compared_with_their_checksums_only_where_need_be(data, monkey
     checks = count_checks(monkeypatch)
     assert not prepared(data).made_now  # they were written a moment ago: a change might have the same time
     assert len(checks) == 1
-    monkeypatch.setattr(cache, "COARSE", -60_000_000_000)
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
     for _ in range(3):
         assert not prepared(data).made_now
     assert len(checks) == 1
@@ -249,7 +250,7 @@ def test_a_clip_that_changes_later_is_noticed_when_it_is_read(data):
     file = prepared(data).file
     expected = file.read([3, 5])
     with file.path.open("r+b") as opened:
-        opened.seek(4 * file.clip_bytes + 7)
+        opened.seek(4 * file.sample_bytes + 7)
         opened.write(b"\x99")
     assert torch.equal(file.read([3, 5]), expected)
     with pytest.raises(UserError, match="clip 4 of .* is damaged: delete it and run the same command again"):
@@ -433,6 +434,7 @@ PAUSED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
+from sresnet.data import cached
 from sresnet.data.events import cache, sets
 real = cache._write_clips
 def paused(file, *arguments):
@@ -524,14 +526,14 @@ def test_a_file_that_shrinks_while_it_is_read(data):
     with pytest.raises(UserError, match="was cut short at clip 4: delete it"):
         file.read([4])
     with pytest.raises(UserError, match="has not the 30 clips it should"):
-        FrameFile(file.path, 30, file.shape)
+        SampleFile(file.path, 30, file.shape)
     with pytest.raises(UserError, match="cannot be read"):
-        FrameFile(file.path.with_suffix(".nothing"), 30, file.shape)
+        SampleFile(file.path.with_suffix(".nothing"), 30, file.shape)
 
 
 def memory_of_reading(path, count, shape, queue):
     """Peak of this process's memory, in bytes, grown by reading every clip in batches of ten."""
-    file = FrameFile(path, count, shape)
+    file = SampleFile(path, count, shape)
     file.read(range(10))
     before = peak()
     for start in range(0, count, 10):

@@ -28,10 +28,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sresnet.config import check_fields, to_dict
-from sresnet.data.events.clips import FrameFile
+from sresnet.data.cached import Watch, believed, cache_folder, status_of, text_of, using
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
+from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
 from sresnet.files import one_at_a_time, read_json, replacing, write_whole
 from sresnet.limits import MEMORY_LIMIT
@@ -39,21 +40,17 @@ from sresnet.limits import MEMORY_LIMIT
 VERSION = 1
 """To be raised with every change of the clips that the same options give."""
 
-COARSE = 2_000_000_000
-"""Nanoseconds within which two changes of a file may have the same time, on the coarsest file system (FAT)."""
+ENDING = ".frames"
 
 MOST_STEPS = 10_000
 """Frames of a clip; the paper has up to 50."""
-
-Watch = Callable[[int, int, str], None]
-"""Called with (recordings done, recordings, name of the next one, or "another process" while waiting)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """The frames of a data set, on disk."""
 
-    file: FrameFile
+    file: SampleFile
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
     that could not be read, and {left_out: {kind: records}} for what else a file held."""
@@ -103,11 +100,10 @@ def prepare(
     listing = list_recordings(config, data_dir, memory_limit=memory_limit)
     check(listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with using(folder):
         # Before anything is read: a file that changes meanwhile has another status the next time.
         seen, files = time.time_ns(), _statuses(listing.sources)
-        path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}.frames"
+        path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}{ENDING}"
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
             found = _load(path, listing, num_steps)
             if found is not None and not _unchanged(path, found, listing, seen, files):
@@ -115,64 +111,26 @@ def prepare(
             if found is None:
                 _fill(path, config, listing, num_steps, watch, memory_limit, _known_now(seen, files))
                 found = _load(path, listing, num_steps, made_now=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cache folder {folder} cannot be used ({reason}): choose another --cache-dir") from None
     assert found is not None
     return replace(found, contents=_contents(config, listing, num_steps, found.recordings), notes=listing.notes)
 
 
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/sresnet/frames, by default ~/.cache/sresnet/frames; UserError where no home folder is known."""
-    try:
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "sresnet" / "frames"
-    except RuntimeError:
-        raise UserError(
-            "frames are kept in the home folder, and none is known: add --cache-dir DIR, or set HOME"
-        ) from None
-
-
-def is_cache(folder: Path) -> bool:
-    """Whether a folder holds frames of ours, as their JSON file says, so that more may be put there."""
-    try:
-        return any(map(_is_ours, folder.glob("*.frames")))
-    except (OSError, ValueError):
-        return False
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a JSON file of ours is beside clips."""
-    try:
-        return bool(_parsed(path))
-    except UserError:
-        return False
+def sources_of(path: Path) -> tuple[str, ...]:
+    """The files that cached clips were made of, as far as noted; UserError where they are not clips of ours."""
+    return tuple(_parsed(path).get("files", {}))
 
 
 def _statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
-    """Path of each file of recordings -> [size, mtime, ctime, inode], times in nanoseconds.
-
-    Users can set mtime but not ctime, which on Windows is the time of creation.
-    """
+    """Path of each file of recordings -> its status, as `cached.status_of`."""
     found = {}
     for path in {source.path for source in sources if source.path is not None}:
-        found[str(path.resolve())] = _status_of(path.stat())
+        found[str(path.resolve())] = status_of(path.stat())
     return found
 
 
-def _status_of(status: os.stat_result) -> list[int]:
-    """As in `_statuses`."""
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
 def _known_now(seen: int, files: Mapping[str, list[int]]) -> dict[str, Any]:
-    """Fields of the JSON file on the recordings' files; as text, since numbers in JSON have 63 bits."""
-    return {"seen": seen, "files": {name: _text_of(status) for name, status in files.items()}}
-
-
-def _text_of(status: list[int]) -> str:
-    """A status as text."""
-    return " ".join(map(str, status))
+    """Fields of the JSON file on the recordings' files."""
+    return {"seen": seen, "files": {name: text_of(status) for name, status in files.items()}}
 
 
 def _key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> str:
@@ -188,15 +146,10 @@ def _key(config: EventConfig, listing: Listing, num_steps: int, files: Mapping[s
 def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: Mapping[str, list[int]]) -> bool:
     """Whether the clips were made of these recordings.
 
-    A file is trusted without reading if its status is the known one and was noted long enough after its last change for
-    another change to have another time. All others are read, and their status is noted. Caches of earlier versions have
-    no such note, so their recordings are read once; of those that were skipped there, nothing is known.
+    A file that is not `believed` is read, and its status noted. Caches of earlier versions have no such note, so their
+    recordings are read once; of those that were skipped there, nothing is known.
     """
-    known = {
-        name
-        for name, status in files.items()
-        if os.name != "nt" and found.files.get(name) == _text_of(status) and status[2] < found.seen - COARSE
-    }
+    known = {name for name, status in files.items() if believed(found.files.get(name, ""), found.seen, status)}
     if len(known) == len(files):
         return True
     if [source.name for source in listing.sources] != [entry["name"] for entry in found.recordings]:
@@ -240,7 +193,7 @@ def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = Fals
     try:
         about = _parsed(path)
         _check_about(about, listing, num_steps)
-        file = FrameFile(path, about["clips"], about["shape"], about.get("checksums"))
+        file = SampleFile(path, about["clips"], about["shape"], about.get("checksums"))
         if not made_now and not _checked(file, about):
             return None
     except UserError:
@@ -274,22 +227,22 @@ def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> 
         raise UserError("the JSON file of a cache is damaged: the frames are made again")
 
 
-def _checked(file: FrameFile, about: dict[str, Any]) -> bool:
+def _checked(file: SampleFile, about: dict[str, Any]) -> bool:
     """Whether the clips have their checksums; noted where they had to be read for it.
 
-    They are not read if the status of their file is trusted as in `_unchanged`.
+    They are not read if their file is `believed`.
     """
-    seen, status = time.time_ns(), _status_of(os.fstat(file.descriptor))
+    seen, status = time.time_ns(), status_of(os.fstat(file.descriptor))
     known, since = about.get("frames", ""), about.get("frames_seen", 0)
     if file.checksums is not None:
-        if os.name != "nt" and known == _text_of(status) and status[2] < since - COARSE:
+        if believed(known, since, status):
             return True
         if file.all_checksums() != file.checksums:
             return False
     else:
         about["checksums"] = file.checksums = file.all_checksums()
     with contextlib.suppress(UserError):  # a full disk: read again the next time
-        _write_about(file.path, about | {"frames": _text_of(status), "frames_seen": seen})
+        _write_about(file.path, about | {"frames": text_of(status), "frames_seen": seen})
     return True
 
 
@@ -398,7 +351,7 @@ def _fill(
         "recordings": recordings,
         "checksums": checksums,
         "frames_seen": time.time_ns(),
-        "frames": _text_of(_status_of(path.stat())),
+        "frames": text_of(status_of(path.stat())),
         **known,
     }
     _write_about(path, about)

@@ -1,0 +1,386 @@
+"""Decoded pictures of a folder, kept in a cache folder: decoded once, however large the set.
+
+Two files for each folder of pictures and size: the pictures, uint8 [slots, 3, H, W] and nothing else, and a list of
+which file is in which slot, a line each. Both only grow. A picture is written first and its line after it, so what a
+killed process leaves is as good as what it would have written, and the next one goes on there.
+
+A picture belongs to the bytes of its file, known by a digest. At each start the system is asked for size, times and
+number of every file (`cached.believed`); one that differs is read, and decoded anew if its bytes are others. What is
+decoded anew takes a new slot, so a training that reads the old one is not disturbed. A picture's checksum is compared
+whenever it is read, and all are compared at the start if the file of pictures may have changed.
+
+The list also holds, for each part of the data (training, test, ...), the digest and the counts of values that are
+otherwise taken from all its pixels.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from sresnet.data.cached import (
+    Note,
+    Watch,
+    believed,
+    cache_folder,
+    check_room,
+    end_line,
+    entries_of,
+    line_of,
+    size_said,
+    status_of,
+    text_of,
+    using,
+    write_all,
+)
+from sresnet.data.stored import SampleFile, StoredSet
+from sresnet.data.transforms import value_counts
+from sresnet.errors import UserError
+from sresnet.files import InUseError, one_at_a_time, opened_to_change, read_regular, state_of, write_whole
+
+VERSION = 1
+"""To be raised with every change of the pixels that the same files give."""
+
+ENDING = ".pictures"
+KIND = "sresnet pictures"
+
+_MANY = 1_000
+"""Pictures that are worth a cache: to decode a thousand photographs takes some 16 seconds."""
+_MUCH = 256_000_000
+"""Bytes of decoded pictures that are worth one."""
+_AT_ONCE = 16 << 20
+"""Bytes that are read at a time to digest and count them."""
+
+
+class Picture(NamedTuple):
+    """What a file held."""
+
+    pixels: Tensor
+    """uint8 [3, H, W]."""
+    digest: bytes
+    """Of the bytes of the file."""
+    plain: bool
+    """It shows nothing without its transparency, which is dropped."""
+
+
+def digest_of(content: bytes) -> bytes:
+    """Of the bytes of a file."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+class _Entry(TypedDict):
+    """A picture, as a line of the list."""
+
+    name: str
+    """Path below the folder, with slashes."""
+    slot: int
+    status: str
+    """Of the file, as `cached.text_of`."""
+    seen: int
+    """When it had that status, nanoseconds since 1970."""
+    content: str
+    """Digest of the file's bytes."""
+    plain: bool
+    crc: int
+    """CRC-32 of the pixels."""
+
+
+_FIELDS = {"name": str, "slot": int, "status": str, "seen": int, "content": str, "plain": bool, "crc": int}
+
+
+class _About(TypedDict):
+    """What is otherwise read from all pixels of a part."""
+
+    digest: str
+    counts: list[list[int]]
+    """How often each of the 256 values occurs, for each channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Pictures in a cache."""
+
+    file: SampleFile
+    entries: tuple[_Entry, ...]
+    """Of the files asked for, in their order."""
+    contents: dict[int, str]
+    """Slot -> digest of the file's bytes."""
+    parts: dict[str, _About]
+    """By a digest of the contents of their pictures; grows."""
+    decoded: int
+    """How many were not there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PictureSet(StoredSet):
+    """Labelled pictures, uint8 [N, 3, H, W]."""
+
+    kept: Kept
+
+    def digest(self) -> str:
+        return self._about()["digest"]
+
+    def counts(self) -> Tensor:
+        """As `transforms.value_counts` of all pictures."""
+        return torch.tensor(self._about()["counts"])
+
+    def _about(self) -> _About:
+        """Digest and counts, read from all pictures once and then noted in the list."""
+        numbers, kept = self.numbers.tolist(), self.kept
+        key = hashlib.sha256("".join(kept.contents[number] for number in numbers).encode()).hexdigest()
+        if key in kept.parts:
+            return kept.parts[key]
+        digest, counts = hashlib.blake2b(digest_size=16), torch.zeros(self.shape[0], 256, dtype=torch.int64)
+        for some in self.numbers.split(max(1, _AT_ONCE // self.file.sample_bytes)):
+            pictures = self.file.read(some.tolist())
+            digest.update(pictures.view(-1).numpy().data)
+            counts += value_counts(pictures)
+        about = _About(digest=digest.hexdigest(), counts=counts.tolist())
+        kept.parts[key] = about
+        _note_part(self.file.path, key, about)
+        return about
+
+
+def worth_keeping(data_dir: Path, count: int, image_size: int, decoder: str, cache_dir: str) -> bool:
+    """Whether so many pictures go through a cache: many or large ones, those of which one is there, or on request."""
+    if cache_dir or count >= _MANY or 3 * image_size**2 * count >= _MUCH:
+        return True
+    try:
+        return _place(cache_folder("pictures"), data_dir, image_size, decoder).exists()
+    except (UserError, OSError):
+        return False
+
+
+def kept_pictures(
+    data_dir: Path,
+    paths: Sequence[Path],
+    image_size: int,
+    decode: Callable[[Path], Picture],
+    *,
+    decoder: str,
+    cache_dir: str = "",
+    watch: Watch = lambda done, total, name: None,
+    note: Note = lambda line: None,
+) -> Kept:
+    """The pictures of files below `data_dir`, uint8 [slots, 3, image_size, image_size], those not in the cache decoded.
+
+    A second process waits for the first. One that is killed, or that finds a file that does not decode, or a full disk,
+    leaves what it has decoded to the next.
+
+    Args:
+        decode: gives the picture of a file; what it raises is raised.
+        decoder: its version; another one may give other pixels.
+        cache_dir: where they are kept; "": `cache_folder("pictures")`.
+        watch: told how far decoding is.
+        note: told how much is going to be written.
+
+    Raises:
+        UserError: the cache cannot be written, has no room, or what `decode` raises.
+    """
+    folder = Path(cache_dir) if cache_dir else cache_folder("pictures")
+    with using(folder):
+        path = _place(folder, data_dir, image_size, decoder)
+        filler = _Filler(path, data_dir, image_size, decode, watch, note)
+        with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(paths), "another process")):
+            return filler.filled(paths)
+
+
+def _place(folder: Path, data_dir: Path, image_size: int, decoder: str) -> Path:
+    """The file of pictures."""
+    given = json.dumps([VERSION, decoder, str(data_dir.resolve()), image_size])
+    return folder / f"folder-{hashlib.sha256(given.encode()).hexdigest()[:16]}{ENDING}"
+
+
+def list_beside(path: Path) -> Path:
+    """The list of a file of pictures."""
+    return path.with_suffix(".list")
+
+
+def _note_part(path: Path, key: str, about: _About) -> None:
+    """Add what is known of a part to the list, unless another process is writing or there is no room."""
+
+    def busy() -> None:
+        raise InUseError("the next one notes it")
+
+    try:
+        with one_at_a_time(path.with_suffix(".lock"), busy), opened_to_change(list_beside(path)) as descriptor:
+            _append(descriptor, line_of({"part": key, **about}), path)
+    except (UserError, OSError):
+        pass
+
+
+def _append(descriptor: int, line: bytes, path: Path) -> None:
+    """Add a line to a list that nobody else writes; errors as `write_all`."""
+    write_all(descriptor, line, os.fstat(descriptor).st_size, list_beside(path))
+
+
+class _Filler:
+    """Completes one cache, which this process has locked."""
+
+    def __init__(
+        self,
+        path: Path,
+        data_dir: Path,
+        image_size: int,
+        decode: Callable[[Path], Picture],
+        watch: Watch,
+        note: Note,
+    ) -> None:
+        self.path, self.data_dir, self.decode, self.watch, self.note = path, data_dir, decode, watch, note
+        self.shape = (3, image_size, image_size)
+        self.size = math.prod(self.shape)
+        self.entries: dict[str, _Entry] = {}
+        self.parts: dict[str, _About] = {}
+        self.slots = 0
+        """Used, by files that are no longer there too."""
+        self.status, self.status_seen = "", 0
+        """Of the file of pictures when it was last known to be whole."""
+
+    def filled(self, paths: Sequence[Path]) -> Kept:
+        """What `kept_pictures` returns; errors as there."""
+        self.load()
+        names = [path.relative_to(self.data_dir).as_posix() for path in paths]
+        statuses, missing = {}, []
+        with contextlib.ExitStack() as open_now:
+            pictures = open_now.enter_context(opened_to_change(self.path))
+            whole = self.checked(status_of(os.fstat(pictures)))
+            list_ = open_now.enter_context(opened_to_change(list_beside(self.path)))
+            end_line(list_)
+            if not os.fstat(list_).st_size:
+                _append(list_, line_of(self.head()), self.path)
+            for path, name in zip(paths, names, strict=True):
+                # Before it is read: a file that changes meanwhile has another status the next time.
+                statuses[name] = time.time_ns(), status_of(_status(path))
+                if not self.still(path, name, *statuses[name], list_):
+                    missing.append((path, name))
+            if missing:
+                self.decode_all(missing, list_, pictures)
+            if missing or not whole:
+                os.fsync(pictures)
+                os.fsync(list_)
+                known = {"file": text_of(status_of(os.fstat(pictures))), "seen": time.time_ns()}
+                _append(list_, line_of(known), self.path)
+        entries = tuple(self.entries[name] for name in names)
+        checksums = {entry["slot"]: entry["crc"] for entry in entries}
+        contents = {entry["slot"]: entry["content"] for entry in entries}
+        file = SampleFile(self.path, self.slots, self.shape, checksums, kind="picture", longer=True)
+        return Kept(file=file, entries=entries, contents=contents, parts=self.parts, decoded=len(missing))
+
+    def load(self) -> None:
+        """Read the list."""
+        for entry in entries_of(list_beside(self.path)):
+            if isinstance(part := entry.get("part"), str) and _is_about(entry):
+                self.parts[part] = _About(digest=entry["digest"], counts=entry["counts"])
+            elif isinstance(entry.get("file"), str) and isinstance(entry.get("seen"), int):
+                self.status, self.status_seen = entry["file"], entry["seen"]
+            elif all(type(entry.get(name)) is kind for name, kind in _FIELDS.items()) and entry["slot"] >= 0:
+                self.entries[entry["name"]] = _Entry(**{name: entry[name] for name in _FIELDS})  # type: ignore[typeddict-item]
+                self.slots = max(self.slots, entry["slot"] + 1)
+
+    def checked(self, status: list[int]) -> bool:
+        """Drop the pictures that are not on the disk as they were written; whether the file is known to be whole.
+
+        They are read only if the file may have changed since that was last known.
+        """
+        there = status[0] // self.size
+        if self.slots <= there and believed(self.status, self.status_seen, status):
+            return True
+        file = SampleFile(self.path, there, self.shape, kind="picture", longer=True)
+        part = memoryview(bytearray(self.size))
+        good = {
+            name: entry
+            for name, entry in self.entries.items()
+            if entry["slot"] < there and file.read_into(part, entry["slot"]) == entry["crc"]
+        }
+        if len(good) < len(self.entries):  # the slots of the others are used again, so their lines have to go
+            self.entries, self.slots = good, min(self.slots, there)
+            self.write_list()
+        return False
+
+    def write_list(self) -> None:
+        """The list anew, of what is known."""
+        lines = [self.head(), *({"part": key, **about} for key, about in self.parts.items()), *self.entries.values()]
+        write_whole(list_beside(self.path), b"".join(line_of(dict(line)) for line in lines))
+
+    def head(self) -> dict[str, Any]:
+        """The first line of a list."""
+        return {"kind": KIND, "folder": str(self.data_dir.resolve()), "size": self.shape[1]}
+
+    def still(self, path: Path, name: str, seen: int, status: list[int], list_: int) -> bool:
+        """Whether the cache has the picture of a file; noted where the file had to be read to know."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return False
+        if believed(entry["status"], entry["seen"], status):
+            return True
+        if entry["content"] != digest_of(_content(path)).hex():
+            return False
+        self.entries[name] = entry = _Entry(**entry | {"status": text_of(status), "seen": seen})
+        _append(list_, line_of(dict(entry)), self.path)
+        return True
+
+    def decode_all(self, missing: list[tuple[Path, str]], list_: int, pictures: int) -> None:
+        """Decode files into new slots."""
+        what = f"{len(missing):,} pictures of {self.shape[1]}x{self.shape[2]} pixels"
+        # A slot that was begun and has no line is written over, so what is there already counts as room.
+        needed = (self.slots + len(missing)) * self.size - os.fstat(pictures).st_size
+        free = check_room(self.path.parent, max(0, needed), what)
+        total = size_said(len(missing) * self.size)
+        self.note(f"{what} are decoded into {self.path}: {total}, {size_said(free)} are free")
+        for done, (path, name) in enumerate(missing):
+            self.watch(done, len(missing), name)
+            seen, status = time.time_ns(), status_of(_status(path))
+            picture = self.decode(path)
+            pixels = picture.pixels.contiguous().view(-1).numpy().data
+            write_all(pictures, pixels, self.slots * self.size, self.path)
+            entry = _Entry(
+                name=name,
+                slot=self.slots,
+                status=text_of(status),
+                seen=seen,
+                content=picture.digest.hex(),
+                plain=picture.plain,
+                crc=zlib.crc32(pixels),
+            )
+            _append(list_, line_of(dict(entry)), self.path)
+            self.entries[name] = entry
+            self.slots += 1
+        self.watch(len(missing), len(missing), "")
+
+
+def _status(path: Path) -> os.stat_result:
+    """Of a picture; UserError where it is gone."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): run the same command again") from None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a picture; errors as `read_regular`."""
+    try:
+        return read_regular(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} {state_of(path)}: give a picture") from None
+
+
+def _is_about(entry: dict[str, Any]) -> bool:
+    """Whether a line says what `_About` does, of pictures in RGB."""
+    counts = entry.get("counts")
+    return (
+        isinstance(entry.get("digest"), str)
+        and isinstance(counts, list)
+        and len(counts) == 3
+        and all(isinstance(row, list) and len(row) == 256 for row in counts)
+        and all(type(number) is int and number >= 0 for row in counts for number in row)
+    )
