@@ -97,7 +97,7 @@ def _prepare_pictures(words: list[str]) -> int:
     options = parse(_PreparePicturesOptions(), words, "sresnet data prepare folder", about)
     started = time.monotonic()
     with filling("pictures") as watch:
-        where: Any = {"watch": watch, "note": partial(say, error=True, flush=True)}
+        where: Any = {"watch": watch, "note": partial(say, flush=True)}
         folder = options.cache_dir or str(cache_folder("pictures"))
         splits = open_data(
             options.data, options.data_dir, seed=0, cache_dir=folder, memory_limit=options.memory_limit, **where

@@ -78,7 +78,7 @@ class RuntimeOptions(ReadOptions):
         """The data set, with a bar while frames are made or pictures decoded; errors as `open_data`."""
         with filling("recordings" if isinstance(data, EventConfig) else "pictures") as watch:
             where: Any = {"download": self.download, "cache_dir": self.cache_dir, "memory_limit": self.memory_limit}
-            shown: Any = {"watch": watch, "note": partial(say, error=True, flush=True)}
+            shown: Any = {"watch": watch, "note": partial(say, flush=True)}
             return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, **shown, **where)
 
     def placed_as(self, data: AnyData, run: str) -> Self:
