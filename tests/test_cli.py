@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -116,6 +117,27 @@ def test_evaluate(run, capsys):
     assert "359 images, 2 of 2 time steps" in out
     assert main(["evaluate", str(run), "--num-steps", "1", "--part", "validation", "--precision", "bf16"]) == 0
     assert "1 of 2 time steps" in capsys.readouterr().out
+
+
+def test_a_run_is_evaluated_in_the_precision_it_was_trained_in(run, tmp_path, monkeypatch, capsys):
+    """A network of the package in float32, in which its card was measured."""
+    seen = []
+
+    def stop(*_, precision, **__):
+        seen.append(precision)
+        raise UserError("seen enough")
+
+    config = json.loads((run / "config.json").read_text())
+    half, sixteen = tmp_path / "bf16", tmp_path / "fp16"
+    for copy in (half, sixteen):
+        shutil.copytree(run, copy)
+        (copy / "config.json").write_text(json.dumps(config | {"train": config["train"] | {"precision": copy.name}}))
+    assert main(["evaluate", str(half)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("images/s, bf16")
+    monkeypatch.setattr("sresnet.cli.evaluate.evaluate", stop)
+    for source, words in ((half, []), (sixteen, []), (half, ["--precision", "fp32"]), (run, []), ("digits-t4", [])):
+        assert main(["evaluate", str(source), *words]) == 2
+    assert seen == ["bf16", "fp32", "fp32", "fp32", "fp32"]
 
 
 def test_finetune(run, tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_another_readout_and_a_source_to_start_from(folder, name):
     assert float32_on_the_cpu(model)
     if "device" in name:
         assert torch.equal(model.readout.linear.weight, expected)
-    x = torch.rand(2, 1, 8, 8)
+    x = torch.randn(2, 1, 8, 8)
     assert model(x).shape == (2, 3)
 
 

@@ -26,7 +26,9 @@ __all__ = [
     "build",
     "create_model",
     "list_models",
+    "list_pretrained",
     "load",
+    "load_pretrained",
     "load_released",
     "num_parameters",
     "save_model",
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
         build,
         create_model,
         list_models,
+        list_pretrained,
+        load_pretrained,
         num_parameters,
     )
     from sresnet.models.released import load_released

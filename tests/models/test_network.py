@@ -319,7 +319,7 @@ def test_new_classifier_and_frozen_backbone():
         (lambda: create_model("sresnet8", num_steps=0), "num_steps 0 is less than 1"),
         (lambda: create_model("sresnet8", num_steps="4"), "num_steps is '4': expected int"),
         (lambda: create_model("sresnet8", num_steps=True), "num_steps is True"),
-        (lambda: create_model("sresnet8", num_classes=0), "num_classes 0"),
+        (lambda: create_model("sresnet8", num_classes=-1), "num_classes -1"),
         (lambda: create_model("sresnet8", base_filters=0), "base_filters 0"),
         (lambda: create_model("sresnet8", threshold=-1.0), "threshold -1.0"),
         (lambda: create_model("sresnet8", connection="s2x"), "connection is 's2x': expected one of 's2s'"),

@@ -8,11 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from sresnet.analysis import EarlyExit, batches_of, early_exit, spread
 from sresnet.analysis.exits import THRESHOLDS, check_threshold, evaluate_early_exit
 from sresnet.cli.exported import evaluate_exported
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, steps_said, trained
+from sresnet.cli.runs import (
+    RuntimeOptions,
+    accuracy,
+    is_shipped,
+    other_data,
+    part_of,
+    print_split,
+    read_run,
+    steps_said,
+    trained,
+)
 from sresnet.cli.terminal import print_table
 from sresnet.data import Samples, Splits
 from sresnet.data.scaling import Scaling
@@ -43,9 +55,10 @@ class _EvaluateOptions(RuntimeOptions):
     """Part of the data: test, validation or train."""
     batch_size: int = 250
     """Images at a time; affects only memory and speed, and which spikes a Poisson encoder draws."""
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    """bf16: convolutions in bfloat16; fp16: in float16, on a GPU; int8: their weights in eight bits where the input is
-    spikes, else as bf16."""
+    precision: Literal["trained", "fp32", "bf16", "fp16", "int8"] = "trained"
+    """trained: that of the training (fp16 on a CPU: fp32), and for a network of the package fp32, in which its card was
+    measured; bf16: convolutions in bfloat16; fp16: in float16, on a GPU; int8: their weights in eight bits where the
+    input is spikes, else as bf16."""
     exit_confidence: float = 0.0
     """Early exit: an image stops at the first step with this confidence, such as 0.95; other values are shown
     beside it. 0: no image stops before the last step."""
@@ -76,7 +89,7 @@ def evaluate_verb(words: list[str]) -> int:
     model, scaling, _ = trained(source, device, options.memory_limit, samples)
     model = to_int8(model) if options.precision == "int8" else model
     settings: dict[str, Any] = {
-        "precision": "bf16" if options.precision == "int8" else options.precision,
+        "precision": _precision(options.precision, recipe, source, device),
         "seed": seed_of("evaluate", recipe.seed),
     }
     if options.exit_confidence:
@@ -92,10 +105,24 @@ def evaluate_verb(words: list[str]) -> int:
     say(f"{accuracy(options.part, splits.about)}: {result.top1:.2f} %")
     say(
         f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, "
-        f"{steps_said(num_steps, recipe.model.num_steps)}, {speed:,.0f} {kind}/s"
+        f"{steps_said(num_steps, recipe.model.num_steps)}, {speed:,.0f} {kind}/s{_said(options.precision, settings)}"
     )
     print_split(recipe.data, splits)
     return 0
+
+
+def _precision(asked: str, recipe: Recipe, source: str, device: torch.device) -> str:
+    """What activity is stored and convolved in."""
+    if asked == "trained":
+        plain = is_shipped(source) or (recipe.train.precision == "fp16" and device.type == "cpu")
+        return "fp32" if plain else recipe.train.precision
+    return "bf16" if asked == "int8" else asked
+
+
+def _said(asked: str, settings: dict[str, Any]) -> str:
+    """The precision, where it is another than float32."""
+    precision = asked if asked == "int8" else settings["precision"]
+    return "" if precision == "fp32" else f", {precision}"
 
 
 CALIBRATION_IMAGES = 5000
@@ -139,7 +166,7 @@ def _evaluate_with_exit(
     say(f"{accuracy(options.part, splits.about)} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
     say(
         f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
-        f"{speed:,.0f} {kind}/s; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
+        f"{speed:,.0f} {kind}/s{_said(options.precision, settings)}; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
     )
     _print_calibration(options, found, kind)
     print_split(recipe.data, splits)

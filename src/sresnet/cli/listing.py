@@ -1,23 +1,12 @@
 """`sresnet list`."""
 
 from sresnet.cli.parse import wants_help
-from sresnet.config import from_dict
 from sresnet.data import DATA_SETS
 from sresnet.errors import UserError
-from sresnet.models import list_models
-from sresnet.models.pretrained import Card, shipped
-from sresnet.models.summary import describe
+from sresnet.models import list_models, list_pretrained
 from sresnet.printing import say
 from sresnet.studies.published import published_as
-from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
-
-
-def _describe_card(card: Card) -> str:
-    """A shipped network in a line."""
-    model = describe(from_dict(Recipe, card.recipe).model)
-    simulated = ", simulated recordings" if card.simulated else ""
-    return f"{model}, trained on {card.data}{simulated}: {card.test_top1:.2f} % of {card.test_images:,} test images"
 
 
 def _published(model: str) -> str:
@@ -34,7 +23,7 @@ def list_verb(words: list[str]) -> int:
         "models": {name: line + _published(name) for name, line in list_models().items()},
         "recipes": {name: line for name, (line, _) in RECIPES.items()},
         "data sets": DATA_SETS,
-        "pretrained": {name: _describe_card(card) for name, card in shipped().items()},
+        "pretrained": list_pretrained(),
     }
     for group, entries in groups.items():
         say(f"{group}:", *(f"  {name:24} {line}" for name, line in entries.items()))

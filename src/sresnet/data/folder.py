@@ -441,3 +441,50 @@ def _pixels(image: Any, where: str) -> Tensor:
         span = f"{float(planes.min()):g} to {float(planes.max()):g}"
         raise UserError(f"{where} runs from {span}: expected float from 0 to 1; give it before any normalisation")
     return (planes * 255).round().to(torch.uint8)
+
+
+def picture_of(image: Any, size: tuple[int, int], channels: int) -> Tensor:
+    """One picture for a network: uint8 [channels, H, W] of `size` (H, W), scaled and cut as `read_picture` does.
+
+    Args:
+        image: a path; a PIL image, an array [H, W, C] or [H, W], or a tensor [C, H, W] or [H, W], each uint8, or float
+            from 0 to 1 (then round(255 * x)).
+        size: height and width.
+        channels: 1 (of a colour picture their mean), 3 (of a grey picture three times the same), or those it has.
+
+    Raises:
+        UserError: as `read_picture`; or it is none of these, or has other channels.
+    """
+    if isinstance(image, str | Path):
+        pixels, _, plain = read_picture(Path(image), size)
+        if plain:
+            raise UserError(
+                f"{image} is of one colour but for transparency, which is dropped: put it onto a background"
+            )
+    else:
+        pixels = _pixels(image, "the image")
+        if pixels.shape[0] == 4:
+            pixels = pixels[:3]
+        if tuple(pixels.shape[1:]) != size:
+            pixels = _scaled(pixels, size)
+    if pixels.shape[0] == channels:
+        return pixels
+    if pixels.shape[0] == 3 and channels == 1:
+        return pixels.float().mean(0, keepdim=True).round().to(torch.uint8)
+    if pixels.shape[0] == 1 and channels == 3:
+        return pixels.expand(3, -1, -1).contiguous()
+    raise UserError(f"the image has {pixels.shape[0]} channels, and this network takes {channels}: give it so many")
+
+
+def _scaled(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels [C, H, W] of one or three channels, scaled and cut to `size`."""
+    with optional("an image of another size needs", "Pillow", "images"):
+        from PIL import Image
+    if pixels.shape[0] not in (1, 3):
+        sides = f"{pixels.shape[1]}x{pixels.shape[2]}"
+        raise UserError(
+            f"the image is {sides} in {pixels.shape[0]} channels, and this network takes {size[0]}x{size[1]}: scale it "
+            "first"
+        )
+    image = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
+    return _middle(image, size)[: pixels.shape[0]]

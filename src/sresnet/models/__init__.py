@@ -1,7 +1,8 @@
 """Whole networks, by name."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 import torch
 
@@ -16,6 +17,7 @@ from sresnet.models.families.resnet19 import ResNet19Config
 from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
 from sresnet.models.families.wide7b import Wide7BConfig
+from sresnet.models.features import FeatureNetwork, StageInfo
 from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
 from sresnet.models.stream import StreamState
@@ -27,6 +29,7 @@ __all__ = [
     "ANNConfig",
     "Family",
     "FangConfig",
+    "FeatureNetwork",
     "FourStagesConfig",
     "LeeConfig",
     "ModelConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "ResNet19Config",
     "SResNetConfig",
     "SpikingNetwork",
+    "StageInfo",
     "StreamState",
     "VGGConfig",
     "Wide7BConfig",
@@ -42,6 +46,8 @@ __all__ = [
     "create_model",
     "families",
     "list_models",
+    "list_pretrained",
+    "load_pretrained",
     "model_config",
     "num_parameters",
     "register_family",
@@ -89,14 +95,12 @@ def model_config(name: str, *, compat: str | None = None, **fields: Any) -> Mode
         raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
     family, defaults = named[0]
     config = family.config
-    known = [field.name for field in dataclasses.fields(config)]
     if compat is not None and name in family.others:
         raise UserError(f"compat {compat!r} is of the paper's networks, and {name} is one of others: leave it out")
     if compat is not None:
+        known = [field.name for field in dataclasses.fields(config)]
         defaults |= {key: value for key, value in compat_fields(compat).items() if key in known}
-    for key in fields:
-        if key not in known:
-            raise UserError(f"{name} has no field {key!r}: {closest(key, known)}")
+    _check_fields(name, config, fields)
     return config(**(defaults | fields))
 
 
@@ -114,43 +118,114 @@ def blank(config: ModelConfig) -> SpikingNetwork:
         return build(config).to(torch.float32)
 
 
+@overload
 def create_model(
-    name: str, *, compat: str | None = None, pretrained: str | None = None, **fields: Any
-) -> SpikingNetwork:
+    name: str,
+    *,
+    compat: str | None = None,
+    pretrained: str | bool | None = None,
+    features_only: Literal[False] = False,
+    **fields: Any,
+) -> SpikingNetwork: ...
+@overload
+def create_model(
+    name: str,
+    *,
+    compat: str | None = None,
+    pretrained: str | bool | None = None,
+    features_only: Literal[True],
+    **fields: Any,
+) -> FeatureNetwork: ...
+def create_model(
+    name: str,
+    *,
+    compat: str | None = None,
+    pretrained: str | bool | None = None,
+    features_only: bool = False,
+    **fields: Any,
+) -> SpikingNetwork | FeatureNetwork:
     """The network called `name`, freshly initialised from torch's random generator, or trained.
 
     A fresh one is made in torch's default dtype and on its default device, as any module of torch's; a trained one in
     float32 on the CPU.
 
     Args:
-        name: see `list_models`.
-        pretrained: a network that comes with the package, see `sresnet list`; it is given in evaluation mode. Its
-            fields are what it was trained with; another num_classes gives it a fresh readout, to be trained.
+        name: see `list_models`; or that of a network that comes with the package, see `list_pretrained`.
+        pretrained: True: trained, where `name` is that of a network that comes with the package; or its name, and
+            `name` that of the model. It is given in evaluation mode. Its fields are what it was trained with; another
+            num_classes gives it a fresh readout, to be trained.
+        features_only: give a `FeatureNetwork` in its place, whose answer is the maps of each stage.
         compat: None: what reproduces the paper's numbers; "paper": the text to the letter; "released-code": the
             authors' code to the letter. Sets every field on which they differ; `fields` take precedence over it.
         fields: of `SResNetConfig` or `VGGConfig`: num_classes, base_filters, num_steps, connection, norm, leak, ...
+            `num_classes=0` gives a `FeatureNetwork`, whose answer is the pooled features of the last layer.
 
     Raises:
         UserError: an unknown name or field, a value that its configuration refuses, or one that the pretrained network
             does not have.
     """
-    if pretrained is not None:
-        return _trained_model(name, pretrained, dict(fields) if compat is None else compat_fields(compat) | fields)
-    return build(model_config(name, compat=compat, **fields))
+    pooled = type(classes := fields.get("num_classes")) is int and classes == 0
+    if pooled:
+        fields = {key: value for key, value in fields.items() if key != "num_classes"}
+    network = _network(name, compat, pretrained, fields)
+    if not (pooled or features_only):
+        return network
+    return FeatureNetwork(network, stages=features_only)
+
+
+def _network(name: str, compat: str | None, pretrained: str | bool | None, fields: dict[str, Any]) -> SpikingNetwork:
+    """The network itself, see `create_model`."""
+    from sresnet.models.pretrained import card_of, config_of, shipped  # they build on what is above
+
+    known = name if name in shipped() else None
+    if isinstance(pretrained, str) or (pretrained and known):
+        fields = fields if compat is None else compat_fields(compat) | fields
+        return _trained_model(name, pretrained if isinstance(pretrained, str) else name, fields)
+    if pretrained:
+        trained = ", ".join(each for each, card in shipped().items() if card.model == name) or "none"
+        raise UserError(
+            f"{name} is a model of many trained networks: give the name of one, such as {next(iter(shipped()))}; those "
+            f"of this model that come with the package: {trained}"
+        )
+    if known is None:
+        return build(model_config(name, compat=compat, **fields))
+    config = config_of(card_of(known))
+    _check_fields(known, config, fields)
+    return build(dataclasses.replace(config, **(fields if compat is None else compat_fields(compat) | fields)))
+
+
+def _check_fields(name: str, config: ModelConfig | type[ModelConfig], fields: Mapping[str, Any]) -> None:
+    """Raise UserError for a field that a configuration does not have."""
+    known = [field.name for field in dataclasses.fields(config)]
+    for key in fields:
+        if key not in known:
+            raise UserError(f"{name} has no field {key!r}: {closest(key, known)}")
+
+
+def load_pretrained(name: str) -> SpikingNetwork:
+    """A trained network that comes with the package, ready for `predict`; UserError for an unknown name."""
+    from sresnet.models.pretrained import load_shipped
+
+    return load_shipped(name)
+
+
+def list_pretrained() -> dict[str, str]:
+    """Name -> one line about each trained network that comes with the package."""
+    from sresnet.models.pretrained import line_of, shipped
+
+    return {name: line_of(card) for name, card in shipped().items()}
 
 
 def _trained_model(name: str, pretrained: str, fields: dict[str, Any]) -> SpikingNetwork:
     """A shipped network, checked against `name` and fields; see `create_model`."""
-    from sresnet.models.pretrained import card_of, load_shipped  # they build on what is above
+    from sresnet.models.pretrained import card_of, load_shipped
 
     card, model = card_of(pretrained), load_shipped(pretrained)
-    if card.model != name:
+    if name not in (card.model, pretrained):
         raise UserError(f"{pretrained} is a {card.model}, not a {name}: create that")
     num_classes = fields.pop("num_classes", model.config.num_classes)
-    known = {field.name for field in dataclasses.fields(model.config)}
+    _check_fields(name, model.config, fields)
     for key, value in fields.items():
-        if key not in known:
-            raise UserError(f"{name} has no field {key!r}: {closest(key, sorted(known))}")
         if getattr(model.config, key) != value:
             raise UserError(
                 f"{key} {value!r}: {pretrained} was trained with {getattr(model.config, key)!r}; leave it out"

@@ -20,6 +20,7 @@ from sresnet.models.segments import (
 )
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
+from sresnet.models.trained import Trained, predicted, pretrained_cfg, warn_of_raw_pixels
 from sresnet.nn.encoder import EncoderKind, delta, encode
 from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
@@ -215,6 +216,8 @@ class SpikingNetwork(nn.Module):
         self.layers = nn.ModuleDict(dict(layers))
         self.readout = readout
         self.backbone_frozen = False
+        self.trained: Trained | None = None
+        """What it was trained on; None: nothing, or nobody said."""
         initialise(self, config.init)
 
     __jit_ignored_attributes__ = property(_not_traced)
@@ -266,6 +269,8 @@ class SpikingNetwork(nn.Module):
             if record is not None:
                 raise UserError("record and state exclude each other: record a stream in one call without a state")
             return self.continue_stream(x, num_steps, state, time_segments)
+        if self.trained is not None and not self.training and not torch.compiler.is_compiling():
+            warn_of_raw_pixels(self.trained, x)
         if record is None:
             return self.forward_steps(x, num_steps=num_steps, time_segments=time_segments).mean(0)
         if time_segments:
@@ -277,6 +282,29 @@ class SpikingNetwork(nn.Module):
         recorder = Recorder(neurons[name] for name in record)
         scores = self.forward_steps(x, num_steps=num_steps, state=ForwardState(recorder=recorder)).mean(0)
         return scores, {name: recorder.records[neurons[name]] for name in record}
+
+    def predict(self, image: Any, *, top: int = 3) -> list[tuple[str, float]]:
+        """The likeliest classes of one picture, each with its probability (softmax of its score), the first the best.
+
+        The picture is scaled until it just covers the size that the network was trained on, the middle is cut out, and
+        its pixels are scaled as in training.
+
+        Args:
+            image: a path; a PIL image; an array [H, W] or [H, W, C], or a tensor [H, W] or [C, H, W], each uint8, or
+                float from 0 to 1.
+            top: how many classes.
+
+        Raises:
+            UserError: the network is of `create_model` alone, in training mode or of event frames, or the image is none
+                of these, does not decode, or has other channels.
+        """
+        return predicted(self, image, top)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """The input, classes and names of parts of a trained network under timm's names, for code that reads these:
+        input_size, mean, std, num_classes, label_names, first_conv, classifier, ...; empty for a fresh one."""
+        return pretrained_cfg(self)
 
     def forward_steps(
         self,
@@ -474,6 +502,8 @@ class SpikingNetwork(nn.Module):
     def reset_classifier(self, num_classes: int, *, boosting: bool = False) -> None:
         """Replace the readout by a new one, freshly initialised, for `num_classes`; `config` follows."""
         self.config = replace(self.config, num_classes=num_classes, boosting=boosting)
+        if self.trained is not None:
+            self.trained = replace(self.trained, class_names=())
         weight = self.readout.linear.weight
         shared = {"shared_leak": found} if (found := self.shared_leak()) is not None else {}
         with torch.device("cpu"):  # whatever torch's default device is

@@ -15,6 +15,7 @@ from sresnet.models import ModelConfig, blank
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.size import check_network, sketch
 from sresnet.models.tensors import not_finite, read_tensors, tensors_to_bytes
+from sresnet.models.trained import ABOUT, Trained, checked_about, read_about, trained_from_plain
 from sresnet.nn import OwnNeuron, OwnNorm
 
 WEIGHTS = "weights.safetensors"
@@ -61,7 +62,8 @@ def save_model(model: SpikingNetwork, path: str | Path) -> None:
 
 def model_bytes(model: SpikingNetwork) -> bytes:
     """What `save_model` writes, each tensor in its own precision; `load` gives all of them in float32."""
-    return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))})
+    about = {} if model.trained is None else {"trained": json.dumps(model.trained.plain())}
+    return tensors_to_bytes(tensors_of(model), {"model": json.dumps(to_dict(model.config))} | about)
 
 
 def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
@@ -71,7 +73,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
         UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
             that do not fit the configuration.
     """
-    path = Path(path)
+    path, about = Path(path), Path(path) / ABOUT
     if path.is_dir():
         if not (path / WEIGHTS).exists():
             raise UserError(f"{path} holds no {WEIGHTS}: give a run folder whose training has saved, or a weights file")
@@ -79,7 +81,7 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     if not path.exists():
         raise UserError(f"{path} {state_of(path)}: give a run folder or a weights file")
     try:
-        tensors, metadata = read_tensors(path, ("model",))
+        tensors, metadata = read_tensors(path, ("model", "trained"))
     except UserError:
         raise
     except ValueError as error:
@@ -103,7 +105,20 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
     load_tensors(tensors_of(model), tensors, where=str(path))
     if odd := not_finite(tensors_of(model)):  # the file's are finite, in float64
         raise UserError(f"{path}: {odd} holds numbers that are too large for float32: train it again in float32")
+    model.trained = _trained(model, about, metadata.get("trained"), str(path))
     return model.eval()
+
+
+def _trained(model: SpikingNetwork, about: Path, said: str | None, where: str) -> Trained | None:
+    """What a network was trained on, by its file, or `about` beside it in a run folder, where that is whole."""
+    try:
+        values = read_about(about) if said is None else checked_about(parse_json(said, where), where)
+    except UserError:
+        if said is not None:
+            raise
+        return None  # verbs that need it say so
+    found = trained_from_plain(values)
+    return found if len(found.class_names) in (0, model.config.num_classes) else None
 
 
 def load_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -19,6 +19,7 @@ from sresnet.data.fingerprint import Fingerprint, difference
 from sresnet.errors import UserError
 from sresnet.files import opened_to_change, parse_json, read_json, read_regular, strangers, write_json
 from sresnet.limits import MEMORY_LIMIT
+from sresnet.models import trained
 from sresnet.models.network import NetworkConfig
 from sresnet.models.saved import WEIGHTS
 from sresnet.models.size import check_network
@@ -27,13 +28,11 @@ from sresnet.ops.scan.choice import triton_available
 from sresnet.ops.scan.cpu import available
 from sresnet.train.recipe import Recipe
 
-CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", "data.json"
+CONFIG, ENVIRONMENT, DATA = "config.json", "environment.json", trained.ABOUT
 METRICS, RESULT = "metrics.jsonl", "result.json"
 CHECKPOINT = "checkpoint.safetensors"
 LARGEST_METRICS = 256 << 20
 """Bytes of metrics.jsonl: a hundred thousand epochs of a network of a hundred layers."""
-LARGEST_SIDE = 16384
-"""Pixels of an image that a network is trained on."""
 
 
 def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
@@ -53,30 +52,8 @@ Numbers = dict[str, int | float]
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """data.json of a run folder: class names, height and width of its input, and scaling; UserError if damaged."""
-    about = check_fields(
-        read_json(folder / DATA),
-        str(folder / DATA),
-        {"class_names": list[str], "image_size": list[int]},
-        {"scale": float, "mean": list[float] | None, "std": list[float] | None},
-    )
-    if fault := _fault_of(about):
-        raise UserError(f"{folder / DATA} cannot be read ({fault}): it is damaged, or not a file of a run")
-    return about
-
-
-def _fault_of(about: Mapping[str, Any]) -> str:
-    """What is impossible in data.json; "" for nothing."""
-    sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
-    if len(sides) != 2 or not all(0 < side <= LARGEST_SIDE for side in sides):
-        return f"image_size is {sides[:3]}: expected height and width"
-    if "scale" in about:
-        return "" if about["scale"] > 0 else f"scale is {about['scale']}"
-    if "mean" not in about or (mean is None) != (std is None):
-        return "it has no scaling"
-    if mean is not None and std is not None and len(mean) != len(std):
-        return "it has not as many means as deviations"
-    return "" if std is None or min(std, default=0) > 0 else f"std is {std[:3]}"
+    """What a run was trained on, by data.json in its folder; errors as `models.trained.read_about`."""
+    return trained.read_about(folder / DATA)
 
 
 def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:

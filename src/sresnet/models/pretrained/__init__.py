@@ -16,8 +16,10 @@ from typing import Any
 
 from sresnet.config import added_later, check_types, closest, from_dict
 from sresnet.errors import UserError
-from sresnet.models.network import SpikingNetwork
+from sresnet.models.network import NetworkConfig, SpikingNetwork
 from sresnet.models.saved import load
+from sresnet.models.summary import describe
+from sresnet.models.trained import trained_from_plain
 
 SHIPPED: Traversable = files("sresnet.models.pretrained")
 """Where they are."""
@@ -95,6 +97,18 @@ def card_of(name: str) -> Card:
     return cards[name]
 
 
+def config_of(card: Card) -> NetworkConfig:
+    """The configuration of a shipped network."""
+    return from_dict(NetworkConfig, card.recipe["model"], f"recipe of {card.name}")
+
+
+def line_of(card: Card) -> str:
+    """A shipped network in one line: the network, its data, its accuracy."""
+    simulated = ", simulated recordings" if card.simulated else ""
+    measured = f"{card.test_top1:.2f} % of {card.test_images:,} test images"
+    return f"{describe(config_of(card))}, trained on {card.data}{simulated}: {measured}"
+
+
 def load_shipped(name: str) -> SpikingNetwork:
     """A shipped network on the CPU, in float32, in evaluation mode; UserError for an unknown name or another file."""
     card = card_of(name)
@@ -107,4 +121,7 @@ def load_shipped(name: str) -> SpikingNetwork:
                 f"the weights of {name} are {len(content):,} bytes, not the {card.bytes:,} that its card was written "
                 "for, or others: install sresnet again"
             )
-        return load(path)
+        model = load(path)
+    about = {"class_names": card.class_names, "image_size": card.image_size, "name": name, **card.scaling}
+    model.trained = trained_from_plain(about)
+    return model

@@ -1,0 +1,155 @@
+"""What a trained network knows of its input and answers: size, scaling and classes. It makes a picture an answer."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sresnet.config import check_fields
+from sresnet.data.folder import picture_of
+from sresnet.data.scaling import Pixels, Scaling, scaling_from_plain
+from sresnet.errors import UserError
+from sresnet.files import read_json
+from sresnet.models.inference import check_scores
+from sresnet.randomness import seeded
+
+if TYPE_CHECKING:
+    from sresnet.models.network import SpikingNetwork
+
+ABOUT = "data.json"
+"""Name of the file of a run folder that says what its network was trained on."""
+_LARGEST_SIDE = 16384
+"""Pixels of a side of an input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a network was trained on; `SpikingNetwork.trained`."""
+
+    class_names: tuple[str, ...]
+    """Of its scores, in their order; empty where its classifier has been replaced."""
+    image_size: tuple[int, int]
+    """Height and width of an input in pixels."""
+    scaling: Scaling
+    """uint8 images or event frames [N, ...] -> the network's input, float32."""
+    name: str = ""
+    """That of a network that comes with the package; `card_of` has its card."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; `trained_from_plain` is the inverse."""
+        about: dict[str, Any] = {"class_names": list(self.class_names), "image_size": list(self.image_size)}
+        return about | self.scaling.plain() | ({"name": self.name} if self.name else {})
+
+
+def trained_from_plain(values: Mapping[str, Any]) -> Trained:
+    """The inverse of `Trained.plain`, of what `checked_about` gives."""
+    height, width = values["image_size"]
+    return Trained(
+        class_names=tuple(values["class_names"]),
+        image_size=(height, width),
+        scaling=scaling_from_plain(dict(values)),
+        name=values.get("name", ""),
+    )
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What `ABOUT` of a run folder says: class names, height and width of an input, scaling; UserError if damaged."""
+    return checked_about(read_json(path), str(path))
+
+
+def checked_about(values: Any, where: str) -> dict[str, Any]:
+    """A plain `Trained` that a file holds; UserError, naming the file, where it is none."""
+    about = check_fields(
+        values,
+        where,
+        {"class_names": list[str], "image_size": list[int]},
+        {"scale": float, "mean": list[float] | None, "std": list[float] | None, "name": str},
+    )
+    if fault := _fault_of(about):
+        raise UserError(f"{where} cannot be read ({fault}): it is damaged, or not a file of a run")
+    return about
+
+
+def _fault_of(about: Mapping[str, Any]) -> str:
+    """What is impossible in a plain `Trained`, whose fields have their types; "" for nothing."""
+    sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
+    if len(sides) != 2 or not all(0 < side <= _LARGEST_SIDE for side in sides):
+        return f"image_size is {sides[:3]}: expected height and width"
+    if "scale" in about:
+        return "" if about["scale"] > 0 else f"scale is {about['scale']}"
+    if "mean" not in about or (mean is None) != (std is None):
+        return "it has no scaling"
+    if mean is not None and std is not None and len(mean) != len(std):
+        return "it has not as many means as deviations"
+    return "" if std is None or min(std, default=0) > 0 else f"std is {std[:3]}"
+
+
+def predicted(model: "SpikingNetwork", image: Any, top: int) -> list[tuple[str, float]]:
+    """See `SpikingNetwork.predict`."""
+    about = model.trained
+    if about is None or not about.class_names:
+        raise UserError(
+            "this network does not know what it was trained on, or its classifier is new: predict works for "
+            "load_pretrained and load of a run folder; else use model(images).softmax(1)"
+        )
+    if not isinstance(about.scaling, Pixels):
+        raise UserError("this network takes event frames: give them to model, or a recording to sresnet predict")
+    if model.training:
+        raise UserError("this network is in training mode, in which an image changes its norms: call model.eval()")
+    if top < 1:
+        raise UserError(f"top {top} is less than 1: it is how many classes to give")
+    pixels = picture_of(image, about.image_size, model.config.in_channels)
+    weight = next(model.parameters())
+    with torch.inference_mode(), seeded(0, weight.device):  # a Poisson encoder draws
+        scores = model(about.scaling(pixels[None]).to(weight.device, weight.dtype))
+        check_scores(scores)
+        found = scores[0].float().softmax(0).topk(min(top, len(about.class_names)))
+    pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    return [(about.class_names[index], probability) for index, probability in pairs]
+
+
+def warn_of_raw_pixels(about: Trained, x: Tensor) -> None:
+    """Warn where images [N, C, H, W] all lie between 0 and 1, and the network was trained on normalised ones."""
+    if not isinstance(about.scaling, Pixels) or about.scaling.mean is None or x.ndim != 4 or not x.numel():
+        return
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    try:
+        low, high = torch.aminmax(x.detach())
+        raw = bool(low >= 0) and bool(high <= 1)
+    except RuntimeError:  # no numbers to look at: under vmap, or on the meta device
+        return
+    if raw:
+        warnings.warn(
+            "all pixels lie between 0 and 1, as before the scaling that this network was trained with, and its scores "
+            "would be poor: give model.predict(image), or model.trained.scaling(uint8 images)",
+            stacklevel=5,
+        )
+
+
+def pretrained_cfg(model: "SpikingNetwork") -> dict[str, Any]:
+    """See `SpikingNetwork.pretrained_cfg`."""
+    about = model.trained
+    if about is None:
+        return {}
+    scaling = about.scaling.plain()
+    mean, std = scaling.get("mean"), scaling.get("std")
+    channels = model.config.in_channels
+    return {
+        "architecture": f"{model.config.family}{getattr(model.config, 'depth', '')}",
+        "tag": about.name,
+        "input_size": (channels, *about.image_size),
+        "mean": tuple(mean or [0.0] * channels),
+        "std": tuple(std or [1.0] * channels),
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "num_classes": model.config.num_classes,
+        "label_names": about.class_names,
+        "first_conv": next((name for name, part in model.named_modules() if isinstance(part, nn.Conv2d)), ""),
+        "classifier": "readout.linear",
+    }

@@ -1,0 +1,178 @@
+"""What a trained network knows of its input: predictions, scaling, and where it is kept."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sresnet
+from sresnet import UserError
+from sresnet.data import DataConfig, open_data
+from sresnet.data.scaling import Counts
+from sresnet.models.saved import model_bytes
+from sresnet.models.trained import Trained, checked_about, trained_from_plain
+
+
+def digits():
+    """Test images of the digits, uint8 [N, 1, 8, 8], and their labels."""
+    test = open_data(DataConfig(name="digits"), "", seed=0, num_steps=1).test
+    return test.batch(torch.arange(len(test))), test.labels
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sresnet.create_model("digits-t4", pretrained=True)
+
+
+def test_a_picture_is_predicted_as_the_network_was_trained(model, tmp_path):
+    """The same from a file, a PIL image, an array and a tensor, of bytes and of numbers from 0 to 1."""
+    images, labels = digits()
+    scores = model(model.trained.scaling(images))
+    assert (scores.argmax(1) == labels).float().mean() > 0.97
+    for image, expected in zip(images[:5], scores.softmax(1), strict=False):
+        grey = image[0].numpy()
+        Image.fromarray(grey).save(tmp_path / "digit.png")
+        kinds = [image, image / 255, grey, grey[..., None], grey / 255, Image.fromarray(grey), tmp_path / "digit.png"]
+        for kind in [*kinds, str(tmp_path / "digit.png")]:
+            found = model.predict(kind, top=2)
+            best = expected.topk(2)
+            assert [name for name, _ in found] == [str(index) for index in best.indices.tolist()]
+            torch.testing.assert_close(torch.tensor([each for _, each in found]), best.values, atol=1e-5, rtol=1e-4)
+    assert sum(each for _, each in model.predict(images[0], top=99)) == pytest.approx(1, abs=1e-5)
+
+
+def test_pictures_of_other_sizes_and_channels(model):
+    image = digits()[0][0]
+    large = image.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    colour = large.expand(3, -1, -1)
+    best = model.predict(image)[0][0]
+    assert {model.predict(each)[0][0] for each in (large, colour, colour.permute(1, 2, 0).numpy())} == {best}
+    transparent = torch.cat([colour, torch.full_like(large, 255)])
+    assert model.predict(transparent) == model.predict(colour)
+    wide = sresnet.load_pretrained("cifar10-wide-t2")
+    grey = torch.randint(0, 256, (1, 32, 32), dtype=torch.uint8)
+    assert wide.predict(grey) == wide.predict(grey.expand(3, -1, -1))
+
+
+def test_raw_pixels_are_warned_of_and_scaled_ones_are_not(model):
+    images, _ = digits()
+    with pytest.warns(UserWarning, match="all pixels lie between 0 and 1, as before the scaling") as said:
+        model(images[:2] / 255)
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(model.trained.scaling(images[:2]))
+        model(images[:2].float() / 255 - 0.5)
+        torch.func.vmap(lambda x: model(x[None]))(images[:2] / 255)  # where nobody can look
+        fresh = sresnet.create_model("digits-t4")
+        fresh.eval()(images[:2] / 255)
+
+
+def test_export_and_compilation_do_not_look(model):
+    x = digits()[0][:2] / 255
+    exported = torch.export.export(model, (x,)).module()
+    with pytest.warns(UserWarning, match="all pixels"):
+        expected = model(x)
+    torch.testing.assert_close(exported(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (3, "the image is a int: give a PIL image"),
+        (np.zeros((8, 8), dtype=complex), "the image is of complex128"),
+        (torch.zeros(2, 1, 8, 8), r"the image has shape \(2, 1, 8, 8\)"),
+        (torch.randn(1, 8, 8), "before any normalisation"),
+        (torch.zeros(2, 8, 8), "the image has 2 channels, and this network takes 1"),
+        (torch.zeros(2, 9, 9), "the image is 9x9 in 2 channels, and this network takes 8x8: scale it first"),
+        ("none.png", "none.png does not exist"),
+    ],
+)
+def test_what_is_no_picture(model, image, words):
+    with pytest.raises(UserError, match=words):
+        model.predict(image)
+
+
+def test_networks_that_cannot_predict(model):
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    fresh = sresnet.create_model("sresnet8", num_steps=2, in_channels=1)
+    with pytest.raises(UserError, match="does not know what it was trained on"):
+        fresh.eval().predict(image)
+    other = sresnet.create_model("digits-t4", pretrained=True, num_classes=3)
+    with pytest.raises(UserError, match="or its classifier is new"):
+        other.predict(image)
+    with pytest.raises(UserError, match="is in training mode"):
+        sresnet.load_pretrained("digits-t4").train().predict(image)
+    with pytest.raises(UserError, match="top 0 is less than 1"):
+        model.predict(image, top=0)
+    fresh.trained = Trained(class_names=("a", "b"), image_size=(8, 8), scaling=Counts())
+    with pytest.raises(UserError, match="takes event frames"):
+        fresh.predict(image)
+
+
+def test_names_of_trained_networks():
+    assert list(sresnet.list_pretrained()) == ["cifar10-t4", "cifar10-wide-t2", "cifar100-t2", "digits-t4"]
+    one = sresnet.create_model("cifar10-t4", pretrained=True)
+    other = sresnet.create_model("sresnet20", pretrained="cifar10-t4")
+    assert model_bytes(one) == model_bytes(other) == model_bytes(sresnet.load_pretrained("cifar10-t4"))
+    fresh = sresnet.create_model("cifar10-t4", leak=0.7)
+    assert fresh.trained is None
+    assert fresh.config.depth == 20
+    assert fresh.config.leak == 0.7
+    with pytest.raises(UserError, match="of this model that come with the package: cifar10-t4, cifar100-t2"):
+        sresnet.create_model("sresnet20", pretrained=True)
+    with pytest.raises(UserError, match="digits-t4 is a sresnet8, not a cifar10-t4"):
+        sresnet.create_model("cifar10-t4", pretrained="digits-t4")
+    with pytest.raises(UserError, match="cifar10-t4 has no field 'leek': did you mean 'leak'"):
+        sresnet.create_model("cifar10-t4", leek=0.7)
+    with pytest.raises(UserError, match="'cifar10-t5' is not shipped"):
+        sresnet.load_pretrained("cifar10-t5")
+
+
+def test_what_a_network_was_trained_on_stays_with_it(model, tmp_path):
+    sresnet.save_model(model, tmp_path / "kept.safetensors")
+    kept = sresnet.load(tmp_path / "kept.safetensors")
+    assert kept.trained.plain() == model.trained.plain()
+    image = digits()[0][0]
+    assert kept.predict(image) == model.predict(image)
+    sresnet.save_model(sresnet.create_model("digits-t4"), tmp_path / "fresh.safetensors")
+    assert sresnet.load(tmp_path / "fresh.safetensors").trained is None
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"class_names": ["0"], "image_size": [8, 8], "mean": null, "std": null}'])
+def test_a_run_folder_without_its_description_still_loads(model, tmp_path, damage):
+    """One that is missing, damaged, or of another network; predict says that it is not there."""
+    model_of_run = sresnet.load_pretrained("digits-t4")
+    model_of_run.trained = None
+    sresnet.save_model(model_of_run, tmp_path / "weights.safetensors")
+    if damage:
+        (tmp_path / "data.json").write_text(damage)
+    assert sresnet.load(tmp_path).trained is None
+
+
+def test_the_names_that_timm_knows(model):
+    cfg = model.pretrained_cfg
+    assert cfg["input_size"] == (1, 8, 8)
+    assert cfg["num_classes"] == 10
+    assert cfg["label_names"] == tuple("0123456789")
+    images = digits()[0][:3]
+    by_hand = (images / 255 - torch.tensor(cfg["mean"])[:, None, None]) / torch.tensor(cfg["std"])[:, None, None]
+    torch.testing.assert_close(by_hand, model.trained.scaling(images))
+    assert isinstance(model.get_submodule(cfg["first_conv"]), torch.nn.Conv2d)
+    assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
+    assert sresnet.create_model("sresnet8").pretrained_cfg == {}
+
+
+def test_plain_and_back(model):
+    plain = model.trained.plain()
+    assert trained_from_plain(checked_about(plain, "here")).plain() == plain
+    for field, value, words in (
+        ("image_size", [8], "image_size is"),
+        ("std", [0.0], "std is"),
+        ("mean", None, "it has no scaling"),
+        ("class_names", [1], "class_names"),
+    ):
+        with pytest.raises(UserError, match=words):
+            checked_about(plain | {field: value}, "here")
