@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz mutants triton-tests bench bench-peers gpu gpu-dry nir-peers campaign clean
+.PHONY: demo test test-slow lint check wheel fuzz mutants kernel-faults triton-tests bench bench-peers gpu gpu-dry nir-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -49,17 +49,27 @@ fuzz: .venv/.test
 mutants: .venv/.test
 	@nice -n 5 $(BIN)/python tools/mutants.py
 
+# Planted faults, and small changes, of the kernels for GPUs: do their tests notice? Half an hour; writes
+# results/kernel-faults.md.
+kernel-faults: .venv-triton/.ready
+	@nice -n 5 .venv-triton/bin/python tools/kernel_faults.py
+
 # Time and memory of a training step and of inference; on a quiet machine about ten minutes.
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/bench.py
 
 # What a GPU makes of it, in less than ten minutes: make gpu [DATA_DIR=DIR], with torch and triton for that GPU in the
-# environment that PYTHON is of. gpu-dry tries every line on a CPU.
+# environment that PYTHON is of. gpu-dry tries every line on a CPU, with the kernels interpreted.
+GPU_NEEDS := import importlib.util as u, sys; \
+  names = "torch triton numpy safetensors typeguard jaxtyping filelock sklearn".split(); \
+  lacks = [name.replace("sklearn", "scikit-learn") for name in names if not u.find_spec(name)]; \
+  sys.exit(f"{sys.executable} lacks packages: pip install {chr(32).join(lacks)}" if lacks else 0)
 gpu:
+	@$(PYTHON) -c '$(GPU_NEEDS)'
 	@PYTHONPATH=src $(PYTHON) benchmarks/gpu.py $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-gpu-dry: .venv/.test
-	@$(BIN)/python benchmarks/gpu.py --dry
+gpu-dry: .venv-triton/.ready
+	@TRITON_INTERPRET=1 SRESNET_ENGINE=triton .venv-triton/bin/python benchmarks/gpu.py --dry
 
 # Beside other libraries, in an environment of their own: what they ask for would pull in another build of torch.
 bench-peers: constraints.txt
@@ -98,7 +108,7 @@ clean:
 	@$(PYTHON) -m venv .venv-triton
 	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable '.[triton]' pytest pytest-xdist hypothesis
+	  --editable '.[demo,triton]' pytest pytest-xdist hypothesis
 	@touch $@
 
 .venv/.demo: .venv/.torch pyproject.toml

@@ -20,7 +20,7 @@ SETTINGS: dict[str, tuple[int, int, int, int]] = {
 }
 """name -> depth, filters, T, batch; 32x32 images, S2S, BNTT, the paper's neurons."""
 ENGINES = ("fastest", "low-memory", "reference")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def network(setting: tuple[int, int, int, int]) -> tuple[SpikingNetwork, Tensor, Tensor]:
@@ -32,8 +32,9 @@ def network(setting: tuple[int, int, int, int]) -> tuple[SpikingNetwork, Tensor,
 
 
 def precise(precision: str, device: torch.device) -> torch.autocast:
-    """Autocast for bf16, nothing for fp32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """Autocast for bf16 and fp16, nothing for fp32."""
+    half = precision != "fp32"
+    return torch.autocast(device.type, PRECISIONS[precision] if half else torch.bfloat16, enabled=half)
 
 
 def train_step(

@@ -3,9 +3,13 @@
     make gpu [DATA_DIR=DIR]      on a machine with a GPU; DIR holds CIFAR-10
     make gpu-dry                 every line of it on a CPU, at sizes that say nothing
 
-Parts run in the order of `PARTS`. Each is timed and written down as soon as it is done, so that a time limit loses only
-what comes after it; one that fails is noted with its error, and the others go on. Writes benchmarks/data/GPU.json and
-GPU.md. Milliseconds are medians between events of the device.
+Parts run in the order of `PARTS`, each for its share of the time. Each is written down as soon as it is done, so that a
+limit loses only what comes after it; one that fails is noted with its error, and the others go on. Writes
+benchmarks/data/GPU.json and GPU.md. Milliseconds are medians between events of the device.
+
+The tests are those of the kernels, convolutions are the floor of any step, steps are forward, loss and backward, eager
+and as a CUDA graph, at `bench.py`'s settings and at the paper's size, kernels are a step's, and the bandwidth that ours
+reach beside a copy of the same card.
 
 SpikingJelly is measured where it is installed, on the same card, in the settings of `peers.py` that its users have on
 a GPU.
@@ -13,7 +17,9 @@ a GPU.
 
 import argparse
 import datetime
+import importlib.util
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -29,13 +35,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from contenders import SETTINGS, network, train_step, with_engine
+from contenders import PRECISIONS, SETTINGS, network, train_step, with_engine
 from peers import PEERS
 from torch import Tensor
 
 import sresnet
-from sresnet.data import open_data
+from sresnet.data import Splits, open_data
 from sresnet.models.summary import summarise
+from sresnet.ops.dispatch import Implementation, implementation
 from sresnet.train import record
 from sresnet.train.loop import train
 from sresnet.train.passes import cuda_graph
@@ -64,10 +71,14 @@ class Sizes:
     """Depth, filters, T, batch."""
     epochs: int | None
     """Of the trainings; None: as many as the recipe has."""
+    images: int | None
+    """That they are trained on and tested on; None: all."""
     data_dir: str
     """Of CIFAR-10; "": it is left out."""
     until: float
     """By time.monotonic: nothing begins after it."""
+    engine: Implementation = "fastest"
+    """The kernels for GPUs: what "fastest" is on one, "triton" where they are interpreted."""
 
 
 PAPER = (38, 32, 50, 128)
@@ -75,18 +86,16 @@ PAPER = (38, 32, 50, 128)
 
 
 def milliseconds(call: Callable[[], object], device: torch.device, seconds: float = 0.5) -> float:
-    """Median time of a call after warming up, of as many calls as take so long, three at least."""
+    """Median time of a call after warming up, of as many calls as take so long, three at least; on a CPU of one."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        call()
+        return 1e3 * (time.perf_counter() - start)
     for _ in range(3):
         call()
-    if device.type != "cuda":
-        taken = []
-        for _ in range(3):
-            start = time.perf_counter()
-            call()
-            taken.append(1e3 * (time.perf_counter() - start))
-        return statistics.median(taken)
     torch.cuda.synchronize()
-    taken, end = [], time.perf_counter() + seconds
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
     while len(taken) < 3 or time.perf_counter() < end:
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         before.record()
@@ -100,7 +109,6 @@ def milliseconds(call: Callable[[], object], device: torch.device, seconds: floa
 def peak_gigabytes(step: Callable[[], object], device: torch.device) -> float:
     """What a call takes at its height, above what lies there before it; 0 on a CPU."""
     if device.type != "cuda":
-        step()
         return 0.0
     step()
     torch.cuda.synchronize()
@@ -133,17 +141,31 @@ def card(sizes: Sizes) -> Rows:
 
 def tests(sizes: Sizes) -> Rows:
     """The tests of the kernels, for real; one line of each that fails."""
-    words = ["-q", "--tb=line", "-p", "no:cacheprovider", *(["-n", "8"] if sizes.device.type == "cuda" else [])]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, TESTS],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        timeout=max(30.0, sizes.until - time.monotonic()),
-    )
-    lines = done.stdout.splitlines()
-    failed = [line for line in lines if line.startswith("FAILED")]
-    return {line: {"result": "failed"} for line in failed} | {"all": {"result": lines[-1] if lines else done.stderr}}
+    if importlib.util.find_spec("pytest") is None:
+        return {"all": {"result": "pytest is not installed: pip install pytest hypothesis pytest-xdist"}}
+    on_gpu = sizes.device.type == "cuda"
+    words = ["-q", "-rf", "--tb=line", "-p", "no:cacheprovider", *([] if on_gpu else ["-k", "same_bits or forward"])]
+    if on_gpu and importlib.util.find_spec("xdist"):
+        words += ["-n", str(min(16, os.cpu_count() or 1))]  # compiling takes most of the time
+    seconds = max(30.0, sizes.until - time.monotonic())
+    with tempfile.TemporaryFile("w+") as said:
+        command = [sys.executable, "-m", "pytest", *words, TESTS]
+        try:
+            subprocess.run(
+                command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).parents[1],
+                timeout=seconds,
+                check=False,
+            )
+            end = ""
+        except subprocess.TimeoutExpired:
+            end = f" (stopped after {seconds:.0f} s)"
+        said.seek(0)
+        lines = said.read().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return {line: {"result": "failed"} for line in failed} | {"all": {"result": (lines or ["nothing"])[-1] + end}}
 
 
 def convolutions(sizes: Sizes) -> Rows:
@@ -151,15 +173,23 @@ def convolutions(sizes: Sizes) -> Rows:
     found: Rows = {}
     _, _, steps, batch = sizes.settings["paper"]
     layouts = {"channels last": torch.channels_last, "as torch has it": torch.contiguous_format}
-    for channels, side in sizes.maps.items():
+    kinds = [(channels, channels, side, steps * batch) for channels, side in sizes.maps.items()]
+    first, side = next(iter(sizes.maps.items()))
+    kinds.append((3, first, side, batch))  # the stem's, of an image that all steps share
+    for inputs, channels, side, images in kinds:
         for dtype in (torch.bfloat16, torch.float16, torch.float32):
             for words, layout in layouts.items():
-                shape = (steps * batch, channels, side, side)
-                x = (torch.rand(shape, device=sizes.device) > 0.8).to(dtype).contiguous(memory_format=layout)
+                if time.monotonic() > sizes.until:
+                    return found
+                shape = (images, channels, side, side)
+                x = torch.rand(images, inputs, side, side, device=sizes.device) > 0.8
                 gradient = torch.randn(shape, device=sizes.device).to(dtype).contiguous(memory_format=layout)
-                weight = torch.randn(channels, channels, 3, 3, device=sizes.device).to(dtype)
-                row = convolution(x, weight.contiguous(memory_format=layout), gradient)
-                found[f"{channels} channels, {side}x{side}, {str(dtype).removeprefix('torch.')}, {words}"] = row
+                weight = torch.randn(channels, inputs, 3, 3, device=sizes.device).to(dtype)
+                row = convolution(
+                    x.to(dtype).contiguous(memory_format=layout), weight.contiguous(memory_format=layout), gradient
+                )
+                name = "float32 (TF32)" if dtype == torch.float32 else str(dtype).removeprefix("torch.")
+                found[f"{inputs} to {channels} channels, {side}x{side}, {name}, {words}"] = row
     return found
 
 
@@ -179,19 +209,21 @@ def convolution(x: Tensor, weight: Tensor, gradient: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {"output channels last": str(y.is_contiguous(memory_format=torch.channels_last))}
     for name, call in calls.items():
         ms = milliseconds(call, x.device, 0.2)
-        row |= {f"{name}, ms": ms, f"{name}, TFLOP/s": 2 * gradient.numel() * 9 * len(weight) / ms / 1e9}
+        row |= {f"{name}, ms": ms, f"{name}, TFLOP/s": 2 * gradient.numel() * weight[0].numel() / ms / 1e9}
     return row
 
 
 def steps_of(sizes: Sizes) -> Iterator[tuple[str, tuple[int, int, int, int], str, str]]:
     """(name, setting, precision, engine) of the training steps that are measured, the most telling first."""
-    yield "paper", sizes.settings["paper"], "bf16", "fastest"
+    yield "paper", sizes.settings["paper"], "bf16", sizes.engine
     yield "paper", sizes.settings["paper"], "bf16", "low-memory"
     for name, setting in sizes.settings.items():
         if name != "paper":
             for precision in ("bf16", "fp32"):
-                yield name, setting, precision, "fastest"
-    yield "paper", sizes.settings["paper"], "fp32", "fastest"
+                yield name, setting, precision, sizes.engine
+    for precision in PRECISIONS:
+        if precision != "bf16":
+            yield "paper", sizes.settings["paper"], precision, sizes.engine
     for name, setting in sizes.settings.items():
         if name != "paper":
             yield name, setting, "bf16", "reference"
@@ -209,17 +241,34 @@ def steps(sizes: Sizes) -> Rows:
     for name, setting, precision, engine in steps_of(sizes):
         if time.monotonic() > sizes.until:
             break
-        model, x, labels = placed(setting, sizes.device)
-        step = with_engine(engine, train_step(model.train(), x, labels, precision))
-        found[f"{name}, {precision}, {engine}"] = timed(step, setting, sizes)
+        try:
+            model, x, labels = placed(setting, sizes.device)
+            step = with_engine(engine, train_step(model.train(), x, labels, precision))
+            row = timed(step, setting, sizes)
+        except RuntimeError as error:  # such as too little memory
+            row = {"result": " ".join(str(error).split())[:200]}
+        found[f"{name}, {precision}, {engine}"] = row
     return found
 
 
+def counted_bytes(sizes: Sizes) -> dict[str, tuple[int, int]]:
+    """Launches and bytes of each kernel of ours in a step of the paper's size, by `roofline.py`; {} without triton."""
+    if importlib.util.find_spec("triton") is None:
+        return {}
+    depth, filters, steps, batch = map(str, sizes.settings["paper"])
+    words = ["--depth", depth, "--filters", filters, "--steps", steps, "--batch", batch, "--json"]
+    command = [sys.executable, str(Path(__file__).with_name("roofline.py")), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"roofline.py: {done.stderr[-300:]}")
+    return {name: (calls, moved) for name, (calls, moved) in json.loads(done.stdout).items()}
+
+
 def kernels(sizes: Sizes) -> Rows:
-    """What a step of the paper's size consists of: the longest kernels, as torch's profiler sees them."""
+    """What a step of the paper's size consists of, by torch's profiler; our kernels' bandwidth beside a copy's."""
     on_gpu = sizes.device.type == "cuda"
     model, x, labels = placed(sizes.settings["paper"], sizes.device)
-    step = train_step(model.train(), x, labels, "bf16")
+    step = with_engine(sizes.engine, train_step(model.train(), x, labels, "bf16"))
     step()
     kinds = [torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=kinds) as profile:
@@ -228,7 +277,17 @@ def kernels(sizes: Sizes) -> Rows:
     times = {each.key: (each.count, getattr(each, taken) / 1e3) for each in profile.key_averages()}
     whole = sum(ms for _, ms in times.values())
     longest = sorted(times, key=lambda name: -times[name][1])[:25]
-    found: Rows = {name[:80]: {"calls": times[name][0], "ms": times[name][1]} for name in longest}
+    found: Rows = {}
+    copied = card(sizes)["copy"]["TB/s"]
+    for name, (calls, moved) in counted_bytes(sizes).items():
+        row: dict[str, Any] = {"calls": calls, "GB": moved / 1e9}
+        if name in times:
+            reached = moved / times[name][1] / 1e9
+            row = (
+                {"calls": times[name][0], "ms": times[name][1]} | row | {"TB/s": reached, "of a copy": reached / copied}
+            )
+        found[name] = row
+    found |= {name[:80]: {"calls": times[name][0], "ms": times[name][1]} for name in longest if name not in found}
     return found | {"all": {"calls": sum(calls for calls, _ in times.values()), "ms": whole}}
 
 
@@ -247,26 +306,33 @@ def timed(step: Callable[[], object], setting: tuple[int, int, int, int], sizes:
 
 
 def peers(sizes: Sizes) -> Rows:
-    """The same step of SpikingJelly in the settings that its users have on a GPU."""
+    """The same step of SpikingJelly in the settings that its users have on a GPU; one that fails says why."""
+    if not PEERS:
+        return {"spikingjelly": {"result": "not installed: pip install --no-deps spikingjelly==2.0.0 loguru"}}
     found: Rows = {}
     for setting in ("as shipped", "vectorised norm, channels-last", "compiled"):
         for name in ("paper", "D"):
             peer = PEERS.get(f"spikingjelly {setting}")
             if peer is None or time.monotonic() > sizes.until:
                 continue
-            model, x, labels = placed(sizes.settings[name], sizes.device)
-            theirs = peer.build(model.cpu()).to(sizes.device).train()
-            step = train_step(theirs, x, labels, "bf16")
-            found[f"{name}, {peer.library}, {setting}, bf16"] = eager(step, sizes.device)
+            row = f"{name}, {peer.library}, {setting}, bf16"
+            try:
+                model, x, labels = placed(sizes.settings[name], sizes.device)
+                theirs = peer.build(model.cpu()).to(sizes.device).train()
+                found[row] = eager(train_step(theirs, x, labels, "bf16"), sizes.device)
+            except Exception as error:  # such as too little memory, or a compiler that refuses
+                found[row] = {"result": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
     return found
 
 
 def trainings(sizes: Sizes) -> Rows:
     """Short trainings with real data, that of the digits on the CPU as well: both should learn the same."""
     found: Rows = {}
-    jobs = [("digits", device) for device in dict.fromkeys((torch.device("cpu"), sizes.device))]
+    jobs = [("digits", sizes.device)]
     if sizes.data_dir:
         jobs.append(("fast-cifar10-small", sizes.device))
+    if sizes.device.type != "cpu":
+        jobs.append(("digits", torch.device("cpu")))
     for name, device in jobs:
         if time.monotonic() > sizes.until:
             break
@@ -275,10 +341,14 @@ def trainings(sizes: Sizes) -> Rows:
             short: dict[str, Any] = {"epochs": sizes.epochs, "progressive_epochs": (), "low_res_epochs": 0}
             recipe = replace(recipe, train=replace(recipe.train, warmup_epochs=0, **short))
         splits = open_data(recipe.data, sizes.data_dir, seed=recipe.seed)
+        if sizes.images:
+            few = torch.arange(sizes.images)
+            splits = Splits(train=splits.train.subset(few), validation=None, test=splits.test.subset(few))
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             stop = lambda: time.monotonic() > sizes.until  # noqa: E731
-            outcome = train(recipe, splits, Path(folder) / "run", device=device, should_stop=stop)
+            with implementation(sizes.engine if device == sizes.device else "fastest"):
+                outcome = train(recipe, splits, Path(folder) / "run", device=device, should_stop=stop)
             lines = record.read_metrics(Path(folder) / "run")
         row: dict[str, Any] = {"s": time.monotonic() - start, "epochs": len(lines), "state": outcome.state}
         if lines:
@@ -287,15 +357,16 @@ def trainings(sizes: Sizes) -> Rows:
     return found
 
 
-PARTS: dict[str, Callable[[Sizes], Rows]] = {
-    "card": card,
-    "tests": tests,
-    "convolutions": convolutions,
-    "steps": steps,
-    "kernels": kernels,
-    "trainings": trainings,
-    "peers": peers,
+PARTS: dict[str, tuple[Callable[[Sizes], Rows], float]] = {
+    "card": (card, 20),
+    "tests": (tests, 140),
+    "convolutions": (convolutions, 50),
+    "steps": (steps, 150),
+    "kernels": (kernels, 40),
+    "trainings": (trainings, 80),
+    "peers": (peers, 60),
 }
+"""What it does, and the seconds after which nothing more of it begins: together less than ten minutes."""
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -350,17 +421,21 @@ def main(words: list[str] | None = None) -> None:
     if not options.dry and not torch.cuda.is_available():
         sys.exit("torch finds no GPU here: run it on a machine with one, or try its lines with --dry (make gpu-dry)")
     device = torch.device("cpu" if options.dry else "cuda")
+    interpreted = options.dry and os.environ.get("TRITON_INTERPRET") == "1"
     torch.backends.cudnn.benchmark = True
     settings = {"paper": PAPER} | SETTINGS
+    tiny = {"paper": (8, 2, 2, 2), "D": (8, 2, 1, 2)}
     sizes = Sizes(
         device=device,
         copied=2**20 if options.dry else 2**31,
         multiplied=64 if options.dry else 8192,
         maps={4: 8, 8: 4} if options.dry else {32: 32, 64: 16, 128: 8},
-        settings=dict.fromkeys(settings, (8, 2, 2, 2)) if options.dry else settings,
+        settings=tiny if options.dry else settings,
         epochs=1 if options.dry else None,
+        images=8 if options.dry else None,
         data_dir=options.data_dir,
         until=time.monotonic() + options.seconds,
+        engine="triton" if interpreted else "fastest",
     )
     about = machine(device)
     name = "-".join(str(about["device"]).lower().replace(",", "").split())
@@ -379,10 +454,12 @@ def main(words: list[str] | None = None) -> None:
         if start > sizes.until:
             part["error"] = "left out: the time was over"
         else:
+            torch.cuda.empty_cache()
             try:
                 with warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
-                    part["rows"] = PARTS[name](sizes)
+                    measure, seconds = PARTS[name]
+                    part["rows"] = measure(replace(sizes, until=min(sizes.until, start + seconds)))
                 part |= {"warnings": sorted({str(each.message)[:300] for each in said})} if said else {}
             except Exception as error:  # the other parts go on, whatever this one met
                 traceback.print_exc()

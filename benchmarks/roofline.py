@@ -13,6 +13,7 @@ nothing here was measured on a GPU.
 
 import argparse
 import collections
+import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -221,8 +222,13 @@ def main() -> None:
     for name, default in (("filters", 32), ("steps", 50), ("batch", 128), ("depth", 38)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--engine", choices=("fastest", "low-memory"), default="fastest")
+    parser.add_argument("--json", action="store_true", help="print launches and bytes of each kernel, and nothing else")
     chosen = parser.parse_args()
     launches, operators, kept = counted(chosen.depth, chosen.filters, chosen.steps, chosen.batch, chosen.engine)
+    if chosen.json:
+        calls = collections.Counter(each.kernel for each in launches)
+        print(json.dumps({name: [calls[name], sum(e.bytes() for e in launches if e.kernel == name)] for name in calls}))
+        return
     neuron_steps = sum(each.neuron_steps() for each in launches if each.kernel == "scan")
     flop = sum(work[0] for kind in operators.convolutions.values() for work in kind)
     rows, seconds = table(launches, operators)

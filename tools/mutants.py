@@ -67,6 +67,8 @@ TESTS = (
     "tests/test_config.py",
 )  # fmt: skip
 """What is asked: not the tests of data, analyses, reports, studies and documents, which take longer than all these."""
+OF_TRITON = ("scan/gpu/kernels.py", "scan/gpu/launch.py", "scan/gpu/check.py")
+"""No test runs them here; of the first two `tools/kernel_faults.py` asks."""
 VERDICTS = ("equivalent", "not worth a test")
 MEMORY = 16 * 2**30
 """Address space of a process that runs a mutant, in bytes."""
@@ -343,6 +345,8 @@ def all_mutants(tree: Path, folder: str) -> list[Mutant]:
     found: list[Mutant] = []
     for path in sorted((tree / PACKAGE / folder).rglob("*")):
         file = path.relative_to(tree).as_posix()
+        if any(file.endswith(name) for name in OF_TRITON):
+            continue
         if path.suffix == ".py":
             found += Finder(file, path.read_bytes()).found
         elif path.suffix == ".cpp":

@@ -130,7 +130,7 @@ class Graphs:
         met, before = kind in self.kinds, self.copies()
         self.kinds[kind] = None
         with drawing():
-            expected = run(given).copied()
+            expected = run(given)
         after = self.copies()
         if not met or self.refused or before.keys() != after.keys():  # the first step of all makes what momentum is in
             return expected
