@@ -169,7 +169,7 @@ def test_help_shows_defaults_that_hold_anything(tmp_path, monkeypatch, capsys):
 def test_whatever_is_named_the_complaint_is_one_clean_line(words, name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = "sresnet.cli.train.train_and_report"
-    monkeypatch.setattr(made, lambda options, name: Path(options.out or ".").mkdir() or 0)
+    monkeypatch.setattr(made, lambda options, *others: Path(options.out or ".").mkdir() or 0)
     status = main([word.replace("FOO", name) for word in words])
     if status:
         complaint(capsys)
@@ -179,7 +179,7 @@ def test_whatever_is_named_the_complaint_is_one_clean_line(words, name, capsys, 
 @pytest.mark.parametrize("form", ["--out=~/run", "--out ~/run", "--out=~", "--out ~"])
 def test_the_home_folder_is_meant_where_the_shell_leaves_the_sign(form, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.out)
+    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, *others: options.out)
     assert main(["train", "digits", *form.split()]) == str(tmp_path / ("run" if "run" in form else ""))
 
 
@@ -266,7 +266,7 @@ def test_numbers_and_places_that_cannot_be(words, said, run, tmp_path, monkeypat
 
 
 def test_the_cure_for_too_few_epochs_works(tmp_path, monkeypatch):
-    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, name: options.train.progressive_epochs)
+    monkeypatch.setattr("sresnet.cli.train.train_and_report", lambda options, *others: options.train.progressive_epochs)
     flags = "--train.epochs 5 --train.progressive-epochs 4 --train.low-res-epochs 4".split()
     assert main(["train", "fast-cifar10-wide", *flags]) == (4,)
 
@@ -294,7 +294,7 @@ def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys
 
 
 def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
-    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, name, run: options)
+    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, *others, run: options)
     options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
     assert (options.train.low_res_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
 

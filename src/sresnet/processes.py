@@ -146,6 +146,7 @@ class Processes:
                 f"process {self.local_rank + 1} of this machine has no GPU, there are {torch.cuda.device_count()}: "
                 "start as many processes as there are GPUs, or use --device cpu"
             )
+        torch.cuda.set_device(self.local_rank)
         return torch.device("cuda", self.local_rank)
 
 
@@ -195,7 +196,7 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
     Of an error that several of them run into, the first to do so speaks: others end with status 2 and say nothing.
 
     Args:
-        gpu: they compute on GPUs, and talk over NCCL too.
+        gpu: there are GPUs, whose tensors go over NCCL.
 
     Raises:
         UserError: as `launched`, or the others cannot be reached.
@@ -208,6 +209,9 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
 
     try:
         store, rank, count = next(rendezvous("env://", timeout=_MEETING))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            # On one machine torchrun keeps its store over restarts, with the addresses of processes that are gone.
+            store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         store.set_timeout(_MEETING)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE
@@ -219,8 +223,6 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
             f"{os.environ['WORLD_SIZE']} processes cannot meet at {where} ({why}): start them with {_TORCHRUN}"
         ) from None
     local_rank = int(os.environ["LOCAL_RANK"])
-    if gpu:
-        torch.cuda.set_device(local_rank)
     try:
         yield Processes(rank=rank, local_rank=local_rank, count=count, group=distributed.group.WORLD)
     except Exception as error:

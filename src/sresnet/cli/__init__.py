@@ -170,6 +170,8 @@ def _call(verb: str, words: list[str]) -> int:
 
     check_settings()
     if verb not in TOGETHER and "TORCHELASTIC_RUN_ID" in os.environ and launched() > 1:
+        if os.environ["LOCAL_RANK"] != "0":  # one says it
+            raise SystemExit(2)
         raise UserError(f"sresnet {verb} runs in one process, and torchrun has started {launched()}: call it without")
     function: Callable[[list[str]], int] = getattr(import_module(f"sresnet.cli.{MODULES[verb]}"), f"{verb}_verb")
     return function(words)

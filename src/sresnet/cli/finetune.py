@@ -6,15 +6,21 @@ from typing import Any
 
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
 from sresnet.cli.runs import read_run
-from sresnet.cli.train import TrainOptions, recipe_fields, train_and_report
+from sresnet.cli.train import TrainOptions, recipe_fields, shared, train_and_report
 from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, usual_data
 from sresnet.errors import UserError
 from sresnet.printing import say
+from sresnet.processes import Processes
 from sresnet.train.recipe import Recipe
 
 
 def finetune_verb(words: list[str]) -> int:
     """`sresnet finetune RUN [--data NAME] [--field value ...]`."""
+    return shared(lambda processes: _finetune(words, processes))
+
+
+def _finetune(words: list[str], processes: Processes) -> int:
+    """`sresnet finetune` in one of the processes."""
     if wants_help(words) or ("--help" in words and not take_option(words, "--data")[0]):
         say(f"usage: {_USAGE}", "", "NAME: " + ", ".join(DATA_SETS))
         say(
@@ -33,7 +39,8 @@ def finetune_verb(words: list[str]) -> int:
         f"sresnet finetune {source}{f' --data {name}' if name else ''}",
         f"Fine-tune {source} on {name or 'its own data'}.",
     )
-    return train_and_report(options, f"{name or recipe.data.name}-from-{Path(source).name}", run="" if name else source)
+    made = f"{name or recipe.data.name}-from-{Path(source).name}"
+    return train_and_report(options, made, processes, run="" if name else source)
 
 
 _USAGE = "sresnet finetune RUN [--data NAME] [--calibrate] [--field value ...]"

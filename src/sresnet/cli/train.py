@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,21 @@ def recipe_fields(recipe: Recipe) -> dict[str, Any]:
 
 def train_verb(words: list[str]) -> int:
     """`sresnet train RECIPE [--field value ...]`."""
+    return shared(lambda processes: _train(words, processes))
+
+
+def shared(work: Callable[[Processes], int]) -> int:
+    """The exit status of `work`, in each of the processes that torchrun has started: only the first is heard."""
+    with joined(gpu=torch.cuda.is_available()) as processes, contextlib.ExitStack() as quiet:
+        if not processes.first:
+            nowhere = quiet.enter_context(open(os.devnull, "w"))
+            quiet.enter_context(contextlib.redirect_stdout(nowhere))
+            quiet.enter_context(contextlib.redirect_stderr(nowhere))
+        return work(processes)
+
+
+def _train(words: list[str], processes: Processes) -> int:
+    """`sresnet train` in one of the processes."""
     if wants_help(words):
         say("usage: sresnet train RECIPE|FILE.toml [--field value ...]", "")
         say(*(f"  {name:24} {line}" for name, (line, _) in RECIPES.items()))
@@ -82,7 +98,7 @@ def train_verb(words: list[str]) -> int:
     if options.toml:
         say(*as_toml(options.recipe()).splitlines())
         return 0
-    return train_and_report(options, name)
+    return train_and_report(options, name, processes)
 
 
 def recipe_named(word: str) -> tuple[str, str, Recipe]:
@@ -98,23 +114,10 @@ def recipe_named(word: str) -> tuple[str, str, Recipe]:
     return word, *RECIPES[word]
 
 
-def train_and_report(options: TrainOptions, name: str, *, run: str = "") -> int:
-    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are.
-
-    Where torchrun has started several processes, they train together, and the first of them shows it.
-    """
-    device = options.torch_device()
-    with joined(gpu=device.type == "cuda") as processes, contextlib.ExitStack() as quiet:
-        if not processes.first:
-            nowhere = quiet.enter_context(open(os.devnull, "w"))
-            quiet.enter_context(contextlib.redirect_stdout(nowhere))
-            quiet.enter_context(contextlib.redirect_stderr(nowhere))
-        return _train_and_report(options, name, run, processes.device(device), processes)
-
-
 @going_on()
-def _train_and_report(options: TrainOptions, name: str, run: str, device: torch.device, processes: Processes) -> int:
-    """`train_and_report` in one of the processes."""
+def train_and_report(options: TrainOptions, name: str, processes: Processes, *, run: str = "") -> int:
+    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are."""
+    device = processes.device(options.torch_device())
     recipe = options.recipe()
     if run:
         options = options.placed_as(recipe.data, run)
