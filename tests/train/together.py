@@ -3,8 +3,12 @@
 A function of `CASES` gives named tensors that do not depend on the processes.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import multiprocessing
+import os
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -12,7 +16,9 @@ from typing import Any
 
 import torch
 
+from sresnet.cli import main
 from sresnet.data import DataConfig, ImageSet, Splits
+from sresnet.errors import UserError
 from sresnet.models import SResNetConfig, model_config
 from sresnet.models.saved import tensors_of
 from sresnet.ops.conv_bntt_lif import Convolution, conv_batch_norm, conv_bntt_lif
@@ -22,7 +28,7 @@ from sresnet.ops.norm import NormState, Together
 from sresnet.ops.surrogate import Triangle
 from sresnet.processes import Processes
 from sresnet.train.evaluate import evaluate
-from sresnet.train.loop import Run
+from sresnet.train.loop import Run, train
 from sresnet.train.optimiser import make_optimiser
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -117,8 +123,22 @@ def evaluated(processes):
 # Layers, by the engine
 
 
-def layer(processes, *, per_step, dtype=torch.float32, engine="fastest", one_step=False, bias=True, neurons=True):
-    """Outputs and gradients of one layer, its batch divided, and put together again."""
+def layer(
+    processes,
+    *,
+    divided=False,
+    per_step,
+    dtype=torch.float32,
+    engine="fastest",
+    one_step=False,
+    bias=True,
+    neurons=True,
+):
+    """Outputs and gradients of one layer, its batch divided, and put together again.
+
+    Args:
+        divided: at the statistics, also where there is one process.
+    """
     draw = torch.Generator().manual_seed(1)
     steps, batch, inputs, channels, size = 3, 7, 3, 5, 6
     x = torch.randn(1 if one_step else steps, batch, inputs, size, size, generator=draw).to(dtype)
@@ -139,7 +159,7 @@ def layer(processes, *, per_step, dtype=torch.float32, engine="fastest", one_ste
         running_mean=torch.zeros(rows),
         running_var=torch.ones(rows),
         momentum=0.3,
-        together=Together(processes, batch) if processes.several else None,
+        together=Together(processes, batch) if divided or processes.several else None,
     )
     convolution = Convolution(weight, (1, 1), (1, 1))
     with implementation(engine):
@@ -199,14 +219,40 @@ def cases_for(count):
     return [name for name in CASES if count < 3 or not name.startswith("training") or name in few]
 
 
-def work(rank, count, meeting, folder):
-    """The cases in one of `count` processes; the first writes what all found."""
+def compute(count, folder, target="work"):
+    """`work`, or another function of this file, in `count` processes; returns their exit statuses."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.train.together"])
+    given = [(rank, count, str(folder)) for rank in range(count)]
+    workers = [context.Process(target=globals()[target], args=each) for each in given]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return [worker.exitcode for worker in workers]
+
+
+@contextlib.contextmanager
+def met(rank, count, folder):
+    """The processes, met over a file."""
     torch.set_num_threads(1)
     soon = datetime.timedelta(minutes=2)  # where one fails and others wait for it
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=count, timeout=soon
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count, timeout=soon
     )
-    processes = Processes(rank=rank, local_rank=rank, count=count, group=torch.distributed.group.WORLD)
+    yield Processes(rank=rank, local_rank=rank, count=count, group=torch.distributed.group.WORLD)
+    torch.distributed.destroy_process_group()
+
+
+def work(rank, count, folder):
+    """The cases in one of `count` processes; the first writes what all found."""
+    with met(rank, count, folder) as processes:
+        work_in(processes, Path(folder))
+
+
+def work_in(processes, folder):
+    """The same."""
+    count = processes.count
     for name in cases_for(count):
         found: dict[str, Any]
         try:
@@ -215,5 +261,57 @@ def work(rank, count, meeting, folder):
             found = {"error": traceback.format_exc()}
         all_found = processes.gathered(found)
         if processes.first:
-            torch.save(all_found, Path(folder) / f"{name}.pt")
-    torch.distributed.destroy_process_group()
+            torch.save(all_found, folder / f"{name}.pt")
+
+
+# Runs
+
+
+LONG = recipe_of(epochs=2, batch_size=15, ema=0.5)
+"""Six steps in all."""
+
+
+def run_in_parts(processes, folder, stop_after=0):
+    """A run of `LONG`, stopped after so many steps and resumed."""
+    steps = []
+    given = {"device": CPU, "processes": processes, "watch": steps.append, "checkpoint_seconds": 0.0}
+    if stop_after:
+        # Each process is asked at another moment, and all stop where the first of them does.
+        late = stop_after + (not processes.first)
+        outcome = train(LONG, SPLITS, folder, should_stop=lambda: len(steps) + 1 >= late, **given)
+        assert (outcome.state, outcome.step) == ("stopped", stop_after)
+        steps.clear()
+    return train(LONG, SPLITS, folder, **given)
+
+
+def runs(rank, count, folder):
+    """A run without a stop, one with, and one that is left where it was stopped, for one process to go on."""
+    with met(rank, count, folder) as processes:
+        whole = run_in_parts(processes, Path(folder) / "whole")
+        parts = run_in_parts(processes, Path(folder) / "parts", stop_after=4)
+        assert parts.result == whole.result
+        once = processes.first
+        stopped = train(LONG, SPLITS, Path(folder) / "left", device=CPU, processes=processes, should_stop=lambda: once)
+        assert stopped.step == 1
+        local = dataclasses.replace(LONG, train=dataclasses.replace(LONG.train, statistics="local"))
+        train(local, SPLITS, Path(folder) / "local", device=CPU, processes=processes)
+
+
+def commands(rank, count, folder):
+    """`sresnet train` as torchrun starts it, where one process alone runs into a mistake of the user's."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost"}
+    os.environ["MASTER_PORT"] = (Path(folder) / "port").read_text()
+    torch.set_num_threads(1)
+    step = Run.step
+
+    def failing(run, indices):
+        if rank == 1 and run.position.step == 1:
+            raise UserError("a picture cannot be read: put it back")
+        step(run, indices)
+
+    Run.step = failing
+    words = ["train", "digits", "--model.num-steps", "1", "--model.base-filters", "2", "--out", f"{folder}/run"]
+    with open(f"{folder}/out{rank}", "w") as out, open(f"{folder}/err{rank}", "w") as err:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(words)
+    sys.exit(status)

@@ -1,0 +1,76 @@
+"""`torchrun -m sresnet train` itself: stopped, killed and started again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sresnet.train import record
+
+WORDS = [
+    "-m",
+    "sresnet",
+    "train",
+    "digits",
+    "--train.epochs",
+    "3",
+    "--model.num-steps",
+    "1",
+    "--model.base-filters",
+    "4",
+]
+
+
+def started(folder, *options):
+    """torchrun with two processes that train in `folder`."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *options]
+    words = [*torchrun, *WORDS, "--checkpoint-seconds", "0.2", "--out", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def worker(folder, torchrun, rank):
+    """The process of this rank, once there is a checkpoint."""
+    while not (folder / record.CHECKPOINT).exists():
+        assert torchrun.poll() is None, torchrun.communicate()[0]
+        time.sleep(0.02)
+    for process in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split():
+        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{process}/environ").read_text():
+            return int(process)
+    raise AssertionError(f"no process {rank}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the workers")
+def test_a_killed_worker_and_a_run_that_is_asked_to_stop(tmp_path):
+    """Started again from the last checkpoint, both end as the run that nobody disturbed."""
+    whole = started(tmp_path / "whole")
+    assert whole.communicate()[0].count("epoch 2/2") == 1
+    assert whole.returncode == 0
+    expected = (tmp_path / "whole" / "weights.safetensors").read_bytes()
+
+    for rank in (0, 1):
+        folder = tmp_path / f"killed{rank}"
+        killed = started(folder, "--max-restarts", "3")
+        os.kill(worker(folder, killed, rank), signal.SIGKILL)
+        said = killed.communicate()[0]
+        assert killed.returncode == 0, said
+        assert said.count("2 processes: ") == 2, said  # it began twice
+        assert (folder / "weights.safetensors").read_bytes() == expected
+
+    folder = tmp_path / "asked"
+    asked = started(folder)
+    worker(folder, asked, 0)
+    asked.send_signal(signal.SIGTERM)
+    said = asked.communicate()[0]
+    assert len(re.findall(r"stopped at step \d+ \(SIGTERM\)", said)) == 1, said
+    again = started(folder)
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    assert "note" not in said
+    assert (folder / "weights.safetensors").read_bytes() == expected
