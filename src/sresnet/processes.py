@@ -205,13 +205,14 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
         yield ALONE
         return
     from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     try:
         store, rank, count = next(rendezvous("env://", timeout=_MEETING))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
             # On one machine torchrun keeps its store over restarts, with the addresses of processes that are gone.
-            store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+            store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         store.set_timeout(_MEETING)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE

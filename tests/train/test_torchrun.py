@@ -12,18 +12,7 @@ import pytest
 
 from sresnet.train import record
 
-WORDS = [
-    "-m",
-    "sresnet",
-    "train",
-    "digits",
-    "--train.epochs",
-    "3",
-    "--model.num-steps",
-    "1",
-    "--model.base-filters",
-    "4",
-]
+WORDS = "-m sresnet train digits --train.epochs 2 --model.num-steps 1 --model.base-filters 4".split()
 
 
 def started(folder, *options):
