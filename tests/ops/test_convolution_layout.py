@@ -30,7 +30,7 @@ def both(dtype, size=3, stride=(1, 1), padding=(1, 1), channels=(3, 4)):
     weight = torch.randn(outputs, inputs, size, size).to(dtype, memory_format=torch.channels_last)
     call = operator.Call(
         num_steps=2, stride=stride, padding=padding, training=True, constants=KernelConstants(), storage=dtype,
-        return_current=False, return_packed=False, learns=True, recompute=False,
+        return_current=False, return_packed=False, learns=True, recompute=False, together=None, values=0,
     )  # fmt: skip
     y = operator._convolve(x, weight, call)
     return y, operator._convolve_back(torch.randn_like(y), x, weight, call, True, True)[0]
