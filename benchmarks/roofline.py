@@ -24,9 +24,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sresnet
+from sresnet.nn.state import ForwardState
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.scan import choice, operator
 from sresnet.ops.scan.gpu import kernels, launch
+from sresnet.processes import Part, Processes
 
 STREAMS = {
     "statistics": ("x_at", "part_at"),
@@ -148,8 +150,14 @@ class Operators(TorchDispatchMode):
         return out
 
 
-def counted(depth: int, filters: int, steps: int, batch: int, engine: Any) -> tuple[list[Launch], Operators, int]:
-    """Launches, operators and bytes kept for backward of a training step of an S-ResNet in bfloat16."""
+def counted(
+    depth: int, filters: int, steps: int, batch: int, engine: Any, processes: Processes | None = None
+) -> tuple[list[Launch], Operators, int]:
+    """Launches, operators and bytes kept for backward of a training step of an S-ResNet in bfloat16.
+
+    Args:
+        processes: that share a batch, of which this one has `batch` images; None: there is one.
+    """
     launches: list[Launch] = []
     found = {name: Recorder(each, launches) for name, each in vars(kernels).items() if hasattr(each, "arg_names")}
     # For good: this process computes nothing.
@@ -168,7 +176,8 @@ def counted(depth: int, filters: int, steps: int, batch: int, engine: Any) -> tu
     operators = Operators()
     with operators, implementation(engine):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            spikes = model.run_layers(image.expand(steps, *image.shape[1:]), None).spikes
+            state = None if processes is None else ForwardState(v=None, part=Part(0, batch, batch), processes=processes)
+            spikes = model.run_layers(image.expand(steps, *image.shape[1:]), state).spikes
         loss = F.cross_entropy(model.readout(spikes.float(), None).mean(0), labels)
         loss.backward()
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import run
 
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
@@ -69,6 +70,10 @@ def recipe_options(recipe):
 def check_command(line):
     """Raise if a `sresnet ...` line names a verb, recipe, model, data set or flag that is not there. Runs nothing."""
     program, *words = shlex.split(line, comments=True)
+    if program == "torchrun":
+        options, words = words[: words.index("-m")], words[words.index("-m") + 1 :]
+        run.get_args_parser().parse_args([*options, "program"])
+        program = words.pop(0)
     assert program == "sresnet"
     verb, *words = words[: words.index(">")] if ">" in words else words
     assert verb in VERBS, line
@@ -179,6 +184,7 @@ def test_readme_shows_every_verb():
         shlex.split(line, comments=True)[1]
         for _, text in blocks(ROOT / "README.md", "console")
         for line in text.splitlines()
+        if not line.startswith("torchrun")
     }
     assert shown == set(VERBS)
 

@@ -61,5 +61,49 @@ def test_a_killed_worker_and_a_run_that_is_asked_to_stop(tmp_path):
     again = started(folder)
     said = again.communicate()[0]
     assert again.returncode == 0, said
-    assert "note" not in said
     assert (folder / "weights.safetensors").read_bytes() == expected
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+SRUN = """#!/bin/bash
+# Starts a command once on each of two nodes, both here.
+[[ $1 == --cpus-per-task=1 ]] || exit 1
+shift
+for node in 0 1; do SLURM_PROCID=$node "$@" & done
+wait
+"""
+TORCHRUN = """#!/bin/bash
+# The same command, made small.
+words="$*"
+words=${{words/paper-cifar10-s2s --data-dir {home}\\/data/digits --model.num-steps 1 --model.base-filters 2}}
+exec {python} -m torch.distributed.run $words --train.epochs 1
+"""
+
+
+@pytest.mark.slow
+def test_the_script_for_slurm(tmp_path):
+    (text,) = re.findall("```bash\n(.*?)```", PAGE, re.DOTALL)
+    assert "#SBATCH --ntasks-per-node=1\n" in text
+    (tmp_path / "train.sbatch").write_text(text)
+    (tmp_path / "bin").mkdir()
+    home = str(tmp_path).replace("/", "\\/")
+    for name, program in {"srun": SRUN, "torchrun": TORCHRUN.format(python=sys.executable, home=home)}.items():
+        (tmp_path / "bin" / name).write_text(program)
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]),
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+        "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+        "OMP_NUM_THREADS": "1",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_NNODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_GPUS_ON_NODE": "1",
+    }
+    done = subprocess.run(
+        ["bash", "train.sbatch"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 processes: ") == 1, done.stdout + done.stderr
+    assert (tmp_path / "runs" / "paper" / "result.json").exists()
