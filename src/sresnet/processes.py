@@ -6,6 +6,7 @@ them the same bits: sums come in an order that only the number of processes deci
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -210,10 +211,8 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
 
     try:
         store, rank, count = next(rendezvous("env://", timeout=_MEETING))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":
-            # On one machine torchrun keeps its store over restarts, with the addresses of processes that are gone.
-            store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         store.set_timeout(_MEETING)
+        store = PrefixStore(_name_of(store, rank, count), store)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE
         )
@@ -233,6 +232,35 @@ def joined(*, gpu: bool) -> Iterator[Processes]:
     finally:
         with contextlib.suppress(RuntimeError):
             distributed.destroy_process_group()
+
+
+def _name_of(store: Any, rank: int, count: int) -> str:
+    """A name that these processes agree on, and none of an earlier start.
+
+    torchrun keeps its store over restarts, with the addresses of processes that are gone. So each says a number that is
+    new, the first repeats those of all, and it counts once all have found theirs among them.
+
+    Raises:
+        OSError: others do not come.
+    """
+    own, end = secrets.token_hex(8), time.monotonic() + _MEETING.total_seconds()
+
+    def said(key: str) -> str:
+        return store.get(key).decode() if store.check([key]) else ""
+
+    store.set(f"here {rank}", own)
+    while time.monotonic() < end:
+        if rank == 0:
+            store.set("all", " ".join(said(f"here {each}") or "none" for each in range(count)))
+        name = said("all")
+        if (everyone := name.split())[rank : rank + 1] == [own] and len(everyone) == count:
+            store.set(f"agreed {rank}", name)
+            if rank == 0 and all(said(f"agreed {each}") == name for each in range(count)):
+                store.set("name", name)
+            if said("name") == name:
+                return name
+        time.sleep(0.02)
+    raise OSError(f"not all have come within {_MEETING.total_seconds():g} seconds")
 
 
 def _speaks_first(store: Any, of_another: bool) -> bool:

@@ -295,6 +295,10 @@ def runs(rank, count, folder):
         assert stopped.step == 1
         local = dataclasses.replace(LONG, train=dataclasses.replace(LONG.train, statistics="local"))
         train(local, SPLITS, Path(folder) / "local", device=CPU, processes=processes)
+        run = Run(local, SPLITS, Path(folder), CPU, 1.0, processes)
+        run.step(torch.arange(15))
+        first, second = processes.gathered(tensors_of(run.model))
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())  # running averages too
 
 
 def commands(rank, count, folder):
