@@ -38,8 +38,8 @@ STREAMS = {
         "bits_at", "between_at",
     ),
     "scan_back": (
-        "x_at", "residual_current_at", "v_at", "bits_at", "between_at", "doutput_at", "dcurrent_at", "dv_last_at",
-        "dy_at", "dx_at", "part_at",
+        "x_at", "residual_current_at", "v_at", "bits_at", "between_at", "doutput_at", "dagain_at", "dcurrent_at",
+        "dv_last_at", "dsum_at", "dy_at", "dx_at", "part_at",
     ),
     "gradient_coefficients": ("part_at",),
     "norm_back": ("x_at", "dy_at", "dx_at"),

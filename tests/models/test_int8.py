@@ -237,7 +237,7 @@ def test_sums_that_eight_bits_cannot_hold_are_not_rounded(layers, used, monkeypa
     whole = operator._convolve_whole_numbers
     monkeypatch.setattr(operator, "_convolve_whole_numbers", lambda *given: (calls.append(1), whole(*given))[1])
     ones, weight = torch.full((1, 1, 4, 2, 2), 9.0), torch.ones(4, 4, 1, 1)
-    spikes, _, _, packed = conv_bntt_lif(ones, torch.eye(4)[..., None, None], leak=0.5)
+    spikes, _, _, packed, _ = conv_bntt_lif(ones, torch.eye(4)[..., None, None], leak=0.5)
     assert spikes.min() == 1
     sent = layers * spikes, packed._replace(planes=packed.planes * layers)
     with torch.no_grad():

@@ -82,7 +82,7 @@ def conv_norm_neuron(
     rows, constants = norm.rows(x.spikes.shape[0], state, constant=image), neuron.constants()
     v = state.starts(neuron) if state else None
     residual_spikes = None if residual is None else residual.spikes
-    packed = None
+    packed = again = None
     if is_watched(convolution):
         output, current, v_last = bntt_lif(
             _convolved(convolution, x, state),
@@ -95,7 +95,7 @@ def conv_norm_neuron(
         )
     else:
         known = _known(convolution, state)
-        output, current, v_last, packed = conv_bntt_lif(
+        output, current, v_last, packed, again = conv_bntt_lif(
             x.spikes if known is None else known,
             as_op(convolution) if known is None else None,
             rows,
@@ -110,7 +110,7 @@ def conv_norm_neuron(
         )
     if state:
         state.leaves(neuron, v_last)
-    return Signal(output, current, packed)
+    return Signal(output, current, packed, again)
 
 
 def check_parts(norm: nn.Module | None, neuron: nn.Module | None) -> None:

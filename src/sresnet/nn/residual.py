@@ -198,7 +198,7 @@ class ResidualBlock(nn.Module):
                 *layer, residual_current=self.skip(Signal(x.current, None), state).spikes, return_current=True
             )
         if self.connection == "s2s" and self.join == "add":  # Eqs. 10, 13: skip spikes join the output
-            return conv_norm_neuron(*layer, residual=self.skip(x, state))
+            return conv_norm_neuron(*layer, residual=self.skip(x.for_skip(), state))
         if self.connection == "s2s":
             skipped = self.skip(x, state)
             return self.joined(conv_norm_neuron(*layer), skipped, state)

@@ -17,3 +17,9 @@ class Signal(NamedTuple):
     """The input current that produced them, [T, N, C, H, W]: the residual stream of V2V; None where unused."""
     packed: BitPackedSpikes | None = None
     """The spikes in bits, for layers that keep them for the backward pass; None where that is not possible."""
+    again: Float[Tensor, "T N C H W"] | None = None
+    """The spikes once more, for a skip, whose gradient then comes back apart; None: `spikes` go both ways."""
+
+    def for_skip(self) -> "Signal":
+        """The signal that a skip gets, where a layer gets this one."""
+        return self if self.again is None else Signal(self.again, self.current, self.packed)

@@ -40,6 +40,7 @@ EVERYTHING = variants.Variant(
     detach_reset=True,
     reset="subtract",
     input_scale="one",
+    two_ways=True,
 )
 PLAIN = {"residual_current": False, "residual_spikes": False, "v": False, "return_current": False, "beta": False}
 ALONE = PLAIN | {"learned_leak": False}
@@ -166,6 +167,16 @@ FAULTS = {
         "dy += _read(dcurrent_at",
         "dy += 0 * _read(dcurrent_at",
         "everything",
+    ),
+    "scan_back, the second way's gradient left out": (
+        "doutput += _read(dagain_at",
+        "doutput += 0 * _read(dagain_at",
+        "everything",
+    ),
+    "scan_back, one gradient handed on for two": (
+        "_write(dsum_at + step + i, doutput, here, WHOLE)",
+        "_write(dsum_at + step + i, 0.5 * doutput, here, WHOLE)",
+        "neurons alone",
     ),
     "scan_back, sums of the last tile only": ("later_sums = (sums[k] + dy,)", "later_sums = (dy,)", "everything"),
     "scan_back, one step not summed": (

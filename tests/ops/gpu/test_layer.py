@@ -101,6 +101,21 @@ def gradients(model, images, **more):
     )
 
 
+def test_the_two_ways_of_a_block_are_added_by_the_kernel(monkeypatch):
+    """Every layer in front of a block and none inside; autograd adds nothing of that size."""
+    from sresnet.ops.scan.gpu import launch
+
+    seen, original = [], launch.run_backward
+    monkeypatch.setattr(launch, "run_backward", lambda *given: (seen.append(given), original(*given))[1])
+    model = create_model("sresnet8", base_filters=2, num_steps=2).to(DEVICE)
+    gradients(model, torch.randn(2, 3, 4, 4, device=DEVICE))
+    ways = [given[0][3] is not None for given in seen]
+    assert ways.count(True) == 3  # the stem, and two blocks of three; the last goes to the readout alone
+    handed_on = [given[6][6] is not None for given in seen]
+    assert handed_on.count(True) == 2  # the stem has no skip to hand it on to
+    assert not any(one and not two for one, two in zip(handed_on, ways, strict=True))
+
+
 def test_time_segments_and_low_memory_give_the_same_gradients():
     model = create_model("sresnet8", base_filters=2, num_steps=2).to(DEVICE)
     images = torch.randn(2, 3, 4, 4, device=DEVICE)

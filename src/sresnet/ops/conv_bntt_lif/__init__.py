@@ -17,7 +17,7 @@ from sresnet.ops.neuron import LIFConstants
 from sresnet.ops.norm import NormState, update_averages, values_per_row
 from sresnet.ops.over_time import OneStep, constant, over_time
 from sresnet.ops.scan.choice import stored_here
-from sresnet.ops.scan.contract import kernel_constants
+from sresnet.ops.scan.contract import kernel_constants, wanted
 from sresnet.ops.scan.rows import as_rows
 
 __all__ = ["BitPackedSpikes", "ConvBNTTLIFOutput", "Convolution", "conv_batch_norm", "conv_bntt_lif"]
@@ -55,6 +55,9 @@ class ConvBNTTLIFOutput(NamedTuple):
     """Membrane potential after the last step, [N, C, H, W]: pass it to the next call to continue."""
     packed: BitPackedSpikes | None
     """`output` in bits, for the layers behind; None where none of them would keep it."""
+    again: Float[Tensor, "T N C H W"] | None = None
+    """`output` once more, in the same memory, for a second way: where both are used, the layer adds their gradients
+    without a pass of its own. None where autograd does it."""
 
 
 def conv_bntt_lif(
@@ -209,6 +212,7 @@ def _runs(
             return_current=return_current,
             shape=shape,
             storage=_stored(x),
+            two_ways=neuron is not None and torch.is_grad_enabled(),
         )
     )
 
@@ -270,7 +274,7 @@ def _run_layer(
         x = OneStep.apply(x)
     planes, plane_base = packed or ((), None)
     inputs = (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, learned_leak)
-    output, current, v_last, bits = operator.Layer.apply(*inputs, planes, plane_base, int8, call)
+    output, current, v_last, bits, again = operator.Layer.apply(*inputs, planes, plane_base, int8, call)
     if norm is not None and training:
         assert mean is not None
         assert var is not None
@@ -280,4 +284,4 @@ def _run_layer(
         base = None if residual_spikes is None else residual_spikes.detach()
         before = residual_packed or BitPackedSpikes((), base)
         sent = BitPackedSpikes((*before.planes, bits), before.base)
-    return ConvBNTTLIFOutput(output, current if return_current else None, v_last, sent)
+    return ConvBNTTLIFOutput(output, current if return_current else None, v_last, sent, wanted(again))

@@ -150,16 +150,17 @@ class Layer(torch.autograd.Function):
     """The layer and its gradient.
 
     (x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, planes, base, int8, call) ->
-    (output, current, v, bits)
+    (output, current, v, bits, output again)
 
     Residuals and v are in rows, and parameters without gaps. `mean` and `var` are the statistics used: written in
     training, given in evaluation. `planes` are the spikes of the layers that x is the sum of, as bits, none where x
     itself is to be kept, and `base` what x is besides them; `int8` is the weight to use where x is whole numbers. What
-    is not wanted is empty. Without a weight x is the convolution's output.
+    is not wanted is empty. Without a weight x is the convolution's output. An engine that adds gradients gives the
+    output twice, in the same memory, for its two ways: gradients come back apart, and are added where they are read.
     """
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         x, weight, gamma, beta, mean, var, residual_current, residual_spikes, v, leak, planes, base, int8, call = inputs
         norm, engine = NormRows(gamma, beta, mean, var), engine_of(x)
         x = as_rows(x, call.storage)
@@ -193,20 +194,24 @@ class Layer(torch.autograd.Function):
         own = kept if engine.READS_KEPT and call.learns else Kept()
         ctx.save_for_backward(weight, gamma, beta, mean, var, residual_current, v, leak, *own, convolved, *source)
         ctx.call, ctx.shape = call, x.shape
-        return output, current, v_last, packed
+        again = output.view_as(output) if call.learns and neurons and engine.ADDS_GRADIENTS else nothing
+        return output, current, v_last, packed, again
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any) -> Any:
+    def backward(
+        ctx: Any, d_output: Tensor | None, d_current: Tensor | None, d_v: Tensor | None, _: Any, d_again: Tensor | None
+    ) -> Any:
         # Once: a checkpoint hands them out no second time.
         weight, gamma, beta, mean, var, residual_current, v, leak, bits, between, y, x, base, *planes = (
             ctx.saved_tensors
         )
         call, wanted = ctx.call, ctx.needs_input_grad
+        d_output, d_again = (d_again, None) if d_output is None else (d_output, d_again)
         if d_output is None and d_current is None and d_v is None:
             return (None,) * len(wanted)
         # In rows once for all: the gradient of a sum of spikes is handed on through all blocks of a stage.
-        d_output, d_current, d_v = in_rows(d_output, d_current, d_v)
+        d_output, d_current, d_v, d_again = in_rows(d_output, d_current, d_v, d_again)
         x = engine_of(planes[0]).unpack(planes, base, ctx.shape, call.storage) if x is None else x
         y = _convolve(x, weight, call) if y is None else y
         d_y = empty_rows(y, y.shape)
@@ -216,14 +221,15 @@ class Layer(torch.autograd.Function):
         d_residual_current = empty_rows(residual_current, residual_current.shape) if wanted[6] else None
         d_start = None if v is None else empty_rows(v, v.shape)
         d_leak = y.new_empty((), dtype=torch.float32) if wanted[9] else None
+        d_sum = None if d_again is None or not wanted[7] else empty_rows(d_again, d_again.shape)
         engine_of(y).run_backward(
-            (d_output, d_current, d_v),
+            (d_output, d_current, d_v, d_again),
             y,
             NormRows(gamma, beta, mean, var),
             residual_current,
             v,
             leak,
-            (d_y, d_residual_current, d_start, d_gamma, d_beta, d_leak),
+            (d_y, d_residual_current, d_start, d_gamma, d_beta, d_leak, d_sum),
             Kept(bits, between),
             call.num_steps,
             call.training and call.together is None,
@@ -239,5 +245,6 @@ class Layer(torch.autograd.Function):
         del y  # where it was computed again, its memory is free for the gradient of x
         d_x, d_weight = _convolve_back(d_y, x, weight, call, wanted[0], wanted[1])
         d_norm = (d_gamma, d_beta, None, None)
-        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_output, d_start, d_leak, *(None,) * 4)
+        d_total = d_output if d_again is None else d_sum
+        gradients = (d_x, d_weight, *d_norm, d_residual_current, d_total, d_start, d_leak, *(None,) * 4)
         return tuple(each if need else None for each, need in zip(gradients, wanted, strict=True))

@@ -117,6 +117,8 @@ class Engine(Protocol):
 
     READS_KEPT: bool
     """The backward pass needs what `new_kept` made; else it computes spikes and potentials again."""
+    ADDS_GRADIENTS: bool
+    """The backward pass adds the two gradients of an output that went two ways; else the caller does."""
 
     def new_kept(self, x: Tensor, shape: Sequence[int]) -> Kept:
         """Memory, where x lies, for what the spikes [T, N, C, H, W] of a layer leave."""
@@ -163,9 +165,11 @@ class Engine(Protocol):
         """The gradient of `run_forward`.
 
         Args:
-            gradients: of output, current and the last v, in rows; None is zero.
+            gradients: of output, current and the last v, in rows; None is zero. A fourth is of the output too, where it
+                went two ways: only for an engine that `ADDS_GRADIENTS`.
             x, norm, residual_current, v, learned_leak, kept, num_steps, training, constants: as there.
-            given: memory for the gradients of x, residual_current, v, gamma, beta and leak.
+            given: memory for the gradients of x, residual_current, v, gamma, beta and leak, and for the sum of the two
+                gradients of the output, where there are two.
         """
         ...
 

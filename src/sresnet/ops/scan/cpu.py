@@ -21,6 +21,7 @@ STORAGES = (*WIDE, torch.uint8)
 """What it adds spikes up in, by their numbers there."""
 READS_KEPT = False
 """The backward pass computes spikes and potentials again."""
+ADDS_GRADIENTS = False
 
 
 # Constants
@@ -155,8 +156,8 @@ def run_backward(
 ) -> None:
     """See `contract.Engine`."""
     storage = x.dtype
-    d_output, d_current, d_v_last = gradients
-    d_x, d_residual_current, *d_others = given
+    d_output, d_current, d_v_last, _ = gradients
+    d_x, d_residual_current, *d_others, _ = given
     code = kernel()
     assert code is not None
     code.scan_backward(

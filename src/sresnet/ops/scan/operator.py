@@ -47,11 +47,13 @@ def runs(
     return_current: bool = False,
     shape: Sequence[int] | None = None,
     storage: torch.dtype | None = None,
+    two_ways: bool = False,
 ) -> bool:
     """These arguments of `bntt_lif`, or of a norm alone, are for an engine.
 
     Args:
         shape, storage: of the activity, where x is what a convolution gets that is still to be done.
+        two_ways: the output may go two ways, whose gradients come back apart.
     """
     activity = (x, residual_current, residual_spikes)
     rows = (norm.gamma, norm.beta, norm.running_mean, norm.running_var) if norm else ()
@@ -69,7 +71,7 @@ def runs(
     if not fit or not on_gpu(x) or (norm is not None and len(shape) != 5):  # which callers complain about
         return fit
     given = (residual_current is not None, residual_spikes is not None, v is not None, return_current)
-    variant = variant_of(shape, norm, neuron, given, num_steps or shape[0], storage or x.dtype)
+    variant = variant_of(shape, norm, neuron, given, num_steps or shape[0], storage or x.dtype, two_ways)
     return math.prod(shape[1:]) < LARGEST_STEP and passes(tuple(variant), x.device)
 
 
@@ -227,13 +229,13 @@ def _backward(
     grad_x, grad_gamma, grad_beta, grad_residual_current, grad_v, grad_leak = given
     residual_current, v = in_rows(residual_current, v)
     engine_of(x).run_backward(
-        in_rows(grad_output, grad_current, grad_v_last),
+        [*in_rows(grad_output, grad_current, grad_v_last), None],
         as_rows(x, x.dtype),
         NormRows(*_contiguous(gamma, beta, mean, var)),
         residual_current,
         v,
         learned_leak,
-        (grad_x, grad_residual_current, grad_v, grad_gamma, grad_beta, grad_leak),
+        (grad_x, grad_residual_current, grad_v, grad_gamma, grad_beta, grad_leak, None),
         Kept(bits, between),
         num_steps,
         training,

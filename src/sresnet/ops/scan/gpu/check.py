@@ -154,8 +154,9 @@ def _difference(variant: Variant, device: torch.device) -> str | None:
         if name in ("output", "current", "v"):
             ours, right = torch.where(safe, ours, 0), torch.where(safe, right, 0)
         exact = name == "output" and case.residual_spikes is None and variant.surrogate != "none"
-        rounding = ROUNDING[found[name].dtype] * (4 if name == "d x" else 1)  # which is stored twice
-        largest = max(right.abs().max().item(), math.sqrt(case.x.numel()) if name == "d leak" else 0.0)
+        of = name.removesuffix(", two ways")
+        rounding = ROUNDING[found[name].dtype] * (4 if of == "d x" else 1)  # which is stored twice
+        largest = max(right.abs().max().item(), math.sqrt(case.x.numel()) if of == "d leak" else 0.0)
         apart = (ours - right).abs().max().item()
         if not apart <= (0.0 if exact else rounding * largest + 1e-7):  # NaN is not
             return f"{name} differs by {apart:.2g} where the largest value is {largest:.2g}"
@@ -211,7 +212,11 @@ def _expected(case: _Case) -> tuple[dict[str, Tensor], Tensor]:
                 incoming.append(gradient.double())
         named = {"x": x, "residual current": residual_current, "v": v, "gamma": gamma, "beta": beta, "leak": leak}
         leaves = {f"d {name}": each for name, each in named.items() if each is not None}
-        found |= dict(zip(leaves, torch.autograd.grad(outputs, [*leaves.values()], incoming), strict=True))
+        gradients = torch.autograd.grad(outputs, [*leaves.values()], incoming)
+        found |= dict(zip(leaves, gradients, strict=True))
+        if variant.two_ways:
+            found |= {f"{name}, two ways": each for name, each in zip(leaves, gradients, strict=True)}
+            found["d residual spikes"] = incoming[0]
     return found, safe
 
 
@@ -252,19 +257,32 @@ def _found(case: _Case) -> dict[str, Tensor]:
         takers = {"x": x, "residual current": case.residual_current, "v": case.v}
         takers |= {"gamma": rows.gamma, "beta": rows.beta, "leak": case.leak}
         given = [memory(each) for each in takers.values()]
-        launch.run_backward(
-            case.gradients,
-            x,
-            rows,
-            case.residual_current,
-            case.v,
-            case.leak,
-            given,
-            kept,
-            steps,
-            variant.training,
-            constants,
-            programs=2 if variant.whole else 1,  # so that one has several tiles, as it has on large inputs
-        )
+
+        def backward(gradients: Sequence[Tensor | None], given: Sequence[Tensor | None]) -> None:
+            launch.run_backward(
+                gradients,
+                x,
+                rows,
+                case.residual_current,
+                case.v,
+                case.leak,
+                given,
+                kept,
+                steps,
+                variant.training,
+                constants,
+                programs=2 if variant.whole else 1,  # so that one has several tiles, as it has on large inputs
+            )
+
+        backward([*case.gradients, None], [*given, None])
         found |= {f"d {name}": each for name, each in zip(takers, given, strict=True)}
+        if variant.two_ways:
+            apart = [memory(each) for each in takers.values()]
+            total, *others = case.gradients
+            assert total is not None
+            part = as_rows(torch.where(total.abs() < 1, 0.5 * total, 0), x.dtype)
+            rest, summed = as_rows(total - part, x.dtype), memory(stream)
+            backward([part, *others, rest], [*apart, summed])
+            found |= {f"d {name}, two ways": each for name, each in zip(takers, apart, strict=True)}
+            found["d residual spikes"] = summed
     return {name: each for name, each in found.items() if each is not None}

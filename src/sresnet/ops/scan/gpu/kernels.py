@@ -339,8 +339,8 @@ def scan(
 
 @triton.jit
 def scan_back(
-    x_at, scale_at, shift_at, mean_at, residual_current_at, v_at, leak_at, bits_at, between_at, doutput_at, dcurrent_at,
-    dv_last_at, dy_at, dx_at, dv_at, part_at, dleak_at,
+    x_at, scale_at, shift_at, mean_at, residual_current_at, v_at, leak_at, bits_at, between_at, doutput_at, dagain_at,
+    dcurrent_at, dv_last_at, dsum_at, dy_at, dx_at, dv_at, part_at, dleak_at,
     leak, threshold, height, stretch, offset, T, tiles,
     M: tl.constexpr, C: tl.constexpr, SURROGATE: tl.constexpr, DETACH: tl.constexpr, TO_ZERO: tl.constexpr,
     SCALED: tl.constexpr, PER_STEP: tl.constexpr, ONE_STEP: tl.constexpr,
@@ -362,6 +362,8 @@ def scan_back(
     barrier lies between two segments, as nothing promises that the thread that wrote a value is the one that reads it.
 
     Args:
+        dagain_at: a second gradient of the output, which is added to the first; None is zero.
+        dsum_at: takes that sum.
         dx_at: float32 [M, C], sum over t of scale[t] * dy[t], where x is one step.
         dv_at: float32 [M, C], the gradient of the first v.
         part_at: [T, programs, C, 2].
@@ -426,6 +428,10 @@ def scan_back(
                 doutput = tl.zeros([BM, BC], tl.float32)
                 if doutput_at is not None:
                     doutput = _read(doutput_at + step + i, here, WHOLE)
+                if dagain_at is not None:
+                    doutput += _read(dagain_at + step + i, here, WHOLE)
+                if dsum_at is not None:
+                    _write(dsum_at + step + i, doutput, here, WHOLE)
                 if SURROGATE != NONE:
                     u = us[k]
                     if not DETACH:

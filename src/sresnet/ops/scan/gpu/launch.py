@@ -19,6 +19,8 @@ from sresnet.ops.scan.rows import empty_rows, is_rows
 
 READS_KEPT = True
 """The backward pass takes the resets from the bits, and begins each segment with its potential."""
+ADDS_GRADIENTS = True
+"""The sum of two gradients is made where they are read."""
 VERSION: str = triton.__version__
 
 
@@ -206,8 +208,8 @@ def run_backward(
 ) -> None:
     """See `contract.Engine`; about so many programs, or `PROGRAMS`."""
     storage, (M, C), T = x.dtype, rows_of(x.shape, norm=norm.gamma is not None), num_steps
-    d_output, d_current, d_v_last = gradients
-    d_x, d_residual_current, d_v, d_gamma, d_beta, d_leak = map(wanted, given)
+    d_output, d_current, d_v_last, d_again = gradients
+    d_x, d_residual_current, d_v, d_gamma, d_beta, d_leak, d_sum = map(wanted, given)
     assert d_x is not None
     gamma, _, _, var = norm
     one_step = x.shape[0] < T
@@ -234,8 +236,10 @@ def run_backward(
             wanted(kept.bits),
             wanted(kept.between),
             _in_rows(d_output, storage, x),
+            _in_rows(d_again, storage, x),
             _in_rows(d_current, storage, x),
             _in_rows(d_v_last, torch.float32, x),
+            _in_rows(d_sum, storage, x),
             _in_rows(d_y, storage, x),
             d_one,
             _in_rows(d_v, torch.float32, x),

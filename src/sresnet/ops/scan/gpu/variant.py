@@ -61,6 +61,8 @@ class Variant(NamedTuple):
     detach_reset: bool
     reset: str
     input_scale: str
+    two_ways: bool = False
+    """Its output may go two ways, whose gradients the backward pass adds."""
 
     def words(self) -> str:
         """One line, by which it is remembered and reported."""
@@ -74,6 +76,7 @@ def variant_of(
     given: Sequence[bool],
     num_steps: int,
     storage: torch.dtype,
+    two_ways: bool = False,
 ) -> Variant:
     """The variant of a layer whose activity has this shape [X, N, C, H, W].
 
@@ -102,6 +105,7 @@ def variant_of(
         detach_reset=constants.detach_reset,
         reset=constants.reset,
         input_scale=constants.input_scale,
+        two_ways=two_ways,
     )
 
 
