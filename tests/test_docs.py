@@ -76,6 +76,7 @@ def check_command(line):
         program = words.pop(0)
     assert program == "sresnet"
     verb, *words = words[: words.index(">")] if ">" in words else words
+    words = [word for word in words if word != "--json"]
     assert verb in VERBS, line
     subject = words[0] if words and not words[0].startswith("-") else None
     flags = words[1:]

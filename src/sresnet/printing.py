@@ -6,17 +6,20 @@ print elsewhere.
 
 import contextlib
 import csv
+import dataclasses
 import functools
 import io
+import json
+import math
 import os
 import re
 import sys
 import threading
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import IO
+from typing import IO, Any
 
 MOST = 1900
 """Characters of a message, so that a line with its prefix stays below 2,000."""
@@ -73,8 +76,60 @@ def say(*lines: str, error: bool = False, flush: bool = False) -> None:
 
     Characters that the stream's encoding lacks are escaped, so that printing never fails.
     """
-    stream = sys.stderr if error else sys.stdout
+    stream = sys.stderr if error else text_output()
     emit("".join(f"{encodable(printable(line), stream)}\n" for line in lines), stream, flush=flush)
+
+
+_AS_JSON: ContextVar[list[bool] | None] = ContextVar("as_json", default=None)
+"""Inside `as_json`, whether something was given."""
+
+
+@contextlib.contextmanager
+def as_json() -> Iterator[list[bool]]:
+    """Inside, the output is what `give` is given, as JSON, and text goes to the error output; yields, for each time
+    that something was given, True."""
+    given: list[bool] = []
+    before = _AS_JSON.set(given)
+    try:
+        yield given
+    finally:
+        _AS_JSON.reset(before)
+
+
+def json_asked() -> bool:
+    """Whether this is inside `as_json`."""
+    return _AS_JSON.get() is not None
+
+
+def text_output() -> IO[str]:
+    """Where text for people goes."""
+    return sys.stderr if json_asked() else sys.stdout
+
+
+def give(found: Any) -> None:
+    """Print what a command found as JSON, inside `as_json`; elsewhere nothing.
+
+    Args:
+        found: dataclasses, named tuples, mappings, sequences, numbers (NaN and infinity become null), texts and paths.
+    """
+    if (given := _AS_JSON.get()) is not None:
+        given.append(True)
+        emit(json.dumps(_plain(found), indent=2) + "\n", sys.stdout, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 
 from sresnet.errors import UserError, mendable
-from sresnet.printing import cut, drop, one_line, say
+from sresnet.printing import as_json, cut, drop, one_line, say
 
 USAGE = """usage: sresnet VERB ...
 
@@ -33,7 +33,8 @@ USAGE = """usage: sresnet VERB ...
 
 RUN may be the name of a pretrained network too.
 
-sresnet VERB --help explains the options; --debug shows the traceback of an error. With train and info, --compat paper
+sresnet VERB --help explains the options; --json prints results as JSON, and text on the error output; --debug shows the
+traceback of an error. With train and info, --compat paper
 or --compat released-code sets every field on which the paper and its released code differ (docs/paper-and-code.md)."""
 
 
@@ -43,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     3 is of `export --check` where a network does not fit a chip.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    return answered(lambda: _run([_at_home(word) for word in words]), debug=debug)
+    debug, in_json = "--debug" in words, "--json" in words
+    words = [word for word in words if word not in ("--debug", "--json")]
+    run = _run_as_json if in_json else _run
+    return answered(lambda: run([_at_home(word) for word in words]), debug=debug)
 
 
 def answered(work: Callable[[], int], *, debug: bool = False) -> int:
@@ -116,6 +118,15 @@ def _at_home(word: str) -> str:
     return flag + path
 
 
+def _run_as_json(words: list[str]) -> int:
+    """The same with --json."""
+    if not GIVING.intersection((" ".join(words[:1]), " ".join(words[:2]))):
+        shown = " ".join(["sresnet", *words[:1]])
+        raise UserError(f"--json is not for {shown}, but for {', '.join(sorted(GIVING))}: leave it out")
+    with as_json():
+        return _run(words)
+
+
 def _run(words: list[str]) -> int:
     """Find the verb and call it."""
     if not words or words[0] in ("-h", "--help"):
@@ -154,6 +165,12 @@ MODULES = {
 Two files cannot be called as their verbs: `import` is a word of Python's, and a file `list` would hide its `list` here.
 """
 
+
+GIVING = {
+    *("train", "finetune", "evaluate", "predict", "analyse", "convert", "export", "search", "info", "study", "list"),
+    "data info",
+}
+"""What --json is for."""
 
 TOGETHER = ("train", "finetune")
 """Verbs that torchrun may start several times, to train together."""

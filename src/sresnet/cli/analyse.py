@@ -11,7 +11,7 @@ from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import claim, save
 from sresnet.studies.conversions import check_steps
@@ -66,10 +66,11 @@ def analyse_verb(words: list[str]) -> int:
             num_steps=options.num_steps or None,
             seed=seed_of("evaluate", recipe.seed),
         )
-    _print_analysis(analysis, options.part, recipe.model.num_steps)
-    print_split(recipe.data, splits)
     about = {"run": source, "data": recipe.data.name, "part": options.part}
     about |= other_data(splits) | record.provenance(shlex.join(["sresnet", "analyse", *words]), device)
+    give(about | analysis.plain())
+    _print_analysis(analysis, options.part, recipe.model.num_steps)
+    print_split(recipe.data, splits)
     paths = save(analysis, folder, about)
     say("", f"written to {folder}: {', '.join(path.name for path in paths)}")
     if len(paths) == 1:

@@ -26,7 +26,7 @@ from sresnet.files import write_json
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report import analysis_files
 from sresnet.report.analysis_files import save_conversions
@@ -205,10 +205,9 @@ def convert_verb(words: list[str]) -> int:
     with implementation(options.engine):
         before = evaluate(ann, splits.test, scaling, **settings)
         after = evaluate(network, for_spikes.test, scaling, **settings)
-    write_json(
-        folder / record.RESULT,
-        {"test_top1": after.top1, "test_images": after.images, "ann_test_top1": before.top1},
-    )
+    result = {"test_top1": after.top1, "test_images": after.images, "ann_test_top1": before.top1}
+    write_json(folder / record.RESULT, result)
+    give({"run": folder, "of": source, "num_steps": network.config.num_steps} | result | other_data(splits))
     of = accuracy("test", splits.about)
     steps = f"{network.config.num_steps} time step{'s' if network.config.num_steps > 1 else ''}"
     say(f"{of}: {after.top1:.2f} % after {steps}, the ANN {before.top1:.2f} %")
@@ -266,6 +265,7 @@ def _compare(source: str, words: list[str], line: str) -> int:
     about = {"run": source, "data": recipe.data.name, "part": part, "images": before.images}
     about |= other_data(splits) | record.provenance(line, device)
     paths = save_conversions(points, before.top1, folder, about)
+    give(about | {"ann_top1": before.top1, "points": points})
     say(f"written to {folder}: {', '.join(path.name for path in paths)}")
     return 0
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sresnet.data.fingerprint import fingerprint
 from sresnet.data.pictures import PictureSet
 from sresnet.errors import UserError
 from sresnet.files import InUseError, check_free
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.train.recipes import RECIPES
 
 
@@ -206,10 +206,14 @@ def _data_info_verb(words: list[str]) -> int:
     path, options = _path_and_options(words, _DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
     if not path.is_dir():
-        _print_facts(describe_file(path, **trust))
+        facts = describe_file(path, **trust)
+        give(asdict(facts) | {"seconds": facts.seconds, "events_per_second": facts.rate})
+        _print_facts(facts)
         return 0
     found, notes = find_recordings(path)
-    _print_set_facts(path, describe_set(reading(found), **trust))
+    of_set = describe_set(reading(found), **trust)
+    give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set))
+    _print_set_facts(path, of_set)
     say(*(f"note: {note}" for note in notes))
     return 0
 

@@ -10,7 +10,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from sresnet.errors import UserError
-from sresnet.printing import say
+from sresnet.printing import json_asked, say
 from sresnet.train.loop import Progress
 
 
@@ -18,7 +18,7 @@ from sresnet.train.loop import Progress
 def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
     """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
     with contextlib.ExitStack() as stack:
-        watchers = [stack.enter_context(_bar()) if Console().is_terminal else _log_lines()]
+        watchers = [stack.enter_context(_bar()) if Console(stderr=json_asked()).is_terminal else _log_lines()]
         if tensorboard:
             watchers.append(stack.enter_context(_tensorboard_writer(folder)))
 
@@ -36,6 +36,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
         bars.TextColumn("{task.fields[numbers]}"),
+        console=Console(stderr=json_asked()),
     ) as screen:
         task = screen.add_task("", total=None, numbers="")
 

@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from sresnet.models import SpikingNetwork
 from sresnet.models.int8 import to_int8
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import EARLY_EXIT, EARLY_EXIT_KIND, claim, save_early_exit
 from sresnet.report.records import kind_of
@@ -102,10 +102,13 @@ def evaluate_verb(words: list[str]) -> int:
     with implementation(options.engine):
         result = evaluate(model, samples, scaling, num_steps=num_steps, batch_size=options.batch_size, **settings)
     kind, speed = kind_of(recipe.data), result.images / (time.monotonic() - started)
+    about = {"run": source, "data": recipe.data.name, "part": options.part, "precision": _shown(options, settings)}
+    steps = num_steps or recipe.model.num_steps
+    give(about | {"num_steps": steps, "images_per_second": speed} | asdict(result) | other_data(splits))
     say(f"{accuracy(options.part, splits.about)}: {result.top1:.2f} %")
     say(
         f"top-5 {result.top5:.2f} %, loss {result.loss:.4f}, {result.images:,} {kind}, "
-        f"{steps_said(num_steps, recipe.model.num_steps)}, {speed:,.0f} {kind}/s{_said(options.precision, settings)}"
+        f"{steps_said(num_steps, recipe.model.num_steps)}, {speed:,.0f} {kind}/s{_said(options, settings)}"
     )
     print_split(recipe.data, splits)
     return 0
@@ -119,9 +122,14 @@ def _precision(asked: str, recipe: Recipe, source: str, device: torch.device) ->
     return "bf16" if asked == "int8" else asked
 
 
-def _said(asked: str, settings: dict[str, Any]) -> str:
+def _shown(options: _EvaluateOptions, settings: dict[str, Any]) -> str:
+    """The precision."""
+    return "int8" if options.precision == "int8" else settings["precision"]
+
+
+def _said(options: _EvaluateOptions, settings: dict[str, Any]) -> str:
     """The precision, where it is another than float32."""
-    precision = asked if asked == "int8" else settings["precision"]
+    precision = _shown(options, settings)
     return "" if precision == "fp32" else f", {precision}"
 
 
@@ -166,10 +174,13 @@ def _evaluate_with_exit(
     say(f"{accuracy(options.part, splits.about)} with exit at confidence {threshold:g}: {exited.top1:.2f} %")
     say(
         f"{exited.mean_steps:.3f} of {steps} time steps on average ({left}), {exited.images:,} {kind}, "
-        f"{speed:,.0f} {kind}/s{_said(options.precision, settings)}; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
+        f"{speed:,.0f} {kind}/s{_said(options, settings)}; all {steps} steps: {found.top1_by_step[-1]:.2f} %"
     )
     _print_calibration(options, found, kind)
     print_split(recipe.data, splits)
+    ran = {"threshold": threshold, "images_per_second": speed} | asdict(exited)
+    about = {"run": source, "data": recipe.data.name, "part": options.part, "precision": _shown(options, settings)}
+    give(about | asdict(found) | {"ran": ran} | other_data(splits))
     rows = [(point.threshold, point.mean_steps, point.top1) for point in found.points]
     print_table("confidence:g | mean steps:.3f | accuracy %:.2f", rows)
     if folder:

@@ -1,7 +1,7 @@
 """`sresnet export`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from sresnet.export.written import EXPORTS, Written, note_written
 from sresnet.files import check_free, make_folder, write_whole
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.document import Value
 from sresnet.report.records import kind_of
@@ -98,15 +98,11 @@ def export_verb(words: list[str]) -> int:
         *file.notes,
     )
     _print_comparison(found, options.to, splits, recipe)
+    written = Written(
+        file=path.name, config=config, size=len(file.content), notes=file.notes, comparison=found, version=about.version
+    )
+    give({"run": source, "path": path} | asdict(written))
     if not is_shipped(source):
-        written = Written(
-            file=path.name,
-            config=config,
-            size=len(file.content),
-            notes=file.notes,
-            comparison=found,
-            version=about.version,
-        )
         _note(Path(source), written)
     print_split(recipe.data, splits)
     return 0
@@ -129,7 +125,9 @@ def _check(source: str, target: str, options: _ExportOptions) -> int:
     bits = f"weights of {options.weight_bits} bits"
     say(f"{describe(model.config)}{form}, {bits}, images of {height}x{width}, on {chip.name}", "")
     say("", *_print_fit(found))
-    return 0 if not found.violations else _DOES_NOT_FIT
+    fits = not found.violations
+    give({"run": source, "chip": chip.name, "fits": fits, "cores": found.needed, "violations": found.violations})
+    return 0 if fits else _DOES_NOT_FIT
 
 
 _DOES_NOT_FIT = 3

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from sresnet.analysis.walk import Batches, batches_of, spread
 from sresnet.cli.parse import at_least, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, part_of, print_split
+from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split
 from sresnet.data import Samples
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.export.about import About, encoded
 from sresnet.export.target import Runs, Target, about_file, open_file, target_of
 from sresnet.models.inference import check_scores
-from sresnet.printing import say
+from sresnet.printing import give, say
 from sresnet.randomness import seed_of, seeded
 from sresnet.report.records import kind_of
 
@@ -36,6 +36,7 @@ def taken_by(about: About, target: Target | None) -> str:
 def print_exported(source: str) -> None:
     """What a file says of itself: `sresnet info FILE`."""
     about, target = about_file(Path(source)), target_of(Path(source))
+    give({"file": source, "target": target, "about": about})
     say(f"{source}: {about.network}, exported by sresnet {about.version}", f"takes {taken_by(about, target)}")
     if about.scale is not None:
         say(f"input: counts of events, times {about.scale:g}; channels: {about.channels}")
@@ -85,6 +86,8 @@ def evaluate_exported(source: str, words: list[str]) -> int:
         check_scores(scores)
         hits += int((scores.argmax(1) == labels).sum())
     kind, speed = kind_of(about.data), len(samples) / (time.monotonic() - started)
+    about_it = {"file": source, "data": about.data.name, "part": options.part, "images": len(samples)}
+    give(about_it | {"num_steps": about.num_steps, "top1": 100 * hits / len(samples)} | other_data(splits))
     say(f"{accuracy(options.part, splits.about)}: {100 * hits / len(samples):.2f} %")
     say(f"{len(samples):,} {kind}, {about.num_steps} time steps, {speed:,.0f} {kind}/s")
     print_split(about.data, splits)

@@ -1,17 +1,19 @@
 """`sresnet info`."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from sresnet.cli.exported import print_exported
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
 from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
 from sresnet.cli.terminal import print_table
+from sresnet.config import to_dict
 from sresnet.errors import UserError
 from sresnet.export.target import target_of
 from sresnet.models import model_config
 from sresnet.models.summary import describe, summarise
-from sresnet.printing import say
+from sresnet.printing import give, say
 from sresnet.train import record
 from sresnet.train.recipe_file import as_toml
 
@@ -41,6 +43,7 @@ def info_verb(words: list[str]) -> int:
     if "--toml" in rest:
         if of_run is None or rest != ["--toml"]:
             raise UserError("--toml shows the recipe of a run alone: give a run folder, and no other flags")
+        give(to_dict(of_run))
         say(*as_toml(of_run).splitlines())
         return 0
     config = of_run.model if of_run else model_config(name, compat=compat or None)
@@ -50,6 +53,12 @@ def info_verb(words: list[str]) -> int:
     if of_run and not text:
         check_image(size, config, name, memory_limit)
     summary = summarise(config, size)
+    layers = [
+        asdict(each) | {"multiply_accumulates": each.multiply_accumulates, "spike_additions": each.spike_additions}
+        for each in summary.layers
+    ]
+    totals = {"parameters": summary.parameters, "neurons": summary.neurons}
+    give({"network": describe(config), "model": to_dict(config), "image_size": size, "layers": layers} | totals)
     print_table(
         "layer | kernel | output | parameters:, | input | MAC / step:, | additions / step:,",
         [

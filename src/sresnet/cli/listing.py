@@ -4,7 +4,7 @@ from sresnet.cli.parse import wants_help
 from sresnet.data import DATA_SETS
 from sresnet.errors import UserError
 from sresnet.models import list_models, list_pretrained
-from sresnet.printing import say
+from sresnet.printing import give, say
 from sresnet.studies.published import published_as
 from sresnet.train.recipes import RECIPES
 
@@ -25,6 +25,7 @@ def list_verb(words: list[str]) -> int:
         "data sets": DATA_SETS,
         "pretrained": list_pretrained(),
     }
+    give(groups)
     for group, entries in groups.items():
         say(f"{group}:", *(f"  {name:24} {line}" for name, line in entries.items()))
     return 0

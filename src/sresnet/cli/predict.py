@@ -11,7 +11,7 @@ from sresnet.cli.runs import read_run, trained
 from sresnet.errors import UserError
 from sresnet.files import check_free
 from sresnet.limits import MEMORY_LIMIT
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.report import plots
 from sresnet.report.figures import predictions
 
@@ -42,16 +42,19 @@ def predict_verb(words: list[str]) -> int:
     data = read_run(source, memory_limit).data
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
-        found = []
+        found, answers = [], []
         for path in rest:
             each = predict_file(model, Path(path), data, scaling, about, memory_limit=memory_limit, note=say)
             last = each.by_step[-1]
             guesses = ", ".join(f"{name} {100 * last[index]:.1f} %" for name, index in each.best(3))
             say(f"{path}: {guesses}")
             found.append(each)
+            classes = [{"name": name, "probability": last[index]} for name, index in each.best(len(last))]
+            answers.append({"file": path, "classes": classes, "by_step": each.by_step})
         if picture:
             plots.save_as(plots.draw(predictions(found)), picture)
             say(f"drawn into {picture}")
+        give(answers)
     return 0
 
 

@@ -12,14 +12,15 @@ from sresnet.cli.parse import at_least, first_word, parse, wants_help
 from sresnet.cli.terminal import print_table
 from sresnet.cli.train import recipe_fields, recipe_named
 from sresnet.cli.workers import Asked, WorkerOptions, work_on_cluster, work_side_by_side
+from sresnet.config import to_dict
 from sresnet.data import AnyData, EventConfig, Splits
 from sresnet.errors import UserError
 from sresnet.files import state_of
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.report.document import Value
 from sresnet.search.config import Objective, Sampler, SearchConfig, check_installed, claim, fitted, read_config
-from sresnet.search.record import is_search, write_record
+from sresnet.search.record import as_record, is_search, write_record
 from sresnet.search.space import (
     NAMED,
     Dimension,
@@ -254,10 +255,13 @@ def _show(folder: Path, words: list[str]) -> int:
         best = found.best(1)
         if not best:
             raise UserError(f"no trial of {folder} is finished: run the search to its end, or give it more trials")
+        give(to_dict(found.recipe(best[0])))
         say(*as_toml(found.recipe(best[0])).splitlines())
         return 0
     _print_trials(found)
     shares = importances(found)
+    best = found.front() if len(found.config.objectives) > 1 else found.best(SHOWN)
+    give(as_record(found) | {"importances": shares, "best": [each.number for each in best]})
     if shares:
         say("", "what the differences between finished trials come from:")
         say(*(f"  {field} {100 * share:.0f} %" for field, share in shares.items()))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sresnet.cli.display import run_lines
 from sresnet.cli.parse import at_least, first_word, names_and_flags, parse, wants_help
@@ -15,7 +16,7 @@ from sresnet.data import AnyData, DataConfig, Splits
 from sresnet.errors import UserError
 from sresnet.files import check_no_address
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.report.results import OTHER_SCALE, other_scale, write_page
 from sresnet.search.record import read_records
 from sresnet.search.trials import Outcome
@@ -112,6 +113,7 @@ def study_verb(words: list[str]) -> int:
     first_word(words, "study", "sresnet study list shows them")
     names, flags = names_and_flags(words)
     if names == ["list"]:
+        give({study.name: {"title": study.title, "runs": len(study.training_runs())} for study in STUDIES.values()})
         for study in STUDIES.values():
             say(f"  {study.name:12} {study.title} ({len(study.training_runs())} training runs)")
         return 0
@@ -221,12 +223,16 @@ def _show_studies(studies: Sequence[Study], kept: Path, searches: Mapping[str, O
     needed, found = training_runs_of(studies), read_results(kept)
     failed = {key: reason for key, reason in failures(kept).items() if key in needed}
     headings = ("row", "column", "paper", "measured", "seeds")
+    given: dict[str, Any] = {}
     for study in studies:
         say("", f"{study.name}: {study.title}", *filter(None, [f"{study.note} {about(study.scale)}".strip()]))
         rows = rows_of(study, found, failed, searches)
+        values = [row.texts() | {"values": row.values} for row in rows]
+        given[study.name] = {"title": study.title, "scale": study.scale, "rows": values}
         shown, texts = (*headings, *(COST_HEADER if study.costs else ())), [row.texts() for row in rows]
         print_table(" | ".join(shown), [[text[heading] for heading in shown] for text in texts])
         say(*filter(None, [machines_of(rows)]))
+    give({"studies": given, "failed": failed})
     if failed:
         say("", "failed training runs:", *(f"  {key}: {reason}" for key, reason in failed.items()))
     return 1 if failed else 0

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sresnet.analysis import Batches
 from sresnet.data.cached import Watch
-from sresnet.printing import emit, encodable, printable, say
+from sresnet.printing import emit, encodable, json_asked, printable, say, text_output
 from sresnet.report.document import Value, columns, shown
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def signs_of_life(batches: Batches, total: int) -> Batches:
 
 def print_table(header: str, rows: Iterable[Sequence[Value]]) -> None:
     """Rows under the headings of `document.columns`; words to the left, the rest to the right."""
-    screen, text = Console(), io.StringIO()
+    screen, text = Console(stderr=json_asked()), io.StringIO()
     console = Console(file=text, width=screen.width if screen.is_terminal else 120, force_terminal=screen.is_terminal)
     table, heads = Table(box=None, pad_edge=False), columns(header)
     for heading, _ in heads:
@@ -107,7 +107,7 @@ def print_table(header: str, rows: Iterable[Sequence[Value]]) -> None:
         cells = [shown(value, form) for value, (_, form) in zip(row, heads, strict=True)]
         table.add_row(*(Text(encodable(printable(cell), sys.stdout)) for cell in cells))  # no markup of rich's
     console.print(table)
-    emit(text.getvalue(), sys.stdout)
+    emit(text.getvalue(), text_output())
 
 
 def reading(paths: Sequence[T]) -> Iterable[T]:

@@ -15,12 +15,12 @@ from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wan
 from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
-from sresnet.config import closest
+from sresnet.config import closest, to_dict
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.processes import Processes, joined
 from sresnet.randomness import seed_of
 from sresnet.report.files import REPORT, check_page
@@ -96,6 +96,7 @@ def _train(words: list[str], processes: Processes) -> int:
     recipe = with_compat(recipe, compat) if compat else recipe
     options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {words[0]}", f"{line}.")
     if options.toml:
+        give(to_dict(options.recipe()))
         say(*as_toml(options.recipe()).splitlines())
         return 0
     return train_and_report(options, name, processes)
@@ -159,17 +160,21 @@ def train_and_report(options: TrainOptions, name: str, processes: Processes, *, 
         )
     if outcome.state == "stopped":
         reason = asked() or "as another process was"
+        give({"run": outcome.folder, "state": outcome.state, "step": outcome.step})
         say(f"stopped at step {outcome.step} ({reason}): run the same command again to resume")
         return {"SIGINT": 130, "SIGTERM": 143}.get(reason, 0)
     if not processes.first:
         return 0
     _print_outcome(outcome)
+    given = {"run": outcome.folder, "state": outcome.state} | outcome.result
     if run:
         source, scaling, _ = trained(run, device, options.memory_limit, splits.test)
         settings: dict[str, Any] = {"precision": recipe.train.precision, "seed": seed_of("evaluate", recipe.seed)}
         with implementation(options.engine):
             before = evaluate(source, splits.test, scaling, **settings)
         say(f"before, {run}: {before.top1:.2f} %")
+        given |= {"from": run, "before_test_top1": before.top1}
+    give(given)
     say(f"run folder: {outcome.folder}")
     if options.report:
         records = records_of(folder, memory_limit=options.memory_limit)

@@ -15,7 +15,7 @@ from sresnet.cli.runs import RuntimeOptions
 from sresnet.cli.terminal import stop_asked
 from sresnet.errors import UserError
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import say
+from sresnet.printing import json_asked, say
 from sresnet.studies.cluster import ClusterConfig, Task, Write, run_tasks
 from sresnet.studies.run import Open
 from sresnet.studies.run import work as train_what_is_left
@@ -50,6 +50,8 @@ class WorkerOptions(RuntimeOptions):
         for flag, usual in (("cpus", 1), ("gpus", 0)):
             if not self.ray and getattr(self, flag) != usual:
                 raise UserError(f"--{flag} is of tasks on a cluster: add --ray auto, or leave it out")
+        if json_asked() and self.workers > 1:
+            raise UserError("--json is of one process, and others would print between: leave --workers or --json out")
         if self.ray and self.workers > 1:
             raise UserError("--workers is of this machine and --ray of a cluster: leave one of them out")
         if self.ray and self.device != "auto":

@@ -120,7 +120,7 @@ def warn_of_raw_pixels(about: Trained, x: Tensor) -> None:
         return
     try:
         low, high = torch.aminmax(x.detach())
-        raw = bool(low >= 0) and bool(high <= 1)
+        raw = bool(low >= 0) and bool(low < high) and bool(high <= 1)  # a constant is nobody's picture
     except RuntimeError:  # no numbers to look at: under vmap, or on the meta device
         return
     if raw:

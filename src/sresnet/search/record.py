@@ -46,10 +46,10 @@ def write_record(found: Outcome, path: Path, *, force: bool = False) -> None:
         if len(before.finished) > len(found.finished) or len(before.trials) > len(found.trials):
             raise UserError(f"{path} has more trials than there are here: choose another --record, or add --force")
     make_folder(path.parent, "--record")
-    write_json(path, _as_record(found))
+    write_json(path, as_record(found))
 
 
-def _as_record(found: Outcome) -> dict[str, Any]:
+def as_record(found: Outcome) -> dict[str, Any]:
     """What is written; a trial that is not at its end is written as far as it is."""
     return {
         "kind": _KIND,
