@@ -11,8 +11,8 @@ The tests are those of the kernels, convolutions are the floor of any step, step
 and as a CUDA graph, at `bench.py`'s settings and at the paper's size, kernels are a step's, and the bandwidth that ours
 reach beside a copy of the same card.
 
-SpikingJelly is measured where it is installed, on the same card, in the settings of `peers.py` that its users have on
-a GPU.
+SpikingJelly is measured where it is installed, on the same card: as shipped, with a vectorised norm behind its own
+neurons, that compiled, and as shipped through torch.compile.
 """
 
 import argparse
@@ -310,15 +310,18 @@ def peers(sizes: Sizes) -> Rows:
     if not PEERS:
         return {"spikingjelly": {"result": "not installed: pip install --no-deps spikingjelly==2.0.0 loguru"}}
     found: Rows = {}
-    for setting in ("as shipped", "vectorised norm, channels-last", "compiled"):
+    fused = "vectorised norm, channels-last"
+    for setting, compiles in (("as shipped", False), (fused, False), (fused, True), ("compiled", False)):
         for name in ("paper", "D"):
             peer = PEERS.get(f"spikingjelly {setting}")
             if peer is None or time.monotonic() > sizes.until:
                 continue
-            row = f"{name}, {peer.library}, {setting}, bf16"
+            row = f"{name}, {peer.library}, {setting}{', compiled' if compiles else ''}, bf16"
             try:
                 model, x, labels = placed(sizes.settings[name], sizes.device)
                 theirs = peer.build(model.cpu()).to(sizes.device).train()
+                if compiles:
+                    theirs.compile()
                 found[row] = eager(train_step(theirs, x, labels, "bf16"), sizes.device)
             except Exception as error:  # such as too little memory, or a compiler that refuses
                 found[row] = {"result": " ".join(f"{type(error).__name__}: {error}".split())[:200]}

@@ -6,6 +6,7 @@ import pytest
 from tests.scripts import script
 
 gpu = script("benchmarks/gpu")
+peers_of = script("benchmarks/peers")
 
 
 def test_parts_are_written_down_one_by_one(tmp_path, monkeypatch, capsys):
@@ -112,3 +113,29 @@ def test_tests_that_do_not_end(tmp_path, monkeypatch):
 def test_without_spikingjelly_it_says_so(monkeypatch):
     monkeypatch.setattr(gpu, "PEERS", {})
     assert "pip install --no-deps spikingjelly" in gpu.peers(None)["spikingjelly"]["result"]
+
+
+def test_spikingjelly_in_four_ways(monkeypatch):
+    """With a network of ours in its place; one way fails."""
+
+    def broken(ours):
+        raise RuntimeError("no such\nlayer")
+
+    settings = {
+        "as shipped": broken,
+        "vectorised norm, channels-last": lambda ours: ours,
+        "compiled": lambda ours: ours,
+    }
+    peers = {f"spikingjelly {name}": peers_of.Peer("spikingjelly", name, build) for name, build in settings.items()}
+    monkeypatch.setattr(gpu, "PEERS", peers)
+    compiled = []
+    monkeypatch.setattr(gpu.torch.nn.Module, "compile", lambda self: compiled.append(self))
+    sizes = gpu.Sizes(
+        device=gpu.torch.device("cpu"), copied=1, multiplied=1, maps={}, epochs=1, images=1, data_dir="",
+        settings={"paper": (8, 2, 1, 2), "D": (8, 2, 1, 1)}, until=gpu.time.monotonic() + 600,
+    )  # fmt: skip
+    rows = gpu.peers(sizes)
+    assert len(rows) == 8
+    assert rows["paper, spikingjelly, as shipped, bf16"] == {"result": "RuntimeError: no such layer"}
+    assert rows["D, spikingjelly, vectorised norm, channels-last, compiled, bf16"]["ms"] > 0
+    assert len(compiled) == 2
