@@ -31,7 +31,7 @@ SETTINGS = {
     "S-ResNet20, 16 filters, T = 4, batch 128": {"model": "sresnet20", "base_filters": 16, "num_steps": 4},
     "S-ResNet8, 64 filters, T = 2, batch 128": {"model": "sresnet8", "base_filters": 64, "num_steps": 2},
 }
-STEPS = 6
+STEPS = 5
 """Of a round; the first is not counted."""
 
 
@@ -95,9 +95,9 @@ def main() -> None:
         for name in ("two", "two, local"):
             ratios = [two / one for one, two in zip(times["one"], times[name], strict=True)]
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(f"{setting}, {name}: {statistics.median(ratios):.2f} of the time of one ({spread})")
-    if chosen.record:
-        chosen.record.write_text(json.dumps(found, indent=2) + "\n")
+            print(f"{setting}, {name}: {statistics.median(ratios):.2f} of the time of one ({spread})", flush=True)
+        if chosen.record:
+            chosen.record.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
