@@ -120,6 +120,8 @@ COMMANDS = {
     "convert": "convert digits-t4 --out new",
     "export": "export digits-t4 --out new.onnx",
     "import": "import best.pth.tar --out new",
+    "push": "push run me/network --out new",
+    "pull": "pull me/network --out new",
     "info": "info digits-t4",
     "data": "data prepare digits-dvs",
     "study": "study table12",

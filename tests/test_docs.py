@@ -25,6 +25,7 @@ from sresnet.cli.data import (
 )
 from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.export import _ExportOptions
+from sresnet.cli.hub import _PullOptions, _PushOptions
 from sresnet.cli.importing import _ImportOptions
 from sresnet.cli.parse import parse, take_option
 from sresnet.cli.report import _ReportOptions
@@ -120,6 +121,10 @@ def check_command(line):
         case "import":
             assert subject
             parse(_ImportOptions(), flags, line, "")
+        case "push":
+            parse(_PushOptions(), flags[1:], line, "")
+        case "pull":
+            parse(_PullOptions(), flags, line, "")
         case "convert" if "--compare" in flags:
             assert set(parse(_CompareOptions(), flags, line, "").compare) <= set(CONVERSIONS)
         case "convert":

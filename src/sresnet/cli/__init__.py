@@ -19,6 +19,8 @@ USAGE = """usage: sresnet VERB ...
   predict RUN FILE    classify pictures or event recordings
   convert RUN         make a spiking network of a trained ANN
   export RUN          write a network as a file for other programs: ONNX, torch.export, C, NIR
+  push RUN NAME       send a trained network to the Hugging Face hub
+  pull NAME           fetch one from there as a run
   import FILE         import a checkpoint of the paper's released code as a run
   analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... the above and more as one HTML page
@@ -155,6 +157,8 @@ MODULES = {
     "export": "export",
     "search": "search",
     "import": "importing",
+    "push": "hub",
+    "pull": "hub",
     "info": "info",
     "data": "data",
     "study": "study",
@@ -163,6 +167,7 @@ MODULES = {
 """Verb -> its file in this folder, which has a function VERB_verb of the words behind the verb.
 
 Two files cannot be called as their verbs: `import` is a word of Python's, and a file `list` would hide its `list` here.
+`push` and `pull` share one.
 """
 
 
