@@ -37,6 +37,7 @@ import safetensors
 import torch
 
 from sresnet.cli import MODULES, main
+from sresnet.data.cached import entries_of
 from sresnet.ops.scan import cpu, native
 from sresnet.report import plots
 from sresnet.studies import results
@@ -144,8 +145,11 @@ VERBS = {
     "import": Verb(["import", "best.pth.tar", "--out", "imported"], checkpoint, least=20),
     "data prepare": Verb(
         "data prepare nmnist --data-dir recordings --cache-dir frames --num-steps 2".split(),
-        lambda: small_nmnist(Path("recordings")),
-        least=20,
+        lambda: small_nmnist(Path("recordings"), 10, 10),
+        least=40,
+    ),
+    "data prepare folder": Verb(
+        "data prepare folder --data-dir pictures --cache-dir kept --data.image-size 8".split(), pictures, least=40
     ),
     "data view": Verb("data view recordings/1.bs2 --out drawn.png".split(), lambda: small_nmnist(Path("recordings"))),
     "study": Verb("study tried --runs runs --results results --device cpu".split(), least=40),
@@ -164,7 +168,7 @@ class Operations:
 
     def watch(self):
         """Begin to count, in this process, for good."""
-        real_open, real_write = io.open, os.write
+        real_open, real_write, real_pwrite = io.open, os.write, os.pwrite
 
         def counted_open(
             file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None
@@ -185,8 +189,12 @@ class Operations:
             self.writes(path_of(descriptor), content, lambda part: real_write(descriptor, part))
             return real_write(descriptor, content)
 
+        def pwrite(descriptor, content, place):
+            self.writes(path_of(descriptor), content, lambda part: real_pwrite(descriptor, part, place))
+            return real_pwrite(descriptor, content, place)
+
         io.open = builtins.open = counted_open
-        os.fsync, os.write = fsync, write
+        os.fsync, os.write, os.pwrite = fsync, write, pwrite
         sys.addaudithook(self.heard)
 
     def heard(self, event, arguments):
@@ -319,8 +327,8 @@ class Trial:
         return difference(self.expected, content_of(self.work))
 
 
-CHANGING = (".json", ".jsonl", ".safetensors")
-"""Endings of files that say something else in between than before and in the end."""
+CHANGING = (".json", ".jsonl", ".safetensors", ".begun", ".list", ".pictures")
+"""Endings of files that say something else in between than before and in the end; of some, not whole by design."""
 
 
 def torn(folder: Path, had: dict[str, Any], expected: dict[str, Any]) -> str:
@@ -357,6 +365,9 @@ def content(path: Path) -> Any:
             position = json.loads(file.metadata()["position"])
             position = {key: value for key, value in position.items() if not key.startswith("metrics_")}
             return position, {name: file.get_tensor(name).tobytes() for name in list(file.keys())}
+    if path.suffix == ".list":  # of decoded pictures: which is where; what may be there twice aside
+        lines = [line for line in entries_of(path) if "crc" in line]
+        return {line["name"]: [line[name] for name in ("slot", "content", "plain", "crc")] for line in lines}
     if path.suffix == ".html":  # images per second, and a curve over the time
         return re.sub(rb"\d[\d.,]*", b"#", path.read_bytes())
     return path.read_bytes()

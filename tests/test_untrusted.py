@@ -165,11 +165,11 @@ def test_links_in_a_cache_are_not_written_through(tmp_path, monkeypatch, capsys)
     assert main([*prepare, "--num-steps", "2", "--cache-dir", "own"]) == 0
     (frames,) = Path("own").glob("*.frames")
     whole = frames.read_bytes()
-    for ending in (".part", ".frames", ".json", ".lock"):
+    for ending in (".part", ".begun", ".list", ".frames", ".json", ".lock"):
         Path("mine").write_text("mine")
         shutil.rmtree("own")
         Path("own").mkdir()
         frames.with_suffix(ending).symlink_to(tmp_path / "mine")
-        assert main([*prepare, "--num-steps", "2", "--cache-dir", "own"]) == (2 if ending == ".lock" else 0)
+        assert main([*prepare, "--num-steps", "2", "--cache-dir", "own"]) == (2 if ending in (".lock", ".begun") else 0)
         assert Path("mine").read_text() == "mine"
-        assert ending == ".lock" or frames.read_bytes() == whole
+        assert ending in (".lock", ".begun") or frames.read_bytes() == whole

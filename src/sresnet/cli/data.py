@@ -143,6 +143,7 @@ def _prepare_verb(words: list[str]) -> int:
             options.num_steps,
             cache_dir=options.cache_dir,
             watch=watch,
+            note=partial(say, flush=True),
             check=partial(check_split, options.data),
             memory_limit=options.memory_limit,
         )

@@ -25,6 +25,10 @@ LARGEST_LIST = 1 << 32
 """Bytes that a list may have: some 300 for each picture."""
 
 
+class NotWrittenError(UserError):
+    """A disk that is full or refuses; what was written before is as it was."""
+
+
 def cache_folder(kind: Literal["frames", "pictures"] = "frames") -> Path:
     """$XDG_CACHE_HOME/sresnet/KIND, by default ~/.cache/sresnet/KIND; UserError where no home folder is known."""
     try:
@@ -75,10 +79,10 @@ def size_said(size: int) -> str:
 
 
 def check_room(folder: Path, needed: int, what: str) -> int:
-    """Bytes free in a folder; UserError where they are fewer than what is going to be written there."""
+    """Bytes free in a folder; NotWrittenError where they are fewer than what is going to be written there."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(
+        raise NotWrittenError(
             f"cache folder {folder} has {size_said(free)} free, and {what} take {size_said(needed)}: make room there "
             "or choose another --cache-dir"
         )
@@ -129,15 +133,20 @@ def end_line(descriptor: int) -> None:
         os.pwrite(descriptor, b"\n", size)
 
 
+def append_line(descriptor: int, entry: dict[str, Any], path: Path) -> None:
+    """Add an entry to the open list `path`, which nobody else writes; errors as `write_all`."""
+    write_all(descriptor, line_of(entry), os.fstat(descriptor).st_size, path)
+
+
 def write_all(descriptor: int, content: memoryview | bytes, place: int, path: Path) -> None:
-    """Write bytes at a place of the open file `path`; UserError where the disk is full or refuses."""
+    """Write bytes at a place of the open file `path`; NotWrittenError where the disk is full or refuses."""
     rest = memoryview(content).cast("B")
     try:
         while rest:
             done = os.pwrite(descriptor, rest, place)
             rest, place = rest[done:], place + done
     except OSError as error:
-        raise UserError(
+        raise NotWrittenError(
             f"{path} could not be written ({error.strerror}): what it holds already is kept; make room or choose "
             "another --cache-dir, and run the same command again"
         ) from None

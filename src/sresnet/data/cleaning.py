@@ -51,17 +51,19 @@ def _sets_in(folder: Path) -> Iterator[CachedSet]:
     """Each set that is known by its JSON file or list."""
     for path in folder.glob(f"*{frames.ENDING}"):
         with contextlib.suppress(UserError):
-            yield _set_of("frames", path, frames.sources_of(path))
+            yield _set_of("frames", (path, path.with_suffix(".json")), frames.sources_of(path))
+    for list_ in folder.glob("*.list"):
+        path = list_.with_suffix(".begun")
+        if first_entry(list_).get("kind") == frames.KIND and path.exists():
+            yield _set_of("frames", (path, list_), frames.sources_so_far(list_))
     for path in folder.glob(f"*{pictures.ENDING}"):
         head = first_entry(pictures.list_beside(path))
         if head.get("kind") == pictures.KIND:
-            yield _set_of("pictures", path, (str(head.get("folder")),))
+            yield _set_of("pictures", (path, pictures.list_beside(path)), (str(head.get("folder")),))
 
 
-def _set_of(kind: Literal["frames", "pictures"], path: Path, sources: tuple[str, ...]) -> CachedSet:
-    """The set whose samples are in a file."""
-    beside = (path.with_suffix(ending) for ending in (".json", ".list"))
-    files = (path, *(each for each in beside if each.exists()))
+def _set_of(kind: Literal["frames", "pictures"], files: tuple[Path, ...], sources: tuple[str, ...]) -> CachedSet:
+    """The set of these files, the samples first."""
     return CachedSet(kind=kind, files=files, sources=sources, size=sum(each.stat().st_size for each in files))
 
 

@@ -56,6 +56,7 @@ def open_data(
             num_steps,
             cache_dir=cache_dir,
             watch=watch,
+            note=note,
             check=check,
             memory_limit=memory_limit,
         )

@@ -31,6 +31,7 @@ from torch import Tensor
 from sresnet.data.cached import (
     Note,
     Watch,
+    append_line,
     believed,
     cache_folder,
     check_room,
@@ -214,14 +215,9 @@ def _note_part(path: Path, key: str, about: _About) -> None:
 
     try:
         with one_at_a_time(path.with_suffix(".lock"), busy), opened_to_change(list_beside(path)) as descriptor:
-            _append(descriptor, line_of({"part": key, **about}), path)
+            append_line(descriptor, {"part": key, **about}, list_beside(path))
     except (UserError, OSError):
         pass
-
-
-def _append(descriptor: int, line: bytes, path: Path) -> None:
-    """Add a line to a list that nobody else writes; errors as `write_all`."""
-    write_all(descriptor, line, os.fstat(descriptor).st_size, list_beside(path))
 
 
 class _Filler:
@@ -257,7 +253,7 @@ class _Filler:
             list_ = open_now.enter_context(opened_to_change(list_beside(self.path)))
             end_line(list_)
             if not os.fstat(list_).st_size:
-                _append(list_, line_of(self.head()), self.path)
+                append_line(list_, self.head(), list_beside(self.path))
             for path, name in zip(paths, names, strict=True):
                 # Before it is read: a file that changes meanwhile has another status the next time.
                 statuses[name] = time.time_ns(), status_of(_status(path))
@@ -269,7 +265,7 @@ class _Filler:
                 os.fsync(pictures)
                 os.fsync(list_)
                 known = {"file": text_of(status_of(os.fstat(pictures))), "seen": time.time_ns()}
-                _append(list_, line_of(known), self.path)
+                append_line(list_, known, list_beside(self.path))
         entries = tuple(self.entries[name] for name in names)
         checksums = {entry["slot"]: entry["crc"] for entry in entries}
         contents = {entry["slot"]: entry["content"] for entry in entries}
@@ -326,7 +322,7 @@ class _Filler:
         if entry["content"] != digest_of(_content(path)).hex():
             return False
         self.entries[name] = entry = _Entry(**entry | {"status": text_of(status), "seen": seen})
-        _append(list_, line_of(dict(entry)), self.path)
+        append_line(list_, dict(entry), list_beside(self.path))
         return True
 
     def decode_all(self, missing: list[tuple[Path, str]], list_: int, pictures: int) -> None:
@@ -352,7 +348,7 @@ class _Filler:
                 plain=picture.plain,
                 crc=zlib.crc32(pixels),
             )
-            _append(list_, line_of(dict(entry)), self.path)
+            append_line(list_, dict(entry), list_beside(self.path))
             self.entries[name] = entry
             self.slots += 1
         self.watch(len(missing), len(missing), "")

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import io
 import json
 import multiprocessing
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from sresnet.data import EventConfig, cached
+from sresnet.data.cleaning import cached_sets
 from sresnet.data.events import cache, sets
 from sresnet.data.events.cache import prepare, windows
 from sresnet.data.events.clips import FrameSet
@@ -365,7 +367,7 @@ def test_full_disk(data, monkeypatch):
         patch.setattr("os.fsync", full)
         with pytest.raises(UserError, match="could not be written .No space left on device.: make room or choose"):
             prepared(data)
-    assert files(data) == {}  # nothing is left behind
+    assert {Path(name).suffix for name in files(data)} <= {".begun", ".list"}  # nothing that looks complete
     assert prepared(data).made_now
 
 
@@ -435,15 +437,14 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from sresnet.data import cached
+from sresnet.data.cleaning import cached_sets
 from sresnet.data.events import cache, sets
 real = cache._write_clips
-def paused(file, *arguments):
-    shape = real(file, *arguments)
-    file.flush()
+def paused(filler, *arguments):
+    real(filler, *arguments)
     print("clip", flush=True)
-    while file.tell() > 50_000 and not Path(sys.argv[4]).exists():
+    while filler.size > 50_000 and not Path(sys.argv[4]).exists():
         time.sleep(0.01)
-    return shape
 cache._write_clips = paused
 from test_cache import NMNIST
 found = cache.prepare(NMNIST, sys.argv[1], 3, cache_dir=sys.argv[2], watch=lambda d, t, n: print(n, flush=True))
@@ -477,17 +478,139 @@ def wait_for(process, line):
     pytest.fail(f"the process ended without {line!r}")
 
 
-def test_killed_while_writing(data, filler):
+def test_killed_while_writing(data, filler, monkeypatch):
     process = filler()
     for _ in range(8):
         wait_for(process, "clip")
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert [name.rpartition(".")[2] for name in files(data)] == ["part"]  # it was really writing
-    found = prepared(data)
+    assert sorted(name.rpartition(".")[2] for name in files(data)) == ["begun", "list"]  # it was really writing
+    (found,) = cached_sets(data.parent / "cache")
+    assert found.files[0].suffix == ".begun"
+    assert len(found.sources) == 30
+    reads = count_reads(monkeypatch)
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
+    same_as_made_at_once(data)
+    assert reads[:23] == [f"{number}.bs2" for number in (*range(8, 21), *range(60_001, 60_011))]
+
+
+def same_as_made_at_once(data, config=NMNIST):
+    """Whether the cache is completed to what a process makes that nobody disturbs, with nothing left over."""
+    found = prepared(data, config)
     assert found.made_now
-    assert found.file.count == 30
     assert sorted(Path(name).suffix for name in files(data)) == [".frames", ".json"]
+    again = prepare(config, str(data), 3, cache_dir=str(data.parent / "other"))
+    assert again.made_now
+    assert found.file.path.read_bytes() == again.file.path.read_bytes()
+    assert (found.recordings, found.file.checksums, found.contents) == (
+        again.recordings,
+        again.file.checksums,
+        again.contents,
+    )
+    assert not prepared(data, config).made_now
+
+
+def begun(data, monkeypatch, clips=8, config=NMNIST):
+    """What is left where the disk is full behind so many clips: the file of clips, and the list."""
+    real, written = os.pwrite, []
+
+    def full(descriptor, content, place):
+        if len(content) == 6936:
+            written.append(place)
+            if len(written) > clips:
+                real(descriptor, content[:100], place)
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, content, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(UserError, match=r"begun could not be written \(No space left on device\): what it holds"):
+            prepared(data, config)
+    (path,) = (data.parent / "cache").glob("*.begun")
+    return path, path.with_suffix(".list")
+
+
+def test_a_full_disk_keeps_what_is_there(data, fine_times, monkeypatch):
+    begun(data, monkeypatch)
+    reads = count_reads(monkeypatch)
+    same_as_made_at_once(data)
+    assert len(reads) == 22 + 30
+
+
+def test_recordings_that_were_skipped_are_gone_over_too(data, fine_times, monkeypatch):
+    made_up.put(data / "3.bs2", b"")
+    config = dataclasses.replace(NMNIST, damaged="skip")
+    begun(data, monkeypatch, config=config)
+    reads = count_reads(monkeypatch)
+    same_as_made_at_once(data, config)
+    assert "3.bs2" not in reads[:21]
+
+
+def test_a_recording_that_changed_meanwhile_is_made_anew(data, monkeypatch):
+    begun(data, monkeypatch)
+    rewrite(data / "5.bs2", made_up.nmnist(seed=999))
+    reads = count_reads(monkeypatch)
+    same_as_made_at_once(data)
+    # What was written a moment before is looked at, up to the one that changed.
+    assert reads[:31] == [f"{number}.bs2" for number in (*range(1, 6), *range(5, 21), *range(60_001, 60_011))]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("place", [0, 0.4, 0.99, None], ids=str)
+def test_damage_to_what_was_begun_costs_only_time(data, fine_times, monkeypatch, which, place):
+    path = begun(data, monkeypatch)[which]
+    content = bytearray(path.read_bytes())
+    if place is None:
+        path.unlink()
+    else:
+        content[int(place * len(content))] ^= 8
+        path.write_bytes(content)
+    same_as_made_at_once(data)
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", '{"seen": "x", "files": 3}', '{"entry": {}, "checksums": [], "sensor": [], "shape": []}']
+)
+@pytest.mark.parametrize("number", [0, 1, 2, 5])
+def test_a_list_that_says_something_else_costs_only_time(data, fine_times, monkeypatch, line, number):
+    path = begun(data, monkeypatch)[1]
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number] = cached.line_of(json.loads(line))
+    path.write_bytes(b"".join(lines))
+    same_as_made_at_once(data)
+
+
+def test_killed_before_the_json_file(data, fine_times, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "_write_about", lambda *arguments: pytest.exit("killed"))
+        with pytest.raises(BaseException, match="killed"):
+            prepared(data)
+    assert sorted(Path(name).suffix for name in files(data)) == [".frames", ".list"]
+    reads = count_reads(monkeypatch)
+    same_as_made_at_once(data)
+    assert len(reads) == 30  # those of the other cache
+
+
+def test_a_recording_that_cannot_be_used_leaves_nothing(data):
+    made_up.put(data / "7.bs2", b"abc")
+    with pytest.raises(UserError, match="7.bs2"):
+        prepared(data)
+    assert files(data) == {}
+
+
+def test_the_size_is_said_before(data, monkeypatch):
+    said = []
+    prepared(data, note=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("30 clips of 3 frames, 34x34 pixels, are made in ")
+    assert ".frames: 0.2 MB, " in said[0]
+    prepared(data, note=said.append)
+    prepared(data, dataclasses.replace(NMNIST, window_seconds=0.1), note=said.append)
+    assert said[1].startswith("about ")
+    assert len(said) == 2
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 30 * 6936 - 1}))
+    with pytest.raises(UserError, match=r"has 0.2 MB free, and 30 clips of 4 frames, 34x34 pixels take 0.3 MB"):
+        prepared(data, num_steps=4)
 
 
 def test_the_second_process_waits_and_takes_what_the_first_made(data, filler):

@@ -1,7 +1,8 @@
 """Frames of a whole data set, made once and kept in a cache folder.
 
 Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] and nothing else, and a JSON
-file that describes them. The second is written last, so where it exists, the first is complete.
+file that describes them. The second is written last, so where it exists, the first is complete. Until then the clips
+have another ending, and a list beside them says which recordings they are of (`_fill`).
 
 Clips belong to the bytes of their recordings, known by a digest. At each start the system is asked for size, times and
 number of every file, and a file is read again only if these differ (`_unchanged`).
@@ -17,30 +18,47 @@ Clips are not compressed. One of DVS-CIFAR10 at 64x64, T = 50, takes 50 * 2 * 64
 import contextlib
 import hashlib
 import json
+import math
 import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypedDict
 
 import numpy as np
 
-from sresnet.config import check_fields, to_dict
-from sresnet.data.cached import Watch, believed, cache_folder, status_of, text_of, using
+from sresnet.config import check_fields, check_value, to_dict
+from sresnet.data.cached import (
+    Note,
+    NotWrittenError,
+    Watch,
+    append_line,
+    believed,
+    cache_folder,
+    check_room,
+    entries_of,
+    line_of,
+    size_said,
+    status_of,
+    text_of,
+    using,
+    write_all,
+)
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
-from sresnet.files import one_at_a_time, read_json, replacing, write_whole
+from sresnet.files import one_at_a_time, opened_to_change, read_json, write_whole
 from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
 """To be raised with every change of the clips that the same options give."""
 
 ENDING = ".frames"
+KIND = "sresnet frames"
 
 MOST_STEPS = 10_000
 """Frames of a clip; the paper has up to 50."""
@@ -77,17 +95,20 @@ def prepare(
     *,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
+    note: Note = lambda line: None,
     check: Callable[[Sequence[Source]], None] = lambda sources: None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Prepared:
     """The frames of a data set from the cache folder, made first if they are not there.
 
     A second process waits for the first and uses its frames. A process that is killed leaves nothing that looks
-    complete.
+    complete, and the next one goes on there.
 
     Args:
         config: data set and options; split, held-out part and augmentation do not matter here.
         cache_dir: where to keep frames; "": `cache_folder()`.
+        watch: told how far it is.
+        note: told how much is going to be written.
         check: called with the recordings before any frame is made; may raise.
 
     Raises:
@@ -109,7 +130,7 @@ def prepare(
             if found is not None and not _unchanged(path, found, listing, seen, files):
                 found = None
             if found is None:
-                _fill(path, config, listing, num_steps, watch, memory_limit, _known_now(seen, files))
+                _fill(path, config, listing, num_steps, watch, note, memory_limit, seen, files)
                 found = _load(path, listing, num_steps, made_now=True)
     assert found is not None
     return replace(found, contents=_contents(config, listing, num_steps, found.recordings), notes=listing.notes)
@@ -118,6 +139,11 @@ def prepare(
 def sources_of(path: Path) -> tuple[str, ...]:
     """The files that cached clips were made of, as far as noted; UserError where they are not clips of ours."""
     return tuple(_parsed(path).get("files", {}))
+
+
+def sources_so_far(list_: Path) -> tuple[str, ...]:
+    """Likewise of clips that are not all there, by their list."""
+    return tuple(str(name) for each in entries_of(list_)[1:2] for name in each.get("files", ()))
 
 
 def _statuses(sources: Sequence[Source]) -> dict[str, list[int]]:
@@ -305,83 +331,210 @@ def _fill(
     listing: Listing,
     num_steps: int,
     watch: Watch,
+    note: Note,
     memory_limit: float,
-    known: Mapping[str, Any],
+    seen: int,
+    files: Mapping[str, list[int]],
 ) -> None:
-    """Make the frames of every recording and write them, with what is `known` of the files; errors as `prepare`."""
+    """Make the frames of every recording and write them, with what is known of the files; errors as `prepare`.
+
+    Clips go to a file of their own and what they are made of to a list beside it, a line for each recording, so that
+    the next process goes on where one was killed, or found the disk full. Recordings that cannot be used end both.
+    """
     with contextlib.suppress(OSError):
         path.with_suffix(".part").unlink()  # left by an earlier version that was killed
-    sensor: tuple[str, tuple[int, int]] | None = None
-    shape: tuple[int, ...] = ()
-    recordings: list[dict[str, Any]] = []
-    checksums: list[int] = []
-    with replacing(path) as file:
-        for done, source in enumerate(listing.sources):
-            watch(done, len(listing.sources), source.name)
-            entry = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
-            recordings.append(entry | {"clips": 0, "events": 0, "saturated": 0})
+    begun, list_ = begun_beside(path), list_beside(path)
+    if list_.exists() and not os.path.lexists(begun) and path.is_file() and not path.is_symlink():
+        path.replace(begun)  # it had its name, and was killed before its JSON file was there
+    with opened_to_change(begun) as clips:
+        lines = _lines_that_hold(begun, listing, files)
+        known = _known_now(seen, files)
+        write_whole(list_, b"".join(line_of(dict(line)) for line in ({"kind": KIND}, known, *lines)))
+        with opened_to_change(list_) as descriptor:
+            filler = _Filler(path, config, listing, num_steps, note, memory_limit, clips, descriptor, lines)
             try:
-                recording, recordings[-1]["content"] = listing.read(source)
-            except UserError as error:
-                if config.damaged == "error":
-                    raise
-                recordings[-1] |= {"skipped": str(error), "skipped_content": listing.digest(source)}
-                continue
+                for done, source in enumerate(listing.sources):
+                    watch(done, len(listing.sources), source.name)
+                    if done >= len(lines):
+                        filler.add(source)
+                about = filler.about() | known
+            except NotWrittenError:
+                raise
+            except UserError:
+                for each in (list_, begun):
+                    with contextlib.suppress(OSError):
+                        each.unlink()
+                raise
+        os.fsync(clips)
+    begun.replace(path)
+    about |= {"frames_seen": time.time_ns(), "frames": text_of(status_of(path.stat()))}
+    _write_about(path, about)
+    list_.unlink(missing_ok=True)
+    watch(len(listing.sources), len(listing.sources), "")
+
+
+def begun_beside(path: Path) -> Path:
+    """Where clips are written that are not all there yet."""
+    return path.with_suffix(".begun")
+
+
+def list_beside(path: Path) -> Path:
+    """The list of the recordings whose clips are there."""
+    return path.with_suffix(".list")
+
+
+class _Line(TypedDict):
+    """A recording whose clips are written, in the list."""
+
+    entry: dict[str, Any]
+    """As in `Prepared.recordings`."""
+    checksums: list[int]
+    sensor: list[int]
+    """Columns and rows; none where it could not be read."""
+    shape: list[int]
+    """Of a clip; none where there are no clips."""
+
+
+def _lines_that_hold(begun: Path, listing: Listing, files: Mapping[str, list[int]]) -> list[_Line]:
+    """The beginning of the list, as far as recordings and clips are what they were; the file ends where it does."""
+    entries = entries_of(list_beside(begun))
+    known: dict[str, Any] = entries[1] if len(entries) > 1 else {}
+    seen, noted = known.get("seen"), known.get("files")
+    if type(seen) is not int or not isinstance(noted, dict):
+        seen, noted = 0, {}
+    lines: list[_Line] = []
+    size = 0
+    for source, line in zip(listing.sources, entries[2:], strict=False):
+        try:
+            check_value("line", line, _Line)
+            entry = line["entry"]
+            if not all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items()):
+                break
+            if (entry["name"], entry["class"], entry["group"]) != (source.name, source.class_name, source.group):
+                break
+            place = "" if source.path is None else str(source.path.resolve())
+            content = entry["content"] or entry.get("skipped_content")
+            if place and not believed(noted.get(place, ""), seen, files[place]) and listing.digest(source) != content:
+                break
+            count, clip_bytes = len(line["checksums"]), math.prod(line["shape"])
+            if count != entry["clips"] or clip_bytes <= 0 or size % clip_bytes:
+                break
+            before = size // clip_bytes if count else 0
+            file = SampleFile(begun, before + count, line["shape"], longer=True)
+            part = memoryview(bytearray(file.sample_bytes))
+            if [file.read_into(part, number) for number in range(before, before + count)] != line["checksums"]:
+                break
+        except UserError:
+            break
+        size += count * file.sample_bytes
+        lines.append(_Line(**line))  # type: ignore[typeddict-item]
+    os.truncate(begun, size)
+    return lines
+
+
+class _Filler:
+    """Writes the clips of one recording after the other."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: EventConfig,
+        listing: Listing,
+        num_steps: int,
+        note: Note,
+        memory_limit: float,
+        clips: int,
+        list_: int,
+        lines: Sequence[_Line],
+    ) -> None:
+        self.path, self.config, self.listing, self.num_steps = path, config, listing, num_steps
+        self.note, self.memory_limit = note, memory_limit
+        self.clips, self.list = clips, list_
+        self.size = os.fstat(clips).st_size
+        self.lines = list(lines)
+        self.sensor = next(((each["entry"]["name"], each["sensor"]) for each in lines if each["sensor"]), None)
+        self.said = False
+
+    def add(self, source: Source) -> None:
+        """Make and write the clips of a recording; errors as `prepare`."""
+        entry: dict[str, Any] = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
+        line = _Line(entry=entry | {"clips": 0, "events": 0, "saturated": 0}, checksums=[], sensor=[], shape=[])
+        entry = line["entry"]
+        try:
+            recording, entry["content"] = self.listing.read(source)
+        except UserError as error:
+            if self.config.damaged == "error":
+                raise
+            entry |= {"skipped": str(error), "skipped_content": self.listing.digest(source)}
+        else:
             if recording.skipped:
-                recordings[-1]["left_out"] = recording.skipped
-            size = (recording.width, recording.height)
-            if sensor is not None and sensor[1] != size:
-                raise UserError(
-                    f"{source.name} is of {size[0]}x{size[1]} pixels and {sensor[0]} of "
-                    f"{sensor[1][0]}x{sensor[1][1]}: keep recordings of different sensors apart"
-                )
-            sensor = sensor or (source.name, size)
-            entry = recordings[-1]
-            made = _write_clips(file, recording, config, num_steps, entry, checksums, source, memory_limit)
-            shape = made or shape
-        clips = sum(recording["clips"] for recording in recordings)
-        if sensor is None or not clips:
+                entry["left_out"] = recording.skipped
+            line["sensor"] = [recording.width, recording.height]
+            self.check_sensor(source.name, line["sensor"])
+            _write_clips(self, recording, line, source)
+        append_line(self.list, dict(line), list_beside(self.path))
+        self.lines.append(line)
+
+    def check_sensor(self, name: str, size: list[int]) -> None:
+        """Raise UserError where a recording is of another sensor than the first."""
+        self.sensor = self.sensor or (name, size)
+        if self.sensor[1] != size:
+            raise UserError(
+                f"{name} is of {size[0]}x{size[1]} pixels and {self.sensor[0]} of "
+                f"{self.sensor[1][0]}x{self.sensor[1][1]}: keep recordings of different sensors apart"
+            )
+
+    def say(self, clips: int, clip: np.ndarray[Any, Any]) -> None:
+        """Say before the first clip is written how large all will be, by the `clips` of its recording; check the room.
+
+        Where recordings are cut into windows, others may have more or fewer.
+        """
+        if self.said:
+            return
+        self.said = True
+        count = clips * (len(self.listing.sources) - len(self.lines))
+        what = f"{count:,} clips of {clip.shape[0]} frames, {clip.shape[3]}x{clip.shape[2]} pixels,"
+        total, folder = count * clip.nbytes, self.path.parent
+        free = check_room(folder, 0 if self.config.window_seconds else total, what.removesuffix(","))
+        about = "about " if self.config.window_seconds else ""
+        self.note(f"{about}{what} are made in {self.path}: {size_said(total)}, {size_said(free)} are free")
+
+    def about(self) -> dict[str, Any]:
+        """The fields of the JSON file; UserError where there is no clip."""
+        recordings = [line["entry"] for line in self.lines]
+        shapes = [line["shape"] for line in self.lines if line["shape"]]
+        if self.sensor is None or not shapes:
             fault = f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: the first, {fault}")
-    about = {
-        "clips": clips,
-        "shape": shape,
-        "scale": input_scale(*sensor[1], config.frames),
-        "class_names": listing.class_names,
-        "recordings": recordings,
-        "checksums": checksums,
-        "frames_seen": time.time_ns(),
-        "frames": text_of(status_of(path.stat())),
-        **known,
-    }
-    _write_about(path, about)
-    watch(len(recordings), len(recordings), "")
+        columns, rows = self.sensor[1]
+        return {
+            "clips": sum(entry["clips"] for entry in recordings),
+            "shape": shapes[-1],
+            "scale": input_scale(columns, rows, self.config.frames),
+            "class_names": self.listing.class_names,
+            "recordings": recordings,
+            "checksums": [checksum for line in self.lines for checksum in line["checksums"]],
+        }
 
 
-def _write_clips(
-    file: BinaryIO,
-    recording: Recording,
-    config: EventConfig,
-    num_steps: int,
-    entry: dict[str, Any],
-    checksums: list[int],
-    source: Source,
-    memory_limit: float,
-) -> tuple[int, ...]:
-    """Append the clips of one recording, counted in `entry`, checksums in `checksums`; their shape, () for none."""
-    shape: tuple[int, ...] = ()
-    for span in windows(recording, config.window_seconds):
+def _write_clips(filler: _Filler, recording: Recording, line: _Line, source: Source) -> None:
+    """Write the clips of one recording behind the others, and count them in its line."""
+    entry, config = line["entry"], filler.config
+    spans = list(windows(recording, config.window_seconds))
+    for span in spans:
+        limit: Any = {"memory_limit": filler.memory_limit}
         try:
-            frames, saturated = to_frames(recording, config.frames, num_steps, span=span, memory_limit=memory_limit)
+            frames, saturated = to_frames(recording, config.frames, filler.num_steps, span=span, **limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
-        file.write(frames.data)
-        checksums.append(zlib.crc32(frames.data))
-        shape = frames.shape
+        filler.say(len(spans), frames)
+        write_all(filler.clips, frames.data, filler.size, begun_beside(filler.path))
+        filler.size += frames.nbytes
+        line["checksums"].append(zlib.crc32(frames.data))
+        line["shape"] = list(frames.shape)
         entry["clips"] += 1
         entry["events"] += int(frames.sum(dtype="int64")) + saturated
         entry["saturated"] += saturated
-    return shape
 
 
 def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | None]:
