@@ -13,6 +13,7 @@ import sresnet  # noqa: F401, I001 - before torch, so that threads that wait sle
 import argparse
 import dataclasses
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -243,7 +244,7 @@ def main() -> None:
         for data in ("pictures", "recordings"):
             results[data] = second_epoch(data, where, options.size)
             print(f"second epoch, {data}: {results[data]}", flush=True)
-    device = "".join(each if each.isalnum() else "-" for each in str(environment["device"]).lower()).strip("-")
+    device = re.sub("[^a-z0-9]+", "-", re.sub(r"\(.*?\)", "", str(environment["device"]).lower())).strip("-")
     out = options.out or Path(__file__).parent / "data" / f"sets-{device}.json"
     out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     print(f"written to {out}")

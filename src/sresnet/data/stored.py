@@ -19,8 +19,8 @@ class SampleFile:
     """An open file of uint8 samples of one shape, one after the other.
 
     All processes share the pages that the system keeps of it. They are read by position, not through a map of this
-    process: a file that is cut short is then an error and not a SIGBUS, pages do not count as memory of this process,
-    and a map is not noticeably faster (`benchmarks/events.py`, `benchmarks/sets.py`).
+    process: a file that is cut short is then an error and not a SIGBUS, and pages do not count as memory of this
+    process. A map is faster by less than a hundredth of a training step (`benchmarks/events.py`, `benchmarks/sets.py`).
 
     Args:
         count: samples in it.

@@ -132,6 +132,7 @@ def prepare(
             if found is None:
                 _fill(path, config, listing, num_steps, watch, note, memory_limit, seen, files)
                 found = _load(path, listing, num_steps, made_now=True)
+            list_beside(path).unlink(missing_ok=True)  # by which the making of frames would go on
     assert found is not None
     return replace(found, contents=_contents(config, listing, num_steps, found.recordings), notes=listing.notes)
 
@@ -369,7 +370,6 @@ def _fill(
     begun.replace(path)
     about |= {"frames_seen": time.time_ns(), "frames": text_of(status_of(path.stat()))}
     _write_about(path, about)
-    list_.unlink(missing_ok=True)
     watch(len(listing.sources), len(listing.sources), "")
 
 
