@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -295,3 +296,13 @@ def test_what_is_written_is_read(value):
 def test_any_bytes_are_json_or_refused(content):
     with contextlib.suppress(UserError):
         json.dumps(parse_json(content, "here"), allow_nan=False)
+
+
+def test_a_file_takes_the_memory_of_its_length_and_not_of_the_limit(tmp_path):
+    (tmp_path / "short").write_bytes(b"short")
+    tracemalloc.start()
+    try:
+        assert read_regular(tmp_path / "short", 1 << 28) == b"short"
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()

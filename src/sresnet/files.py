@@ -380,7 +380,8 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
                 raise UserError(
                     f"{path} has {about.st_size:,} bytes, more than the {limit:,} that it may: it is damaged"
                 )
-            return file.read() if limit is None else file.read(limit)
+            # Not up to the limit: so much memory would be taken before anything is read.
+            return file.read() if limit is None else file.read(min(limit, about.st_size))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # UserError is a ValueError; another one is of a path with a zero byte
