@@ -37,13 +37,13 @@ PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; `path` holds the old or the new bytes at all times. Errors as `replacing`."""
-    with replacing(path) as file:
+    """Replace `path` by `content`; `path` holds the old or the new bytes at all times. Errors as `_replacing`."""
+    with _replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that becomes `path` at the end of the context, unless an error ends it.
 
     The bytes are written to a part of its own name, which is locked meanwhile, and renamed once they are on the disk.

@@ -344,7 +344,7 @@ def _fill(
     """
     with contextlib.suppress(OSError):
         path.with_suffix(".part").unlink()  # left by an earlier version that was killed
-    begun, list_ = begun_beside(path), list_beside(path)
+    begun, list_ = _begun_beside(path), list_beside(path)
     if list_.exists() and not os.path.lexists(begun) and path.is_file() and not path.is_symlink():
         path.replace(begun)  # it had its name, and was killed before its JSON file was there
     with opened_to_change(begun) as clips:
@@ -373,7 +373,7 @@ def _fill(
     watch(len(listing.sources), len(listing.sources), "")
 
 
-def begun_beside(path: Path) -> Path:
+def _begun_beside(path: Path) -> Path:
     """Where clips are written that are not all there yet."""
     return path.with_suffix(".begun")
 
@@ -528,7 +528,7 @@ def _write_clips(filler: _Filler, recording: Recording, line: _Line, source: Sou
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
         filler.say(len(spans), frames)
-        write_all(filler.clips, frames.data, filler.size, begun_beside(filler.path))
+        write_all(filler.clips, frames.data, filler.size, _begun_beside(filler.path))
         filler.size += frames.nbytes
         line["checksums"].append(zlib.crc32(frames.data))
         line["shape"] = list(frames.shape)
