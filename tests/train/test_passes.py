@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sresnet.models.tensors import _absolute_sums
 from sresnet.nn import BNTT
@@ -18,12 +19,20 @@ from tests.train.test_loop import CPU, SPLITS, TINY, changed, final
 from tests.train.test_overflow import reading_later, spoiling
 
 
+class Unread(TorchDispatchMode):
+    """Nothing is read from the device inside: a graph could not be recorded."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default, "a number is read"
+        return function(*args, **(kwargs or {}))
+
+
 class StandIn:
     """Counts what it recorded and replayed."""
 
     def __init__(self, spoil=lambda run, done: None):
         self.recorded = self.replayed = 0
-        self.spoil = spoil
+        self.spoil, self.training = spoil, None
 
     def __call__(self, run):
         for _ in range(3):  # warming up
@@ -85,6 +94,24 @@ def test_trainings_are_the_same(tmp_path, monkeypatch, name):
     kinds = 2 if recipe.train.progressive_epochs or recipe.train.low_res_epochs else 1
     # Of fifteen steps, the first of a kind is not, nor the first of all.
     assert (stand_in.recorded, stand_in.replayed) == (kinds, 15 - kinds)
+
+
+@pytest.mark.parametrize("name", ["plain", "muon", "adam"])
+def test_a_recorded_step_reads_nothing_back(tmp_path, monkeypatch, name):
+    """With a constant leak: the kernel for processors takes a learned one as a number."""
+    recipe = dataclasses.replace(RECIPES[name], model=dataclasses.replace(TINY.model, neuron="lif"))
+    stand_in = StandIn()
+
+    def unread(run):
+        def step():
+            with Unread():
+                return run()
+
+        return stand_in(step)
+
+    monkeypatch.setattr(loop, "Run", graphed(Run, unread))
+    train(recipe, SPLITS, tmp_path, device=CPU)
+    assert stand_in.recorded
 
 
 @pytest.mark.parametrize("name", ["plain", "adam"])
