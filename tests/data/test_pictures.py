@@ -275,6 +275,15 @@ def test_what_is_missing_is_made_again(data, fine_times, ending, length):
     assert same(opened(data), data)
 
 
+def test_a_place_that_was_given_to_another_picture_is_not_taken_for_the_old_one(data, fine_times):
+    cache_of(data).unlink()
+    first, aside = data / "train" / "cat" / "0.png", data.parent / "aside.png"
+    first.rename(aside)
+    assert same(opened(data), data)
+    aside.rename(first)
+    assert same(opened(data), data)
+
+
 def test_damage_while_training_is_a_line(data):
     train_set = opened(data).train
     path = train_set.file.path
