@@ -279,6 +279,7 @@ def test_a_place_that_was_given_to_another_picture_is_not_taken_for_the_old_one(
     cache_of(data).unlink()
     first, aside = data / "train" / "cat" / "0.png", data.parent / "aside.png"
     first.rename(aside)
+    put(data / "train" / "dog" / "new.png", 60)  # so that there are as many places
     assert same(opened(data), data)
     aside.rename(first)
     assert same(opened(data), data)
