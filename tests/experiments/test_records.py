@@ -23,7 +23,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 FILES = sorted(
     path
     for path in RESULTS.rglob("*.json")
-    if not path.name.endswith(".failed.json") and path.name != "mutants.json"  # of tests, in tests/tools
+    if not path.name.endswith(".failed.json")
+    and path.name not in ("mutants.json", "kernel-faults.json")  # of tests, in tests/tools
 )
 VERSIONS = ("sresnet", "python", "torch", "numpy", "safetensors")
 
