@@ -323,7 +323,7 @@ def test_a_picture_that_does_not_decode_keeps_the_others(data, monkeypatch):
 
 
 def test_no_room_is_said_before_anything_is_written(data, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 16 * 192 - 1}))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 16 * 192 + 16 * 400 - 1}))
     with pytest.raises(UserError, match=r"has 0\.0 MB free, and 16 pictures of 8x8 pixels take 0\.0 MB: make"):
         opened(data)
     assert cached_sets(data.parent / "cache")[0].files[0].stat().st_size == 0
@@ -412,6 +412,50 @@ def test_many_or_large_ones_go_through_a_cache(data, monkeypatch, tmp_path):
     assert isinstance(open_folder(data, 8).train, PictureSet)  # one is there
     assert len(cached_sets(place)) == 2
     assert is_cache(place)
+
+
+def test_many_that_fit_into_memory_need_no_folder_that_can_be_written(data, monkeypatch, tmp_path):
+    monkeypatch.setattr(pictures, "_MANY", 16)
+    notes = []
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert isinstance(open_folder(data, 8, note=notes.append).train, ImageSet)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 16 * 192 + 16 * 400}))
+        assert isinstance(open_folder(data, 8, note=notes.append).train, ImageSet)
+    assert len(notes) == 2
+    assert notes[0].startswith(
+        "16 pictures are decoded into memory at every start, as /proc/none/sresnet/pictures cannot"
+    )
+    assert "(0.0 MB are free there): --cache-dir DIR names another place" in notes[1]
+    assert isinstance(open_folder(data, 8).train, PictureSet)
+
+
+def test_a_cache_within_the_pictures_is_refused_before_it_is_made(data):
+    for place in (data / "cache", data / "train" / "cat", data):
+        with pytest.raises(UserError, match="is within .*, whose folders are classes: choose another one"):
+            open_folder(data, 8, cache_dir=str(place))
+    assert sorted(each.name for each in data.iterdir()) == ["test", "train"]
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "removed before its parts were noted"])
+def test_a_cache_whose_first_line_is_lost_can_still_be_cleaned(data, damage):
+    splits = opened(data)
+    path = splits.train.file.path
+    list_ = list_beside(path)
+    if damage.startswith("removed"):
+        remove(cached_sets(path.parent)[0])
+        fingerprint(splits)
+        assert list(path.parent.iterdir()) == []
+    else:
+        content = bytearray(list_.read_bytes())
+        content[30] ^= 1
+        list_.write_bytes(content[:10] if damage == "torn" else content)
+        assert cached_sets(path.parent) == []
+    assert same(opened(data), data)
+    (found,) = cached_sets(path.parent)
+    remove(found)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_what_is_not_ours_stays(data, tmp_path):

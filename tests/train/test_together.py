@@ -16,7 +16,8 @@ from sresnet.files import only_writer, read_json
 from sresnet.nn.norm import OWN_NORMS
 from sresnet.processes import ALONE, Processes
 from sresnet.train import record
-from sresnet.train.loop import check_fit, train
+from sresnet.train.loop import _check_alike, check_fit, train
+from sresnet.train.recipes import RECIPES
 from tests.train import together
 
 
@@ -149,6 +150,21 @@ def test_local_statistics_give_other_numbers(runs):
 
 
 # Errors and wrong starts
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [(("another", "data"), "were given different recipes"), (("recipe", "others"), "have different data")],
+)
+def test_processes_of_other_commands_or_data_are_told_apart(other, words):
+    class Two(Processes):
+        def gathered(self, value):
+            return [("recipe", "data"), other]
+
+    recipe = RECIPES["digits"][1]
+    with pytest.raises(UserError, match=words):
+        _check_alike(recipe, {}, Two(count=2))
+    _check_alike(recipe, {}, ALONE)
 
 
 def test_a_mistake_of_one_process_ends_all_with_one_line(tmp_path):

@@ -76,6 +76,8 @@ def remove(found: CachedSet) -> None:
         raise InUseError(f"{path} is being filled by another process: wait for it, or end it")
 
     with using(path.parent), one_at_a_time(lock, busy):
-        for each in reversed(found.files):  # without the list or JSON file, the samples are none
+        # Killed in between, it leaves what the next start or clean still knows: frames are none without the file beside
+        # them, and a list of pictures that are gone is small.
+        for each in found.files if found.kind == "pictures" else reversed(found.files):
             each.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)

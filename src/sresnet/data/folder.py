@@ -96,7 +96,7 @@ def open_folder(
         }
         paths = [path for part in found.values() for path in part.paths]
         decode = partial(read_picture, size=(image_size, image_size), memory_limit=memory_limit)
-        if worth_keeping(data_dir, len(paths), image_size, _decoder(), cache_dir):
+        if worth_keeping(data_dir, len(paths), image_size, _decoder(), cache_dir, note):
             where: Any = {"decoder": _decoder(), "cache_dir": cache_dir, "watch": watch, "note": note}
             return _kept(found, kept_pictures(data_dir, paths, image_size, decode, **where), left)
         return {name: _decoded(part, image_size, decode, left) for name, part in found.items()}

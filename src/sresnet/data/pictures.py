@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ from sresnet.data.cached import (
     check_room,
     end_line,
     entries_of,
+    first_entry,
     line_of,
     size_said,
     status_of,
@@ -59,6 +61,8 @@ _MANY = 1_000
 """Pictures that are worth a cache: to decode a thousand photographs takes some 16 seconds."""
 _MUCH = 256_000_000
 """Bytes of decoded pictures that are worth one."""
+_LINE_BYTES = 400
+"""Of the list, for a picture, at least as many as a usual name takes."""
 _AT_ONCE = 16 << 20
 """Bytes that are read at a time to digest and count them."""
 
@@ -152,14 +156,34 @@ class PictureSet(StoredSet):
         return about
 
 
-def worth_keeping(data_dir: Path, count: int, image_size: int, decoder: str, cache_dir: str) -> bool:
-    """Whether so many pictures go through a cache: many or large ones, those of which one is there, or on request."""
-    if cache_dir or count >= _MANY or 3 * image_size**2 * count >= _MUCH:
+def worth_keeping(data_dir: Path, count: int, image_size: int, decoder: str, cache_dir: str, note: Note) -> bool:
+    """Whether so many pictures go through a cache: many or large ones, those of which one is there, or on request.
+
+    Many that fit into memory do without, and `note` is told, where the user's cache folder cannot be written.
+    """
+    size = 3 * image_size**2 * count
+    if cache_dir or size >= _MUCH:
         return True
     try:
-        return _place(cache_folder("pictures"), data_dir, image_size, decoder).exists()
-    except (UserError, OSError):
-        return False
+        folder = cache_folder("pictures")
+        if count < _MANY or _place(folder, data_dir, image_size, decoder).exists():
+            return _place(folder, data_dir, image_size, decoder).exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "it cannot be written"
+        free = shutil.disk_usage(folder).free
+        reason = reason if free > size + _LINE_BYTES * count else f"{size_said(free)} are free there"
+    except UserError:  # no home folder; whoever fills a cache says so
+        return count >= _MANY
+    except OSError as error:
+        if count < _MANY:
+            return False
+        reason = str(error.strerror or error)
+    if reason:
+        note(
+            f"{count:,} pictures are decoded into memory at every start, as {folder} cannot keep them ({reason}): "
+            "--cache-dir DIR names another place"
+        )
+    return not reason
 
 
 def kept_pictures(
@@ -186,9 +210,11 @@ def kept_pictures(
         note: told how much is going to be written.
 
     Raises:
-        UserError: the cache cannot be written, has no room, or what `decode` raises.
+        UserError: the cache cannot be written, has no room, lies within `data_dir`, or what `decode` raises.
     """
     folder = Path(cache_dir) if cache_dir else cache_folder("pictures")
+    if folder.resolve().is_relative_to(data_dir.resolve()):
+        raise UserError(f"cache folder {folder} is within {data_dir}, whose folders are classes: choose another one")
     with using(folder):
         path = _place(folder, data_dir, image_size, decoder)
         filler = _Filler(path, data_dir, image_size, decode, watch, note)
@@ -214,6 +240,8 @@ def _note_part(path: Path, key: str, about: _About) -> None:
         raise InUseError("the next one notes it")
 
     try:
+        if not list_beside(path).exists():  # it was removed meanwhile
+            return
         with one_at_a_time(path.with_suffix(".lock"), busy), opened_to_change(list_beside(path)) as descriptor:
             append_line(descriptor, {"part": key, **about}, list_beside(path))
     except (UserError, OSError):
@@ -250,10 +278,10 @@ class _Filler:
         with contextlib.ExitStack() as open_now:
             pictures = open_now.enter_context(opened_to_change(self.path))
             whole = self.checked(status_of(os.fstat(pictures)))
+            if first_entry(list_beside(self.path)) != self.head():  # there is none, or it is torn or damaged
+                self.write_list()
             list_ = open_now.enter_context(opened_to_change(list_beside(self.path)))
             end_line(list_)
-            if not os.fstat(list_).st_size:
-                append_line(list_, self.head(), list_beside(self.path))
             for path, name in zip(paths, names, strict=True):
                 # Before it is read: a file that changes meanwhile has another status the next time.
                 statuses[name] = time.time_ns(), status_of(_status(path))
@@ -329,8 +357,8 @@ class _Filler:
         """Decode files into new slots."""
         what = f"{len(missing):,} pictures of {self.shape[1]}x{self.shape[2]} pixels"
         # A slot that was begun and has no line is written over, so what is there already counts as room.
-        needed = (self.slots + len(missing)) * self.size - os.fstat(pictures).st_size
-        free = check_room(self.path.parent, max(0, needed), what)
+        needed = max(0, (self.slots + len(missing)) * self.size - os.fstat(pictures).st_size)
+        free = check_room(self.path.parent, needed + _LINE_BYTES * len(missing), what)
         total = size_said(len(missing) * self.size)
         self.note(f"{what} are decoded into {self.path}: {total}, {size_said(free)} are free")
         for done, (path, name) in enumerate(missing):

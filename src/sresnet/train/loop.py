@@ -139,21 +139,22 @@ def train(
     check_fit(recipe, splits, processes)
     with contextlib.ExitStack() as lock:
 
-        def opened() -> tuple[Fingerprint, dict[str, Any] | None]:
-            """The data's fingerprint, and the result of a run that is finished; the folder is this run's from here."""
+        def opened() -> dict[str, Any] | None:
+            """The result of a run that is finished; the folder is this run's from here."""
             make_folder(folder)
             lock.enter_context(_writer(folder))
             record.claim(folder, recipe)
-            data = fingerprint(splits)
             record.check_data(folder, data)
             if not (folder / record.RESULT).exists():
-                return data, None
+                return None
             released = recipe.train.protocol == "released-code"
             scaling = make_scaling(recipe.data, splits.train, released_code=released)
             record.check_statistics(folder, scaling.plain())  # nor is the result of a run that of other data
-            return data, record.read_result(folder)
+            return record.read_result(folder)
 
-        data, result = processes.from_first(opened)
+        data = fingerprint(splits)
+        _check_alike(recipe, data, processes)
+        result = processes.from_first(opened)
         if result is not None:
             return Outcome(state="finished", folder=folder, step=result.get("steps", 0), result=result)
         if device.type == "cpu":
@@ -180,6 +181,17 @@ def train(
 
         processes.from_first(entered)
         return run.go(watch, should_stop, checkpoint_seconds)
+
+
+def _check_alike(recipe: Recipe, data: Fingerprint, processes: Processes) -> None:
+    """Raise UserError where processes were given different recipes or data: they would wait for each other for ever."""
+    recipes, sets = zip(*processes.gathered((recipe.fingerprint(), data)), strict=True)
+    if len(set(recipes)) > 1:
+        raise UserError("the processes were given different recipes: start the same command and version everywhere")
+    if any(each != sets[0] for each in sets):
+        raise UserError(
+            f"the processes have different data: see that {recipe.data.name} in --data-dir is the same on all machines"
+        )
 
 
 @contextlib.contextmanager
