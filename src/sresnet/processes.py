@@ -88,7 +88,7 @@ class Processes:
 
     def asks(self, *here: bool) -> list[bool]:
         """For each of these questions, whether any process says yes."""
-        return [number > 0 for number in self.add_up(torch.tensor(here, dtype=torch.int32)).tolist()]
+        return [number > 0 for number in self.add_up(torch.tensor(here, dtype=torch.int32, device="cpu")).tolist()]
 
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, in their order."""

@@ -137,7 +137,7 @@ class PictureSet(StoredSet):
 
     def counts(self) -> Tensor:
         """As `transforms.value_counts` of all pictures."""
-        return torch.tensor(self._about()["counts"])
+        return torch.tensor(self._about()["counts"], device="cpu")
 
     def _about(self) -> _About:
         """Digest and counts, read from all pictures once and then noted in the list."""
@@ -145,7 +145,8 @@ class PictureSet(StoredSet):
         key = hashlib.sha256("".join(kept.contents[number] for number in numbers).encode()).hexdigest()
         if key in kept.parts:
             return kept.parts[key]
-        digest, counts = hashlib.blake2b(digest_size=16), torch.zeros(self.shape[0], 256, dtype=torch.int64)
+        digest = hashlib.blake2b(digest_size=16)
+        counts = torch.zeros(self.shape[0], 256, dtype=torch.int64, device="cpu")
         for some in self.numbers.split(max(1, _AT_ONCE // self.file.sample_bytes)):
             pictures = self.file.read(some.tolist())
             digest.update(pictures.view(-1).numpy().data)

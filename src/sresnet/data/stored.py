@@ -57,7 +57,7 @@ class SampleFile:
 
     def read(self, numbers: Sequence[int]) -> Tensor:
         """Samples by number, uint8 [len(numbers), *shape]; UserError where file or disk are damaged."""
-        samples = torch.empty(len(numbers), *self.shape, dtype=torch.uint8)
+        samples = torch.empty(len(numbers), *self.shape, dtype=torch.uint8, device="cpu")
         memory, size, checksums = samples.view(-1).numpy().data, self.sample_bytes, self.checksums
         for place, number in enumerate(numbers):
             checksum = self.read_into(memory[place * size : (place + 1) * size], number)

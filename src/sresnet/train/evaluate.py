@@ -61,7 +61,8 @@ def evaluate(
     if not len(samples):
         raise UserError("there are no images to evaluate on: give at least one")
     starts = range(0, len(samples), batch_size)
-    found = torch.zeros(len(starts), 3, dtype=torch.float64)  # hits, those among the first five, and loss of each batch
+    # Hits, those among the first five, and loss of each batch.
+    found = torch.zeros(len(starts), 3, dtype=torch.float64, device="cpu")
     batches = [torch.arange(start, min(start + batch_size, len(samples)), device="cpu") for start in starts]
     ahead = ReadAhead(samples)
     with evaluating(model, seed, precision) as device:
@@ -77,7 +78,9 @@ def evaluate(
             check_scores(scores, start)
             ranked = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
             loss = float(F.cross_entropy(scores, labels, reduction="sum"))
-            found[number] = torch.tensor([int(ranked[:, 0].sum()), int(ranked.sum()), loss], dtype=torch.float64)
+            found[number] = torch.tensor(
+                [int(ranked[:, 0].sum()), int(ranked.sum()), loss], dtype=torch.float64, device="cpu"
+            )
     hits_of, top5_of, losses = processes.add_up(found).T.tolist()
     batch_hits, top5_hits = [int(hits) for hits in hits_of], int(sum(top5_of))
     loss = 0.0
