@@ -279,10 +279,12 @@ class _Filler:
         with contextlib.ExitStack() as open_now:
             pictures = open_now.enter_context(opened_to_change(self.path))
             whole = self.checked(status_of(os.fstat(pictures)))
-            if first_entry(list_beside(self.path)) != self.head():  # there is none, or it is torn or damaged
+            if self.torn():
                 self.write_list()
             list_ = open_now.enter_context(opened_to_change(list_beside(self.path)))
             end_line(list_)
+            if not os.fstat(list_).st_size:
+                append_line(list_, self.head(), list_beside(self.path))
             for path, name in zip(paths, names, strict=True):
                 # Before it is read: a file that changes meanwhile has another status the next time.
                 statuses[name] = time.time_ns(), status_of(_status(path))
@@ -336,6 +338,11 @@ class _Filler:
         """The list anew, of what is known."""
         lines = [self.head(), *({"part": key, **about} for key, about in self.parts.items()), *self.entries.values()]
         write_whole(list_beside(self.path), b"".join(line_of(dict(line)) for line in lines))
+
+    def torn(self) -> bool:
+        """Whether there is a list that does not begin with its head: one that lost it, by which cleaning knows it."""
+        path = list_beside(self.path)
+        return path.exists() and path.stat().st_size > 0 and first_entry(path) != self.head()
 
     def head(self) -> dict[str, Any]:
         """The first line of a list."""
