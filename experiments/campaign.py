@@ -3,8 +3,8 @@
 results/campaign.toml lists them. This trains the next unfinished one, and the one after it, until the minutes are over
 or it is told to stop (Ctrl-C, SIGTERM), and stops cleanly at a step; the same command resumes there. Seed 0 of every
 item goes before seed 1. A finished training is written to results/campaign/NAME-seedSEED.json with configuration,
-environment, curve and result, and the tables in results/campaign.md and README.md are made again from these files.
-Commit them before the next slice: a run's revision says whether the tree was changed.
+environment, curve and result, and the tables in results/campaign.md are made again from
+these files. Commit them before the next slice: a run's revision says whether the tree was changed.
 
 On a CPU, items that are estimated at more than --longest hours are left to other machines.
 
@@ -46,7 +46,6 @@ SETTINGS = {"A": (38, 16, 10), "B": (38, 32, 10), "C": (8, 16, 50), "D": (20, 16
 CIFAR_IMAGES = 50_000
 DVS_CIFAR10_RECORDINGS = 9_000
 """Nine tenths of DVS-CIFAR10, whatever the split."""
-BEGIN, END = "<!-- made by experiments/campaign.py -->", "<!-- end of what it made -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Item:
     hours: float
     """Estimated for one seed, see the top of this file."""
     earlier: bool = False
-    """A recipe as it was before; README.md leaves it out."""
+    """A recipe as it was before; the page has a table of these below the others."""
 
     @property
     def trainings(self) -> list[Training]:
@@ -244,8 +243,10 @@ def page(items: list[Item], folder: Path) -> list[str]:
         "Nothing is claimed of unfinished training runs. Test images are read once, after the last epoch. Mean",
         "and standard deviation where several seeds are finished.",
         "",
-        *table(items, folder),
+        *table([item for item in items if not item.earlier], folder),
     ]
+    if earlier := [item for item in items if item.earlier]:
+        lines += ["", "## Recipes as they were before", "", *table(earlier, folder)]
     curves = []
     for item in items:
         for found in results_of(item, folder):
@@ -256,6 +257,8 @@ def page(items: list[Item], folder: Path) -> list[str]:
     if curves:
         lines += [
             "",
+            "## Curves",
+            "",
             "Accuracy on held-out training images after each epoch, %:",
             "",
             "| item | seed | by epoch |",
@@ -265,25 +268,8 @@ def page(items: list[Item], folder: Path) -> list[str]:
     return lines
 
 
-def with_table(readme: str, lines: list[str]) -> str:
-    """README.md with the lines between its two markers.
-
-    Raises:
-        UserError: it has not both, once each.
-    """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise UserError(f"README.md needs {BEGIN} and {END}, once each")
-    before, _, rest = readme.partition(BEGIN)
-    return "\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{rest.partition(END)[2]}"])
-
-
-def current(items: list[Item]) -> list[Item]:
-    """All but earlier ones."""
-    return [item for item in items if not item.earlier]
-
-
 def write_tables(items: list[Item], root: Path = ROOT) -> None:
-    """results/campaign.md and the table in README.md, which has what is current, from what is recorded.
+    """results/campaign.md, from what is recorded.
 
     Records of earlier versions get the command that they lack.
     """
@@ -294,8 +280,6 @@ def write_tables(items: list[Item], root: Path = ROOT) -> None:
             if not found.command:
                 results.write(folder, replace(found, command=command_of(by_key[found.key])))
     write_whole(root / "results" / "campaign.md", ("\n".join(page(items, folder)) + "\n").encode())
-    readme = root / "README.md"
-    write_whole(readme, with_table(readme.read_text(), table(current(items), folder)).encode())
 
 
 def main() -> None:

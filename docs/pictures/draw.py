@@ -1,4 +1,4 @@
-"""Pictures of a report for README.md: `python docs/pictures/draw.py RUN/report.html` writes them beside this file.
+"""Pictures of a report for README.md and docs/report.md: `python docs/pictures/draw.py RUN/report.html` writes them.
 
 Needs selenium, Pillow, Chromium and its driver (`apt-get install chromium chromium-driver`). README.md shows those of
 the run that `make demo` makes.

@@ -57,8 +57,6 @@ def items(tmp_path):
 
 def test_tables_are_up_to_date():
     assert (RESULTS / "campaign.md").read_text().splitlines() == campaign.page(ITEMS, RESULTS / "campaign")
-    readme = (campaign.ROOT / "README.md").read_text()
-    assert campaign.with_table(readme, campaign.table(campaign.current(ITEMS), RESULTS / "campaign")) == readme
 
 
 def test_hours_are_those_computed():
@@ -177,28 +175,23 @@ def test_slices_of_a_campaign(items, tmp_path, capsys):
     assert "data_dir" not in row["environment"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
-    (tmp_path / "README.md").write_text(f"before\n{campaign.BEGIN}\nold\n{campaign.END}\nafter\n")
     campaign.write_tables(items, tmp_path)
-    readme = (tmp_path / "README.md").read_text()
-    assert readme.startswith("before\n")
-    assert readme.endswith("after\n")
-    assert "old" not in readme
     top1 = [json.loads((folder / f"first-seed{seed}.json").read_text())["result"]["test_top1"] for seed in (0, 1)]
     deviation = abs(top1[0] - top1[1]) / 2**0.5
     command = "sresnet train digits --model.num-steps 2 --model.base-filters 2 --data.validation 0.1 --train.epochs 1"
     cost = sum(map(campaign.core_hours, campaign.results_of(items[0], folder))) / 2
     line = f"| a try | `{command}` | 0.1 | {cost:.2g} | 2 of 2 | {sum(top1) / 2:.2f} ± {deviation:.2f} |"
-    assert line in readme
     page = (tmp_path / "results" / "campaign.md").read_text()
-    assert line in page
-    assert "| another |" in page
-    assert "| another |" not in readme  # an earlier recipe
-    assert "| too long |" in readme
+    now, _, before = page.partition("## Recipes as they were before")
+    assert line in now
+    assert "| too long |" in now
+    assert "| another |" not in now  # an earlier recipe
+    assert "| another |" in before
     held_out = row["metrics"][0]["validation_top1"]
     assert f"| first | 1 | {held_out:.1f} |" in page
     assert "| second | 0 |" not in page  # it held nothing out
     campaign.write_tables(items, tmp_path)
-    assert (tmp_path / "README.md").read_text() == readme
+    assert (tmp_path / "results" / "campaign.md").read_text() == page
 
 
 @pytest.mark.parametrize(
@@ -251,9 +244,7 @@ def test_mistakes_in_the_list(old, new, words, tmp_path):
         campaign.read_items(tmp_path / "campaign.toml")
 
 
-def test_no_folder_and_no_markers(tmp_path):
+def test_no_folder(tmp_path):
     left = campaign.left_of(ITEMS[-1:], tmp_path, tmp_path, 1e9)
     with pytest.raises(UserError, match="is read from your own folder: give it, as DATA_DIR"):
         campaign.train(left, tmp_path, tmp_path, campaign.images_in(""), WorkerOptions(max_minutes=1))
-    with pytest.raises(UserError, match="README.md needs"):
-        campaign.with_table("no markers", [])

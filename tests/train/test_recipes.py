@@ -83,7 +83,7 @@ FINGERPRINTS = {
 
 
 def test_named_recipes_are_what_was_measured():
-    """Whoever changes one changes numbers: say so in CHANGELOG.md, and measure what README.md says of it again."""
+    """Whoever changes one changes numbers: say so in CHANGELOG.md, and measure again what docs/ say of it."""
     assert {name: recipe.fingerprint() for name, (_, recipe) in RECIPES.items()} == FINGERPRINTS
 
 
