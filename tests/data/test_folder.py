@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sresnet.cli.runs import print_split
 from sresnet.data import DataConfig, open_data
 from sresnet.data.folder import from_dataset, open_folder, read_picture
 from sresnet.data.split import stratified_split
@@ -326,6 +327,54 @@ def test_held_out_pictures_beside_train_and_test(divided, name):
     assert [len(part) if part else None for part in vars(open_folder(divided, 8)).values()][:3] == [6, None, 2]
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("training", "val", "testing"), ("Train", "Valid", "Test"), ("train", "validation", "testing")],
+)
+def test_other_names_of_the_parts(divided, train, validation, test):
+    expected = open_folder(divided, 8)
+    (divided / "train").rename(divided / "moved")
+    (divided / "moved").rename(divided / train)
+    (divided / "test").rename(divided / "moved")
+    (divided / "moved").rename(divided / test)
+    for kind in ("cat", "dog"):
+        put(divided / validation / kind / "0.png", picture(seed=77))
+    splits = open_folder(divided, 8)
+    assert torch.equal(splits.train.images, expected.train.images)
+    assert torch.equal(splits.test.images, expected.test.images)
+    assert len(splits.validation) == 2
+    assert splits.about["parts"] == {"train": f"{train}/", "validation": f"{validation}/", "test": f"{test}/"}
+
+
+def test_what_each_part_was_made_of(divided, capsys):
+    config = DataConfig(name="folder", image_size=8)
+    assert open_data(config, str(divided), seed=0).about["parts"] == {"train": "train/", "test": "test/"}
+    drawn = open_data(dataclasses.replace(config, validation=0.34), str(divided), seed=0)
+    print_split(config, drawn)
+    line = "pictures: 4 train (train/), 2 validation (a share of 0.34 of train/), 4 test (test/)"
+    assert line in capsys.readouterr().out
+    (divided / "test").rename(divided / "val")
+    splits = open_data(config, str(divided), seed=0)
+    assert splits.validation is None
+    assert splits.about["parts"]["test"] == "val/, as there is no test/"
+
+
+def test_of_two_held_out_parts_one_is_taken_and_the_other_named(divided):
+    for name in ("val", "validation"):
+        for kind in ("cat", "dog"):
+            put(divided / name / kind / "0.png", picture(seed=77))
+    splits = open_folder(divided, 8)
+    assert splits.about["parts"]["validation"] == "val/"
+    assert splits.notes == ("left out: validation/ beside train/, test/, val/",)
+
+
+def test_training_alone_is_a_class(tmp_path):
+    for kind in ("training", "walking"):
+        for number in range(3):
+            put(tmp_path / kind / "outside" / f"{number}.png", picture(seed=number))
+    assert load_folder(tmp_path, 8)[0].class_names == ("training", "walking")
+
+
 def test_a_test_set_may_lack_a_class(divided):
     shutil.rmtree(divided / "test" / "cat")
     put(divided / "test" / "dog" / "5.png", picture(seed=5))
@@ -342,7 +391,7 @@ def test_pictures_of_both_sides_are_counted(divided):
     for name in ("test/cat/1.png", "test/dog/7.png", "train/dog/8.png"):
         shutil.copy(divided / "train" / "cat" / "2.png", divided / name)
     splits = open_folder(divided, 8)
-    assert splits.about == {"test_images_in_train": 2}
+    assert splits.about["test_images_in_train"] == 2
     assert splits.notes == (
         "test images whose bytes are those of a training image (2), such as test/cat/1.png, as train/dog/8.png: "
         "the network has seen them in training",

@@ -89,7 +89,7 @@ def test_pictures_are_those_in_memory(data):
         data / "train" / "dog" / "half.png"
     )
     splits = opened(data)
-    assert splits.about == {"test_images_in_train": 1}
+    assert splits.about["test_images_in_train"] == 1
     assert same(splits, data)
 
 

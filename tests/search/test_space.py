@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sresnet.cli.search import _config_of
 from sresnet.errors import UserError
 from sresnet.search.config import SearchConfig, claim, fitted, read_config
 from sresnet.search.space import (
@@ -191,6 +192,19 @@ def test_a_search_is_read_as_it_was_written(tmp_path):
         (tmp_path / "search" / "search.json").write_text(text)
         with pytest.raises(UserError):
             read_config(tmp_path / "search")
+
+
+def test_a_folder_that_holds_images_out_is_searched_on_them(tmp_path):
+    for part in ("train", "val", "test"):
+        (tmp_path / part).mkdir()
+    words = ["--data.name", "folder", "--data-dir", str(tmp_path), "--search.leak", "0.5:0.9"]
+    _, config, notes = _config_of("digits", words)
+    assert config.recipe.data.validation == 0
+    assert not any("held out" in note for note in notes)
+    (tmp_path / "val").rmdir()
+    _, config, notes = _config_of("digits", words)
+    assert config.recipe.data.validation > 0
+    assert any("is held out" in note for note in notes)
 
 
 def test_recipes_are_fitted():

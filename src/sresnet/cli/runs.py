@@ -209,6 +209,11 @@ def print_split(data: AnyData, splits: Splits) -> None:
     about = splits.about
     if isinstance(data, EventConfig):
         _print_recordings(data, splits)
+    elif "parts" in about:
+        counts = {"train": len(splits.train), "validation": len(splits.validation or ()), "test": len(splits.test)}
+        origins = about["parts"]
+        said = (f"{counts[part]:,} {part} ({origins[part]})" for part in counts if part in origins)
+        say(f"pictures: {', '.join(said)}")
     if "other_data" in about:
         say(f"note: these are not the data of the run ({about['other_data']})")
     say(*(f"note: {note}" for note in splits.notes))

@@ -14,6 +14,7 @@ from sresnet.cli.train import recipe_fields, recipe_named
 from sresnet.cli.workers import Asked, WorkerOptions, work_on_cluster, work_side_by_side
 from sresnet.config import to_dict
 from sresnet.data import AnyData, EventConfig, Splits
+from sresnet.data.opening import has_validation
 from sresnet.errors import UserError
 from sresnet.files import state_of
 from sresnet.ops.dispatch import implementation
@@ -120,7 +121,9 @@ def _config_of(word: str, words: list[str]) -> tuple[_SearchOptions, SearchConfi
     options = parse(_SearchOptions(**recipe_fields(recipe)), rest, f"sresnet search {word}", f"{line}.")
     recipe = Recipe(**recipe_fields(options))
     space = _space(options.space, ranges, recipe)
-    recipe, least, notes = fitted(recipe, space, options.min_epochs)
+    recipe, least, notes = fitted(
+        recipe, space, options.min_epochs, held_out=has_validation(recipe.data, options.data_dir)
+    )
     first = [read_values(text, space, recipe) for text in options.enqueue if text != "none"]
     config = SearchConfig(
         recipe=recipe,
@@ -173,7 +176,9 @@ def _space(given: str, ranges: dict[str, str], recipe: Recipe) -> dict[str, Dime
 @going_on()
 def _run(options: _SearchOptions, config: SearchConfig, folder: Path) -> str:
     """Run the trials that are wanted and not there yet; returns why it stopped before the end, or ""."""
-    options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
+    splits = options.open(config.recipe.data, config.recipe.seed, config.recipe.model.num_steps)  # says what is missing
+    if splits.validation is None:
+        raise UserError("the data hold out no images: give the folder that the search began with, or another --out")
     cluster = options.cluster(folder) if options.ray else None
     if cluster is not None:
         check_cluster(cluster)

@@ -21,7 +21,7 @@ from sresnet.data.images import ImageSet
 from sresnet.data.pictures import Kept, Picture, PictureSet, digest_of, kept_pictures, worth_keeping
 from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
-from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, left_out, parts_of, such_as
+from sresnet.data.tree import PARTS, LeftOut, below, files_below, files_in, folders_in, left_out, parts_of, such_as
 from sresnet.errors import UserError, optional
 from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
@@ -55,11 +55,11 @@ def open_folder(
 ) -> Splits:
     """Class folders as images for training, validation and testing, uint8 RGB [N, 3, image_size, image_size].
 
-    Either `data_dir/train/<class>/` and `data_dir/test/<class>/`, with an optional `val/` (or `valid/`, `validation/`)
-    beside them, which is the test set where there is no `test/`; or `data_dir/<class>/`, where a fifth of each class,
-    drawn with a fixed seed, is the test set. Class folders may contain folders and links to folders, see
+    Either `data_dir/train/<class>/` and `data_dir/test/<class>/`, with an optional `val/` beside them, which is the
+    test set where there is no `test/`, other names as `tree.parts_of`; or `data_dir/<class>/`, where a fifth of each
+    class, drawn with a fixed seed, is the test set. Class folders may contain folders and links to folders, see
     `tree.files_below`. Classes are numbered and files read in order of their names. Hidden files and folders are
-    ignored; `notes` say what else is left out.
+    ignored; `notes` say what else is left out, and "parts" in `about` what each part was made of.
 
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
     to the square in its middle. Only the first frame of an animation is read; transparency is dropped. A strip longer
@@ -101,18 +101,22 @@ def open_folder(
             return _kept(found, kept_pictures(data_dir, paths, image_size, decode, **where), left)
         return {name: _decoded(part, image_size, decode, left) for name, part in found.items()}
 
-    # A folder "train" with images right inside is a class of vehicles.
-    if not (data_dir / "train").is_dir() or not folders_in(data_dir / "train"):
+    places = _places(data_dir, left)
+    if not places:
         whole = read({"": data_dir})[""]
         chosen = stratified_split(whole.images.labels, _TEST_FRACTION, _SPLIT_SEED)
         _check_split(data_dir, whole.images, chosen[1])
         train, test = (whole.subset(indices) for indices in chosen)
-        return _splits(data_dir, {"train": train, "test": test}, left)
-    places = _places(data_dir, left)
+        drawn = {"train": "four fifths of each class", "test": "the other fifth, drawn with a fixed seed"}
+        return _splits(data_dir, {"train": train, "test": test}, drawn, left)
     if "validation" in places and not held_out:
-        name = places.pop("validation").name
-        left.notes.append(f"{name}/ is left out, as a part of train/ is held out: --data.validation 0 uses it instead")
-    return _splits(data_dir, read(places), left)
+        name, train_name = places.pop("validation").name, places["train"].name
+        instead = "--data.validation 0 uses it instead"
+        left.notes.append(f"{name}/ is left out, as a part of {train_name}/ is held out: {instead}")
+    origins = {part: f"{place.name}/" for part, place in places.items()}
+    if origins["test"].rstrip("/").lower() in PARTS["validation"]:
+        origins["test"] += ", as there is no test/"
+    return _splits(data_dir, read(places), origins, left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +148,23 @@ class _LeftOut(LeftOut):
 
 
 def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
-    """Part -> folder, of data that are divided already; errors as `open_folder`."""
+    """Part -> folder, of data that are divided already; none where there is but one folder for each class.
+
+    Errors as `open_folder`.
+    """
     places, notes = parts_of(data_dir)
+    # A folder "train" with images right inside is a class of vehicles.
+    if "train" not in places or not folders_in(places["train"]):
+        return {}
     left.notes.extend(notes)
     if "test" not in places:
         raise UserError(f"{data_dir} has train/ but neither test/ nor val/: add one, with the same class folders")
+    train = places["train"].name
     classes = {part: {folder.name for folder in folders_in(place)} for part, place in places.items()}
     for part, place in places.items():
         if unknown := sorted(classes[part] - classes["train"]):
             raise UserError(
-                f"{data_dir}: {listed(unknown)} in {place.name}/ and not in train/: classes that are not trained on "
+                f"{data_dir}: {listed(unknown)} in {place.name}/ and not in {train}/: classes that are not trained on "
                 "cannot be recognised, give both the same"
             )
         if missing := sorted(classes["train"] - classes[part]):
@@ -162,9 +173,10 @@ def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
     return places
 
 
-def _splits(data_dir: Path, parts: dict[str, _Pictures], left: _LeftOut) -> Splits:
-    """The parts with all notes on them."""
-    about, notes = {}, list(left.notes)
+def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str], left: _LeftOut) -> Splits:
+    """The parts, made of `origins`, with all notes on them."""
+    about: dict[str, Any] = {"parts": origins}
+    notes = list(left.notes)
     for part in ("validation", "test"):
         if part in parts and (copies := _copies(parts["train"], parts[part])):
             about[f"{part}_images_in_train"] = len(copies)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sresnet.data.cached import Note, Watch
@@ -16,6 +17,7 @@ from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import open_folder
 from sresnet.data.samples import Splits
 from sresnet.data.split import hold_out, some_of_each_class
+from sresnet.data.tree import parts_of
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 
@@ -70,8 +72,19 @@ def open_data(
     if not config.validation:
         return splits
     train = splits.train
-    rest, held_out, notes = hold_out(train.labels, train.class_names, config.validation, seed)
-    return replace(splits, train=train.subset(rest), validation=train.subset(held_out), notes=(*splits.notes, *notes))
+    rest, held_out, more = hold_out(train.labels, train.class_names, config.validation, seed)
+    about = splits.about
+    if "parts" in about:
+        parts = about["parts"]
+        about = about | {"parts": parts | {"validation": f"a share of {config.validation:g} of {parts['train']}"}}
+    validation, notes = train.subset(held_out), (*splits.notes, *more)
+    return replace(splits, train=train.subset(rest), validation=validation, about=about, notes=notes)
+
+
+def has_validation(config: AnyData, data_dir: str) -> bool:
+    """Whether a folder of the user's has a held-out part of its own, which `open_data` takes."""
+    own = config.name == "folder" or (config.name == "event-folder" and config.split == "official")
+    return own and Path(data_dir).is_dir() and "validation" in parts_of(Path(data_dir))[0]
 
 
 def _read(config: DataConfig, data_dir: str, download: bool, kept: Mapping[str, Any]) -> Splits:

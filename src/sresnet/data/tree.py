@@ -10,8 +10,12 @@ from sresnet.data.samples import listed
 from sresnet.errors import UserError
 from sresnet.files import kind_of
 
-VALIDATION = ("val", "valid", "validation")
-"""What a folder of held-out samples may be called, beside train/ and test/."""
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation"),
+}
+"""What the folder of each part may be called, in any case; the first that is there is taken."""
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -67,17 +71,31 @@ def _identity(folder: Path) -> tuple[int, int]:
 def parts_of(root: Path) -> tuple[dict[str, Path], list[str]]:
     """Part -> folder of data that are divided already, and notes on other folders.
 
-    The test set is `test/`, or else the first of `VALIDATION`; "validation" is the first of them beside a `test/`.
+    Folders are called as in `PARTS`. Without a test set, the held-out samples are one. A folder that is not exactly
+    `train/` is the training part only where another part is beside it: it may be a class.
+
     Missing parts are left out; errors as `_entries`.
     """
-    there = [name for name in ("train", "test", *VALIDATION) if (root / name).is_dir()]
-    second = [name for name in there if name != "train"]
-    parts = {"train": root / "train"} if "train" in there else {}
-    parts |= {"test": root / second[0]} if second else {}
-    parts |= {"validation": root / second[1]} if "test" in there and len(second) > 1 else {}
-    others = [f"{folder.name}/" for folder in folders_in(root) if folder not in parts.values()]
+    folders = folders_in(root)
+    parts = {part: found[0] for part, names in PARTS.items() if (found := _called(folders, names))}
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    if "test" not in parts and "train" in parts and parts["train"].name != "train":
+        del parts["train"]
+    parts = {part: parts[part] for part in ("train", "test", "validation") if part in parts}
+    others = [f"{folder.name}/" for folder in folders if folder not in parts.values()]
     used = ", ".join(f"{place.name}/" for place in parts.values())
     return parts, [f"left out: {listed(others)} beside {used}"] if others else []
+
+
+def _called(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """The folders with one of these names, in the order of the names, small letters first."""
+    return [
+        folder
+        for name in names
+        for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)
+        if folder.name.lower() == name
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ class SearchConfig:
             )
         if self.reduction < 0 or self.reduction == 1:
             raise UserError(f"reduction {self.reduction}: give 2 or more, such as 3, or 0 to train all to the end")
-        if self.recipe.data.validation <= 0:
+        if self.recipe.data.validation <= 0 and self.recipe.data.name not in ("folder", "event-folder"):
             raise UserError(f"the recipe holds out no images: add --data.validation {HELD_OUT}")
         for values in self.enqueue:
             for field, value in values.items():
@@ -94,19 +94,22 @@ def _plain(dimension: Dimension) -> str | list[Value]:
     return list(dimension.values) if isinstance(dimension, Choice) else str(dimension)
 
 
-def fitted(recipe: Recipe, space: Mapping[str, Dimension], min_epochs: int) -> tuple[Recipe, int, list[str]]:
+def fitted(
+    recipe: Recipe, space: Mapping[str, Dimension], min_epochs: int, *, held_out: bool = False
+) -> tuple[Recipe, int, list[str]]:
     """A recipe whose trainings can be compared from epoch to epoch.
 
     Args:
         recipe: what is trained.
         space: what is searched.
         min_epochs: epochs after which a trial may end first; 0: about a ninth of all.
+        held_out: the data have held-out images of their own.
 
     Returns:
         the recipe, the epochs, and lines about what was changed.
     """
     notes = []
-    if recipe.data.validation <= 0:
+    if recipe.data.validation <= 0 and not held_out:
         recipe = replace(recipe, data=replace(recipe.data, validation=HELD_OUT))
         notes.append(f"a share of {HELD_OUT} of the training images is held out: the objective is accuracy on them")
     if recipe.train.progressive_epochs and "model.num_steps" in space:

@@ -177,7 +177,8 @@ def train(
                 )
             record.check_statistics(folder, run.scaling.plain())
             about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
-            write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
+            parts = {name: value for name, value in splits.about.items() if name == "parts"}
+            write_json(folder / record.DATA, about | parts | run.scaling.plain() | {"fingerprint": data})
 
         processes.from_first(entered)
         return run.go(watch, should_stop, checkpoint_seconds)
