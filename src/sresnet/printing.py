@@ -80,25 +80,23 @@ def say(*lines: str, error: bool = False, flush: bool = False) -> None:
     emit("".join(f"{encodable(printable(line), stream)}\n" for line in lines), stream, flush=flush)
 
 
-_AS_JSON: ContextVar[list[bool] | None] = ContextVar("as_json", default=None)
-"""Inside `as_json`, whether something was given."""
+_AS_JSON: ContextVar[bool] = ContextVar("as_json", default=False)
+"""Whether this is inside `as_json`."""
 
 
 @contextlib.contextmanager
-def as_json() -> Iterator[list[bool]]:
-    """Inside, the output is what `give` is given, as JSON, and text goes to the error output; yields, for each time
-    that something was given, True."""
-    given: list[bool] = []
-    before = _AS_JSON.set(given)
+def as_json() -> Iterator[None]:
+    """Inside, the output is what `give` is given, as JSON, and text goes to the error output."""
+    before = _AS_JSON.set(True)
     try:
-        yield given
+        yield
     finally:
         _AS_JSON.reset(before)
 
 
 def json_asked() -> bool:
     """Whether this is inside `as_json`."""
-    return _AS_JSON.get() is not None
+    return _AS_JSON.get()
 
 
 def text_output() -> IO[str]:
@@ -112,8 +110,7 @@ def give(found: Any) -> None:
     Args:
         found: dataclasses, named tuples, mappings, sequences, numbers (NaN and infinity become null), texts and paths.
     """
-    if (given := _AS_JSON.get()) is not None:
-        given.append(True)
+    if json_asked():
         emit(json.dumps(_plain(found), indent=2) + "\n", sys.stdout, flush=True)
 
 

@@ -13,10 +13,11 @@ import torch
 
 from sresnet.data import DataConfig, ImageSet, Samples, cached, open_data, pictures
 from sresnet.data.ahead import ReadAhead
+from sresnet.data.cached import list_beside
 from sresnet.data.cleaning import cached_sets, is_cache, remove
 from sresnet.data.fingerprint import fingerprint
 from sresnet.data.folder import open_folder
-from sresnet.data.pictures import PictureSet, list_beside
+from sresnet.data.pictures import PictureSet
 from sresnet.data.scaling import make_scaling
 from sresnet.errors import UserError
 from sresnet.files import InUseError, one_at_a_time

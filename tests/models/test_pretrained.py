@@ -122,6 +122,22 @@ def test_what_cannot_be_created(registry, name, fields, words):
         sresnet.create_model(name, **({"pretrained": "tiny-t2"} | fields))
 
 
+def test_names_are_asked_without_reading_a_card(registry, monkeypatch):
+    """A damaged card, or a slow disk, is no matter of a network that has nothing to do with it."""
+    (registry / "broken.json").write_text("{")
+    assert sresnet.create_model("sresnet8", num_steps=2, base_filters=4).config.num_steps == 2
+    assert sresnet.load_pretrained("tiny-t2").trained.name == "tiny-t2"
+    assert sresnet.create_model("tiny-t2", pretrained=True, num_classes=0).network.trained is not None
+    assert pretrained.is_shipped("broken")
+    assert not pretrained.is_shipped("nothing")
+    assert not pretrained.is_shipped("../registry/tiny-t2")
+    Path("tiny-t2").mkdir()
+    assert not pretrained.is_shipped("tiny-t2")
+    monkeypatch.setattr(Path, "read_text", None)
+    with pytest.raises(UserError, match="model 'tiny-t3' is unknown: did you mean 'tiny-t2'"):
+        sresnet.create_model("tiny-t3", pretrained=True)
+
+
 def test_damaged_files_are_noticed(registry):
     weights, card = registry / "tiny-t2.safetensors", registry / "tiny-t2.json"
     whole = weights.read_bytes()

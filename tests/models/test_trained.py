@@ -1,6 +1,7 @@
 """What a trained network knows of its input: predictions, scaling, and where it is kept."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,8 +128,22 @@ def test_names_of_trained_networks():
         sresnet.create_model("cifar10-t4", pretrained="digits-t4")
     with pytest.raises(UserError, match="cifar10-t4 has no field 'leek': did you mean 'leak'"):
         sresnet.create_model("cifar10-t4", leek=0.7)
-    with pytest.raises(UserError, match="'cifar10-t5' is not shipped"):
+    with pytest.raises(UserError, match="'cifar10-t5' is not shipped: did you mean 'cifar10-t4'"):
         sresnet.load_pretrained("cifar10-t5")
+    for fields in ({}, {"pretrained": True}, {"pretrained": False}, {"features_only": True}, {"num_classes": 0}):
+        with pytest.raises(UserError, match="'cifar10-t5' is unknown: did you mean 'cifar10-t4'"):
+            sresnet.create_model("cifar10-t5", **fields)
+    for odd in (1, Path("cifar10-t4"), ["cifar10-t4"]):
+        with pytest.raises(UserError, match="is neither True nor a name"):
+            sresnet.create_model("cifar10-t4", pretrained=odd)
+
+
+@pytest.mark.parametrize("classes", [-1, True, False, 2.5, "3", None])
+def test_a_number_of_classes_beside_pretrained(classes):
+    """Refused as in a fresh network."""
+    for fields in ({}, {"pretrained": True}):
+        with pytest.raises(UserError, match="num_classes"):
+            sresnet.create_model("digits-t4", num_classes=classes, **fields)
 
 
 def test_what_a_network_was_trained_on_stays_with_it(model, tmp_path):

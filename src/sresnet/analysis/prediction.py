@@ -14,7 +14,7 @@ from sresnet.data import AnyData, EventConfig
 from sresnet.data.events.cache import windows
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
-from sresnet.data.folder import read_picture
+from sresnet.data.folder import read_picture, with_channels
 from sresnet.data.scaling import Counts, Scaling
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
@@ -93,11 +93,11 @@ def predict_file(
 def _image_of_file(
     path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
-    """A picture as a run needs it, uint8 [C, H, W]; errors as `read_picture`."""
+    """A picture as a run needs it, uint8 [C, H, W]; errors as `read_picture` and `with_channels`."""
     image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
     if plain:
         note(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")
-    return image.float().mean(0, keepdim=True).round().to(torch.uint8) if channels == 1 else image
+    return with_channels(image, channels)
 
 
 def _clips_of_file(

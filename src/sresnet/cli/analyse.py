@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sresnet.analysis import Analysis, analyse, batches_of, spread
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, is_shipped, other_data, part_of, print_split, read_run, steps_said, trained
+from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, read_run, steps_said, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
+from sresnet.models.pretrained import is_shipped
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import give, going_on, say

@@ -17,7 +17,6 @@ from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import (
     RuntimeOptions,
     accuracy,
-    is_shipped,
     other_data,
     part_of,
     print_split,
@@ -32,6 +31,7 @@ from sresnet.errors import UserError
 from sresnet.export.target import target_of
 from sresnet.models import SpikingNetwork
 from sresnet.models.int8 import to_int8
+from sresnet.models.pretrained import is_shipped
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import give, going_on, say

@@ -10,7 +10,7 @@ import torch
 from sresnet.analysis.walk import batches_of, spread
 from sresnet.cli.exported import taken_by
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, is_shipped, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, read_run, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.data import EventConfig, Splits
 from sresnet.errors import UserError
@@ -30,6 +30,7 @@ from sresnet.export.target import (
 )
 from sresnet.export.written import EXPORTS, Written, note_written
 from sresnet.files import check_free, make_folder, write_whole
+from sresnet.models.pretrained import is_shipped
 from sresnet.models.summary import describe
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import give, going_on, say

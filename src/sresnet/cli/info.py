@@ -6,12 +6,13 @@ from pathlib import Path
 
 from sresnet.cli.exported import print_exported
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
-from sresnet.cli.runs import about_run, check_image, is_shipped, read_run
+from sresnet.cli.runs import about_run, check_image, read_run
 from sresnet.cli.terminal import print_table
 from sresnet.config import to_dict
 from sresnet.errors import UserError
 from sresnet.export.target import target_of
 from sresnet.models import model_config
+from sresnet.models.pretrained import is_shipped
 from sresnet.models.summary import describe, summarise
 from sresnet.printing import give, say
 from sresnet.train import record

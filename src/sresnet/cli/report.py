@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
-from sresnet.cli.runs import RuntimeOptions, check_run, is_shipped, trained
+from sresnet.cli.runs import RuntimeOptions, check_run, trained
 from sresnet.cli.study import SEARCHES, evidence_at
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
 from sresnet.errors import UserError
-from sresnet.models.pretrained import card_of
+from sresnet.models.pretrained import card_of, is_shipped
 from sresnet.models.saved import WEIGHTS
 from sresnet.ops.dispatch import implementation
 from sresnet.printing import going_on, say

@@ -21,7 +21,7 @@ from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
-from sresnet.models.pretrained import card_of, load_shipped, shipped
+from sresnet.models.pretrained import card_of, is_shipped, load_shipped
 from sresnet.models.saved import WEIGHTS, load
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.ops.scan.choice import check_triton
@@ -128,11 +128,6 @@ def _is_kept(data: AnyData) -> bool:
 def other_data(splits: Splits) -> dict[str, Any]:
     """What a file about a run must say where it was evaluated or analysed on other data than its own."""
     return {name: value for name, value in splits.about.items() if name == "other_data"}
-
-
-def is_shipped(source: str) -> bool:
-    """Whether a network that comes with the package is meant, and not a folder or file of that name."""
-    return not Path(source).exists() and source in shipped()
 
 
 def read_run(folder: str, memory_limit: float) -> Recipe:

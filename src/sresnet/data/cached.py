@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.errors import UserError
-from sresnet.files import beginning, read_regular
+from sresnet.files import beginning, read_regular, write_whole
 
 COARSE = 2_000_000_000
 """Nanoseconds within which two changes of a file may have the same time, on the coarsest file system (FAT)."""
@@ -89,10 +89,20 @@ def check_room(folder: Path, needed: int, what: str) -> int:
     return free
 
 
-def line_of(entry: dict[str, Any]) -> bytes:
+def list_beside(path: Path) -> Path:
+    """The list of what a file of samples holds."""
+    return path.with_suffix(".list")
+
+
+def _line_of(entry: Mapping[str, Any]) -> bytes:
     """An entry of a list, as a line that begins with a checksum of the rest."""
-    text = json.dumps(entry).encode()
+    text = json.dumps(dict(entry)).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """A list anew, whole or not at all; errors as `files.write_whole`."""
+    write_whole(path, b"".join(map(_line_of, entries)))
 
 
 def first_entry(path: Path) -> dict[str, Any]:
@@ -133,9 +143,9 @@ def end_line(descriptor: int) -> None:
         os.pwrite(descriptor, b"\n", size)
 
 
-def append_line(descriptor: int, entry: dict[str, Any], path: Path) -> None:
+def append_line(descriptor: int, entry: Mapping[str, Any], path: Path) -> None:
     """Add an entry to the open list `path`, which nobody else writes; errors as `write_all`."""
-    write_all(descriptor, line_of(entry), os.fstat(descriptor).st_size, path)
+    write_all(descriptor, _line_of(entry), os.fstat(descriptor).st_size, path)
 
 
 def write_all(descriptor: int, content: memoryview | bytes, place: int, path: Path) -> None:

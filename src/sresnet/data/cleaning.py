@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sresnet.data import pictures
-from sresnet.data.cached import first_entry, using
+from sresnet.data.cached import first_entry, list_beside, using
 from sresnet.data.events import cache as frames
 from sresnet.errors import UserError
 from sresnet.files import InUseError, one_at_a_time
@@ -57,9 +57,9 @@ def _sets_in(folder: Path) -> Iterator[CachedSet]:
         if first_entry(list_).get("kind") == frames.KIND and path.exists():
             yield _set_of("frames", (path, list_), frames.sources_so_far(list_))
     for path in folder.glob(f"*{pictures.ENDING}"):
-        head = first_entry(pictures.list_beside(path))
+        head = first_entry(list_beside(path))
         if head.get("kind") == pictures.KIND:
-            yield _set_of("pictures", (path, pictures.list_beside(path)), (str(head.get("folder")),))
+            yield _set_of("pictures", (path, list_beside(path)), (str(head.get("folder")),))
 
 
 def _set_of(kind: Literal["frames", "pictures"], files: tuple[Path, ...], sources: tuple[str, ...]) -> CachedSet:

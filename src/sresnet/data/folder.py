@@ -479,6 +479,14 @@ def picture_of(image: Any, size: tuple[int, int], channels: int) -> Tensor:
             pixels = pixels[:3]
         if tuple(pixels.shape[1:]) != size:
             pixels = _scaled(pixels, size)
+    return with_channels(pixels, channels)
+
+
+def with_channels(pixels: Tensor, channels: int) -> Tensor:
+    """A picture uint8 [C, H, W] as [channels, H, W]: of colours their mean, of grey three times the same.
+
+    UserError where neither makes so many of C.
+    """
     if pixels.shape[0] == channels:
         return pixels
     if pixels.shape[0] == 3 and channels == 1:

@@ -39,17 +39,18 @@ from sresnet.data.cached import (
     end_line,
     entries_of,
     first_entry,
-    line_of,
+    list_beside,
     size_said,
     status_of,
     text_of,
     using,
     write_all,
+    write_list,
 )
 from sresnet.data.stored import SampleFile, StoredSet
 from sresnet.data.transforms import value_counts
 from sresnet.errors import UserError
-from sresnet.files import InUseError, one_at_a_time, opened_to_change, read_regular, state_of, write_whole
+from sresnet.files import InUseError, one_at_a_time, opened_to_change, read_regular, state_of
 
 VERSION = 1
 """To be raised with every change of the pixels that the same files give."""
@@ -229,11 +230,6 @@ def _place(folder: Path, data_dir: Path, image_size: int, decoder: str) -> Path:
     return folder / f"folder-{hashlib.sha256(given.encode()).hexdigest()[:16]}{ENDING}"
 
 
-def list_beside(path: Path) -> Path:
-    """The list of a file of pictures."""
-    return path.with_suffix(".list")
-
-
 def _note_part(path: Path, key: str, about: _About) -> None:
     """Add what is known of a part to the list, unless another process is writing or there is no room."""
 
@@ -337,7 +333,7 @@ class _Filler:
     def write_list(self) -> None:
         """The list anew, of what is known."""
         lines = [self.head(), *({"part": key, **about} for key, about in self.parts.items()), *self.entries.values()]
-        write_whole(list_beside(self.path), b"".join(line_of(dict(line)) for line in lines))
+        write_list(list_beside(self.path), lines)
 
     def torn(self) -> bool:
         """Whether there is a list that does not begin with its head: one that lost it, by which cleaning knows it."""
@@ -358,7 +354,7 @@ class _Filler:
         if entry["content"] != digest_of(_content(path)).hex():
             return False
         self.entries[name] = entry = _Entry(**entry | {"status": text_of(status), "seen": seen})
-        append_line(list_, dict(entry), list_beside(self.path))
+        append_line(list_, entry, list_beside(self.path))
         return True
 
     def decode_all(self, missing: list[tuple[Path, str]], list_: int, pictures: int) -> None:
@@ -384,7 +380,7 @@ class _Filler:
                 plain=picture.plain,
                 crc=zlib.crc32(pixels),
             )
-            append_line(list_, dict(entry), list_beside(self.path))
+            append_line(list_, entry, list_beside(self.path))
             self.entries[name] = entry
             self.slots += 1
         self.watch(len(missing), len(missing), "")

@@ -92,7 +92,9 @@ def model_config(name: str, *, compat: str | None = None, **fields: Any) -> Mode
     found = [(family, family.fields(name)) for family in FAMILIES.values()]
     named = [(family, dict(defaults)) for family, defaults in found if defaults is not None]
     if not named:
-        raise UserError(f"model {name!r} is unknown: {closest(name, list(list_models()))}")
+        from sresnet.models.pretrained import shipped_names  # it builds on what is here
+
+        raise UserError(f"model {name!r} is unknown: {closest(name, [*list_models(), *shipped_names()])}")
     family, defaults = named[0]
     config = family.config
     if compat is not None and name in family.others:
@@ -175,23 +177,28 @@ def create_model(
 
 def _network(name: str, compat: str | None, pretrained: str | bool | None, fields: dict[str, Any]) -> SpikingNetwork:
     """The network itself, see `create_model`."""
-    from sresnet.models.pretrained import card_of, config_of, shipped  # they build on what is above
+    from sresnet.models.pretrained import card_of, config_of, shipped, shipped_names  # they build on what is above
 
-    known = name if name in shipped() else None
-    if isinstance(pretrained, str) or (pretrained and known):
+    if not (pretrained is None or isinstance(pretrained, str | bool)):
+        raise UserError(
+            f"pretrained {pretrained!r} is neither True nor a name: see list_pretrained; sresnet.load reads files"
+        )
+    names = shipped_names()
+    if isinstance(pretrained, str) or (pretrained and name in names):
         fields = fields if compat is None else compat_fields(compat) | fields
         return _trained_model(name, pretrained if isinstance(pretrained, str) else name, fields)
+    if name in names:
+        config = config_of(card_of(name))
+        _check_fields(name, config, fields)
+        return build(dataclasses.replace(config, **(fields if compat is None else compat_fields(compat) | fields)))
+    config = model_config(name, compat=compat, **fields)
     if pretrained:
         trained = ", ".join(each for each, card in shipped().items() if card.model == name) or "none"
         raise UserError(
-            f"{name} is a model of many trained networks: give the name of one, such as {next(iter(shipped()))}; those "
+            f"{name} is a model of many trained networks: give the name of one, such as {names[0]}; those "
             f"of this model that come with the package: {trained}"
         )
-    if known is None:
-        return build(model_config(name, compat=compat, **fields))
-    config = config_of(card_of(known))
-    _check_fields(known, config, fields)
-    return build(dataclasses.replace(config, **(fields if compat is None else compat_fields(compat) | fields)))
+    return build(config)
 
 
 def _check_fields(name: str, config: ModelConfig | type[ModelConfig], fields: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models.inference import evaluating
 from sresnet.models.network import SpikingNetwork
-from sresnet.models.pretrained import load_shipped, shipped
+from sresnet.models.pretrained import is_shipped, load_shipped
 from sresnet.models.saved import load, tensors_of
 from sresnet.nn import BNTT, PerStepNorm, TimeAveragedNorm
 from sresnet.nn.norm import merge_steps, set_affine
@@ -20,7 +19,7 @@ from sresnet.nn.norm import merge_steps, set_affine
 
 def pretrained_network(path: str, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetwork:
     """The network of a run folder or weights file, or else the one that comes with the package under this name."""
-    if path in shipped() and not Path(path).exists():
+    if is_shipped(path):
         return load_shipped(path)
     return load(path, memory_limit=memory_limit)
 

@@ -575,7 +575,7 @@ def test_damage_to_what_was_begun_costs_only_time(data, fine_times, monkeypatch,
 def test_a_list_that_says_something_else_costs_only_time(data, fine_times, monkeypatch, line, number):
     path = begun(data, monkeypatch)[1]
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[number] = cached.line_of(json.loads(line))
+    lines[number] = cached._line_of(json.loads(line))
     path.write_bytes(b"".join(lines))
     same_as_made_at_once(data)
 

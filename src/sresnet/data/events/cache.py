@@ -39,12 +39,13 @@ from sresnet.data.cached import (
     cache_folder,
     check_room,
     entries_of,
-    line_of,
+    list_beside,
     size_said,
     status_of,
     text_of,
     using,
     write_all,
+    write_list,
 )
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
@@ -350,7 +351,7 @@ def _fill(
     with opened_to_change(begun) as clips:
         lines = _lines_that_hold(begun, listing, files)
         known = _known_now(seen, files)
-        write_whole(list_, b"".join(line_of(dict(line)) for line in ({"kind": KIND}, known, *lines)))
+        write_list(list_, ({"kind": KIND}, known, *lines))
         with opened_to_change(list_) as descriptor:
             filler = _Filler(path, config, listing, num_steps, note, memory_limit, clips, descriptor, lines)
             try:
@@ -376,11 +377,6 @@ def _fill(
 def _begun_beside(path: Path) -> Path:
     """Where clips are written that are not all there yet."""
     return path.with_suffix(".begun")
-
-
-def list_beside(path: Path) -> Path:
-    """The list of the recordings whose clips are there."""
-    return path.with_suffix(".list")
 
 
 class _Line(TypedDict):
@@ -472,7 +468,7 @@ class _Filler:
             line["sensor"] = [recording.width, recording.height]
             self.check_sensor(source.name, line["sensor"])
             _write_clips(self, recording, line, source)
-        append_line(self.list, dict(line), list_beside(self.path))
+        append_line(self.list, line, list_beside(self.path))
         self.lines.append(line)
 
     def check_sensor(self, name: str, size: list[int]) -> None:

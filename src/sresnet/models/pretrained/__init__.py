@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from sresnet.config import added_later, check_types, closest, from_dict
@@ -76,25 +77,31 @@ class Card:
         check_types(self)
 
 
+def shipped_names() -> list[str]:
+    """Names of the networks that come with the package; no card is read."""
+    return sorted(file.name.removesuffix(".json") for file in SHIPPED.iterdir() if file.name.endswith(".json"))
+
+
+def is_shipped(source: str) -> bool:
+    """Whether a network that comes with the package is meant, and not a folder or file of that name."""
+    return source in shipped_names() and not Path(source).exists()
+
+
 def shipped() -> dict[str, Card]:
     """Name -> card of every network that comes with the package; UserError for a damaged card."""
-    cards = {}
-    for file in sorted(SHIPPED.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".json"):
-            try:
-                card = from_dict(Card, json.loads(file.read_text()), file.name)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{file.name} of the package is damaged ({error}): install sresnet again") from None
-            cards[card.name] = card
-    return cards
+    return {name: card_of(name) for name in shipped_names()}
 
 
 def card_of(name: str) -> Card:
-    """The card of a shipped network; UserError for an unknown name."""
-    cards = shipped()
-    if name not in cards:
-        raise UserError(f"pretrained {name!r} is not shipped: {closest(name, list(cards)) if cards else 'none is'}")
-    return cards[name]
+    """The card of a shipped network; UserError for an unknown name or a damaged card."""
+    names = shipped_names()
+    if name not in names:
+        raise UserError(f"pretrained {name!r} is not shipped: {closest(name, names) if names else 'none is'}")
+    file = SHIPPED / f"{name}.json"
+    try:
+        return from_dict(Card, json.loads(file.read_text(encoding="utf-8")), file.name)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file.name} of the package is damaged ({error}): install sresnet again") from None
 
 
 def config_of(card: Card) -> NetworkConfig:
