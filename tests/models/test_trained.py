@@ -1,5 +1,6 @@
 """What a trained network knows of its input: predictions, scaling, and where it is kept."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from PIL import Image
 import sresnet
 from sresnet import UserError
 from sresnet.data import DataConfig, open_data
-from sresnet.data.scaling import Counts
+from sresnet.data.images import ImageSet
+from sresnet.data.scaling import Counts, Pixels
+from sresnet.models import FeatureNetwork
 from sresnet.models.saved import model_bytes
 from sresnet.models.trained import Trained, checked_about, trained_from_plain
+from sresnet.train.evaluate import evaluate
 
 
 def digits():
@@ -57,22 +61,84 @@ def test_pictures_of_other_sizes_and_channels(model):
     assert wide.predict(grey) == wide.predict(grey.expand(3, -1, -1))
 
 
-def test_raw_pixels_are_warned_of_and_scaled_ones_are_not(model):
-    images, _ = digits()
-    with pytest.warns(UserWarning, match="all pixels lie between 0 and 1, as before the scaling") as said:
-        model(images[:2] / 255)
-    assert said[0].filename == __file__
+WAYS = {
+    "forward": lambda model, x: model(x),
+    "num_steps": lambda model, x: model(x, num_steps=2),
+    "time_segments": lambda model, x: model(x, time_segments=2),
+    "record": lambda model, x: model(x, record=["stem.neuron"]),
+    "stream": lambda model, x: model(x, state=sresnet.StreamState()),
+    "step": lambda model, x: model.step(model.step(x)[1] and x),
+    "steps": lambda model, x: model.forward_steps(x),
+    "features": lambda model, x: model.forward_features(x),
+    "pooled": lambda model, x: FeatureNetwork(model)(x),
+    "stages": lambda model, x: FeatureNetwork(model, stages=True)(x),
+    "without gradients": lambda model, x: torch.no_grad()(model)(x),
+    "frames": lambda model, x: model(x[:, None].expand(-1, 4, -1, -1, -1)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["0 to 1", "0 to 255", "resized"])
+def test_raw_pixels_are_warned_of_once_whichever_way_they_come(way, kind):
+    images = digits()[0][:2].float()
+    filled = images / images.max() * 0.96
+    raw = {"0 to 1": images / 255, "0 to 255": images, "resized": filled + 0.0131}[kind]
+    words = "pixels run from 0 " if kind == "0 to 255" else "all pixels lie between 0 and 1"
+    model = sresnet.load_pretrained("digits-t4")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model(model.trained.scaling(images[:2]))
+        WAYS[way](model, model.trained.scaling(digits()[0][:2]))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            WAYS[way](model, raw)
+    assert [str(each.message).startswith(words) for each in said] == [True]
+    assert "give model.predict(image), or model.trained.scaling(uint8 images)" in str(said[0].message)
+    assert said[0].filename == __file__
+
+
+def test_what_is_scaled_is_not_warned_of(model, tmp_path):
+    """Pictures of little contrast too; nor what the package scales itself, nor what trains."""
+    images, labels = digits()
+    scaling = model.trained.scaling
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(scaling(images))
+        for shift in range(0, 160, 10):  # grey on grey: all between 0 and 1 for some of them
+            model(scaling((images[:1] // 3 + shift).to(torch.uint8)))
+        model(torch.full((1, 1, 8, 8), 0.5))
         model(images[:2].float() / 255 - 0.5)
         torch.func.vmap(lambda x: model(x[None]))(images[:2] / 255)  # where nobody can look
+        black_and_white = torch.where(images > 100, scaling_inverse(scaling, 1.0), scaling_inverse(scaling, 0.0))
+        model.predict(black_and_white[0])
+        test = ImageSet(images=black_and_white, labels=labels, class_names=tuple("0123456789"))
+        assert 0 <= scaling(test.images).min() < scaling(test.images).max() <= 1
+        evaluate(model, test, scaling)
         fresh = sresnet.create_model("digits-t4")
         fresh.eval()(images[:2] / 255)
+        sresnet.load_pretrained("digits-t4").train()(images[:2] / 255)
 
 
-def test_export_and_compilation_do_not_look(model):
-    x = digits()[0][:2] / 255
+def scaling_inverse(scaling, value):
+    """The nearest byte of an input, from above."""
+    byte = torch.ceil((value * scaling.std + scaling.mean) * 255) - (1 if value else 0)
+    return byte.to(torch.uint8)
+
+
+def test_intensities_are_from_0_to_1(model):
+    """A network that was trained on these is told of bytes alone."""
+    images = digits()[0][:2]
+    other = sresnet.load_pretrained("digits-t4")
+    other.trained = dataclasses.replace(other.trained, scaling=Pixels())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other(images / 255)
+    with pytest.warns(UserWarning, match="pixels run from 0 to 255, as before the scaling"):
+        other(images.float() / images.max() * 255)
+
+
+def test_export_and_compilation_do_not_look():
+    model, x = sresnet.load_pretrained("digits-t4"), digits()[0][:2] / 255
     exported = torch.export.export(model, (x,)).module()
     with pytest.warns(UserWarning, match="all pixels"):
         expected = model(x)

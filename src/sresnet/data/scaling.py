@@ -1,5 +1,6 @@
 """How uint8 samples become the network's input, as saved in the run folder."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -39,6 +40,13 @@ class Pixels:
         if self.mean is None or self.std is None:
             return intensity(images)
         return normalise(images, self.mean, self.std)
+
+    @functools.cached_property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest input that it gives."""
+        if self.mean is None or self.std is None:
+            return 0.0, 1.0
+        return float((-self.mean / self.std).min()), float(((1 - self.mean) / self.std).max())
 
     def to(self, device: torch.device) -> Self:
         if self.mean is None or self.std is None:

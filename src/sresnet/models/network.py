@@ -20,7 +20,7 @@ from sresnet.models.segments import (
 )
 from sresnet.models.stream import StreamState, check_state
 from sresnet.models.topology import Topology, topology_of
-from sresnet.models.trained import Trained, predicted, pretrained_cfg, warn_of_raw_pixels
+from sresnet.models.trained import Trained, look_at_pixels, predicted, pretrained_cfg
 from sresnet.nn.encoder import EncoderKind, delta, encode
 from sresnet.nn.initial import InitKind, initialise
 from sresnet.nn.layer import SpikingLayer
@@ -220,6 +220,8 @@ class SpikingNetwork(nn.Module):
         """What it was trained on; None: nothing, or nobody said."""
         initialise(self, config.init)
 
+    _looked = False
+    """Whether its inputs need no longer be looked at, see `look_at_pixels`."""
     __jit_ignored_attributes__ = property(_not_traced)
     """What torch.jit asks a module for before anything else."""
     _slow_forward = _not_traced
@@ -269,8 +271,6 @@ class SpikingNetwork(nn.Module):
             if record is not None:
                 raise UserError("record and state exclude each other: record a stream in one call without a state")
             return self.continue_stream(x, num_steps, state, time_segments)
-        if self.trained is not None and not self.training and not torch.compiler.is_compiling():
-            warn_of_raw_pixels(self.trained, x)
         if record is None:
             return self.forward_steps(x, num_steps=num_steps, time_segments=time_segments).mean(0)
         if time_segments:
@@ -393,6 +393,8 @@ class SpikingNetwork(nn.Module):
         """Input of the first layer [T, N, C, H, W] from images or event frames; errors as `forward`."""
         num_steps, config = self.count_steps(x, num_steps), self.config
         first, before, part = (state.first_step, state.before, state.part) if state else (0, None, None)
+        if self.trained is not None and not (self._looked or self.training or first or torch.compiler.is_compiling()):
+            self._looked = look_at_pixels(self.trained, x)
         if x.ndim == 5:
             frames = x.transpose(0, 1)[:num_steps]
             if config.encoder != "delta":

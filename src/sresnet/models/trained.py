@@ -1,9 +1,11 @@
 """What a trained network knows of its input and answers: size, scaling and classes. It makes a picture an answer."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,23 +114,72 @@ def predicted(model: "SpikingNetwork", image: Any, top: int) -> list[tuple[str, 
     return [(about.class_names[index], probability) for index, probability in pairs]
 
 
-def warn_of_raw_pixels(about: Trained, x: Tensor) -> None:
-    """Warn where images [N, C, H, W] all lie between 0 and 1, and the network was trained on normalised ones."""
-    if not isinstance(about.scaling, Pixels) or about.scaling.mean is None or x.ndim != 4 or not x.numel():
-        return
+def look_at_pixels(about: Trained, x: Tensor) -> bool:
+    """Warn where images [N, C, H, W] or frames [N, T, C, H, W] are pixels that nobody has scaled as in training.
+
+    These run from 0 to 1, where the network was trained on others, or far beyond what the scaling gives. A scaled
+    picture may lie between 0 and 1 too, if it is of little contrast; so pixels count as raw there only if they are
+    whole 255ths, or fill that range. Functions of the package scale what they give to a network and are not warned.
+
+    Returns:
+        Whether the network's next inputs need not be looked at: the user knows, or looking would wait for a device.
+    """
+    if not isinstance(about.scaling, Pixels) or not x.numel():
+        return True
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        return
+        return False
     try:
-        low, high = torch.aminmax(x.detach())
-        raw = bool(low >= 0) and bool(low < high) and bool(high <= 1)  # a constant is nobody's picture
+        low, high = (each.item() for each in torch.aminmax(x.detach()))
+        said = _said_of_pixels(about.scaling, x.detach(), low, high) if 0 <= low < high else ""
     except RuntimeError:  # no numbers to look at: under vmap, or on the meta device
-        return
-    if raw:
+        return True
+    level = _level_of_user() if said else 0
+    if level:
         warnings.warn(
-            "all pixels lie between 0 and 1, as before the scaling that this network was trained with, and its scores "
-            "would be poor: give model.predict(image), or model.trained.scaling(uint8 images)",
-            stacklevel=5,
+            f"{said}, as before the scaling that this network was trained with, and its scores would be poor: give "
+            "model.predict(image), or model.trained.scaling(uint8 images)",
+            stacklevel=level,
         )
+    return bool(level) or not x.is_cpu
+
+
+_FILLED = 0.95
+"""Part of the range from 0 to 1 that raw pixels fill; scaled ones would have to begin at the mean and end a deviation
+above it, in all channels."""
+
+
+def _said_of_pixels(scaling: Pixels, x: Tensor, low: float, high: float) -> str:
+    """What is wrong with inputs that run from `low`, 0 or more, to `high`; "" for nothing."""
+    darkest, brightest = scaling.span
+    if high > 2 * max(1.0, brightest):
+        return f"pixels run from {low:.4g} to {high:.4g}"
+    if darkest < 0 and high <= 1 and (high - low > _FILLED or _whole_255ths(x)):
+        return "all pixels lie between 0 and 1"
+    return ""
+
+
+def _whole_255ths(x: Tensor) -> bool:
+    """Whether x is bytes divided by 255."""
+    found = x.float() * 255
+    return bool((found - found.round()).abs().max() < 1e-3)
+
+
+_INSIDE = ("sresnet.models.network", "sresnet.models.features", "sresnet.models.segments", __name__)
+"""Modules through which an input gets here from whoever calls a network."""
+
+
+def _level_of_user() -> int:
+    """How far above this function's caller the caller of the network is, for a warning; 0 if in the package."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if frame.f_code is predicted.__code__:
+            return 0
+        if name not in _INSIDE and name.partition(".")[0] != "torch":
+            return 0 if name.partition(".")[0] == "sresnet" else level
+        frame, level = frame.f_back, level + 1
+    return 1
 
 
 def pretrained_cfg(model: "SpikingNetwork") -> dict[str, Any]:
