@@ -69,7 +69,7 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
         values,
         where,
         {"class_names": list[str], "image_size": list[int]},
-        {"scale": float, "mean": list[float] | None, "std": list[float] | None, "name": str},
+        {"scale": float, "mean": list[float] | None, "std": list[float] | None, "name": str, "channels": int},
     )
     if fault := _fault_of(about):
         raise UserError(f"{where} cannot be read ({fault}): it is damaged, or not a file of a run")

@@ -59,6 +59,8 @@ def read_about(folder: Path) -> dict[str, Any]:
 def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:
     """Raise UserError where data.json does not fit the network."""
     pairs = [("classes", len(about["class_names"]), model.num_classes)]
+    if "channels" in about:
+        pairs.append(("channels", about["channels"], model.in_channels))
     if about.get("mean") is not None:
         pairs.append(("channels", len(about["mean"]), model.in_channels))
     for what, said, has in pairs:
@@ -266,6 +268,21 @@ PLACES = ("data_dir", "cache_dir")
 def without_places(environment: dict[str, Any]) -> dict[str, Any]:
     """The content of environment.json for others to read."""
     return {name: value for name, value in environment.items() if name not in PLACES}
+
+
+_TOLD = ("sresnet", "revision", "python", "torch", "numpy", "safetensors", "device", "threads", "engine", "system")
+"""Fields of environment.json that anybody may know."""
+
+
+def told_of(environment: dict[str, Any]) -> dict[str, Any]:
+    """What strangers are told of environment.json, and all that is taken of theirs: versions and the machine."""
+    known = {
+        name: value
+        for name, value in environment.items()
+        if name in (*_TOLD, "processes", "seconds", "from_step") and isinstance(value, str | int | float)
+    }
+    sessions = {"sessions": [told_of(each) for each in environment["sessions"]]} if "sessions" in environment else {}
+    return known | sessions
 
 
 def append_metrics(folder: Path, line: dict[str, Any]) -> None:
