@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint check wheel fuzz mutants kernel-faults triton-tests bench bench-peers gpu gpu-dry nir-peers campaign clean
+.PHONY: demo test test-slow lint check docs docs-fresh wheel fuzz mutants kernel-faults triton-tests bench bench-peers gpu gpu-dry nir-peers campaign clean
 
 demo: .venv/.demo
 	@$(BIN)/sresnet train digits --report
@@ -23,6 +23,17 @@ test-slow: .venv/.test
 
 check: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --slow
+
+# The documentation site in build/site, its notebooks executed; a warning is an error. Notebooks that have not changed
+# are not executed again, though the package may have: make docs-fresh does it all.
+docs: .venv/.docs
+	@$(BIN)/python -m sphinx --quiet --jobs 2 --keep-going --fail-on-warning -c docs . build/site
+	@echo '<meta http-equiv="refresh" content="0; url=docs/index.html">' >build/site/index.html
+	@echo "build/site/index.html"
+
+docs-fresh:
+	@rm -rf build/site build/notebooks
+	@$(MAKE) --no-print-directory docs
 
 # A wheel made from the tree, installed into an empty environment, works outside the tree and without a compiler.
 wheel: .venv/.dev
@@ -92,6 +103,11 @@ CAMPAIGN_MINUTES ?= 90
 CAMPAIGN_DIR ?= runs/campaign
 campaign: .venv/.dev
 	@nice -n 19 $(BIN)/python experiments/campaign.py --minutes $(CAMPAIGN_MINUTES) --runs $(CAMPAIGN_DIR) $(DATA_DIR)
+
+# The pages of the site need what the notebooks call: scikit-learn, pictures, figures and exports.
+.venv/.docs: .venv/.test
+	@$(PIP) --editable '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-triton build dist

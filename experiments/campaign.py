@@ -238,7 +238,7 @@ def page(items: list[Item], folder: Path) -> list[str]:
         "Made by `python experiments/campaign.py` from `campaign.toml`, which lists the training runs, and",
         "`campaign/`, which has configuration, environment, curve and result of each that is finished. `make",
         "campaign DATA_DIR=DIR` runs the next one. Hours are computed from a measured speed",
-        "([benchmarks/data](../benchmarks/data)) for two AVX2 cores and float32, as the script says; core-hours are",
+        "([record](../benchmarks/data/amd-epyc-2-cores-avx2.md)) for two AVX2 cores and float32; core-hours are",
         "those of the training steps on the machine that the records name, in the precision that the command names.",
         "Nothing is claimed of unfinished training runs. Test images are read once, after the last epoch. Mean",
         "and standard deviation where several seeds are finished.",

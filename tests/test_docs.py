@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import itertools
 import math
 import re
@@ -49,7 +50,7 @@ from tests.golden.reduce import read
 from tests.models.test_golden import released_checkpoint
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def name(path):
@@ -172,6 +173,34 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         tree = ast.parse(text, filename=str(path))
         ast.increment_lineno(tree, line - 1)
         exec(compile(tree, str(path), "exec"), namespace)
+
+
+NOTEBOOKS = sorted(ROOT.glob("docs/tutorials/*.md"))
+"""`make docs` runs them whole; here their commands and imports are looked up, which takes no time."""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_cells_of_notebooks_are_known_commands_or_python(path):
+    seen = 0
+    for cell in re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        if cell.startswith("%%sh\n"):
+            lines = cell.replace("\\\n", " ").splitlines()
+            for line in [line for line in lines if line.startswith("sresnet ")]:
+                check_command(re.split(r"\||>", line)[0])
+                seen += 1
+            continue
+        for node in ast.walk(ast.parse(cell, filename=str(path))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("sresnet"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+                seen += 1
+    assert seen >= 2
+
+
+def test_the_front_page_leads_to_every_tutorial():
+    front = (ROOT / "docs" / "index.md").read_text().splitlines()
+    assert len(NOTEBOOKS) >= 5
+    assert all(f"tutorials/{path.stem}" in front for path in NOTEBOOKS)
 
 
 def test_there_are_python_blocks():

@@ -122,7 +122,7 @@ def look_at_pixels(about: Trained, x: Tensor) -> bool:
     whole 255ths, or fill that range. Functions of the package scale what they give to a network and are not warned.
 
     Returns:
-        Whether the network's next inputs need not be looked at: the user knows, or looking would wait for a device.
+        Whether the network's next inputs need not be looked at, as the user knows, or looking would wait for a device.
     """
     if not isinstance(about.scaling, Pixels) or not x.numel():
         return True
