@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,19 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         tree = ast.parse(text, filename=str(path))
         ast.increment_lineno(tree, line - 1)
         exec(compile(tree, str(path), "exec"), namespace)
+
+
+def test_the_readme_of_a_package_index_has_no_link_to_a_file():
+    """There are no other files there; pyproject.toml says what becomes of README."""
+    text = (ROOT / "README.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shown = text
+    for each in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        shown = re.sub(each["pattern"], each["replacement"], shown)
+    assert "](docs/" in text
+    assert re.findall(r"\]\((?!https:)", shown) == []
+    assert "all commands" in shown.lower()
+    assert len(shown.split()) > 0.9 * len(text.split())
 
 
 NOTEBOOKS = sorted(ROOT.glob("docs/tutorials/*.md"))
