@@ -5,11 +5,13 @@ in a viewer of the repository.
 """
 
 import importlib
+import inspect
 import os
 import re
 import sys
 from pathlib import Path
 
+import myst_nb.core.render
 from pygments.lexers.shell import BashLexer
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
@@ -71,6 +73,8 @@ nitpick_ignore_regex = [
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
+autodoc_default_options = {"undoc-members": True}
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
@@ -100,9 +104,10 @@ def _line(line, name, links):
             leads = word in links and not name.endswith(f".{word}")
             parts[at] = f":py:obj:`~{links[word]}`" if leads else f"``{word}``"
         else:
-            parts[at] = re.sub(r"(\w)_(?!\w)", r"\1\\_", re.sub(r"([*|])", r"\\\1", part))
-    # Code that touches a letter is no code to reStructuredText without an escaped space.
-    return re.sub(r"(``[^`]+``|:py:obj:`[^`]+`)(?=\w)", r"\1\\ ", "".join(parts))
+            part = re.sub(r"(\w)_(?!\w)", r"\1\\_", re.sub(r"([*|])", r"\\\1", part))
+            # Code that touches a letter is no code to reStructuredText without an escaped space.
+            parts[at] = f"\\ {part}" if at and re.match(r"\w", part) else part
+    return "".join(parts)
 
 
 def _restructured(app, what, name, obj, options, lines):
@@ -125,10 +130,31 @@ def _readable(app, what, name, obj, options, signature, returned):
     return (signature and signature.replace("<factory>", "..."), returned)
 
 
+def _undocumented(app, what, name, obj, skip, options):
+    """A method without a docstring is left out, but for `forward`, whose shapes say what it takes."""
+    return True if inspect.isfunction(obj) and not obj.__doc__ and name != "forward" else None
+
+
+def _streams_in_one(outputs):
+    """What a cell printed, as it was: it arrives in pieces of 100 characters, between which MyST-NB puts newlines."""
+    joined = []
+    for output in outputs:
+        same = [each for each in joined if each["output_type"] == "stream" and each.get("name") == output.get("name")]
+        if output["output_type"] == "stream" and same:
+            same[0]["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
+
+
+myst_nb.core.render.coalesce_streams = _streams_in_one
+
+
 def setup(app):
     """Docstrings, and the colours of commands."""
     app.sresnet_links = _links()
     app.connect("autodoc-process-docstring", _restructured)
     app.connect("autodoc-process-signature", _readable)
+    app.connect("autodoc-skip-member", _undocumented)
     app.add_lexer("console", BashLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
