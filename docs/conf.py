@@ -64,7 +64,7 @@ nitpicky = True
 # name have no page.
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|nn|jaxtyping|typing|collections|pathlib|PIL|types|concurrent|os|enum|abc)\..*"),
-    (r"py:class", r"Tensor|T|N|C|H|W|_\w+"),
+    (r"py:class", r"Tensor|T|N|C|H|W|(.*\.)?_\w+"),
     (r"py:class", r"(onnx|nir|importlib|contextlib)\..*"),
     (r"py:class", r"sresnet\.(processes|ops|nn\.graph|train\.passes|export\.about|data\.pictures)\..*"),
     (r"py:class", r"sresnet\.models\.(topology|program|synapses)\..*"),
