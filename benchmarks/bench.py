@@ -158,7 +158,7 @@ def main() -> None:
     found: dict[str, Any] = {"machine": about, "times": {}, "memory": {}, "inference memory": {}, "divisions": {}}
     found |= {"growth": {}, "curve": {}, "same network": {}, "revisions": {}}
     if path.exists():
-        found |= json.loads(path.read_text()) | {"machine": about}
+        found |= json.loads(path.read_text(encoding="utf-8")) | {"machine": about}
     found["revisions"] |= dict.fromkeys(options.parts, about["revision"])
     with only_benchmark():
         for name in options.settings:
@@ -192,8 +192,8 @@ def main() -> None:
 def save(path: Path, found: dict[str, Any]) -> None:
     """Write what was found so far."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    path.with_suffix(".md").write_text(markdown(found))
+    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

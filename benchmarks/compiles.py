@@ -14,7 +14,7 @@ def why_not(name: str, setting: str, precision: str, *, training: bool, seconds:
         return "not tried"
     command = [sys.executable, __file__, name, setting, precision, "training" if training else "inference"]
     try:
-        subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
+        subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         return f"does not compile: not done after {seconds:.0f} s"
     except subprocess.CalledProcessError as error:

@@ -207,7 +207,7 @@ def main() -> None:
         "loading": loading(options.threads, options.steps),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    options.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(table(results))
 
 

@@ -148,7 +148,7 @@ def tests(sizes: Sizes) -> Rows:
     if on_gpu and importlib.util.find_spec("xdist"):
         words += ["-n", str(min(16, os.cpu_count() or 1))]  # compiling takes most of the time
     seconds = max(30.0, sizes.until - time.monotonic())
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         command = [sys.executable, "-m", "pytest", *words, TESTS]
         try:
             subprocess.run(
@@ -258,7 +258,7 @@ def counted_bytes(sizes: Sizes) -> dict[str, tuple[int, int]]:
     depth, filters, steps, batch = map(str, sizes.settings["paper"])
     words = ["--depth", depth, "--filters", filters, "--steps", steps, "--batch", batch, "--json"]
     command = [sys.executable, str(Path(__file__).with_name("roofline.py")), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise RuntimeError(f"roofline.py: {done.stderr[-300:]}")
     return {name: (calls, moved) for name, (calls, moved) in json.loads(done.stdout).items()}
@@ -469,8 +469,8 @@ def main(words: list[str] | None = None) -> None:
                 part["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         part["seconds"] = time.monotonic() - start
         print(f"{name}: {part['seconds']:.0f} s {part.get('error', '')}", flush=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        path.with_suffix(".md").write_text(page(found))
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(page(found), encoding="utf-8")
     print(page(found))
     print(f"written to {path}")
     if options.dry and any("error" in part for part in found["parts"].values()):

@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 def status(key: str) -> int:
     """A size in bytes from this process's status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(key):
             return 1024 * int(line.split()[1])
     raise KeyError(key)
@@ -67,7 +67,7 @@ def cost(job: Job) -> dict[str, float]:
     seconds: list[float] = []
     while len(seconds) < 3 or (sum(seconds) < 2 and len(seconds) < 8):
         if len(seconds) == 2:
-            Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the highest so far is forgotten
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
@@ -86,7 +86,7 @@ def cost_alone(job: Job) -> dict[str, float] | None:
         return None
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     command = [sys.executable, __file__, json.dumps(job)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
     if done.returncode and ("allocate memory" in done.stderr or "MemoryError" in done.stderr or done.returncode == -9):
         raise TooLargeError
     done.check_returncode()

@@ -18,7 +18,7 @@ OTHERS_ALLOWED = 0.15
 @contextlib.contextmanager
 def only_benchmark() -> Iterator[None]:
     """Wait until no other benchmark of this machine runs."""
-    with (Path(tempfile.gettempdir()) / "sresnet-benchmark.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / "sresnet-benchmark.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -26,7 +26,7 @@ def only_benchmark() -> Iterator[None]:
 def busy_seconds() -> float:
     """Core-seconds that all processes together and the host have taken since the start, where the system tells."""
     try:
-        with open("/proc/stat") as file:
+        with open("/proc/stat", encoding="utf-8") as file:
             user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
     except OSError:
         return time.process_time()

@@ -104,7 +104,7 @@ def start(data: str, kept: str, where: Path, size: int) -> dict[str, float]:
     """CPU seconds and megabytes of a process that opens a set, as a training does."""
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", START, here, data, kept, str(where), str(size)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     seconds, megabytes = json.loads(done.stdout.splitlines()[-1])
     return {"cpu_seconds": round(seconds, 2), "megabytes": round(megabytes)}
 
@@ -246,7 +246,7 @@ def main() -> None:
             print(f"second epoch, {data}: {results[data]}", flush=True)
     device = re.sub("[^a-z0-9]+", "-", re.sub(r"\(.*?\)", "", str(environment["device"]).lower())).strip("-")
     out = options.out or Path(__file__).parent / "data" / f"sets-{device}.json"
-    out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(f"written to {out}")
 
 

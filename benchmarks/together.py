@@ -99,7 +99,7 @@ def main() -> None:
                 low, middle, high = statistics.quantiles(ratios, n=4)
                 print(f"{setting}, {name}: {middle:.2f} of the time of one ({low:.2f} to {high:.2f})", flush=True)
             if processes.first and chosen.record:
-                chosen.record.write_text(json.dumps(found, indent=2) + "\n")
+                chosen.record.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

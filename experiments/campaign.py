@@ -75,7 +75,7 @@ def read_items(path: Path) -> list[Item]:
         UserError: a file that is no such list, an unknown recipe or field, or two items of one name.
     """
     try:
-        listed = tomllib.loads(path.read_text())["item"]
+        listed = tomllib.loads(path.read_text(encoding="utf-8"))["item"]
         items = [read_item(values) for values in listed]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a list of items ({type(error).__name__}: {error})") from None
@@ -128,7 +128,7 @@ def operations(model: ModelConfig, image_size: int = 32) -> int:
 
 def estimated_hours(recipe: Recipe) -> float:
     """Hours of training on CIFAR-10, CIFAR-100 or DVS-CIFAR10, two significant digits; see the top of this file."""
-    times = json.loads(SPEEDS.read_text())["times"]
+    times = json.loads(SPEEDS.read_text(encoding="utf-8"))["times"]
     if isinstance(recipe.data, EventConfig):
         wanted, samples = operations(recipe.model, recipe.data.frames.size), DVS_CIFAR10_RECORDINGS
     else:

@@ -121,7 +121,7 @@ def work(
     for descriptor in (1, 2):  # decoders of other people's complain there
         os.dup2(nowhere, descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, resource.RLIM_INFINITY))
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", ".*numpy.core.*", DeprecationWarning)

@@ -109,7 +109,9 @@ def checkpoint():
 
 def kernel():
     Path("op").mkdir()
-    Path("op/kernel.cpp").write_text('extern "C" __attribute__((visibility("default"))) int answer() { return 42; }')
+    Path("op/kernel.cpp").write_text(
+        'extern "C" __attribute__((visibility("default"))) int answer() { return 42; }', encoding="utf-8"
+    )
 
 
 def compile_kernel(words):
@@ -291,7 +293,7 @@ class Trial:
         """Make what the verb needs, and the user's files."""
         self.verb.before()
         for folder, name in itertools.product(self.verb.beside, MINE):
-            Path(folder, name).write_text(MINE[name])
+            Path(folder, name).write_text(MINE[name], encoding="utf-8")
 
     def start(self):
         """The folder as it was before the command."""
@@ -359,7 +361,10 @@ def content(path: Path) -> Any:
     if path.is_dir():
         return "a folder"
     if path.suffix in (".json", ".jsonl"):
-        return [timeless(json.loads(line)) for line in ([path.read_text()] if path.suffix == ".json" else path.open())]
+        return [
+            timeless(json.loads(line))
+            for line in ([path.read_text(encoding="utf-8")] if path.suffix == ".json" else path.open(encoding="utf-8"))
+        ]
     if path.name == CHECKPOINT:  # tells how long metrics.jsonl was, and there are times in it
         with safetensors.safe_open(path, framework="np") as file:
             position = json.loads(file.metadata()["position"])

@@ -98,7 +98,7 @@ def test_interrupted(capsys, monkeypatch):
 def test_output_on_a_full_disk():
     """A few lines, which wait in a buffer until the end, and Python would complain about in its own way, with 120."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         command = [sys.executable, "-m", "sresnet", "--version"]
         done = subprocess.run(command, stdout=full, stderr=-1, check=False, env=environment)
         assert done.returncode == 2

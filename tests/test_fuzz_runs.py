@@ -128,7 +128,7 @@ def stop_in_the_middle():
         patch.setattr(verb, "train", stopped)
         assert main(TRAIN) == 0
     assert not Path("run/result.json").exists()
-    assert Path("run/metrics.jsonl").read_text().count("\n") == 2
+    assert Path("run/metrics.jsonl").read_text(encoding="utf-8").count("\n") == 2
 
 
 def record_some():
@@ -136,7 +136,7 @@ def record_some():
     results.write(Path("results"), next(iter(all_results([studies_at("tiny")["table5"]]).values())))
     results.write_failure(Path("results"), "0123456789ab", "some row", "it was late")
     scripted = script("experiments/campaign")
-    Path("campaign.toml").write_text(TINY_CAMPAIGN)
+    Path("campaign.toml").write_text(TINY_CAMPAIGN, encoding="utf-8")
     (item,) = scripted.read_items(Path("campaign.toml"))
     row = {
         "row": "first",
@@ -146,7 +146,7 @@ def record_some():
         "result": {"test_top1": 50.0},
     }
     Path("campaign").mkdir()
-    Path("campaign/first-seed0.json").write_text(json.dumps(row))
+    Path("campaign/first-seed0.json").write_text(json.dumps(row), encoding="utf-8")
 
 
 TINY_CAMPAIGN = """

@@ -223,7 +223,7 @@ def test_the_report_of_a_training(here, capsys):
 
 
 def test_a_page_in_the_way_is_said_before_the_work(here, monkeypatch, capsys):
-    Path("mine.html").write_text("mine")
+    Path("mine.html").write_text("mine", encoding="utf-8")
     with monkeypatch.context() as context:
         context.setattr("sresnet.cli.report.inspect_run", None)  # would fail
         assert main(["report", "run", "-o", "mine.html"]) == 2
@@ -246,10 +246,10 @@ def test_the_page_of_studies(here, capsys, mine):
     if "FIGURE" in mine:
         shutil.rmtree(here / "kept" / "tables")
         mine = str(next((here / "kept" / "figures").iterdir()))
-    Path(mine).write_text("mine")
+    Path(mine).write_text("mine", encoding="utf-8")
     capsys.readouterr()
     assert main(words) == 2
     assert "exists and was not made by sresnet" in capsys.readouterr().err
-    assert Path(mine).read_text() == "mine"
+    assert Path(mine).read_text(encoding="utf-8") == "mine"
     assert main([*words, "--force"]) == 0
     assert Path(mine).read_bytes() != b"mine"

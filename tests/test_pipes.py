@@ -29,7 +29,7 @@ def unread():
     """An output that nobody reads; within a test, as pytest sets its own for each phase."""
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w") as stream, contextlib.redirect_stdout(stream):
+    with open(writer, "w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
         try:
             yield
         finally:

@@ -166,10 +166,10 @@ def test_links_in_a_cache_are_not_written_through(tmp_path, monkeypatch, capsys)
     (frames,) = Path("own").glob("*.frames")
     whole = frames.read_bytes()
     for ending in (".part", ".begun", ".list", ".frames", ".json", ".lock"):
-        Path("mine").write_text("mine")
+        Path("mine").write_text("mine", encoding="utf-8")
         shutil.rmtree("own")
         Path("own").mkdir()
         frames.with_suffix(ending).symlink_to(tmp_path / "mine")
         assert main([*prepare, "--num-steps", "2", "--cache-dir", "own"]) == (2 if ending in (".lock", ".begun") else 0)
-        assert Path("mine").read_text() == "mine"
+        assert Path("mine").read_text(encoding="utf-8") == "mine"
         assert ending in (".lock", ".begun") or frames.read_bytes() == whole

@@ -47,7 +47,7 @@ def asked(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment["XDG_CACHE_HOME"] = str(tree / ".cache")
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", *words]
     return subprocess.run(
-        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, cwd=tree, env=environment, capture_output=True, encoding="utf-8", timeout=SECONDS, check=False
     )
 
 
@@ -127,10 +127,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--page", action="store_true", help="write the page anew and run nothing")
     options = parser.parse_args()
-    judged = tomllib.loads(JUDGED.read_text())
+    judged = tomllib.loads(JUDGED.read_text(encoding="utf-8"))
     if options.page:
-        record = json.loads(RESULT.read_text())
-        PAGE.write_text(page(record, judged))
+        record = json.loads(RESULT.read_text(encoding="utf-8"))
+        PAGE.write_text(page(record, judged), encoding="utf-8")
         return bool(unnoticed(record, judged))
     source = revision()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -167,8 +167,8 @@ def main() -> int:
         "of": len(everything),
         "mutants": rows,
     }
-    RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    PAGE.write_text(page(record, judged))
+    RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(record, judged), encoding="utf-8")
     return bool(unnoticed(record, judged))
 
 

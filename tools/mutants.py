@@ -386,7 +386,7 @@ def digests(tree: Path, files: Iterable[str]) -> dict[str, str]:
 def make_tree(tree: Path) -> None:
     """A copy of the tracked files, and of new ones that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
     names = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
     for path in list(tree.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.relative_to(tree).as_posix() not in names:
@@ -586,7 +586,7 @@ class Fork:
                 sys.dont_write_bytecode = True
             sys.path[:0] = [str(tree / "src"), str(tree)]
             status, said = plugin.run(OPTIONS)
-            self.told.write_text(json.dumps(said))
+            self.told.write_text(json.dumps(said), encoding="utf-8")
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -602,7 +602,7 @@ class Fork:
             return None
         with contextlib.suppress(ProcessLookupError):  # what tests left behind
             os.killpg(self.child, signal.SIGKILL)
-        said = json.loads(self.told.read_text()) if self.told.exists() else None
+        said = json.loads(self.told.read_text(encoding="utf-8")) if self.told.exists() else None
         return os.waitstatus_to_exitcode(status), said, round(seconds, 2)
 
 
@@ -633,7 +633,7 @@ def watch(trees: list[Path], places: list[str]) -> dict[str, Any]:
     found = [test for path in paths for test in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
     kept = {file.relative_to(tree).as_posix(): WORK / "watched" / digest(tree, str(file)) for file in found}
     (WORK / "watched").mkdir(exist_ok=True)
-    parts = {file: json.loads(path.read_text()) for file, path in kept.items() if path.exists()}
+    parts = {file: json.loads(path.read_text(encoding="utf-8")) for file, path in kept.items() if path.exists()}
     valid = {file for file, part in parts.items() if part["files"] == digests(tree, part["files"])}
 
     def start(tree: Path, file: str) -> Fork:
@@ -644,7 +644,7 @@ def watch(trees: list[Path], places: list[str]) -> dict[str, Any]:
         parts[file] = said or {"tests": {}, "loading": {}, "failed": [file], "modules": []}
         executed = [parts[file]["loading"], *(about["lines"] for about in parts[file]["tests"].values())]
         parts[file]["files"] = digests(tree, {name for lines in executed for name in lines})
-        kept[file].write_text(json.dumps(parts[file]))
+        kept[file].write_text(json.dumps(parts[file]), encoding="utf-8")
         if (cache := place.with_name(f"{place.name}-cache")).exists():
             shutil.copytree(cache, CACHE, dirs_exist_ok=True)
     share_bytecode(trees)
@@ -775,7 +775,7 @@ def key_of(tree: Path, hashes: dict[str, str], file: str, tests: Plan, row: dict
 def machine() -> str:
     """Processor and system."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
 
@@ -784,7 +784,9 @@ def revision() -> str:
     """Of the source."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
 
     changed = git("status", "--porcelain", "--", PACKAGE, "tests", "tools")
     return git("rev-parse", "HEAD") + ("+changes" if changed else "")
@@ -861,10 +863,10 @@ def main() -> int:
     parser.add_argument("--only", metavar="ID", help="run this one, and show what the tests print")
     parser.add_argument("--page", action="store_true", help="write the page anew and run nothing")
     options = parser.parse_args()
-    judged = tomllib.loads(JUDGED.read_text()) if JUDGED.exists() else {}
+    judged = tomllib.loads(JUDGED.read_text(encoding="utf-8")) if JUDGED.exists() else {}
     if options.page:
-        record = json.loads(RESULT.read_text())
-        PAGE.write_text(page(record, judged))
+        record = json.loads(RESULT.read_text(encoding="utf-8"))
+        PAGE.write_text(page(record, judged), encoding="utf-8")
         return bool(unjudged(record, judged))
     if options.list:
         for folder in options.folders:
@@ -881,9 +883,11 @@ def main() -> int:
     prepare(watched["modules"])
     for test in watched["failed"]:
         print(f"left out, it fails without a mutant: {test}")
-    record = json.loads(RESULT.read_text()) if RESULT.exists() else {"folders": {}}
+    record = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"folders": {}}
     kept_file = WORK / "outcomes.jsonl"
-    kept = [json.loads(line) for line in kept_file.read_text().splitlines()] if kept_file.exists() else []
+    kept = (
+        [json.loads(line) for line in kept_file.read_text(encoding="utf-8").splitlines()] if kept_file.exists() else []
+    )
     for folder in options.folders:
         everything = all_mutants(trees[0], folder)
         mutants = chosen(everything, options.count, options.seed)
@@ -919,7 +923,7 @@ def main() -> int:
                 flush=True,
             )
             if not options.only:
-                with kept_file.open("a") as file:
+                with kept_file.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[row["id"]]) + "\n")
         record["folders"][folder] = {
             "of": len(everything),
@@ -940,8 +944,8 @@ def main() -> int:
         "tests": options.tests,
         "left_out": watched["failed"],
     }
-    RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    PAGE.write_text(page(record, judged))
+    RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(record, judged), encoding="utf-8")
     return bool(unjudged(record, judged))
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,31 @@ LARGEST_TOML = 1 << 20
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/")
 """How an address begins, also as a path."""
 PART = re.compile(r"\.[0-9a-f]{16}\.part\Z")
+_SEEKING = threading.Lock()
+"""Held between the move to a place and what is done there, on systems that cannot do both at once."""
+
+
+def read_at(descriptor: int, part: memoryview, place: int) -> int:
+    """Read bytes from a place of an open file into memory; how many there were. OSError where the disk refuses.
+
+    Threads may read the same file. Windows lacks `preadv`: there, one moves and reads at a time.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [part], place)
+    with _SEEKING:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        got = os.read(descriptor, len(part))
+    part[: len(got)] = got
+    return len(got)
+
+
+def write_at(descriptor: int, part: memoryview | bytes, place: int) -> int:
+    """Write bytes at a place of an open file; how many were written. OSError as `read_at`."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, part, place)
+    with _SEEKING:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.write(descriptor, part)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -141,7 +141,7 @@ def emit(text: str, stream: IO[str], *, flush: bool = False) -> None:
 
 def drop(stream: IO[str] | None) -> None:
     """Discard what a stream could not write, and all that will be written to it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())  # type: ignore[union-attr]
 
 

@@ -65,16 +65,16 @@ def test_what_is_pushed_is_pulled_as_a_run(run, cache, tmp_path, monkeypatch, ca
 def test_the_card_and_no_places_of_this_machine(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["push", str(run), "me/net", "--out", "files", "--licence", "apache-2.0"]) == 0
-    card = Path("files/README.md").read_text()
+    card = Path("files/README.md").read_text(encoding="utf-8")
     result = json.loads((run / "result.json").read_text())
     assert card.startswith("---\nlibrary_name: sresnet\n")
     assert "\nlicense: apache-2.0\n" in card
     assert f"{result['test_top1']:.2f} % of 359 test images" in card
     assert "sresnet train digits" in card
-    assert "license" not in Path("files/README.md").read_text().replace("license: apache-2.0", "")
-    environment = json.loads(Path("files/environment.json").read_text())
+    assert "license" not in Path("files/README.md").read_text(encoding="utf-8").replace("license: apache-2.0", "")
+    environment = json.loads(Path("files/environment.json").read_text(encoding="utf-8"))
     assert not {"data_dir", "cache_dir"} & set(environment)
-    assert str(tmp_path.parent) not in Path("files/environment.json").read_text()
+    assert str(tmp_path.parent) not in Path("files/environment.json").read_text(encoding="utf-8")
 
 
 def test_push_makes_the_repository_and_sends_the_folder(run, tmp_path, monkeypatch, capsys):
@@ -152,7 +152,7 @@ def test_a_card_for_strangers(run, tmp_path, monkeypatch):
     for path in Path("files").iterdir():
         assert str(tmp_path).encode() not in path.read_bytes(), path.name
         assert b"secret" not in path.read_bytes(), path.name
-    card = Path("files/README.md").read_text()
+    card = Path("files/README.md").read_text(encoding="utf-8")
     (classes,) = [line for line in card.splitlines() if line.startswith("Classes: ")]
     assert classes.startswith(
         r"Classes: a\\n\\n\# head, \<script\>x\<\/script\>, \[click\]\(http\:\/\/x\.y\), \`\|\*\_, "
@@ -163,8 +163,10 @@ def test_a_card_for_strangers(run, tmp_path, monkeypatch):
     assert "--pretrained another-run" in card
     assert "Licence of the weights: none is given." in card
     assert "Input: 1x8x8." in card
-    assert json.loads(Path("files/data.json").read_text())["channels"] == 1
-    assert json.loads(Path("files/environment.json").read_text())["sessions"] == [{"from_step": 0, "torch": "1"}]
+    assert json.loads(Path("files/data.json").read_text(encoding="utf-8"))["channels"] == 1
+    assert json.loads(Path("files/environment.json").read_text(encoding="utf-8"))["sessions"] == [
+        {"from_step": 0, "torch": "1"}
+    ]
 
 
 @pytest.mark.parametrize("licence", ["no", "true", "Apache 2", "mit\nx: y", "1.0", "-", "[x]"])
@@ -222,7 +224,9 @@ def test_what_was_looked_at_is_fetched_and_others_files_are_left(run, cache, tmp
     assert main(["pull", "me/net", "--revision", "v2"]) == 0
     assert asked == ["v2", COMMIT]
     assert {path.name for path in Path("runs/net").iterdir()} - {".lock"} == set(_FILES)
-    assert not {"data_dir", "cache_dir", "more"} & set(json.loads(Path("runs/net/environment.json").read_text()))
+    assert not {"data_dir", "cache_dir", "more"} & set(
+        json.loads(Path("runs/net/environment.json").read_text(encoding="utf-8"))
+    )
 
 
 HOSTILE = {

@@ -65,7 +65,7 @@ print(num_parameters(build(SResNetConfig(depth=8))) > 0)
 
 def test_names_for_type_checkers_are_those_of_the_package():
     """What is imported for type checkers only is what `__getattr__` finds, from the same file."""
-    source = Path(sresnet.__file__).read_text()
+    source = Path(sresnet.__file__).read_text(encoding="utf-8")
     names, finder = [node for node in ast.parse(source).body if isinstance(node, ast.If)]
     owners = {alias.name: node.module for node in names.body for alias in node.names}
     folders = [name for name, module in owners.items() if module == "sresnet"]

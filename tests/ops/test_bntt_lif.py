@@ -568,7 +568,7 @@ def test_exports():
 def builds():
     """Flags of builds that this processor runs, and why not for the others."""
     try:
-        features = Path("/proc/cpuinfo").read_text()
+        features = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         features = ""
     for name, needs, flags in (

@@ -57,7 +57,10 @@ def sbatch(name, folder, small):
     script = folder / f"{name}.sbatch"
     script.write_text(SCRIPTS[name])
     job = str(secrets.randbelow(10**9))
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place, open(folder / f"{job}.out", "w+") as output:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place,
+        open(folder / f"{job}.out", "w+", encoding="utf-8") as output,
+    ):
         environment = {
             **os.environ,
             "PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),

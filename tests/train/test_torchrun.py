@@ -28,8 +28,8 @@ def worker(folder, torchrun, rank):
     while not (folder / record.CHECKPOINT).exists():
         assert torchrun.poll() is None, torchrun.communicate()[0]
         time.sleep(0.02)
-    for process in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split():
-        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{process}/environ").read_text():
+    for process in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text(encoding="utf-8").split():
+        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{process}/environ").read_text(encoding="utf-8"):
             return int(process)
     raise AssertionError(f"no process {rank}")
 

@@ -315,7 +315,10 @@ def commands(rank, count, folder):
 
     Run.step = failing
     words = ["train", "digits", "--model.num-steps", "1", "--model.base-filters", "2", "--out", f"{folder}/run"]
-    with open(f"{folder}/out{rank}", "w") as out, open(f"{folder}/err{rank}", "w") as err:
+    with (
+        open(f"{folder}/out{rank}", "w", encoding="utf-8") as out,
+        open(f"{folder}/err{rank}", "w", encoding="utf-8") as err,
+    ):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main(words)
     sys.exit(status)

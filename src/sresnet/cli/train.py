@@ -78,7 +78,7 @@ def shared(work: Callable[[Processes], int]) -> int:
     """The exit status of `work`, in each of the processes that torchrun has started: only the first is heard."""
     with joined(gpu=torch.cuda.is_available()) as processes, contextlib.ExitStack() as quiet:
         if not processes.first:
-            nowhere = quiet.enter_context(open(os.devnull, "w"))
+            nowhere = quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
             quiet.enter_context(contextlib.redirect_stdout(nowhere))
             quiet.enter_context(contextlib.redirect_stderr(nowhere))
         return work(processes)

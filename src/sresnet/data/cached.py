@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.errors import UserError
-from sresnet.files import beginning, read_regular, write_whole
+from sresnet.files import beginning, read_at, read_regular, write_at, write_whole
 
 COARSE = 2_000_000_000
 """Nanoseconds within which two changes of a file may have the same time, on the coarsest file system (FAT)."""
@@ -139,8 +139,9 @@ def entries_of(path: Path) -> list[dict[str, Any]]:
 def end_line(descriptor: int) -> None:
     """End the line that a killed process left torn in a list, so that the next one is whole."""
     size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        os.pwrite(descriptor, b"\n", size)
+    last = bytearray(1)
+    if size and read_at(descriptor, memoryview(last), size - 1) and last != b"\n":
+        write_at(descriptor, b"\n", size)
 
 
 def append_line(descriptor: int, entry: Mapping[str, Any], path: Path) -> None:
@@ -153,7 +154,7 @@ def write_all(descriptor: int, content: memoryview | bytes, place: int, path: Pa
     rest = memoryview(content).cast("B")
     try:
         while rest:
-            done = os.pwrite(descriptor, rest, place)
+            done = write_at(descriptor, rest, place)
             rest, place = rest[done:], place + done
     except OSError as error:
         raise NotWrittenError(

@@ -1,6 +1,7 @@
 """Cache folders looked through and emptied: frames of event recordings, and decoded pictures."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,4 +81,8 @@ def remove(found: CachedSet) -> None:
         # them, and a list of pictures that are gone is small.
         for each in found.files if found.kind == "pictures" else reversed(found.files):
             each.unlink(missing_ok=True)
-        lock.unlink(missing_ok=True)
+        if os.name != "nt":
+            lock.unlink(missing_ok=True)
+    if os.name == "nt":  # which deletes no open file; another process may have opened this one by now
+        with contextlib.suppress(OSError):
+            lock.unlink()

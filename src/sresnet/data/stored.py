@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sresnet.errors import UserError
+from sresnet.files import PLAIN, read_at
 
 
 class SampleFile:
@@ -47,7 +48,7 @@ class SampleFile:
         self.path, self.count, self.shape, self.checksums, self.kind = path, count, tuple(shape), checksums, kind
         self.sample_bytes = math.prod(self.shape)
         try:
-            self.descriptor = os.open(path, os.O_RDONLY)
+            self.descriptor = os.open(path, os.O_RDONLY | PLAIN)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): run the same command again") from None
         weakref.finalize(self, os.close, self.descriptor)
@@ -70,7 +71,7 @@ class SampleFile:
     def read_into(self, part: memoryview, number: int) -> int:
         """Put a sample into memory; its CRC-32. Errors as `read`."""
         try:
-            got = os.preadv(self.descriptor, [part], number * self.sample_bytes)
+            got = read_at(self.descriptor, part, number * self.sample_bytes)
         except OSError as error:
             raise UserError(f"{self.path} cannot be read ({error.strerror}): is the disk still there?") from None
         if got != self.sample_bytes:

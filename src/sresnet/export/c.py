@@ -150,7 +150,7 @@ class _Writer:
             "    s->step++;",
             "}",
         ]
-        operations = files("sresnet.export").joinpath("operations.c").read_text()
+        operations = files("sresnet.export").joinpath("operations.c").read_text(encoding="utf-8")
         used = _used(operations, "\n".join(body))
         text = "\n".join([used, "", *head, "", *self.constants, "", *body, ""])
         weights, state = memory_of(self.program, sizes, self.bits)

@@ -53,9 +53,12 @@ class CProgram:
         size += "int sresnet_most_steps(void) { return SRESNET_MOST_STEPS; }\n"
         with tempfile.TemporaryDirectory() as folder:
             source, library = Path(folder, "network.c"), Path(folder, "network.so")
-            source.write_text(text + size)
+            source.write_text(text + size, encoding="utf-8")
             done = subprocess.run(
-                [*compiler, *FLAGS, *flags, str(source), "-o", str(library), "-lm"], capture_output=True, text=True
+                [*compiler, *FLAGS, *flags, str(source), "-o", str(library), "-lm"],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
             )
             if done.returncode or not library.is_file():
                 reason = " ".join(done.stderr.split())[:300] or "it says nothing"

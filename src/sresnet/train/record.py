@@ -240,7 +240,7 @@ def provenance(command: str, device: torch.device) -> dict[str, Any]:
 def processor() -> str:
     """Name of the processor, where the system tells."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
@@ -250,7 +250,7 @@ def revision() -> str:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()
 
     try:

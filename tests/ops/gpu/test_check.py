@@ -206,7 +206,7 @@ def planted(monkeypatch, tmp_path, before, after):
     """The kernels with a fault: a module made of their text."""
     from sresnet.ops.scan.gpu import kernels, launch
 
-    text = Path(kernels.__file__).read_text()
+    text = Path(kernels.__file__).read_text(encoding="utf-8")
     assert text.count(before) == 1, before
     path = tmp_path / "faulty_kernels.py"
     path.write_text(text.replace(before, after))

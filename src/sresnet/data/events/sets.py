@@ -283,7 +283,7 @@ def _small_nmnist(root: Path, place: Path) -> Iterator[Source]:
         path = place / name
         if not path.is_file():
             raise UserError(f"{path} is missing: the small set of N-MNIST has train1K.txt and test100.txt")
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(errors="replace", encoding="utf-8").splitlines(), start=1):
             if not line.strip() or line.startswith("#"):
                 continue
             words = line.split()

@@ -155,7 +155,7 @@ def _is_whole(path: Path) -> bool:
 def recall(name: str) -> set[str]:
     """The lines that `remember` has put into the file of this name; none where it cannot be read."""
     try:
-        return set((_cache_folder() / name).read_text().splitlines()) if os.name == "posix" else set()
+        return set((_cache_folder() / name).read_text(encoding="utf-8").splitlines()) if os.name == "posix" else set()
     except (_NativeError, OSError, UnicodeDecodeError):
         return set()
 
@@ -164,14 +164,14 @@ def remember(name: str, line: str) -> None:
     """Add a line to the file of this name beside the compiled code; nothing happens where it cannot be written."""
     with contextlib.suppress(_NativeError, OSError):
         if os.name == "posix":
-            with (_cache_folder() / name).open("a") as file:
+            with (_cache_folder() / name).open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
 
 
 def _key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
     """A name that changes with everything that the compiled code depends on."""
     parts = (
-        source.read_text(),
+        source.read_text(encoding="utf-8"),
         compiler,
         _run([compiler, "--version"]),
         *FLAGS,
@@ -186,7 +186,7 @@ def _key(source: Path, compiler: str, flags: tuple[str, ...]) -> str:
 def _processor() -> str:
     """What this processor can do; -march=native depends on it, and a home folder may be shared by machines."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine() + platform.processor()
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
@@ -249,7 +249,7 @@ def _run(command: list[str]) -> str:
         NativeError: it fails; the message holds its first line with "error", or its last line.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         raise _NativeError(f"{command[0]} does not start: {error.strerror}") from None
     if done.returncode != 0:
