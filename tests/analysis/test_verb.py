@@ -40,10 +40,13 @@ def test_table_totals_and_files(run, capsys):
     assert f"spikes: {totals['spikes']:,.0f}, firing rate {totals['spikes_per_neuron_and_step']:.3f} per" in out
     assert sum(layer["additions"] for layer in written["cost"]) == pytest.approx(totals["additions"])
     stem = written["activity"][0]
-    (line,) = [line for line in out.splitlines() if line.startswith("stem.conv")]
+    (line,) = [line for line in out.splitlines() if line.startswith("stem ")]
     numbers = [f"{sum(stem['active']) / 2:.1f}", f"{stem['spikes']:,.0f}"]
     numbers += [f"{stem['dead']:.1f}", f"{stem['saturated']:.1f}"]
     assert line.split()[1:6] == ["2x8x8", *numbers]
+    assert "stage 1, block 1, second  " in out
+    assert "stage1_block1.conv2" not in out
+    assert written["cost"][2]["name"] == "stage1_block1.conv2"
     assert "with single spikes: 6 extra connections" in out
     assert written["hardware"]["extra_connections"] == 6
 

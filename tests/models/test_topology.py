@@ -9,7 +9,7 @@ from torch import nn
 
 import sresnet
 from sresnet import UserError
-from sresnet.models.topology import INPUT, topology_of
+from sresnet.models.topology import INPUT, layer_in_short, layer_in_words, topology_of
 from sresnet.nn import (
     BNTT,
     Flatten,
@@ -140,3 +140,41 @@ def test_a_module_that_does_not_describe_itself():
         UserError, match=r"^layer mine, a Identity, does not say .*: give .* describe\(name, x\)[^\n]*$"
     ):
         topology_of([("mine", nn.Identity())], Readout(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "short"),
+    [
+        ("stem.neuron", "stem", "stem"),
+        ("stage1_block1", "stage 1, block 1", "1.1"),
+        ("stage1_block12.neuron1", "stage 1, block 12, first", "1.12 first"),
+        ("stage3_block2.conv2", "stage 3, block 2, second", "3.2 second"),
+        ("stage2_block1.skip.conv", "stage 2, block 1, 1x1 skip", "2.1 1x1 skip"),
+        ("stage2_block1.skip", "stage 2, block 1, join", "2.1 join"),
+        ("stage2_block1.skip.neuron", "stage 2, block 1, neurons of the skip", "2.1 neurons of the skip"),
+        ("wiring.steps.stage1_block1_conv3", "stage 1, block 1, third", "1.1 third"),
+        ("wiring.steps.stage1_block1_skip", "stage 1, block 1, 1x1 skip", "1.1 1x1 skip"),
+        ("wiring.steps.stage1_block1_sum", "stage 1, block 1, join", "1.1 join"),
+        ("block3.neuron1", "block 3, first", "3 first"),
+        ("conv4.neuron", "convolution 4", "convolution 4"),
+        ("wiring.steps.fc1_units", "linear 1", "linear 1"),
+        ("readout.linear", "readout", "readout"),
+        ("mine.block", "mine.block", "mine.block"),
+        ("stage1_block1.other", "stage 1, block 1, other", "1.1 other"),
+    ],
+)
+def test_names_in_words(name, words, short):
+    assert layer_in_words(name) == words
+    assert layer_in_short(name) == short
+
+
+@pytest.mark.parametrize(("name", "fields"), list(networks()), ids=str)
+def test_names_in_words_tell_layers_apart(name, fields):
+    """No two convolutions, and no two layers of neurons, of a network are called the same."""
+    topology = made(name, fields).topology
+    for kinds in (("convolution", "linear"), ("neurons",)):
+        found = [node.name for node in topology.of_kind(*kinds)]
+        words = [layer_in_words(each) for each in found]
+        assert len(set(words)) == len(found)
+        assert [each for each in words if "_" in each] == []
+        assert len(set(map(layer_in_short, found))) == len(found)

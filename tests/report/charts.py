@@ -4,7 +4,7 @@ from sresnet.report.charts import Axis, Bars, ConfusionMatrix, HeatMap, Line, Li
 
 WORDS = ("sweet_pepper", "chrysanthemum", "Räder links")
 LONG_NAMES = tuple(f"{word} {number}" for number in range(3) for word in WORDS)
-DEEP = tuple(f"{stage}.{block} second" for stage in (1, 2, 3) for block in range(1, 13))
+DEEP = tuple(f"stage {stage}, block {block}, second" for stage in (1, 2, 3) for block in range(1, 13))
 UNIT = "neurons that fire (%)"
 
 
@@ -19,7 +19,8 @@ def every_chart():
     )
     steps = tuple(0.1 * step for step in range(50))
     x, y = Axis(label="epoch"), Axis(label="y")
-    named, log = Axis(label="in the output of", names=DEEP), Axis(label="y", logarithmic=True)
+    named = Axis(label="in the output of", names=tuple(f"{name[6]}.{name[15:-8]}" for name in DEEP), told=DEEP)
+    log = Axis(label="y", logarithmic=True)
     own = Line(name="own", x=[3e4], y=[1.0], form="points", hollow=True, own=True)
     by_name = Line(name="", x=range(len(DEEP)), y=range(1, len(DEEP) + 1))
     deep = {"row_names": DEEP, "parts": (("spikes", tuple(range(len(DEEP)))),)}

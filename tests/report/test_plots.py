@@ -44,7 +44,15 @@ def test_activity_maps(looked_at, tmp_path):
     own = figures.own_spikes(found)
     figure = drawn(figures.activity_maps)({"S2S": own, "again": own})
     words = texts(figure, tmp_path)
-    for word in ("S2S", "again", "time step", "layer", "neurons that fire (%)", "mean gamma of the norm", "1.1 first"):
+    for word in (
+        "S2S",
+        "again",
+        "time step",
+        "layer",
+        "neurons that fire (%)",
+        "mean gamma of the norm",
+        "stage 1, block 1, first",
+    ):
         assert word in words
     images = [axes.images[0].get_array() for axes in figure.axes[:4]]
     assert images[0].tolist() == [list(layer.active) for layer in found.layers]
@@ -58,14 +66,20 @@ def test_a_network_without_norms_and_many_layers(tmp_path):
     found = activity(model, [batch(model)])
     words = texts(drawn(figures.activity_maps)({"": figures.own_spikes(found)}), tmp_path)
     assert "24" in words  # numbers instead of names
-    assert "1.1 first" not in words
+    assert "stage 1, block 1, first" not in words
 
 
 def test_bars_and_curves(looked_at, tmp_path):
     found, costs, steps, gradients = looked_at
     bars = Picture(panels=((figures.spike_bars(found), figures.operation_bars(costs)),))
     words = texts(plots.draw(bars), tmp_path)
-    for word in ("spikes per inference", "synaptic operations per inference", "2.1 1x1 skip", "readout", "stem"):
+    for word in (
+        "spikes per inference",
+        "synaptic operations per inference",
+        "stage 2, block 1, 1x1 skip",
+        "readout",
+        "stem",
+    ):
         assert word in words
     figure = drawn(figures.accuracy_curves)({"a": (steps, costs), "b": (steps, costs)})
     assert figure.axes[0].lines[0].get_ydata().tolist() == list(steps.top1)

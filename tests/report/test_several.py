@@ -92,6 +92,9 @@ def test_files_are_the_figures_and_tables_of_the_page(folder, tmp_path):
     assert [float(row["training loss"]) for row in epochs] == [
         line["train_loss"] for line in record.read_metrics(folder / "a")
     ]
+    layers = rows_of(files / "layers.csv")
+    assert [row["layer"] for row in layers[:3]] == ["stem.conv", "stage1_block1.conv1", "stage1_block1.conv2"]
+    assert "stage 1, block 1, second" in page.read_text()
     listed = json.loads((files / "files.json").read_text())
     assert {path.name for path in files.iterdir()} == {"files.json", *listed["files"]}
     pictures = {path.stem for path in files.glob("*.png")}

@@ -15,6 +15,7 @@ from sresnet.ops.memory import keep_freed_memory
 from sresnet.printing import give, going_on, say
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import claim, save
+from sresnet.report.document import layer_of
 from sresnet.studies.conversions import check_steps
 from sresnet.train import record
 
@@ -87,7 +88,7 @@ def _print_analysis(analysis: Analysis, part: str, trained_steps: int) -> None:
         f"layer | output | {counts} | input | additions:,.0f | MAC:,.0f",
         [
             (
-                *(layer.name, "x".join(map(str, layer.output))),
+                *(layer_of(layer.name), "x".join(map(str, layer.output))),
                 *((100 * n.rate, n.spikes, n.dead, n.saturated) if n else (None,) * 4),
                 *(layer.input_kind, layer.additions or None, layer.multiply_accumulates or None),
             )

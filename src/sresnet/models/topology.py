@@ -4,6 +4,7 @@ Summaries, counts of activity and operations, the hardware view, fine-tuning and
 attributes. Nodes come from the blocks that compute them (`describe` of `sresnet.nn`).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,3 +90,60 @@ def topology_of(layers: Iterable[tuple[str, nn.Module]], readout: Readout) -> To
         more, ends = module.describe(name, ends)
         nodes += more
     return Topology(nodes=tuple(nodes + readout.describe("readout", ends)))
+
+
+# Names for people -----------------------------------------------------------------------------------------------------
+
+_BLOCK = re.compile(r"(?:stage(\d+)_)?block(\d+)(?:([._])(.+))?")
+_ORDINALS = {"1": "first", "2": "second", "3": "third"}
+_PARTS = {
+    ".skip.conv": "1x1 skip",
+    "_skip": "1x1 skip",
+    ".skip.neuron": "neurons of the skip",
+    ".skip": "join",
+    ".sum": "join",
+    "_sum": "join",
+}
+"""What is in a block beside its layers; a skip alone is the addition that joins it."""
+_NUMBERED = {"conv": "convolution", "fc": "linear", "units": "units", "pool": "pool"}
+
+
+def layer_in_words(name: str) -> str:
+    """The name of a layer or block as a person reads it: stage1_block2.neuron1 -> stage 1, block 2, first.
+
+    A convolution and its neurons have one name. What is not built of stages and blocks, and names of the user's own,
+    stay as they are.
+    """
+    name = name.removeprefix("wiring.steps.")
+    if match := _BLOCK.fullmatch(name):
+        stage, block, mark, part = match.groups()
+        place = f"{f'stage {stage}, ' if stage else ''}block {block}"
+        return f"{place}, {_part_in_words(mark, part)}" if part else place
+    short = _without_kind(name)
+    if match := re.fullmatch(r"(conv|fc|units|pool)(\d+)", short):
+        return f"{_NUMBERED[match[1]]} {match[2]}"
+    return short
+
+
+def layer_in_short(name: str) -> str:
+    """A name for axes that have no room for words, where stage and block are numbers: stage1_block2 -> 1.2."""
+    match = _BLOCK.fullmatch(name.removeprefix("wiring.steps."))
+    if match is None:
+        return layer_in_words(name)
+    stage, block, mark, part = match.groups()
+    place = ".".join(filter(None, (stage, block)))
+    return f"{place} {_part_in_words(mark, part)}" if part else place
+
+
+def _part_in_words(mark: str, part: str) -> str:
+    """What a name says behind its block and `mark`."""
+    if match := re.fullmatch(r"(?:conv|neuron|units)([123])", part):
+        return _ORDINALS[match[1]]
+    return _PARTS.get(mark + part, part)
+
+
+def _without_kind(name: str) -> str:
+    """A name without what kind of module it is."""
+    for ending in (".neuron", ".conv", ".linear", "_units"):
+        name = name.removesuffix(ending)
+    return name

@@ -1,7 +1,6 @@
 """Charts as data: what is shown, with its labels and units. `svg` and `plots` draw them."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
@@ -24,6 +23,8 @@ class Axis:
     """(lowest, highest) value; by default those of the data."""
     names: tuple[str, ...] = ()
     """Labels of 0, 1, 2, ...; by default the numbers."""
+    told: tuple[str, ...] = ()
+    """What is said of 0, 1, 2, ... when a point there is pointed at, where that is more than its label."""
 
     def place(self, value: float) -> float:
         """Where a value stands: at its logarithm if the axis is logarithmic; NaN where it has none."""
@@ -203,12 +204,3 @@ def shortened(text: str, most: int) -> str:
 def deviation_of(values: Sequence[float]) -> float:
     """Standard deviation, 0 for a single number."""
     return stdev(values) if len(values) > 1 else 0.0
-
-
-def short(name: str) -> str:
-    """A layer's name in the short form of axes: stage1_block2.neuron1 -> 1.2 first, stem.neuron -> stem."""
-    if match := re.fullmatch(r"stage(\d+)_block(\d+)(?:\.(.+))?", name):
-        words = {"neuron1": "first", "conv1": "first", "neuron2": "second", "conv2": "second", None: ""}
-        part = words.get(match[3], str(match[3]).replace("skip.conv", "1x1 skip").replace("skip.neuron", "skip"))
-        return f"{match[1]}.{match[2]} {part}".rstrip()
-    return name.removesuffix(".neuron").removesuffix(".conv").removesuffix(".linear")

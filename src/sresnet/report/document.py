@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from sresnet.models.topology import layer_in_words
 from sresnet.report.charts import Chart
 
 LONG = 20
@@ -19,7 +20,20 @@ class Number:
     text: str
 
 
-Value = str | int | float | Number | None
+@dataclass(frozen=True)
+class Named:
+    """Something that files call by its own name and readers by words, such as a layer."""
+
+    name: str
+    words: str
+
+
+def layer_of(name: str) -> Named:
+    """A layer as a cell."""
+    return Named(name, layer_in_words(name))
+
+
+Value = str | int | float | Number | Named | None
 """Of a cell."""
 
 
@@ -72,6 +86,8 @@ def shown(value: Value, form: str) -> str:
         return ""
     if isinstance(value, Number):
         return value.text
+    if isinstance(value, Named):
+        return value.words
     return value if isinstance(value, str) else format(value, form)
 
 

@@ -12,6 +12,7 @@ from sresnet.analysis.exits import EarlyExit, ExitPoint
 from sresnet.analysis.gradients import BlockGradient
 from sresnet.analysis.prediction import Prediction
 from sresnet.analysis.steps import StepAccuracy
+from sresnet.models.topology import layer_in_short, layer_in_words
 from sresnet.report.charts import (
     Axis,
     Bars,
@@ -21,7 +22,6 @@ from sresnet.report.charts import (
     LineChart,
     Photo,
     Picture,
-    short,
     shortened,
 )
 from sresnet.report.png import picture_of
@@ -84,7 +84,7 @@ def _gamma_limits(layers: Iterable[LayerMap]) -> tuple[float, float]:
 def _map_of(layers: Sequence[LayerMap], rows: tuple[tuple[float | None, ...], ...], **fields: Any) -> HeatMap:
     """Layers down and steps across, with lines where the image size changes; `fields` of the chart."""
     breaks = [row for row in range(1, len(layers)) if layers[row].shape[-2:] != layers[row - 1].shape[-2:]]
-    names = tuple(short(layer.name) for layer in layers)
+    names = tuple(layer_in_words(layer.name) for layer in layers)
     return HeatMap(rows=rows, row_names=names, x_label="time step", breaks=tuple(breaks), **fields)
 
 
@@ -108,7 +108,7 @@ def spike_bars(activity: Activity) -> Bars:
     """Spikes of each layer of neurons."""
     return Bars(
         title="Spikes by layer",
-        row_names=tuple(short(layer.name) for layer in activity.layers),
+        row_names=tuple(layer_in_words(layer.name) for layer in activity.layers),
         parts=(("spikes", tuple(layer.spikes for layer in activity.layers)),),
         x_label=SPIKES,
         style=2,
@@ -120,7 +120,7 @@ def operation_bars(cost: Cost) -> Bars:
     layers = [layer for layer in cost.layers if layer.kernel != "join"]
     return Bars(
         title="Operations by layer",
-        row_names=tuple(short(layer.name) for layer in layers),
+        row_names=tuple(layer_in_words(layer.name) for layer in layers),
         parts=(
             ("additions, one per spike and synapse", tuple(layer.additions for layer in layers)),
             ("multiply-accumulates, for real inputs", tuple(layer.multiply_accumulates for layer in layers)),
@@ -226,7 +226,11 @@ def gradient_chart(lines: Sequence[Line], blocks: Sequence[str]) -> LineChart:
     return LineChart(
         title="Gradient through depth",
         lines=tuple(lines),
-        x=Axis(label="in the output of: stem, stage.block", names=tuple(short(block) for block in blocks)),
+        x=Axis(
+            label="in the output of: stem, stage.block",
+            names=tuple(map(layer_in_short, blocks)),
+            told=tuple(map(layer_in_words, blocks)),
+        ),
         y=Axis(label="norm of the loss's gradient", logarithmic=True),
     )
 

@@ -3,8 +3,7 @@
 from collections import Counter
 
 from sresnet.analysis import ARITHMETIC, Analysis
-from sresnet.report.charts import short
-from sresnet.report.document import LONG, Figure, Paragraph, Section, Table, columns
+from sresnet.report.document import LONG, Figure, Paragraph, Section, Table, columns, layer_of
 from sresnet.report.figures import activity_map, gamma_map, operation_bars, own_spikes, spike_bars
 
 
@@ -21,7 +20,7 @@ def activity(analysis: Analysis) -> Section:
         name="activity-by-step",
         title="Percent of neurons that fire",
         columns=columns(" | ".join(["layer", *(f"step {step}:.2f" for step in steps)])),
-        rows=tuple((short(layer.name), *layer.active) for layer in layers),
+        rows=tuple((layer_of(layer.name), *layer.active) for layer in layers),
         folded=True,
     )
     return Section(title="Activity", content=(*figures, table))
@@ -37,7 +36,7 @@ def cost(analysis: Analysis) -> Section:
         columns=columns(f"{head} | input | additions:,.0f | multiply-acc.:,.0f"),
         rows=tuple(
             (
-                short(layer.name),
+                layer_of(layer.name),
                 "×".join(map(str, layer.output)),
                 *((100 * n.rate, n.spikes, n.dead, n.saturated) if n else (None,) * 4),
                 *(layer.input_kind, layer.additions, layer.multiply_accumulates),
@@ -110,7 +109,7 @@ def hardware(analysis: Analysis) -> Section:
         columns=columns("layer | connections:,d | of these extra:,d | synapses:,d | of these extra:,d | extra kernels"),
         rows=tuple(
             (
-                short(layer.name),
+                layer_of(layer.name),
                 *(layer.connections, layer.extra_connections, layer.synapses, layer.extra_synapses),
                 ", ".join(f"{count} of {kernel}" for kernel, count in Counter(layer.kernels).items()),
             )

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from sresnet.report.charts import Axis, HeatMap, Line, LineChart, short
+from sresnet.models.topology import layer_in_words
+from sresnet.report.charts import Axis, HeatMap, Line, LineChart
 from sresnet.report.document import Block, Figure, Paragraph, Section, Table
 from sresnet.report.figures import ACCURACY
 from sresnet.report.palette import SERIES
@@ -125,7 +126,7 @@ def _layer_map(
     return HeatMap(
         title=f"{title}, epoch by epoch",
         rows=tuple(values.values()),
-        row_names=tuple(short(layer) for layer in values),
+        row_names=tuple(layer_in_words(layer) for layer in values),
         x_label="epoch",
         unit=unit,
         limits=(min([0.0, *numbers]), max(numbers, default=1.0)),
@@ -143,7 +144,7 @@ def _learned_leaks(metrics: Sequence[Mapping[str, Any]]) -> list[Figure]:
     if all(len(set(leak.values())) == 1 for leak in leaks):  # one for the whole network
         curves = {"": [leak[layers[0]] for leak in leaks]}
     elif len(layers) <= SERIES:
-        curves = {short(layer): [leak[layer] for leak in leaks] for layer in layers}
+        curves = {layer_in_words(layer): [leak[layer] for leak in leaks] for layer in layers}
     else:
         picks: dict[str, Callable[[Iterable[float]], float]] = {
             "largest of all layers": max,

@@ -37,8 +37,10 @@ CHARACTER = 0.62
 """Width of most characters in units of the font's size, as wide as in the widest of the usual fonts."""
 WIDE, NARROW = "mwMW@%", "fijlrtI.,:;|!'()[] "
 """Characters about half as wide again, and about two thirds as wide."""
+NAME = 26
+"""Most characters of the name of a row."""
 NAMED_ROWS = 26
-"""Maps and bars with more rows than this name only some of them; confusion matrices of more classes name none."""
+"""Maps with more rows than this name only some of them; confusion matrices of more classes name none."""
 NUMBERED_CLASSES = 12
 """Confusion matrices of more classes have no numbers in their cells."""
 TITLED_CELLS = 1200
@@ -236,7 +238,8 @@ def _points_of(line: Line, chart: LineChart) -> list[_Point]:
         at, *others = [(chart.x.place(a), chart.y.place(b)) for a, b in (ends if dx or dy else ends[:1])]
         if math.isfinite(sum(at)):
             reach = (at, *(each if math.isfinite(sum(each)) else at for each in others))
-            name = chart.x.names[round(x)] if chart.x.names else readable(x)
+            names = chart.x.told or chart.x.names
+            name = names[round(x)] if names else readable(x)
             value = readable(y) if chart.y.logarithmic else f"{y:.4g}"
             found.append(_Point(at=at, reach=reach, name=name, value=value))
     return found
@@ -337,8 +340,8 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     few = len(rows) <= NAMED_ROWS
     row_height = 15.0 if len(rows) <= 12 else 12.0 if few else max(4.0, min(8.0, 340 / len(rows)))
     size = TEXT if row_height >= 12 else 9.0
-    names, every = (chart.row_names, 1) if few else ([str(index) for index in range(len(rows))], 5)
-    left = 8 + max(_width_of(shortened(text, 18), size) for text in names)
+    names, every = chart.row_names, 1 if few else math.ceil((size + 1.5) / row_height)
+    left = 8 + max(_width_of(shortened(text, NAME), size) for text in names)
     top, columns = 22.0, len(rows[0])
     cell_width = (WIDTH - 6 - left) / columns
     bottom = top + len(rows) * row_height
@@ -346,7 +349,8 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     for number, row in enumerate(rows):
         y = top + number * row_height
         if number % every == 0:
-            parts.append(_label(left - 5, y + row_height / 2 + 3.5, shortened(names[number], 18), "end", size=size))
+            text = shortened(names[number], NAME)
+            parts.append(_label(left - 5, y + row_height / 2 + 3.5, text, "end", size=size))
         for column, value in enumerate(row):
             if value is None:
                 continue
@@ -404,7 +408,7 @@ def _bars(chart: Bars, name: str) -> Markup:
     most = max([*totals, *marked, *sampled, *(mean + deviation for mean, deviation in spreads)]) or 1.0
     row_height = 16.0 if len(chart.row_names) <= NAMED_ROWS else 9.0
     size = TEXT if row_height > 10 else 7.5
-    names = [shortened(text, 18) for text in chart.row_names]
+    names = [shortened(text, NAME) for text in chart.row_names]
     left, right = 8 + max(_width_of(text, size) for text in names), WIDTH - 14.0
     parts, top = _bar_legend(chart)
     bottom = top + len(names) * row_height

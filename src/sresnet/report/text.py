@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from sresnet.printing import csv_of, printable
-from sresnet.report.document import Number, Table
+from sresnet.report.document import Named, Number, Table, Value
 from sresnet.studies.rows import DATA_HEADER, Row
 
 
@@ -35,9 +35,12 @@ def study_csv(rows: Sequence[Row]) -> str:
 
 
 def table_csv(table: Table) -> str:
-    """All digits of all numbers of a table, headings first."""
-    rows = [[each.value if isinstance(each, Number) else each for each in row] for row in table.rows]
-    return table.data or csv_of([table.headings, *rows])
+    """All digits of all numbers of a table, and own names, headings first."""
+
+    def whole(value: Value) -> str | int | float | None:
+        return value.value if isinstance(value, Number) else value.name if isinstance(value, Named) else value
+
+    return table.data or csv_of([table.headings, *([whole(each) for each in row] for row in table.rows)])
 
 
 def table_markdown(table: Table) -> str:
