@@ -79,6 +79,17 @@ class LineChart:
         """The lines, each with the number of its colour and marker."""
         return [(place if line.style is None else line.style, line) for place, line in enumerate(self.lines)]
 
+    def extent(self) -> tuple[list[float], list[float]]:
+        """All x and all y of points that can be drawn, with their standard deviations to both sides."""
+        xs, ys = [], []
+        for line in self.lines:
+            for index, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
+                dx, dy = (each[index] if each else 0.0 for each in (line.x_deviation, line.y_deviation))
+                if math.isfinite(self.x.place(x) + self.y.place(y)):
+                    xs += [each for each in (x - dx, x, x + dx) if math.isfinite(self.x.place(each))]
+                    ys += [each for each in (y - dy, y, y + dy) if math.isfinite(self.y.place(each))]
+        return xs, ys
+
     @property
     def counts(self) -> bool:
         """Whether the x axis counts something, such as steps or epochs: a line has whole numbers there."""

@@ -8,11 +8,13 @@ import contextlib
 import functools
 import importlib.util
 import io
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sresnet.errors import UserError
@@ -20,6 +22,7 @@ from sresnet.files import write_whole
 from sresnet.printing import escaped, printable, unwarned
 from sresnet.report.charts import (
     STRONG,
+    Axis,
     Bars,
     Chart,
     ConfusionMatrix,
@@ -29,10 +32,10 @@ from sresnet.report.charts import (
     Photo,
     Picture,
     deviation_of,
-    readable,
     shortened,
 )
 from sresnet.report.palette import COLOURS, colour_of, marker_of
+from sresnet.report.ticks import Scale, scale_of, scales_of, within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +52,8 @@ MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "down"
 """What matplotlib calls them."""
 NAMED_LAYERS = 24
 """Up to this many layers are labelled by name; more get numbers, from 0 as in the paper's Fig. 3."""
+_NAMES_ROOM = 75
+"""Characters that stand beside each other below an axis of names."""
 FONTS = (
     *("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"),
     *("Malgun Gothic", "PingFang SC", "Apple SD Gothic Neo", "WenQuanYi Zen Hei", "Noto Sans Devanagari"),
@@ -200,7 +205,11 @@ def draw(shown: Picture | Chart) -> "Figure":
                 axis.set_title(chart.title)
         maps = [(axis, chart) for axis, chart in charts if isinstance(chart, HeatMap)]
         if maps:  # one colour bar for all maps of a row
-            figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
+            bar = figure.colorbar(maps[-1][0].images[0], ax=[axis for axis, _ in maps], label=maps[-1][1].unit)
+            colours = within(*maps[-1][1].limits)
+            bar.set_ticks(list(colours.ticks), labels=list(colours.texts))
+    if picture.same_x or picture.same_y:
+        _share_axes([pair for row in pairs for pair in row], picture)
     _add_legends(figure, [pair for row in pairs for pair in row])
     return figure
 
@@ -253,13 +262,7 @@ def _fill_lines(chart: LineChart, axes: "Axes") -> None:
         _draw_line(axes, line, chart, style)
     axes.set_xlabel(chart.x.label)
     axes.set_ylabel(chart.y.label)
-    if not all(line.form == "line" for line in chart.lines):
-        axes.margins(x=0.15, y=0.13)
-    if chart.y.limits:
-        axes.set_ylim(chart.y.limits)
-    _set_x_ticks(axes, chart)
-    if chart.y.logarithmic:
-        _set_decades(axes)
+    _set_axes(axes, chart)
     if chart.note:
         text, x, y = chart.note
         axes.annotate(
@@ -296,48 +299,51 @@ def _draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
     axes.plot(line.x, y, label=line.name or None, **look)
 
 
-def _set_x_ticks(axes: "Axes", chart: LineChart) -> None:
-    """Names, whole numbers, or round ones, also on a logarithmic axis that spans less than a decade."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+def _share_axes(pairs: "Sequence[tuple[Axes, Chart | Photo]]", picture: Picture) -> None:
+    """The axes that the curves of a picture share, over the values of all of them."""
+    curves = [(axes, chart) for axes, chart in pairs if isinstance(chart, LineChart)]
+    x, y = scales_of(*(chart for _, chart in curves))
+    for axes, chart in curves:
+        _set_axes(axes, chart, x if picture.same_x else None, y if picture.same_y else None)
 
-    values = [x for line in chart.lines for x in line.x]
+
+def _set_axes(axes: "Axes", chart: LineChart, x: Scale | None = None, y: Scale | None = None) -> None:
+    """The ranges and numbers of both axes, with room for markers at the ends; by default of the chart's own values."""
+    own_x, own_y = scales_of(chart)
+    x, y = x or own_x, y or own_y
+    points = not all(line.form == "line" for line in chart.lines)
+    axes.set_xlim(*_roomy(x, chart.x, 0.08 if points else 0.03))
+    axes.set_ylim(*_roomy(y, chart.y, 0.0 if chart.y.limits else 0.06 if points else 0.03))
     if chart.x.names:
-        every = max(1, len(chart.x.names) // 19)
-        axes.set_xticks(range(0, len(chart.x.names), every), chart.x.names[::every], fontsize=7)
-    elif chart.x.logarithmic:
-        low, high = axes.get_xlim()
-        few = MaxNLocator(nbins=5, steps=(1, 2, 5, 10))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else few)
-        axes.xaxis.set_minor_locator(NullLocator())
-    elif chart.counts:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if max(values) >= LARGE and not chart.x.names:
-        axes.xaxis.set_major_formatter(lambda value, _: readable(value))
-    elif chart.x.logarithmic:  # matplotlib would write powers of ten as formulas
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        every = max(1, math.ceil(sum(len(name) + 2 for name in chart.x.names) / _NAMES_ROOM))
+        last = len(chart.x.names) - 1
+        shown = [place for place in range(0, last, every) if place <= last - every] + [last]
+        axes.set_xticks(shown, [chart.x.names[place] for place in shown], fontsize=7)
+    else:
+        _set_ticks(axes.xaxis, x)
+    _set_ticks(axes.yaxis, y)
 
 
-LARGE = 1e4
-"""From here on numbers of an axis are written with a prefix: 20 k."""
+def _roomy(scale: Scale, axis: Axis, share: float) -> tuple[float, float]:
+    """The range of an axis with this share of it more at both ends."""
+    low, high = axis.place(scale.low), axis.place(scale.high)
+    room = share * (high - low)
+    low, high = low - room, high + room
+    return (10.0**low, 10.0**high) if axis.logarithmic else (low, high)
 
 
-def _set_decades(axes: "Axes") -> None:
-    """A logarithmic y axis with 0.01 and 1e-05 where matplotlib writes formulas, which no text here may be."""
-    from matplotlib.ticker import LogFormatter
+def _set_ticks(axis: Any, scale: Scale) -> None:
+    """The numbers of a scale, and none between them."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-    class Plain(LogFormatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
-    axes.yaxis.set_major_formatter(Plain())
-    axes.yaxis.set_minor_formatter(Plain())
+    axis.set_major_locator(FixedLocator(scale.ticks))
+    axis.set_major_formatter(FixedFormatter(scale.texts))
+    axis.set_minor_locator(NullLocator())
 
 
 @_fill.register(HeatMap)
 def _fill_map(chart: HeatMap, axes: "Axes") -> None:
     """A colour for every number, rows down."""
-    from matplotlib.ticker import MaxNLocator
-
     half = 0.5 * chart.spacing or 0.5
     axes.imshow(
         [[float("nan") if value is None else value for value in row] for row in chart.rows],
@@ -348,13 +354,13 @@ def _fill_map(chart: HeatMap, axes: "Axes") -> None:
         vmax=chart.limits[1],
         extent=(chart.first_column - half, chart.last + half, len(chart.rows) - 0.5, -0.5),
     )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _set_ticks(axes.xaxis, scale_of((chart.first_column, chart.last), whole=True))
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     if len(chart.rows) <= NAMED_LAYERS:
         axes.set_yticks(range(len(chart.rows)), chart.row_names, fontsize=7)
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+        _set_ticks(axes.yaxis, scale_of((0, len(chart.rows) - 1), 8, whole=True))
     for row in chart.breaks:
         axes.axhline(row - 0.5, color="white", linewidth=1.2)
 
@@ -381,8 +387,12 @@ def _fill_bars(chart: Bars, axes: "Axes") -> None:
         axes.plot(values, [row] * len(values), "o", color=COLOURS["fg"][0], markerfacecolor="white", markersize=4)
     axes.set_yticks(rows, chart.row_names, fontsize=7 if len(rows) <= 45 else 5)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda value, _: readable(value))
+    ends = [mean + deviation_of(values) for mean, values in zip(map(fmean, chart.samples), chart.samples, strict=True)]
+    marked = chart.marks[1] if chart.marks else ()
+    samples = [value for values in chart.samples for value in values]
+    scale = scale_of((0.0, max([*before, *marked, *ends, *samples]) or 1.0), 4)
+    axes.set_xlim(0, scale.high * 1.02)
+    _set_ticks(axes.xaxis, scale)
     axes.set_xlabel(chart.x_label)
     axes.grid(axis="x", color=COLOURS["line"][0], linewidth=0.6)
     axes.set_axisbelow(True)
@@ -411,6 +421,9 @@ def _fill_confusion(chart: ConfusionMatrix, axes: "Axes") -> None:
         names = [shortened(name, 10) for name in chart.class_names]
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
+    else:
+        for axis in (axes.xaxis, axes.yaxis):
+            _set_ticks(axis, scale_of((0, len(chart.class_names) - 1), whole=True))
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
 

@@ -30,6 +30,7 @@ from sresnet.report.charts import (
     shortened,
 )
 from sresnet.report.palette import COLOURS, MAPS, colour_of, marker_of, rgb
+from sresnet.report.ticks import scale_of, scales_of
 
 WIDTH, SMALL = 360, 232
 TEXT = 11.0
@@ -37,6 +38,8 @@ CHARACTER = 0.62
 """Width of most characters in units of the font's size, as wide as in the widest of the usual fonts."""
 WIDE, NARROW = "mwMW@%", "fijlrtI.,:;|!'()[] "
 """Characters about half as wide again, and about two thirds as wide."""
+GAP = 5.0
+"""Least room between labels below an axis."""
 NAME = 26
 """Most characters of the name of a row."""
 NAMED_ROWS = 26
@@ -152,16 +155,37 @@ def _width_of(text: str, size: float = TEXT) -> float:
     return units * CHARACTER * size
 
 
-def _ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
-    """About `count` round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.8)
-    step = max(step, 1.0) if whole else step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+def _apart(labels: Sequence[tuple[float, str]], width: float) -> list[tuple[float, str]]:
+    """The labels below an axis that do not run into each other, (x, text); the first and last stay.
+
+    Args:
+        labels: from left to right, centred at x where the drawing of this width has room.
+        width: of the drawing.
+    """
+
+    def box(label: tuple[float, str]) -> tuple[float, float]:
+        room = _width_of(label[1]) / 2
+        middle = min(max(label[0], room), width - room)
+        return middle - room, middle + room
+
+    if len(labels) < 3:
+        return list(labels)
+    first, *inner, last = labels
+    found = [first]
+    for each in inner:
+        left, right = box(each)
+        if left >= box(found[-1])[1] + GAP and right + GAP <= box(last)[0]:
+            found.append(each)
+    return [*found, last]
+
+
+def _below_axis(labels: Sequence[tuple[float, str]], y: float, width: float) -> list[Element]:
+    """Labels below an axis, as `_apart` leaves them."""
+    parts = []
+    for x, text in _apart(labels, width):
+        room = _width_of(text) / 2
+        parts.append(_label(min(max(x, room), width - room), y, text, "middle", soft=True))
+    return parts
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
@@ -172,14 +196,12 @@ def _line_chart(chart: LineChart, name: str) -> Markup:
     """Curves over a common axis."""
     width, height = (SMALL, 80) if chart.small else (WIDTH, 150)
     curves = [_points_of(each, chart) for each in chart.lines]
-    xs, ys = zip(*(place for points in curves for point in points for place in point.reach), strict=True)
-    low, high = chart.y.limits or _padded(min(ys), max(ys))
-    left_x, right_x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
-    if any(each.form in ("dots", "points") for each in chart.lines):
-        left_x, right_x = _padded(left_x, right_x)
-    values = _ticks(low, high, 4, whole=chart.y.logarithmic)
-    y_ticks = [(value, f"1e{value:.0f}" if chart.y.logarithmic else readable(value)) for value in values]
-    left = 8 + max(_width_of(text) for _, text in y_ticks)
+    x_scale, y_scale = scales_of(chart)
+    low, high = chart.y.place(y_scale.low), chart.y.place(y_scale.high)
+    left_x, right_x = chart.x.place(x_scale.low), chart.x.place(x_scale.high)
+    if any(each.form in ("dots", "points") for each in chart.lines):  # markers do not touch the edge
+        left_x, right_x = left_x - 0.04 * (right_x - left_x), right_x + 0.04 * (right_x - left_x)
+    left = 8 + max(map(_width_of, y_scale.texts))
     legend, legend_height = _legend_of(chart, width)
     top, right = 22 + legend_height, width - 12.0
     bottom = top + height
@@ -189,14 +211,13 @@ def _line_chart(chart: LineChart, name: str) -> Markup:
         return across, top + (high - y) / (high - low) * height
 
     parts = [_label(0, 12, chart.y.label, soft=True), *legend]
-    for tick, text in y_ticks:
-        _, y = place(left_x, tick)
+    for tick, text in zip(y_scale.ticks, y_scale.texts, strict=True):
+        _, y = place(left_x, chart.y.place(tick))
         parts += [_line((left, y), (right, y)), _label(left - 5, y + 4, text, "end", soft=True)]
-    for tick, text in _x_ticks(chart, left_x, right_x):
-        x, _ = place(tick, low)
-        room = _width_of(text) / 2
-        parts.append(_line((x, bottom), (x, bottom + 4)))
-        parts.append(_label(min(max(x, room), width - room), bottom + 16, text, "middle", soft=True))
+    ticks = zip(x_scale.ticks, x_scale.texts, strict=True)
+    labels = _apart([(place(chart.x.place(tick), low)[0], text) for tick, text in ticks], width)
+    parts += [_line((x, bottom), (x, bottom + 4)) for x, _ in labels]
+    parts += _below_axis(labels, bottom + 16, width)
     parts.append(_label((left + right) / 2, bottom + 32, chart.x.label, "middle", soft=True))
     courses = []
     for (style, each), points in zip(chart.styled, curves, strict=True):
@@ -245,19 +266,6 @@ def _points_of(line: Line, chart: LineChart) -> list[_Point]:
     return found
 
 
-def _x_ticks(chart: LineChart, low: float, high: float) -> list[tuple[float, str]]:
-    """Places along the x axis, and their labels."""
-    if chart.x.names:
-        every = max(1, round(sum(_width_of(text) + 8 for text in chart.x.names) / WIDTH + 0.5))
-        return [(float(place), text) for place, text in enumerate(chart.x.names) if place % every == 0]
-    if chart.x.logarithmic:
-        values = [digit * 10.0**exponent for exponent in range(math.floor(low), math.ceil(high)) for digit in (1, 2, 5)]
-        round_ones = [value for value in values if low <= math.log10(value) <= high]
-        shown = round_ones if len(round_ones) > 1 else _ticks(10**low, 10**high, 4)
-        return [(math.log10(value), readable(value)) for value in shown]
-    return [(tick, readable(tick)) for tick in _ticks(low, high, 6, whole=chart.counts)]
-
-
 def _drawn_line(
     each: Line, points: Sequence[_Point], style: int, place: Callable[[float, float], Place]
 ) -> list[Element]:
@@ -280,12 +288,6 @@ def _drawn_line(
         parts.append(_element("polyline", points=_path(placed), fill="none", stroke=_colour(style), **look))
     every = max(1, len(placed) // 10) if each.joined else 1
     return [*parts, *(_marker(each, style, x, y) for x, y in placed[::every])]
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    """A range with some room at both ends."""
-    room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - room, high + room
 
 
 CORNERS = {
@@ -348,7 +350,7 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     parts = [_label(0, 12, chart.y_label, soft=True)]
     for number, row in enumerate(rows):
         y = top + number * row_height
-        if number % every == 0:
+        if number == len(rows) - 1 or (number % every == 0 and number < len(rows) - every):
             text = shortened(names[number], NAME)
             parts.append(_label(left - 5, y + row_height / 2 + 3.5, text, "end", size=size))
         for column, value in enumerate(row):
@@ -364,9 +366,9 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     for number in chart.breaks:
         y = top + number * row_height
         parts.append(_line((left, y), (WIDTH - 6, y), "var(--bg)", 2))
-    for tick in _ticks(chart.first_column, chart.last, 8, whole=True):
-        x = left + ((tick - chart.first_column) / (chart.spacing or 1.0) + 0.5) * cell_width
-        parts.append(_label(x, bottom + 14, f"{tick:.0f}", "middle", soft=True))
+    scale = scale_of((chart.first_column, chart.last), 8, whole=True)
+    places = [left + ((tick - chart.first_column) / (chart.spacing or 1.0) + 0.5) * cell_width for tick in scale.ticks]
+    parts += _below_axis(list(zip(places, scale.texts, strict=True)), bottom + 14, WIDTH)
     parts.append(_label((left + WIDTH) / 2, bottom + 29, chart.x_label, "middle", soft=True))
     parts += _colour_bar(MAPS[chart.colours], low, high, chart.unit, bottom + 40)
     least = min((value for row in rows for value in row if value is not None), default=0.0)
@@ -405,7 +407,8 @@ def _bars(chart: Bars, name: str) -> Markup:
     marked = chart.marks[1] if chart.marks else ()
     spreads = [(fmean(values), deviation_of(values)) for values in chart.samples]
     sampled = [value for values in chart.samples for value in values]
-    most = max([*totals, *marked, *sampled, *(mean + deviation for mean, deviation in spreads)]) or 1.0
+    most = max([*totals, *marked, *sampled, *(mean + deviation for mean, deviation in spreads)])
+    scale = scale_of((0.0, most or 1.0), 4)
     row_height = 16.0 if len(chart.row_names) <= NAMED_ROWS else 9.0
     size = TEXT if row_height > 10 else 7.5
     names = [shortened(text, NAME) for text in chart.row_names]
@@ -414,12 +417,11 @@ def _bars(chart: Bars, name: str) -> Markup:
     bottom = top + len(names) * row_height
 
     def across(value: float) -> float:
-        return left + value / most * (right - left)
+        return left + value / scale.high * (right - left)
 
-    for tick in _ticks(0, most, 4):
-        x, text = across(tick), readable(tick)
-        parts.append(_line((x, top - 2), (x, bottom)))
-        parts.append(_label(min(x, WIDTH - _width_of(text) / 2), bottom + 14, text, "middle", soft=True))
+    labels = _apart(list(zip(map(across, scale.ticks), scale.texts, strict=True)), WIDTH)
+    parts += [_line((x, top - 2), (x, bottom)) for x, _ in labels]
+    parts += _below_axis(labels, bottom + 14, WIDTH)
     parts.append(_label((left + right) / 2, bottom + 30, chart.x_label, "middle", soft=True))
     for row, text in enumerate(names):
         y, before = top + row * row_height, 0.0
