@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,20 @@ def test_info_and_list(run, capsys):
     assert "cifar10-t4" in found["pretrained"]
 
 
+def test_report(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    recipe = json.loads((copy / "config.json").read_text())
+    recipe["seed"] = 7
+    (copy / "config.json").write_text(json.dumps(recipe))
+    found, said = given(capsys, "report", run, copy, "--images", 5, "--out", tmp_path / "page.html")
+    assert found["report"] == str(tmp_path / "page.html")
+    assert [each["run"] for each in found["runs"]] == ["run", "copy"]
+    assert found["runs"][0]["test_top1"] == json.loads((run / "result.json").read_text())["test_top1"]
+    assert found["differences"] == {"seed": [0, 7]}
+    assert "report: " in said
+
+
 def test_export_and_its_file(run, tmp_path, capsys):
     found, _ = given(capsys, "export", run, "--to", "c", "--out", tmp_path / "net.c", "--images", 20)
     assert found["path"] == str(tmp_path / "net.c")
@@ -128,7 +143,7 @@ def test_recordings(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["report", "x"], ["import", "x"], ["data", "view", "x"], ["data", "prepare", "x"], ["data", "clean"], []]
+    "words", [["import", "x"], ["data", "view", "x"], ["data", "prepare", "x"], ["data", "clean"], []]
 )
 def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -138,7 +153,7 @@ def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypat
     assert "--json is not for" in said.err
     assert "train" in said.err
     assert list(tmp_path.iterdir()) == []
-    assert len(GIVING) == 12
+    assert len(GIVING) == 13
 
 
 def test_not_beside_other_processes(tmp_path, monkeypatch, capsys):

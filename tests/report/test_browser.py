@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sresnet.cli import main
+from sresnet.report.charts import Axis, Bars, ConfusionMatrix, HeatMap, Line, LineChart
 from sresnet.report.document import Figure, Section, Table
 from sresnet.report.html import page
 from sresnet.studies import results
@@ -202,6 +203,98 @@ def test_tables_are_sorted_with_the_keyboard(browser, tmp_path):
     first.find_element(By.TAG_NAME, "button").click()
     assert column(shown, 0) == ["a", "b 9", "b 10", "c"]
     assert browser.get_log("browser") == []
+
+
+def tip(browser):
+    """What is told at the moment."""
+    (found,) = browser.find_elements(By.CSS_SELECTOR, ".tip")
+    return found.text if found.is_displayed() else ""
+
+
+def values_page(folder, points):
+    """A chart of every kind that tells values, with curves of so many points."""
+    x, y = Axis(label="epoch"), Axis(label="loss")
+    curves = tuple(
+        Line(name=name, x=range(points), y=[place + at / points for at in range(points)])
+        for place, name in enumerate(("one", "two | three"))
+    )
+    cells = tuple(tuple(10 * row + column for column in range(points)) for row in range(5))
+    rows = tuple(f"stage 1, block {row}" for row in range(5))
+    charts = (
+        LineChart(title="A", lines=curves, x=x, y=y),
+        HeatMap(title="B", rows=cells, row_names=rows, x_label="time step", unit="u", limits=(0, 50)),
+        Bars(title="C", row_names=("a", "b"), parts=(("spikes", (1.0, 1234.0)),), x_label="spikes"),
+        ConfusionMatrix(title="D", counts=((3, 1), (0, 4)), class_names=("cat", "dog")),
+    )
+    figures = tuple(Figure(name=chart.title, chart=chart) for chart in charts)
+    (folder / "page.html").write_text(page("T", [Section(title="S", content=figures)]))
+    return folder / "page.html"
+
+
+@pytest.mark.parametrize("points", [4, 400])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_values_are_told_where_they_are_pointed_at(browser, tmp_path, points, width):
+    """With a mouse, a finger and the keyboard, in charts of few and of many points alike; nothing is loaded."""
+    look_at(browser, values_page(tmp_path, points), width=width)
+    charts = browser.find_elements(By.CSS_SELECTOR, "figure svg")
+    entry = "entriesOf(arguments[0]).find((each) => each.text === arguments[1])"
+    expected = {
+        0: [f"one, epoch {points // 2}: 0.5", "two | three, epoch 0: 1"],
+        1: ["stage 1, block 3, time step 2: 31"],
+        2: ["b, spikes: 1,234"],
+        3: ["cat, predicted as dog: 1 of 4"],
+    }
+    for place, texts in expected.items():
+        for text in texts:
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", charts[place])
+            at = browser.execute_script(
+                f"const entry = {entry}, matrix = arguments[0].getScreenCTM();"
+                "const at = new DOMPoint(entry.x, entry.y).matrixTransform(matrix); return [at.x, at.y]",
+                charts[place],
+                text,
+            )
+            mouse = {"type": "mouseMoved", "x": at[0], "y": at[1]}
+            finger = {"type": "touchStart", "touchPoints": [{"x": at[0], "y": at[1]}]}
+            for command in ("Input.dispatchMouseEvent", "Input.dispatchTouchEvent"):
+                browser.execute_cdp_cmd(command, mouse if "Mouse" in command else finger)
+                assert tip(browser) == text
+                box = browser.execute_script(
+                    "const box = document.querySelector('.tip').getBoundingClientRect(); return [box.left, box.right]"
+                )
+                assert box[0] >= 0
+                assert box[1] <= width
+                if "Touch" in command:
+                    browser.execute_cdp_cmd(command, {"type": "touchEnd", "touchPoints": []})
+                    assert tip(browser) == text  # it stays when the finger is gone
+                browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+                browser.find_element(By.TAG_NAME, "body").send_keys(Keys.NULL)
+                browser.execute_script("hide()")
+    browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element == charts[0]
+    assert tip(browser) == "one, epoch 0: 0"
+    charts[0].send_keys(Keys.ARROW_RIGHT)
+    assert tip(browser) == f"one, epoch 1: {1 / points:.4g}"
+    charts[0].send_keys(Keys.ARROW_UP)
+    assert tip(browser) == f"two | three, epoch 1: {1 + 1 / points:.4g}"
+    charts[0].send_keys(Keys.ESCAPE)
+    assert tip(browser) == ""
+    assert browser.get_log("browser") == []
+
+
+def test_without_scripts_values_are_titles(browser, tmp_path):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        look_at(browser, values_page(tmp_path, 4))
+        assert browser.find_elements(By.CSS_SELECTOR, ".tip") == []
+        titles = [
+            each.get_attribute("innerHTML") for each in browser.find_elements(By.CSS_SELECTOR, "svg :not(svg) > title")
+        ]
+        assert "one, epoch 2: 0.5" in titles
+        assert "stage 1, block 3, time step 2: 31" in titles
+        assert "cat, predicted as dog: 1 of 4" in titles
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def test_a_complaint_is_noticed(browser, tmp_path):

@@ -42,7 +42,12 @@ def test_a_table_in_front_and_curves_over_each_other(folder, tmp_path):
     assert text.startswith("2 runs")
     rows = rows_of(files / "runs.csv")
     assert [row["run"] for row in rows] == ["a", "b"]
-    assert [(row["connection"], row["seed"]) for row in rows] == [("s2s", "0"), ("s2m", "1")]
+    assert [row["line"] for row in rows] == ["connection s2s, seed 0", "connection s2m, seed 1"]
+    fields = rows_of(files / "differences.csv")
+    assert fields == [
+        {"field": "model.connection", "a": "s2s", "b": "s2m"},
+        {"field": "seed", "a": "0", "b": "1"},
+    ]
     for row in rows:
         result = read_json(folder / row["run"] / "result.json")
         assert float(row["test accuracy, %"]) == result["test_top1"]
@@ -50,9 +55,10 @@ def test_a_table_in_front_and_curves_over_each_other(folder, tmp_path):
     html = page.read_text()
     chart = re.search(r'id="figure-validation-accuracy".*?</svg>', html, flags=re.DOTALL)[0]
     assert len(re.findall("<polyline", chart)) == 2
-    for name, colour in (("a", "s1"), ("b", "s2")):
+    labels = ("connection s2s, seed 0", "connection s2m, seed 1")
+    for name, label, colour in zip("ab", labels, ("s1", "s2"), strict=True):
         last = record.read_metrics(folder / name)[-1]["validation_top1"]
-        assert f"{name}, epoch 2: {last:.4g}" in chart
+        assert f"{label}, epoch 2: {last:.4g}" in chart
         assert f'stroke="var(--{colour})"' in chart
     names = re.findall(r' id="([^"]+)"', html)
     assert len(names) == len(set(names))

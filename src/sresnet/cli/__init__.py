@@ -173,6 +173,7 @@ Two files cannot be called as their verbs: `import` is a word of Python's, and a
 
 GIVING = {
     *("train", "finetune", "evaluate", "predict", "analyse", "convert", "export", "search", "info", "study", "list"),
+    "report",
     "data info",
 }
 """What --json is for."""

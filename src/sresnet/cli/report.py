@@ -13,13 +13,14 @@ from sresnet.errors import UserError
 from sresnet.models.pretrained import card_of, is_shipped
 from sresnet.models.saved import WEIGHTS
 from sresnet.ops.dispatch import implementation
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
+from sresnet.report.differing import differences_in_brief
 from sresnet.report.document import Section
 from sresnet.report.files import REPORT, check_folder, check_page, save_files, save_page
 from sresnet.report.html import page
 from sresnet.report.inspection import Inspection, inspect_network
 from sresnet.report.records import Records, records_of, records_of_card
-from sresnet.report.several import Shown, sections_of, title_of
+from sresnet.report.several import Shown, runs_in_brief, sections_of, title_of
 from sresnet.report.studies import study_sections
 from sresnet.search.config import check_installed
 from sresnet.search.record import is_search
@@ -73,6 +74,7 @@ def report_verb(words: list[str]) -> int:
         Shown(each, inspect_run(run, each, options, options.images)) for run, each in zip(runs, records, strict=True)
     ]
     write_report(path, shown, Path(options.files) if options.files else None, force=options.force)
+    give({"report": path, "runs": runs_in_brief(shown), "differences": differences_in_brief(records)})
     return 0
 
 
@@ -100,6 +102,7 @@ def _report_studies(names: list[str], options: _ReportOptions) -> int:
 def _write_page(path: Path, title: str, sections: Sequence[Section], options: _ReportOptions) -> None:
     """Write a page about no run, and its figures and tables if asked for; say where they are."""
     save_page(path, page(title, sections), options.force)
+    give({"report": path, "title": title})
     say(f"report: {path}")
     if options.files:
         say(f"files: {len(save_files(Path(options.files), sections, (), force=options.force))} in {options.files}")

@@ -73,6 +73,8 @@ class LineChart:
     """(text, x, y): a remark on a point."""
     small: bool = False
     """Stands beside a picture."""
+    legend: bool = True
+    """Names stand above it; without, what is around it says what the lines are."""
 
     @property
     def styled(self) -> list[tuple[int, Line]]:

@@ -33,7 +33,16 @@ def layer_of(name: str) -> Named:
     return Named(name, layer_in_words(name))
 
 
-Value = str | int | float | Number | Named | None
+@dataclass(frozen=True)
+class Marked:
+    """Text behind the marker and line of a chart, which it explains."""
+
+    text: str
+    style: int
+    """Number of their colour and form."""
+
+
+Value = str | int | float | Number | Named | Marked | None
 """Of a cell."""
 
 
@@ -72,10 +81,13 @@ class Table:
         """The cells as they are shown."""
         return [[shown(value, form) for value, (_, form) in zip(row, self.columns, strict=True)] for row in self.rows]
 
-    def cells(self) -> list[list[tuple[str, float | None]]]:
-        """(text, the number in it or None), of all cells."""
+    def cells(self) -> list[list[tuple[str, float | None, int | None]]]:
+        """(text, the number in it or None, the style of the marker in front of it or None), of all cells."""
         return [
-            list(zip(texts, map(_number_in, row), strict=True))
+            [
+                (text, _number_in(value), value.style if isinstance(value, Marked) else None)
+                for text, value in zip(texts, row, strict=True)
+            ]
             for texts, row in zip(self.texts(), self.rows, strict=True)
         ]
 
@@ -88,6 +100,8 @@ def shown(value: Value, form: str) -> str:
         return value.text
     if isinstance(value, Named):
         return value.words
+    if isinstance(value, Marked):
+        return value.text
     return value if isinstance(value, str) else format(value, form)
 
 
@@ -191,6 +205,8 @@ class Section:
     """Sections below it."""
     short: str = ""
     """The text of links to it; by default the title."""
+    folded: bool = False
+    """All below its heading is shown when it is asked for."""
 
     def walk(self) -> Iterator[Block]:
         """All content, that of the parts too."""

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sresnet.printing import printable_lines
 from sresnet.report.document import Block, Figure, Section, Table
 from sresnet.report.palette import COLOURS
-from sresnet.report.svg import draw
+from sresnet.report.svg import draw, swatch
 
 GENERATOR = "sresnet report"
 """Named in our pages as what made them, so that they are recognised."""
@@ -44,7 +44,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     found.globals |= {"generator": GENERATOR, "prose": PROSE, "kind_of": lambda block: type(block).__name__}
-    found.globals |= {"colours": _colours, "draw": draw, "packaged": _packaged, "groups": _groups}
+    found.globals |= {"colours": _colours, "draw": draw, "swatch": swatch, "packaged": _packaged, "groups": _groups}
     return found
 
 

@@ -17,6 +17,7 @@ COLOURS: dict[str, tuple[str, str]] = {
 apart, made darker or lighter until each has a contrast of 4.5 to its background."""
 SERIES = 6
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "plus")
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 2), (9, 3, 2, 3), (1, 4))
 MAPS = {
     "viridis": (
         *("#440154", "#482878", "#3e4989", "#31688e", "#26828e"),
@@ -38,6 +39,11 @@ def colour_of(style: int) -> str:
 def marker_of(style: int) -> str:
     """What tells lines apart without their colour; colour and form together differ for 36 of them."""
     return MARKERS[(style + style // SERIES) % len(MARKERS)]
+
+
+def dash_of(style: int) -> tuple[float, ...]:
+    """Lengths of dashes and gaps of a line, () for none; with colour and marker they differ for 180 lines."""
+    return DASHES[style // SERIES % len(DASHES)]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -34,7 +34,7 @@ from sresnet.report.charts import (
     deviation_of,
     shortened,
 )
-from sresnet.report.palette import COLOURS, colour_of, marker_of
+from sresnet.report.palette import COLOURS, colour_of, dash_of, marker_of
 from sresnet.report.ticks import Scale, scale_of, scales_of, within
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _size_of(chart: Chart | Photo) -> tuple[float, float]:
 def _add_legends(figure: "Figure", pairs: "Sequence[tuple[Axes, Chart | Photo]]") -> None:
     """One for all charts where their lines have the same names, otherwise one per chart; and of the parts of bars."""
     lines = [(axes, chart) for axes, chart in pairs if isinstance(chart, LineChart)]
-    named = [(axes, chart) for axes, chart in lines if any(line.name for line in chart.lines)]
+    named = [(axes, chart) for axes, chart in lines if chart.legend and any(line.name for line in chart.lines)]
     alike = len({tuple(line.name for line in chart.lines) for _, chart in lines if not chart.small}) == 1
     if named and alike:
         handles = named[0][0].get_legend_handles_labels()
@@ -282,7 +282,9 @@ def _draw_line(axes: "Axes", line: Line, chart: LineChart, style: int) -> None:
     colour = COLOURS["fg" if line.own else colour_of(style)][0]
     y = [value if value > 0 or not chart.y.logarithmic else float("nan") for value in line.y]
     look: dict[str, Any] = {"color": colour, "marker": "*" if line.own else MARKERS[marker_of(style)]}
-    look["linestyle"] = {"line": "-", "dashes": "--", "dots": ":", "points": "none"}[line.form]
+    dashes = dash_of(style)
+    own = (0, tuple(each / 1.5 for each in dashes)) if dashes else "-"  # in widths of the line
+    look["linestyle"] = {"line": own, "dashes": "--", "dots": ":", "points": "none"}[line.form]
     if line.joined:
         look |= {"markersize": 4, "markevery": max(1, len(y) // 12), "linewidth": 1.5}
     else:

@@ -33,6 +33,8 @@ class Records:
     """As result.json; empty while the run is not finished."""
     exports: tuple[Written, ...] = ()
     """What has been exported of it."""
+    contents: str = ""
+    """Digest of the samples that it was trained on; "" where it is not on record."""
 
     @property
     def kind(self) -> str:
@@ -64,16 +66,26 @@ def records_of(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Records:
         return read(folder) if (folder / name).exists() else {}
 
     environment = there(record.ENVIRONMENT, record.read_environment)
+    about = there(record.DATA, record.read_about)
     return Records(
         name=folder.resolve().name,
         recipe=recipe,
         command=_made_by(recipe, environment),
         environment=environment,
-        class_names=tuple(there(record.DATA, record.read_about).get("class_names", ())),
+        class_names=tuple(about.get("class_names", ())),
         metrics=tuple(_told_apart(line, recipe) for line in record.read_metrics(folder)),
         result=there(record.RESULT, record.read_result),
         exports=read_written(folder),
+        contents=_contents(about),
     )
+
+
+def _contents(about: Mapping[str, Any]) -> str:
+    """The digest of the training samples in data.json; "" where it has none."""
+    found: Any = about
+    for key in ("fingerprint", "train", "contents"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _told_apart(line: Mapping[str, Any], recipe: Recipe) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from sresnet.config import to_dict
 from sresnet.models.summary import describe
 from sresnet.report.charts import readable
+from sresnet.report.differing import field_in_words, value_in_words
 from sresnet.report.document import Block, Cards, Code, Differences, Examples, Facts, Figure, Paragraph, Section, Table
 from sresnet.report.inspection import Inspection
 from sresnet.report.paper import Comparison, compare
@@ -167,32 +168,10 @@ def _beside_the_paper(records: Records, comparison: Comparison | None) -> list[B
         f"them ({comparison.nearest}):"
     )
     fields = [
-        (_in_plain(field), _plain(here), f"paper {_plain(paper)}") for field, here, paper in comparison.differences
+        (field_in_words(field), value_in_words(here), f"paper {value_in_words(paper)}")
+        for field, here, paper in comparison.differences
     ]
     return [words, Differences(tuple(fields))]
-
-
-def _in_plain(field: str) -> str:
-    """A field of a recipe in words: model.num_steps -> time steps."""
-    return FIELDS.get(field, field.partition(".")[2].replace("_", " "))
-
-
-FIELDS = {
-    "model.num_steps": "time steps",
-    "model.base_filters": "filters",
-    "data.name": "data",
-    "data.validation": "held out",
-    "model.in_channels": "input channels",
-}
-
-
-def _plain(value: Any) -> str:
-    """The value of a field in words."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple | list):
-        return ", ".join(map(_plain, value))
-    return "none" if value is None or value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _origin(records: Records) -> Section:

@@ -1,11 +1,20 @@
-"""Several runs side by side: a table of them, and their curves in one chart."""
+"""Several runs side by side: in which fields they differ, a table of them, and their curves in one chart."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sresnet.models.summary import describe
 from sresnet.report.charts import Line
-from sresnet.report.document import Block, Figure, Paragraph, Section, Table, columns
+from sresnet.report.differing import (
+    Difference,
+    cell_of,
+    differences,
+    equal_runs,
+    labels_of,
+    styles_of,
+)
+from sresnet.report.document import Block, Figure, Marked, Named, Paragraph, Section, Table, Value, columns
 from sresnet.report.figures import ACCURACY, operation_line, over_operations, over_steps, step_line
 from sresnet.report.inspection import Inspection
 from sresnet.report.paper import compare
@@ -13,6 +22,11 @@ from sresnet.report.records import Records
 from sresnet.report.run import run_sections
 from sresnet.report.run_training import MOST_EPOCHS, line_of, over_epochs, thinned
 from sresnet.studies.rows import parameters
+
+FEW = 4
+"""Up to so many runs, fields are rows and runs columns, and the sections of each run are open."""
+LEGENDS = 8
+"""With more runs, names stand in the table beside their lines, and not above every chart."""
 
 
 class Shown(NamedTuple):
@@ -23,14 +37,50 @@ class Shown(NamedTuple):
     """What a pass over its test data showed, or why there was none."""
 
 
+class _Compared(NamedTuple):
+    """A run beside others."""
+
+    records: Records
+    inspection: Inspection | str
+    label: str
+    """What it is called, by the fields in which it differs."""
+    style: int
+    """Number of its colour, marker and dashes."""
+
+
 def sections_of(runs: Sequence[Shown]) -> tuple[Section, ...]:
     """The sections of a page: those of the run, or for several a comparison in front and then a section for each."""
     if len(runs) == 1:
         return run_sections(*runs[0])
+    found = differences([run.records for run in runs])
+    compared, told = _compared(runs, found)
     details = [
-        Section(title=run.records.name, parts=run_sections(*run, f"run{number}-")) for number, run in enumerate(runs, 1)
+        Section(
+            title=run.label if run.records.name in run.label else f"{run.records.name}: {run.label}",
+            short=run.records.name,
+            parts=run_sections(run.records, run.inspection, f"run{number}-"),
+            folded=len(runs) > FEW,
+        )
+        for number, run in enumerate(compared, 1)
     ]
-    return (_comparison(runs), *details)
+    return (_comparison(compared, found, told), *details)
+
+
+def runs_in_brief(runs: Sequence[Shown]) -> list[dict[str, str | float | None]]:
+    """The results of each run, for JSON."""
+    return [
+        {
+            "run": records.name,
+            "test_top1": records.result.get("test_top1"),
+            "validation_top1": records.result.get("validation_top1"),
+            "parameters": parameters(records.recipe.model),
+            "spikes": inspection.analysis.activity.spikes if isinstance(inspection, Inspection) else None,
+            "synaptic_operations": (
+                inspection.analysis.cost.synaptic_operations if isinstance(inspection, Inspection) else None
+            ),
+        }
+        for records, inspection in runs
+    ]
 
 
 def title_of(runs: Sequence[Shown]) -> str:
@@ -41,53 +91,90 @@ def title_of(runs: Sequence[Shown]) -> str:
     return f"{describe(recipe.model).partition(',')[0]} on {recipe.data.name}"
 
 
-def _comparison(runs: Sequence[Shown]) -> Section:
-    """All runs in a table, and their curves in one chart."""
+def _compared(runs: Sequence[Shown], found: Sequence[Difference]) -> tuple[list[_Compared], str]:
+    """The runs with their names and looks, and what colours tell apart where that is not the runs."""
+    records = [run.records for run in runs]
+    styles, told = styles_of(records, found)
+    looks = zip(runs, labels_of(records, found), styles, strict=True)
+    return [_Compared(*run, label, style) for run, label, style in looks], told
+
+
+def _comparison(runs: Sequence[_Compared], found: Sequence[Difference], told: str) -> Section:
+    """All runs in tables, and their curves in one chart."""
     content: list[Block] = []
     if any(run.records.simulated for run in runs):
         content.append(Paragraph("marks runs on simulated recordings.", badge="SIMULATED"))
+    content += [_differences(runs, found) if found else Paragraph("The recipes of these runs are equal in all fields.")]
+    if found:
+        content += [
+            Paragraph(f"Equal in all fields: {', '.join(names)}.")
+            for names in equal_runs([run.records for run in runs], found)
+        ]
+    content.append(_table(runs))
+    words = "Lines are named by fields in which the runs differ."
+    if told:
+        words = (
+            f"A colour for each value of {told}; markers and dashes tell runs of one colour apart. Their names stand "
+        )
+        words += "in the table of runs, and beside each point that is pointed at."
     if any(len(run.records.metrics) > MOST_EPOCHS for run in runs):
-        content.append(Paragraph(f"Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."))
-    content += [_table(runs), *_overlaid(runs)]
-    return Section(title="Comparison", content=tuple(content))
+        words += f" Curves show {MOST_EPOCHS} epochs, evenly spread, where a run has more."
+    return Section(title="Comparison", content=(*content, Paragraph(words, style="soft"), *_overlaid(runs)))
 
 
-def _table(runs: Sequence[Shown]) -> Table:
-    """A row for each run; empty where something was not measured."""
-    rows = []
-    for records, inspection in runs:
+def _differences(runs: Sequence[_Compared], found: Sequence[Difference]) -> Table:
+    """The fields in which recipes differ: rows where there are few runs, otherwise columns."""
+    title = "Fields in which the recipes differ; all others are equal"
+    if len(runs) <= FEW:
+        head = [("field", ""), *((run.records.name, "") for run in runs)]
+        rows = [(Named(each.field, each.flag), *map(cell_of, each.values)) for each in found]
+    else:
+        head = [("run", ""), *((each.flag, "") for each in found)]
+        rows = [
+            (Marked(run.records.name, run.style), *(cell_of(each.values[place]) for each in found))
+            for place, run in enumerate(runs)
+        ]
+    return Table(name="differences", title=title, columns=tuple(head), rows=tuple(rows))
+
+
+def _table(runs: Sequence[_Compared]) -> Table:
+    """A row for each run; empty where something was not measured, without what none has and what all have alike."""
+    rows: list[tuple[Value, ...]] = []
+    for records, inspection, label, style in runs:
         recipe, result = records.recipe, records.result
-        model, found = recipe.model, compare(recipe)
+        found = compare(recipe)
         published = [cell.paper for _, cell in found.values if cell.quantity == "last-epoch"] if found else []
         counted: tuple[float | None, ...] = (None, None, None)
         if isinstance(inspection, Inspection):
             spent = inspection.analysis.cost
             energy = spent.energy()
-            spikes = inspection.analysis.activity.spikes
-            counted = (spikes, spent.synaptic_operations, energy.synapses + energy.updates)
+            counted = (inspection.analysis.activity.spikes, spent.synaptic_operations, energy.synapses + energy.updates)
         data = f"{recipe.data.name}{' (SIMULATED)' if records.simulated else ''}"
-        epochs = 0 if recipe.calibrate else recipe.train.epochs
-        trained = (getattr(model, "connection", ""), epochs, recipe.seed, parameters(model))
         accuracies = (result.get("test_top1"), result.get("validation_top1"), next(iter(published), None))
-        rows.append((records.name, *accuracies, describe(model), data, *trained, *counted))
-    head = "run | test accuracy, %:.2f | held out, %:.2f | paper, %:.2f | network | data | connection | epochs:,d"
+        same = (describe(recipe.model), data, parameters(recipe.model))
+        rows.append((Marked(records.name, style), label, *accuracies, *counted, *same))
+    head = "run | line | test accuracy, %:.2f | held out, %:.2f | paper, %:.2f | spikes:,.0f | operations:,.0f"
+    every = columns(f"{head} | energy, µJ:.3g | network | data | parameters:,d")
+    title, shown = "Runs; counts are per inference", []
+    for place, (heading, _) in enumerate(every):
+        values = {row[place] for row in rows}
+        if heading in ("network", "data") and len(values) == 1:
+            title += f"; {heading} {values.pop()}"
+        elif values != {None} and not (heading == "parameters" and len(values) == 1):
+            shown.append(place)
     return Table(
         name="runs",
-        title="Runs; counts are per inference",
-        columns=columns(f"{head} | seed:d | parameters:,d | spikes:,.0f | operations:,.0f | energy, µJ:.3g"),
-        rows=tuple(rows),
+        title=title,
+        columns=tuple(every[place] for place in shown),
+        rows=tuple(tuple(row[place] for place in shown) for row in rows),
     )
 
 
-def _overlaid(runs: Sequence[Shown]) -> list[Figure]:
-    """Curves of all runs that have them; a run has the same colour and marker in all."""
-    seen = [
-        (style, run.records.name, run.inspection.analysis)
-        for style, run in enumerate(runs)
-        if isinstance(run.inspection, Inspection)
-    ]
-    steps = [step_line(name, found.steps, style) for style, name, found in seen]
-    operations = [operation_line(name, found.steps, found.cost, style) for style, name, found in seen]
+def _overlaid(runs: Sequence[_Compared]) -> list[Figure]:
+    """Curves of all runs that have them; a run has the same colour, marker and dashes in all."""
+    seen = [(run.label, run.inspection.analysis, run.style) for run in runs if isinstance(run.inspection, Inspection)]
+    steps = [step_line(name, found.steps, style) for name, found, style in seen]
+    operations = [operation_line(name, found.steps, found.cost, style) for name, found, style in seen]
     charts = {
         "train-accuracy": over_epochs("Training accuracy", _curves(runs, "train_top1"), ACCURACY),
         "validation-accuracy": over_epochs("Held-out accuracy", _curves(runs, "validation_top1"), ACCURACY),
@@ -95,14 +182,18 @@ def _overlaid(runs: Sequence[Shown]) -> list[Figure]:
         "accuracy-over-steps": over_steps(steps, "Test accuracy over time steps"),
         "accuracy-over-operations": over_operations(operations, "Test accuracy over synaptic operations"),
     }
-    return [Figure(name=name, chart=chart) for name, chart in charts.items() if chart.lines]
-
-
-def _curves(runs: Sequence[Shown], key: str) -> list[Line]:
-    """A line over epochs for each run in which this was measured in every epoch."""
-    found = [(style, run.records.name, thinned(run.records.metrics)) for style, run in enumerate(runs)]
     return [
-        line_of(metrics, key, name, style)
-        for style, name, metrics in found
+        Figure(name=name, chart=replace(chart, legend=len(runs) <= LEGENDS))
+        for name, chart in charts.items()
+        if chart.lines
+    ]
+
+
+def _curves(runs: Sequence[_Compared], key: str) -> list[Line]:
+    """A line over epochs for each run in which this was measured in every epoch."""
+    found = [(run, thinned(run.records.metrics)) for run in runs]
+    return [
+        line_of(metrics, key, run.label, run.style)
+        for run, metrics in found
         if metrics and all(isinstance(line.get(key), int | float) for line in metrics)
     ]

@@ -29,7 +29,7 @@ from sresnet.report.charts import (
     readable,
     shortened,
 )
-from sresnet.report.palette import COLOURS, MAPS, colour_of, marker_of, rgb
+from sresnet.report.palette import COLOURS, MAPS, colour_of, dash_of, marker_of, rgb
 from sresnet.report.ticks import scale_of, scales_of
 
 WIDTH, SMALL = 360, 232
@@ -46,8 +46,9 @@ NAMED_ROWS = 26
 """Maps with more rows than this name only some of them; confusion matrices of more classes name none."""
 NUMBERED_CLASSES = 12
 """Confusion matrices of more classes have no numbers in their cells."""
-TITLED_CELLS = 1200
-"""Maps with more cells than this do not show the number of the cell under the mouse."""
+TITLED_CELLS, TITLED_POINTS = 1200, 300
+"""Maps and curves of more cells or points than this have their numbers by rows or lines, which the script of a page
+shows; those of fewer have titles, which browsers show by themselves."""
 
 Place = tuple[float, float]
 """x and y."""
@@ -219,13 +220,18 @@ def _line_chart(chart: LineChart, name: str) -> Markup:
     parts += [_line((x, bottom), (x, bottom + 4)) for x, _ in labels]
     parts += _below_axis(labels, bottom + 16, width)
     parts.append(_label((left + right) / 2, bottom + 32, chart.x.label, "middle", soft=True))
-    courses = []
+    courses, titled = [], sum(map(len, curves)) <= TITLED_POINTS
     for (style, each), points in zip(chart.styled, curves, strict=True):
         parts += _drawn_line(each, points, style, place)
-        for point in points:
+        before = f"{each.name}, " if each.name else ""
+        for point in points if titled or not each.joined else ():
             x, y = place(*point.at)
-            told = f"{each.name + ', ' if each.name else ''}{chart.x.label} {point.name}: {point.value}"
+            told = f"{before}{chart.x.label} {point.name}: {point.value}"
             parts.append(_element("circle", _element("title", told), cx=x, cy=y, r=7.0, fill_opacity=0))
+        if not titled and each.joined:
+            curve = next(part for part in reversed(parts) if part.tag == "polyline")
+            said = {"xs": [point.name for point in points], "ys": [point.value for point in points]}
+            curve.attrib |= _data(before, chart.x.label, **said)
         if points:
             first, last = points[0], points[-1]
             course = f"{first.value} at {chart.x.label} {first.name}, {last.value} at {last.name}"
@@ -236,6 +242,13 @@ def _line_chart(chart: LineChart, name: str) -> Markup:
         parts.append(_label(x - 6, y - 8, text, "end", soft=True))
     description = f"{chart.y.label} over {chart.x.label}. {'; '.join(courses)}."
     return _drawing(name, chart.title, description, bottom + 38, parts, width)
+
+
+def _data(before: str, x_label: str, **lists: Sequence[str]) -> dict[str, str]:
+    """Attributes from which the script of a page says what is pointed at: names, and words for each point or cell."""
+    found = {"data-name": printable_lines(before), "data-x": printable_lines(x_label)}
+    plain = {key: [printable_lines(word).replace("|", "/") for word in words] for key, words in lists.items()}
+    return found | {f"data-{key}": "|".join(words) for key, words in plain.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,11 +296,25 @@ def _drawn_line(
         look: dict[str, str | float | None] = {
             "stroke_width": 1.8 if each.joined else 1.0,
             "stroke_linejoin": "round",
-            "stroke_dasharray": {"dashes": "6 4", "dots": "1.5 3"}.get(each.form),
+            "stroke_dasharray": _dashes(each.form, style),
         }
         parts.append(_element("polyline", points=_path(placed), fill="none", stroke=_colour(style), **look))
     every = max(1, len(placed) // 10) if each.joined else 1
     return [*parts, *(_marker(each, style, x, y) for x, y in placed[::every])]
+
+
+def _dashes(form: str, style: int) -> str | None:
+    """The dashes and gaps of a line; None for none."""
+    own = {"dashes": "6 4", "dots": "1.5 3"}.get(form)
+    return own or " ".join(f"{each:g}" for each in dash_of(style)) or None
+
+
+def swatch(style: int) -> Markup:
+    """A piece of a line with its marker, for text that explains lines."""
+    look: dict[str, str | float | None] = {"stroke": _colour(style), "stroke_width": 1.8}
+    line = _element("line", x1=0.0, y1=6.0, x2=30.0, y2=6.0, stroke_dasharray=_dashes("line", style), **look)
+    mark = _marker(Line(name="", x=(), y=()), style, 15, 6)
+    return _markup(_element("svg", line, mark, viewBox="0 0 30 12", width=30, height=12, aria_hidden="true"))
 
 
 CORNERS = {
@@ -320,7 +347,7 @@ def _legend_of(chart: LineChart, width: float) -> tuple[list[Element], float]:
     left, top = 4.0, 28.0
     parts: list[Element] = []
     x, y = left, top
-    for style, each in chart.styled:
+    for style, each in chart.styled if chart.legend else ():
         if not each.name:
             continue
         text = shortened(each.name, int((width - left - 16) / (CHARACTER * TEXT)))
@@ -345,6 +372,7 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     names, every = chart.row_names, 1 if few else math.ceil((size + 1.5) / row_height)
     left = 8 + max(_width_of(shortened(text, NAME), size) for text in names)
     top, columns = 22.0, len(rows[0])
+    titled = len(rows) * columns <= TITLED_CELLS
     cell_width = (WIDTH - 6 - left) / columns
     bottom = top + len(rows) * row_height
     parts = [_label(0, 12, chart.y_label, soft=True)]
@@ -353,6 +381,7 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
         if number == len(rows) - 1 or (number % every == 0 and number < len(rows) - every):
             text = shortened(names[number], NAME)
             parts.append(_label(left - 5, y + row_height / 2 + 3.5, text, "end", size=size))
+        cells: list[Element] = []
         for column, value in enumerate(row):
             if value is None:
                 continue
@@ -361,8 +390,19 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
             fill = _ramp(MAPS[chart.colours], (value - low) / (high - low) if high > low else 0.0)
             across = left + column * cell_width
             size_of_cell = cell_width + 0.3, row_height + 0.3  # a little over the next: no gap shines through
-            hint = hint if len(rows) * columns <= TITLED_CELLS else ""
-            parts.append(_rect(across, y, *size_of_cell, fill, hint, shape_rendering="crispEdges"))
+            cells.append(_rect(across, y, *size_of_cell, fill, hint if titled else "", shape_rendering="crispEdges"))
+        if titled:
+            parts += cells
+        else:
+            there = [(column, value) for column, value in enumerate(row) if value is not None]
+            group = _element("g", *cells)
+            group.attrib |= _data(
+                f"{chart.row_names[number]}, ",
+                chart.x_label,
+                columns=[f"{chart.first_column + column * chart.spacing:.0f}" for column, _ in there],
+                values=[f"{value:.4g}" for _, value in there],
+            )
+            parts.append(group)
     for number in chart.breaks:
         y = top + number * row_height
         parts.append(_line((left, y), (WIDTH - 6, y), "var(--bg)", 2))

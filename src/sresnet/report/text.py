@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from sresnet.printing import csv_of, printable
-from sresnet.report.document import Named, Number, Table, Value
+from sresnet.report.document import Marked, Named, Number, Table, Value
 from sresnet.studies.rows import DATA_HEADER, Row
 
 
@@ -38,7 +38,9 @@ def table_csv(table: Table) -> str:
     """All digits of all numbers of a table, and own names, headings first."""
 
     def whole(value: Value) -> str | int | float | None:
-        return value.value if isinstance(value, Number) else value.name if isinstance(value, Named) else value
+        if isinstance(value, Number):
+            return value.value
+        return value.name if isinstance(value, Named) else value.text if isinstance(value, Marked) else value
 
     return table.data or csv_of([table.headings, *([whole(each) for each in row] for row in table.rows)])
 

@@ -74,7 +74,7 @@ def scales_of(chart: LineChart, *others: LineChart) -> tuple[Scale, Scale]:
         low, high = (0.0, len(names) - 1.0) if len(names) > 1 else (-0.5, 0.5)
         x = Scale(low=low, high=high, ticks=tuple(map(float, range(len(names)))), texts=names)
     else:
-        x = scale_of(xs, 6, logarithmic=chart.x.logarithmic, whole=chart.counts, limits=chart.x.limits)
+        x = scale_of(xs, 5, logarithmic=chart.x.logarithmic, whole=chart.counts, limits=chart.x.limits)
     return x, scale_of(ys, 4, logarithmic=chart.y.logarithmic, limits=chart.y.limits)
 
 
