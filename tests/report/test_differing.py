@@ -79,6 +79,9 @@ def test_networks_and_data_of_other_families():
     every = [run(name, recipe) for name, (_, recipe) in RECIPES.items()]
     labels = labels_of(every, differences(every))
     assert len(set(labels)) == len(every)
+    assert first == "a: family sresnet"
+    ranks = [("model", "data", "train").index(each.field.partition(".")[0]) for each in found[2:]]
+    assert ranks == sorted(ranks)
 
 
 def test_what_a_network_was_made_from():

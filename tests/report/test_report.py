@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sresnet.analysis import hardware_view, walk
-from sresnet.analysis.confusion import ConfusionCounter, ExampleCounter
+from sresnet.analysis.confusion import Confusion, ConfusionCounter, ExampleCounter
 from sresnet.cli import main
 from sresnet.cli.parse import parse
 from sresnet.cli.train import TrainOptions, recipe_fields
@@ -34,8 +34,9 @@ from sresnet.report.files import MARK
 from sresnet.report.html import page
 from sresnet.report.inspection import inspect_network
 from sresnet.report.png import OFF, ON, picture_of
-from sresnet.report.records import records_of
+from sresnet.report.records import Records, records_of
 from sresnet.report.run import run_sections
+from sresnet.report.run_test import confusions
 from sresnet.report.several import Shown, sections_of, title_of
 from sresnet.report.svg import _element, _markup, draw
 from sresnet.train import record
@@ -403,9 +404,8 @@ def test_of_many_epochs_some_are_shown(run, tmp_path):
     assert (epochs[0], epochs[-1], len(epochs)) == (1, count, 400)
     assert {later - earlier for earlier, later in itertools.pairwise(epochs)} == {50, 51}
     (spikes,) = [each for each in pages["one"][1].walk() if isinstance(each, Figure) and "rate-by" in each.name]
-    assert re.findall(r">(\d+000)<", draw(spikes.chart, spikes.name)) == [
-        str(epoch) for epoch in range(2000, 20001, 2000)
-    ]
+    labels = re.findall(r">([\d.]+(?: k)?)<", draw(spikes.chart, spikes.name))
+    assert [text for text in labels if text.endswith(" k")] == ["5 k", "10 k", "15 k", "20 k"]
 
 
 def test_train_writes_it_at_the_end(tmp_path, capsys):
@@ -474,3 +474,31 @@ def test_on_events_are_orange_and_off_events_blue():
     assert found[0, 0].tolist() == list(OFF)
     assert found[1, 1].tolist() == list(ON)
     assert found[0, 1].tolist() == [255, 255, 255]
+
+
+def test_mistakes_of_a_hundred_classes_are_named():
+    """Beside the matrix the 20 most frequent, in it some classes, the first and last among them."""
+    classes = 100
+    counts = [[9 if row == column else 0 for column in range(classes)] for row in range(classes)]
+    for row in range(30):
+        counts[row][99 - row] = 40 - row
+    names = tuple(f"animal {number}" for number in range(classes))
+    records = Records(
+        name="a",
+        recipe=RECIPES["cifar100"][1],
+        command="",
+        environment={},
+        class_names=names,
+        metrics=(),
+        result={},
+    )
+    figure, worst, by_class = confusions(records, Confusion(counts=tuple(map(tuple, counts)))).content
+    assert worst.title == "The 20 most frequent mistakes"
+    assert [row[:3] for row in worst.rows] == [(f"animal {row}", f"animal {99 - row}", 40 - row) for row in range(20)]
+    assert len(by_class.rows) == 100
+    drawn = ET.fromstring(draw(figure.chart, "n"))
+    labels = [text.text for text in drawn.iter("text")]
+    assert labels.count("animal 0") == labels.count("animal 99") == 2
+    assert 30 < len(labels) < 60
+    told = [title.text for title in drawn.iter("title")]
+    assert "animal 3, predicted as animal 96: 37 of 46" in told

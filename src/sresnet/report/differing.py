@@ -61,7 +61,12 @@ def differences(runs: Sequence[Records]) -> tuple[Difference, ...]:
             found.append(Difference(field, values))
     if contents := _other_contents(runs, recipes):
         found.append(Difference("data.contents", contents))
-    return tuple(found)
+    order = {"model": 1, "data": 2, "train": 3}  # fields of other families behind those of the first, part by part
+
+    def rank(each: Difference) -> int:
+        return 0 if each.field.endswith(".family") else order.get(each.field.partition(".")[0], 4)
+
+    return tuple(sorted(found, key=rank))
 
 
 def _fields_of(run: Records) -> dict[str, Any]:
@@ -114,7 +119,8 @@ def cell_of(value: Any) -> Value:
 
 def field_in_words(field: str) -> str:
     """A field of a recipe in words: model.num_steps -> time steps."""
-    return FIELDS.get(field, field.rpartition(".")[2].replace("_", " "))
+    rest = field.partition(".")[2] or field
+    return FIELDS.get(field, rest.replace("_", " ").replace(".", " "))
 
 
 def value_in_words(value: Any) -> str:
@@ -136,9 +142,11 @@ def value_in_words(value: Any) -> str:
 def labels_of(runs: Sequence[Records], found: Sequence[Difference]) -> list[str]:
     """What runs are called beside each other, such as "neuron plif, leak 0.9", each differently.
 
-    By all fields in which they differ where these are few, otherwise by as few as tell them apart. Runs that no fields
-    tell apart, and those with too many to name, are called by their folders.
+    By all fields in which they differ where these are few, otherwise by as few as tell them apart, and then behind the
+    name of the folder where networks or data are of several kinds. Runs that no fields tell apart, and those with too
+    many to name, are called by their folders.
     """
+    mixed = len(found) > NAMED_BY and {"model.family", "data.family", "data.name"} & {each.field for each in found}
     chosen = found if len(found) <= NAMED_BY else _telling(found, len(runs))
     leaves = [field_in_words(each.field) for each in chosen]
     names = [
@@ -152,7 +160,7 @@ def labels_of(runs: Sequence[Records], found: Sequence[Difference]) -> list[str]
             for name, each in zip(names, chosen, strict=True)
             if each.values[place] is not _ABSENT
         ]
-        label = ", ".join(said)
+        label = f"{run.name}: {', '.join(said)}" if mixed and said else ", ".join(said)
         labels.append(label if 0 < len(label) <= _LONGEST else run.name)
     return [
         label if labels.count(label) == 1 or label == run.name else f"{label} ({run.name})"

@@ -92,13 +92,12 @@ function pointed(chart, event) {
   const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
   let best = null, least = NEAR / matrix.a;
   for (const entry of entriesOf(chart)) {
+    // To a box it is the way to its edge, so that small cells are found with a finger, too, and inside it is 0.
     const { box } = entry;
-    if (box) {
-      if (at.x >= box.x && at.x < box.x + box.width && at.y >= box.y && at.y < box.y + box.height) best = entry;
-    } else {
-      const distance = Math.hypot(entry.x - at.x, entry.y - at.y);
-      if (distance < least) [best, least] = [entry, distance];
-    }
+    const dx = box ? Math.max(box.x - at.x, 0, at.x - box.x - box.width) : entry.x - at.x;
+    const dy = box ? Math.max(box.y - at.y, 0, at.y - box.y - box.height) : entry.y - at.y;
+    const distance = Math.hypot(dx, dy) * (box ? 4 : 1);
+    if (distance < least) [best, least] = [entry, distance];
   }
   if (best) tell(chart, best);
   else hide();

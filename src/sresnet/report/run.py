@@ -99,7 +99,8 @@ def _cards(records: Records, inspection: Inspection | str, comparison: Compariso
     found: list[tuple[str, str]] = []
     if "test_top1" in result:
         of = f"of {result['test_images']:,} {'simulated ' if records.simulated else ''}test {kind}"
-        after = "" if records.recipe.calibrate else ", after the last epoch"
+        untrained = records.recipe.calibrate or "converted_from" in records.environment
+        after = "" if untrained else ", after the last epoch"
         found.append((f"{result['test_top1']:.2f} %", f"{of} classified correctly{after}"))
     if "best_test_epoch_top1" in result:
         picked = f"in the best test epoch, {result['best_test_epoch']}: picked on the test {kind}"

@@ -16,11 +16,12 @@ from sresnet.report.figures import (
 from sresnet.report.inspection import Inspection
 from sresnet.report.png import data_address, picture_of
 from sresnet.report.records import Records
+from sresnet.report.svg import NAMED_ROWS
 
 CLASSES_SHOWN = 4
 """Classes whose probabilities are drawn for an image."""
-PAIRS_SHOWN = 8
-"""Confusions in the table."""
+PAIRS_SHOWN, PAIRS_OF_MANY = 8, 20
+"""Confusions in the table, and where there are too many classes for their names to stand beside the matrix."""
 
 
 def over_time(analysis: Analysis) -> Section:
@@ -46,11 +47,6 @@ def over_time(analysis: Analysis) -> Section:
 def confusions(records: Records, found: Confusion) -> Section:
     """How often each class is predicted as each."""
     names = names_of(records, len(found.counts))
-    figure = Figure(
-        name="confusion",
-        chart=confusion_matrix(found.counts, names),
-        caption="The stronger the colour, the larger the share of the class; mistakes relative to the worst of them.",
-    )
     totals = [sum(row) for row in found.counts]
     by_class = Table(
         name="classes",
@@ -63,11 +59,16 @@ def confusions(records: Records, found: Confusion) -> Section:
         folded=len(names) > LONG,
     )
     pairs = found.pairs()
+    most = PAIRS_SHOWN if len(names) <= LONG else PAIRS_OF_MANY
+    words = "The stronger the colour, the larger the share of the class; mistakes relative to the worst of them."
+    if len(names) > NAMED_ROWS:
+        words += " Some classes are named; each cell tells its own, and the table the most frequent mistakes."
+    figure = Figure(name="confusion", chart=confusion_matrix(found.counts, names), caption=words)
     worst = Table(
         name="mistakes",
-        title="Most frequent mistakes",
+        title="Most frequent mistakes" if len(pairs) <= most else f"The {most} most frequent mistakes",
         columns=columns(f"class | predicted as | {records.kind}:,d | in %:.1f"),
-        rows=tuple((names[a], names[b], count, 100 * count / totals[a]) for a, b, count in pairs[:PAIRS_SHOWN]),
+        rows=tuple((names[a], names[b], count, 100 * count / totals[a]) for a, b, count in pairs[:most]),
     )
     return Section(title="Classes", content=(figure, *([worst] if pairs else []), by_class))
 

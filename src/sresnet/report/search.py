@@ -53,7 +53,8 @@ def _summary(found: Outcome) -> Section:
         Paragraph(f"{describe(config.recipe.model)} on {config.recipe.data.name}: {fields}.", style="lead")
     ]
     cards = [(str(len(found.trials)), f"trials: {counts}")]
-    cards.append((f"{sum(each.seconds for each in found.trials) / 3600:.2f} h", "of training"))
+    seconds = sum(each.seconds for each in found.trials)
+    cards.append((f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds / 60:.1f} min", "of training"))
     if finished and "accuracy" in config.objectives:
         (best,) = found.best(1)
         values = ", ".join(f"{name_of(field)} {in_short(value)}" for field, value in best.values.items())
@@ -207,7 +208,11 @@ def _trials(found: Outcome) -> Section:
             (each.number, each.state, last[0] if last else None, *cells, *values, each.seconds / 60, each.fault)
         )
     measures = " | ".join(f"{_NAMES[name]}:,.5g" for name in found.config.objectives)
-    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(name_of, fields))} | minutes:.1f | fault"
+    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(name_of, fields))} | minutes:.2g"
+    if any(each.fault for each in found.trials):
+        header += " | fault"
+    else:
+        rows = [row[:-1] for row in rows]
     table = Table(name="all-trials", title="All trials", columns=columns(header), rows=tuple(rows))
     words = (
         "Of a trial that ended early, the accuracy after its last epoch. Hyperband goes on with the best of those that "

@@ -24,7 +24,8 @@ from sresnet.report.run_training import MOST_EPOCHS, line_of, over_epochs, thinn
 from sresnet.studies.rows import parameters
 
 FEW = 4
-"""Up to so many runs, fields are rows and runs columns, and the sections of each run are open."""
+"""Up to so many runs, or fewer than fields, fields are rows and runs columns; up to so many the sections of each run
+are open."""
 LEGENDS = 8
 """With more runs, names stand in the table beside their lines, and not above every chart."""
 
@@ -87,8 +88,10 @@ def title_of(runs: Sequence[Shown]) -> str:
     """What a page is about."""
     if len(runs) > 1:
         return f"{len(runs)} runs"
-    recipe = runs[0].records.recipe
-    return f"{describe(recipe.model).partition(',')[0]} on {recipe.data.name}"
+    records = runs[0].records
+    made = next((how for how in ("converted", "imported") if f"{how}_from" in records.environment), "")
+    network = f"{made.capitalize()} network" if made else describe(records.recipe.model).partition(",")[0]
+    return f"{network} on {records.recipe.data.name}"
 
 
 def _compared(runs: Sequence[Shown], found: Sequence[Difference]) -> tuple[list[_Compared], str]:
@@ -125,7 +128,7 @@ def _comparison(runs: Sequence[_Compared], found: Sequence[Difference], told: st
 def _differences(runs: Sequence[_Compared], found: Sequence[Difference]) -> Table:
     """The fields in which recipes differ: rows where there are few runs, otherwise columns."""
     title = "Fields in which the recipes differ; all others are equal"
-    if len(runs) <= FEW:
+    if len(runs) <= FEW or len(found) > len(runs):
         head = [("field", ""), *((run.records.name, "") for run in runs)]
         rows = [(Named(each.field, each.flag), *map(cell_of, each.values)) for each in found]
     else:

@@ -43,7 +43,7 @@ GAP = 5.0
 NAME = 26
 """Most characters of the name of a row."""
 NAMED_ROWS = 26
-"""Maps with more rows than this name only some of them; confusion matrices of more classes name none."""
+"""Maps with more rows than this, and confusion matrices of more classes, name only some of them."""
 NUMBERED_CLASSES = 12
 """Confusion matrices of more classes have no numbers in their cells."""
 TITLED_CELLS, TITLED_POINTS = 1200, 300
@@ -406,7 +406,7 @@ def _heat_map(chart: HeatMap, name: str) -> Markup:
     for number in chart.breaks:
         y = top + number * row_height
         parts.append(_line((left, y), (WIDTH - 6, y), "var(--bg)", 2))
-    scale = scale_of((chart.first_column, chart.last), 8, whole=True)
+    scale = scale_of((chart.first_column, chart.last), max(2, int((WIDTH - 6 - left) / 40)), whole=True)
     places = [left + ((tick - chart.first_column) / (chart.spacing or 1.0) + 0.5) * cell_width for tick in scale.ticks]
     parts += _below_axis(list(zip(places, scale.texts, strict=True)), bottom + 14, WIDTH)
     parts.append(_label((left + WIDTH) / 2, bottom + 29, chart.x_label, "middle", soft=True))
@@ -448,11 +448,11 @@ def _bars(chart: Bars, name: str) -> Markup:
     spreads = [(fmean(values), deviation_of(values)) for values in chart.samples]
     sampled = [value for values in chart.samples for value in values]
     most = max([*totals, *marked, *sampled, *(mean + deviation for mean, deviation in spreads)])
-    scale = scale_of((0.0, most or 1.0), 4)
     row_height = 16.0 if len(chart.row_names) <= NAMED_ROWS else 9.0
     size = TEXT if row_height > 10 else 7.5
     names = [shortened(text, NAME) for text in chart.row_names]
     left, right = 8 + max(_width_of(text, size) for text in names), WIDTH - 14.0
+    scale = scale_of((0.0, most or 1.0), max(2, int((right - left) / 60)))
     parts, top = _bar_legend(chart)
     bottom = top + len(names) * row_height
 
@@ -471,7 +471,7 @@ def _bars(chart: Bars, name: str) -> Markup:
             fill = _colour(chart.row_styles[row] if chart.row_styles else chart.style + index)
             if lengths[row] > 0:
                 place = across(before), y + 0.12 * row_height, across(lengths[row]) - left, 0.76 * row_height
-                parts.append(_rect(*place, fill, f"{chart.row_names[row]}, {part}: {lengths[row]:,.0f}"))
+                parts.append(_rect(*place, fill, f"{chart.row_names[row]}, {part}: {_counted(lengths[row])}"))
             before += lengths[row]
         if chart.marks:
             x = across(marked[row])
@@ -482,8 +482,13 @@ def _bars(chart: Bars, name: str) -> Markup:
             look: dict[str, str | float] = {"r": 2.5, "fill": "var(--bg)", "stroke": "var(--fg)"}
             parts += [_element("circle", cx=across(value), cy=middle, **look) for value in chart.samples[row]]
     named = zip(chart.row_names, totals, strict=True)
-    description = f"{chart.x_label}. " + "; ".join(f"{text}: {total:,.0f}" for text, total in named) + "."
+    description = f"{chart.x_label}. " + "; ".join(f"{text}: {_counted(total)}" for text, total in named) + "."
     return _drawing(name, chart.title, description, bottom + 36, parts)
+
+
+def _counted(value: float) -> str:
+    """The length of a bar: large ones as counts, small ones, such as energies, with their digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
 
 
 def _bar_legend(chart: Bars) -> tuple[list[Element], float]:
@@ -507,14 +512,15 @@ def _bar_legend(chart: Bars) -> tuple[list[Element], float]:
 def _confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
     """The diagonal in one colour, mistakes in another."""
     classes, strengths = len(chart.counts), chart.strengths()
-    named = classes <= NAMED_ROWS
     short = [shortened(text, 10) for text in chart.class_names]
     longest = max(_width_of(text, 10) for text in short)
-    left = 22 + (longest if named else 4)
+    left = 22 + longest
     cell = (WIDTH - 4 - left) / classes
     side = max(cell - 1, 0.8 * cell)
-    upright = named and longest > cell - 2  # names of columns, where they would run into each other
-    top = 20.0 + (longest if upright else 14 if named else 2)
+    upright = longest > cell - 2  # names of columns, where they would run into each other
+    top = 20.0 + (longest if upright else 14)
+    every = 1 if classes <= NAMED_ROWS else math.ceil(11 / cell)
+    named = {*range(0, classes - every, every), classes - 1}
     middle = top + classes * cell / 2
     parts = [
         _label(left, 12, chart.x_label, soft=True),
@@ -523,7 +529,7 @@ def _confusion_matrix(chart: ConfusionMatrix, name: str) -> Markup:
     ]
     for i, row in enumerate(chart.counts):
         x, y = left + i * cell, top + i * cell
-        if named:
+        if i in named:
             parts.append(_label(left - 5, y + cell / 2 + 3.5, short[i], "end", size=10.0))
             above = x + cell / 2, top - 5
             upwards = _upright_label(x + cell / 2 + 3.5, top - 4, short[i], font_size=10)

@@ -58,7 +58,7 @@ def scale_of(
     if logarithmic and high > 3 * low:
         return _logarithmic(low, high)
     step = _step(low, high, count, whole=whole)
-    if whole and high < LARGE:
+    if whole and (high < LARGE or low <= 1):
         low, high = float(math.floor(low)), float(math.ceil(high))
         inner = _multiples(math.ceil(low / step), math.floor(high / step), step)
         return _written(low, high, [low, *(each for each in inner if low + step / 2 <= each <= high - step / 2), high])
@@ -124,13 +124,15 @@ def _logarithmic(low: float, high: float) -> Scale:
         inner = [each for each in inner if f"{each:e}".startswith("1.0") and round(math.log10(each)) % every == 0]
     ticks = [low, *(each for each in inner if low * 10 ** (_NEAR * decades) < each), high]
     ticks = [each for each in ticks if each == high or each * 10 ** (_NEAR * decades) < high]
-    return Scale(low=low, high=high, ticks=tuple(ticks), texts=tuple(map(_alone, ticks)))
+    return Scale(low=low, high=high, ticks=tuple(ticks), texts=_alone(ticks))
 
 
 def _written(low: float, high: float, ticks: Sequence[float]) -> Scale:
     """A scale whose numbers are written with one prefix and as many digits behind the point as they need."""
     most = max(map(abs, ticks))
     factor, unit = _prefix(most)
+    if 0 < min(map(abs, ticks)) < most / LARGE:  # 1 and 20 k have no prefix in common
+        return Scale(low=low, high=high, ticks=tuple(ticks), texts=_alone(ticks))
     if most < 1e-3:
         return Scale(low=low, high=high, ticks=tuple(ticks), texts=tuple(f"{each:.3g}" for each in ticks))
     digits = next(
@@ -145,15 +147,16 @@ def _written(low: float, high: float, ticks: Sequence[float]) -> Scale:
     return Scale(low=low, high=high, ticks=tuple(ticks), texts=texts)
 
 
-def _alone(value: float) -> str:
-    """A number beside others of other orders of magnitude."""
-    factor, unit = _prefix(value)
-    return f"{value / factor:g}{unit}"
+def _alone(values: Sequence[float]) -> tuple[str, ...]:
+    """Numbers of several orders of magnitude, each with its prefix."""
+    least = 1e3 if max(values) >= LARGE else LARGE
+    pairs = [(value, *_prefix(value, least)) for value in values]
+    return tuple(f"{value / factor:.4g}{unit}" for value, factor, unit in pairs)
 
 
-def _prefix(value: float) -> tuple[float, str]:
-    """What a number is divided by, and the prefix for it; none below `LARGE`."""
-    if value < LARGE:
+def _prefix(value: float, least: float = LARGE) -> tuple[float, str]:
+    """What a number is divided by, and the prefix for it; none below `least`."""
+    if value < least:
         return 1.0, ""
     return next(
         (factor, unit) for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= factor
