@@ -551,7 +551,7 @@ def test_a_fault_in_the_data_set_is_its_own():
         ([(ARRAY.astype(object), 0)], "of object"),
         ([(ARRAY > 3, 0)], "of bool"),
         ([(Image.fromarray(ARRAY[..., 0].astype(np.float32)), 0)], "mode F"),
-        ([([[1]], 0)], "is a list: give a PIL image"),
+        ([([[1]], 0)], "is of type list: give a PIL image"),
         ([ARRAY], "entry 0 .* is not"),
         ([(ARRAY, 0.5)], "entry 0 .* is not"),
         ([(ARRAY, [0, 1])], "entry 0 .* is not"),

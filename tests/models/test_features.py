@@ -5,6 +5,7 @@ import torch
 
 import sresnet
 from sresnet import UserError
+from sresnet.models import FeatureNetwork
 
 SMALL = {"num_steps": 2, "base_filters": 4}
 
@@ -80,11 +81,80 @@ def test_event_frames_and_trained_networks():
     assert [each.shape[:2] for each in model(torch.rand(3, 2, 2, 8, 8), per_step=True)] == [(2, 3)] * 3
     trained = sresnet.create_model("digits-t4", pretrained=True, num_classes=0)
     assert trained.network.trained is not None
+    assert trained.pretrained_cfg["input_size"] == (1, 8, 8)
     assert trained(torch.randn(2, 1, 8, 8)).shape == (2, trained.num_features)
     assert not trained.training
 
 
+def test_stages_under_timms_names():
+    """timm: FeatureInfo of timm/models/_features.py."""
+    model = sresnet.create_model("sresnet14", features_only=True, out_indices=(0, -1), **SMALL).eval()
+    info = model.feature_info
+    assert (len(info), info.out_indices) == (3, (0, 2))
+    assert info.channels() == [4, 16]
+    assert info.reduction() == [1, 4]
+    assert info.channels(1) == 8
+    assert info.reduction([1, 2]) == [2, 4]
+    assert info.module_name() == ["network.layers.stage1_block2", "network.layers.stage3_block2"]
+    assert info[1]["num_chs"] == info.get("num_chs", 1) == info[1].channels == 8
+    assert info.get_dicts(["index", "reduction"]) == [{"index": 0, "reduction": 1}, {"index": 2, "reduction": 4}]
+    assert info.get_dicts(idx=1) == {
+        "num_chs": 8,
+        "reduction": 2,
+        "module": "network.layers.stage2_block2",
+        "index": 1,
+    }
+    sent = []
+    for name in info.module_name():
+        model.get_submodule(name).register_forward_hook(lambda module, given, signal: sent.append(signal.spikes))
+    x = torch.randn(2, 3, 16, 16)
+    maps = model(x)
+    for each, hooked in zip(maps, sent, strict=True):
+        torch.testing.assert_close(each, hooked.mean(0))
+    assert [each.shape[1] for each in maps] == info.channels()
+
+
+@pytest.mark.parametrize(
+    ("out_indices", "expected"),
+    [
+        (None, (0, 1, 2)),
+        (1, (2,)),
+        (2, (1, 2)),
+        (3, (0, 1, 2)),
+        ([1], (1,)),
+        ((2, 0), (2, 0)),
+        (range(2), (0, 1)),
+        ((-2,), (1,)),
+    ],
+)
+def test_maps_of_some_stages(out_indices, expected):
+    torch.manual_seed(0)
+    model = sresnet.create_model("sresnet14", features_only=True, out_indices=out_indices, **SMALL).eval()
+    every = FeatureNetwork(model.network, stages=True)
+    x = torch.randn(2, 3, 16, 16)
+    for per_step in (False, True):
+        maps = every(x, per_step=per_step)
+        for each, index in zip(model(x, per_step=per_step), expected, strict=True):
+            assert torch.equal(each, maps[index])
+
+
+def test_later_stages_are_not_computed():
+    model = sresnet.create_model("sresnet14", features_only=True, out_indices=(0,), **SMALL).eval()
+    model.network.layers["stage2_block1"].forward = None
+    assert len(model(torch.randn(2, 3, 16, 16))) == 1
+
+
+@pytest.mark.parametrize("out_indices", [4, 0, -1, (3,), (-4,), (), (0, 0), (0, -3), (0.5,), "01", True, (True,), {0}])
+def test_numbers_of_no_stages(out_indices):
+    with pytest.raises(UserError, match="are not numbers of the network's 3 stages: give some of 0, 1, 2, each once"):
+        sresnet.create_model("sresnet14", features_only=True, out_indices=out_indices, **SMALL)
+
+
 def test_what_is_not_there():
+    for fields in ({}, {"num_classes": 0}):
+        with pytest.raises(UserError, match=r"out_indices \(0,\) is of maps of stages: add features_only=True"):
+            sresnet.create_model("sresnet8", out_indices=(0,), **fields, **SMALL)
+
     with pytest.raises(UserError, match="of which no stages are known: use num_classes=0"):
         sresnet.create_model("deng-resnet20", width=1 / 16, features_only=True)
     assert sresnet.create_model("deng-resnet20", width=1 / 16, num_classes=0)(torch.randn(2, 3, 32, 32)).shape[0] == 2

@@ -148,7 +148,24 @@ def test_export_and_compilation_do_not_look():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (3, "the image is a int: give a PIL image"),
+        (3, "the image is of type int: give a PIL image"),
+        (None, "the image is of type NoneType: give a PIL image"),
+        ([], "the image is of type list: give a PIL image"),
+        ([[0.5] * 8] * 8, "the image is of type list: give a PIL image"),
+        (torch.zeros(1, 8, 8, device="meta"), "the image is a tensor without plain numbers"),
+        (torch.zeros(1, 8, 8).to_sparse(), "the image is a tensor without plain numbers"),
+        (np.ones((8, 8), dtype=bool), "the image is of bool: give uint8, or float from 0 to 1"),
+        (torch.ones(1, 8, 8, dtype=torch.bool), "the image is of torch.bool: give uint8, or float from 0 to 1"),
+        (np.ones((8, 8), dtype=np.uint16), "the image is of torch.uint16: give uint8, or float from 0 to 1"),
+        (np.ones((8, 8), dtype=">u2"), "the image is of torch.uint16: give uint8, or float from 0 to 1"),
+        (np.array([None]), "the image is of object: give uint8"),
+        (np.full((8, 8), np.nan), "runs from nan to nan"),
+        (np.zeros((0, 0)), r"the image has shape \(0, 0\)"),
+        (np.array(3), r"the image has shape \(\)"),
+        (Image.new("F", (8, 8)), "its pixels are of Pillow's mode F, not of 8 or 16 bits"),
+        (Image.new("RGB", (0, 0)), "the image has shape"),
+        (b"digit.png", "the image is of type bytes"),
+        ("a\0b", "embedded null byte"),
         (np.zeros((8, 8), dtype=complex), "the image is of complex128"),
         (torch.zeros(2, 1, 8, 8), r"the image has shape \(2, 1, 8, 8\)"),
         (torch.randn(1, 8, 8), "before any normalisation"),
@@ -162,6 +179,30 @@ def test_what_is_no_picture(model, image, words):
         model.predict(image)
 
 
+def test_pictures_of_every_kind_are_the_same_picture(model):
+    """Kinds of numbers and of colours that say the same get the same answer."""
+    grey = digits()[0][0, 0].numpy()
+    expected = model.predict(grey)
+    part = grey / 255
+    kinds = [part.astype(kind) for kind in ("f4", ">f4", "f8", ">f8", np.longdouble)]
+    kinds += [np.ma.masked_array(part), grey[::-1][::-1], torch.tensor(part, requires_grad=True)]
+    image = Image.fromarray(grey)
+    kinds += [image.convert(mode) for mode in ("RGB", "RGBA", "LA", "CMYK", "RGBX")]
+    palette = Image.fromarray(grey)
+    palette.putpalette([value for value in range(256) for _ in range(3)])
+    kinds += [palette, Image.fromarray(grey.astype(np.uint16) * 257)]
+    for kind in kinds:
+        assert model.predict(kind) == expected
+    rough = [torch.tensor(part).to(kind) for kind in (torch.float16, torch.bfloat16, torch.float8_e4m3fn)]
+    assert {model.predict(each)[0][0] for each in rough} == {expected[0][0]}
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 255
+    wide = sresnet.load_pretrained("cifar10-wide-t2")
+    found = wide.predict(red)
+    assert found == wide.predict(Image.fromarray(red)) == wide.predict(Image.fromarray(red).quantize(2))
+    assert found != wide.predict(red[..., ::-1])
+
+
 def test_networks_that_cannot_predict(model):
     image = torch.zeros(1, 8, 8, dtype=torch.uint8)
     fresh = sresnet.create_model("sresnet8", num_steps=2, in_channels=1)
@@ -172,8 +213,9 @@ def test_networks_that_cannot_predict(model):
         other.predict(image)
     with pytest.raises(UserError, match="is in training mode"):
         sresnet.load_pretrained("digits-t4").train().predict(image)
-    with pytest.raises(UserError, match="top 0 is less than 1"):
-        model.predict(image, top=0)
+    for top in (0, -1, None, 2.5, "3", True):
+        with pytest.raises(UserError, match=f"top {top!r} is not 1 or more"):
+            model.predict(image, top=top)
     fresh.trained = Trained(class_names=("a", "b"), image_size=(8, 8), scaling=Counts())
     with pytest.raises(UserError, match="takes event frames"):
         fresh.predict(image)

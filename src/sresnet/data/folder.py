@@ -431,12 +431,16 @@ def _pixels(image: Any, where: str) -> Tensor:
         if image.dtype.kind not in "uif":
             raise UserError(f"{where} is of {image.dtype}: give uint8, or float from 0 to 1")
         channels_first = image.transpose(2, 0, 1) if image.ndim == 3 else image
+        native = image.dtype.newbyteorder("=")  # torch knows no other order, and no float of more than 64 bits
+        kind = native if native.itemsize <= 8 else np.float64
         # A copy: torch warns about arrays that it may not write to, and refuses negative strides.
-        planes = torch.from_numpy(np.array(channels_first, order="C"))
+        planes = torch.from_numpy(np.array(channels_first, dtype=kind, order="C"))
     elif isinstance(image, Tensor):
+        if image.is_meta or image.is_nested or image.is_quantized or image.layout != torch.strided:
+            raise UserError(f"{where} is a tensor without plain numbers (meta, sparse, ...): give a dense one")
         planes = image.detach().cpu()
     else:
-        raise UserError(f"{where} is a {type(image).__name__}: give a PIL image, a numpy array or a tensor")
+        raise UserError(f"{where} is of type {type(image).__name__}: give a PIL image, a numpy array or a tensor")
     if planes.ndim == 2:
         planes = planes.unsqueeze(0)
     if planes.ndim != 3 or planes.shape[0] > 4 or not planes.numel():
@@ -448,6 +452,7 @@ def _pixels(image: Any, where: str) -> Tensor:
         return planes
     if not planes.is_floating_point():
         raise UserError(f"{where} is of {planes.dtype}: give uint8, or float from 0 to 1")
+    planes = planes.float() if planes.element_size() == 1 else planes  # torch has few functions of so short ones
     # Written so that NaN fails too.
     if not 0 <= float(planes.min()) <= float(planes.max()) <= 1:
         span = f"{float(planes.min()):g} to {float(planes.max()):g}"

@@ -1,7 +1,7 @@
 """Whole networks, by name."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -17,7 +17,7 @@ from sresnet.models.families.resnet19 import ResNet19Config
 from sresnet.models.families.sresnet import ANN_COUNTERPART, SResNetConfig
 from sresnet.models.families.vgg import VGGConfig
 from sresnet.models.families.wide7b import Wide7BConfig
-from sresnet.models.features import FeatureNetwork, StageInfo
+from sresnet.models.features import FeatureInfo, FeatureNetwork, StageInfo
 from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.registry import FAMILIES, Family, register_family
 from sresnet.models.stream import StreamState
@@ -29,6 +29,7 @@ __all__ = [
     "ANNConfig",
     "Family",
     "FangConfig",
+    "FeatureInfo",
     "FeatureNetwork",
     "FourStagesConfig",
     "LeeConfig",
@@ -127,6 +128,7 @@ def create_model(
     compat: str | None = None,
     pretrained: str | bool | None = None,
     features_only: Literal[False] = False,
+    out_indices: int | Sequence[int] | None = None,
     **fields: Any,
 ) -> SpikingNetwork: ...
 @overload
@@ -136,6 +138,7 @@ def create_model(
     compat: str | None = None,
     pretrained: str | bool | None = None,
     features_only: Literal[True],
+    out_indices: int | Sequence[int] | None = None,
     **fields: Any,
 ) -> FeatureNetwork: ...
 def create_model(
@@ -144,6 +147,7 @@ def create_model(
     compat: str | None = None,
     pretrained: str | bool | None = None,
     features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
     **fields: Any,
 ) -> SpikingNetwork | FeatureNetwork:
     """The network called `name`, freshly initialised from torch's random generator, or trained.
@@ -157,6 +161,7 @@ def create_model(
             `name` that of the model. It is given in evaluation mode. Its fields are what it was trained with; another
             num_classes gives it a fresh readout, to be trained.
         features_only: give a `FeatureNetwork` in its place, whose answer is the maps of each stage.
+        out_indices: with features_only, numbers of the stages whose maps are given, or how many of the last.
         compat: None: what reproduces the paper's numbers; "paper": the text to the letter; "released-code": the
             authors' code to the letter. Sets every field on which they differ; `fields` take precedence over it.
         fields: of `SResNetConfig` or `VGGConfig`: num_classes, base_filters, num_steps, connection, norm, leak, ...
@@ -170,9 +175,9 @@ def create_model(
     if pooled:
         fields = {key: value for key, value in fields.items() if key != "num_classes"}
     network = _network(name, compat, pretrained, fields)
-    if not (pooled or features_only):
+    if out_indices is None and not (pooled or features_only):
         return network
-    return FeatureNetwork(network, stages=features_only)
+    return FeatureNetwork(network, stages=features_only, out_indices=out_indices)
 
 
 def _network(name: str, compat: str | None, pretrained: str | bool | None, fields: dict[str, Any]) -> SpikingNetwork:

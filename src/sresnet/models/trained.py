@@ -102,8 +102,8 @@ def predicted(model: "SpikingNetwork", image: Any, top: int) -> list[tuple[str, 
         raise UserError("this network takes event frames: give them to model, or a recording to sresnet predict")
     if model.training:
         raise UserError("this network is in training mode, in which an image changes its norms: call model.eval()")
-    if top < 1:
-        raise UserError(f"top {top} is less than 1: it is how many classes to give")
+    if type(top) is not int or top < 1:
+        raise UserError(f"top {top!r} is not 1 or more: it is how many classes to give")
     pixels = picture_of(image, about.image_size, model.config.in_channels)
     weight = next(model.parameters())
     with torch.inference_mode(), seeded(0, weight.device):  # a Poisson encoder draws
