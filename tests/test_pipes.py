@@ -36,7 +36,17 @@ def unread():
             printing.drop(stream)
 
 
-@pytest.mark.parametrize("verb", [["list"], ["info", "sresnet8"], ["study", "list"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["list"],
+        ["info", "sresnet8"],
+        ["study", "list"],
+        ["list", "--json"],
+        ["info", "digits-t4", "--json"],
+        ["--help"],
+    ],
+)
 def test_what_only_prints_ends(verb):
     with unread():
         assert main(verb) == 141
@@ -58,6 +68,24 @@ def test_work_goes_on(tmp_path, capfd):
     assert capfd.readouterr().err == ""
     with unread():
         assert main(["evaluate", str(run)]) == 141
+
+
+def test_work_goes_on_and_says_that_its_results_had_no_reader(tmp_path, capfd):
+    run = tmp_path / "run"
+    with unread():
+        assert main(["train", "digits", *TINY, "--out", str(run), "--json"]) == 141
+    assert (run / "result.json").exists()
+    said = capfd.readouterr().err
+    assert "test accuracy" in said
+    assert "Traceback" not in said
+    with unread():
+        assert main(["analyse", str(run), "--images", "10", "--json", "--out", str(tmp_path / "analysis")]) == 141
+    assert (tmp_path / "analysis" / "analysis.json").exists()
+    digit(tmp_path / "three.png")
+    with unread():
+        words = ["predict", str(run), str(tmp_path / "three.png"), "--out", str(tmp_path / "drawn.png"), "--json"]
+        assert main(words) == 141
+    assert (tmp_path / "drawn.png").exists()
 
 
 WRITES = {

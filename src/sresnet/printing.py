@@ -80,23 +80,30 @@ def say(*lines: str, error: bool = False, flush: bool = False) -> None:
     emit("".join(f"{encodable(printable(line), stream)}\n" for line in lines), stream, flush=flush)
 
 
-_AS_JSON: ContextVar[bool] = ContextVar("as_json", default=False)
-"""Whether this is inside `as_json`."""
+_AS_JSON: ContextVar[list[BrokenPipeError] | None] = ContextVar("as_json", default=None)
+"""Inside `as_json`, what became of results that had no reader."""
 
 
 @contextlib.contextmanager
 def as_json() -> Iterator[None]:
-    """Inside, the output is what `give` is given, as JSON, and text goes to the error output."""
-    before = _AS_JSON.set(True)
+    """Inside, the output is what `give` is given, as JSON, and text goes to the error output.
+
+    Raises:
+        BrokenPipeError: at the end, where results had no reader; work that is `going_on` has been done.
+    """
+    unread: list[BrokenPipeError] = []
+    before = _AS_JSON.set(unread)
     try:
         yield
     finally:
         _AS_JSON.reset(before)
+    if unread:
+        raise unread[0]
 
 
 def json_asked() -> bool:
     """Whether this is inside `as_json`."""
-    return _AS_JSON.get()
+    return _AS_JSON.get() is not None
 
 
 def text_output() -> IO[str]:
@@ -110,8 +117,15 @@ def give(found: Any) -> None:
     Args:
         found: dataclasses, named tuples, mappings, sequences, numbers (NaN and infinity become null), texts and paths.
     """
-    if json_asked():
-        emit(json.dumps(_plain(found), indent=2) + "\n", sys.stdout, flush=True)
+    if (unread := _AS_JSON.get()) is None:
+        return
+    try:
+        print(json.dumps(_plain(found), indent=2), file=sys.stdout, flush=True)
+    except BrokenPipeError as error:
+        if not GOING_ON.get():
+            raise
+        drop(sys.stdout)
+        unread.append(error)
 
 
 def _plain(value: Any) -> Any:

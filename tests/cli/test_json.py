@@ -156,6 +156,46 @@ def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypat
     assert len(GIVING) == 13
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("lst", "verb 'lst' is unknown: did you mean 'list'?"),
+        ("evalute cifar10-t4", "verb 'evalute' is unknown: did you mean 'evaluate'?"),
+        ("evaluate cifar10-t5", "run 'cifar10-t5' does not exist: did you mean 'cifar10-t4'? Else give the folder"),
+        ("predict digits-t5 x.png", "run 'digits-t5' does not exist: did you mean 'digits-t4'?"),
+        ("info cifar10-t5", "model 'cifar10-t5' is unknown: did you mean 'cifar10-t4'?"),
+        ("info", "model is missing"),
+        ("info none.safetensors", "none.safetensors does not exist: give a run folder or a weights file"),
+        ("train digts", "recipe 'digts' is unknown: did you mean 'digits'?"),
+    ],
+)
+def test_a_misspelt_word_is_the_line_that_it_is_without(words, complaint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for more in ([], ["--json"]):
+        assert main([*words.split(), *more]) == 2
+        said.append(capsys.readouterr())
+    assert said[0] == said[1]
+    assert said[0].err.startswith(f"sresnet: {complaint}")
+    assert said[0].out == ""
+    assert said[0].err.count("\n") == 1
+
+
+def test_info_of_a_file_of_weights(run, tmp_path, capsys):
+    """What it says of the run, also without the rest of the folder; without an image size it is 32."""
+    of_run, text = given(capsys, "info", run)
+    of_file, other = given(capsys, "info", run / "weights.safetensors")
+    assert (of_file, other) == (of_run, text)
+    assert of_file["image_size"] == [8, 8]
+    (tmp_path / "here").write_bytes((run / "weights.safetensors").read_bytes())
+    alone, _ = given(capsys, "info", tmp_path / "here")
+    assert alone["model"] == of_run["model"]
+    assert alone["image_size"] == [32, 32]
+    assert main(["info", str(run / "config.json")]) == 2
+    assert "is not a complete safetensors file" in capsys.readouterr().err
+    assert given(capsys, "info", run / "weights.safetensors", "--image-size", "16x24")[0]["image_size"] == [16, 24]
+
+
 def test_not_beside_other_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["study", "table5", "--workers", "2", "--json"]) == 2

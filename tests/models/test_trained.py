@@ -1,6 +1,7 @@
 """What a trained network knows of its input: predictions, scaling, and where it is kept."""
 
 import dataclasses
+import json
 import warnings
 from pathlib import Path
 
@@ -262,6 +263,17 @@ def test_what_a_network_was_trained_on_stays_with_it(model, tmp_path):
     assert kept.predict(image) == model.predict(image)
     sresnet.save_model(sresnet.create_model("digits-t4"), tmp_path / "fresh.safetensors")
     assert sresnet.load(tmp_path / "fresh.safetensors").trained is None
+
+
+def test_weights_of_a_run_folder_know_it_by_its_description(model, tmp_path):
+    """By the names that runs give to weights; a file of another name may be of another network."""
+    bare = sresnet.load_pretrained("digits-t4")
+    bare.trained = None
+    (tmp_path / "data.json").write_text(json.dumps(model.trained.plain()))
+    for name, knows in (("weights", True), ("weights-best-test-epoch", True), ("other", False)):
+        sresnet.save_model(bare, tmp_path / f"{name}.safetensors")
+        assert (sresnet.load(tmp_path / f"{name}.safetensors").trained is not None) == knows
+    assert sresnet.load(tmp_path).trained.plain() == model.trained.plain()
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"class_names": ["0"], "image_size": [8, 8], "mean": null, "std": null}'])

@@ -122,6 +122,8 @@ def _at_home(word: str) -> str:
 
 def _run_as_json(words: list[str]) -> int:
     """The same with --json."""
+    if words[:1] and words[0] not in VERBS:  # a misspelt one, or a help text
+        return _run(words)
     if not GIVING.intersection((" ".join(words[:1]), " ".join(words[:2]))):
         shown = " ".join(["sresnet", *words[:1]])
         raise UserError(f"--json is not for {shown}, but for {', '.join(sorted(GIVING))}: leave it out")

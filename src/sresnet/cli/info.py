@@ -13,6 +13,7 @@ from sresnet.errors import UserError
 from sresnet.export.target import target_of
 from sresnet.models import model_config
 from sresnet.models.pretrained import is_shipped
+from sresnet.models.saved import load
 from sresnet.models.summary import describe, summarise
 from sresnet.printing import give, say
 from sresnet.train import record
@@ -20,9 +21,10 @@ from sresnet.train.recipe_file import as_toml
 
 
 def info_verb(words: list[str]) -> int:
-    """`sresnet info MODEL|RUN [--field value ...]`."""
+    """`sresnet info MODEL|RUN|FILE [--field value ...]`."""
     if wants_help(words):
-        say("usage: sresnet info MODEL|RUN [--image-size 32|16x24] [--field value ...]", "", "MODEL: see sresnet list")
+        say("usage: sresnet info MODEL|RUN|FILE [--image-size 32|16x24] [--field value ...]", "")
+        say("MODEL: see sresnet list. FILE: weights, such as those of a run, or what sresnet export has written.")
         say("sresnet info RUN --toml shows the recipe of a run, for sresnet train FILE.toml.")
         say("image-size: side, or height and width; without it that of RUN or MODEL, or 32.")
         say("sresnet info MODEL --help explains every field of a model.")
@@ -47,10 +49,13 @@ def info_verb(words: list[str]) -> int:
         give(to_dict(of_run))
         say(*as_toml(of_run).splitlines())
         return 0
-    config = of_run.model if of_run else model_config(name, compat=compat or None)
+    of_file = load(name, memory_limit=memory_limit) if _is_weights(name) else None
+    known = of_run.model if of_run else of_file.config if of_file else None
+    config = known or model_config(name, compat=compat or None)
     config = parse(config, rest, f"sresnet info {name}", "A network, its layers and what they cost.")
     usual = getattr(config, "image_size", 32)
-    size = _image_size(text) if text else _image_size_of(name) if of_run else (usual, usual)
+    usual = of_file.trained.image_size if of_file and of_file.trained else (usual, usual)
+    size = _image_size(text) if text else _image_size_of(name) if of_run else usual
     if of_run and not text:
         check_image(size, config, name, memory_limit)
     summary = summarise(config, size)
@@ -80,6 +85,11 @@ def info_verb(words: list[str]) -> int:
         "times the mean number of spikes that an input sends",
     )
     return 0
+
+
+def _is_weights(name: str) -> bool:
+    """Whether a file of weights is meant, there or not."""
+    return Path(name).is_file() or name.endswith(".safetensors")
 
 
 def _image_size(text: str) -> tuple[int, int]:

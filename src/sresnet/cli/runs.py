@@ -1,5 +1,6 @@
 """What several verbs do with a run folder, or with a network that comes with the package."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +22,7 @@ from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
-from sresnet.models.pretrained import card_of, is_shipped, load_shipped
+from sresnet.models.pretrained import card_of, is_shipped, load_shipped, shipped_names
 from sresnet.models.saved import WEIGHTS, load
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.ops.scan.choice import check_triton
@@ -143,9 +144,11 @@ def read_run(folder: str, memory_limit: float) -> Recipe:
 def check_run(folder: str) -> None:
     """Raise UserError where there is no folder of this name."""
     if not Path(folder).is_dir():
+        near = difflib.get_close_matches(folder, shipped_names(), n=1)
         raise UserError(
-            f"run {folder!r} {state_of(Path(folder))}: give the folder that sresnet train printed, or a network that "
-            "sresnet list calls pretrained"
+            f"run {folder!r} {state_of(Path(folder))}: "
+            + (f"did you mean {near[0]!r}? Else " if near else "")
+            + "give the folder that sresnet train printed, or a network that sresnet list calls pretrained"
         )
 
 

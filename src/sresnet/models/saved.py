@@ -73,8 +73,10 @@ def load(path: str | Path, *, memory_limit: float = MEMORY_LIMIT) -> SpikingNetw
         UserError: nothing there, a file that is truncated or no safetensors, one without a configuration, or weights
             that do not fit the configuration.
     """
-    path, about = Path(path), Path(path) / ABOUT
+    path = Path(path)
+    about = (path.parent if path.name in (WEIGHTS, BEST_WEIGHTS) else path) / ABOUT
     if path.is_dir():
+        about = path / ABOUT
         if not (path / WEIGHTS).exists():
             raise UserError(f"{path} holds no {WEIGHTS}: give a run folder whose training has saved, or a weights file")
         path = path / WEIGHTS
