@@ -1,31 +1,38 @@
 """Makes a finished run a network that comes with the package.
 
 python tools/publish.py RUN NAME [--half] [--data-dir DIR]
+python tools/publish.py --energy NAME [--data-dir DIR]
 
 Copies the run's weights as they are and writes a card beside them from the run's own records. `--half` stores the
 weights of convolutions and readout in float16, half the size, and says on the card what that changes on the images that
 the run held out. Where weights are rounded, or the run was evaluated in bfloat16, the file is evaluated on the test
 images in float32, and that is what the card states; nothing is chosen by it. `sresnet analyse RUN` before it puts
 operations and energy on the card. A name that is there already is refused.
+
+`--energy` counts operations and energy of a network that is shipped, by its file, on 500 test images, and writes them
+onto its card.
 """
 
 import argparse
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from sresnet.config import to_dict
+from sresnet.analysis import analyse, batches_of, spread
+from sresnet.config import from_dict, to_dict
 from sresnet.data import open_data
 from sresnet.data.samples import matched
 from sresnet.data.scaling import scaling_from_plain
 from sresnet.errors import UserError
 from sresnet.files import read_json, write_json, write_whole
 from sresnet.models import SResNetConfig
-from sresnet.models.pretrained import Card
+from sresnet.models.pretrained import Card, facts_of, shipped
 from sresnet.models.saved import WEIGHTS, load, model_bytes
 from sresnet.randomness import seed_of
 from sresnet.report.analysis_files import ANALYSIS
@@ -117,6 +124,38 @@ def card_of_run(run: Path, name: str, half: bool, data_dir: str) -> tuple[Card, 
     return card, content
 
 
+def measure(name: str, folder: Path = SHIPPED, *, data_dir: str = "", images: int = 500) -> list[Path]:
+    """Count operations and energy of a shipped file on test images, onto its card; returns the files that it wrote.
+
+    Args:
+        name, folder: network, and where the files are.
+        data_dir: folder of its data.
+        images: how many, evenly spread over the test images.
+
+    Raises:
+        UserError: as `open_data`, or the file is not the card's.
+    """
+    card = from_dict(Card, read_json(folder / f"{name}.json"))
+    content = (folder / f"{name}.safetensors").read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise UserError(f"{name}.safetensors is not the file that its card is of: publish the run anew")
+    recipe = from_dict(Recipe, card.recipe)
+    test = open_data(recipe.data, data_dir, seed=recipe.seed, num_steps=recipe.model.num_steps).test
+    test = matched(test, card.class_names)
+    test = test.subset(spread(len(test), images))
+    model = load(folder / f"{name}.safetensors")
+    batches = batches_of(test, scaling_from_plain(card.scaling))
+    found = analyse(model, batches, seed=seed_of("evaluate", recipe.seed)).plain()
+    energy = totals_of(found | {"part": "test"}) | {"sha256": card.sha256}
+    environment = record.environment(torch.device("cpu"))
+    energy |= {name: environment[name] for name in ("sresnet", "torch", "device")}
+    card = replace(card, energy=energy)
+    paths = [folder / f"{name}.{ending}" for ending in ("json", "md")]
+    write_json(paths[0], to_dict(card))
+    write_whole(paths[1], ("\n".join(card_lines(card)) + "\n").encode())
+    return paths
+
+
 def top1_of(content: bytes, run: Path, data_dir: str) -> float:
     """Percent of the test images of a run that a file of these weights gives, as `sresnet evaluate` does."""
     recipe, about = record.read_recipe(run), record.read_about(run)
@@ -161,6 +200,11 @@ def energy_of(run: Path) -> dict[str, Any] | None:
     found = read_json(path) if path.exists() else None
     if found is None or "other_data" in found or found["num_steps"] != record.read_recipe(run).model.num_steps:
         return None
+    return totals_of(found)
+
+
+def totals_of(found: dict[str, Any]) -> dict[str, Any]:
+    """The sums of an analysis."""
     totals = found["totals"]
     return {
         "images": found["images"],
@@ -177,13 +221,14 @@ def energy_of(run: Path) -> dict[str, Any] | None:
 def card_lines(card: Card) -> list[str]:
     """The card for people."""
     energy = "not counted"
-    if card.energy:
+    if card.energy and card.energy_against_ann:
         joules = card.energy["microjoules_float32_45nm"]
         energy = (
             f"{card.energy['additions']:,.0f} additions and {card.energy['multiply_accumulates']:,.0f} "
             f"multiply-accumulates per image (mean of {card.energy['images']:,} {card.energy['part']} images); their "
             f"arithmetic in float32 at 45 nm: {joules['synapses']:.3g} microjoules, and {joules['updates']:.3g} for "
-            f"the neurons; the ANN counterpart {joules.get('ann', joules.get('twin')):.3g}"
+            f"the neurons; the ANN counterpart {joules.get('ann', joules.get('twin')):.3g}: "
+            f"{100 * card.energy_against_ann:.0f} % of it"
         )
     simulated = " (SIMULATED recordings)" if card.simulated else ""
     bf16 = card.recipe["train"]["precision"] == "bf16"
@@ -217,6 +262,26 @@ def card_lines(card: Card) -> list[str]:
     ]
 
 
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "digits, 8x8 pixels"}
+"""What README calls data sets, where not by their names."""
+
+
+def readme_row(card: Card) -> str:
+    """The row of README's table."""
+    facts = facts_of(card)
+    energy = "not counted" if facts.energy_against_ann is None else f"{100 * facts.energy_against_ann:.0f} %"
+    cells = (
+        f"[`{card.name}`](src/sresnet/models/pretrained/{card.name}.md)",
+        DATA.get(card.data, card.data) + (" (simulated)" if card.simulated else ""),
+        str(facts.num_steps),
+        f"{facts.parameters:,}",
+        f"{card.test_top1:.2f} %",
+        energy,
+        f"{card.bytes / 1e6:.1f} MB",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def rounded_line(rounding: dict[str, Any]) -> str:
     """What the card says of weights that were rounded."""
     return (
@@ -227,14 +292,22 @@ def rounded_line(rounding: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Publish."""
+    """Publish, or count energy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--energy", default="", metavar="NAME", help="count energy of a shipped network, onto its card")
     parser.add_argument("--half", action="store_true", help="store convolutions and readout in float16")
     parser.add_argument("--data-dir", default="", help="folder of the run's data, for what is evaluated again")
     options = parser.parse_args()
+    if bool(options.energy) == bool(options.name):
+        parser.error("give RUN and NAME, or --energy NAME")
     try:
+        if options.energy:
+            for path in measure(options.energy, data_dir=options.data_dir):
+                print(path)
+            print(readme_row(shipped()[options.energy]))
+            return
         for path in publish(options.run, options.name, half=options.half, data_dir=options.data_dir):
             print(path)
     except UserError as error:

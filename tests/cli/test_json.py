@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from sresnet.cli import GIVING, main
+from sresnet.models import num_parameters
+from sresnet.models.pretrained import card_of, load_shipped
 from sresnet.printing import as_json, give, say
 from tests.data.events.made_up_sets import aedat2
 
@@ -74,8 +76,20 @@ def test_info_and_list(run, capsys):
     assert sum(each["multiply_accumulates"] for each in found["layers"]) > 0
     found, _ = given(capsys, "info", run, "--toml")
     assert found["data"]["name"] == "digits"
-    found, _ = given(capsys, "list")
-    assert "cifar10-t4" in found["pretrained"]
+    found, said = given(capsys, "list")
+    card = card_of("cifar10-t4")
+    assert found["pretrained"]["cifar10-t4"] == {
+        "model": "sresnet20",
+        "data": "cifar10",
+        "simulated": False,
+        "num_steps": 4,
+        "parameters": num_parameters(load_shipped("cifar10-t4")),
+        "test_top1": card.test_top1,
+        "test_images": 10_000,
+        "energy_against_ann": card.energy_against_ann,
+        "bytes": card.bytes,
+    }
+    assert f"test images; energy {100 * card.energy_against_ann:.0f} % of an ANN's" in said
 
 
 def test_report(run, tmp_path, capsys):

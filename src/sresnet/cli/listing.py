@@ -4,6 +4,7 @@ from sresnet.cli.parse import wants_help
 from sresnet.data import DATA_SETS
 from sresnet.errors import UserError
 from sresnet.models import list_models, list_pretrained
+from sresnet.models.pretrained import facts_of, shipped
 from sresnet.printing import give, say
 from sresnet.studies.published import published_as
 from sresnet.train.recipes import RECIPES
@@ -25,7 +26,7 @@ def list_verb(words: list[str]) -> int:
         "data sets": DATA_SETS,
         "pretrained": list_pretrained(),
     }
-    give(groups)
+    give(groups | {"pretrained": {name: facts_of(card) for name, card in shipped().items()}})
     for group, entries in groups.items():
         say(f"{group}:", *(f"  {name:24} {line}" for name, line in entries.items()))
     return 0

@@ -17,8 +17,9 @@ from typing import Any
 
 from sresnet.config import added_later, check_types, closest, from_dict
 from sresnet.errors import UserError
-from sresnet.models.network import NetworkConfig, SpikingNetwork
+from sresnet.models.network import NetworkConfig, SpikingNetwork, num_parameters
 from sresnet.models.saved import load
+from sresnet.models.size import sketch
 from sresnet.models.summary import describe
 from sresnet.models.trained import trained_from_plain
 
@@ -51,7 +52,8 @@ class Card:
     simulated: bool
     """Whether the data are simulated."""
     energy: dict[str, Any] | None
-    """Operations and microjoules per image, from `sresnet analyse` on the run; None: not counted."""
+    """Operations and microjoules per image, from `sresnet analyse` on the run, or counted on the file, whose "sha256"
+    it has then; None: not counted."""
     class_names: tuple[str, ...]
     image_size: tuple[int, ...]
     """Height and width of an input."""
@@ -75,6 +77,41 @@ class Card:
 
     def __post_init__(self) -> None:
         check_types(self)
+
+    @property
+    def energy_against_ann(self) -> float | None:
+        """Energy of the arithmetic in float32, neurons included, over that of the ANN counterpart; None: not counted.
+
+        As `analysis.cost.Cost.energy` has them; memory is not counted.
+        """
+        if self.energy is None:
+            return None
+        joules: dict[str, float] = self.energy["microjoules_float32_45nm"]
+        ann = joules["ann"] if "ann" in joules else joules["twin"]  # the name until 0.1.0
+        return (joules["synapses"] + joules["updates"]) / ann
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What `sresnet list` shows of a shipped network."""
+
+    model: str
+    """Name of the model, such as sresnet8."""
+    data: str
+    """Data set it was trained on."""
+    simulated: bool
+    """Whether the data are simulated."""
+    num_steps: int
+    """Time steps T."""
+    parameters: int
+    """Trainable numbers."""
+    test_top1: float
+    """Test accuracy in percent, see `Card.test_top1`."""
+    test_images: int
+    energy_against_ann: float | None
+    """See `Card.energy_against_ann`."""
+    bytes: int
+    """Size of the weights file."""
 
 
 def shipped_names() -> list[str]:
@@ -113,7 +150,25 @@ def line_of(card: Card) -> str:
     """A shipped network in one line: the network, its data, its accuracy."""
     simulated = ", simulated recordings" if card.simulated else ""
     measured = f"{card.test_top1:.2f} % of {card.test_images:,} test images"
+    if card.energy_against_ann is not None:
+        measured += f"; energy {100 * card.energy_against_ann:.0f} % of an ANN's"
     return f"{describe(config_of(card))}, trained on {card.data}{simulated}: {measured}"
+
+
+def facts_of(card: Card) -> Facts:
+    """The same as numbers."""
+    config = config_of(card)
+    return Facts(
+        model=card.model,
+        data=card.data,
+        simulated=card.simulated,
+        num_steps=config.num_steps,
+        parameters=num_parameters(sketch(config)),
+        test_top1=card.test_top1,
+        test_images=card.test_images,
+        energy_against_ann=card.energy_against_ann,
+        bytes=card.bytes,
+    )
 
 
 def load_shipped(name: str) -> SpikingNetwork:
