@@ -71,6 +71,13 @@ def test_the_card_and_no_places_of_this_machine(run, tmp_path, monkeypatch):
     assert "\nlicense: apache-2.0\n" in card
     assert f"{result['test_top1']:.2f} % of 359 test images" in card
     assert "sresnet train digits" in card
+    assert "A spiking neural network: sresnet8, 2 filters, T = 2, trained on digits by `sresnet train digits" in card
+    assert "\nTest accuracy of the run: " in card
+    change(run / "result.json", split=result["split"] | {"simulated": True})
+    assert main(["push", str(run), "me/net", "--out", "other"]) == 0
+    change(run / "result.json", **result)
+    words = Path("other/README.md").read_text(encoding="utf-8")
+    assert "\nTest accuracy on simulated recordings of the run: " in words
     assert "license" not in Path("files/README.md").read_text(encoding="utf-8").replace("license: apache-2.0", "")
     environment = json.loads(Path("files/environment.json").read_text(encoding="utf-8"))
     assert not {"data_dir", "cache_dir"} & set(environment)
@@ -101,8 +108,8 @@ def test_push_makes_the_repository_and_sends_the_folder(run, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("pull me/other", "me/other on the Hugging Face hub cannot be reached: this machine is offline, or "),
-        ("push RUN me/net", "me/net on the Hugging Face hub cannot be reached: this machine is offline, or "),
+        ("pull me/other", "me/other on the Hugging Face hub cannot be reached: go online, or "),
+        ("push RUN me/net", "me/net on the Hugging Face hub cannot be reached: go online, or "),
         ("pull net", "'net' is no name on the hub: give OWNER/NAME"),
         ("pull ../net", "'../net' is no name on the hub"),
         ("pull me/net/more", "is no name on the hub"),
@@ -291,9 +298,9 @@ def test_a_full_disk_leaves_nothing(run, cache, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (errors.OfflineModeIsEnabled("x"), "net on the Hugging Face hub cannot be reached: this machine is offline"),
-        (ConnectionError("x"), "the Hugging Face hub cannot be reached: this machine is offline"),
-        (errors.LocalEntryNotFoundError("x"), "hub cannot be reached: this machine is offline"),
+        (errors.OfflineModeIsEnabled("x"), "net on the Hugging Face hub cannot be reached: go online"),
+        (ConnectionError("x"), "the Hugging Face hub cannot be reached: go online"),
+        (errors.LocalEntryNotFoundError("x"), "hub cannot be reached: go online"),
         (OSError(28, "No space left"), "No space left"),
         (ValueError("a\nb" * 1000), "a ba b"),
     ],

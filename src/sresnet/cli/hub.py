@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli.parse import name_and_flags, parse
-from sresnet.cli.runs import ReadOptions, check_image, check_run, read_run
+from sresnet.cli.runs import ReadOptions, accuracy, check_image, check_run, read_run
 from sresnet.config import to_dict
 from sresnet.errors import UserError, optional
 from sresnet.files import (
@@ -244,8 +244,7 @@ def _asking(name: str) -> Iterator[None]:
         ) from None
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError):
         raise UserError(
-            f"{where} cannot be reached: this machine is offline, or HF_HUB_OFFLINE is set; what was fetched before is "
-            "there without"
+            f"{where} cannot be reached: go online, or unset HF_HUB_OFFLINE; what was fetched before is there offline"
         ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
@@ -296,6 +295,7 @@ def _card(folder: Path, name: str, recipe: Recipe, licence: str) -> str:
     classes = ", ".join(map(_inert, about["class_names"][:20]))
     more = f", ... ({len(about['class_names'])} in all)" if len(about["class_names"]) > 20 else ""
     size = "x".join(map(str, (about["channels"], *about["image_size"])))
+    kind = "An ANN" if recipe.model.neuron == "relu" else "A spiking neural network"
     trained_on = f"trained on {_inert(recipe.data.name)} by {made_by}"
     lines = [
         *head,
@@ -303,13 +303,14 @@ def _card(folder: Path, name: str, recipe: Recipe, licence: str) -> str:
         "",
         f"# {name}",
         "",
-        f"A spiking neural network: {_inert(describe(recipe.model))}, {trained_on}.",
+        f"{kind}: {_inert(describe(recipe.model))}, {trained_on}.",
     ]
     if "test_top1" in result:
         images = f"{result['test_images']:,} test images" if "test_images" in result else "the test images"
         lines += [
             "",
-            f"Test accuracy of the run: {result['test_top1']:.2f} % of {images}; one run, seed {recipe.seed}.",
+            f"{accuracy('Test', result.get('split', {}))} of the run: {result['test_top1']:.2f} % of {images}; "
+            f"one run, seed {recipe.seed}.",
         ]
     lines += ["", f"Input: {size}. Licence of the weights: {licence or 'none is given'}."]
     return "\n".join(
