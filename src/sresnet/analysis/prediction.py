@@ -94,8 +94,9 @@ def _image_of_file(
     path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A picture as a run needs it, uint8 [C, H, W]; errors as `read_picture` and `with_channels`."""
-    image, _, plain = read_picture(path, tuple(about["image_size"]), memory_limit=memory_limit)
-    if plain:
+    found = read_picture(path, tuple(about["image_size"]), bits=about.get("bits", 16), memory_limit=memory_limit)
+    image = found.pixels
+    if found.plain:
         note(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")
     return with_channels(image, channels)
 

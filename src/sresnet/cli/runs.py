@@ -75,11 +75,11 @@ class RuntimeOptions(ReadOptions):
             check_triton(device, gpu=device.type == "cuda")
         return device
 
-    def open(self, data: AnyData, seed: int, num_steps: int) -> Splits:
-        """The data set, with a bar while frames are made or pictures decoded; errors as `open_data`."""
+    def open(self, data: AnyData, seed: int, num_steps: int, bits: int = 0) -> Splits:
+        """The data set, with a bar while frames are made or pictures decoded; `bits` and errors as `open_data`."""
         with filling("recordings" if isinstance(data, EventConfig) else "pictures") as watch:
             where: Any = {"download": self.download, "cache_dir": self.cache_dir, "memory_limit": self.memory_limit}
-            shown: Any = {"watch": watch, "note": partial(say, flush=True)}
+            shown: Any = {"watch": watch, "note": partial(say, flush=True), "bits": bits}
             return open_data(data, self.data_dir, seed=seed, num_steps=num_steps, **shown, **where)
 
     def placed_as(self, data: AnyData, run: str) -> Self:
@@ -112,7 +112,7 @@ class RuntimeOptions(ReadOptions):
         """
         found, about = self.placed_as(recipe.data, run), about_run(run)
         steps = recipe.model.num_steps if num_steps is None else num_steps
-        splits = found.open(recipe.data, recipe.seed, steps).matched(about["class_names"])
+        splits = found.open(recipe.data, recipe.seed, steps, about.get("bits", 16)).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             size = "x".join(map(str, about["image_size"]))

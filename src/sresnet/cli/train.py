@@ -26,6 +26,7 @@ from sresnet.randomness import seed_of
 from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
+from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
@@ -133,6 +134,9 @@ def train_and_report(options: TrainOptions, name: str, processes: Processes, *, 
         check_precision(recipe.train.precision, device)
     check_fit(recipe, splits, processes)
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
+    bits = record.bits_of(folder)
+    if bits and splits.about.get("bits", bits) != bits:  # of a run that began with another scale
+        splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps, bits))
     if options.report and processes.first:
         check_page(folder / REPORT, options.force)
     kind = kind_of(recipe.data)

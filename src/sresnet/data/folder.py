@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sresnet.data.cached import Note, Watch
+from sresnet.data.depth import DEPTHS, colours_cut, deep_values, depth_of, eight_bit_image, grey_values
 from sresnet.data.images import ImageSet
 from sresnet.data.pictures import Kept, Picture, PictureSet, digest_of, kept_pictures, worth_keeping
 from sresnet.data.samples import Splits, listed
@@ -35,6 +36,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 _PIXEL_BYTES = 8
 """Memory of Pillow for a pixel: four bytes decoded, and four turned upright or as RGB."""
+_DEEP_PIXEL_BYTES = 24
+"""Likewise for colours of 16 bits: upper and lower bytes, their values, and these as 8 bits."""
 _LONGEST = 64
 """A picture is cut to at most this many times the wanted ratio of its sides before it is scaled."""
 _PILLOW = threading.Lock()
@@ -49,6 +52,7 @@ def open_folder(
     *,
     memory_limit: float = MEMORY_LIMIT,
     held_out: bool = True,
+    bits: int = 0,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
     note: Note = lambda line: None,
@@ -71,6 +75,8 @@ def open_folder(
     Args:
         image_size: side of the square in pixels.
         held_out: read val/ beside test/ too.
+        bits: of files with 16 bits for each channel, how many count, the same in all; 0: as many as the largest value
+            of all parts needs, or a PNG says.
         cache_dir, watch, note: as in `pictures.kept_pictures`; a cache_dir asks for the file however few there are.
 
     Raises:
@@ -95,11 +101,14 @@ def open_folder(
             for name, place in places.items()
         }
         paths = [path for part in found.values() for path in part.paths]
-        decode = partial(read_picture, size=(image_size, image_size), memory_limit=memory_limit)
+
+        def decode(path: Path, bits: int) -> Picture:
+            return read_picture(path, (image_size, image_size), bits=bits, memory_limit=memory_limit)
+
         if worth_keeping(data_dir, len(paths), image_size, _decoder(), cache_dir, note):
-            where: Any = {"decoder": _decoder(), "cache_dir": cache_dir, "watch": watch, "note": note}
+            where: Any = {"decoder": _decoder(), "cache_dir": cache_dir, "watch": watch, "note": note, "bits": bits}
             return _kept(found, kept_pictures(data_dir, paths, image_size, decode, **where), left)
-        return {name: _decoded(part, image_size, decode, left) for name, part in found.items()}
+        return _decoded(found, image_size, decode, bits, left)
 
     places = _places(data_dir, left)
     if not places:
@@ -145,6 +154,16 @@ class _LeftOut(LeftOut):
     """Pictures beside class folders."""
     plain: list[Path] = field(default_factory=list)
     """Pictures that show nothing without their transparency."""
+    deep: list[Path] = field(default_factory=list)
+    """Pictures with 16 bits for each channel."""
+    bits: list[int] = field(default_factory=list)
+    """How many of these count: one number, where there are such pictures."""
+
+    def deepened(self, paths: Sequence[Path], used: Sequence[int], bits: int) -> None:
+        """Note those of `paths` with 16 bits for each channel, of which `used` is not 0 and `bits` count."""
+        self.deep.extend(path for path, own in zip(paths, used, strict=True) if own)
+        if self.deep:
+            self.bits[:] = [bits]
 
 
 def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
@@ -177,6 +196,10 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str]
     """The parts, made of `origins`, with all notes on them."""
     about: dict[str, Any] = {"parts": origins}
     notes = list(left.notes)
+    for bits in left.bits:
+        about["bits"] = bits
+        found = such_as("pictures of 16 bits for each channel", data_dir, left.deep)
+        notes.append(f"{found}: values of 0 to {2**bits - 1:,} ({bits} bits) become 0 to 255, in all of them alike")
     for part in ("validation", "test"):
         if part in parts and (copies := _copies(parts["train"], parts[part])):
             about[f"{part}_images_in_train"] = len(copies)
@@ -205,7 +228,7 @@ def _copies(train: _Pictures, others: _Pictures) -> dict[Path, Path]:
     return {path: known[key] for key, path in zip(others.digests, others.paths, strict=True) if key in known}
 
 
-def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> ImageSet:
+def from_dataset(dataset: Any, class_names: Sequence[str] | None = None, *, bits: int = 16) -> ImageSet:
     """The (image, label) pairs of a sequence, such as a torchvision data set, as one ImageSet.
 
     An image is a PIL image, or a numpy array [H, W, C] or [H, W], or a tensor [C, H, W] or [H, W], each uint8, or float
@@ -214,6 +237,7 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
     Args:
         dataset: has a length and gives a pair for each index.
         class_names: name of class 0, 1, ...; None: the `classes` of the data set if it has some, else "0", "1", ...
+        bits: of PIL images with 16 bits for each pixel, how many count: 12 where values end at 4095.
 
     Raises:
         UserError: an empty data set, an entry that is not such a pair, an image of another kind or size, or a label
@@ -227,7 +251,7 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None) -> Imag
             labels.append(operator.index(label))
         except (TypeError, ValueError):
             raise UserError(f"entry {index} of the data set is not (image, whole-number label): make it one") from None
-        images.append(_pixels(image, f"image {index} of the data set"))
+        images.append(_pixels(image, f"image {index} of the data set", bits))
         if images[-1].shape != images[0].shape:
             shapes = f"{tuple(images[-1].shape)}, but image 0 is {tuple(images[0].shape)}"
             raise UserError(f"image {index} of the data set is {shapes}: scale all to one size")
@@ -273,18 +297,33 @@ def _files(root: Path, left: _LeftOut, *, least: int = 2) -> _Files:
     )
 
 
-def _decoded(files: _Files, image_size: int, decode: Callable[[Path], Picture], left: _LeftOut) -> _Pictures:
-    """The pictures in memory."""
-    pixels = torch.empty(len(files.paths), 3, image_size, image_size, dtype=torch.uint8)
-    digests = []
-    for index, path in enumerate(files.paths):
-        picture = decode(path)
+def _decoded(
+    found: Mapping[str, _Files], image_size: int, decode: Callable[[Path, int], Picture], bits: int, left: _LeftOut
+) -> dict[str, _Pictures]:
+    """The pictures in memory; `bits` as in `open_folder`."""
+    paths = [path for files in found.values() for path in files.paths]
+    pixels = torch.empty(len(paths), 3, image_size, image_size, dtype=torch.uint8)
+    digests, used, wanted = [], [], bits or DEPTHS[0]
+    for index, path in enumerate(paths):
+        picture = decode(path, wanted)
+        if picture.depth > wanted and not bits:
+            wanted = picture.depth
+            picture = decode(path, wanted)
         pixels[index] = picture.pixels
         digests.append(picture.digest)
+        used.append(picture.bits)
         if picture.plain:
             left.plain.append(path)
-    images = ImageSet(images=pixels, labels=files.labels, class_names=files.class_names)
-    return _Pictures(images=images, paths=files.paths, digests=digests)
+    for index, path in enumerate(paths):  # those before the picture with the most bits
+        if used[index] not in (0, wanted):
+            pixels[index] = decode(path, wanted).pixels
+    left.deepened(paths, used, wanted)
+    parts, place = {}, 0
+    for name, files in found.items():
+        own = slice(place, place := place + len(files.paths))
+        images = ImageSet(images=pixels[own], labels=files.labels, class_names=files.class_names)
+        parts[name] = _Pictures(images=images, paths=files.paths, digests=digests[own])
+    return parts
 
 
 def _kept(found: Mapping[str, _Files], kept: Kept, left: _LeftOut) -> dict[str, _Pictures]:
@@ -293,6 +332,7 @@ def _kept(found: Mapping[str, _Files], kept: Kept, left: _LeftOut) -> dict[str, 
     for name, files in found.items():
         own = list(itertools.islice(entries, len(files.paths)))
         left.plain.extend(path for path, entry in zip(files.paths, own, strict=True) if entry["plain"])
+        left.deepened(files.paths, [entry["bits"] for entry in own], kept.bits)
         images = PictureSet(
             file=kept.file,
             numbers=torch.tensor([entry["slot"] for entry in own]),
@@ -324,10 +364,14 @@ def _decoder() -> str:
     return f"Pillow {__version__}"
 
 
-def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEMORY_LIMIT) -> Picture:
+def read_picture(path: Path, size: tuple[int, int], *, bits: int = 0, memory_limit: float = MEMORY_LIMIT) -> Picture:
     """One picture, scaled so that it just covers `size` (H, W) in pixels, the middle cut out.
 
-    UserError where Pillow is not installed or the file is missing, does not decode, or claims too many pixels.
+    Args:
+        bits: of a file with 16 bits for each channel, how many count; 0: as many as its own values need.
+
+    Raises:
+        UserError: Pillow is not installed, or the file is missing, does not decode, or claims too many pixels.
     """
     with optional("image folders need", "Pillow", "images"):
         from PIL import Image, ImageOps
@@ -338,14 +382,25 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     try:
         # Of transparency, which is dropped, of metadata, which are not read, and of size, which is checked here.
         with unwarned(UserWarning), unwarned(Image.DecompressionBombWarning):
-            with _any_size(Image):
-                opened = Image.open(io.BytesIO(content), formats=_FORMATS)
-            with opened:
+
+            def opening() -> Any:
+                with _any_size(Image):
+                    return Image.open(io.BytesIO(content), formats=_FORMATS)
+
+            upright = partial(ImageOps.exif_transpose, in_place=True)
+            with opening() as opened:
                 width, height = opened.size
                 what = f"a picture of {width:,}x{height:,} pixels"
-                check_claim(str(path), what, _PIXEL_BYTES * width * height, len(content), memory_limit)
-                ImageOps.exif_transpose(opened, in_place=True)
-                image = _eight_bit(opened)
+                each = _DEEP_PIXEL_BYTES if colours_cut(opened) else _PIXEL_BYTES
+                check_claim(str(path), what, each * width * height, len(content), memory_limit)
+                values = deep_values(opened, opening, upright)
+                if values is None:
+                    upright(opened)
+                    image = opened
+                else:
+                    depth = depth_of(values, content)
+                    bits = bits or depth
+                    image = eight_bit_image(values, bits)
                 plain = _only_transparent(image)
                 image = image if image is opened and image.mode == "RGB" else image.convert("RGB")
                 image.load()
@@ -354,7 +409,10 @@ def read_picture(path: Path, size: tuple[int, int], *, memory_limit: float = MEM
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or remove it") from None
-    return Picture(pixels=_middle(image, size), digest=digest_of(content), plain=plain)
+    pixels, digest = _middle(image, size), digest_of(content)
+    if values is None:
+        return Picture(pixels=pixels, digest=digest, plain=plain)
+    return Picture(pixels=pixels, digest=digest, plain=plain, depth=depth, bits=bits)
 
 
 def _only_transparent(image: Any) -> bool:
@@ -403,25 +461,16 @@ def _at_most(pixels: int, most: int) -> int:
     return pixels if pixels <= most else max(1, most - (pixels - most) % 2)
 
 
-def _eight_bit(image: Any) -> Any:
-    """A PIL image with the upper 8 of its 16 bits: Pillow would turn all but the darkest pixels white."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    from PIL import Image
-
-    if not image.mode.startswith("I;16"):
-        raise ValueError(f"its pixels are of Pillow's mode {image.mode}, not of 8 or 16 bits")
-    return Image.fromarray((np.array(image).astype(np.uint16) >> 8).astype(np.uint8))
-
-
-def _pixels(image: Any, where: str) -> Tensor:
-    """A PIL image, array or tensor as uint8 [C, H, W]."""
+def _pixels(image: Any, where: str, bits: int) -> Tensor:
+    """A PIL image, array or tensor as uint8 [C, H, W]; `bits` as in `from_dataset`."""
     # Recognised without Pillow, which arrays do not need.
     if hasattr(image, "getbands"):
         try:
-            image = _eight_bit(image)
+            values = grey_values(image)
         except ValueError as error:
             raise UserError(f"{where} cannot be read ({error}): convert it first") from None
+        if values is not None:
+            image = eight_bit_image(values, bits or depth_of(values))
         if _only_transparent(image):
             raise UserError(
                 f"{where} is of one colour but for transparency, which is dropped: put it onto a background"
@@ -460,7 +509,7 @@ def _pixels(image: Any, where: str) -> Tensor:
     return (planes * 255).round().to(torch.uint8)
 
 
-def picture_of(image: Any, size: tuple[int, int], channels: int) -> Tensor:
+def picture_of(image: Any, size: tuple[int, int], channels: int, bits: int = 16) -> Tensor:
     """One picture for a network: uint8 [channels, H, W] of `size` (H, W), scaled and cut as `read_picture` does.
 
     Args:
@@ -468,18 +517,20 @@ def picture_of(image: Any, size: tuple[int, int], channels: int) -> Tensor:
             from 0 to 1 (then round(255 * x)).
         size: height and width.
         channels: 1 (of a colour picture their mean), 3 (of a grey picture three times the same), or those it has.
+        bits: as in `read_picture`.
 
     Raises:
         UserError: as `read_picture`; or it is none of these, or has other channels.
     """
     if isinstance(image, str | Path):
-        pixels, _, plain = read_picture(Path(image), size)
-        if plain:
+        found = read_picture(Path(image), size, bits=bits)
+        pixels = found.pixels
+        if found.plain:
             raise UserError(
                 f"{image} is of one colour but for transparency, which is dropped: put it onto a background"
             )
     else:
-        pixels = _pixels(image, "the image")
+        pixels = _pixels(image, "the image", bits)
         if pixels.shape[0] == 4:
             pixels = pixels[:3]
         if tuple(pixels.shape[1:]) != size:

@@ -29,6 +29,7 @@ def open_data(
     seed: int,
     num_steps: int = 0,
     download: bool = False,
+    bits: int = 0,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
     note: Note = lambda line: None,
@@ -40,6 +41,7 @@ def open_data(
         data_dir: folder that holds it; "digits" and "digits-dvs" need none.
         num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
+        bits: of pictures, as in `open_folder`.
         cache_dir: where frames and decoded pictures are kept; "": in the user's cache folder, pictures only if they are
             many.
         watch: told how far their making is, where they are not in the cache yet.
@@ -63,7 +65,7 @@ def open_data(
             memory_limit=memory_limit,
         )
         return event_splits(config, prepared, seed)
-    kept: Any = {"cache_dir": cache_dir, "watch": watch, "note": note, "memory_limit": memory_limit}
+    kept: Any = {"bits": bits, "cache_dir": cache_dir, "watch": watch, "note": note, "memory_limit": memory_limit}
     splits = _read(config, data_dir, download, kept)
     if config.train_images:
         splits = replace(

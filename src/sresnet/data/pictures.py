@@ -52,7 +52,7 @@ from sresnet.data.transforms import value_counts
 from sresnet.errors import UserError
 from sresnet.files import InUseError, one_at_a_time, opened_to_change, read_regular, state_of
 
-VERSION = 1
+VERSION = 2
 """To be raised with every change of the pixels that the same files give."""
 
 ENDING = ".pictures"
@@ -77,6 +77,10 @@ class Picture(NamedTuple):
     """Of the bytes of the file."""
     plain: bool
     """It shows nothing without its transparency, which is dropped."""
+    depth: int = 0
+    """Of a file with 16 bits for each channel, how many its own values need; 0: it has 8."""
+    bits: int = 0
+    """Likewise, how many were taken to count."""
 
 
 def digest_of(content: bytes) -> bytes:
@@ -97,11 +101,17 @@ class _Entry(TypedDict):
     content: str
     """Digest of the file's bytes."""
     plain: bool
+    depth: int
+    """As in `Picture`."""
+    bits: int
     crc: int
     """CRC-32 of the pixels."""
 
 
-_FIELDS = {"name": str, "slot": int, "status": str, "seen": int, "content": str, "plain": bool, "crc": int}
+_FIELDS = {
+    **{"name": str, "slot": int, "status": str, "seen": int, "content": str, "plain": bool},
+    **{"depth": int, "bits": int, "crc": int},
+}
 
 
 class _About(TypedDict):
@@ -120,11 +130,13 @@ class Kept:
     entries: tuple[_Entry, ...]
     """Of the files asked for, in their order."""
     contents: dict[int, str]
-    """Slot -> digest of the file's bytes."""
+    """Slot -> digest of the file's bytes, and of how many of 16 bits the pixels are."""
     parts: dict[str, _About]
     """By a digest of the contents of their pictures; grows."""
     decoded: int
     """How many were not there."""
+    bits: int
+    """Of files with 16 bits for each channel, how many count."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,9 +204,10 @@ def kept_pictures(
     data_dir: Path,
     paths: Sequence[Path],
     image_size: int,
-    decode: Callable[[Path], Picture],
+    decode: Callable[[Path, int], Picture],
     *,
     decoder: str,
+    bits: int = 0,
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
     note: Note = lambda line: None,
@@ -205,8 +218,9 @@ def kept_pictures(
     leaves what it has decoded to the next.
 
     Args:
-        decode: gives the picture of a file; what it raises is raised.
+        decode: gives the picture of a file, of whose 16 bits so many count; what it raises is raised.
         decoder: its version; another one may give other pixels.
+        bits: how many count in all files; 0: as many as any of them needs.
         cache_dir: where they are kept; "": `cache_folder("pictures")`.
         watch: told how far decoding is.
         note: told how much is going to be written.
@@ -221,7 +235,7 @@ def kept_pictures(
         path = _place(folder, data_dir, image_size, decoder)
         filler = _Filler(path, data_dir, image_size, decode, watch, note)
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(paths), "another process")):
-            return filler.filled(paths)
+            return filler.filled(paths, bits)
 
 
 def _place(folder: Path, data_dir: Path, image_size: int, decoder: str) -> Path:
@@ -253,25 +267,28 @@ class _Filler:
         path: Path,
         data_dir: Path,
         image_size: int,
-        decode: Callable[[Path], Picture],
+        decode: Callable[[Path, int], Picture],
         watch: Watch,
         note: Note,
     ) -> None:
         self.path, self.data_dir, self.decode, self.watch, self.note = path, data_dir, decode, watch, note
         self.shape = (3, image_size, image_size)
         self.size = math.prod(self.shape)
-        self.entries: dict[str, _Entry] = {}
+        self.entries: dict[tuple[str, int], _Entry] = {}
+        """By name and the bits that were taken to count, 0 of files of 8 bits."""
+        self.known: dict[str, list[int]] = {}
+        """Name -> bits of its entries, the latest last."""
         self.parts: dict[str, _About] = {}
         self.slots = 0
         """Used, by files that are no longer there too."""
         self.status, self.status_seen = "", 0
         """Of the file of pictures when it was last known to be whole."""
 
-    def filled(self, paths: Sequence[Path]) -> Kept:
+    def filled(self, paths: Sequence[Path], given: int) -> Kept:
         """What `kept_pictures` returns; errors as there."""
         self.load()
         names = [path.relative_to(self.data_dir).as_posix() for path in paths]
-        statuses, missing = {}, []
+        files = list(zip(paths, names, strict=True))
         with contextlib.ExitStack() as open_now:
             pictures = open_now.enter_context(opened_to_change(self.path))
             whole = self.checked(status_of(os.fstat(pictures)))
@@ -281,23 +298,53 @@ class _Filler:
             end_line(list_)
             if not os.fstat(list_).st_size:
                 append_line(list_, self.head(), list_beside(self.path))
-            for path, name in zip(paths, names, strict=True):
-                # Before it is read: a file that changes meanwhile has another status the next time.
-                statuses[name] = time.time_ns(), status_of(_status(path))
-                if not self.still(path, name, *statuses[name], list_):
+            # Before they are read: a file that changes meanwhile has another status the next time.
+            statuses = {name: (time.time_ns(), status_of(_status(path))) for path, name in files}
+            found: dict[str, _Entry] = {}
+            missing = []
+            for path, name in files:
+                entry = self.still(path, name, given, *statuses[name], list_)
+                if entry is None:
                     missing.append((path, name))
+                else:
+                    found[name] = entry
+            decoded = len(missing)
+            bits = given or max((entry["depth"] for entry in found.values()), default=0)
             if missing:
-                self.decode_all(missing, list_, pictures)
-            if missing or not whole:
+                found |= self.decode_all(missing, bits, list_, pictures, fixed=bool(given))
+                bits = given or max((entry["depth"] for entry in found.values()), default=0)
+            # Pictures of which fewer or more bits were taken to count, by a run of its own scale or before the set's
+            # was known.
+            other = [(path, name) for path, name in files if found[name]["bits"] not in (0, bits)]
+            missing = []
+            for path, name in other:
+                entry = self.still(path, name, bits, *statuses[name], list_, only=True)
+                if entry is None:
+                    missing.append((path, name))
+                else:
+                    found[name] = entry
+            if missing:
+                decoded = max(decoded, len(missing))
+                found |= self.decode_all(missing, bits, list_, pictures, fixed=True)
+            if decoded or not whole:
                 os.fsync(pictures)
                 os.fsync(list_)
                 known = {"file": text_of(status_of(os.fstat(pictures))), "seen": time.time_ns()}
                 append_line(list_, known, list_beside(self.path))
-        entries = tuple(self.entries[name] for name in names)
+        entries = tuple(found[name] for name in names)
         checksums = {entry["slot"]: entry["crc"] for entry in entries}
-        contents = {entry["slot"]: entry["content"] for entry in entries}
+        contents = {entry["slot"]: f"{entry['content']}{entry['bits'] or ''}" for entry in entries}
         file = SampleFile(self.path, self.slots, self.shape, checksums, kind="picture", longer=True)
-        return Kept(file=file, entries=entries, contents=contents, parts=self.parts, decoded=len(missing))
+        about: Any = {"contents": contents, "parts": self.parts, "decoded": decoded, "bits": bits}
+        return Kept(file=file, entries=entries, **about)
+
+    def add(self, entry: _Entry) -> None:
+        """Know an entry."""
+        self.entries[entry["name"], entry["bits"]] = entry
+        bits = self.known.setdefault(entry["name"], [])
+        if entry["bits"] in bits:
+            bits.remove(entry["bits"])
+        bits.append(entry["bits"])
 
     def load(self) -> None:
         """Read the list."""
@@ -307,7 +354,7 @@ class _Filler:
             elif isinstance(entry.get("file"), str) and isinstance(entry.get("seen"), int):
                 self.status, self.status_seen = entry["file"], entry["seen"]
             elif all(type(entry.get(name)) is kind for name, kind in _FIELDS.items()) and entry["slot"] >= 0:
-                self.entries[entry["name"]] = _Entry(**{name: entry[name] for name in _FIELDS})  # type: ignore[typeddict-item]
+                self.add(_Entry(**{name: entry[name] for name in _FIELDS}))  # type: ignore[typeddict-item]
                 self.slots = max(self.slots, entry["slot"] + 1)
 
     def checked(self, status: list[int]) -> bool:
@@ -320,13 +367,15 @@ class _Filler:
             return True
         file = SampleFile(self.path, there, self.shape, kind="picture", longer=True)
         part = memoryview(bytearray(self.size))
-        good = {
-            name: entry
-            for name, entry in self.entries.items()
+        good = [
+            entry
+            for entry in self.entries.values()
             if entry["slot"] < there and file.read_into(part, entry["slot"]) == entry["crc"]
-        }
+        ]
         if len(good) < len(self.entries):  # the slots of the others are used again, so their lines have to go
-            self.entries, self.slots = good, min(self.slots, there)
+            self.entries, self.known, self.slots = {}, {}, min(self.slots, there)
+            for entry in good:
+                self.add(entry)
             self.write_list()
         return False
 
@@ -344,31 +393,47 @@ class _Filler:
         """The first line of a list."""
         return {"kind": KIND, "folder": str(self.data_dir.resolve()), "size": self.shape[1]}
 
-    def still(self, path: Path, name: str, seen: int, status: list[int], list_: int) -> bool:
-        """Whether the cache has the picture of a file; noted where the file had to be read to know."""
-        entry = self.entries.get(name)
-        if entry is None:
-            return False
-        if believed(entry["status"], entry["seen"], status):
-            return True
-        if entry["content"] != digest_of(_content(path)).hex():
-            return False
-        self.entries[name] = entry = _Entry(**entry | {"status": text_of(status), "seen": seen})
-        append_line(list_, entry, list_beside(self.path))
-        return True
+    def still(
+        self, path: Path, name: str, bits: int, seen: int, status: list[int], list_: int, *, only: bool = False
+    ) -> _Entry | None:
+        """The entry of a file that is what it was, with so many `bits` if there is one, and no other where `only`.
 
-    def decode_all(self, missing: list[tuple[Path, str]], list_: int, pictures: int) -> None:
-        """Decode files into new slots."""
+        Noted where the file had to be read to know.
+        """
+        known = self.known.get(name, [])
+        chosen = [bits] if bits in known else []
+        chosen += [] if only else [each for each in reversed(known) if each != bits]
+        entries = [self.entries[name, each] for each in chosen]
+        if good := next((each for each in entries if believed(each["status"], each["seen"], status)), None):
+            return good
+        content = digest_of(_content(path)).hex() if entries else ""
+        for entry in entries:
+            if entry["content"] == content:
+                entry = _Entry(**entry | {"status": text_of(status), "seen": seen})
+                self.add(entry)
+                append_line(list_, entry, list_beside(self.path))
+                return entry
+        return None
+
+    def decode_all(
+        self, missing: list[tuple[Path, str]], bits: int, list_: int, pictures: int, *, fixed: bool
+    ) -> dict[str, _Entry]:
+        """Decode files into new slots; of their 16 bits, `bits` count, or, unless `fixed`, those that one needs."""
         what = f"{len(missing):,} pictures of {self.shape[1]}x{self.shape[2]} pixels"
         # A slot that was begun and has no line is written over, so what is there already counts as room.
         needed = max(0, (self.slots + len(missing)) * self.size - os.fstat(pictures).st_size)
         free = check_room(self.path.parent, needed + _LINE_BYTES * len(missing), what)
         total = size_said(len(missing) * self.size)
         self.note(f"{what} are decoded into {self.path}: {total}, {size_said(free)} are free")
+        found = {}
         for done, (path, name) in enumerate(missing):
             self.watch(done, len(missing), name)
             seen, status = time.time_ns(), status_of(_status(path))
-            picture = self.decode(path)
+            picture = self.decode(path, bits)
+            if not fixed and picture.depth > bits:
+                bits = picture.depth
+                if picture.bits != bits:
+                    picture = self.decode(path, bits)
             pixels = picture.pixels.contiguous().view(-1).numpy().data
             write_all(pictures, pixels, self.slots * self.size, self.path)
             entry = _Entry(
@@ -378,12 +443,16 @@ class _Filler:
                 seen=seen,
                 content=picture.digest.hex(),
                 plain=picture.plain,
+                depth=picture.depth,
+                bits=picture.bits,
                 crc=zlib.crc32(pixels),
             )
             append_line(list_, entry, list_beside(self.path))
-            self.entries[name] = entry
+            self.add(entry)
+            found[name] = entry
             self.slots += 1
         self.watch(len(missing), len(missing), "")
+        return found
 
 
 def _status(path: Path) -> os.stat_result:

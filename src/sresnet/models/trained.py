@@ -38,12 +38,15 @@ class Trained:
     """Height and width of an input in pixels."""
     scaling: Scaling
     """uint8 images or event frames [N, ...] -> the network's input, float32."""
+    bits: int = 16
+    """Of pictures with 16 bits for each channel, how many count; 0: as many as each needs, as training had none."""
     name: str = ""
     """That of a network that comes with the package; `card_of` has its card."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `trained_from_plain` is the inverse."""
         about: dict[str, Any] = {"class_names": list(self.class_names), "image_size": list(self.image_size)}
+        about |= {} if self.bits == 16 else {"bits": self.bits}
         return about | self.scaling.plain() | ({"name": self.name} if self.name else {})
 
 
@@ -54,6 +57,7 @@ def trained_from_plain(values: Mapping[str, Any]) -> Trained:
         class_names=tuple(values["class_names"]),
         image_size=(height, width),
         scaling=scaling_from_plain(dict(values)),
+        bits=values.get("bits", 16),
         name=values.get("name", ""),
     )
 
@@ -69,7 +73,10 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
         values,
         where,
         {"class_names": list[str], "image_size": list[int]},
-        {"scale": float, "mean": list[float] | None, "std": list[float] | None, "name": str, "channels": int},
+        {
+            **{"scale": float, "mean": list[float] | None, "std": list[float] | None, "bits": int},
+            **{"name": str, "channels": int},
+        },
     )
     if fault := _fault_of(about):
         raise UserError(f"{where} cannot be read ({fault}): it is damaged, or not a file of a run")
@@ -81,6 +88,8 @@ def _fault_of(about: Mapping[str, Any]) -> str:
     sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
     if len(sides) != 2 or not all(0 < side <= _LARGEST_SIDE for side in sides):
         return f"image_size is {sides[:3]}: expected height and width"
+    if not 0 <= about.get("bits", 16) <= 16:
+        return f"bits is {about['bits']}"
     if "scale" in about:
         return "" if about["scale"] > 0 else f"scale is {about['scale']}"
     if "mean" not in about or (mean is None) != (std is None):
@@ -104,7 +113,7 @@ def predicted(model: "SpikingNetwork", image: Any, top: int) -> list[tuple[str, 
         raise UserError("this network is in training mode, in which an image changes its norms: call model.eval()")
     if type(top) is not int or top < 1:
         raise UserError(f"top {top!r} is not 1 or more: it is how many classes to give")
-    pixels = picture_of(image, about.image_size, model.config.in_channels)
+    pixels = picture_of(image, about.image_size, model.config.in_channels, about.bits)
     weight = next(model.parameters())
     with torch.inference_mode(), seeded(0, weight.device):  # a Poisson encoder draws
         scores = model(about.scaling(pixels[None]).to(weight.device, weight.dtype))

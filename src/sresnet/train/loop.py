@@ -176,9 +176,10 @@ def train(
                     "end as it would under either alone; environment.json keeps both"
                 )
             record.check_statistics(folder, run.scaling.plain())
-            about = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
-            parts = {name: value for name, value in splits.about.items() if name == "parts"}
-            write_json(folder / record.DATA, about | parts | run.scaling.plain() | {"fingerprint": data})
+            about: dict[str, Any] = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
+            if "parts" in splits.about:
+                about |= {"parts": splits.about["parts"], "bits": splits.about.get("bits", 0)}
+            write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
 
         processes.from_first(entered)
         return run.go(watch, should_stop, checkpoint_seconds)

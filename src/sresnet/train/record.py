@@ -56,6 +56,11 @@ def read_about(folder: Path) -> dict[str, Any]:
     return trained.read_about(folder / DATA)
 
 
+def bits_of(folder: Path) -> int:
+    """How many of 16 bits for each channel of a picture count in a run folder; 0 where no such run has begun there."""
+    return int(read_about(folder).get("bits", 16)) if (folder / DATA).exists() else 0
+
+
 def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:
     """Raise UserError where data.json does not fit the network."""
     pairs = [("classes", len(about["class_names"]), model.num_classes)]
