@@ -148,7 +148,7 @@ def test_formats(divided, suffix):
 
 
 def test_modes(divided):
-    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    grey = np.arange(3, 256, 4, dtype=np.uint8).reshape(8, 8)
     folder = divided / "train" / "cat"
     put(folder / "a.png", Image.fromarray(grey))
     put(folder / "b.png", Image.fromarray(grey.astype(np.uint16) * 256 + 255))  # 16 bits

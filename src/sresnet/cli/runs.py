@@ -46,7 +46,7 @@ class RuntimeOptions(ReadOptions):
     them."""
 
     data_dir: str = ""
-    """Folder of the data set."""
+    """Folder of the data set, or a CSV file that lists pictures."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     download: bool = False

@@ -13,7 +13,7 @@ DATA_SETS: dict[str, str] = {
     "digits": "1,797 handwritten digits of 8x8 pixels that come with scikit-learn; no download",
     "cifar10": "60,000 colour images of 32x32 pixels, 10 classes",
     "cifar100": "60,000 colour images of 32x32 pixels, 100 classes",
-    "folder": "your own pictures, one folder per class",
+    "folder": "your own pictures, one folder per class, or a CSV file that lists them",
     **{name: line for name, (line, _) in EVENT_SETS.items()},
 }
 
@@ -49,6 +49,8 @@ class DataConfig:
     """normalised: to mean 0 and deviation 1 per channel; intensity: in [0, 1], what the poisson encoder needs."""
     image_size: int = 32
     """Side in pixels to which the pictures of a folder are resized."""
+    label_column: str = added_later("")
+    """Of a list of pictures, the column of their classes; by default the one called label, class or target."""
     train_images: int = added_later(0)
     """Use only this many training images, as many of each class, always the same ones; 0: all."""
 

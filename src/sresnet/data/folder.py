@@ -19,6 +19,7 @@ from torch import Tensor
 from sresnet.data.cached import Note, Watch
 from sresnet.data.depth import DEPTHS, colours_cut, deep_values, depth_of, eight_bit_image, grey_values
 from sresnet.data.images import ImageSet
+from sresnet.data.picture_list import ENDINGS, Entry, is_list, read_list
 from sresnet.data.pictures import Kept, Picture, PictureSet, digest_of, kept_pictures, worth_keeping
 from sresnet.data.samples import Splits, listed
 from sresnet.data.split import stratified_split
@@ -51,6 +52,7 @@ def open_folder(
     image_size: int,
     *,
     memory_limit: float = MEMORY_LIMIT,
+    label: str = "",
     held_out: bool = True,
     bits: int = 0,
     cache_dir: str = "",
@@ -65,6 +67,9 @@ def open_folder(
     `tree.files_below`. Classes are numbered and files read in order of their names. Hidden files and folders are
     ignored; `notes` say what else is left out, and "parts" in `about` what each part was made of.
 
+    Or `data_dir` is a file that lists the pictures, see `picture_list.read_list`, divided likewise if it has a column
+    for it, and else drawn likewise. Classes are numbered in order of their names, whole numbers by size.
+
     An image is turned upright as its EXIF data say, scaled (bicubic) so that its shorter side is `image_size`, and cut
     to the square in its middle. Only the first frame of an animation is read; transparency is dropped. A strip longer
     than 64 times its width is cut before it is scaled.
@@ -74,6 +79,7 @@ def open_folder(
 
     Args:
         image_size: side of the square in pixels.
+        label: column of classes in a list, as in `picture_list.read_list`.
         held_out: read val/ beside test/ too.
         bits: of files with 16 bits for each channel, how many count, the same in all; 0: as many as the largest value
             of all parts needs, or a PNG says.
@@ -82,7 +88,7 @@ def open_folder(
     Raises:
         UserError: no such folder, Pillow is not installed, a class without images, fewer than two classes, classes that
             only the test set has, a file that is not an 8- or 16-bit image or claims too many pixels, too few images to
-            split, or as `kept_pictures`.
+            split, or as `read_list` and `kept_pictures`.
     """
     data_dir = Path(data_dir)
     if image_size < 1:
@@ -90,42 +96,39 @@ def open_folder(
     # A run's configuration is a file too.
     claimed = 3 * _PIXEL_BYTES // 2 * image_size**2
     check_claim(f"image_size {image_size}", "a scaled picture", claimed, 0, memory_limit)
-    if not data_dir.is_dir():
-        raise UserError(f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the class folders")
+    listing = data_dir if is_list(data_dir) else None
+    if listing is None and not data_dir.is_dir():
+        raise UserError(
+            f"data folder {data_dir} {state_of(data_dir)}: give the folder that holds the class folders, or a list of "
+            f"pictures ({', '.join(ENDINGS)})"
+        )
     left = _LeftOut()
+    root = data_dir if listing is None else listing.parent
 
-    def read(places: Mapping[str, Path]) -> dict[str, _Pictures]:
-        """The pictures of parts in these folders."""
-        found = {
-            name: _files(place, left, least=1 if name in ("validation", "test") else 2)
-            for name, place in places.items()
-        }
+    def read(found: Mapping[str, _Files]) -> dict[str, _Pictures]:
+        """The pictures of parts."""
         paths = [path for part in found.values() for path in part.paths]
 
         def decode(path: Path, bits: int) -> Picture:
             return read_picture(path, (image_size, image_size), bits=bits, memory_limit=memory_limit)
 
-        if worth_keeping(data_dir, len(paths), image_size, _decoder(), cache_dir, note):
+        if worth_keeping(root, len(paths), image_size, _decoder(), cache_dir, note):
             where: Any = {"decoder": _decoder(), "cache_dir": cache_dir, "watch": watch, "note": note, "bits": bits}
-            return _kept(found, kept_pictures(data_dir, paths, image_size, decode, **where), left)
+            return _kept(found, kept_pictures(root, paths, image_size, decode, **where), left)
         return _decoded(found, image_size, decode, bits, left)
 
-    places = _places(data_dir, left)
-    if not places:
-        whole = read({"": data_dir})[""]
+    if listing is not None:
+        found, origins = _listed(listing, label, held_out, left)
+    else:
+        found, origins = _in_folders(data_dir, held_out, left)
+    if "train" not in found:
+        whole = read(found)[""]
         chosen = stratified_split(whole.images.labels, _TEST_FRACTION, _SPLIT_SEED)
         _check_split(data_dir, whole.images, chosen[1])
         train, test = (whole.subset(indices) for indices in chosen)
         drawn = {"train": "four fifths of each class", "test": "the other fifth, drawn with a fixed seed"}
-        return _splits(data_dir, {"train": train, "test": test}, drawn, left)
-    if "validation" in places and not held_out:
-        name, train_name = places.pop("validation").name, places["train"].name
-        instead = "--data.validation 0 uses it instead"
-        left.notes.append(f"{name}/ is left out, as a part of {train_name}/ is held out: {instead}")
-    origins = {part: f"{place.name}/" for part, place in places.items()}
-    if origins["test"].rstrip("/").lower() in PARTS["validation"]:
-        origins["test"] += ", as there is no test/"
-    return _splits(data_dir, read(places), origins, left)
+        return _splits(root, {"train": train, "test": test}, drawn, left)
+    return _splits(root, read(found), origins, left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,15 +169,15 @@ class _LeftOut(LeftOut):
             self.bits[:] = [bits]
 
 
-def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
-    """Part -> folder, of data that are divided already; none where there is but one folder for each class.
+def _in_folders(data_dir: Path, held_out: bool, left: _LeftOut) -> tuple[dict[str, "_Files"], dict[str, str]]:
+    """(part -> its files, part -> its folder) of class folders; part "" where they are not divided.
 
     Errors as `open_folder`.
     """
     places, notes = parts_of(data_dir)
     # A folder "train" with images right inside is a class of vehicles.
     if "train" not in places or not folders_in(places["train"]):
-        return {}
+        return {"": _files(data_dir, left)}, {}
     left.notes.extend(notes)
     if "test" not in places:
         raise UserError(f"{data_dir} has train/ but neither test/ nor val/: add one, with the same class folders")
@@ -189,7 +192,64 @@ def _places(data_dir: Path, left: _LeftOut) -> dict[str, Path]:
         if missing := sorted(classes["train"] - classes[part]):
             left.notes.append(f"{place.name}/ has no pictures of {listed(missing)}")
     left.stray.extend(path for path in files_in(data_dir)[0] if path.suffix.lower() in SUFFIXES)
-    return places
+    if "validation" in places and not held_out:
+        left.notes.append(_not_held_out(f"{places.pop('validation').name}/", f"{train}/"))
+    origins = {part: f"{place.name}/" for part, place in places.items()}
+    if places["test"].name.lower() in PARTS["validation"]:
+        origins["test"] += ", as there is no test/"
+    return {part: _files(place, left, least=2 if part == "train" else 1) for part, place in places.items()}, origins
+
+
+def _listed(listing: Path, label: str, held_out: bool, left: _LeftOut) -> tuple[dict[str, "_Files"], dict[str, str]]:
+    """The same of a list of pictures; errors as `open_folder`."""
+    found = read_list(listing, label)
+    if found.twice:
+        lines = f"{len(found.twice):,}, such as line {found.twice[0]:,}"
+        left.notes.append(f"left out: lines of {listing.name} that say what earlier ones say ({lines})")
+    by_part: dict[str, list[Entry]] = {}
+    for entry in found.entries:
+        by_part.setdefault(entry.part, []).append(entry)
+    origins = {part: f"{part} in {listing.name}" for part in by_part if part}
+    if origins and "test" not in by_part and "validation" in by_part:
+        by_part["test"] = by_part.pop("validation")
+        origins["test"] = f"{origins.pop('validation')}, which has no test"
+    if origins and not {"train", "test"} <= set(by_part):
+        missing = "train" if "train" not in by_part else "test or val"
+        raise UserError(f"{listing} has no line of split {missing}: add some, or leave the column split out")
+    if "validation" in by_part and not held_out:
+        del by_part["validation"]
+        left.notes.append(_not_held_out(origins.pop("validation"), origins["train"]))
+    trained = by_part.get("train", list(found.entries))
+    names = sorted({entry.class_name for entry in trained})
+    if all(name.isdecimal() and len(name) < 18 for name in names):
+        names.sort(key=int)
+    if len(names) < 2:
+        raise UserError(f"{listing} names one class to train on, {names[0]}: two are needed at least")
+    files: dict[str, _Files] = {}
+    for part in ("train", "test", "validation", ""):
+        if part not in by_part:
+            continue
+        for entry in by_part[part]:
+            if entry.class_name not in names:
+                raise UserError(
+                    f"{listing} line {entry.line} is of class {entry.class_name}, and no line of split train is: "
+                    "classes that are not trained on cannot be recognised"
+                )
+        present = {entry.class_name for entry in by_part[part]}
+        if missing_names := [name for name in names if name not in present]:
+            left.notes.append(f"{origins[part]} has no pictures of {listed(missing_names)}")
+        number = {name: place for place, name in enumerate(names)}
+        files[part] = _Files(
+            paths=[entry.path for entry in by_part[part]],
+            labels=torch.tensor([number[entry.class_name] for entry in by_part[part]]),
+            class_names=tuple(names),
+        )
+    return files, origins
+
+
+def _not_held_out(validation: str, train: str) -> str:
+    """A note on a held-out part that is not used."""
+    return f"{validation} is left out, as a part of {train} is held out: --data.validation 0 uses it instead"
 
 
 def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str], left: _LeftOut) -> Splits:
@@ -264,7 +324,7 @@ def from_dataset(dataset: Any, class_names: Sequence[str] | None = None, *, bits
 
 @dataclass(frozen=True, kw_only=True)
 class _Files:
-    """The files of some class folders."""
+    """The files of a part."""
 
     paths: list[Path]
     labels: Tensor
@@ -349,8 +409,13 @@ def _check_split(data_dir: Path, everything: ImageSet | PictureSet, test: Tensor
     held_out: Mapping[int, int] = Counter(everything.labels[test].tolist())
     for label, count in sorted(Counter(everything.labels.tolist()).items()):
         if not held_out[label]:
+            place = (
+                f"{data_dir}: {everything.class_names[label]}"
+                if is_list(data_dir)
+                else data_dir / everything.class_names[label]
+            )
             raise UserError(
-                f"{data_dir / everything.class_names[label]} has {count} images, too few to hold a fifth out for the "
+                f"{place} has {count} images, too few to hold a fifth out for the "
                 "test set: add some (3 at least), or divide the images into train/ and test/ yourself"
             )
 

@@ -15,6 +15,7 @@ from sresnet.data.events.cache import prepare
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import open_folder
+from sresnet.data.picture_list import is_list, read_list
 from sresnet.data.samples import Splits
 from sresnet.data.split import hold_out, some_of_each_class
 from sresnet.data.tree import parts_of
@@ -38,7 +39,7 @@ def open_data(
     """The images or clips that `config` names.
 
     Args:
-        data_dir: folder that holds it; "digits" and "digits-dvs" need none.
+        data_dir: folder that holds it, or a list of pictures; "digits" and "digits-dvs" need none.
         num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
         bits: of pictures, as in `open_folder`.
@@ -85,6 +86,9 @@ def open_data(
 
 def has_validation(config: AnyData, data_dir: str) -> bool:
     """Whether a folder of the user's has a held-out part of its own, which `open_data` takes."""
+    if config.name == "folder" and data_dir and is_list(Path(data_dir)):
+        parts = {entry.part for entry in read_list(Path(data_dir), config.label_column).entries}
+        return {"validation", "test"} <= parts
     own = config.name == "folder" or (config.name == "event-folder" and config.split == "official")
     return own and Path(data_dir).is_dir() and "validation" in parts_of(Path(data_dir))[0]
 
@@ -97,7 +101,9 @@ def _read(config: DataConfig, data_dir: str, download: bool, kept: Mapping[str, 
     if not data_dir:
         raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     if config.name == "folder":
-        return open_folder(data_dir, config.image_size, held_out=not config.validation, **kept)
+        return open_folder(
+            data_dir, config.image_size, label=config.label_column, held_out=not config.validation, **kept
+        )
     if download:
         fetch_cifar(config.name, data_dir)
     train, test = load_cifar(config.name, data_dir)
