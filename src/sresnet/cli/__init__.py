@@ -25,7 +25,7 @@ USAGE = """usage: sresnet VERB ...
   analyse RUN         firing rates, operations and energy, hardware needs
   report RUN|STUDY... the above and more as one HTML page
   info MODEL|RUN|FILE layers, shapes, parameters and operations of a network
-  data info PATH      what an event recording, or a folder of them, holds
+  data info PATH      what event recordings or pictures hold: a file, a folder, a list
   data view PATH      draw an event recording
   data prepare NAME   prepare the frames of event recordings in advance, or decode a folder of pictures
   data clean          remove such frames and pictures from the cache

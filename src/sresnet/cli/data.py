@@ -1,7 +1,7 @@
 """`sresnet data prepare`, `clean`, `info` and `view`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ from sresnet.data.events.describe import Facts, SetFacts, describe_file, describ
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.fingerprint import fingerprint
+from sresnet.data.folder import SUFFIXES, decoded_picture, pictures_in
+from sresnet.data.picture_facts import Pair, PictureFacts, describe_pictures, more_pictures
+from sresnet.data.picture_list import is_list
 from sresnet.data.pictures import PictureSet
 from sresnet.errors import UserError
 from sresnet.files import InUseError, check_free
@@ -166,8 +169,8 @@ def _print_prepared(prepared: Prepared, seconds: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DataInfoOptions(ReadOptions):
-    """Flags of `sresnet data info`."""
+class _TrustOptions(ReadOptions):
+    """How recordings are read."""
 
     damaged: Damaged = "error"
     """skip: leave out what is damaged in a file, and count it, instead of refusing the file."""
@@ -176,7 +179,15 @@ class _DataInfoOptions(ReadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DataViewOptions(_DataInfoOptions):
+class _DataInfoOptions(_TrustOptions):
+    """Flags of `sresnet data info`."""
+
+    label_column: str = ""
+    """Of a list of pictures, the column of their classes; by default the one called label, class or target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataViewOptions(_TrustOptions):
     """Flags of `sresnet data view`."""
 
     out: str = ""
@@ -203,20 +214,68 @@ def data_verb(words: list[str]) -> int:
 
 
 def _data_info_verb(words: list[str]) -> int:
-    """`sresnet data info PATH`: what an event recording, or a folder of them, holds."""
-    path, options = _path_and_options(words, _DataInfoOptions(), "info", "What an event recording, or a folder, holds.")
+    """`sresnet data info PATH`: what an event recording or a picture holds, or a folder or list of them."""
+    about = "What a recording or a picture holds, a folder of them, or a CSV file that lists pictures."
+    path, options = _path_and_options(words, _DataInfoOptions(), "info", about)
+    if is_list(path) or (path.is_dir() and more_pictures(path)):
+        found = pictures_in(path, options.label_column)
+        facts = describe_pictures(found, reading(found.files), memory_limit=options.memory_limit)
+        give({"pictures": path} | asdict(facts))
+        _print_picture_facts(path, facts)
+        return 0
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        picture = decoded_picture(path, memory_limit=options.memory_limit)
+        (width, height), bits = picture.size, picture.depth or 8
+        give({"picture": path, "width": width, "height": height, "mode": picture.mode, "bits": bits})
+        say(f"file: {path}", f"size: {width}x{height}", f"mode: {picture.mode}", f"bits: {bits}")
+        return 0
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
     if not path.is_dir():
-        facts = describe_file(path, **trust)
-        give(asdict(facts) | {"seconds": facts.seconds, "events_per_second": facts.rate})
-        _print_facts(facts)
+        of_file = describe_file(path, **trust)
+        give(asdict(of_file) | {"seconds": of_file.seconds, "events_per_second": of_file.rate})
+        _print_facts(of_file)
         return 0
-    found, notes = find_recordings(path)
-    of_set = describe_set(reading(found), **trust)
+    recordings, notes = find_recordings(path)
+    of_set = describe_set(reading(recordings), **trust)
     give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set))
     _print_set_facts(path, of_set)
     say(*(f"note: {note}" for note in notes))
     return 0
+
+
+def _print_picture_facts(path: Path, facts: PictureFacts) -> None:
+    """Pictures: how many of each class and part, what they are, and what is there twice."""
+    counts = {part: sum(by_class.values()) for part, by_class in facts.by_class.items()}
+    parts = (f"{count:,} {part} ({facts.parts[part]})" for part, count in counts.items())
+    say(f"{'list' if is_list(path) else 'folder'}: {path}", f"pictures: {', '.join(parts)}")
+    names = dict.fromkeys(name for by_class in facts.by_class.values() for name in by_class)
+    for name in names:
+        each = ", ".join(f"{by_class.get(name, 0):,} {part}" for part, by_class in facts.by_class.items())
+        say(f"  {name:24} {each}")
+    if facts.sizes:
+        common, count = next(iter(facts.sizes.items()))
+        said = f"{len(facts.sizes):,} sizes, {facts.smallest} to {facts.largest}, most often {common} ({count:,})"
+        say(f"size: {common}" if len(facts.sizes) == 1 else f"size: {said}")
+        say(f"modes: {_counted(facts.modes)}", f"bits: {_counted({str(key): n for key, n in facts.bits.items()})}")
+    say(f"damaged: {len(facts.damaged):,}", *(f"  {reason}" for reason in facts.damaged))
+    within = "; ".join(f"{count:,} of {part}" for part, count in facts.copies_within.items())
+    say(f"copies of other files in the same part: {within or 'none'}")
+    _print_pairs("copies of files in another part", facts.copies)
+    if facts.alike is None:
+        say("pictures that look like one in another part: not looked for, as they are too many")
+    else:
+        _print_pairs("pictures that look like one in another part", facts.alike)
+    say(*(f"note: {note}" for note in facts.notes))
+
+
+def _print_pairs(what: str, pairs: Sequence[Pair]) -> None:
+    """Pairs of pictures, the first ten."""
+    say(f"{what}: {len(pairs):,}" if pairs else f"{what}: none")
+    for pair in pairs[:10]:
+        alike = "" if pair.correlation == 1 else f", correlation {pair.correlation:.3f}"
+        say(f"  {pair.path} ({pair.part}) and {pair.other} ({pair.other_part}){alike}")
+    if len(pairs) > 10:
+        say(f"  and {len(pairs) - 10:,} more; --json lists them all")
 
 
 @going_on()

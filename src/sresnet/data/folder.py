@@ -7,7 +7,7 @@ import operator
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ _PILLOW = threading.Lock()
 
 _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
+_DRAWN = {"train": "four fifths of each class", "test": "the other fifth, drawn with a fixed seed"}
+"""What the parts are made of where data are not divided."""
 
 
 def open_folder(
@@ -126,8 +128,7 @@ def open_folder(
         chosen = stratified_split(whole.images.labels, _TEST_FRACTION, _SPLIT_SEED)
         _check_split(data_dir, whole.images, chosen[1])
         train, test = (whole.subset(indices) for indices in chosen)
-        drawn = {"train": "four fifths of each class", "test": "the other fifth, drawn with a fixed seed"}
-        return _splits(root, {"train": train, "test": test}, drawn, left)
+        return _splits(root, {"train": train, "test": test}, _DRAWN, left)
     return _splits(root, read(found), origins, left)
 
 
@@ -247,6 +248,47 @@ def _listed(listing: Path, label: str, held_out: bool, left: _LeftOut) -> tuple[
     return files, origins
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The files of the user's pictures, none of which has been read."""
+
+    root: Path
+    files: tuple[tuple[str, Path], ...]
+    """(part, file) of each picture."""
+    by_class: dict[str, dict[str, int]]
+    """Part -> pictures of each class."""
+    origins: dict[str, str]
+    """Part -> what it is made of."""
+    notes: tuple[str, ...]
+    """What is left out."""
+
+
+def pictures_in(data_dir: Path, label: str = "") -> Found:
+    """The files that `open_folder` would read, and errors as there."""
+    left = _LeftOut()
+    if is_list(data_dir):
+        root, (found, origins) = data_dir.parent, _listed(data_dir, label, True, left)
+    else:
+        root, (found, origins) = data_dir, _in_folders(data_dir, True, left)
+    if "" in found:
+        whole, origins = found[""], _DRAWN
+        chosen = stratified_split(whole.labels, _TEST_FRACTION, _SPLIT_SEED)
+        found = {part: whole.subset(indices) for part, indices in zip(("train", "test"), chosen, strict=True)}
+    counts = {
+        part: dict(
+            zip(files.class_names, files.labels.bincount(minlength=len(files.class_names)).tolist(), strict=True)
+        )
+        for part, files in found.items()
+    }
+    return Found(
+        root=root,
+        files=tuple((part, path) for part, files in found.items() for path in files.paths),
+        by_class=counts,
+        origins=dict(origins),
+        notes=tuple(_left_out(root, left)),
+    )
+
+
 def _not_held_out(validation: str, train: str) -> str:
     """A note on a held-out part that is not used."""
     return f"{validation} is left out, as a part of {train} is held out: --data.validation 0 uses it instead"
@@ -267,12 +309,7 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str]
             notes.append(
                 f"{found}, as {below(data_dir, next(iter(copies.values())))}: the network has seen them in training"
             )
-    if left.stray:
-        notes.append(such_as("left out: pictures beside class folders", data_dir, left.stray))
-    notes += left_out(data_dir, left.unread, left.dead, "pictures")
-    if left.plain:
-        found = such_as("pictures of one colour but for transparency, which is dropped", data_dir, left.plain)
-        notes.append(f"{found}: put them onto a background")
+    notes += _left_out(data_dir, left)[len(left.notes) :]
     return Splits(
         train=parts["train"].images,
         validation=parts["validation"].images if "validation" in parts else None,
@@ -280,6 +317,18 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str]
         about=about,
         notes=tuple(notes),
     )
+
+
+def _left_out(root: Path, left: _LeftOut) -> list[str]:
+    """Notes on what is left out."""
+    notes = list(left.notes)
+    if left.stray:
+        notes.append(such_as("left out: pictures beside class folders", root, left.stray))
+    notes += left_out(root, left.unread, left.dead, "pictures")
+    if left.plain:
+        found = such_as("pictures of one colour but for transparency, which is dropped", root, left.plain)
+        notes.append(f"{found}: put them onto a background")
+    return notes
 
 
 def _copies(train: _Pictures, others: _Pictures) -> dict[Path, Path]:
@@ -329,6 +378,11 @@ class _Files:
     paths: list[Path]
     labels: Tensor
     class_names: tuple[str, ...]
+
+    def subset(self, indices: Tensor) -> "_Files":
+        """Those at `indices`, int64 [M], in that order."""
+        paths = [self.paths[index] for index in indices.tolist()]
+        return replace(self, paths=paths, labels=self.labels[indices])
 
 
 def _files(root: Path, left: _LeftOut, *, least: int = 2) -> _Files:
@@ -438,6 +492,30 @@ def read_picture(path: Path, size: tuple[int, int], *, bits: int = 0, memory_lim
     Raises:
         UserError: Pillow is not installed, or the file is missing, does not decode, or claims too many pixels.
     """
+    found = decoded_picture(path, bits=bits, memory_limit=memory_limit)
+    pixels = _middle(found.image, size)
+    return Picture(pixels=pixels, digest=found.digest, plain=found.plain, depth=found.depth, bits=found.bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A picture before it is scaled."""
+
+    image: Any
+    """A PIL image in RGB, upright."""
+    size: tuple[int, int]
+    """Width and height in the file."""
+    mode: str
+    """Pillow's, of the file."""
+    digest: bytes
+    plain: bool
+    depth: int
+    bits: int
+    """These as in `pictures.Picture`."""
+
+
+def decoded_picture(path: Path, *, bits: int = 0, memory_limit: float = MEMORY_LIMIT) -> Decoded:
+    """One picture; `bits` and errors as `read_picture`."""
     with optional("image folders need", "Pillow", "images"):
         from PIL import Image, ImageOps
     try:
@@ -455,6 +533,7 @@ def read_picture(path: Path, size: tuple[int, int], *, bits: int = 0, memory_lim
             upright = partial(ImageOps.exif_transpose, in_place=True)
             with opening() as opened:
                 width, height = opened.size
+                mode, depth = opened.mode, 0
                 what = f"a picture of {width:,}x{height:,} pixels"
                 each = _DEEP_PIXEL_BYTES if colours_cut(opened) else _PIXEL_BYTES
                 check_claim(str(path), what, each * width * height, len(content), memory_limit)
@@ -474,10 +553,15 @@ def read_picture(path: Path, size: tuple[int, int], *, bits: int = 0, memory_lim
     # The decoders raise whatever the bytes make them trip over: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise UserError(f"{path} does not decode as an image ({error}): replace it or remove it") from None
-    pixels, digest = _middle(image, size), digest_of(content)
-    if values is None:
-        return Picture(pixels=pixels, digest=digest, plain=plain)
-    return Picture(pixels=pixels, digest=digest, plain=plain, depth=depth, bits=bits)
+    return Decoded(
+        image=image,
+        size=(width, height),
+        mode=mode,
+        digest=digest_of(content),
+        plain=plain,
+        depth=depth,
+        bits=bits if depth else 0,
+    )
 
 
 def _only_transparent(image: Any) -> bool:

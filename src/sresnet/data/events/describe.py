@@ -119,7 +119,9 @@ def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
     left = LeftOut()
     recordings = left.sorted_out(files_below(folder), EXTENSIONS)
     if not recordings:
-        raise UserError(f"{folder} holds no recordings ({', '.join(EXTENSIONS)}): give a folder that does")
+        raise UserError(
+            f"{folder} holds no recordings ({', '.join(EXTENSIONS)}) and no pictures: give a folder that does"
+        )
     found = [(str(path.relative_to(folder).parent), path) for path in recordings]
     return found, left.said(folder, "recordings")
 
