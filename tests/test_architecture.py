@@ -81,7 +81,7 @@ def test_nothing_else_is_imported():
     known = {name.partition(".")[0] for name in known} | {"sresnet", *sys.stdlib_module_names}
     others = {name for file in FILES for name in imported(file) if name.partition(".")[0] not in known}
     assert not others
-    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 12
+    assert len(rows("Dependencies")) == len(PROJECT["project"]["dependencies"]) + 13
 
 
 def test_only_the_command_line_prints():
@@ -191,7 +191,16 @@ def test_a_run_folder_holds_what_the_table_says(tmp_path):
     train(TINY, SPLITS, tmp_path / "run", device=CPU)
     told = {row[0].strip("`").rstrip("/") for row in rows("A run folder")}
     found = {path.name for path in (tmp_path / "run").iterdir()}
-    later = {"tensorboard", "analysis", "exports", "report.html", "weights-best-test-epoch.safetensors", ".lock"}
+    later = {
+        "tensorboard",
+        "wandb",
+        "wandb.json",
+        "analysis",
+        "exports",
+        "report.html",
+        "weights-best-test-epoch.safetensors",
+        ".lock",
+    }
     assert found - {".lock"} == told - later
 
 

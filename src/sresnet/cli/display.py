@@ -1,26 +1,25 @@
-"""The progress of a run: a bar on a terminal, lines elsewhere, TensorBoard if asked for."""
+"""The progress of a run: a bar on a terminal, lines elsewhere, loggers if asked for."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from rich import progress as bars
 from rich.console import Console
 
-from sresnet.errors import UserError
 from sresnet.printing import json_asked, say
+from sresnet.train.loggers import LoggerName, logged
 from sresnet.train.loop import Progress
+from sresnet.train.recipe import Recipe
 
 
 @contextlib.contextmanager
-def display(folder: Path, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
-    """A function that shows progress: a bar on a terminal, a line now and then elsewhere."""
+def display(names: Iterable[LoggerName], folder: Path, recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows progress: a bar on a terminal, a line now and then elsewhere; and what `logged` gives."""
     with contextlib.ExitStack() as stack:
         watchers = [stack.enter_context(_bar()) if Console(stderr=json_asked()).is_terminal else _log_lines()]
-        if tensorboard:
-            watchers.append(stack.enter_context(_tensorboard_writer(folder)))
+        watchers.append(stack.enter_context(logged(names, folder, recipe, _say_now)))
 
         def watch(progress: Progress) -> None:
             for watcher in watchers:
@@ -111,29 +110,3 @@ def _epoch_line(progress: Progress) -> str:
         f"{validation}{steps}{size}  firing rate {metrics['spikes_per_neuron_and_step']:.3f}  "
         f"{metrics['images_per_second']:,.0f} images/s"
     )
-
-
-@contextlib.contextmanager
-def _tensorboard_writer(folder: Path) -> Iterator[Callable[[Progress], None]]:
-    """Progress as TensorBoard events in the run folder, once training has made it."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs TensorBoard: pip install 'sresnet[tensorboard]'") from None
-    writers: list[Any] = []
-    events = folder / "tensorboard"
-    if events.is_symlink():
-        raise UserError(f"{events} is a link, which is not followed: delete it, or choose another --out")
-
-    def watch(progress: Progress) -> None:
-        if progress.metrics and not writers:
-            writers.append(SummaryWriter(str(events)))
-        for name, value in (progress.metrics or {}).items():
-            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
-                writers[0].add_scalar(f"{name}/{part}".rstrip("/"), number, progress.step)
-
-    try:
-        yield watch
-    finally:
-        for writer in writers:
-            writer.close()

@@ -23,6 +23,9 @@ C = TypeVar("C")
 Page = Annotated[str, tyro.conf.arg(aliases=["-o"])]
 """--out of a verb that writes one page: -o for short."""
 
+Repeated = tyro.conf.UseAppendAction[tuple[C, ...]]
+"""Of a flag that may be given several times, a value each."""
+
 
 NAMES = tyro.constructors.ConstructorRegistry()
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sresnet.cli.display import display
-from sresnet.cli.parse import check_minutes, first_word, parse, take_option, wants_help
+from sresnet.cli.parse import Repeated, check_minutes, first_word, parse, take_option, wants_help
 from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
@@ -28,6 +28,7 @@ from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
+from sresnet.train.loggers import LoggerName
 from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
 from sresnet.train.recipe_file import ENDING, as_toml, read_recipe_file
@@ -44,8 +45,10 @@ class TrainOptions(Recipe, RuntimeOptions):
     """Minutes after which to stop cleanly; the same command resumes."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints within an epoch."""
+    log: Repeated[LoggerName] = ()
+    """Also give each epoch to tensorboard, as events in the run folder, or wandb, Weights & Biases; may be repeated."""
     tensorboard: bool = False
-    """Also write TensorBoard events into the run folder."""
+    """The same as --log tensorboard."""
     report: bool = False
     """At the end, also write the page of sresnet report into the run folder."""
     toml: bool = False
@@ -63,6 +66,10 @@ class TrainOptions(Recipe, RuntimeOptions):
     def recipe(self) -> Recipe:
         """The part that decides the numbers."""
         return Recipe(**recipe_fields(self))
+
+    def loggers(self) -> tuple[LoggerName, ...]:
+        """Which loggers are asked for."""
+        return ("tensorboard", *self.log) if self.tensorboard else self.log
 
 
 def recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def train_and_report(options: TrainOptions, name: str, processes: Processes, *, 
     with (
         implementation(options.engine),
         stop_asked(options.max_minutes) as asked,
-        display(folder, options.tensorboard and processes.first) as watch,
+        display(options.loggers() if processes.first else (), folder, recipe) as watch,
     ):
         outcome = train(
             recipe,
