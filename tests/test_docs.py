@@ -8,6 +8,7 @@ import math
 import re
 import shlex
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch.distributed import run
 
+import sresnet
 from sresnet.cli import VERBS
 from sresnet.cli.analyse import _AnalyseOptions
 from sresnet.cli.convert import _OPTIONS, _CompareOptions
@@ -171,9 +173,26 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "document"}
     for line, text in blocks(path, "python"):
+        if "import lightning" in text:  # the next test runs it
+            continue
         tree = ast.parse(text, filename=str(path))
         ast.increment_lineno(tree, line - 1)
         exec(compile(tree, str(path), "exec"), namespace)
+
+
+def test_the_example_with_lightning(tmp_path, monkeypatch):
+    """What Lightning itself warns of is its own affair."""
+    pytest.importorskip("lightning")
+    monkeypatch.chdir(tmp_path)
+    texts = [text for _, text in blocks(ROOT / "docs" / "python.md", "python")]
+    at = next(place for place, text in enumerate(texts) if "import lightning" in text)
+    imports = "import torch\nimport sresnet\nfrom torch.utils.data import TensorDataset\n"
+    imports += "from sresnet.data import DataConfig\nfrom sresnet.data.scaling import make_scaling\n"
+    namespace = {"__name__": "document"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(imports + texts[at - 2] + texts[at], namespace)
+    assert sresnet.load(tmp_path / "digits.safetensors").config == namespace["module"].net.config
 
 
 def test_the_readme_of_a_package_index_has_no_link_to_a_file():
