@@ -227,10 +227,13 @@ def test_what_was_looked_at_is_fetched_and_others_files_are_left(run, cache, tmp
         return whole if dry_run else str(snapshot)
 
     monkeypatch.setattr(hub, "snapshot_download", stand_in)
-    change(snapshot / "environment.json", data_dir="/etc", cache_dir="/etc", more={"deep": [1]})
+    sessions = [{"from_step": 0, "torch": ["2"], "sessions": 5}, {"from_step": 3, "sessions": [{"data_dir": "/etc"}]}]
+    change(snapshot / "environment.json", data_dir="/etc", cache_dir="/etc", more={"deep": [1]}, sessions=sessions)
     assert main(["pull", "me/net", "--revision", "v2"]) == 0
     assert asked == ["v2", COMMIT]
     assert {path.name for path in Path("runs/net").iterdir()} - {".lock"} == set(_FILES)
+    words = Path("runs/net/environment.json").read_text(encoding="utf-8")
+    assert json.loads(words)["sessions"] == [{"from_step": 0}, {"from_step": 3}]
     assert not {"data_dir", "cache_dir", "more"} & set(
         json.loads(Path("runs/net/environment.json").read_text(encoding="utf-8"))
     )

@@ -281,13 +281,13 @@ _TOLD = ("sresnet", "revision", "python", "torch", "numpy", "safetensors", "devi
 
 def told_of(environment: dict[str, Any]) -> dict[str, Any]:
     """What strangers are told of environment.json, and all that is taken of theirs: versions and the machine."""
-    known = {
-        name: value
-        for name, value in environment.items()
-        if name in (*_TOLD, "processes", "seconds", "from_step") and isinstance(value, str | int | float)
-    }
-    sessions = {"sessions": [told_of(each) for each in environment["sessions"]]} if "sessions" in environment else {}
-    return known | sessions
+
+    def known(fields: dict[str, Any]) -> dict[str, Any]:
+        names = (*_TOLD, "processes", "seconds", "from_step")
+        return {name: fields[name] for name in names if isinstance(fields.get(name), str | int | float)}
+
+    sessions = environment.get("sessions")
+    return known(environment) | ({"sessions": [known(each) for each in sessions]} if sessions else {})
 
 
 def append_metrics(folder: Path, line: dict[str, Any]) -> None:
