@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sresnet.cli import GIVING, main
+from sresnet.cli import GIVING, MODULES, main
+from sresnet.cli.data import DATA_VERBS
 from sresnet.models import num_parameters
 from sresnet.models.pretrained import card_of, load_shipped
 from sresnet.printing import as_json, give, say
 from tests.data.events.made_up_sets import aedat2
+from tests.golden.reduce import read
+from tests.models.test_golden import released_checkpoint
 
 TINY = "--model.base-filters 2 --model.num-steps 2 --train.epochs 1 --train.batch-size 64".split()
 
@@ -156,9 +159,40 @@ def test_recordings(tmp_path, capsys):
     assert found["recordings"] == 1
 
 
-@pytest.mark.parametrize(
-    "words", [["import", "x"], ["data", "view", "x"], ["data", "prepare", "x"], ["data", "clean"], []]
-)
+def test_data_that_is_made_drawn_and_removed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "a.aedat").write_bytes(aedat2(40))
+    found, said = given(capsys, "data", "view", tmp_path / "a.aedat", "--out", tmp_path / "a.png")
+    assert found == {"picture": str(tmp_path / "a.png"), "events": 40}
+    assert "40 events of" in said
+    for number in range(10):
+        place = tmp_path / "photos" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(place / f"{number}.png")
+    found, _ = given(capsys, "data", "prepare", "folder", "--data-dir", tmp_path / "photos")
+    assert (found["pictures"], found["decoded"]) == (10, 10)
+    file = found["cache"]
+    found, said = given(capsys, "data", "clean", "--dry-run")
+    assert found["would_remove"][0]["files"][0] == file
+    assert "would remove" in said
+    found, _ = given(capsys, "data", "clean")
+    assert [each["files"][0] for each in found["removed"]] == [file]
+    assert given(capsys, "data", "clean")[0] == {"removed": [], "left": 0}
+    found, _ = given(capsys, "data", "prepare", "digits-dvs", "--num-steps", "2")
+    assert found["clips"] == found["recordings"] == 1797
+    assert found["made"] > 0
+
+
+def test_networks_that_come_and_go(run, tmp_path, capsys):
+    released_checkpoint(read(Path(__file__).parents[1] / "golden" / "plain.safetensors.xz"), tmp_path / "best.pth.tar")
+    found, _ = given(capsys, "import", tmp_path / "best.pth.tar", "--data", "cifar10", "--out", tmp_path / "imported")
+    assert found["run"] == str(tmp_path / "imported")
+    assert len(found["classes"]) == 10
+    found, _ = given(capsys, "push", run, "me/digits", "--out", tmp_path / "sent")
+    assert found == {"name": "me/digits", "sent": False, "folder": str(tmp_path / "sent")}
+
+
+@pytest.mark.parametrize("words", [["data"], []])
 def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--json"]) == 2
@@ -167,47 +201,10 @@ def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypat
     assert "--json is not for" in said.err
     assert "train" in said.err
     assert list(tmp_path.iterdir()) == []
-    assert len(GIVING) == 13
 
 
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        ("lst", "verb 'lst' is unknown: did you mean 'list'?"),
-        ("evalute cifar10-t4", "verb 'evalute' is unknown: did you mean 'evaluate'?"),
-        ("evaluate cifar10-t5", "run 'cifar10-t5' does not exist: did you mean 'cifar10-t4'? Else give the folder"),
-        ("predict digits-t5 x.png", "run 'digits-t5' does not exist: did you mean 'digits-t4'?"),
-        ("info cifar10-t5", "model 'cifar10-t5' is unknown: did you mean 'cifar10-t4'?"),
-        ("info", "model is missing"),
-        ("info none.safetensors", "none.safetensors does not exist: give a run folder or a weights file"),
-        ("train digts", "recipe 'digts' is unknown: did you mean 'digits'?"),
-    ],
-)
-def test_a_misspelt_word_is_the_line_that_it_is_without(words, complaint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    said = []
-    for more in ([], ["--json"]):
-        assert main([*words.split(), *more]) == 2
-        said.append(capsys.readouterr())
-    assert said[0] == said[1]
-    assert said[0].err.startswith(f"sresnet: {complaint}")
-    assert said[0].out == ""
-    assert said[0].err.count("\n") == 1
-
-
-def test_info_of_a_file_of_weights(run, tmp_path, capsys):
-    """What it says of the run, also without the rest of the folder; without an image size it is 32."""
-    of_run, text = given(capsys, "info", run)
-    of_file, other = given(capsys, "info", run / "weights.safetensors")
-    assert (of_file, other) == (of_run, text)
-    assert of_file["image_size"] == [8, 8]
-    (tmp_path / "here").write_bytes((run / "weights.safetensors").read_bytes())
-    alone, _ = given(capsys, "info", tmp_path / "here")
-    assert alone["model"] == of_run["model"]
-    assert alone["image_size"] == [32, 32]
-    assert main(["info", str(run / "config.json")]) == 2
-    assert "is not a complete safetensors file" in capsys.readouterr().err
-    assert given(capsys, "info", run / "weights.safetensors", "--image-size", "16x24")[0]["image_size"] == [16, 24]
+def test_it_is_for_every_verb():
+    assert {*MODULES} - {"data"} | {f"data {verb}" for verb in DATA_VERBS} == GIVING
 
 
 def test_not_beside_other_processes(tmp_path, monkeypatch, capsys):

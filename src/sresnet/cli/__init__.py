@@ -174,9 +174,8 @@ Two files cannot be called as their verbs: `import` is a word of Python's, and a
 
 
 GIVING = {
-    *("train", "finetune", "evaluate", "predict", "analyse", "convert", "export", "search", "info", "study", "list"),
-    "report",
-    "data info",
+    *("train", "finetune", "evaluate", "predict", "analyse", "report", "convert", "export", "search", "info", "study"),
+    *("import", "push", "pull", "list", "data info", "data view", "data prepare", "data clean"),
 }
 """What --json is for."""
 

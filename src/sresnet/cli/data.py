@@ -76,6 +76,7 @@ def _clean_verb(words: list[str]) -> int:
     folders = [Path(options.cache_dir)] if options.cache_dir else [cache_folder("frames"), cache_folder("pictures")]
     made_of = Path(options.data_dir).resolve() if options.data_dir else None
     removed = left = 0
+    given = []
     for found in (found for folder in folders for found in cached_sets(folder)):
         if made_of and not any(made_of in (Path(source), *Path(source).parents) for source in found.sources):
             continue
@@ -87,8 +88,10 @@ def _clean_verb(words: list[str]) -> int:
             say(f"note: left, {error}")
             left += 1
             continue
+        given.append({"kind": found.kind, "files": list(found.files), "bytes": found.size})
         say(f"{'would remove' if options.dry_run else 'removed'} {what}")
         removed += found.size
+    give({"removed" if not options.dry_run else "would_remove": given, "left": left})
     if not removed and not left:
         say(f"nothing to remove in {' or '.join(map(str, folders))}")
     return 0
@@ -112,6 +115,7 @@ def _prepare_pictures(words: list[str]) -> int:
     side, count = kept.file.shape[-1], len(kept.entries)
     say(f"{count:,} pictures of {side}x{side} pixels: {size_said(count * kept.file.sample_bytes)}, {how}")
     say(f"cache: {kept.file.path}")
+    give({"cache": kept.file.path, "pictures": count, "decoded": kept.decoded, "notes": splits.notes})
     print_split(options.data, splits)
     return 0
 
@@ -161,6 +165,12 @@ def _print_prepared(prepared: Prepared, seconds: float) -> None:
     events = sum(each["events"] for each in prepared.recordings)
     how = f"made in {seconds:.1f} s" if prepared.made_now else "were there already"
     steps, _, height, width = file.shape
+    give(
+        {
+            **{"cache": file.path, "clips": file.count, "recordings": len(prepared.recordings), "events": events},
+            "made": prepared.made_now,
+        }
+    )
     say(
         f"{file.count:,} clips of {steps} frames, {width}x{height} pixels, of {len(prepared.recordings):,} recordings, "
         f"{events:,} events: {file.count * file.sample_bytes / 1e6:,.1f} MB, {how}",
@@ -292,6 +302,7 @@ def _data_view_verb(words: list[str]) -> int:
     look: Any = {"frames": options.frames, "window": window, "title": path.name}
     view.save_view(recording, Path(options.out), **look, memory_limit=limit)
     say(f"{len(recording):,} events of {path} drawn into {options.out}")
+    give({"picture": options.out, "events": len(recording)})
     return 0
 
 

@@ -27,7 +27,7 @@ from sresnet.models import SpikingNetwork
 from sresnet.models.pretrained import shipped_names
 from sresnet.models.saved import WEIGHTS, load, model_bytes
 from sresnet.models.summary import describe
-from sresnet.printing import cut, going_on, printable, say, unwarned
+from sresnet.printing import cut, give, going_on, printable, say, unwarned
 from sresnet.train import record
 from sresnet.train.command import command
 from sresnet.train.recipe import Recipe
@@ -81,6 +81,7 @@ def push_verb(words: list[str]) -> int:
     if options.out:
         _write(Path(run), Path(options.out), name, options)
         say(f"written: {options.out}, which nobody else sees: leave --out out to send it")
+        give({"name": name, "sent": False, "folder": options.out})
         return 0
     with tempfile.TemporaryDirectory() as folder, _asking(name):
         from huggingface_hub import HfApi
@@ -90,6 +91,7 @@ def push_verb(words: list[str]) -> int:
         api.create_repo(name, private=options.private, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="sresnet push")
     say(f"sent: {name}; sresnet pull {name} fetches it")
+    give({"name": name, "sent": True})
     return 0
 
 
@@ -119,6 +121,7 @@ def pull_verb(words: list[str]) -> int:
     _make_run(folder, contents)
     say(f"{describe(model.config)}, {len(about['class_names'])} classes")
     say(f"run folder: {folder}")
+    give({"run": folder, "classes": about["class_names"]})
     return 0
 
 

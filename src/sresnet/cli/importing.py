@@ -18,7 +18,7 @@ from sresnet.files import make_folder, only_writer, read_regular, write_json
 from sresnet.models.released import load_released
 from sresnet.models.saved import WEIGHTS, model_bytes, save_model
 from sresnet.models.summary import describe
-from sresnet.printing import going_on, say
+from sresnet.printing import give, going_on, say
 from sresnet.train import record
 from sresnet.train.recipe import Recipe, TrainConfig
 
@@ -75,6 +75,7 @@ def import_verb(words: list[str]) -> int:
         write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
         save_model(model, weights)
     say(f"{describe(recipe.model)}, trained on {name}", f"run folder: {folder}")
+    give({"run": folder, "data": name, "classes": names})
     return 0
 
 
