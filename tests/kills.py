@@ -127,7 +127,7 @@ def results_of_table_5():
 VERBS = {
     "train": Verb([*RUN[:-1], "new", "--train.epochs", "2", "--checkpoint-seconds", "0", "--report"], least=60),
     "finetune": Verb(
-        ["finetune", "run", "--data", "digits", "--out", "new", "--train.epochs", "2"],
+        ["finetune", "run", "--data", "digits", "--out", "new", "--train.epochs", "2", "--data.train-images", "60"],
         tiny_run,
         beside=(".", "run"),
         least=30,

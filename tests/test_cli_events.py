@@ -131,14 +131,15 @@ def test_finetune_from_images(tmp_path, capsys):
     pytest.importorskip("sklearn")
     data = made_up.small_nmnist(tmp_path / "data")
     assert main(["train", "digits", *TINY, "--out", str(tmp_path / "source")]) == 0
-    command = ["finetune", str(tmp_path / "source"), "--data", "nmnist", "--data-dir", str(data)]
+    once = ["--train.epochs", "1"]
+    command = ["finetune", str(tmp_path / "source"), "--data", "nmnist", "--data-dir", str(data), *once]
     assert main([*command, "--train.batch-size", "8", "--data.shift", "1", "--out", str(tmp_path / "tuned")]) == 0
     assert "nmnist, split official: recordings 20 train, 10 test" in capsys.readouterr().out
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     assert config["pretrained"] == str(tmp_path / "source")
     assert (config["model"]["in_channels"], config["model"]["num_steps"], config["model"]["num_classes"]) == (2, 2, 10)
     assert (config["data"]["family"], config["data"]["name"], config["data"]["shift"]) == ("events", "nmnist", 1)
-    back = ["finetune", str(tmp_path / "tuned"), "--data", "digits", "--model.in-channels", "1"]
+    back = ["finetune", str(tmp_path / "tuned"), "--data", "digits", "--data.train-images", "60", *once]
     assert main([*back, "--out", str(tmp_path / "back")]) == 0
     assert "family" not in json.loads((tmp_path / "back" / "config.json").read_text())["data"]
 

@@ -247,10 +247,10 @@ def run(tmp_path_factory):
             "epochs for images of full size: add --train.progressive-epochs 4 --train.low-res-epochs 4, or train for "
             "more than 16 epochs",
         ),
+        ("finetune cifar10-t4 --data digits --train.epochs 0", "epochs 0 is less than 1"),
         (
-            "finetune cifar10-t4 --data digits --train.epochs 5",
-            "progressive_epochs (33,) leave none of 5 epochs for all time steps: add --train.progressive-epochs 4, or "
-            "train for more than 33 epochs",
+            "finetune cifar10-t4 --data digits --freeze stage9",
+            "freeze 'stage9': no layer is called so: choose from stem",
         ),
     ],
 )
@@ -294,7 +294,7 @@ def test_fine_tuning_a_shipped_network_on_pictures(tmp_path, monkeypatch, capsys
 
 
 def test_fine_tuning_from_images_to_events_drops_what_only_images_have(tmp_path, monkeypatch):
-    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, *others, run: options)
+    monkeypatch.setattr("sresnet.cli.finetune.train_and_report", lambda options, *others, **more: options)
     options = main("finetune cifar10-wide-t2 --data digits-dvs".split())
     assert (options.train.low_res_epochs, options.model.in_channels, options.data.name) == (0, 2, "digits-dvs")
 

@@ -106,7 +106,8 @@ def check_command(line):
             name, flags = take_option(flags, "--data")
             assert not name or name in DATA_SETS
             recipe = RECIPES["digits"][1]
-            recipe = recipe if name else dataclasses.replace(recipe, pretrained=subject, pretrained_layers="all")
+            layers = {} if name else {"pretrained_layers": "all"}
+            recipe = dataclasses.replace(recipe, pretrained=subject, **layers)
             parse(recipe_options(recipe), flags, line, "")
         case "evaluate" | "info" if subject and target_of(Path(subject)) is not None:
             assert flags == []

@@ -103,3 +103,111 @@ def test_what_cannot_be_calibrated(run, tmp_path, capsys, words, complaint):
     assert complaint in said
     assert said.count("\n") == 1
     assert not (tmp_path / "one").exists()
+
+
+def drawn(folder, names, count=5):
+    """Class folders of coloured pictures."""
+    image = pytest.importorskip("PIL.Image")
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            image.new("RGB", (12, 8), (40 * number, 20 * index, 90)).save(folder / name / f"{index}.png")
+    return str(folder)
+
+
+TUNE = ["finetune", "cifar10-t4", "--data", "folder", "--train.epochs"]
+LITTLE = ["--data.image-size", "8", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_few_pictures_and_a_few_epochs(tmp_path, capsys, epochs):
+    data = drawn(tmp_path / "photos", ("bee", "fox", "owl"))
+    words = [str(epochs), "--data-dir", data, *LITTLE, "--freeze", "stem,stage1", "stage2_block1.conv1"]
+    assert main([*TUNE, *words, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "start anew: the readout (3 classes)\n" in said
+    assert "samples have 8x8 pixels, cifar10-t4 was trained on 32x32: filters keep their size\n" in said
+    assert "mirrored" not in said
+    assert re.search(r"^frozen: stem, stage1, stage2_block1.conv1; 19,\d{3} of 27\d,\d{3} parameters$", said, re.M)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["keep_stem"]
+    assert config["freeze"] == ["stem", "stage1", "stage2_block1.conv1"]
+    assert config["data"]["flip"]
+    assert (config["train"]["epochs"], "progressive_epochs" in config["train"]) == (epochs, False)
+    old, new = sresnet.load_pretrained("cifar10-t4").state_dict(), sresnet.load(tmp_path / "run").state_dict()
+    same = {name for name in new if new[name].shape == old[name].shape and torch.equal(new[name], old[name])}
+    parts = ("conv1.weight", "norm1.weight", "norm1.running_mean", "norm1.running_var")
+    still = ("layers.stem.", "layers.stage1_", *(f"layers.stage2_block1.{part}" for part in parts))
+    assert same == {name for name in new if name.startswith(still)}
+
+
+def test_its_toml_is_the_recipe_that_it_trains(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    words = ["finetune", "digits-t4", "--data", "folder", "--data-dir", drawn(tmp_path / "photos", ("a", "b", "c"))]
+    words += [*LITTLE, "--train.epochs", "1", "--keep-stem"]
+    assert main([*words, "--toml"]) == 0
+    said = capsys.readouterr()
+    (tmp_path / "mine.toml").write_text(said.out)
+    assert "start anew" in said.err
+    assert main([*words, "--out", str(tmp_path / "tuned")]) == 0
+    again = ["train", str(tmp_path / "mine.toml"), "--data-dir", str(tmp_path / "photos"), "--device", "cpu"]
+    assert main([*again, "--out", str(tmp_path / "trained")]) == 0
+    for name in ("config.json", "weights.safetensors"):
+        assert (tmp_path / "tuned" / name).read_bytes() == (tmp_path / "trained" / name).read_bytes()
+    assert "start anew: the readout (3 classes)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "folder", "flags", "flip"),
+    [
+        (("0", "1"), "photos", [], False),
+        (("0", "1"), "photos", ["--data.flip"], True),
+        (("ash", "oak"), "my-letters", [], False),
+        (("ash", "oak"), "photos", ["--data.no-flip"], False),
+        (("ash", "oak"), "photos", [], True),
+    ],
+)
+def test_digits_and_letters_are_not_mirrored(tmp_path, capsys, names, folder, flags, flip):
+    data = drawn(tmp_path / folder, names)
+    assert main([*TUNE, "1", "--data-dir", data, *LITTLE, *flags, "--toml"]) == 0
+    said = capsys.readouterr()
+    assert f"flip = {'true' if flip else 'false'}" in said.out
+    line = "samples are not mirrored, as they are of digits or letters: --data.flip mirrors them\n"
+    assert (line in said.err) == (not flip and not flags)
+
+
+def test_training_on_mirrored_digits_says_so(tmp_path, capsys):
+    command = [
+        "train",
+        "folder",
+        "--data-dir",
+        drawn(tmp_path / "photos", ("0", "1"), 10),
+        *LITTLE,
+        "--max-minutes",
+        "0",
+    ]
+    small = ["--model.depth", "8", "--model.base-filters", "2", "--train.batch-size", "4"]
+    assert main([*command, *small, "--out", str(tmp_path / "run")]) == 0
+    assert (
+        "note: samples are mirrored at random, and are of digits or letters: --data.no-flip" in capsys.readouterr().out
+    )
+    assert main([*command, *small, "--data.no-flip", "--out", str(tmp_path / "other")]) == 0
+    assert "are mirrored" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "keeps", "line"),
+    [
+        ([], False, "the stem's convolution (1 channel, and cifar10-t4 has 3): --keep-stem keeps its filters\n"),
+        (["--keep-stem"], True, "the stem's filters are made for 1 channel, and cifar10-t4 has 3: sums over these"),
+        (["--no-keep-stem"], False, "the stem's convolution (1 channel, and cifar10-t4 has 3)\n"),
+    ],
+)
+def test_what_becomes_of_a_stem_for_other_channels(capsys, flags, keeps, line):
+    pytest.importorskip("sklearn")
+    assert main(["finetune", "cifar10-t4", "--data", "digits", *flags, "--toml"]) == 0
+    said = capsys.readouterr()
+    assert line in said.err
+    assert ("keep_stem = true" in said.out) == keeps
+    assert "in_channels = 1\n" in said.out
+    assert "samples have 8x8 pixels, cifar10-t4 was trained on 32x32" in said.err

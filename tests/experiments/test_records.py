@@ -95,7 +95,17 @@ def rows_of(name):
         return [experiment.study("ablation", experiment.rows(experiment.BASE), experiment.SEEDS)]
     if name == "short_events":
         return [experiment.study("events", experiment.RUNS, experiment.SEEDS)]
+    if name == "finetune":
+        return experiment.reported()
     return experiment.rows() if name == "short_cifar" else list(map(experiment.row, experiment.ENGINES))
+
+
+def test_what_defaults_of_fine_tuning_were_chosen_from():
+    finetune, shared = script("experiments/finetune"), script("experiments/experiment")
+    grouped = shared.groups(finetune.choice(), shared.read(RESULTS / "finetune-choice.json"))
+    assert (RESULTS / "finetune-choice.md").read_text().splitlines() == finetune.choice_table(grouped)
+    for name, (result,) in grouped.items():
+        assert replace(from_dict(Recipe, result.config), seed=0) == finetune.CANDIDATES[name]
 
 
 @pytest.mark.parametrize(

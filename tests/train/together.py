@@ -19,8 +19,8 @@ import torch
 from sresnet.cli import main
 from sresnet.data import DataConfig, ImageSet, Splits
 from sresnet.errors import UserError
-from sresnet.models import SResNetConfig, model_config
-from sresnet.models.saved import tensors_of
+from sresnet.models import SResNetConfig, build, model_config
+from sresnet.models.saved import save_model, tensors_of
 from sresnet.ops.conv_bntt_lif import Convolution, conv_batch_norm, conv_bntt_lif
 from sresnet.ops.dispatch import implementation
 from sresnet.ops.neuron import LIFConstants
@@ -198,7 +198,26 @@ LAYERS = {
     "bfloat16": {"per_step": True, "dtype": torch.bfloat16},
 }
 
+
+def frozen(processes, statistics="synchronised"):
+    """A training from a trained network, whose stem and first stage stay as they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        source = build(recipe_of({"neuron": "plif"}).model)
+        for buffer in source.buffers():
+            buffer.copy_(torch.rand(buffer.shape) + 0.1)
+        save_model(source, Path(folder) / "source.safetensors")
+        start = {"pretrained": f"{folder}/source.safetensors", "pretrained_layers": "all"}
+        recipe = recipe_of({"neuron": "plif"}, statistics=statistics, ema=0.9, weight_decay=0.1)
+        found = trained(dataclasses.replace(recipe, **start, freeze=("stem", "stage1")), processes)
+    if statistics == "local":  # all others depend on the processes
+        found = {name: tensor for name, tensor in found.items() if "stem" in name or "stage1" in name}
+    return found
+
+
 CASES = {
+    "evaluation of frozen layers, local": lambda processes: frozen(processes, "local"),
+    "training of other layers": frozen,
     **{
         f"training {name}": lambda processes, recipe=recipe: trained(recipe, processes)
         for name, recipe in RECIPES.items()

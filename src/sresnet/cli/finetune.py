@@ -1,16 +1,19 @@
 """`sresnet finetune`."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
-from sresnet.cli.runs import read_run
+from sresnet.cli.runs import about_run, read_run
 from sresnet.cli.train import TrainOptions, recipe_fields, shared, train_and_report
-from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, usual_data
+from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, Samples
+from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.printing import say
 from sresnet.processes import Processes
+from sresnet.train.finetune import finetuning, other_data
 from sresnet.train.recipe import Recipe
 
 
@@ -23,45 +26,87 @@ def _finetune(words: list[str], processes: Processes) -> int:
     """`sresnet finetune` in one of the processes."""
     if wants_help(words) or ("--help" in words and not take_option(words, "--data")[0]):
         say(f"usage: {_USAGE}", "", "NAME: " + ", ".join(DATA_SETS))
-        say(
-            "The recipe of RUN, with its fields as flags as in sresnet train. On other data, NAME, stem convolution and"
-        )
-        say("readout start anew. Without --data RUN goes on with its own, for a tenth of its epochs at a tenth of its")
-        say("rates: --model.norm time-averaged makes norms per step one, and --calibrate does so without training.")
+        say("On other data, NAME, all layers of RUN but the readout train on, by a recipe for that, whose fields are")
+        say("flags as in sresnet train; the stem's convolution starts anew where channels differ, unless --keep-stem.")
+        say("Without --data RUN goes on with its own, for a tenth of its epochs at a tenth of its rates:")
+        say("--model.norm time-averaged makes norms per step one, and --calibrate does so without training.")
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
-    recipe = read_run(source, take_memory_limit(words)[0])
+    memory_limit = take_memory_limit(words)[0]
+    theirs = read_run(source, memory_limit)
     name, rest = take_option(words[1:], "--data")
-    recipe = _on_other_data(recipe, name) if name else _on_its_own(recipe, take_option(rest, "--model.norm")[0])
+    if name:
+        recipe = _on_other_data(theirs, source, name, rest, memory_limit)
+    else:
+        recipe = replace(_on_its_own(theirs, take_option(rest, "--model.norm")[0]), pretrained=source)
     options = parse(
-        TrainOptions(**recipe_fields(replace(recipe, pretrained=source))),
+        TrainOptions(**recipe_fields(recipe)),
         rest,
         f"sresnet finetune {source}{f' --data {name}' if name else ''}",
         f"Fine-tune {source} on {name or 'its own data'}.",
     )
     made = f"{name or recipe.data.name}-from-{Path(source).name}"
-    return train_and_report(options, made, processes, run="" if name else source)
+    if not name:
+        return train_and_report(options, made, processes, run=source)
+    asked = {word.partition("=")[0].replace("_", "-").replace("no-", "", 1) for word in rest if word.startswith("--")}
+    fitted = _Fitted(theirs, source, options.data_dir, frozenset(asked), error=options.toml)
+    return train_and_report(options, made, processes, fitted=fitted)
 
 
-_USAGE = "sresnet finetune RUN [--data NAME] [--calibrate] [--field value ...]"
+_USAGE = "sresnet finetune RUN [--data NAME] [--freeze LAYER ...] [--keep-stem] [--calibrate] [--field value ...]"
 
 
-def _on_other_data(recipe: Recipe, name: str) -> Recipe:
-    """The recipe on another data set; UserError for an unknown one."""
+def _on_other_data(theirs: Recipe, source: str, name: str, words: list[str], memory_limit: float) -> Recipe:
+    """The recipe on another data set, for as many epochs as `words` say; UserError for an unknown one."""
     if name not in DATA_SETS:
         raise UserError(f"--data {name!r} is not a known data set: choose from {', '.join(DATA_SETS)}")
-    events = name in EVENT_SETS
-    classes, channels = CLASSES.get(name, (recipe.model.num_classes, 2 if events else 3))
-    fields: dict[str, Any] = {"num_classes": classes, "in_channels": channels}
-    fields |= {"encoder": "direct"} if events else {}  # the others make spikes of images
-    return replace(
-        recipe,
-        data=usual_data(name, recipe.data),
-        model=replace(recipe.model, **fields),
-        train=replace(recipe.train, low_res_epochs=0) if events else recipe.train,  # only images have them
-        pretrained_layers="inner",
-        calibrate=False,
-    )
+    classes, channels = CLASSES.get(name, (theirs.model.num_classes, 2 if name in EVENT_SETS else 3))
+    epochs = take_option(words, "--train.epochs")[0]
+    given = {"epochs": int(epochs)} if epochs.isdecimal() and 0 < int(epochs) < 10**6 else {}
+    data = other_data(name, theirs)
+    return finetuning(source, data, num_classes=classes, in_channels=channels, memory_limit=memory_limit, **given)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Makes a recipe one for the samples that were found, and says so."""
+
+    theirs: Recipe
+    """The recipe that trained the network."""
+    source: str
+    data_dir: str
+    asked: frozenset[str]
+    """The flags that were given, without "no-"."""
+    error: bool
+    """Say it on the error output."""
+
+    def __call__(self, recipe: Recipe, samples: Samples) -> Recipe:
+        """The recipe with classes, channels, stem and mirroring, where no flag asks otherwise."""
+        tell = partial(say, error=self.error)
+        classes, channels, before = len(samples.class_names), samples.shape[-3], self.theirs.model.in_channels
+        recipe = replace(recipe, model=replace(recipe.model, num_classes=classes, in_channels=channels))
+        if "--keep-stem" not in self.asked:
+            recipe = replace(recipe, keep_stem=channels == before)
+        if recipe.pretrained_layers == "inner":
+            anew = [f"the readout ({classes} classes)"]
+            stem = f"{channels} channel{'s' * (channels > 1)}, and {self.source} has {before}"
+            if not recipe.keep_stem:
+                cure = "" if "--keep-stem" in self.asked else ": --keep-stem keeps its filters"
+                anew.append(
+                    f"the stem's convolution ({stem}){cure}" if channels != before else "the stem's convolution"
+                )
+            elif channels != before:
+                tell(f"the stem's filters are made for {stem}: sums over these, divided by {channels}")
+            tell(f"start anew: {' and '.join(anew)}")
+        about = about_run(self.source)["image_size"]
+        if list(about) != list(samples.shape[-2:]):
+            sizes = ["x".join(map(str, sides)) for sides in (samples.shape[-2:], about)]
+            tell(f"samples have {sizes[0]} pixels, {self.source} was trained on {sizes[1]}: filters keep their size")
+        names = (recipe.data.name, self.data_dir)
+        if "--data.flip" not in self.asked and are_signs(*names, class_names=samples.class_names):
+            recipe = replace(recipe, data=replace(recipe.data, flip=False))
+            tell("samples are not mirrored, as they are of digits or letters: --data.flip mirrors them")
+        return recipe
 
 
 def _on_its_own(recipe: Recipe, norm: str) -> Recipe:
@@ -70,5 +115,7 @@ def _on_its_own(recipe: Recipe, norm: str) -> Recipe:
     fields: dict[str, Any] = {"progressive_epochs": (), "low_res_epochs": 0, "warmup_epochs": 0.0, "cosine_epochs": 0}
     fields |= {"epochs": max(1, train.epochs // 10), "muon_lr": train.muon_lr / 10}
     fields |= {"learning_rate": train.learning_rate / 10}
+    if train.sharpen_epochs:  # in proportion
+        fields |= {"sharpen_epochs": tuple(each * fields["epochs"] / train.epochs for each in train.sharpen_epochs)}
     fields |= {"time_segments": ()} if norm in ("time-averaged", "tdbn") else {}
     return replace(recipe, train=replace(train, **fields), pretrained_layers="all", calibrate=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli.parse import name_and_flags, parse
-from sresnet.cli.runs import ReadOptions, accuracy, check_image, check_run, read_run
+from sresnet.cli.runs import ReadOptions, accuracy, check_image, read_run
 from sresnet.config import to_dict
 from sresnet.errors import UserError, optional
 from sresnet.files import (
@@ -76,7 +76,7 @@ def push_verb(words: list[str]) -> int:
     options = parse(_PushOptions(), rest, f"sresnet push {run} {name}", "A trained network onto the Hugging Face hub.")
     _check_name(name)
     _check_licence(options.licence)
-    check_run(run)
+    record.check_run(run)
     read_run(run, options.memory_limit)
     if options.out:
         _write(Path(run), Path(options.out), name, options)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sresnet.cli.parse import Page, at_least, first_word, names_and_flags, parse, wants_help
-from sresnet.cli.runs import RuntimeOptions, check_run, trained
+from sresnet.cli.runs import RuntimeOptions, trained
 from sresnet.cli.study import SEARCHES, evidence_at
 from sresnet.cli.terminal import signs_of_life
 from sresnet.data import Splits
@@ -26,6 +26,7 @@ from sresnet.search.config import check_installed
 from sresnet.search.record import is_search
 from sresnet.studies.paper import STUDIES
 from sresnet.studies.scale import ScaleName
+from sresnet.train import record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ def _records_of_run(run: str, memory_limit: float) -> Records:
     """What is known of a run, finished or not, or of a network that comes with the package."""
     if is_shipped(run):
         return records_of_card(card_of(run))
-    check_run(run)
+    record.check_run(run)
     return records_of(Path(run), memory_limit=memory_limit)
 
 

@@ -1,6 +1,5 @@
 """What several verbs do with a run folder, or with a network that comes with the package."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any, Literal, Self
 import torch
 
 from sresnet.cli.terminal import filling
-from sresnet.config import from_dict
 from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
 from sresnet.data.cached import cache_folder
 from sresnet.data.cleaning import is_cache
@@ -18,12 +16,11 @@ from sresnet.data.events.clips import FrameSet
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
 from sresnet.errors import UserError
-from sresnet.files import state_of
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
-from sresnet.models.pretrained import card_of, is_shipped, load_shipped, shipped_names
-from sresnet.models.saved import WEIGHTS, load
+from sresnet.models.pretrained import card_of, is_shipped, load_shipped
+from sresnet.models.saved import load
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.ops.scan.choice import check_triton
 from sresnet.printing import say
@@ -133,23 +130,7 @@ def other_data(splits: Splits) -> dict[str, Any]:
 
 def read_run(folder: str, memory_limit: float) -> Recipe:
     """The recipe of a run that has saved its network, or of a network that comes with the package."""
-    if is_shipped(folder):
-        return from_dict(Recipe, card_of(folder).recipe, f"recipe of {folder}")
-    check_run(folder)
-    if not (Path(folder) / WEIGHTS).exists():
-        raise UserError(f"run {folder!r} has no {WEIGHTS} yet: train it to the end first")
-    return record.read_recipe(Path(folder), memory_limit=memory_limit)
-
-
-def check_run(folder: str) -> None:
-    """Raise UserError where there is no folder of this name."""
-    if not Path(folder).is_dir():
-        near = difflib.get_close_matches(folder, shipped_names(), n=1)
-        raise UserError(
-            f"run {folder!r} {state_of(Path(folder))}: "
-            + (f"did you mean {near[0]!r}? Else " if near else "")
-            + "give the folder that sresnet train printed, or a network that sresnet list calls pretrained"
-        )
+    return record.recipe_of(folder, memory_limit=memory_limit)
 
 
 def trained(

@@ -16,6 +16,8 @@ from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest, to_dict
+from sresnet.data import Samples
+from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
 from sresnet.models.summary import describe
@@ -28,6 +30,7 @@ from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
+from sresnet.train.finetune import frozen_parameters
 from sresnet.train.loggers import LoggerName
 from sresnet.train.loop import Outcome, check_fit, train
 from sresnet.train.recipe import Recipe, with_compat
@@ -103,11 +106,14 @@ def _train(words: list[str], processes: Processes) -> int:
     compat, rest = take_option(words[1:], "--compat")
     recipe = with_compat(recipe, compat) if compat else recipe
     options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {words[0]}", f"{line}.")
-    if options.toml:
-        give(to_dict(options.recipe()))
-        say(*as_toml(options.recipe()).splitlines())
-        return 0
-    return train_and_report(options, name, processes)
+    return _show_toml(options.recipe()) if options.toml else train_and_report(options, name, processes)
+
+
+def _show_toml(recipe: Recipe) -> int:
+    """Show a recipe as TOML; 0."""
+    give(to_dict(recipe))
+    say(*as_toml(recipe).splitlines())
+    return 0
 
 
 def recipe_named(word: str) -> tuple[str, str, Recipe]:
@@ -124,8 +130,18 @@ def recipe_named(word: str) -> tuple[str, str, Recipe]:
 
 
 @going_on()
-def train_and_report(options: TrainOptions, name: str, processes: Processes, *, run: str = "") -> int:
-    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are."""
+def train_and_report(
+    options: TrainOptions,
+    name: str,
+    processes: Processes,
+    *,
+    run: str = "",
+    fitted: Callable[[Recipe, Samples], Recipe] | None = None,
+) -> int:
+    """Train as `options` say; show progress and results, those of `run` beside them, whose data they are.
+
+    `fitted` makes the recipe one for the training samples, before it is shown or trained.
+    """
     device = processes.device(options.torch_device())
     recipe = options.recipe()
     if run:
@@ -135,11 +151,22 @@ def train_and_report(options: TrainOptions, name: str, processes: Processes, *, 
         splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps))
     if recipe.data.name in ("folder", "event-folder"):  # the number of classes is known from the pictures alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
+    if fitted:
+        recipe = fitted(recipe, splits.train)
+    elif recipe.data.flip and are_signs(recipe.data.name, options.data_dir, class_names=splits.train.class_names):
+        say(
+            "note: samples are mirrored at random, and are of digits or letters: --data.no-flip leaves them as they are"
+        )
+    if options.toml:
+        return _show_toml(recipe)
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("note: this processor has no bfloat16 convolutions, bf16 will be several times slower than fp32")
     with implementation(options.engine):
         check_precision(recipe.train.precision, device)
     check_fit(recipe, splits, processes)
+    if recipe.freeze:
+        frozen, parameters = frozen_parameters(recipe)
+        say(f"frozen: {', '.join(recipe.freeze)}; {frozen:,} of {parameters:,} parameters")
     folder = Path(options.out or f"runs/{name}-{recipe.fingerprint()}")
     bits = record.bits_of(folder)
     if bits and splits.about.get("bits", bits) != bits:  # of a run that began with another scale

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sresnet.config import added_later, check_types, closest
 from sresnet.errors import UserError
+from sresnet.models.freezing import parts_called
 from sresnet.models.segments import (
     Again,
     Potentials,
@@ -215,13 +216,14 @@ class SpikingNetwork(nn.Module):
         self.config = config
         self.layers = nn.ModuleDict(dict(layers))
         self.readout = readout
-        self.backbone_frozen = False
         self.trained: Trained | None = None
         """What it was trained on; None: nothing, or nobody said."""
         initialise(self, config.init)
 
     _looked = False
     """Whether its inputs need no longer be looked at, see `look_at_pixels`."""
+    frozen_parts: tuple[nn.Module, ...] = ()
+    """What `freeze` keeps from training; modules of the network."""
     __jit_ignored_attributes__ = property(_not_traced)
     """What torch.jit asks a module for before anything else."""
     _slow_forward = _not_traced
@@ -519,20 +521,45 @@ class SpikingNetwork(nn.Module):
             return None
         return next(each.leak_logit for _, each in self.named_neurons() if isinstance(each, Neuron))
 
+    def freeze(self, names: Iterable[str] = ()) -> None:
+        """Stop training these layers, and train all others.
+
+        They take no gradient, and stay in evaluation mode also after `train()`: norms use their running statistics and
+        keep them, dropout does nothing. A learned leak is frozen with the layer whose neurons have it, and the one leak
+        of "plif-shared" with the first layer that is: else what frozen layers send would change.
+
+        Args:
+            names: of layers, or what their names begin with, as in "stem", "stage1", "stage1_block2",
+                "stage1_block2.conv1", "readout"; with a convolution, the norm and the neurons behind it are meant too.
+                None: all train.
+
+        Raises:
+            UserError: no layer is called so, and nothing has changed.
+        """
+        names = tuple(names)
+        parts = tuple(parts_called(names, self.layers, self.readout, self.topology)) if names else ()
+        self._freeze(parts)
+
     def freeze_backbone(self, frozen: bool = True) -> None:
-        """Stop training all but the readout: no gradients, and norms keep their statistics also after `train()`."""
-        self.backbone_frozen = frozen
-        self.layers.requires_grad_(not frozen)
-        for module in self.layers.modules():
-            if isinstance(module, BatchNorm):
-                module.frozen = frozen
+        """Stop training all but the readout, see `freeze`."""
+        self._freeze((self.layers,) if frozen else ())
+
+    def _freeze(self, parts: tuple[nn.Module, ...]) -> None:
+        """Freeze these modules, and no others."""
+        for frozen, chosen in ((False, (self.layers, *self.frozen_parts)), (True, parts)):
+            for part in chosen:
+                part.requires_grad_(not frozen)
+                for module in part.modules():
+                    if isinstance(module, BatchNorm):
+                        module.frozen = frozen
+        self.frozen_parts = parts
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, which a frozen backbone does not enter."""
+        """Training mode, which frozen layers do not enter."""
         super().train(mode)
-        if self.backbone_frozen:
-            self.layers.eval()
+        for part in self.frozen_parts:
+            part.eval()
         return self
 
 

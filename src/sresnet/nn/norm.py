@@ -59,7 +59,7 @@ def _refused(norm: nn.Module, *_: Any) -> Any:
     """Raise UserError: what tools that put torch's own norm in place of another read or set."""
     raise UserError(
         f"{type(norm).__name__} is computed inside its layer, and no other norm can take its place (SyncBatchNorm, "
-        "FrozenBatchNorm, fusion): in several processes each keeps its own statistics; to fix them use freeze_backbone"
+        "FrozenBatchNorm, fusion): in several processes each keeps its own statistics; to fix them use freeze"
     )
 
 
@@ -92,10 +92,10 @@ class BatchNorm(nn.BatchNorm2d):
         """Statistics as those of a new norm.
 
         Raises:
-            UserError: the norm is part of a frozen backbone.
+            UserError: the norm is part of a frozen layer.
         """
         if self.frozen:
-            raise UserError("the backbone is frozen and keeps its statistics: freeze_backbone(False) unfreezes it")
+            raise UserError("this layer is frozen and keeps its statistics: model.freeze() unfreezes all")
         self.running_mean.zero_()
         self.running_var.fill_(1)
         self.batches: dict[int, int] = {}

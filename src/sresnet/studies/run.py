@@ -211,7 +211,7 @@ def _run_one(
     splits = open_(recipe.data, recipe.seed, recipe.model.num_steps)
     folder = runs / training.folder
     outcome = train(
-        replace(recipe, pretrained=str(runs / training.start.folder) if training.start else ""),
+        replace(recipe, pretrained=str(runs / training.start.folder) if training.start else recipe.pretrained),
         splits,
         folder,
         device=device,
@@ -235,7 +235,7 @@ def _run_one(
     return Result(
         key=key,
         command=command_of(training),
-        config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else ""},
+        config=to_dict(recipe) | {"pretrained": training.start.key() if training.start else recipe.pretrained},
         environment=record.without_places(record.read_environment(folder)),
         metrics=record.read_metrics(folder),
         result=outcome.result,
@@ -333,7 +333,7 @@ def command_of(training: Training) -> str:
     Where no recipe is for such a network, or it is converted, what makes it is the study, at the SCALE of the folder of
     results.
     """
-    recipe = replace(training.recipe, pretrained="RUN" if training.start else "")
+    recipe = replace(training.recipe, pretrained="RUN" if training.start else training.recipe.pretrained)
     data = "" if recipe.data.name in ("digits", "digits-dvs") else " --data-dir DIR"
     of_study = f"sresnet study all --scale SCALE{data}"
     if training.conversion is not None:

@@ -44,7 +44,8 @@ class Training:
     """A network that has to be trained, once for every seed, however many cells look at it."""
 
     recipe: Recipe
-    """With seed 0 and no `pretrained`; `with_seed` sets the seed here and in what it starts from."""
+    """With seed 0, and no `pretrained` but a network of the package; `with_seed` sets the seed here and in what it
+    starts from."""
     start: "Training | None" = None
     """What it is fine-tuned from (Tables 11 to 13), or the ANN that is converted."""
     name: str = ""

@@ -39,7 +39,7 @@ from sresnet.randomness import order, seed_of, seeded
 from sresnet.train import record
 from sresnet.train.checkpoint import Position, load_checkpoint, save_checkpoint, tensors_of_run
 from sresnet.train.evaluate import Evaluation, evaluate, spike_rates
-from sresnet.train.finetune import load_pretrained, match_currents, pretrained_network
+from sresnet.train.finetune import frozen_parameters, load_pretrained, match_currents, pretrained_network
 from sresnet.train.loss_scale import LossScale
 from sresnet.train.optimiser import average_weight, learning_rate, make_optimiser, update_average
 from sresnet.train.passes import Done, Graphs, Record, cuda_graph
@@ -240,6 +240,8 @@ def check_fit(recipe: Recipe, splits: Splits, processes: Processes = ALONE) -> N
         for sample in (whole, shrunk(whole)) if recipe.train.low_res_epochs else (whole,):
             height, width = sample.shape[-2:]
             summarise(recipe.model, image_size=(height, width))
+    if recipe.freeze:
+        frozen_parameters(recipe)
     frames = splits.train.shape[0]
     if len(splits.train.shape) == 4 and frames != recipe.model.num_steps:
         raise UserError(f"num_steps {recipe.model.num_steps}: the clips have {frames} frames, prepare others")
@@ -324,7 +326,8 @@ class Run:
             self.model = build(recipe.model)
             if recipe.pretrained and not (folder / record.CHECKPOINT).exists():
                 given: dict[str, Any] = {"layers": recipe.pretrained_layers, "memory_limit": memory_limit}
-                load_pretrained(self.model, recipe.pretrained, **given)
+                load_pretrained(self.model, recipe.pretrained, keep_stem=recipe.keep_stem, **given)
+        self.model.freeze(recipe.freeze)
         self.model.to(device)
         if recipe.calibrate:
             self.calibrate(pretrained_network(recipe.pretrained, memory_limit=memory_limit))
@@ -497,7 +500,9 @@ class Run:
         """
         tensors = [each.grad for each in self.model.parameters() if each.grad is not None]
         if self.config.statistics == "local":
-            averages = list(self.model.buffers())
+            # Those of frozen layers are no averages, and a third of them added up three times is not them.
+            training = (module for module in self.model.modules() if module.training)
+            averages = [buffer for module in training for buffer in module.buffers(recurse=False)]
             for average in averages:
                 average /= self.processes.count
             tensors += averages

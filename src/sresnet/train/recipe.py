@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sresnet.config import added_later, check_types, to_dict
+from sresnet.config import added_later, check_types, check_value, to_dict
 from sresnet.data import AnyData, DataConfig, EventConfig
 from sresnet.data.transforms import SHRUNK
 from sresnet.errors import UserError
@@ -161,13 +161,32 @@ class Recipe:
     anew (Tables 11, 12). Norms per step become one for all steps where `model.norm` says so."""
     pretrained_layers: Literal["inner", "all"] = added_later("inner")
     """all: stem convolution and readout start from it too."""
+    keep_stem: bool = added_later(False)
+    """The stem's convolution starts from `pretrained` too. For another number of channels each filter is the average
+    over them of its sum over the old ones: an image with equal channels gives the same current."""
+    freeze: tuple[str, ...] = added_later(())
+    """Layers that stay as they are in `pretrained`, norms and leaks included: stem stage1, or stage1_block1.conv1, or
+    other names of sresnet info or what they begin with, separated by spaces or commas."""
     calibrate: bool = added_later(False)
     """Do not train, but set the norms of `pretrained`, made one for all steps, from up to 1,000 held-out images, or
     training images where none are held out."""
 
     def __post_init__(self) -> None:
+        check_value("Recipe.freeze", self.freeze, tuple[str, ...])
+        names = dict.fromkeys(name for word in self.freeze for name in word.replace(",", " ").split())
+        object.__setattr__(self, "freeze", tuple(names))
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        if self.freeze and (not self.pretrained or self.calibrate):
+            raise UserError(
+                f"freeze {' '.join(self.freeze)}: layers stay as they are in a trained network that trains on: give "
+                "--pretrained, and no --calibrate"
+            )
+        if self.freeze and self.train.sharpen_epochs:
+            raise UserError(
+                f"freeze {' '.join(self.freeze)} with sharpen_epochs {self.train.sharpen_epochs}: units of frozen "
+                "layers would be sharpened: leave --freeze out"
+            )
         if self.calibrate and not (self.pretrained and self.pretrained_layers == "all"):
             raise UserError(
                 "calibrate sets norms alone and trains nothing: start from a trained network on its own data, "
@@ -228,10 +247,13 @@ class Recipe:
         return self.num_steps_in(epoch) * (SHRUNK**2 if epoch < self.train.low_res_epochs else 1.0)
 
     def effective(self) -> "Recipe":
-        """It without a field that has no effect: `step_memory`, where no time segments keep to it."""
+        """It without fields that have no effect: `step_memory`, where no time segments keep to it, and `keep_stem`,
+        where nothing or all starts from a trained network."""
+        keep_stem = self.keep_stem and bool(self.pretrained) and self.pretrained_layers == "inner"
+        found = replace(self, keep_stem=keep_stem)
         if self.train.time_segments == "auto":
-            return self  # it decides how steps are divided, and so how gradients are rounded
-        return replace(self, train=replace(self.train, step_memory=TrainConfig.step_memory))
+            return found  # it decides how steps are divided, and so how gradients are rounded
+        return replace(found, train=replace(self.train, step_memory=TrainConfig.step_memory))
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that change with every field that has an effect."""

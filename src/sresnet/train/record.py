@@ -1,6 +1,7 @@
 """The files of a run folder, which docs/architecture.md lists."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import os
@@ -17,10 +18,11 @@ import torch
 from sresnet.config import check_fields, from_dict, to_dict
 from sresnet.data.fingerprint import Fingerprint, difference
 from sresnet.errors import UserError
-from sresnet.files import opened_to_change, parse_json, read_json, read_regular, strangers, write_json
+from sresnet.files import opened_to_change, parse_json, read_json, read_regular, state_of, strangers, write_json
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.models import trained
 from sresnet.models.network import NetworkConfig
+from sresnet.models.pretrained import card_of, is_shipped, shipped_names
 from sresnet.models.saved import WEIGHTS
 from sresnet.models.size import check_network
 from sresnet.ops.dispatch import chosen_implementation, reference_chosen
@@ -41,6 +43,28 @@ def read_recipe(folder: Path, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
     lengths = [(folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT) if (folder / name).is_file()]
     check_network(recipe.model, str(folder / CONFIG), max(lengths, default=0), memory_limit)
     return recipe
+
+
+def recipe_of(source: str, *, memory_limit: float = MEMORY_LIMIT) -> Recipe:
+    """The recipe of a run that has saved its network, or of a network that comes with the package; UserError for no
+    such."""
+    if is_shipped(source):
+        return from_dict(Recipe, card_of(source).recipe, f"recipe of {source}")
+    check_run(source)
+    if not (Path(source) / WEIGHTS).exists():
+        raise UserError(f"run {source!r} has no {WEIGHTS} yet: train it to the end first")
+    return read_recipe(Path(source), memory_limit=memory_limit)
+
+
+def check_run(folder: str) -> None:
+    """Raise UserError where there is no folder of this name."""
+    if not Path(folder).is_dir():
+        near = difflib.get_close_matches(folder, shipped_names(), n=1)
+        raise UserError(
+            f"run {folder!r} {state_of(Path(folder))}: "
+            + (f"did you mean {near[0]!r}? Else " if near else "")
+            + "give the folder that sresnet train printed, or a network that sresnet list calls pretrained"
+        )
 
 
 def _recipe_in(folder: Path) -> Recipe:
