@@ -107,6 +107,19 @@ def test_pictures_that_look_alike(folder, change):
     assert all(0.95 <= pair.correlation <= 1 for pair in found.alike)
 
 
+def test_the_most_alike_of_several_and_none_of_other_colours(folder):
+    """The same scene in other colours has the same edges, by which alone it would be taken for the same."""
+    scene(3).save(folder / "test" / "cat" / "x.jpg", quality=80)
+    scene(3).crop((2, 0, 46, 30)).save(folder / "train" / "cat" / "cut.png")
+    scene(3).crop((1, 0, 47, 31)).save(folder / "train" / "dog" / "cut.png")
+    gradient = np.linspace(0, 255, 48).astype(np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
+    for name, blue in (("train/cat/grey.png", 1.0), ("test/dog/yellow.png", 0.3)):
+        colour = gradient.copy()
+        colour[..., 2] = blue * gradient[..., 2]
+        Image.fromarray(colour).save(folder / name)
+    assert [(pair.path, pair.other) for pair in described(folder).alike] == [("test/cat/x.jpg", "train/dog/3.png")]
+
+
 def test_other_pictures_do_not_look_alike(tmp_path):
     for part, start in (("train", 0), ("test", 1000)):
         for seed in range(150):
