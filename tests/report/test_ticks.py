@@ -51,6 +51,12 @@ def test_a_range_holds_its_values_and_ends_at_numbers(low, high):
             assert found.high - found.low < 2 * (high - low)
 
 
+def test_an_axis_of_no_numbers():
+    """As where a network of one class has no margins."""
+    assert (scale_of([]).low, scale_of([]).high) == (0, 1)
+    assert (scale_of([], logarithmic=True).low, scale_of([], logarithmic=True).high) == (1, 10)
+
+
 def test_colours_end_at_their_own_numbers():
     assert within(0.0, 34.56).texts == ("0", "10", "20", "34.6")
     assert within(0.5, 0.5).texts == ("0.5",)

@@ -40,7 +40,8 @@ def scale_of(
     in the middle.
 
     Args:
-        values: at least one, all finite, and positive for a logarithmic axis.
+        values: all finite, and positive for a logarithmic axis; of none, as where no curve has a number, 0 to 1, or 1
+            to 10.
         count: about how many numbers there is room for.
         logarithmic: whether the axis is.
         whole: whether the values count something.
@@ -50,7 +51,7 @@ def scale_of(
         low, high = limits
         step = _step(low, high, count)
         return _written(low, high, _multiples(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9), step))
-    values = list(values)
+    values = list(values) or ((1.0, 10.0) if logarithmic else (0.0, 1.0))
     low, high = min(values), max(values)
     if low == high and whole:
         return _written(low - 0.5, high + 0.5, [low])
