@@ -27,7 +27,7 @@ check: lint
 # The documentation site in build/site, its notebooks executed; a warning is an error. Notebooks that have not changed
 # are not executed again, though the package may have: make docs-fresh does it all.
 docs: .venv/.docs
-	@$(BIN)/python -m sphinx --quiet --jobs 2 --keep-going --fail-on-warning -c docs . build/site
+	@$(BIN)/python -m sphinx --quiet --jobs 2 --fail-on-warning -c docs . build/site
 	@echo '<meta http-equiv="refresh" content="0; url=docs/index.html">' >build/site/index.html
 	@echo "build/site/index.html"
 

@@ -4,6 +4,7 @@ The source folder is the root of the repository, so that a link from one Markdow
 in a viewer of the repository.
 """
 
+import builtins
 import importlib
 import inspect
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import myst_nb.core.render
 from pygments.lexers.shell import BashLexer
+from sphinx import addnodes
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.util.nodes import find_pending_xref_condition
 
 ROOT = Path(__file__).parents[1]
 # What the notebooks call as `sresnet` is the one that is documented, on as many cores as there are notebooks at a time.
@@ -135,6 +138,14 @@ def _undocumented(app, what, name, obj, skip, options):
     return True if inspect.isfunction(obj) and not obj.__doc__ and name != "forward" else None
 
 
+def _without_links_to_builtins(app, doctree):
+    """`bytes` in a signature is Python's: Sphinx would take the only field of that name, or find several."""
+    for node in list(doctree.findall(addnodes.pending_xref)):
+        if node.get("refdomain") == "py" and hasattr(builtins, node["reftarget"]):
+            written = find_pending_xref_condition(node, "*")  # as a signature writes what leads nowhere
+            node.replace_self((node if written is None else written).children)
+
+
 def _streams_in_one(outputs):
     """What a cell printed, as it was: it arrives in pieces of 100 characters, between which MyST-NB puts newlines."""
     joined = []
@@ -156,5 +167,6 @@ def setup(app):
     app.connect("autodoc-process-docstring", _restructured)
     app.connect("autodoc-process-signature", _readable)
     app.connect("autodoc-skip-member", _undocumented)
+    app.connect("doctree-read", _without_links_to_builtins)
     app.add_lexer("console", BashLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
