@@ -21,7 +21,7 @@ PICTURES = {
     "report": (1280, "light", "header", "#section2 .grid"),
     "report-dark": (1280, "dark", "#section4", "#section6 .grid"),
 }
-MOST = 200_000
+MOST = 250_000
 """Bytes of a picture."""
 
 

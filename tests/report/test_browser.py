@@ -1,6 +1,7 @@
 """Pages in a real browser: headless Chromium, driven by selenium, where both are installed."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,10 @@ from sresnet.cli import main
 from sresnet.report.charts import Axis, Bars, ConfusionMatrix, HeatMap, Line, LineChart
 from sresnet.report.document import Figure, Section, Table
 from sresnet.report.html import page
+from sresnet.report.records import Records
+from sresnet.report.several import Shown, sections_of
 from sresnet.studies import results
+from sresnet.train.recipes import RECIPES
 from tests.report.charts import every_chart
 from tests.report.runs import train_tiny
 from tests.studies.made_up import all_results, studies_at
@@ -112,6 +116,43 @@ def test_a_page_of_studies_fits_too(browser, tables, width):
     assert max(boxes) <= width
     drawn = browser.find_elements(By.CSS_SELECTOR, "figure svg")
     assert all(svg_.size["height"] > 50 for svg_ in drawn)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_thirty_runs_fit(browser, tmp_path, width):
+    """Tables scroll by themselves on a phone, and no column is cut on a wide screen; each line has a key of its own."""
+    recipe, runs = RECIPES["digits"][1], []
+    for place in range(30):
+        leak, connection = 0.7 + place // 6 / 20, ("s2s", "s2m", "v2v")[place % 3]
+        model = replace(recipe.model, leak=leak, connection=connection, neuron=("lif", "plif")[place // 3 % 2])
+        lines = ({"epoch": epoch, "train_top1": 20.0 + place + epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3))
+        made = Records(
+            name=f"run-{place}",
+            recipe=replace(recipe, model=model),
+            command="",
+            environment={},
+            class_names=(),
+            metrics=tuple(lines),
+            result={"test_top1": 50.0 + place, "validation_top1": 49.0, "test_images": 359},
+        )
+        runs.append(Shown(made, "no data"))
+    (tmp_path / "page.html").write_text(page("T", sections_of(runs)))
+    look_at(browser, tmp_path / "page.html", width=width)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    tables = browser.find_elements(By.CSS_SELECTOR, "#section1 .scroll")
+    assert len(tables) == 2
+    for box in tables:
+        own, room = (int(box.get_property(name)) for name in ("scrollWidth", "clientWidth"))
+        assert own <= room or width < 500
+    keys = browser.execute_script(
+        "return [...document.querySelectorAll('#table-runs + div td svg')].map((e) => e.outerHTML)"
+    )
+    assert len(set(keys)) == 30
+    folded = browser.find_elements(By.CSS_SELECTOR, "details.folded")
+    assert len(folded) == 30
+    folded[7].find_element(By.TAG_NAME, "summary").click()
+    assert "run-7" in folded[7].text
 
 
 def test_figures_are_drawn(browser, report):

@@ -76,6 +76,12 @@ def test_networks_and_data_of_other_families():
     assert brief["data.name"] == ["digits", "digits-dvs"]
     first, second = labels_of([run("a"), run("b", RECIPES["fang-dvs-small"][1])], found)
     assert first != second
+    shown = [Shown(run("a"), "no data"), Shown(run("b", RECIPES["fang-dvs-small"][1]), "no data")]
+    common, kinds = [block for block in sections_of(shown)[0].content if "differences" in getattr(block, "name", "")]
+    assert (common.folded, kinds.folded) == (False, True)
+    told = [row[0].name for table in (common, kinds) for row in table.rows]
+    assert sorted(told) == sorted(names)
+    assert "model.depth" in [row[0].name for row in kinds.rows]
     every = [run(name, recipe) for name, (_, recipe) in RECIPES.items()]
     labels = labels_of(every, differences(every))
     assert len(set(labels)) == len(every)

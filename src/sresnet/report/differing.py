@@ -43,6 +43,11 @@ class Difference:
         """The field as its flag has it, without the dashes in front."""
         return self.field.replace("_", "-")
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether every recipe has it."""
+        return all(value is not _ABSENT for value in self.values)
+
 
 def differences(runs: Sequence[Records]) -> tuple[Difference, ...]:
     """The fields in which the recipes of runs differ, in the order of a recipe; none for equal recipes.

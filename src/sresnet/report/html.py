@@ -15,8 +15,10 @@ from sresnet.report.svg import draw, swatch
 
 GENERATOR = "sresnet report"
 """Named in our pages as what made them, so that they are recognised."""
-NARROW = 4
-"""Most columns of a table that stands beside figures."""
+NARROW = 48
+"""Most characters of a row of a table that stands beside figures, each column as wide as its longest text."""
+WIDE = 10
+"""Tables of more columns are set closer."""
 PROSE = 60
 """Cells with more characters than this are wrapped."""
 
@@ -43,7 +45,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.globals |= {"generator": GENERATOR, "prose": PROSE, "kind_of": lambda block: type(block).__name__}
+    found.globals |= {
+        "generator": GENERATOR,
+        "prose": PROSE,
+        "wide": WIDE,
+        "kind_of": lambda block: type(block).__name__,
+    }
     found.globals |= {"colours": _colours, "draw": draw, "swatch": swatch, "packaged": _packaged, "groups": _groups}
     return found
 
@@ -72,6 +79,6 @@ def _groups(content: Iterable[Block]) -> list[tuple[bool, list[Block]]]:
 def _is_narrow(block: Block) -> bool:
     """Whether it stands beside others where there is room: figures, and tables of few columns."""
     if isinstance(block, Table):
-        prose = any(len(text) > PROSE for row in block.texts() for text in row)
-        return not block.folded and not prose and len(block.columns) <= NARROW
+        columns = zip((f"{heading}  " for heading in block.headings), *block.texts(), strict=True)  # behind it an arrow
+        return not block.folded and sum(max(map(len, column)) + 2 for column in columns) <= NARROW
     return isinstance(block, Figure)

@@ -107,8 +107,10 @@ def _comparison(runs: Sequence[_Compared], found: Sequence[Difference], told: st
     content: list[Block] = []
     if any(run.records.simulated for run in runs):
         content.append(Paragraph("marks runs on simulated recordings.", badge="SIMULATED"))
-    content += [_differences(runs, found) if found else Paragraph("The recipes of these runs are equal in all fields.")]
-    if found:
+    if not found:
+        content.append(Paragraph("The recipes of these runs are equal in all fields."))
+    else:
+        content += _differences(runs, found)
         content += [
             Paragraph(f"Equal in all fields: {', '.join(names)}.")
             for names in equal_runs([run.records for run in runs], found)
@@ -125,9 +127,20 @@ def _comparison(runs: Sequence[_Compared], found: Sequence[Difference], told: st
     return Section(title="Comparison", content=(*content, Paragraph(words, style="soft"), *_overlaid(runs)))
 
 
-def _differences(runs: Sequence[_Compared], found: Sequence[Difference]) -> Table:
-    """The fields in which recipes differ: rows where there are few runs, otherwise columns."""
+def _differences(runs: Sequence[_Compared], found: Sequence[Difference]) -> list[Table]:
+    """The fields in which recipes differ, and those that only some kinds of networks or data have, folded."""
+    common = [each for each in found if each.everywhere]
+    others = [each for each in found if not each.everywhere]
     title = "Fields in which the recipes differ; all others are equal"
+    tables = [_fields(runs, common, "differences", title)] if common else []
+    if others:
+        title = "fields that only some of the recipes have"
+        tables.append(replace(_fields(runs, others, "differences-of-kinds", title), folded=True))
+    return tables
+
+
+def _fields(runs: Sequence[_Compared], found: Sequence[Difference], name: str, title: str) -> Table:
+    """Fields as rows where there are few runs or many fields, otherwise as columns."""
     if len(runs) <= FEW or len(found) > len(runs):
         head = [("field", ""), *((run.records.name, "") for run in runs)]
         rows = [(Named(each.field, each.flag), *map(cell_of, each.values)) for each in found]
@@ -137,7 +150,7 @@ def _differences(runs: Sequence[_Compared], found: Sequence[Difference]) -> Tabl
             (Marked(run.records.name, run.style), *(cell_of(each.values[place]) for each in found))
             for place, run in enumerate(runs)
         ]
-    return Table(name="differences", title=title, columns=tuple(head), rows=tuple(rows))
+    return Table(name=name, title=title, columns=tuple(head), rows=tuple(rows))
 
 
 def _table(runs: Sequence[_Compared]) -> Table:

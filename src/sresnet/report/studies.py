@@ -86,17 +86,19 @@ def _study_section(study: Study, evidence: Evidence) -> Section:
 
 
 def _table(study: Study, rows: Sequence[Row]) -> Table:
-    """A row for each cell."""
-    shown = []
+    """A row for each cell; columns that are empty in all of them are in its file alone."""
+    shown: list[tuple[str | Number, ...]] = []
     for row in rows:
         cells, numbers = row.texts(), row.numbers()
         values = [(text, numbers.get(heading)) for heading, text in cells.items()]
         shown.append(tuple(text if number is None else Number(number, text) for text, number in values))
+    header = header_of(study)
+    filled = [place for place in range(len(header)) if any(row[place] != "" for row in shown)]
     return Table(
         name=study.name,
         title="The paper's numbers and the measured ones",
-        columns=columns(" | ".join(header_of(study))),
-        rows=tuple(shown),
+        columns=columns(" | ".join(header[place] for place in filled)),
+        rows=tuple(tuple(row[place] for place in filled) for row in shown),
         data=study_csv(rows),
     )
 
