@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import time
 import types
 from dataclasses import replace
 from typing import ClassVar
@@ -276,8 +277,12 @@ def test_the_real_one_offline(tmp_path, monkeypatch):
     for epochs in (1, 9):
         (said,) = some_epochs(run, epochs)
         assert said.startswith(f"wandb: offline, {run}")
+        time.sleep(1.1)  # its folders are named by the second
     steps, names = [], set()
     for file in sorted(run.glob("wandb/offline-run-*/*.wandb")):
+        end = time.monotonic() + 60
+        while "exit" not in [each.WhichOneof("record_type") for each in kept(file)] and time.monotonic() < end:
+            time.sleep(0.1)  # a process of W&B's own writes it
         for each in kept(file):
             if each.WhichOneof("record_type") == "history":
                 steps.append(each.history.step.num)
