@@ -186,10 +186,9 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
         "",
         f"Made by `{COMMAND}` from `finetune.json`, which has the configuration, the versions",
         f"and the machine of every run. {CLASSES} classes of CIFAR-100 that CIFAR-10 lacks, {TRAIN} of its training",
-        "images of each to train on",
-        f"and {TEST} of its test images of each to test on, as PNG files; 20 epochs, bfloat16, one thread. The test",
-        "pictures were read once, after the last epoch; defaults were chosen on six other classes before",
-        "([finetune-choice.md](finetune-choice.md)).",
+        f"images of each to train on and {TEST} of its test images of each to test on, as PNG files; 20 epochs,",
+        "bfloat16, one thread. The test pictures were read once, after the last epoch; defaults were chosen on six",
+        "other classes before ([finetune-choice.md](finetune-choice.md)).",
         "",
         "- defaults: what `sresnet finetune NETWORK --data folder` does.",
         "- inherited recipe: what it did before, the recipe that trained NETWORK, its curriculum in proportion to 20",
@@ -197,14 +196,16 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
         "- by hand: that without curriculum and weight average, batches of 32, a tenth of the rates.",
         "- from scratch: the inherited recipe without the trained network.",
         "",
-        "| network | seeds | test accuracy, % | training accuracy in the last epoch, % | images/s |",
-        "| --- | --- | --- | --- | --- |",
+        "| network | seeds | test accuracy, % | training accuracy in the last epoch, % |",
+        "| --- | --- | --- | --- |",
     ]
     for name, group in found.items():
         last = [result.metrics[-1]["train_top1"] for result in group]
-        speed = mean(line["images_per_second"] for result in group for line in result.metrics)
-        lines.append(f"| {name} | {len(group)} | {accuracy(group)} | {mean(last):.1f} | {speed:,.0f} |")
-    return [*lines, "", f"{machine(found)}, busy with other things. Mean and standard deviation over the seeds."]
+        lines.append(f"| {name} | {len(group)} | {accuracy(group)} | {mean(last):.1f} |")
+    left = {row: SEEDS - len(found.get(row, [])) for source in SOURCES for row in rows(source)}
+    lines += ["", f"{machine(found)}. Mean and standard deviation over the seeds.", "", "Not run yet:", ""]
+    missing = [f"- {row}: {count} of {SEEDS} seeds" for row, count in left.items() if count]
+    return lines + missing if missing else lines[:-3]
 
 
 if __name__ == "__main__":

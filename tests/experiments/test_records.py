@@ -115,6 +115,7 @@ def test_what_defaults_of_fine_tuning_were_chosen_from():
         ("short_cifar", "short-cifar"),
         ("short_events", "short-events"),
         ("engine_cifar", "engine-cifar"),
+        ("finetune", "finetune"),
     ],
 )
 def test_a_table_is_made_of_its_record(name, record, tmp_path, monkeypatch):
