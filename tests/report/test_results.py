@@ -135,7 +135,7 @@ def test_the_committed_page_is_made_of_the_committed_results(name):
 def written_tables(text):
     """Study -> its rows, header -> cell, of the tables of a page in Markdown."""
     found = {}
-    for table, name in re.findall(r"((?:^\|.*\n)+)\n\[(.*)\.csv\]", text, re.MULTILINE):
+    for table, name in re.findall(r"((?:^\|.*\n)+)\n(?:[^|[].*\n+)*\[(.*)\.csv\]", text, re.MULTILINE):
         header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
         found[name] = [dict(zip(header, line, strict=True)) for line in lines]
     return found
