@@ -12,6 +12,7 @@ from sresnet.cli import main
 from sresnet.data.depth import _eight_bits, depth_of
 from sresnet.data.folder import from_dataset, open_folder, picture_of, read_picture
 from sresnet.errors import UserError
+from sresnet.models import create_model
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -247,3 +248,18 @@ def test_images_in_memory():
     assert torch.equal(from_dataset([(image, 0)], bits=12).images[0], shown(values(6, 6), 12)[:1])
     assert torch.equal(picture_of(image, (6, 6), 1, 12), shown(values(6, 6), 12)[:1])
     assert torch.equal(picture_of(image, (6, 6), 1), shown(values(6, 6), 16)[:1])
+
+
+def test_shipped_networks_see_12_bits_as_the_same_picture_of_8(tmp_path, capsys):
+    """They were trained on 8 bits: of 16, a picture of 12 bits would be almost black."""
+    bright = values(32, 32, most=4095)
+    Image.fromarray(bright).save(tmp_path / "12.png")
+    Image.fromarray((bright >> 4).astype(np.uint8)).save(tmp_path / "8.png")
+    model = create_model("digits-t4", pretrained=True)
+    expected = model.predict(tmp_path / "8.png")
+    assert model.predict(tmp_path / "12.png") == expected
+    assert model.predict(Image.fromarray(bright)) == expected
+    assert main(["predict", "digits-t4", *(str(tmp_path / name) for name in ("12.png", "8.png"))]) == 0
+    said = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert len(said) == 2
+    assert said[0] == said[1]

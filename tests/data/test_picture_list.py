@@ -139,6 +139,7 @@ def test_what_is_said_twice_is_left_out(folder):
     [
         (["name,label"], "line 1 names no column path, file, filename, filepath or image, but 'name,label'"),
         (["pictures/0.png,cat"], "line 1 names no column"),
+        (["path|label", "pictures/0.png|cat"], "names its columns, with commas, semicolons or tabs between them"),
         ([], "line 1 names no column"),
         (["path,label"], "names no picture"),
         (["path,file,label"], "line 1 names path and file, which may all be the pictures"),

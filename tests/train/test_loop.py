@@ -504,7 +504,10 @@ def test_loss_that_is_not_finite(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [({"num_classes": 5}, "num_classes 5: digits has 4"), ({"in_channels": 3}, "in_channels 3: digits images have 1")],
+    [
+        ({"num_classes": 5}, "num_classes 5: digits has 4 classes: give --model.num-classes 4"),
+        ({"in_channels": 3}, "in_channels 3: digits images have 1: give --model.in-channels 1"),
+    ],
 )
 def test_network_must_fit_the_images(tmp_path, model, words):
     with pytest.raises(UserError, match=words):

@@ -19,7 +19,7 @@ from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
-from sresnet.models.pretrained import card_of, is_shipped, load_shipped
+from sresnet.models.pretrained import about_of, card_of, is_shipped, load_shipped
 from sresnet.models.saved import load
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.ops.scan.choice import check_triton
@@ -159,8 +159,7 @@ def about_run(run: str) -> dict[str, Any]:
     """What data.json of a run says, or the same of a network that comes with the package."""
     if not is_shipped(run):
         return record.read_about(Path(run))
-    card = card_of(run)
-    return {"class_names": card.class_names, "image_size": card.image_size, **card.scaling}
+    return about_of(card_of(run))
 
 
 def part_of(splits: Splits, part: str) -> Samples:

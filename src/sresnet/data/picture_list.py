@@ -127,7 +127,7 @@ def _header_of(path: Path, text: str) -> tuple[list[str], str]:
     if not fitting:
         raise UserError(
             f"{path} line 1 names no column {', '.join(_PATH[:-1])} or {_PATH[-1]}, but {first.strip()[:80]!r}: the "
-            "first line of a list names its columns"
+            "first line of a list names its columns, with commas, semicolons or tabs between them"
         )
     return max(fitting, key=lambda each: len(each[0]))
 

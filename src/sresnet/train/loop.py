@@ -227,10 +227,15 @@ def check_settings() -> None:
 def check_fit(recipe: Recipe, splits: Splits, processes: Processes = ALONE) -> None:
     """Raise UserError where the network does not fit the images, or a step of it the memory or the processes."""
     classes, channels = len(splits.train.class_names), splits.train.shape[-3]
-    if recipe.model.num_classes != classes:
-        raise UserError(f"num_classes {recipe.model.num_classes}: {recipe.data.name} has {classes} classes")
-    if recipe.model.in_channels != channels:
-        raise UserError(f"in_channels {recipe.model.in_channels}: {recipe.data.name} images have {channels}")
+    model, name = recipe.model, recipe.data.name
+    if model.num_classes != classes:
+        raise UserError(
+            f"num_classes {model.num_classes}: {name} has {classes} classes: give --model.num-classes {classes}"
+        )
+    if model.in_channels != channels:
+        raise UserError(
+            f"in_channels {model.in_channels}: {name} images have {channels}: give --model.in-channels {channels}"
+        )
     if not len(splits.train) or not len(splits.test):
         raise UserError(f"{recipe.data.name} leaves no images to train or to test on: choose a smaller validation part")
     if splits.validation is not None and not len(splits.validation):

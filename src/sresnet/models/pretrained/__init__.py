@@ -184,6 +184,13 @@ def load_shipped(name: str) -> SpikingNetwork:
                 "for, or others: install sresnet again"
             )
         model = load(path)
-    about = {"class_names": card.class_names, "image_size": card.image_size, "name": name, **card.scaling}
-    model.trained = trained_from_plain(about)
+    model.trained = trained_from_plain(about_of(card) | {"name": name})
     return model
+
+
+def about_of(card: Card) -> dict[str, Any]:
+    """What data.json of its run would say of a shipped network: classes, size and scaling.
+
+    None was trained on pictures of more than 8 bits, so that each of these has the bits that it needs.
+    """
+    return {"class_names": card.class_names, "image_size": card.image_size, "bits": 0, **card.scaling}
