@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners have; files hold 16 for each channel, whatever they have."""
 
-_NATIVE, _SWAPPED = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _OTHER_BYTE = {
-    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX")},
-    **{f"{mode};16N": f"{mode};16{_SWAPPED}" for mode in ("RGB", "RGBA", "RGBX")},
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA", "RGBX")
+    for order, other in _OTHER_ORDER.items()
 }
 """How Pillow reads the upper bytes of 16-bit colours -> how it reads the lower ones: in the other order of bytes."""
 

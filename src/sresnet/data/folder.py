@@ -285,7 +285,7 @@ def pictures_in(data_dir: Path, label: str = "") -> Found:
         files=tuple((part, path) for part, files in found.items() for path in files.paths),
         by_class=counts,
         origins=dict(origins),
-        notes=tuple(_left_out(root, left)),
+        notes=(*left.notes, *_left_out(root, left)),
     )
 
 
@@ -309,7 +309,7 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str]
             notes.append(
                 f"{found}, as {below(data_dir, next(iter(copies.values())))}: the network has seen them in training"
             )
-    notes += _left_out(data_dir, left)[len(left.notes) :]
+    notes += _left_out(data_dir, left)
     return Splits(
         train=parts["train"].images,
         validation=parts["validation"].images if "validation" in parts else None,
@@ -320,8 +320,8 @@ def _splits(data_dir: Path, parts: dict[str, _Pictures], origins: dict[str, str]
 
 
 def _left_out(root: Path, left: _LeftOut) -> list[str]:
-    """Notes on what is left out."""
-    notes = list(left.notes)
+    """Notes on files that are left out, and on what transparency hides."""
+    notes = []
     if left.stray:
         notes.append(such_as("left out: pictures beside class folders", root, left.stray))
     notes += left_out(root, left.unread, left.dead, "pictures")
@@ -463,11 +463,8 @@ def _check_split(data_dir: Path, everything: ImageSet | PictureSet, test: Tensor
     held_out: Mapping[int, int] = Counter(everything.labels[test].tolist())
     for label, count in sorted(Counter(everything.labels.tolist()).items()):
         if not held_out[label]:
-            place = (
-                f"{data_dir}: {everything.class_names[label]}"
-                if is_list(data_dir)
-                else data_dir / everything.class_names[label]
-            )
+            name = everything.class_names[label]
+            place = f"{data_dir}: {name}" if is_list(data_dir) else data_dir / name
             raise UserError(
                 f"{place} has {count} images, too few to hold a fifth out for the "
                 "test set: add some (3 at least), or divide the images into train/ and test/ yourself"

@@ -15,9 +15,9 @@ from sresnet.data.tree import below, files_below
 from sresnet.errors import UserError, optional
 from sresnet.limits import MEMORY_LIMIT
 
-ALIKE_BITS = 24
+_ALIKE_BITS = 24
 """Bits of 128 in which the hashes of two pictures that are alike may differ."""
-ALIKE = 0.95
+_ALIKE = 0.95
 """Correlation of their colours, at least."""
 _MOST_PAIRS = 20_000_000_000
 """Pairs of pictures that are compared: some eight minutes."""
@@ -210,7 +210,7 @@ def _alike(looks: Sequence[_Look], root: Path, exact: set[str]) -> tuple[Pair, .
 def _most_alike(some: Sequence[_Look], others: Sequence[_Look]) -> Iterable[tuple[_Look, _Look, float]]:
     """For each of `some` that looks like any of `others`, the one that it is most like, and their correlation.
 
-    Few are worth a look at their colours: those whose hashes differ in at most `ALIKE_BITS` bits.
+    Few are worth a look at their colours: those whose hashes differ in at most `_ALIKE_BITS` bits.
     """
     if not some or not others:
         return
@@ -223,9 +223,9 @@ def _most_alike(some: Sequence[_Look], others: Sequence[_Look]) -> Iterable[tupl
             np.bitwise_count(mine[:, word, None] ^ hashes[None, :, word]).astype(np.uint8) for word in range(2)
         )
         best: dict[int, tuple[float, int]] = {}
-        for row, column in np.argwhere(differing <= ALIKE_BITS).tolist():
+        for row, column in np.argwhere(differing <= _ALIKE_BITS).tolist():
             correlation = _correlation(block[row].colours, others[column].colours)
-            if correlation >= ALIKE and correlation > best.get(row, (0.0, 0))[0]:
+            if correlation >= _ALIKE and correlation > best.get(row, (0.0, 0))[0]:
                 best[row] = correlation, column
         for row, (correlation, column) in best.items():
             yield block[row], others[column], correlation

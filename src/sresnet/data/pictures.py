@@ -109,9 +109,17 @@ class _Entry(TypedDict):
 
 
 _FIELDS = {
-    **{"name": str, "slot": int, "status": str, "seen": int, "content": str, "plain": bool},
-    **{"depth": int, "bits": int, "crc": int},
+    "name": str,
+    "slot": int,
+    "status": str,
+    "seen": int,
+    "content": str,
+    "plain": bool,
+    "depth": int,
+    "bits": int,
+    "crc": int,
 }
+"""The types of an `_Entry`, which a file need not keep to."""
 
 
 class _About(TypedDict):
@@ -335,8 +343,7 @@ class _Filler:
         checksums = {entry["slot"]: entry["crc"] for entry in entries}
         contents = {entry["slot"]: f"{entry['content']}{entry['bits'] or ''}" for entry in entries}
         file = SampleFile(self.path, self.slots, self.shape, checksums, kind="picture", longer=True)
-        about: Any = {"contents": contents, "parts": self.parts, "decoded": decoded, "bits": bits}
-        return Kept(file=file, entries=entries, **about)
+        return Kept(file=file, entries=entries, contents=contents, parts=self.parts, decoded=decoded, bits=bits)
 
     def add(self, entry: _Entry) -> None:
         """Know an entry."""

@@ -74,8 +74,12 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
         where,
         {"class_names": list[str], "image_size": list[int]},
         {
-            **{"scale": float, "mean": list[float] | None, "std": list[float] | None, "bits": int},
-            **{"name": str, "channels": int},
+            "scale": float,
+            "mean": list[float] | None,
+            "std": list[float] | None,
+            "bits": int,
+            "name": str,
+            "channels": int,
         },
     )
     if fault := _fault_of(about):
