@@ -20,6 +20,7 @@ from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 from sresnet.models.inference import check_scores
 from sresnet.models.network import SpikingNetwork
+from sresnet.models.trained import bits_of
 from sresnet.randomness import seeded
 
 Note = Callable[[str], object]
@@ -94,7 +95,7 @@ def _image_of_file(
     path: Path, channels: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A picture as a run needs it, uint8 [C, H, W]; errors as `read_picture` and `with_channels`."""
-    found = read_picture(path, tuple(about["image_size"]), bits=about.get("bits", 16), memory_limit=memory_limit)
+    found = read_picture(path, tuple(about["image_size"]), bits=bits_of(about), memory_limit=memory_limit)
     image = found.pixels
     if found.plain:
         note(f"note: {path} is of one colour but for transparency, which is dropped: put it onto a background")

@@ -21,6 +21,7 @@ from sresnet.models import SpikingNetwork
 from sresnet.models.network import NetworkConfig
 from sresnet.models.pretrained import about_of, card_of, is_shipped, load_shipped
 from sresnet.models.saved import load
+from sresnet.models.trained import bits_of
 from sresnet.ops.dispatch import Implementation, implementation_of_environment
 from sresnet.ops.scan.choice import check_triton
 from sresnet.printing import say
@@ -109,7 +110,7 @@ class RuntimeOptions(ReadOptions):
         """
         found, about = self.placed_as(recipe.data, run), about_run(run)
         steps = recipe.model.num_steps if num_steps is None else num_steps
-        splits = found.open(recipe.data, recipe.seed, steps, about.get("bits", 16)).matched(about["class_names"])
+        splits = found.open(recipe.data, recipe.seed, steps, bits_of(about)).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             size = "x".join(map(str, about["image_size"]))

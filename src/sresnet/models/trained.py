@@ -26,6 +26,8 @@ ABOUT = "data.json"
 """Name of the file of a run folder that says what its network was trained on."""
 _LARGEST_SIDE = 16384
 """Pixels of a side of an input."""
+_ALL_BITS = 16
+"""Of each channel of a deep picture: so many count where nothing is said, as in files of before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Trained:
     """Height and width of an input in pixels."""
     scaling: Scaling
     """uint8 images or event frames [N, ...] -> the network's input, float32."""
-    bits: int = 16
+    bits: int = _ALL_BITS
     """Of pictures with 16 bits for each channel, how many count; 0: as many as each needs, as training had none."""
     name: str = ""
     """That of a network that comes with the package; `card_of` has its card."""
@@ -46,7 +48,7 @@ class Trained:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `trained_from_plain` is the inverse."""
         about: dict[str, Any] = {"class_names": list(self.class_names), "image_size": list(self.image_size)}
-        about |= {} if self.bits == 16 else {"bits": self.bits}
+        about |= {} if self.bits == _ALL_BITS else {"bits": self.bits}
         return about | self.scaling.plain() | ({"name": self.name} if self.name else {})
 
 
@@ -57,9 +59,14 @@ def trained_from_plain(values: Mapping[str, Any]) -> Trained:
         class_names=tuple(values["class_names"]),
         image_size=(height, width),
         scaling=scaling_from_plain(dict(values)),
-        bits=values.get("bits", 16),
+        bits=bits_of(values),
         name=values.get("name", ""),
     )
+
+
+def bits_of(about: Mapping[str, Any]) -> int:
+    """`Trained.bits` of what `checked_about` gives."""
+    return int(about.get("bits", _ALL_BITS))
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def _fault_of(about: Mapping[str, Any]) -> str:
     sides, mean, std = about["image_size"], about.get("mean"), about.get("std")
     if len(sides) != 2 or not all(0 < side <= _LARGEST_SIDE for side in sides):
         return f"image_size is {sides[:3]}: expected height and width"
-    if not 0 <= about.get("bits", 16) <= 16:
+    if not 0 <= bits_of(about) <= _ALL_BITS:
         return f"bits is {about['bits']}"
     if "scale" in about:
         return "" if about["scale"] > 0 else f"scale is {about['scale']}"

@@ -82,7 +82,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def bits_of(folder: Path) -> int:
     """How many of 16 bits for each channel of a picture count in a run folder; 0 where no such run has begun there."""
-    return int(read_about(folder).get("bits", 16)) if (folder / DATA).exists() else 0
+    return trained.bits_of(read_about(folder)) if (folder / DATA).exists() else 0
 
 
 def check_about(about: Mapping[str, Any], model: NetworkConfig, where: str) -> None:
