@@ -1,6 +1,7 @@
 """`sresnet finetune`."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def _finetune(words: list[str], processes: Processes) -> int:
     if not name:
         return train_and_report(options, made, processes, run=source)
     asked = {word.partition("=")[0].replace("_", "-").replace("no-", "", 1) for word in rest if word.startswith("--")}
-    fitted = _Fitted(theirs, source, options.data_dir, frozenset(asked), error=options.toml)
+    tell = partial(say, error=options.toml)
+    fitted = partial(_fitted, theirs=theirs, source=source, data_dir=options.data_dir, asked=asked, tell=tell)
     return train_and_report(options, made, processes, fitted=fitted)
 
 
@@ -67,46 +69,47 @@ def _on_other_data(theirs: Recipe, source: str, name: str, words: list[str], mem
     return finetuning(source, data, num_classes=classes, in_channels=channels, memory_limit=memory_limit, **given)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """Makes a recipe one for the samples that were found, and says so."""
+def _fitted(
+    recipe: Recipe,
+    samples: Samples,
+    *,
+    theirs: Recipe,
+    source: str,
+    data_dir: str,
+    asked: Collection[str],
+    tell: Callable[[str], None],
+) -> Recipe:
+    """The recipe with classes, channels, stem and mirroring of the samples, where no flag asks otherwise.
 
-    theirs: Recipe
-    """The recipe that trained the network."""
-    source: str
-    data_dir: str
-    asked: frozenset[str]
-    """The flags that were given, without "no-"."""
-    error: bool
-    """Say it on the error output."""
-
-    def __call__(self, recipe: Recipe, samples: Samples) -> Recipe:
-        """The recipe with classes, channels, stem and mirroring, where no flag asks otherwise."""
-        tell = partial(say, error=self.error)
-        classes, channels, before = len(samples.class_names), samples.shape[-3], self.theirs.model.in_channels
-        recipe = replace(recipe, model=replace(recipe.model, num_classes=classes, in_channels=channels))
-        if "--keep-stem" not in self.asked:
-            recipe = replace(recipe, keep_stem=channels == before)
-        if recipe.pretrained_layers == "inner":
-            anew = [f"the readout ({classes} classes)"]
-            stem = f"{channels} channel{'s' * (channels > 1)}, and {self.source} has {before}"
-            if not recipe.keep_stem:
-                cure = "" if "--keep-stem" in self.asked else ": --keep-stem keeps its filters"
-                anew.append(
-                    f"the stem's convolution ({stem}){cure}" if channels != before else "the stem's convolution"
-                )
-            elif channels != before:
-                tell(f"the stem's filters are made for {stem}: sums over these, divided by {channels}")
-            tell(f"start anew: {' and '.join(anew)}")
-        about = about_run(self.source)["image_size"]
-        if list(about) != list(samples.shape[-2:]):
-            sizes = ["x".join(map(str, sides)) for sides in (samples.shape[-2:], about)]
-            tell(f"samples have {sizes[0]} pixels, {self.source} was trained on {sizes[1]}: filters keep their size")
-        names = (recipe.data.name, self.data_dir)
-        if "--data.flip" not in self.asked and are_signs(*names, class_names=samples.class_names):
-            recipe = replace(recipe, data=replace(recipe.data, flip=False))
-            tell("samples are not mirrored, as they are of digits or letters: --data.flip mirrors them")
-        return recipe
+    Args:
+        recipe, samples: what is made to fit, and the training samples.
+        theirs, source: the recipe that trained the network, and what the user calls it.
+        data_dir: folder of the samples.
+        asked: the flags that were given, without "no-".
+        tell: called with a line about each thing that follows from the samples.
+    """
+    classes, channels, before = len(samples.class_names), samples.shape[-3], theirs.model.in_channels
+    recipe = replace(recipe, model=replace(recipe.model, num_classes=classes, in_channels=channels))
+    if "--keep-stem" not in asked:
+        recipe = replace(recipe, keep_stem=channels == before)
+    if recipe.pretrained_layers == "inner":
+        anew = [f"the readout ({classes} classes)"]
+        stem = f"{channels} channel{'s' * (channels > 1)}, and {source} has {before}"
+        if not recipe.keep_stem:
+            cure = "" if "--keep-stem" in asked else ": --keep-stem keeps its filters"
+            anew.append(f"the stem's convolution ({stem}){cure}" if channels != before else "the stem's convolution")
+        elif channels != before:
+            tell(f"the stem's filters are made for {stem}: sums over these, divided by {channels}")
+        tell(f"start anew: {' and '.join(anew)}")
+    about = about_run(source)["image_size"]
+    if list(about) != list(samples.shape[-2:]):
+        sizes = ["x".join(map(str, sides)) for sides in (samples.shape[-2:], about)]
+        tell(f"samples have {sizes[0]} pixels, {source} was trained on {sizes[1]}: filters keep their size")
+    names = (recipe.data.name, data_dir)
+    if "--data.flip" not in asked and are_signs(*names, class_names=samples.class_names):
+        recipe = replace(recipe, data=replace(recipe.data, flip=False))
+        tell("samples are not mirrored, as they are of digits or letters: --data.flip mirrors them")
+    return recipe
 
 
 def _on_its_own(recipe: Recipe, norm: str) -> Recipe:

@@ -16,7 +16,7 @@ from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest, to_dict
-from sresnet.data import Samples
+from sresnet.data import CLASSES, Samples
 from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
@@ -149,7 +149,7 @@ def train_and_report(
         splits = processes.in_turn(lambda: options.open_again(recipe, run))
     else:
         splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps))
-    if recipe.data.name in ("folder", "event-folder"):  # the number of classes is known from the pictures alone
+    if recipe.data.name not in CLASSES:  # the number of classes is known from the user's own files alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if fitted:
         recipe = fitted(recipe, splits.train)

@@ -531,7 +531,7 @@ class SpikingNetwork(nn.Module):
         Args:
             names: of layers, or what their names begin with, as in "stem", "stage1", "stage1_block2",
                 "stage1_block2.conv1", "readout"; with a convolution, the norm and the neurons behind it are meant too.
-                None: all train.
+                Without any all train.
 
         Raises:
             UserError: no layer is called so, and nothing has changed.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sresnet.config import check_types, from_dict, to_dict
+from sresnet.data import CLASSES
 from sresnet.errors import UserError, optional
 from sresnet.files import make_folder, read_json, strangers, write_json
 from sresnet.search.space import Choice, Dimension, Value, Values, dimension
@@ -61,7 +62,8 @@ class SearchConfig:
             )
         if self.reduction < 0 or self.reduction == 1:
             raise UserError(f"reduction {self.reduction}: give 2 or more, such as 3, or 0 to train all to the end")
-        if self.recipe.data.validation <= 0 and self.recipe.data.name not in ("folder", "event-folder"):
+        # a folder of the user's may hold out images of its own, which is known when it is opened
+        if self.recipe.data.validation <= 0 and self.recipe.data.name in CLASSES:
             raise UserError(f"the recipe holds out no images: add --data.validation {HELD_OUT}")
         for values in self.enqueue:
             for field, value in values.items():
