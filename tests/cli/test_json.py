@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sresnet.cli import GIVING, MODULES, main
-from sresnet.cli.data import DATA_VERBS
+from sresnet.cli import main
 from sresnet.models import num_parameters
 from sresnet.models.pretrained import card_of, load_shipped
 from sresnet.printing import as_json, give, say
@@ -192,19 +191,11 @@ def test_networks_that_come_and_go(run, tmp_path, capsys):
     assert found == {"name": "me/digits", "sent": False, "folder": str(tmp_path / "sent")}
 
 
-@pytest.mark.parametrize("words", [["data"], []])
-def test_what_prints_no_results_refuses_it_beforehand(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main([*words, "--json"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "--json is not for" in said.err
-    assert "train" in said.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_it_is_for_every_verb():
-    assert {*MODULES} - {"data"} | {f"data {verb}" for verb in DATA_VERBS} == GIVING
+def test_without_a_verb_it_changes_nothing(capsys):
+    assert main(["--json"]) == main(["--help", "--json"]) == 0
+    assert capsys.readouterr().out.count("usage: sresnet VERB") == 2
+    assert main(["data", "--json"]) == main(["evalate", "--json"]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_not_beside_other_processes(tmp_path, monkeypatch, capsys):

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug, in_json = "--debug" in words, "--json" in words
     words = [word for word in words if word not in ("--debug", "--json")]
-    run = _run_as_json if in_json else _run
+    run = _run_as_json if in_json and words[:1] and words[0] in VERBS else _run
     return answered(lambda: run([_at_home(word) for word in words]), debug=debug)
 
 
@@ -121,12 +121,7 @@ def _at_home(word: str) -> str:
 
 
 def _run_as_json(words: list[str]) -> int:
-    """The same with --json."""
-    if words[:1] and words[0] not in VERBS:  # a misspelt one, or a help text
-        return _run(words)
-    if not GIVING.intersection((" ".join(words[:1]), " ".join(words[:2]))):
-        shown = " ".join(["sresnet", *words[:1]])
-        raise UserError(f"--json is not for {shown}, but for {', '.join(sorted(GIVING))}: leave it out")
+    """Call a verb with --json."""
     with as_json():
         return _run(words)
 
@@ -171,13 +166,6 @@ MODULES = {
 Two files cannot be called as their verbs: `import` is a word of Python's, and a file `list` would hide its `list` here.
 `push` and `pull` share one.
 """
-
-
-GIVING = {
-    *("train", "finetune", "evaluate", "predict", "analyse", "report", "convert", "export", "search", "info", "study"),
-    *("import", "push", "pull", "list", "data info", "data view", "data prepare", "data clean"),
-}
-"""What --json is for."""
 
 TOGETHER = ("train", "finetune")
 """Verbs that torchrun may start several times, to train together."""

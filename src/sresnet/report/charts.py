@@ -202,10 +202,14 @@ class Picture:
 
 def readable(value: float) -> str:
     """A number in the short form of axes: 1.2 M, 350 k, 12, 0.25."""
-    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.3g}{unit}"
-    return f"{value:.3g}"
+    factor, unit = prefix_of(value)
+    return f"{value / factor:.3g}{unit}"
+
+
+def prefix_of(value: float, least: float = 1e3) -> tuple[float, str]:
+    """What a number is divided by, and the prefix for it with a space in front; 1 and none below `least`."""
+    prefixes = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+    return next(((factor, unit) for factor, unit in prefixes if abs(value) >= max(factor, least)), (1.0, ""))
 
 
 def shortened(text: str, most: int) -> str:

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sresnet.report.charts import LineChart
+from sresnet.report.charts import LineChart, prefix_of
 
-LARGE = 1e4
+_LARGE = 1e4
 """From here on numbers of an axis are written with a prefix: 20 k."""
 _NEAR = 0.1
 """A number nearer to an end than this part of a logarithmic axis is left out beside that of the end."""
@@ -59,10 +59,9 @@ def scale_of(
     if logarithmic and high > 3 * low:
         return _logarithmic(low, high)
     step = _step(low, high, count, whole=whole)
-    if whole and (high < LARGE or low <= 1):
+    if whole and (high < _LARGE or low <= 1):
         low, high = float(math.floor(low)), float(math.ceil(high))
-        inner = _multiples(math.ceil(low / step), math.floor(high / step), step)
-        return _written(low, high, [low, *(each for each in inner if low + step / 2 <= each <= high - step / 2), high])
+        return _written(low, high, _with_ends(low, high, step))
     ticks = _multiples(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9), step)
     return _written(ticks[0], ticks[-1], ticks)
 
@@ -84,9 +83,8 @@ def within(low: float, high: float, count: int = 4) -> Scale:
     if not high > low:
         return Scale(low=low, high=high, ticks=(low,), texts=(f"{low:.3g}",))
     step = _step(low, high, count)
-    inner = _multiples(math.ceil(low / step), math.floor(high / step), step)
-    ticks = [low, *(each for each in inner if low + step / 2 <= each <= high - step / 2), high]
-    factor, unit = _prefix(max(map(abs, ticks)))
+    ticks = _with_ends(low, high, step)
+    factor, unit = prefix_of(max(map(abs, ticks)), _LARGE)
     return Scale(low=low, high=high, ticks=tuple(ticks), texts=tuple(f"{each / factor:.3g}{unit}" for each in ticks))
 
 
@@ -111,6 +109,12 @@ def _multiples(first: int, last: int, step: float) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
+def _with_ends(low: float, high: float, step: float) -> list[float]:
+    """The ends of a range, and the multiples of a step that are half a step or more inside it."""
+    inner = _multiples(math.ceil(low / step), math.floor(high / step), step)
+    return [low, *(each for each in inner if low + step / 2 <= each <= high - step / 2), high]
+
+
 def _logarithmic(low: float, high: float) -> Scale:
     """Ends at 1, 2 or 5 times a power of ten, and the powers of ten between them, or all of these for few decades."""
     exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
@@ -131,8 +135,8 @@ def _logarithmic(low: float, high: float) -> Scale:
 def _written(low: float, high: float, ticks: Sequence[float]) -> Scale:
     """A scale whose numbers are written with one prefix and as many digits behind the point as they need."""
     most = max(map(abs, ticks))
-    factor, unit = _prefix(most)
-    if 0 < min(map(abs, ticks)) < most / LARGE:  # 1 and 20 k have no prefix in common
+    factor, unit = prefix_of(most, _LARGE)
+    if 0 < min(map(abs, ticks)) < most / _LARGE:  # 1 and 20 k have no prefix in common
         return Scale(low=low, high=high, ticks=tuple(ticks), texts=_alone(ticks))
     if most < 1e-3:
         return Scale(low=low, high=high, ticks=tuple(ticks), texts=tuple(f"{each:.3g}" for each in ticks))
@@ -150,15 +154,6 @@ def _written(low: float, high: float, ticks: Sequence[float]) -> Scale:
 
 def _alone(values: Sequence[float]) -> tuple[str, ...]:
     """Numbers of several orders of magnitude, each with its prefix."""
-    least = 1e3 if max(values) >= LARGE else LARGE
-    pairs = [(value, *_prefix(value, least)) for value in values]
+    least = 1e3 if max(values) >= _LARGE else _LARGE
+    pairs = [(value, *prefix_of(value, least)) for value in values]
     return tuple(f"{value / factor:.4g}{unit}" for value, factor, unit in pairs)
-
-
-def _prefix(value: float, least: float = LARGE) -> tuple[float, str]:
-    """What a number is divided by, and the prefix for it; none below `least`."""
-    if value < least:
-        return 1.0, ""
-    return next(
-        (factor, unit) for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= factor
-    )
