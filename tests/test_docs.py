@@ -300,13 +300,28 @@ def test_links_lead_somewhere_and_lines_are_short(path):
     assert max(map(len, prose), default=0) <= 120
 
 
-def test_the_map_names_files_that_are_there():
+def the_map():
+    """(folder, entry, line) of each line of the map of docs/architecture.md."""
     ((_, tree),) = [block for block in blocks(ROOT / "docs" / "architecture.md", "text") if "src/sresnet/" in block[1]]
     folders = []
     for line in tree.splitlines():
         depth, entry = (len(line) - len(line.lstrip())) // 2, line.split()[0]
         folders = [*folders[:depth], entry]
-        assert (ROOT / "".join(f if f.endswith("/") else f"{f}/" for f in folders[:-1]) / entry).exists(), line
+        yield ROOT / "".join(f if f.endswith("/") else f"{f}/" for f in folders[:-1]), entry, line
+
+
+def test_the_map_names_files_that_are_there():
+    for folder, entry, line in the_map():
+        assert (folder / entry).exists(), line
+
+
+def test_the_map_names_every_file_of_the_package():
+    """But those of verbs and families, which are called as what they are for."""
+    package = ROOT / "src" / "sresnet"
+    named = {folder / name for folder, _, line in the_map() for name in re.findall(r"[\w./]+\.py", line)}
+    named |= {package / "cli" / f"{verb}.py" for verb in VERBS} | set((package / "models" / "families").iterdir())
+    files = {path for path in package.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")}
+    assert sorted(files - named) == []
 
 
 def test_leak_is_the_exact_solution_of_eq_2():
