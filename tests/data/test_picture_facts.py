@@ -168,8 +168,9 @@ def test_the_command(folder, capsys):
     lines = [f"{path.relative_to(folder)},{path.parent.name}" for path in sorted(folder.rglob("*.png"))]
     (folder / "list.csv").write_text("\n".join(["path,kind", *lines]))
     assert main(["data", "info", str(folder / "list.csv")]) == 2
-    assert "--data.label-column" in capsys.readouterr().err
-    assert main(["data", "info", str(folder / "list.csv"), "--label-column", "kind"]) == 0
+    assert "with --data.label-column" in capsys.readouterr().err
+    for flag in ("--data.label-column", "--label-column"):
+        assert main(["data", "info", str(folder / "list.csv"), flag, "kind"]) == 0
     assert f"list: {folder / 'list.csv'}" in capsys.readouterr().out
     assert main(["data", "info", str(folder / "train" / "cat" / "0.png"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) | {"picture": ""} == {

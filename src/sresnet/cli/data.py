@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli import USAGE
-from sresnet.cli.parse import C, first_word, name_and_flags, parse, wants_help
+from sresnet.cli.parse import C, LabelColumn, first_word, name_and_flags, parse, wants_help
 from sresnet.cli.runs import ReadOptions, print_split
 from sresnet.cli.terminal import filling, reading
 from sresnet.config import closest
@@ -192,7 +192,7 @@ class _TrustOptions(ReadOptions):
 class _DataInfoOptions(_TrustOptions):
     """Flags of `sresnet data info`."""
 
-    label_column: str = ""
+    label_column: LabelColumn = ""
     """Of a list of pictures, the column of their classes; by default the one called label, class or target."""
 
 

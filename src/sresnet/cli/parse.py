@@ -23,6 +23,9 @@ C = TypeVar("C")
 Page = Annotated[str, tyro.conf.arg(aliases=["-o"])]
 """--out of a verb that writes one page: -o for short."""
 
+LabelColumn = Annotated[str, tyro.conf.arg(aliases=["--data.label-column"])]
+"""--label-column; also as trainings have it, which is what messages about a list of pictures name."""
+
 Repeated = tyro.conf.UseAppendAction[tuple[C, ...]]
 """Of a flag that may be given several times, a value each."""
 
