@@ -205,16 +205,19 @@ def energy_of(run: Path) -> dict[str, Any] | None:
 
 def totals_of(found: dict[str, Any]) -> dict[str, Any]:
     """The sums of an analysis."""
-    totals = found["totals"]
+    # "twin...": what older analyses call the ANN counterpart
+    totals, joules = (
+        {name.replace("twin", "ann"): value for name, value in each.items()}
+        for each in (found["totals"], found["energy_microjoules"]["float32"])
+    )
     return {
         "images": found["images"],
         "part": found["part"],
         "spikes": totals["spikes"],
         "additions": totals["additions"],
         "multiply_accumulates": totals["multiply_accumulates"],
-        # "twin...": the former name, which older analyses have
-        "ann_multiply_accumulates": totals.get("ann_multiply_accumulates", totals.get("twin_multiply_accumulates")),
-        "microjoules_float32_45nm": found["energy_microjoules"]["float32"],
+        "ann_multiply_accumulates": totals["ann_multiply_accumulates"],
+        "microjoules_float32_45nm": joules,
     }
 
 
@@ -227,7 +230,7 @@ def card_lines(card: Card) -> list[str]:
             f"{card.energy['additions']:,.0f} additions and {card.energy['multiply_accumulates']:,.0f} "
             f"multiply-accumulates per image (mean of {card.energy['images']:,} {card.energy['part']} images); their "
             f"arithmetic in float32 at 45 nm: {joules['synapses']:.3g} microjoules, and {joules['updates']:.3g} for "
-            f"the neurons; the ANN counterpart {joules.get('ann', joules.get('twin')):.3g}: "
+            f"the neurons; the ANN counterpart {joules['ann']:.3g}: "
             f"{100 * card.energy_against_ann:.0f} % of it"
         )
     simulated = " (SIMULATED recordings)" if card.simulated else ""

@@ -87,8 +87,7 @@ class Card:
         if self.energy is None:
             return None
         joules: dict[str, float] = self.energy["microjoules_float32_45nm"]
-        ann = joules["ann"] if "ann" in joules else joules["twin"]  # the name until 0.1.0
-        return (joules["synapses"] + joules["updates"]) / ann
+        return (joules["synapses"] + joules["updates"]) / joules["ann"]
 
 
 @dataclass(frozen=True, kw_only=True)
