@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch
 from sresnet.cli import main
 from sresnet.cli.search import _config_of
 from sresnet.errors import UserError
+from sresnet.report.document import Table
+from sresnet.report.search import search_sections
 from sresnet.search.outcome import importances, outcome_of
 from sresnet.search.record import read_record, read_records, write_record
 from sresnet.train.recipe_file import read_recipe_file
@@ -179,3 +182,13 @@ def test_mistakes_are_said_in_a_line(words, message, searched, tmp_path, monkeyp
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(3.6, "0.06"), (7200.0, "120.00"), (90_000.0, "1,500.00")])
+def test_minutes_are_written_out(seconds, shown):
+    found = search_of(LEAKS)
+    found = replace(found, trials=tuple(replace(each, seconds=seconds) for each in found.trials))
+    blocks = [block for section in search_sections(found, {}) for block in section.walk()]
+    (table,) = [block for block in blocks if isinstance(block, Table) and block.name == "all-trials"]
+    place = [heading for heading, _ in table.columns].index("minutes")
+    assert {row[place] for row in table.texts()} == {shown}

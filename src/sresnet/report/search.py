@@ -208,7 +208,7 @@ def _trials(found: Outcome) -> Section:
             (each.number, each.state, last[0] if last else None, *cells, *values, each.seconds / 60, each.fault)
         )
     measures = " | ".join(f"{_NAMES[name]}:,.5g" for name in found.config.objectives)
-    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(name_of, fields))} | minutes:.2g"
+    header = f"trial:d | state | epochs:d | {measures} | {' | '.join(map(name_of, fields))} | minutes:,.2f"
     if any(each.fault for each in found.trials):
         header += " | fault"
     else:
