@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sresnet import load
 from sresnet.cli import main
 from sresnet.data.depth import _eight_bits, depth_of
 from sresnet.data.folder import from_dataset, open_folder, picture_of, read_picture
@@ -250,16 +251,22 @@ def test_images_in_memory():
     assert torch.equal(picture_of(image, (6, 6), 1), shown(values(6, 6), 16)[:1])
 
 
-def test_shipped_networks_see_12_bits_as_the_same_picture_of_8(tmp_path, capsys):
+@pytest.mark.parametrize("own", [False, True], ids=["shipped", "trained here"])
+def test_networks_for_8_bits_see_12_as_the_same_picture_of_8(tmp_path, capsys, own):
     """They were trained on 8 bits: of 16, a picture of 12 bits would be almost black."""
     bright = values(32, 32, most=4095)
     Image.fromarray(bright).save(tmp_path / "12.png")
     Image.fromarray((bright >> 4).astype(np.uint8)).save(tmp_path / "8.png")
-    model = create_model("digits-t4", pretrained=True)
+    network = str(tmp_path / "run") if own else "digits-t4"
+    if own:
+        tiny = "--model.base-filters 2 --model.num-steps 2 --train.epochs 1 --train.batch-size 256"
+        assert main(["train", "digits", *tiny.split(), "--out", network]) == 0
+        capsys.readouterr()
+    model = load(network) if own else create_model(network, pretrained=True)
     expected = model.predict(tmp_path / "8.png")
     assert model.predict(tmp_path / "12.png") == expected
     assert model.predict(Image.fromarray(bright)) == expected
-    assert main(["predict", "digits-t4", *(str(tmp_path / name) for name in ("12.png", "8.png"))]) == 0
+    assert main(["predict", network, *(str(tmp_path / name) for name in ("12.png", "8.png"))]) == 0
     said = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
     assert len(said) == 2
     assert said[0] == said[1]

@@ -17,6 +17,7 @@ from torch import Tensor
 from sresnet.data import Splits
 from sresnet.data.ahead import ReadAhead
 from sresnet.data.augmentation import augmented, changed, numbers_of
+from sresnet.data.config import CLASSES, DataConfig
 from sresnet.data.fingerprint import Fingerprint, fingerprint
 from sresnet.data.scaling import Scaling, make_scaling
 from sresnet.data.transforms import shrunk
@@ -179,6 +180,8 @@ def train(
             about: dict[str, Any] = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
             if "parts" in splits.about:
                 about |= {"parts": splits.about["parts"], "bits": splits.about.get("bits", 0)}
+            elif isinstance(recipe.data, DataConfig) and recipe.data.name in CLASSES:
+                about |= {"bits": 0}  # no picture of these sets has more than 8 bits
             write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
 
         processes.from_first(entered)
