@@ -367,5 +367,5 @@ def test_version_and_bare_call(capsys):
     assert main([]) == 0
     assert "usage: sresnet VERB" in capsys.readouterr().out
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "0.1.0\n"
+    assert capsys.readouterr().out == "0.2.0\n"
     assert create_model("sresnet8").config.depth == 8
