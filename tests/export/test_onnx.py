@@ -113,7 +113,7 @@ def test_units_of_anns(activation):
 
 @pytest.mark.parametrize("fires_at_threshold", [False, True])
 @pytest.mark.parametrize("connection", CONNECTIONS)
-def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connection, fires_at_threshold, monkeypatch):
+def test_a_stream_has_the_potentials_of_the_program_bit_by_bit(connection, fires_at_threshold, monkeypatch):
     """Of weights whose sums are exact; potentials of all layers after every step, so that every spike is the same."""
     fields = {"connection": connection, "fires_at_threshold": fires_at_threshold, "leak": 0.5, "norm_bias": True}
     model = trained("sresnet8", base_filters=4, num_steps=4, **fields)
@@ -132,7 +132,8 @@ def test_a_stream_has_the_scores_and_potentials_of_the_program_bit_by_bit(connec
         given["step"] = np.array(step)
         outputs_of_file = ["scores", "potential.next", *(f"{name}.next" for name in names)]
         found = dict(zip(outputs_of_file, file.run(outputs_of_file, given), strict=True))
-        np.testing.assert_array_equal(found["scores"], expected[step].numpy())
+        # A mean over pixels and a sum over channels, whose order is the processor's.
+        np.testing.assert_allclose(found["scores"], expected[step].numpy(), rtol=1e-6, atol=1e-6)
         for name in names:
             np.testing.assert_array_equal(found[f"{name}.next"], v[name.removeprefix("v.")].numpy(), err_msg=name)
             given[name] = found[f"{name}.next"]
