@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.analysis import Analysis, analyse, batches_of, spread
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, read_run, steps_said, trained
+from sresnet.cli.runs import RuntimeOptions, other_data, part_of, print_split, steps_said, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.errors import UserError
 from sresnet.models.pretrained import is_shipped
@@ -18,6 +18,7 @@ from sresnet.report.analysis_files import claim, save
 from sresnet.report.document import layer_of
 from sresnet.studies.conversions import check_steps
 from sresnet.train import record
+from sresnet.train.record import recipe_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def analyse_verb(words: list[str]) -> int:
     options = parse(
         _AnalyseOptions(), rest, f"sresnet analyse {source}", "Firing rates, operations, energy and hardware needs."
     )
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     at_least(0, num_steps=options.num_steps)
     check_steps(Path(source), recipe.model.num_steps, options.num_steps)
     at_least(1, batch_size=options.batch_size)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sresnet.analysis.walk import Batches, batches_of, spread
 from sresnet.cli.parse import at_least, check_minutes, name_and_flags, parse, take_option
-from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, other_data, part_of, print_split, trained
 from sresnet.cli.terminal import print_table, stop_asked
 from sresnet.config import closest
 from sresnet.convert import FewSpikesConfig, Method, RateConfig, WhetstoneConfig
@@ -46,6 +46,7 @@ from sresnet.studies.study import CONVERSIONS, Conversion
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import recipe_of
 from sresnet.train.tandem import TandemConfig, TandemEpoch
 
 C = TypeVar("C", bound=Conversion)
@@ -153,7 +154,7 @@ def convert_verb(words: list[str]) -> int:
         f"of {', '.join(CONVERSIONS)}, sets what the flags below then change.",
     )
     at_least(1, calibration_images=options.calibration_images, batch_size=options.batch_size)
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     config = _part_of(options, type(usual))
     _check_data(recipe, source, config)
     made = made_by(config, options.calibration_images, method=method)
@@ -223,7 +224,7 @@ def _compare(source: str, words: list[str], line: str) -> int:
     if not options.compare or not options.num_steps or not options.internal_steps:
         raise UserError("--compare and numbers of steps need at least one value, such as --compare deng --num-steps 32")
     methods = {name: _with_steps(_method(name), options.num_steps, options.internal_steps) for name in options.compare}
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     for each in itertools.chain.from_iterable(methods.values()):
         _check_data(recipe, source, each)
     folder = Path(options.out or Path(source) / "conversions")
@@ -254,7 +255,7 @@ def _compare(source: str, words: list[str], line: str) -> int:
         before = measured("the ANN", ann, batches(recipe.data, 1))
         points = list(compared(ann, methods, images, of_method, seed=seed))
         for run, (network, its_scaling, _) in beside.items():
-            its = read_run(run, options.memory_limit)
+            its = recipe_of(run, memory_limit=options.memory_limit)
             points.append(measured(run, network, batches(its.data, its.model.num_steps, its_scaling), seed=seed))
     rows = [(p.name, p.num_steps, p.top1, p.spikes, p.synaptic_operations, p.energy) for p in points]
     print_table(

@@ -20,7 +20,6 @@ from sresnet.cli.runs import (
     other_data,
     part_of,
     print_split,
-    read_run,
     steps_said,
     trained,
 )
@@ -42,6 +41,7 @@ from sresnet.studies.conversions import check_steps
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import recipe_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def evaluate_verb(words: list[str]) -> int:
     if target_of(Path(source)) is not None:
         return evaluate_exported(source, rest)
     options = parse(_EvaluateOptions(), rest, f"sresnet evaluate {source}", "Accuracy of a trained network.")
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     at_least(0, num_steps=options.num_steps)
     check_steps(Path(source), recipe.model.num_steps, options.num_steps)
     at_least(1, batch_size=options.batch_size)

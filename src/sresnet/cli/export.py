@@ -10,7 +10,7 @@ import torch
 from sresnet.analysis.walk import batches_of, spread
 from sresnet.cli.exported import taken_by
 from sresnet.cli.parse import at_least, name_and_flags, parse
-from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, read_run, trained
+from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.data import EventConfig, Splits
 from sresnet.errors import UserError
@@ -38,6 +38,7 @@ from sresnet.randomness import seed_of
 from sresnet.report.document import Value
 from sresnet.report.records import kind_of
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import recipe_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def export_verb(words: list[str]) -> int:
     if options.check is not None:
         return _check(source, options.check, options)
     check_installed(options.to)
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     stem = f"{Path(source).name}-streaming" if options.streaming else Path(source).name
     path = Path(options.out) if options.out else Path(source).with_name(stem + ENDINGS[options.to])
     if target_of(path) != options.to:
@@ -115,7 +116,7 @@ def _check(source: str, target: str, options: _ExportOptions) -> int:
     if given:
         raise UserError(f"--check writes no file, and --{given[0]} is about one: leave it out")
     chip = chip_of(target)
-    recipe = read_run(source, options.memory_limit)
+    recipe = recipe_of(source, memory_limit=options.memory_limit)
     model, _, about = trained(source, torch.device("cpu"), options.memory_limit)
     height, width = about["image_size"]
     example = torch.zeros(1, model.config.in_channels, height, width)

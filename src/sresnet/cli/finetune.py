@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
-from sresnet.cli.runs import about_run, read_run
+from sresnet.cli.runs import about_run
 from sresnet.cli.train import TrainOptions, recipe_fields, shared, train_and_report
 from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, Samples
 from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.printing import say
 from sresnet.processes import Processes
-from sresnet.train.finetune import finetuning, other_data
+from sresnet.train.finetune import FINETUNE, finetuning_of, other_data
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import recipe_of
 
 
 def finetune_verb(words: list[str]) -> int:
@@ -34,10 +35,10 @@ def _finetune(words: list[str], processes: Processes) -> int:
         return 0
     source = first_word(words, "run", "give the folder of a trained run")
     memory_limit = take_memory_limit(words)[0]
-    theirs = read_run(source, memory_limit)
+    theirs = recipe_of(source, memory_limit=memory_limit)
     name, rest = take_option(words[1:], "--data")
     if name:
-        recipe = _on_other_data(theirs, source, name, rest, memory_limit)
+        recipe = _on_other_data(theirs, source, name, rest)
     else:
         recipe = replace(_on_its_own(theirs, take_option(rest, "--model.norm")[0]), pretrained=source)
     options = parse(
@@ -58,15 +59,15 @@ def _finetune(words: list[str], processes: Processes) -> int:
 _USAGE = "sresnet finetune RUN [--data NAME] [--freeze LAYER ...] [--keep-stem] [--calibrate] [--field value ...]"
 
 
-def _on_other_data(theirs: Recipe, source: str, name: str, words: list[str], memory_limit: float) -> Recipe:
+def _on_other_data(theirs: Recipe, source: str, name: str, words: list[str]) -> Recipe:
     """The recipe on another data set, for as many epochs as `words` say; UserError for an unknown one."""
     if name not in DATA_SETS:
         raise UserError(f"--data {name!r} is not a known data set: choose from {', '.join(DATA_SETS)}")
     classes, channels = CLASSES.get(name, (theirs.model.num_classes, 2 if name in EVENT_SETS else 3))
     epochs = take_option(words, "--train.epochs")[0]
-    given = {"epochs": int(epochs)} if epochs.isdecimal() and 0 < int(epochs) < 10**6 else {}
+    given = int(epochs) if epochs.isdecimal() and 0 < int(epochs) < 10**6 else FINETUNE.epochs
     data = other_data(name, theirs)
-    return finetuning(source, data, num_classes=classes, in_channels=channels, memory_limit=memory_limit, **given)
+    return finetuning_of(theirs, source, data, num_classes=classes, in_channels=channels, epochs=given)
 
 
 def _fitted(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli.parse import name_and_flags, parse
-from sresnet.cli.runs import ReadOptions, accuracy, check_image, read_run
+from sresnet.cli.runs import ReadOptions, accuracy, check_image
 from sresnet.config import to_dict
 from sresnet.errors import UserError, optional
 from sresnet.files import (
@@ -31,6 +31,7 @@ from sresnet.printing import cut, give, going_on, printable, say, unwarned
 from sresnet.train import record
 from sresnet.train.command import command
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import recipe_of
 
 CARD = "README.md"
 _RECORDS = (record.CONFIG, record.DATA, record.RESULT)
@@ -77,7 +78,7 @@ def push_verb(words: list[str]) -> int:
     _check_name(name)
     _check_licence(options.licence)
     record.check_run(run)
-    read_run(run, options.memory_limit)
+    recipe_of(run, memory_limit=options.memory_limit)
     if options.out:
         _write(Path(run), Path(options.out), name, options)
         say(f"written: {options.out}, which nobody else sees: leave --out out to send it")

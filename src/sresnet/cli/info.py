@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sresnet.cli.exported import print_exported
 from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option, wants_help
-from sresnet.cli.runs import about_run, check_image, read_run
+from sresnet.cli.runs import about_run, check_image
 from sresnet.cli.terminal import print_table
 from sresnet.config import to_dict
 from sresnet.errors import UserError
@@ -18,6 +18,7 @@ from sresnet.models.summary import describe, summarise
 from sresnet.printing import give, say
 from sresnet.train import record
 from sresnet.train.recipe_file import as_toml
+from sresnet.train.record import recipe_of
 
 
 def info_verb(words: list[str]) -> int:
@@ -42,7 +43,7 @@ def info_verb(words: list[str]) -> int:
     if Path(name).is_dir():
         of_run = record.read_recipe(Path(name), memory_limit=memory_limit)
     elif is_shipped(name):
-        of_run = read_run(name, memory_limit)
+        of_run = recipe_of(name, memory_limit=memory_limit)
     if "--toml" in rest:
         if of_run is None or rest != ["--toml"]:
             raise UserError("--toml shows the recipe of a run alone: give a run folder, and no other flags")

@@ -7,13 +7,14 @@ import torch
 
 from sresnet.analysis.prediction import predict_file
 from sresnet.cli.parse import first_word, take_memory_limit, take_option
-from sresnet.cli.runs import read_run, trained
+from sresnet.cli.runs import trained
 from sresnet.errors import UserError
 from sresnet.files import check_free
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import give, going_on, say
 from sresnet.report import plots
 from sresnet.report.figures import predictions
+from sresnet.train.record import recipe_of
 
 
 def predict_verb(words: list[str]) -> int:
@@ -39,7 +40,7 @@ def predict_verb(words: list[str]) -> int:
         if path.startswith("--"):
             raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
     picture = _picture_to_write(out, force) if out else None
-    data = read_run(source, memory_limit).data
+    data = recipe_of(source, memory_limit=memory_limit).data
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
         found, answers = [], []

@@ -129,11 +129,6 @@ def other_data(splits: Splits) -> dict[str, Any]:
     return {name: value for name, value in splits.about.items() if name == "other_data"}
 
 
-def read_run(folder: str, memory_limit: float) -> Recipe:
-    """The recipe of a run that has saved its network, or of a network that comes with the package."""
-    return record.recipe_of(folder, memory_limit=memory_limit)
-
-
 def trained(
     folder: str, device: torch.device, memory_limit: float, samples: Samples | None = None
 ) -> tuple[SpikingNetwork, Scaling, dict[str, Any]]:

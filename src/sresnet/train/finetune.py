@@ -54,6 +54,13 @@ def finetuning(
         UserError: no such run, or an impossible recipe.
     """
     theirs = recipe_of(source, memory_limit=memory_limit)
+    return finetuning_of(theirs, source, data, num_classes=num_classes, in_channels=in_channels, epochs=epochs)
+
+
+def finetuning_of(
+    theirs: Recipe, source: str, data: AnyData | None, *, num_classes: int, in_channels: int, epochs: int
+) -> Recipe:
+    """`finetuning` by the recipe that trained `source`, which has been read; UserError for an impossible one."""
     fields: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     if isinstance(data, EventConfig):
         fields |= {"encoder": "direct"} if theirs.model.encoder != "delta" else {}  # others make spikes of images
