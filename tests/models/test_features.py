@@ -160,3 +160,11 @@ def test_what_is_not_there():
     assert sresnet.create_model("deng-resnet20", width=1 / 16, num_classes=0)(torch.randn(2, 3, 32, 32)).shape[0] == 2
     with pytest.raises(UserError, match="has no field"):
         sresnet.create_model("sresnet8", num_classes=0, featurs_only=True)
+
+
+@pytest.mark.parametrize("fields", [{"num_classes": 0}, {"features_only": True}])
+def test_features_are_no_classes(fields):
+    model = sresnet.create_model("digits-t4", pretrained=True, **fields)
+    with pytest.raises(UserError, match="gives features: call model\\(x\\) for these, or model.network.predict"):
+        model.predict(torch.zeros(1, 1, 8, 8), top=1)
+    assert model.network.predict(torch.zeros(1, 8, 8, dtype=torch.uint8))

@@ -292,3 +292,19 @@ def test_the_real_one_offline(tmp_path, monkeypatch):
     assert names == {(json.loads((run / "wandb.json").read_text())["id"], "sresnet", "run")}
     some_epochs(tmp_path / "alone", 9, names=())
     assert weights(run) == weights(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    "words", [["--log", "tensorboard,wandb"], ["--log", "tensorboard", "wandb"], ["--log=tensorboard,wandb"]]
+)
+def test_two_loggers_behind_one_flag_are_told_how_to_be_given(words, tmp_path, capsys):
+    assert main(["train", "digits", *words, "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == (
+        "sresnet: --log takes one value at a time, and has 2: give --log tensorboard --log wandb\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_unknown_logger_is_told_as_before(tmp_path, capsys):
+    assert main(["train", "digits", "--log", "tensorbord", "--out", str(tmp_path / "run")]) == 2
+    assert "invalid choice 'tensorbord'" in capsys.readouterr().err

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -114,6 +115,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
                 if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
                     raise cause from None
                 cause = cause.__context__
+            _check_repeated(options, words)
             raise UserError(_complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
@@ -140,6 +142,26 @@ class _Complaint(io.StringIO):
 
     def write(self, text: str) -> int:
         return super().write(text) if threading.get_ident() == self.thread else self.past.write(text)
+
+
+def _check_repeated(options: Any, words: Sequence[str]) -> None:
+    """Raise UserError for a flag that takes one value at a time and has several."""
+    hints = get_type_hints(type(options), include_extras=True)
+    flags = {f"--{name.replace('_', '-')}" for name, hint in hints.items() if _is_repeated(hint)}
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag.replace("_", "-") not in flags:
+            continue
+        behind = itertools.takewhile(lambda each: not each.startswith("-"), words[place + 1 :])
+        values = [part for each in ([value] if equals else []) + list(behind) for part in each.split(",") if part]
+        if len(values) > 1:
+            cure = cut(printable(" ".join(f"{flag} {each}" for each in values)), 200)
+            raise UserError(f"{flag} takes one value at a time, and has {len(values)}: give {cure}")
+
+
+def _is_repeated(hint: Any) -> bool:
+    """Whether a field's type is `Repeated`."""
+    return tyro.conf.UseAppendAction in getattr(hint, "__metadata__", ())
 
 
 def _shown(value: Any) -> Any:

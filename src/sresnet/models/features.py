@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +152,13 @@ class FeatureNetwork(nn.Module):
     def pretrained_cfg(self) -> dict[str, Any]:
         """See `SpikingNetwork.pretrained_cfg`."""
         return self.network.pretrained_cfg
+
+    def predict(self, *args: object, **fields: object) -> NoReturn:
+        """Raise UserError: features are no classes, and a network has this method under the same name."""
+        raise UserError(
+            "predict gives classes, and this network gives features: call model(x) for these, or model.network.predict "
+            "where the network was trained"
+        )
 
     def forward(self, x: Tensor, *, num_steps: int | None = None, per_step: bool = False) -> Tensor | list[Tensor]:
         """Features of images [N, C, H, W] or event frames [N, T, C, H, W].
