@@ -185,3 +185,19 @@ def test_recordings_beside_pictures(folder):
     assert not more_pictures(folder)
     (folder / "empty").mkdir()
     assert main(["data", "info", str(folder / "empty")]) == 2
+
+
+def test_classes_too_small_to_hold_a_fifth_out_are_named(tmp_path):
+    for name, count in (("cat", 2), ("dog", 2), ("owl", 5)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number}.png").write_bytes(b"")
+    found = pictures_in(tmp_path)
+    assert found.by_class["test"] == {"cat": 0, "dog": 0, "owl": 1}
+    (note,) = found.notes
+    assert note.startswith(
+        "too few pictures to hold a fifth out for the test set, which training refuses: cat, dog; add"
+    )
+    (tmp_path / "cat" / "2.png").write_bytes(b"")
+    (tmp_path / "dog" / "2.png").write_bytes(b"")
+    assert pictures_in(tmp_path).notes == ()

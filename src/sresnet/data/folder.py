@@ -280,12 +280,18 @@ def pictures_in(data_dir: Path, label: str = "") -> Found:
         )
         for part, files in found.items()
     }
+    notes = [*left.notes, *_left_out(root, left)]
+    if few := [name for name, count in counts.get("test", {}).items() if not count and origins is _DRAWN]:
+        notes.append(
+            f"too few pictures to hold a fifth out for the test set, which training refuses: {listed(few)}; add some "
+            "(3 at least of each class), or divide them into train/ and test/ yourself"
+        )
     return Found(
         root=root,
         files=tuple((part, path) for part, files in found.items() for path in files.paths),
         by_class=counts,
         origins=dict(origins),
-        notes=(*left.notes, *_left_out(root, left)),
+        notes=tuple(notes),
     )
 
 
