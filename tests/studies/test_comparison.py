@@ -56,7 +56,7 @@ class TestKeys:
         assert len(keys | {ann.key()}) == len(methods) + 2
 
 
-PAPER, SMALL_KEYS = "9f86dcb105fe", "08af4c04af40"
+PAPER, SMALL_KEYS = "9f86dcb105fe", "ce8ecfa24583"
 
 
 class TestRows:

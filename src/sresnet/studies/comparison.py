@@ -34,10 +34,19 @@ _FRAME = 64
 
 
 def _adam_and_low_threshold(recipe: Recipe) -> Recipe:
-    """Without norms, few spikes pass so many narrow layers in few steps; plain SGD needs more of them."""
+    """Without norms, few spikes pass so many narrow layers in few steps; plain SGD needs more of them.
+
+    Unclipped, its gradients end in a network that answers at random (docs/log.md).
+    """
     assert isinstance(recipe.model, LeeConfig)
     train = replace(
-        recipe.train, optimiser="adam", learning_rate=1e-3, momentum=0.9, weight_decay=0.0, schedule="cosine"
+        recipe.train,
+        optimiser="adam",
+        learning_rate=1e-3,
+        momentum=0.9,
+        weight_decay=0.0,
+        schedule="cosine",
+        clip_norm=1.0,
     )
     return replace(recipe, model=replace(recipe.model, threshold=0.4, dropout=0.0), train=train)
 
@@ -88,7 +97,12 @@ _SHORT_CYCLE = "one cosine in place of one every 128 epochs"
 _SIZES: dict[tuple[str, str], _Size] = {
     ("kim-vgg9", "CIFAR-10"): _Size(0.223, 8, 25),
     ("lee-resnet11", "CIFAR-10"): _Size(
-        0.129, 10, 8, 32, change=_adam_and_low_threshold, why="threshold 0.4, no dropout, Adam with a cosine"
+        0.129,
+        10,
+        8,
+        32,
+        change=_adam_and_low_threshold,
+        why="threshold 0.4, no dropout, Adam with a cosine, clipped gradients",
     ),
     ("zheng-resnet19", "CIFAR-10"): _Size(0.153, 4, 11),
     ("fang-cifar", "CIFAR-10"): _Size(0.087, 4, 36, change=_one_decay, why=_SHORT_CYCLE),
