@@ -12,6 +12,7 @@ from torch import Tensor
 from sresnet.analysis.exits import mean_scores
 from sresnet.data import AnyData, EventConfig
 from sresnet.data.events.cache import windows
+from sresnet.data.events.filters import left_by, removed_said
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
 from sresnet.data.folder import read_picture, with_channels
@@ -76,13 +77,13 @@ def predict_file(
     Args:
         model: in evaluation mode, on the CPU.
         data, scaling, about: the training data, how they were scaled, and data.json of the run.
-        note: receives a warning about a picture whose transparency is dropped.
+        note: receives a warning about a picture whose transparency is dropped, and what filters leave out.
 
     Raises:
         UserError: the file cannot be read or does not fit the network, or scores that are not finite.
     """
     if isinstance(data, EventConfig):
-        x = _clips_of_file(path, data, model.config.num_steps, about, memory_limit)
+        x = _clips_of_file(path, data, model.config.num_steps, about, memory_limit, note)
         shown = x.sum(0)
     else:
         shown = _image_of_file(path, model.config.in_channels, about, memory_limit, note)
@@ -103,17 +104,20 @@ def _image_of_file(
 
 
 def _clips_of_file(
-    path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float
+    path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note
 ) -> Tensor:
     """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
     recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
-    spans = list(windows(recording, data.window_seconds))
+    kept, removed = left_by(recording, data.filters, str(path))
+    if removed:
+        note(f"{path}: {removed_said(removed, len(recording))}")
+    spans = list(windows(recording, data.window_seconds, kept))
     rows, columns = frame_shape(recording, data.frames)
     what = f"{len(spans):,} x {num_steps} frames of {columns}x{rows} pixels"
     # As bytes twice, and as float32.
     claimed = 6 * len(spans) * num_steps * 2 * rows * columns
     check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
-    made = partial(to_frames, recording, data.frames, num_steps, memory_limit=memory_limit)
+    made = partial(to_frames, kept, data.frames, num_steps, memory_limit=memory_limit)
     frames = torch.stack([torch.from_numpy(made(span=span)[0]) for span in spans])
     if list(frames.shape[-2:]) != list(about["image_size"]):
         raise UserError(

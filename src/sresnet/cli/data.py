@@ -19,6 +19,7 @@ from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings
+from sresnet.data.events.filters import FilterConfig, left_by, removed_said
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.fingerprint import fingerprint
@@ -204,6 +205,8 @@ class _DataViewOptions(_TrustOptions):
     """Picture to write: .png for frames, raster and rates on one page, .gif for the frames one after the other."""
     frames: int = 8
     """Parts of equal time that the recording is cut into."""
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    """Events to leave out as noise, as before training."""
     window_ms: float = 0.0
     """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
     force: bool = False
@@ -299,10 +302,13 @@ def _data_view_verb(words: list[str]) -> int:
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
     recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=limit)
+    recording, removed = left_by(recording, options.filters, str(path))
+    if removed:
+        say(removed_said(removed, sum(removed.values()) + len(recording)))
     look: Any = {"frames": options.frames, "window": window, "title": path.name}
     view.save_view(recording, Path(options.out), **look, memory_limit=limit)
     say(f"{len(recording):,} events of {path} drawn into {options.out}")
-    give({"picture": options.out, "events": len(recording)})
+    give({"picture": options.out, "events": len(recording), "filtered_events": removed})
     return 0
 
 

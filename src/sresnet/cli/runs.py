@@ -13,6 +13,7 @@ from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
 from sresnet.data.cached import cache_folder
 from sresnet.data.cleaning import is_cache
 from sresnet.data.events.clips import FrameSet
+from sresnet.data.events.filters import removed_said
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
 from sresnet.errors import UserError
@@ -208,5 +209,7 @@ def _print_recordings(data: EventConfig, splits: Splits) -> None:
         say(f"note: {count} test recordings of classes that are not trained on are left out: {names}")
     if about["skipped_recordings"]:
         say(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
+    if "filtered_events" in about:
+        say(removed_said(about["filtered_events"], about["events_read"]))
     if about["saturated_events"]:
         say(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")

@@ -47,6 +47,7 @@ from sresnet.data.cached import (
     write_all,
     write_list,
 )
+from sresnet.data.events.filters import left_by
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
@@ -72,7 +73,8 @@ class Prepared:
     file: SampleFile
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
-    that could not be read, and {left_out: {kind: records}} for what else a file held."""
+    that could not be read, {left_out: {kind: records}} for what else a file held, and with filters
+    {read: events, filtered: {filter: events}} for how many it had and what they have left out."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
@@ -206,7 +208,7 @@ def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str,
         "damaged": config.damaged,
         "simulation": to_dict(config.simulation) if config.simulated else None,
         "contents": listing.contents,
-    }
+    } | ({"filters": to_dict(config.filters)} if config.filters.active else {})
 
 
 def _contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
@@ -457,17 +459,21 @@ class _Filler:
         line = _Line(entry=entry | {"clips": 0, "events": 0, "saturated": 0}, checksums=[], sensor=[], shape=[])
         entry = line["entry"]
         try:
-            recording, entry["content"] = self.listing.read(source)
+            recording, content = self.listing.read(source)
+            kept, removed = left_by(recording, self.config.filters, source.name)
         except UserError as error:
             if self.config.damaged == "error":
                 raise
             entry |= {"skipped": str(error), "skipped_content": self.listing.digest(source)}
         else:
+            entry["content"] = content
             if recording.skipped:
                 entry["left_out"] = recording.skipped
+            if removed:
+                entry |= {"read": len(recording), "filtered": removed}
             line["sensor"] = [recording.width, recording.height]
             self.check_sensor(source.name, line["sensor"])
-            _write_clips(self, recording, line, source)
+            _write_clips(self, recording, kept, line, source)
         append_line(self.list, line, list_beside(self.path))
         self.lines.append(line)
 
@@ -513,14 +519,19 @@ class _Filler:
         }
 
 
-def _write_clips(filler: _Filler, recording: Recording, line: _Line, source: Source) -> None:
-    """Write the clips of one recording behind the others, and count them in its line."""
+def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _Line, source: Source) -> None:
+    """Write the clips of one recording behind the others, and count them in its line.
+
+    Args:
+        recording: as it was read, which the windows are of.
+        kept: what the filters have left of it.
+    """
     entry, config = line["entry"], filler.config
-    spans = list(windows(recording, config.window_seconds))
+    spans = list(windows(recording, config.window_seconds, kept))
     for span in spans:
         limit: Any = {"memory_limit": filler.memory_limit}
         try:
-            frames, saturated = to_frames(recording, config.frames, filler.num_steps, span=span, **limit)
+            frames, saturated = to_frames(kept, config.frames, filler.num_steps, span=span, **limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
         filler.say(len(spans), frames)
@@ -533,11 +544,15 @@ def _write_clips(filler: _Filler, recording: Recording, line: _Line, source: Sou
         entry["saturated"] += saturated
 
 
-def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | None]:
+def windows(recording: Recording, seconds: float, kept: Recording | None = None) -> Iterator[tuple[int, int] | None]:
     """(first, end) in microseconds of each window of a recording that has events; None is the whole of it.
 
     Windows follow each other from the first event on. The rest after the last complete one is not used, unless the
     recording is shorter than a window: then it is one.
+
+    Args:
+        kept: what filters have left of it, in which a window has to have events; by default all. Filters do not move
+            windows: those of the same recording are the same time with each of them.
     """
     if not seconds:
         yield None
@@ -545,7 +560,7 @@ def windows(recording: Recording, seconds: float) -> Iterator[tuple[int, int] | 
     length, first = max(1, round(1e6 * seconds)), int(recording.t[0])
     whole = max(1, (int(recording.t[-1]) + 1 - first) // length)
     # From event to event, not from window to window: between two events may lie fifty years of empty ones.
-    window = (recording.t - first) // length
+    window = ((recording if kept is None else kept).t - first) // length
     for number in window[np.flatnonzero(np.diff(window, prepend=-1))].tolist():
         if number < whole:
             yield (first + number * length, first + (number + 1) * length)

@@ -14,6 +14,7 @@ from sresnet.archives import open_zip, read_member
 from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
+from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
@@ -74,6 +75,8 @@ class EventConfig:
     """Recordings are cut into windows of this length, each a sample; 0: a recording is a sample."""
     damaged: Literal["error", "skip"] = "error"
     """Damaged recordings: stop, or leave out what is damaged and count it."""
+    filters: FilterConfig = added_later(FilterConfig())
+    """Events that are left out as noise, before frames are made."""
     flip: bool = False
     """Mirror every other training clip at random."""
     shift: int = 0

@@ -196,6 +196,12 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         "saturated_events": sum(each["saturated"] for each in entries),
         "classes_left_out": dict(unknown),
     }
+    if config.filters.active:
+        about["events_read"] = sum(each.get("read", 0) for each in entries)
+        removed = Counter[str]()
+        for each in entries:
+            removed.update(each.get("filtered", {}))
+        about["filtered_events"] = dict(removed)
     if config.test_group:
         about["test_group"] = config.test_group
     return Splits(
