@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,6 +140,32 @@ def test_a_few_pictures_and_a_few_epochs(tmp_path, capsys, epochs):
     parts = ("conv1.weight", "norm1.weight", "norm1.running_mean", "norm1.running_var")
     still = ("layers.stem.", "layers.stage1_", *(f"layers.stage2_block1.{part}" for part in parts))
     assert same == {name for name in new if name.startswith(still)}
+
+
+@pytest.mark.parametrize("layers", ["stage9", "readout", "stem,stage9"])
+def test_toml_of_what_cannot_be_frozen_is_refused_as_training_is(tmp_path, capsys, layers):
+    data = drawn(tmp_path / "photos", ("bee", "fox"))
+    words = [*TUNE, "1", "--data-dir", data, *LITTLE, "--freeze", layers, "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    refused = capsys.readouterr().err
+    assert main([*words, "--toml"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1] == refused.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [[], ["--data", "digits-dvs"]], ids=["its own data", "other data"])
+def test_a_converted_network_does_not_train_on(tmp_path, capsys, words):
+    pytest.importorskip("sklearn")
+    ann, out = train_tiny(tmp_path / "ann", "--model.neuron", "relu", "--model.num-steps", "1"), str(tmp_path / "out")
+    assert main(["convert", str(ann), "--method", "deng", "--num-steps", "4", "--out", str(tmp_path / "made")]) == 0
+    capsys.readouterr()
+    assert main(["finetune", str(tmp_path / "made"), *words, "--out", out]) == 2
+    assert (
+        "made was converted from an ANN, which does not train on: fine-tune the ANN and convert that"
+        in capsys.readouterr().err
+    )
+    assert not Path(out).exists()
 
 
 def test_its_toml_is_the_recipe_that_it_trains(tmp_path, capsys):

@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from sresnet.config import from_dict, to_dict
-from sresnet.report.differing import differences, differences_in_brief, equal_runs, labels_of, styles_of
+from sresnet.report.differing import (
+    differences,
+    differences_in_brief,
+    equal_runs,
+    labels_of,
+    styles_of,
+    value_in_words,
+)
 from sresnet.report.document import Table
 from sresnet.report.palette import colour_of, dash_of, marker_of
 from sresnet.report.records import Records
@@ -93,6 +100,16 @@ def test_networks_and_data_of_other_families():
 def test_what_a_network_was_made_from():
     converted = run("a", environment={"converted_from": "runs/ann"})
     assert fields(converted, run("b")) == {"converted_from": ("runs/ann", "")}
+
+
+def test_a_converted_network_has_no_fields_of_training():
+    longer = replace(DIGITS, train=replace(DIGITS.train, epochs=99))
+    converted = run("a", environment={"converted_from": "runs/ann"})
+    assert fields(converted, run("b", longer)) == {"converted_from": ("runs/ann", "")}
+    three = [converted, run("b", longer), run("c")]
+    epochs = next(each for each in differences(three) if each.field == "train.epochs")
+    assert [value_in_words(value) for value in epochs.values] == ["", "99", str(DIGITS.train.epochs)]
+    assert differences_in_brief(three)["train.epochs"] == [None, 99, DIGITS.train.epochs]
 
 
 def test_other_contents_of_data_of_the_same_name():

@@ -14,7 +14,7 @@ from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.printing import say
 from sresnet.processes import Processes
-from sresnet.train.finetune import FINETUNE, finetuning_of, other_data
+from sresnet.train.finetune import FINETUNE, check_tunable, finetuning_of, other_data
 from sresnet.train.recipe import Recipe
 from sresnet.train.record import recipe_of
 
@@ -40,6 +40,7 @@ def _finetune(words: list[str], processes: Processes) -> int:
     if name:
         recipe = _on_other_data(theirs, source, name, rest)
     else:
+        check_tunable(theirs, source)
         recipe = replace(_on_its_own(theirs, take_option(rest, "--model.norm")[0]), pretrained=source)
     options = parse(
         TrainOptions(**recipe_fields(recipe)),

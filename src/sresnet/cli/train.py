@@ -110,7 +110,9 @@ def _train(words: list[str], processes: Processes) -> int:
 
 
 def _show_toml(recipe: Recipe) -> int:
-    """Show a recipe as TOML; 0."""
+    """Show a recipe as TOML; 0. UserError where it freezes what `train` would refuse to freeze."""
+    if recipe.freeze:
+        frozen_parameters(recipe)
     give(to_dict(recipe))
     say(*as_toml(recipe).splitlines())
     return 0

@@ -27,6 +27,8 @@ _LONGEST = 60
 """Runs whose fields need more characters are called by their folders."""
 _ABSENT = object()
 """The value of a field that a recipe does not have."""
+_UNTRAINED = object()
+"""The value of a field of training for a network that was converted: its recipe has defaults that trained nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def differences(runs: Sequence[Records]) -> tuple[Difference, ...]:
 
     A field that an older run does not have counts as its default. Networks and data of several families have fields of
     their own: `model.family` and `data.family` are named first, and fields that a recipe does not have are empty.
+    A network that was converted was not trained by its recipe, and has no fields of training.
     Beside the fields stand what a network was converted or imported from, and `data.contents`, the digest of the
     training samples, where runs of equal fields and seed had others.
     """
@@ -62,7 +65,8 @@ def differences(runs: Sequence[Records]) -> tuple[Difference, ...]:
     found = []
     for field in every:
         values = tuple(recipe.get(field, _ABSENT) for recipe in recipes)
-        if any(value != values[0] for value in values):
+        told = [value for value in values if value is not _UNTRAINED]
+        if any(value != told[0] for value in told):
             found.append(Difference(field, values))
     if contents := _other_contents(runs, recipes):
         found.append(Difference("data.contents", contents))
@@ -80,7 +84,10 @@ def _fields_of(run: Records) -> dict[str, Any]:
     parts = {"model": recipe.model, "data": recipe.data}
     families = {f"{name}.family": getattr(type(part), "family", "") for name, part in parts.items()}
     origin = {name: str(run.environment.get(name, "")) for name in ("converted_from", "imported_from")}
-    return families | flat(full_dict(recipe)) | origin
+    fields = flat(full_dict(recipe))
+    if origin["converted_from"]:
+        fields |= {field: _UNTRAINED for field in fields if field.startswith("train.")}
+    return families | fields | origin
 
 
 def _other_contents(runs: Sequence[Records], recipes: Sequence[dict[str, Any]]) -> tuple[Any, ...]:
@@ -106,7 +113,11 @@ def differences_in_brief(runs: Sequence[Records]) -> dict[str, list[Any]]:
     """Field -> its value in each run, for JSON: None where a recipe does not have it; a network's steps in words."""
     return {
         each.field: [
-            None if value is _ABSENT else value_in_words(value) if isinstance(value, tuple | list) else value
+            None
+            if value in (_ABSENT, _UNTRAINED)
+            else value_in_words(value)
+            if isinstance(value, tuple | list)
+            else value
             for value in each.values
         ]
         for each in differences(runs)
@@ -115,7 +126,7 @@ def differences_in_brief(runs: Sequence[Records]) -> dict[str, list[Any]]:
 
 def cell_of(value: Any) -> Value:
     """The value of a field as a cell of a table."""
-    if value is _ABSENT:
+    if value in (_ABSENT, _UNTRAINED):
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Number(value, value_in_words(value))
@@ -129,8 +140,8 @@ def field_in_words(field: str) -> str:
 
 
 def value_in_words(value: Any) -> str:
-    """The value of a field in words; "" for one that a recipe does not have."""
-    if value is _ABSENT:
+    """The value of a field in words; "" for one that a recipe does not have, or that trained nothing."""
+    if value in (_ABSENT, _UNTRAINED):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

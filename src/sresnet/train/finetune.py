@@ -61,6 +61,7 @@ def finetuning_of(
     theirs: Recipe, source: str, data: AnyData | None, *, num_classes: int, in_channels: int, epochs: int
 ) -> Recipe:
     """`finetuning` by the recipe that trained `source`, which has been read; UserError for an impossible one."""
+    check_tunable(theirs, source)
     fields: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     if isinstance(data, EventConfig):
         fields |= {"encoder": "direct"} if theirs.model.encoder != "delta" else {}  # others make spikes of images
@@ -72,6 +73,17 @@ def finetuning_of(
         pretrained=source,
         keep_stem=in_channels == theirs.model.in_channels,
     )
+
+
+def check_tunable(theirs: Recipe, source: str) -> None:
+    """UserError where `source`, which a recipe describes, was converted from an ANN.
+
+    Its thresholds fit the ANN's weights and its number of time steps: other weights, and accuracy falls to chance.
+    """
+    if theirs.model.family == "wired":
+        raise UserError(
+            f"{source} was converted from an ANN, which does not train on: fine-tune the ANN and convert that"
+        )
 
 
 def _training(theirs: Recipe, epochs: int) -> TrainConfig:
