@@ -17,6 +17,7 @@ from experiment import accuracy, carry_out, flags, machine, save, study
 from nearest_neighbour import largest_class, nearest_neighbour
 
 from sresnet.data import AnyData, EventConfig, Splits, open_data
+from sresnet.data.events.windows import WindowConfig
 from sresnet.studies.study import Result
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
@@ -31,7 +32,7 @@ def biolab() -> Recipe:
     """The recipe "event-folder" on half seconds of the BioLab recordings, tested on another session."""
     recipe = RECIPES["event-folder"][1]
     assert isinstance(recipe.data, EventConfig)
-    data = replace(recipe.data, split="by-group", test_group="session_B_100", window_seconds=0.5)
+    data = replace(recipe.data, split="by-group", test_group="session_B_100", windows=WindowConfig(seconds=0.5))
     return replace(recipe, data=data, model=replace(recipe.model, num_classes=7))
 
 
@@ -129,7 +130,8 @@ def describe(name: str, config: dict[str, Any], split: dict[str, Any]) -> str:
     """Network and frames of a row, and what of its recordings is not used."""
     model, data = config["model"], config["data"]
     size = data["frames"]["size"] or data["simulation"]["size"]
-    window = f", windows of {data['window_seconds']:g} s" if data["window_seconds"] else ""
+    seconds = data.get("windows", {}).get("seconds", data.get("window_seconds", 0.0))  # once it stood alone
+    window = f", windows of {seconds:g} s" if seconds else ""
     left_out = sum(split["classes_left_out"].values())
     note = f"; {left_out} test recording of a class that is not trained on is left out" if left_out else ""
     return (

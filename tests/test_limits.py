@@ -16,7 +16,6 @@ import pytest
 from sresnet import cli
 from sresnet.analysis.prediction import _clips_of_file
 from sresnet.config import from_dict, to_dict
-from sresnet.data.events.cache import windows
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.packed import most_unpacked
@@ -24,6 +23,7 @@ from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.events.view import save_view
+from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.folder import open_folder, read_picture
 from sresnet.errors import UserError
 from sresnet.files import write_json
@@ -242,7 +242,7 @@ def windows_of(times):
     recording = Recording(
         t=np.array(times), x=column, y=column, on=column == 0, width=1, height=1, sensor="made up", skipped={}
     )
-    return list(windows(recording, 0.001))
+    return [each.span for each in cut(recording, WindowConfig(seconds=0.001)).windows]
 
 
 def test_windows_without_events_take_nothing():
@@ -369,7 +369,7 @@ def test_windows_to_predict_are_not_more_than_memory_has(tmp_path):
     """Each of them would be; together they are not made."""
     path = tmp_path / "a.bin"
     path.write_bytes(made_up.nmnist(made_up.events(12, step=100)))
-    config = EventConfig(name="event-folder", split="random90", window_seconds=1e-4)
+    config = EventConfig(name="event-folder", split="random90", windows=WindowConfig(seconds=1e-4))
     about = {"image_size": [34, 34]}
     assert len(_clips_of_file(path, config, 10, about, 1.0)) == 11
     with pytest.raises(UserError, match=r"a.bin claims 0.0 GB of memory for 11 x 10 frames of 34x34 pixels"):

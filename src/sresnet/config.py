@@ -114,18 +114,24 @@ def _describe_type(annotation: Any) -> str:
     return text
 
 
-def added_later(default: Any, *, once: str = "") -> Any:
+def added_later(default: Any, *, once: str = "", holds: Mapping[str, str] | None = None) -> Any:
     """The default of a field that older runs do not have: `to_dict` leaves it out at this value.
 
     So an older run and the same run today have the same configuration and fingerprint. `once` is the former name of
-    the field; files with it still load, and fingerprints use it.
+    the field; files with it still load, and fingerprints use it. A field that is a dataclass `holds` fields that once
+    stood beside it, former name -> name in it, with the same effect.
     """
-    return dataclasses.field(default=default, metadata={"added later": True, "once": once})
+    return dataclasses.field(default=default, metadata={"added later": True, "once": once, "holds": holds or {}})
 
 
 def _first_name(field: dataclasses.Field[Any]) -> str:
     """The first name of a field."""
     return field.metadata.get("once") or field.name
+
+
+def _held(field: dataclasses.Field[Any]) -> dict[str, str]:
+    """Former name -> name now of the fields in a field that once stood beside it."""
+    return dict(field.metadata.get("holds", {}))
 
 
 def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
@@ -135,6 +141,8 @@ def renamed_fields(config: Any, where: str = "") -> dict[str, str]:
         value = getattr(config, field.name)
         if _first_name(field) != field.name:
             found[f"{where}{_first_name(field)}"] = f"{where}{field.name}"
+        for once, now in _held(field).items():
+            found[f"{where}{once}"] = f"{where}{field.name}.{now}"
         if dataclasses.is_dataclass(value):
             found |= renamed_fields(value, f"{where}{field.name}.")
     return found
@@ -147,14 +155,21 @@ def to_dict(config: Any, *, first_names: bool = False) -> dict[str, Any]:
     union of dataclasses, is written too, unless its attribute `implicit` is true. Fingerprints, which must not change,
     are of the `first_names` of fields.
     """
-    values = {
-        _first_name(field) if first_names else field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if not ("added later" in field.metadata and getattr(config, field.name) == field.default)
-    }
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        held = _held(field) if first_names else {}
+        values |= {once: _plain(getattr(value, now), first_names) for once, now in held.items()}
+        if "added later" in field.metadata and value == field.default:
+            continue
+        plain = _plain(value, first_names)
+        if held:
+            plain = {name: each for name, each in plain.items() if name not in held.values()}
+        if plain or not held:
+            values[_first_name(field) if first_names else field.name] = plain
     named = hasattr(type(config), "family") and not getattr(type(config), "implicit", False)
     family = {"family": type(config).family} if named else {}
-    return family | {key: _plain(value, first_names) for key, value in values.items()}
+    return family | values
 
 
 def _plain(value: Any, first_names: bool) -> Any:
@@ -182,6 +197,12 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
     hints = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     renamed = {_first_name(field): name for name, field in fields.items()}
+    for name, field in fields.items():
+        for once, now in _held(field).items():
+            if once in values and isinstance(values.setdefault(name, {}), dict):
+                if now in values[name]:
+                    raise UserError(f"{where} has '{name}.{now}' and its former name {once!r}: leave one of them out")
+                values[name] = values[name] | {now: values.pop(once)}
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         key = key if key in fields else renamed.get(key, key)

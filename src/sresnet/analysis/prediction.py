@@ -11,10 +11,10 @@ from torch import Tensor
 
 from sresnet.analysis.exits import mean_scores
 from sresnet.data import AnyData, EventConfig
-from sresnet.data.events.cache import windows
 from sresnet.data.events.filters import left_by, removed_said
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
+from sresnet.data.events.windows import cut
 from sresnet.data.folder import read_picture, with_channels
 from sresnet.data.scaling import Counts, Scaling
 from sresnet.errors import UserError
@@ -104,21 +104,26 @@ def _image_of_file(
 
 
 def _clips_of_file(
-    path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note
+    path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
     recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
     kept, removed = left_by(recording, data.filters, str(path))
     if removed:
         note(f"{path}: {removed_said(removed, len(recording))}")
-    spans = list(windows(recording, data.window_seconds, kept))
+    windows = cut(kept, data.windows, whole=recording).windows
+    if not windows:
+        raise UserError(
+            f"{path} has {len(kept):,} events, and the run was trained on {data.windows.least_events:,} or more "
+            "in each window: give a longer recording"
+        )
     rows, columns = frame_shape(recording, data.frames)
-    what = f"{len(spans):,} x {num_steps} frames of {columns}x{rows} pixels"
+    what = f"{len(windows):,} x {num_steps} frames of {columns}x{rows} pixels"
     # As bytes twice, and as float32.
-    claimed = 6 * len(spans) * num_steps * 2 * rows * columns
+    claimed = 6 * len(windows) * num_steps * 2 * rows * columns
     check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
-    made = partial(to_frames, kept, data.frames, num_steps, memory_limit=memory_limit)
-    frames = torch.stack([torch.from_numpy(made(span=span)[0]) for span in spans])
+    made = partial(to_frames, config=data.frames, num_steps=num_steps, memory_limit=memory_limit)
+    frames = torch.stack([torch.from_numpy(made(each.of(kept), span=each.span)[0]) for each in windows])
     if list(frames.shape[-2:]) != list(about["image_size"]):
         raise UserError(
             f"{path} gives frames of {list(frames.shape[-2:])} pixels, the run was trained on {about['image_size']}: "

@@ -211,5 +211,13 @@ def _print_recordings(data: EventConfig, splits: Splits) -> None:
         say(f"note: {about['skipped_recordings']} recordings that could not be read are left out")
     if "filtered_events" in about:
         say(removed_said(about["filtered_events"], about["events_read"]))
+    if unused := about.get("unused"):
+        shares = 100 * unused["events"] / max(1, unused["of"]), 100 * unused["most"]
+        where = f", at most {shares[1]:.1f} % of a recording ({unused['recording']})" if unused["events"] else ""
+        say(f"windows: {shares[0]:.1f} % of all events, {unused['events']:,}, lie in none{where}")
+        if unused["windows"]:
+            say(
+                f"note: {unused['windows']:,} windows with fewer events than {data.windows.least_events:,} are left out"
+            )
     if about["saturated_events"]:
         say(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")

@@ -18,11 +18,12 @@ import torch
 from sresnet.data import EventConfig, cached
 from sresnet.data.cleaning import cached_sets
 from sresnet.data.events import cache, sets
-from sresnet.data.events.cache import prepare, windows
+from sresnet.data.events.cache import prepare
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.read import parse_recording
 from sresnet.data.events.sets import USUAL
+from sresnet.data.events.windows import WindowConfig
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
 
@@ -75,7 +76,7 @@ def test_made_once(data, fine_times):
     [
         ({"frames": FrameConfig(size=17)}, 3),
         ({"frames": FrameConfig(by="count")}, 3),
-        ({"window_seconds": 0.1}, 3),
+        ({"windows": WindowConfig(seconds=0.1)}, 3),
         ({"damaged": "skip"}, 3),
         ({}, 4),
     ],
@@ -417,18 +418,6 @@ def test_frames_that_cannot_be_made_name_the_recording(data):
         prepared(data, num_steps=10_001)
 
 
-def test_windows():
-    recording = parse_recording(made_up.aedat2(count=2000, duration=1_000_000), "a.aedat")
-    first, last = int(recording.t[0]), int(recording.t[-1])
-    spans = list(windows(recording, 0.3))
-    assert spans == [(first + n * 300_000, first + (n + 1) * 300_000) for n in range(3)]
-    assert list(windows(recording, 5.0)) == [(first, first + 5_000_000)]  # shorter than a window: one
-    assert list(windows(recording, 0)) == [None]
-    assert last < first + 1_000_000
-    gap = dataclasses.replace(recording, t=np.where(recording.t < 500_000, 0, 999_999))
-    assert list(windows(gap, 0.25)) == [(0, 250_000), (750_000, 1_000_000)]  # none without events
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -605,7 +594,7 @@ def test_the_size_is_said_before(data, monkeypatch):
     assert said[0].startswith("30 clips of 3 frames, 34x34 pixels, are made in ")
     assert ".frames: 0.2 MB, " in said[0]
     prepared(data, note=said.append)
-    prepared(data, dataclasses.replace(NMNIST, window_seconds=0.1), note=said.append)
+    prepared(data, dataclasses.replace(NMNIST, windows=WindowConfig(seconds=0.1)), note=said.append)
     assert said[1].startswith("about ")
     assert len(said) == 2
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": 30 * 6936 - 1}))

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from sresnet.cli import main
 from sresnet.data.config import usual_data
 from sresnet.data.events import filters
-from sresnet.data.events.cache import prepare, windows
+from sresnet.data.events.cache import prepare
 from sresnet.data.events.filters import FilterConfig, _cool, _rested, _supported, filtered, left_by
 from sresnet.data.events.frames import to_frames
 from sresnet.data.events.read import parse_recording
 from sresnet.data.events.recording import Recording
+from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.errors import UserError
 
 
@@ -152,8 +153,9 @@ def test_windows_lie_where_they_lie_without_filters():
     events = recording([0, 100, 1_000_000, 1_000_001, 2_000_000], [0, 4, 0, 1, 4], [0] * 5)
     kept, _ = filtered(events, FilterConfig(background_ms=1.0))
     assert kept.t.tolist() == [1_000_001]
-    assert list(windows(events, 1.0)) == [(0, 1_000_000), (1_000_000, 2_000_000)]
-    assert list(windows(events, 1.0, kept)) == [(1_000_000, 2_000_000)]
+    seconds = WindowConfig(seconds=1.0)
+    assert [each.span for each in cut(events, seconds).windows] == [(0, 1_000_000), (1_000_000, 2_000_000)]
+    assert [each.span for each in cut(kept, seconds, whole=events).windows] == [(1_000_000, 2_000_000)]
 
 
 def test_frames_are_of_what_is_left_and_the_cache_tells_filters_apart(tmp_path):

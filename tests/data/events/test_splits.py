@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sresnet.data import EventConfig, open_data
 from sresnet.data.events.describe import find_recordings
 from sresnet.data.events.splits import Listed, divide
+from sresnet.data.events.windows import WindowConfig
 from sresnet.errors import UserError
 
 
@@ -46,6 +47,13 @@ def test_first900_by_number():
     train, test = divide(EventConfig(split="first900-by-number"), recordings)
     assert numbers(recordings, train, "airplane") == list(range(900))
     assert numbers(recordings, test, "cat") == list(range(900, 1000))
+
+
+def test_last900_by_number_tests_on_the_first():
+    recordings = listed()
+    train, test = divide(EventConfig(split="last900-by-number"), recordings)
+    assert numbers(recordings, train, "airplane") == list(range(100, 1000))
+    assert numbers(recordings, test, "cat") == list(range(100))
 
 
 def test_random90_is_drawn_by_its_seed():
@@ -128,7 +136,7 @@ def test_windows_of_a_recording_stay_on_one_side(tmp_path):
         for name, seed in (("cup", 0), ("pen", 100)):
             content = made_up.aedat2(count=400, seed=seed + index, duration=1_000_000)
             made_up.put(tmp_path / "data" / name / f"{index}.aedat", content)
-    config = EventConfig(name="event-folder", split="random90", window_seconds=0.2, validation=0.3)
+    config = EventConfig(name="event-folder", split="random90", windows=WindowConfig(seconds=0.2), validation=0.3)
     splits = opened(tmp_path, config)
     sides = [set((part.numbers // 4).tolist()) for part in (splits.train, splits.validation, splits.test)]
     # 1 s less the time before the first and behind the last event: four whole windows of each.

@@ -22,7 +22,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -51,6 +51,7 @@ from sresnet.data.events.filters import left_by
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
+from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
 from sresnet.files import one_at_a_time, opened_to_change, read_json, write_whole
@@ -73,8 +74,9 @@ class Prepared:
     file: SampleFile
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
-    that could not be read, {left_out: {kind: records}} for what else a file held, and with filters
-    {read: events, filtered: {filter: events}} for how many it had and what they have left out."""
+    that could not be read, {left_out: {kind: records}} for what else a file held, with filters
+    {read: events, filtered: {filter: events}} for how many it had and what they have left out, and of one that is cut
+    into windows {of_events: those that were left, unused: those in no window, few: windows left out}."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
@@ -199,16 +201,25 @@ def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: 
 
 def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
     """What else decides the clips; digests and caches of earlier versions are of exactly this."""
-    return {
-        "version": VERSION,
-        "name": config.name,
-        "frames": to_dict(config.frames),
-        "num_steps": num_steps,
-        "window_seconds": config.window_seconds,
-        "damaged": config.damaged,
-        "simulation": to_dict(config.simulation) if config.simulated else None,
-        "contents": listing.contents,
-    } | ({"filters": to_dict(config.filters)} if config.filters.active else {})
+    return (
+        {
+            "version": VERSION,
+            "name": config.name,
+            "frames": to_dict(config.frames),
+            "num_steps": num_steps,
+            "damaged": config.damaged,
+            "simulation": to_dict(config.simulation) if config.simulated else None,
+            "contents": listing.contents,
+        }
+        | _window_options(config.windows)
+        | ({"filters": to_dict(config.filters)} if config.filters.active else {})
+    )
+
+
+def _window_options(config: WindowConfig) -> dict[str, Any]:
+    """Likewise of windows, which once were nothing but a length of time."""
+    others = {name: value for name, value in to_dict(config).items() if name != "seconds"}
+    return {"window_seconds": config.seconds} | ({"windows": others} if others else {})
 
 
 def _contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
@@ -497,8 +508,9 @@ class _Filler:
         count = clips * (len(self.listing.sources) - len(self.lines))
         what = f"{count:,} clips of {clip.shape[0]} frames, {clip.shape[3]}x{clip.shape[2]} pixels,"
         total, folder = count * clip.nbytes, self.path.parent
-        free = check_room(folder, 0 if self.config.window_seconds else total, what.removesuffix(","))
-        about = "about " if self.config.window_seconds else ""
+        divided = self.config.windows.cut
+        free = check_room(folder, 0 if divided else total, what.removesuffix(","))
+        about = "about " if divided else ""
         self.note(f"{about}{what} are made in {self.path}: {size_said(total)}, {size_said(free)} are free")
 
     def about(self) -> dict[str, Any]:
@@ -527,14 +539,17 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
         kept: what the filters have left of it.
     """
     entry, config = line["entry"], filler.config
-    spans = list(windows(recording, config.window_seconds, kept))
-    for span in spans:
+    found = cut(kept, config.windows, whole=recording)
+    if config.windows != WindowConfig():
+        entry |= {"of_events": len(kept), "unused": found.unused, "few": found.few}
+    for window in found.windows:
         limit: Any = {"memory_limit": filler.memory_limit}
         try:
-            frames, saturated = to_frames(kept, config.frames, filler.num_steps, span=span, **limit)
+            part = window.of(kept)
+            frames, saturated = to_frames(part, config.frames, filler.num_steps, span=window.span, **limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
-        filler.say(len(spans), frames)
+        filler.say(len(found.windows), frames)
         write_all(filler.clips, frames.data, filler.size, _begun_beside(filler.path))
         filler.size += frames.nbytes
         line["checksums"].append(zlib.crc32(frames.data))
@@ -542,25 +557,3 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
         entry["clips"] += 1
         entry["events"] += int(frames.sum(dtype="int64")) + saturated
         entry["saturated"] += saturated
-
-
-def windows(recording: Recording, seconds: float, kept: Recording | None = None) -> Iterator[tuple[int, int] | None]:
-    """(first, end) in microseconds of each window of a recording that has events; None is the whole of it.
-
-    Windows follow each other from the first event on. The rest after the last complete one is not used, unless the
-    recording is shorter than a window: then it is one.
-
-    Args:
-        kept: what filters have left of it, in which a window has to have events; by default all. Filters do not move
-            windows: those of the same recording are the same time with each of them.
-    """
-    if not seconds:
-        yield None
-        return
-    length, first = max(1, round(1e6 * seconds)), int(recording.t[0])
-    whole = max(1, (int(recording.t[-1]) + 1 - first) // length)
-    # From event to event, not from window to window: between two events may lie fifty years of empty ones.
-    window = ((recording if kept is None else kept).t - first) // length
-    for number in window[np.flatnonzero(np.diff(window, prepend=-1))].tolist():
-        if number < whole:
-            yield (first + number * length, first + (number + 1) * length)

@@ -19,6 +19,7 @@ from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate
+from sresnet.data.events.windows import WindowConfig
 from sresnet.data.split import some_of_each_class
 from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, parts_of
 from sresnet.errors import UserError
@@ -26,17 +27,19 @@ from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT
 
 EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
-SplitName = Literal["official", "first900-by-name", "first900-by-number", "random90", "by-group", "images"]
+SplitName = Literal[
+    "official", "first900-by-name", "first900-by-number", "last900-by-number", "random90", "by-group", "images"
+]
 
 EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dvs-cifar10": (
         "10,000 recordings of CIFAR-10 images by a DVS128, 10 classes",
-        ("first900-by-name", "first900-by-number", "random90"),
+        ("first900-by-name", "first900-by-number", "last900-by-number", "random90"),
     ),
     "nmnist": ("N-MNIST, handwritten digits before an ATIS camera, 34x34 pixels", ("official",)),
     "event-folder": (
         "your own event recordings, one folder per class",
-        ("random90", "official", "by-group", "first900-by-name", "first900-by-number"),
+        ("random90", "official", "by-group", "first900-by-name", "first900-by-number", "last900-by-number"),
     ),
     "digits-dvs": ("scikit-learn's digits before a simulated event camera; no download", ("images",)),
     "cifar10-dvs-sim": ("CIFAR-10 before a simulated event camera", ("images",)),
@@ -61,8 +64,8 @@ class EventConfig:
     """Data set: dvs-cifar10, nmnist, event-folder, digits-dvs, cifar10-dvs-sim."""
     split: SplitName = "first900-by-name"
     """official: train/ and test/; first900-by-name: SpikingJelly's, in order _0, _1, _10; first900-by-number: _0, _1,
-    _2; random90: drawn at random, stratified; by-group: test_group is the test set; images: that of the images
-    they are simulated from."""
+    _2; last900-by-number: TEBN's, tested on the first of these; random90: drawn at random, stratified; by-group:
+    test_group is the test set; images: that of the images they are simulated from."""
     split_seed: int = 0
     """Seed of random90."""
     test_group: str = ""
@@ -71,8 +74,8 @@ class EventConfig:
     """Fraction of the training recordings held out, stratified and seeded."""
     frames: FrameConfig = field(default_factory=FrameConfig)
     """How events are counted into frames."""
-    window_seconds: float = 0.0
-    """Recordings are cut into windows of this length, each a sample; 0: a recording is a sample."""
+    windows: WindowConfig = added_later(WindowConfig(), holds={"window_seconds": "seconds"})
+    """How recordings are cut into windows, each a sample."""
     damaged: Literal["error", "skip"] = "error"
     """Damaged recordings: stop, or leave out what is damaged and count it."""
     filters: FilterConfig = added_later(FilterConfig())
@@ -105,10 +108,6 @@ class EventConfig:
             raise UserError(f"cutout {self.cutout} is outside [0, 1]: it is a probability")
         if self.shift < 0:
             raise UserError(f"shift {self.shift} is less than 0: it counts pixels")
-        if not 0 <= self.window_seconds < 1e6:
-            raise UserError(
-                f"window_seconds {self.window_seconds} is not a length of time: try 0.5, or 0 for no windows"
-            )
         for name, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PurePosixPath
@@ -14,6 +14,7 @@ import torch
 from sresnet.data.events.cache import Prepared
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.sets import EventConfig, Source
+from sresnet.data.events.windows import WindowConfig
 from sresnet.data.samples import Splits
 from sresnet.data.split import hold_out, stratified_split
 from sresnet.errors import UserError
@@ -39,7 +40,8 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     official, images: the test recordings are those of the group "test". by-group: those of `config.test_group`. Of each
     class, first900-by-name trains on the first 90 % (rounded up: 900 of 1,000) in the order of the file names, in which
     _10 comes before _2, as SpikingJelly lists them; first900-by-number in the order of the last number in the name;
-    random90 on 90 % drawn with `config.split_seed`.
+    last900-by-number on the last 90 % in that order, and tests on 0 to 99 (TEBN's code, Duan et al. 2022); random90 on
+    90 % drawn with `config.split_seed`.
 
     Raises:
         UserError: no such group, a class with too few recordings, or the same content on both sides.
@@ -51,8 +53,8 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     elif config.split == "random90":
         test = _drawn(recordings, config.split_seed)
     else:
-        key = _by_number if config.split == "first900-by-number" else _by_name
-        test = _last_of_each_class(recordings, key)
+        key = _by_name if config.split == "first900-by-name" else _by_number
+        test = _tenth_of_each_class(recordings, key, first=config.split == "last900-by-number")
     chosen = set(test)
     train = [index for index in range(len(recordings)) if index not in chosen]
     _check_leak(recordings, train, test)
@@ -93,8 +95,10 @@ def _by_number(each: Listed) -> tuple[Any, ...]:
     return (int(numbers[-1]) if numbers else -1, each.name)
 
 
-def _last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tuple[Any, ...]]) -> list[int]:
-    """Indices of the last tenth of each class in the order of `key`, ascending."""
+def _tenth_of_each_class(
+    recordings: Sequence[Listed], key: Callable[[Listed], tuple[Any, ...]], *, first: bool
+) -> list[int]:
+    """Indices of the first or else the last tenth of each class in the order of `key`, ascending."""
     test: list[int] = []
     for class_name in dict.fromkeys(each.class_name for each in recordings):
         members = [index for index, each in enumerate(recordings) if each.class_name == class_name]
@@ -102,7 +106,7 @@ def _last_of_each_class(recordings: Sequence[Listed], key: Callable[[Listed], tu
         kept = math.ceil(len(members) * TRAIN_SHARE)  # as SpikingJelly, rounding errors included
         if kept == len(members):
             raise _too_few(class_name, len(members))
-        test += members[kept:]
+        test += members[: len(members) - kept] if first else members[kept:]
     return sorted(test)
 
 
@@ -135,6 +139,26 @@ def _check_leak(recordings: Sequence[Listed], train: list[int], test: list[int])
                 f"{recordings[index].name}, to be tested on, has the same bytes as {copy}, to be trained on: take one "
                 "of the two away"
             )
+
+
+def _unused(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What windows leave out, of all recordings that could be read; None where it was not counted.
+
+    {"events", "of": those there are, "most": the largest share of a recording, "recording": which, "windows": those
+    with too few events}.
+    """
+    read = [each for each in entries if "skipped" not in each]
+    if not all("unused" in each for each in read):
+        return None
+    shares = {each["name"]: each["unused"] / max(1, each["of_events"]) for each in read}
+    worst = max(shares, key=lambda name: shares[name], default="")
+    return {
+        "events": sum(each["unused"] for each in read),
+        "of": sum(each["of_events"] for each in read),
+        "most": shares.get(worst, 0.0),
+        "recording": worst,
+        "windows": sum(each["few"] for each in read),
+    }
 
 
 def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
@@ -204,6 +228,13 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         about["filtered_events"] = dict(removed)
     if config.test_group:
         about["test_group"] = config.test_group
+    if config.windows != WindowConfig():
+        about["unused"] = _unused(entries)
+        if about["unused"] is None:
+            notes.append(
+                "these frames are of an earlier version, which did not count the events that lie in no window: sresnet "
+                "data clean removes them, and they are made anew"
+            )
     return Splits(
         train=clips_of("train"),
         validation=clips_of("validation") if held else None,
