@@ -9,7 +9,8 @@ import sresnet
 from sresnet import UserError
 from sresnet.config import from_dict, to_dict
 from sresnet.data import DataConfig, EventConfig, Splits
-from sresnet.data.augmentation import augmented
+from sresnet.data.augmentation import augmented, training_batch
+from sresnet.data.events.changes import ChangeConfig
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.fingerprint import fingerprint
@@ -17,6 +18,7 @@ from sresnet.data.scaling import Counts, make_scaling, scaling_from_plain
 from sresnet.data.stored import SampleFile
 from sresnet.files import read_json
 from sresnet.models import SResNetConfig
+from sresnet.processes import Part
 from sresnet.train import record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.loop import train
@@ -103,6 +105,55 @@ def test_stopped_anywhere_ends_the_same(tmp_path, splits):
         stops += 1
     assert stops == 5
     assert final(whole.folder) == final(tmp_path / "pieces")
+
+
+MIXED = dataclasses.replace(
+    TINY,
+    data=dataclasses.replace(
+        TINY.data,
+        changes=ChangeConfig(
+            polarity=0.5, reverse=0.5, crop=0.6, nda=True, drop="any", space_jitter=0.7, time_jitter=0.5, mix="eventmix"
+        ),
+    ),
+)
+MIXUP = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, changes=ChangeConfig(mix="mixup", mix_alpha=0.4)))
+
+
+@pytest.mark.parametrize("recipe", [MIXED, MIXUP], ids=["all changes and eventmix", "mixup"])
+def test_changed_and_mixed_clips_are_the_same_after_a_stop(tmp_path, splits, recipe):
+    whole = train(recipe, splits, tmp_path / "whole", device=CPU)
+    outcome = None
+    while outcome is None or outcome.state == "stopped":
+        steps = []
+        torch.manual_seed(0)
+        stop = {"watch": steps.append, "should_stop": lambda steps=steps: len(steps) == 4}
+        outcome = train(recipe, splits, tmp_path / "pieces", device=CPU, **stop)
+    assert final(whole.folder) == final(tmp_path / "pieces")
+    plain = train(TINY, splits, tmp_path / "plain", device=CPU)
+    assert final(whole.folder) != final(plain.folder)
+
+
+@pytest.mark.parametrize("recipe", [MIXED, MIXUP], ids=["all changes and eventmix", "mixup"])
+def test_parts_of_a_mixed_batch_are_what_they_are_of_the_whole(splits, recipe):
+    """Also where the other clip is in another part, or another process."""
+    indices = torch.randperm(90, generator=torch.Generator().manual_seed(3))[:16]
+    given = splits.train.batch, splits.train.labels, indices, recipe.data, 4, 1, 7
+    x, target = training_batch(*given)
+    assert target.shape == (16, 4)
+    torch.testing.assert_close(target.sum(1), torch.ones(16))
+    assert ((target > 0) & (target < 1)).any()
+    assert not torch.equal(training_batch(*given[:-1], 8)[1], target)
+    for ends in ((0, 5), (5, 6), (6, 16)):
+        part_x, part_target = training_batch(*given, part=Part(*ends, 16))
+        assert torch.equal(part_x, x[slice(*ends)])
+        assert torch.equal(part_target, target[slice(*ends)])
+
+
+def test_mixed_clips_train_in_parts_of_a_batch(tmp_path, splits):
+    recipe = dataclasses.replace(changed(MIXED, accumulate=4, epochs=1))
+    result = train(recipe, splits, tmp_path, device=CPU).result
+    assert 0 <= result["test_top1"] <= 100
+    assert record.read_metrics(tmp_path)[0]["train_loss"] > 0
 
 
 def test_network_must_fit_the_clips(tmp_path, splits):

@@ -393,11 +393,11 @@ def test_low_res_epochs_show_smaller_images(tmp_path):
 
     class Watched(Run):
         def batch(self, indices, step, part=None):
-            x = super().batch(indices, step, part)
-            full = whole.batch(indices, step)
+            x, target = super().batch(indices, step, part)
+            full, _ = whole.batch(indices, step)
             assert torch.equal(x, shrunk(full) if step < 15 else full)
             seen.append(x.shape)
-            return x
+            return x, target
 
         def step(self, indices):
             super().step(indices)
@@ -880,6 +880,21 @@ def test_losses():
     squares = (outputs.mean(0) - target) ** 2
     torch.testing.assert_close(loss_of(outputs, labels, TrainConfig(loss="mse")), squares.sum() / 15)
     torch.testing.assert_close(loss_of(outputs, labels, TrainConfig(loss="sse")), squares.sum())
+
+
+@pytest.mark.parametrize("fields", [{}, {"label_smoothing": 0.1}, {"loss": "per-step"}, {"loss": "mse"}], ids=str)
+def test_losses_of_shares_of_classes(fields):
+    """A share of 1 is a class; cross-entropy is linear in shares, squared error has them as targets."""
+    outputs, labels, others = torch.randn(4, 3, 5), torch.tensor([0, 4, 2]), torch.tensor([1, 0, 2])
+    config = TrainConfig(**fields)
+    own, theirs = (torch.nn.functional.one_hot(each, 5).float() for each in (labels, others))
+    torch.testing.assert_close(loss_of(outputs, own, config), loss_of(outputs, labels, config))
+    mixed = loss_of(outputs, 0.3 * own + 0.7 * theirs, config)
+    if config.loss == "mse":
+        expected = ((outputs.mean(0) - 0.3 * own - 0.7 * theirs) ** 2).mean()
+    else:
+        expected = 0.3 * loss_of(outputs, labels, config) + 0.7 * loss_of(outputs, others, config)
+    torch.testing.assert_close(mixed, expected)
 
 
 def test_order_and_augmentation_are_functions_of_seed_and_step():

@@ -68,7 +68,8 @@ class DoubleRun(Run):
         self.average = {name: tensor.double() for name, tensor in self.average.items()}
 
     def batch(self, *arguments):
-        return super().batch(*arguments).double()
+        x, target = super().batch(*arguments)
+        return x.double(), target
 
 
 POISSON = {"encoder": "poisson"}

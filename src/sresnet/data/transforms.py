@@ -15,11 +15,24 @@ from torch.nn import functional
 from sresnet.processes import Part
 
 
+class Rows(NamedTuple):
+    """Any images of a batch, for all of which random numbers are drawn."""
+
+    numbers: Tensor
+    """Places in the batch, int64 [N]."""
+    whole: int
+    """Images of the batch."""
+
+    def of(self, drawn: Tensor) -> Tensor:
+        """What was drawn for these, of what was drawn for all, [whole, ...]."""
+        return drawn[self.numbers.to(drawn.device)]
+
+
 class ForPart(NamedTuple):
     """Draws for all images of a batch, and gives those of the part that is here."""
 
     generator: torch.Generator
-    part: Part
+    part: Part | Rows
 
 
 Source = torch.Generator | ForPart | Iterator[Tensor]
@@ -28,7 +41,7 @@ Source = torch.Generator | ForPart | Iterator[Tensor]
 
 def random_flip(x: Tensor, generator: Source) -> Tensor:
     """Mirror each image left to right with probability 1/2: [N, C, H, W] -> the same shape and type."""
-    flipped = _uniform(len(x), generator, x) < 0.5
+    flipped = uniform(len(x), generator, x) < 0.5
     return torch.where(flipped[:, None, None, None], x.flip(-1), x)
 
 
@@ -41,19 +54,19 @@ def random_crop(x: Tensor, padding: int, generator: Source) -> Tensor:
     The `generator` draws two offsets for each image.
     """
     count, _, height, width = x.shape
-    top, left = (_integers(count, 2 * padding + 1, generator, x) for _ in range(2))
+    top, left = (integers(count, 2 * padding + 1, generator, x) for _ in range(2))
     rows = top[:, None] + torch.arange(height, device=x.device)
     columns = left[:, None] + torch.arange(width, device=x.device)
-    return _gathered(functional.pad(x, (padding,) * 4), rows, columns)
+    return gathered(functional.pad(x, (padding,) * 4), rows, columns)
 
 
 def random_roll(x: Tensor, shift: int, generator: Source) -> Tensor:
     """As `random_crop` by up to `shift` pixels, but what leaves at one edge enters at the other."""
     count, _, height, width = x.shape
-    down, right = (_integers(count, 2 * shift + 1, generator, x) - shift for _ in range(2))
+    down, right = (integers(count, 2 * shift + 1, generator, x) - shift for _ in range(2))
     rows = (torch.arange(height, device=x.device) + down[:, None]) % height
     columns = (torch.arange(width, device=x.device) + right[:, None]) % width
-    return _gathered(x, rows, columns)
+    return gathered(x, rows, columns)
 
 
 def random_erase(x: Tensor, probability: float, generator: Source, fill: Literal["mean", "zero"] = "mean") -> Tensor:
@@ -67,9 +80,9 @@ def random_erase(x: Tensor, probability: float, generator: Source, fill: Literal
     """
     count, _, height, width = x.shape
     side = min(height, width) // 2
-    chosen = _uniform(count, generator, x) < probability
-    top = _integers(count, height, generator, x) - side // 2
-    left = _integers(count, width, generator, x) - side // 2
+    chosen = uniform(count, generator, x) < probability
+    top = integers(count, height, generator, x) - side // 2
+    left = integers(count, width, generator, x) - side // 2
     rows = torch.arange(height, device=x.device) - top[:, None]
     columns = torch.arange(width, device=x.device) - left[:, None]
     inside_rows = (rows >= 0) & (rows < side) & chosen[:, None]
@@ -131,26 +144,52 @@ def channel_statistics(counts: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(means).float(), torch.stack(stds).float()
 
 
-def _gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def moved(
+    x: Tensor, matrix: Sequence[Sequence[Tensor | float]], shift: tuple[Tensor | float, Tensor | float] = (0, 0)
+) -> Tensor:
+    """The pixel at p from the middle is the old one nearest to matrix p + shift, or 0 where that is outside.
+
+    The elements of the 2x2 matrix and of the shift, in x and y, are numbers or tensors [N], in pixels.
+    """
+    count, _, height, width = x.shape
+
+    def column(value: Tensor | float) -> Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=x.device).expand(count)[:, None, None]
+
+    across = torch.arange(width, dtype=torch.float64, device=x.device) - (width - 1) / 2
+    down = torch.arange(height, dtype=torch.float64, device=x.device)[:, None] - (height - 1) / 2
+    (a, b), (c, d) = matrix
+    columns = (column(a) * across + column(b) * down + column(shift[0]) + (width - 1) / 2).round().long()
+    rows = (column(c) * across + column(d) * down + column(shift[1]) + (height - 1) / 2).round().long()
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    index = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1)[:, None]
+    found = x.flatten(2).gather(2, index.expand(-1, x.shape[1], -1)).view_as(x)
+    return found * inside[:, None]
+
+
+def gathered(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of [N, C, H, W] in these rows [N, h] and columns [N, w] of each image: [N, C, h, w]."""
     # One gather from the flattened planes: the index of each pixel of the window, the same for every channel.
     channels, width = planes.shape[1], planes.shape[3]
     index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1).unsqueeze(1)
     return planes.flatten(2).gather(2, index.expand(-1, channels, -1)).unflatten(2, (rows.shape[1], columns.shape[1]))
 
 
-def _uniform(count: int, source: Source, like: Tensor) -> Tensor:
+def uniform(count: int, source: Source, like: Tensor) -> Tensor:
+    """Numbers in [0, 1) for `count` images, or for the part of them that is here, on the device of `like`."""
     # Drawn where the generator lives, so that a CPU generator gives the same images on any device. An accelerator gets
     # the numbers without being waited for.
     if isinstance(source, ForPart):
-        return source.part.of(_uniform(source.part.whole, source.generator, like))
+        return source.part.of(uniform(source.part.whole, source.generator, like))
     if not isinstance(source, torch.Generator):
         return next(source)
     return torch.rand(count, generator=source, device=source.device).to(like.device, non_blocking=True)
 
 
-def _integers(count: int, end: int, source: Source, like: Tensor) -> Tensor:
+def integers(count: int, end: int, source: Source, like: Tensor) -> Tensor:
+    """Whole numbers from 0 to below `end`, int64, otherwise as `uniform`."""
     if isinstance(source, ForPart):
-        return source.part.of(_integers(source.part.whole, end, source.generator, like))
+        return source.part.of(integers(source.part.whole, end, source.generator, like))
     if not isinstance(source, torch.Generator):
         return next(source).long()
     return torch.randint(end, (count,), generator=source, device=source.device).to(like.device, non_blocking=True)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sresnet.data.transforms import ForPart
+from sresnet.data.transforms import ForPart, moved
 from sresnet.processes import Part
 
 STRENGTHS = 31
@@ -61,51 +61,28 @@ def _identity(x: Tensor, amount: Tensor) -> Tensor:
 
 def _shear_x(x: Tensor, amount: Tensor) -> Tensor:
     """Rows slide sideways, by up to 0.99 pixels per row away from the middle."""
-    return _moved(x, [[1.0, 0.99 * amount], [0.0, 1.0]])
+    return moved(x, [[1.0, 0.99 * amount], [0.0, 1.0]])
 
 
 def _shear_y(x: Tensor, amount: Tensor) -> Tensor:
     """Columns slide up and down, by up to 0.99 pixels per column away from the middle."""
-    return _moved(x, [[1.0, 0.0], [0.99 * amount, 1.0]])
+    return moved(x, [[1.0, 0.0], [0.99 * amount, 1.0]])
 
 
 def _translate_x(x: Tensor, amount: Tensor) -> Tensor:
     """The image moves sideways by up to 32 pixels."""
-    return _moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(32 * amount, 0.0))
+    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(32 * amount, 0.0))
 
 
 def _translate_y(x: Tensor, amount: Tensor) -> Tensor:
     """The image moves up or down by up to 32 pixels."""
-    return _moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(0.0, 32 * amount))
+    return moved(x, [[1.0, 0.0], [0.0, 1.0]], shift=(0.0, 32 * amount))
 
 
 def _rotate(x: Tensor, amount: Tensor) -> Tensor:
     """The image turns about its middle, by up to 135 degrees."""
     angle = amount.double() * math.radians(135)
-    return _moved(x, [[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
-
-
-def _moved(
-    x: Tensor, matrix: list[list[Tensor | float]], shift: tuple[Tensor | float, Tensor | float] = (0, 0)
-) -> Tensor:
-    """The pixel at p from the middle is the old one nearest to matrix p + shift, or 0 where that is outside.
-
-    The elements of the 2x2 matrix and of the shift, in x and y, are numbers or tensors [N], in pixels.
-    """
-    count, _, height, width = x.shape
-
-    def column(value: Tensor | float) -> Tensor:
-        return torch.as_tensor(value, dtype=torch.float64, device=x.device).expand(count)[:, None, None]
-
-    across = torch.arange(width, dtype=torch.float64, device=x.device) - (width - 1) / 2
-    down = torch.arange(height, dtype=torch.float64, device=x.device)[:, None] - (height - 1) / 2
-    (a, b), (c, d) = matrix
-    columns = (column(a) * across + column(b) * down + column(shift[0]) + (width - 1) / 2).round().long()
-    rows = (column(c) * across + column(d) * down + column(shift[1]) + (height - 1) / 2).round().long()
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    index = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1)[:, None]
-    found = x.flatten(2).gather(2, index.expand(-1, x.shape[1], -1)).view_as(x)
-    return found * inside[:, None]
+    return moved(x, [[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
 
 
 # Colours

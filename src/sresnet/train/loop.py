@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sresnet.data import Splits
 from sresnet.data.ahead import ReadAhead
-from sresnet.data.augmentation import augmented, changed, numbers_of
+from sresnet.data.augmentation import changed, numbers_of, training_batch
 from sresnet.data.config import CLASSES, DataConfig
 from sresnet.data.fingerprint import Fingerprint, fingerprint
 from sresnet.data.scaling import Scaling, make_scaling
@@ -429,10 +429,17 @@ class Run:
                 return Outcome(state="stopped", folder=self.folder, step=self.position.step, result={})
         return self.finish()
 
-    def batch(self, indices: Tensor, step: int, part: Part | None = None) -> Tensor:
-        """The network's input for training step `step`: the samples at `indices`, a part of the batch, augmented."""
-        x = augmented(self.ahead.batch(indices), self.recipe.data, self.recipe.seed, step, part)
-        return self.scaled(x, small=step // self.steps_per_epoch < self.config.low_res_epochs)
+    def batch(self, indices: Tensor, step: int, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        """The network's input for training step `step`, the samples at `indices` or a part of them, augmented, and what
+        they are to be taken for."""
+        x, target = self.changed_batch(indices, step, part)
+        return self.scaled(x, small=step // self.steps_per_epoch < self.config.low_res_epochs), target
+
+    def changed_batch(self, indices: Tensor, step: int, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        """As `training_batch`."""
+        recipe = self.recipe
+        given = self.ahead.batch, self.train_set.labels, indices, recipe.data
+        return training_batch(*given, recipe.model.num_classes, recipe.seed, step, part)
 
     def scaled(self, samples: Tensor, *, small: bool) -> Tensor:
         """The network's input."""
@@ -455,11 +462,10 @@ class Run:
         weight = average_weight(config.ema, step)
         # Segments look at the generators' states, and sharpness is a number in Python: neither goes into a graph.
         if self.graphs is not None and not segments and not config.sharpen_epochs:
-            labels = self.train_set.labels[indices]
             drawing = partial(seeded, seed_of("step", self.recipe.seed, step), self.device)
-            done = self.graphed_step(indices, labels, num_steps, [*rates, weight], drawing)
-            self.notice("forward", done.loss, done.names, done.finite, len(labels))
-            self.notice("update", done.hits, done.state_names, done.state_finite, len(labels))
+            done = self.graphed_step(indices, num_steps, [*rates, weight], drawing)
+            self.notice("forward", done.loss, done.names, done.finite, len(indices))
+            self.notice("update", done.hits, done.state_names, done.state_finite, len(indices))
         else:
             self.optimiser.zero_grad()
             found = [self.passes(indices, number, num_steps, segments) for number in range(parts)]
@@ -474,15 +480,14 @@ class Run:
         step = self.position.step
         part = self.processes.part(len(indices) // self.config.accumulate)
         of_batch = self.part_here(len(indices), number)
-        here = indices[of_batch.first : of_batch.last]
-        labels = self.train_set.labels[here]
-        x = self.batch(here, step, of_batch if len(here) < len(indices) else None)
+        here = of_batch.last - of_batch.first
+        x, target = self.batch(indices, step, of_batch if here < len(indices) else None)
         drawn_for = ("step", self.recipe.seed, step, *((number,) if number else ()))
         drawing = partial(seeded, seed_of(*drawn_for), self.device)
         with drawing():
-            loss, hits, (names, finite) = self.forward_pass(x, labels, num_steps, segments, part)
-        if len(here) < len(indices) and self.config.loss != "sse":  # which is a sum over images, and others are a mean
-            loss = loss * (len(here) / len(indices))
+            loss, hits, (names, finite) = self.forward_pass(x, target, num_steps, segments, part)
+        if here < len(indices) and self.config.loss != "sse":  # which is a sum over images, and others are a mean
+            loss = loss * (here / len(indices))
         self.notice("forward", loss.detach(), names, finite, len(indices))
         # What time segments compute again draws the same spikes and masks again, and no other thread meanwhile.
         with drawing() if segments else contextlib.nullcontext():
@@ -521,7 +526,6 @@ class Run:
     def graphed_step(
         self,
         indices: Tensor,
-        labels: Tensor,
         num_steps: int,
         numbers: list[float],
         drawing: Callable[[], contextlib.AbstractContextManager[None]],
@@ -529,11 +533,13 @@ class Run:
         """The same as a CUDA graph, once it is recorded; `numbers` are the rates and the weight in the average."""
         data, seed, step = self.recipe.data, self.recipe.seed, self.position.step
         small = step // self.steps_per_epoch < self.config.low_res_epochs
-        samples = self.ahead.batch(indices)
-        drawn = numbers_of(samples.shape, data, seed, step)
+        drawn = numbers_of((len(indices), *self.train_set.shape), data, seed, step)
         if drawn is None:
-            samples, drawn = augmented(samples, data, seed, step), torch.empty(0, device="cpu")
-        given = samples, labels, *(self.pinned(each) for each in (torch.tensor(numbers, device="cpu"), drawn))
+            samples, target = self.changed_batch(indices, step)
+            drawn = torch.empty(0, device="cpu")
+        else:
+            samples, target = self.ahead.batch(indices), self.train_set.labels[indices]
+        given = samples, target, *(self.pinned(each) for each in (torch.tensor(numbers, device="cpu"), drawn))
         run = partial(self.whole_step, num_steps=num_steps, small=small)
         return self.graphs((num_steps, small), run, given, drawing)  # type: ignore[misc]
 
@@ -542,11 +548,11 @@ class Run:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
     def whole_step(self, given: Sequence[Tensor], *, num_steps: int, small: bool) -> Done:
-        """A step as a graph has it: samples, labels, rates and the weight in the average, and drawn numbers."""
-        samples, labels, numbers, drawn = given
+        """A step as a graph has it: samples, their classes, rates and weight in the average, and drawn numbers."""
+        samples, target, numbers, drawn = given
         if len(drawn):
             samples = changed(samples, self.recipe.data, iter(drawn))
-        loss, hits, (names, finite) = self.forward_pass(self.scaled(samples, small=small), labels, num_steps)
+        loss, hits, (names, finite) = self.forward_pass(self.scaled(samples, small=small), target, num_steps)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         gradients = torch.autograd.grad(self.scaled_up(loss), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -596,12 +602,15 @@ class Run:
     def forward_pass(
         self,
         x: Tensor,
-        labels: Tensor,
+        target: Tensor,
         num_steps: int,
         segments: tuple[int, ...] = (),
         part: Part | None = None,
     ) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], Tensor]]:
-        """Loss of the images here, hits, and `finite_sums` of the potentials."""
+        """Loss of the images here, hits, and `finite_sums` of the potentials.
+
+        A mixed clip is a hit where the scores are highest for the class of its larger share.
+        """
         state = ForwardState(v=None, sums={})
         if self.processes.several:
             state.part = part
@@ -609,7 +618,8 @@ class Run:
         with precision_context(self.config.precision, self.device):
             outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments)
             outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-            loss = loss_of(outputs, labels, self.config)
+            loss = loss_of(outputs, target, self.config)
+        labels = target.argmax(1) if target.is_floating_point() else target
         hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
         return loss, hits, finite_sums(self.potentials(state))
 
@@ -819,20 +829,26 @@ class Run:
         )
 
 
-def loss_of(outputs: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+def loss_of(outputs: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
     """The loss of the readout's input [T, N, classes].
 
     Cross-entropy of its mean over time, the scores (Eq. 19), or of every step; or the squared distance of the scores to
-    0, and 1 for the class: its mean over images and classes, or its sum.
+    0, and 1 for the class: its mean over images and classes, or its sum. Where classes have shares, as in mixed clips,
+    cross-entropy is the mean of those with each class, weighted by them, and distances are to the shares.
+
+    Args:
+        target: class of each image, int64 [N], or shares of all classes, float [N, classes].
     """
+    shares = target.is_floating_point()
     if config.loss in ("mse", "sse"):
         scores = outputs.mean(0)
-        target = F.one_hot(labels, scores.shape[1]).to(scores.dtype)
-        return F.mse_loss(scores, target, reduction="mean" if config.loss == "mse" else "sum")
+        wanted = (target if shares else F.one_hot(target, scores.shape[1])).to(scores.dtype)
+        return F.mse_loss(scores, wanted, reduction="mean" if config.loss == "mse" else "sum")
     if config.loss == "mean":
-        return F.cross_entropy(outputs.mean(0), labels, label_smoothing=config.label_smoothing)
+        return F.cross_entropy(outputs.mean(0), target, label_smoothing=config.label_smoothing)
     steps = outputs.shape[0]
-    return F.cross_entropy(outputs.flatten(0, 1), labels.repeat(steps), label_smoothing=config.label_smoothing)
+    repeated = target.repeat(steps, 1) if shares else target.repeat(steps)
+    return F.cross_entropy(outputs.flatten(0, 1), repeated, label_smoothing=config.label_smoothing)
 
 
 def _named(part: str, evaluation: Evaluation) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sresnet.archives import open_zip, read_member
 from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
+from sresnet.data.events.changes import ChangeConfig
 from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.read import EXTENSIONS, parse_recording
@@ -88,6 +89,8 @@ class EventConfig:
     """What enters at an edge: what left at the other, or nothing."""
     cutout: float = 0.0
     """Probability that a square of a training clip is emptied."""
+    changes: ChangeConfig = added_later(ChangeConfig())
+    """More random changes of training clips."""
     simulation: DVSConfig = field(default_factory=DVSConfig)
     """The simulated camera, for digits-dvs and cifar10-dvs-sim."""
     train_images: int = added_later(0)
