@@ -3,14 +3,17 @@ import shutil
 from collections import Counter
 
 import made_up_sets as made_up
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sresnet.data import EventConfig, open_data
+from sresnet.data.events.cache import prepare
 from sresnet.data.events.describe import find_recordings
-from sresnet.data.events.splits import Listed, divide
+from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.splits import Listed, _last_windows, divide
 from sresnet.data.events.windows import WindowConfig
 from sresnet.errors import UserError
 
@@ -226,3 +229,50 @@ def test_skipped_recordings_do_not_move_the_split(tmp_path):
     assert splits.about["skipped_recordings"] == 1
     assert splits.about["recordings"] == {"train": 179, "validation": 0, "test": 20}
     assert torch.equal(splits.test.batch(torch.arange(20)), whole.test.batch(torch.arange(20)))
+
+
+@pytest.mark.parametrize("stride", [1.0, 0.5, 2.0])
+def test_the_last_windows_of_each_recording_are_held_out_a_window_apart(tmp_path, stride):
+    """Whose first events are a window's length or more after the last ones that are trained on."""
+    for name in ("a/1.aedat", "a/2.aedat", "b/1.aedat", "b/2.aedat"):
+        made_up.put(tmp_path / "data" / name, made_up.aedat2(400, seed=len(name) + ord(name[0]) + ord(name[2])))
+    windows = WindowConfig(seconds=0.005, stride=stride)
+    config = EventConfig(
+        name="event-folder", split="official", windows=windows, validation=1 / 3, held_out="last",
+        frames=FrameConfig(size=4),
+    )  # fmt: skip
+    shutil.copytree(tmp_path / "data", tmp_path / "set" / "train")
+    made_up.put(tmp_path / "set/test/a/9.aedat", made_up.aedat2(400, seed=9))
+    made_up.put(tmp_path / "set/test/b/9.aedat", made_up.aedat2(400, seed=10))
+    splits = open_data(config, str(tmp_path / "set"), seed=0, num_steps=1, cache_dir=str(tmp_path / "cache"))
+    assert splits.about["held_out"] == "last"
+    found = prepare(config, str(tmp_path / "set"), 1, cache_dir=str(tmp_path / "cache"))
+    starts = np.cumsum([0, *(each["clips"] for each in found.recordings)])
+    gap = {1.0: 1, 0.5: 3, 2.0: 0}[stride]
+    train, held = splits.train.numbers.tolist(), splits.validation.numbers.tolist()
+    expected, last = [], []
+    for entry, first, end in zip(found.recordings, starts[:-1], starts[1:], strict=True):
+        if entry["group"] == "train":
+            count = max(1, round((end - first) / 3))
+            last += range(end - count, end)
+            expected += range(first, end - count - gap)
+    assert (train, held) == (expected, last)
+    names = [splits.train.class_names[label] for label in splits.validation.labels.tolist()]
+    assert names == sorted(names)
+    assert set(names) == {"a", "b"}
+    assert any(f"left out: {4 * gap} windows between" in note for note in splits.notes)
+
+
+def test_last_windows_need_windows_and_enough_of_them(tmp_path):
+    with pytest.raises(UserError, match="held_out 'last' holds the last windows"):
+        EventConfig(name="event-folder", split="official", held_out="last", validation=0.3)
+    with pytest.raises(UserError, match="held_out 'last' holds the last windows"):
+        EventConfig(name="event-folder", split="official", held_out="last", windows=WindowConfig(seconds=1.0))
+    with pytest.raises(UserError, match="a.aedat has 2 windows, too few"):
+        _last_windows(
+            EventConfig(
+                name="event-folder", split="official", held_out="last", validation=0.3, windows=WindowConfig(events=9)
+            ),
+            "a.aedat",
+            2,
+        )

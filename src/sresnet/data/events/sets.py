@@ -73,6 +73,10 @@ class EventConfig:
     """Group, such as a session, whose recordings are the test set; with split by-group."""
     validation: float = 0.0
     """Fraction of the training recordings held out, stratified and seeded."""
+    held_out: Literal["recordings", "last"] = added_later("recordings")
+    """What `validation` is a fraction of. recordings: of those of each class; last: of the windows of each training
+    recording, the last ones in time; the windows just before them are left out, so that a window's length lies between.
+    """
     frames: FrameConfig = field(default_factory=FrameConfig)
     """How events are counted into frames."""
     windows: WindowConfig = added_later(WindowConfig(), holds={"window_seconds": "seconds"})
@@ -106,6 +110,11 @@ class EventConfig:
         if not 0 <= self.validation < 1:
             raise UserError(
                 f"validation {self.validation} is outside [0, 1): it is a fraction of the training recordings"
+            )
+        if self.held_out == "last" and not (self.validation and self.windows.cut):
+            raise UserError(
+                "held_out 'last' holds the last windows of each recording out: give --data.windows.seconds, and how "
+                "many with --data.validation, such as 0.33"
             )
         if not 0 <= self.cutout <= 1:
             raise UserError(f"cutout {self.cutout} is outside [0, 1]: it is a probability")

@@ -161,6 +161,19 @@ def _unused(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
+def _last_windows(config: EventConfig, name: str, clips: int) -> tuple[int, int]:
+    """How many of a recording's windows come first, to train on, and how many last, to validate on.
+
+    Windows that begin `stride` lengths after each other are one length apart where ceil(2 / stride) - 1 lie between.
+    UserError for too few.
+    """
+    held = max(1, round(config.validation * clips))
+    kept = clips - held - (math.ceil(2 / config.windows.stride) - 1)
+    if kept < 1:
+        raise UserError(f"{name} has {clips} windows, too few to hold the last {config.validation:g} of them out")
+    return kept, held
+
+
 def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     """The clips of a data set by use; all clips of a recording are on one side.
 
@@ -186,9 +199,16 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     others = {listed[index].content for index in (*train, *test)} - {""}
     if copies := [listed[index].name for index in held if listed[index].content in others]:
         notes.append(f"recordings to validate on with the bytes of others ({len(copies):,}), such as {copies[0]}")
-    if config.validation and train:
-        if held:
-            notes.append("left out: recordings to validate on, as --data.validation holds some of the others out")
+    last: dict[int, tuple[int, int]] = {}
+    if config.validation and train and held:
+        notes.append("left out: recordings to validate on, as --data.validation holds some of the others out")
+    if config.held_out == "last":
+        clips = {index: entries[index]["clips"] for index in train}
+        last = {index: _last_windows(config, listed[index].name, clips[index]) for index in train}
+        between = sum(clips[index] - sum(last[index]) for index in train)
+        notes.append(f"left out: {between:,} windows between those to train on and the last ones, to validate on")
+        held = train
+    elif config.validation and train:
         labels = torch.tensor([class_names.index(listed[index].class_name) for index in train], dtype=torch.int64)
         rest, chosen, said = hold_out(labels, class_names, config.validation, seed, "recordings")
         train, held = [train[index] for index in rest.tolist()], [train[index] for index in chosen.tolist()]
@@ -201,8 +221,15 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     starts = [0, *accumulate(each["clips"] for each in entries)]
 
     def clips_of(part: str) -> FrameSet:
-        numbers = [number for index in parts[part] for number in range(starts[index], starts[index + 1])]
-        labels = [class_names.index(listed[i].class_name) for i in parts[part] for _ in range(entries[i]["clips"])]
+        numbers: list[int] = []
+        labels: list[int] = []
+        for index in parts[part]:
+            clips = range(starts[index], starts[index + 1])
+            if index in last:
+                kept, validated = last[index]
+                clips = clips[:kept] if part == "train" else clips[-validated:]
+            numbers += clips
+            labels += [class_names.index(listed[index].class_name)] * len(clips)
         return FrameSet(
             file=prepared.file,
             numbers=torch.tensor(numbers),
@@ -226,6 +253,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         for each in entries:
             removed.update(each.get("filtered", {}))
         about["filtered_events"] = dict(removed)
+    if config.held_out != "recordings":
+        about["held_out"] = config.held_out
     if config.test_group:
         about["test_group"] = config.test_group
     if config.windows != WindowConfig():
