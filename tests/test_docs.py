@@ -32,7 +32,7 @@ from sresnet.cli.evaluate import _EvaluateOptions
 from sresnet.cli.export import _ExportOptions
 from sresnet.cli.hub import _PullOptions, _PushOptions
 from sresnet.cli.importing import _ImportOptions
-from sresnet.cli.parse import parse, take_option
+from sresnet.cli.parse import parse, seconds_of, take_option
 from sresnet.cli.report import _ReportOptions
 from sresnet.cli.search import _ranges, _SearchOptions, _space
 from sresnet.cli.study import _StudyOptions
@@ -157,6 +157,8 @@ def check_command(line):
             parse(options, flags[1:], line, "")
         case "predict":
             assert len(words) >= 2
+            length, _ = take_option(flags, "--stream")
+            assert length in ("", "auto") or seconds_of("--stream", length) > 0
         case "study":
             at = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
             assert words[:at] in (["list"], ["page"]) or set(words[:at]) <= {*STUDIES, "all"}

@@ -32,6 +32,7 @@ __all__ = [
     "load_released",
     "num_parameters",
     "save_model",
+    "stream",
 ]
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
     )
     from sresnet.models.released import load_released
     from sresnet.models.saved import load, save_model
+    from sresnet.streams import stream
 
 _ELSEWHERE = {
     "UserError": "errors",
     "load": "models.saved",
     "load_released": "models.released",
     "save_model": "models.saved",
+    "stream": "streams",
 }
 """Names that are not in `sresnet.models`."""
 _FOLDERS = ("analysis", "convert", "data", "export", "models", "nn", "ops", "train")

@@ -238,6 +238,23 @@ def take_option(words: list[str], flag: str) -> tuple[str, list[str]]:
     return "", words
 
 
+def seconds_of(flag: str, text: str) -> float:
+    """A length of time such as 50ms, 0.5s or 200us in seconds; UserError for anything else."""
+    found = re.fullmatch(r"([\d.]+(?:e-?\d+)?) ?(s|ms|us|µs|μs)", text, re.ASCII | re.IGNORECASE)
+    try:
+        number = float(found[1] if found else "")
+    except ValueError:
+        unit = f": {text} of what? " if re.fullmatch(r"[\d.]+", text) else ": "
+        raise UserError(
+            f"{flag} {text!r} is not a length of time{unit}give a unit, such as 50ms, 0.05s or 500us"
+        ) from None
+    assert found
+    seconds = number * {"s": 1.0, "ms": 1e-3}.get(found[2].lower(), 1e-6)
+    if not 1e-6 <= seconds <= 1e6:
+        raise UserError(f"{flag} {text!r} is not a length of time that events have: give 1us to 1000000s")
+    return seconds
+
+
 def take_memory_limit(words: list[str]) -> tuple[float, list[str]]:
     """The gigabytes of --memory-limit or its default, and the other words."""
     text, rest = take_option(words, "--memory-limit")

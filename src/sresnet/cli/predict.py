@@ -1,19 +1,22 @@
 """`sresnet predict`."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from sresnet.analysis.prediction import predict_file
-from sresnet.cli.parse import first_word, take_memory_limit, take_option
+from sresnet.cli.parse import first_word, seconds_of, take_memory_limit, take_option
 from sresnet.cli.runs import trained
+from sresnet.data import EventConfig
 from sresnet.errors import UserError
-from sresnet.files import check_free
+from sresnet.files import check_free, write_whole
 from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import give, going_on, say
 from sresnet.report import plots
-from sresnet.report.figures import predictions
+from sresnet.report.figures import over_time, predictions
+from sresnet.streams import COLUMNS, Answer, Stream, Stretch, Walk, stretches, time_said, walk_file, walked, walks_csv
 from sresnet.train.record import recipe_of
 
 
@@ -21,16 +24,25 @@ def predict_verb(words: list[str]) -> int:
     """`sresnet predict RUN FILE ...`, or with `--model NAME` in place of RUN."""
     if "-h" in words or "--help" in words:
         say("usage: sresnet predict RUN FILE [FILE ...] [--out PICTURE.png]")
-        say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]", "")
+        say("       sresnet predict --model NAME FILE [FILE ...] [--out PICTURE.png]")
+        say("       sresnet predict RUN RECORDING [...] --stream 50ms [--stride TIME] [--csv TABLE.csv] [...]", "")
         say("The three most likely classes of each picture, or, after training on event recordings, of each recording;")
         say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
         say("--out draws the input and the class probabilities after every step (.png or .svg);")
         say("--force overwrites a file of that name that sresnet did not make.")
+        say("--stream walks through a long recording with time steps of this length, or with those of training (auto):")
+        say(
+            "a class for every window of as many steps as the network has. --stride: from the start of a window to that"
+        )
+        say("of the next, by default its length. --csv writes the class after every step; --out draws them over time.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     memory_limit, rest = take_memory_limit(rest)
+    step, rest = take_option(rest, "--stream")
+    stride, rest = take_option(rest, "--stride")
+    table, rest = take_option(rest, "--csv")
     force, rest = "--force" in rest, [word for word in rest if word != "--force"]
     if not source:
         source, rest = first_word(rest, "run", "give its folder, or --model NAME"), rest[1:]
@@ -38,8 +50,15 @@ def predict_verb(words: list[str]) -> int:
         raise UserError("file is missing: give pictures, or recordings of events")
     for path in rest:
         if path.startswith("--"):
-            raise UserError(f"option {path!r} is unknown: predict takes --model, --out, --force and --memory-limit")
+            raise UserError(
+                f"option {path!r} is unknown: predict takes --model, --out, --force, --stream, --stride, --csv and "
+                "--memory-limit"
+            )
+    if not step and (stride or table):
+        raise UserError(f"{'--stride' if stride else '--csv'} belongs to a stream: add --stream 50ms, or leave it out")
     picture = _picture_to_write(out, force) if out else None
+    if step:
+        return _walk(source, rest, step, stride, table, picture, force=force, memory_limit=memory_limit)
     data = recipe_of(source, memory_limit=memory_limit).data
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
@@ -57,6 +76,97 @@ def predict_verb(words: list[str]) -> int:
             say(f"drawn into {picture}")
         give(answers)
     return 0
+
+
+def _walk(
+    source: str,
+    files: list[str],
+    step: str,
+    stride: str,
+    table: str,
+    picture: Path | None,
+    *,
+    force: bool,
+    memory_limit: float,
+) -> int:
+    """Say which class a network sees in recordings as time goes on."""
+    if table:
+        check_free(Path(table), [",".join(COLUMNS).encode()], force=force, flag="--csv")
+    data = recipe_of(source, memory_limit=memory_limit).data
+    running = Stream(
+        source,
+        step=None if step == "auto" else seconds_of("--stream", step),
+        stride=seconds_of("--stride", stride) if stride else None,
+        memory_limit=memory_limit,
+    )
+    length, trained_step = running.length / 1e6, running.trained_step
+    each_step = length / running.num_steps
+    said = f"steps of {time_said(each_step)}, windows of {running.num_steps} steps ({time_said(length)})"
+    say(f"{said}, one every {time_said(running.stride / 1e6)}" if stride else said)
+    if trained_step and abs(each_step - trained_step) > 0.01 * trained_step:
+        say(f"note: the network was trained on steps of {time_said(trained_step)}: on others it may be less accurate")
+    damaged = data.damaged if isinstance(data, EventConfig) else "error"
+    walks, answers = [], []
+    with going_on() if picture or table else contextlib.nullcontext():
+        for path in files:
+            say(f"{path}:")
+            heard: list[Answer] = []
+            end = None
+            for stretch in stretches(_noted(walk_file(running, Path(path), damaged=damaged), heard)):
+                if end is not None and stretch.start > end:
+                    say(f"  {_span_said(end, stretch.start, running)}: no events")
+                say(_stretch_said(stretch, running), flush=True)
+                end = stretch.end
+            walk = walked(running, Path(path).name, heard)
+            if walk.rest:
+                left = time_said((walk.end - walk.answers[-1].end) / 1e6)
+                say(f"  the last {left} with {walk.rest:,} events are less than a step and in no answer")
+            walks.append(walk)
+            answers.append(_as_json(path, walk, each_step))
+        if table:
+            write_whole(Path(table), walks_csv(walks).encode())
+            say(f"written into {table}")
+        if picture:
+            plots.save_as(plots.draw(over_time(walks)), picture)
+            say(f"drawn into {picture}")
+        give(answers)
+    return 0
+
+
+def _noted(answers: Iterable[Answer], heard: list[Answer]) -> Iterator[Answer]:
+    """The answers, each of which is put into a list as it passes."""
+    for each in answers:
+        heard.append(each)
+        yield each
+
+
+def _stretch_said(stretch: Stretch, running: Stream) -> str:
+    """A line of text, such as `0.000 to 1.200 s: cup, 92.1 % (85.3 to 98.0 %), 6 windows`."""
+    percent = [100 * each for each in stretch.confidences]
+    said = f"  {_span_said(stretch.start, stretch.end, running)}: {stretch.class_name}, "
+    said += f"{sum(percent) / len(percent):.1f} %"
+    if len(percent) > 1:
+        said += f" ({min(percent):.1f} to {max(percent):.1f} %), {len(percent)} windows"
+    return said if stretch.whole else f"{said} after {stretch.step} of {running.num_steps} steps"
+
+
+def _span_said(start: int, end: int, running: Stream) -> str:
+    """Two microseconds as seconds since the first event."""
+    first, last = ((each - (running.origin or 0)) / 1e6 for each in (start, end))
+    return f"{first:.3f} to {last:.3f} s"
+
+
+def _as_json(path: str, walk: Walk, step: float) -> dict[str, object]:
+    """A recording for --json."""
+
+    def plain(each: Answer) -> dict[str, object]:
+        span = {"start": walk.seconds(each.start), "end": walk.seconds(each.end)}
+        said = {"step": each.step, "whole": each.whole, "events": each.events}
+        best = {"class": each.class_name, "confidence": each.confidence, "probabilities": each.probabilities}
+        return span | said | best
+
+    about = {"file": path, "step_seconds": step, "first_event_us": walk.origin, "events_left_out": walk.rest}
+    return about | {"class_names": walk.class_names, "answers": [plain(each) for each in walk.answers]}
 
 
 def _picture_to_write(out: str, force: bool) -> Path:

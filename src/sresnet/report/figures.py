@@ -1,8 +1,9 @@
 """Charts of trained networks, from what the analysis counted: each described here once, for the page and for files."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from sresnet.analysis import Analysis
@@ -25,6 +26,7 @@ from sresnet.report.charts import (
     shortened,
 )
 from sresnet.report.png import picture_of
+from sresnet.streams import Walk
 from sresnet.studies.conversions import Point
 
 ACCURACY = "accuracy (%)"
@@ -277,6 +279,41 @@ def predictions(found: Sequence[Prediction], classes: int = 5) -> Picture:
         photo = Photo(title=shortened(each.title, 26), pixels=picture_of(each.picture.cpu()))
         rows.append((photo, probabilities("", each.by_step, names, classes)))
     return Picture(panels=tuple(rows))
+
+
+def over_time(walks: Sequence[Walk], classes: int = 5) -> Picture:
+    """Probabilities of the classes that were likeliest at some time, at the end of each window; a row each recording.
+
+    Of a recording that is shorter than two windows, after every step.
+    """
+    rows = []
+    for walk in walks:
+        whole = [each for each in walk.answers if each.whole]
+        shown = whole if len(whole) > 1 else walk.answers
+        most = [max(each.probabilities[index] for each in shown) for index in range(len(walk.class_names))]
+        likely = sorted(range(len(most)), key=lambda index: -most[index])[:classes]
+        # Nothing joins the ends of a silence.
+        gaps = [index for index in range(1, len(shown)) if shown[index].start > shown[index - 1].end]
+        times = _broken([walk.seconds(each.end) for each in shown], gaps)
+        lines = []
+        for index in sorted(likely):
+            percent = _broken([100 * each.probabilities[index] for each in shown], gaps)
+            lines.append(Line(name=shortened(walk.class_names[index], 26), x=times, y=percent, style=index))
+        chart = LineChart(
+            title=shortened(walk.title, 60),
+            lines=tuple(lines),
+            x=Axis(label="time since the first event (s)"),
+            y=Axis(label="probability (%)", limits=(-4.0, 104.0)),
+        )
+        rows.append((chart,))
+    return Picture(panels=tuple(rows))
+
+
+def _broken(values: Sequence[float], gaps: Sequence[int]) -> list[float]:
+    """Values with NaN in front of those at the indices `gaps`."""
+    ends = [0, *gaps, len(values)]
+    parts = [list(values[first:end]) for first, end in pairwise(ends)]
+    return [value for part in parts for value in (*part, math.nan)][:-1]
 
 
 def analysis_pictures(analysis: Analysis) -> dict[str, Picture | LineChart]:
