@@ -18,9 +18,17 @@ from sresnet.data.cleaning import cached_sets, remove
 from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
 from sresnet.data.events.columns import Damaged
-from sresnet.data.events.describe import Facts, SetFacts, describe_file, describe_set, find_recordings
+from sresnet.data.events.describe import (
+    Facts,
+    SetFacts,
+    describe_file,
+    describe_set,
+    find_recordings,
+    listed_recordings,
+)
 from sresnet.data.events.filters import FilterConfig, left_by, removed_said
 from sresnet.data.events.read import read_recording
+from sresnet.data.events.recording_list import is_recording_list, names_recordings
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.fingerprint import fingerprint
 from sresnet.data.folder import SUFFIXES, decoded_picture, pictures_in
@@ -38,7 +46,7 @@ class _PrepareOptions(ReadOptions):
     """Flags of `sresnet data prepare`."""
 
     data_dir: str = ""
-    """Folder of the data set."""
+    """Folder of the data set, or a CSV or TOML file that lists recordings."""
     cache_dir: str = ""
     """Where the frames are kept; by default ~/.cache/sresnet/frames."""
     data: EventConfig
@@ -152,7 +160,7 @@ def _prepare_verb(words: list[str]) -> int:
             cache_dir=options.cache_dir,
             watch=watch,
             note=partial(say, flush=True),
-            check=partial(check_split, options.data),
+            check=check_split,
             memory_limit=options.memory_limit,
         )
     _print_prepared(prepared, time.monotonic() - started)
@@ -228,9 +236,10 @@ def data_verb(words: list[str]) -> int:
 
 def _data_info_verb(words: list[str]) -> int:
     """`sresnet data info PATH`: what an event recording or a picture holds, or a folder or list of them."""
-    about = "What a recording or a picture holds, a folder of them, or a CSV file that lists pictures."
+    about = "What a recording or a picture holds, a folder of them, or a CSV or TOML file that lists them."
     path, options = _path_and_options(words, _DataInfoOptions(), "info", about)
-    if is_list(path) or (path.is_dir() and more_pictures(path)):
+    list_of_recordings = is_recording_list(path) and names_recordings(path)
+    if not list_of_recordings and (is_list(path) or (path.is_dir() and more_pictures(path))):
         found = pictures_in(path, options.label_column)
         facts = describe_pictures(found, reading(found.files), memory_limit=options.memory_limit)
         give({"pictures": path} | asdict(facts))
@@ -243,12 +252,12 @@ def _data_info_verb(words: list[str]) -> int:
         say(f"file: {path}", f"size: {width}x{height}", f"mode: {picture.mode}", f"bits: {bits}")
         return 0
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
-    if not path.is_dir():
+    if not path.is_dir() and not list_of_recordings:
         of_file = describe_file(path, **trust)
         give(asdict(of_file) | {"seconds": of_file.seconds, "events_per_second": of_file.rate})
         _print_facts(of_file)
         return 0
-    recordings, notes = find_recordings(path)
+    recordings, notes = listed_recordings(path) if list_of_recordings else find_recordings(path)
     of_set = describe_set(reading(recordings), **trust)
     give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set))
     _print_set_facts(path, of_set)
@@ -336,8 +345,8 @@ def _print_facts(facts: Facts) -> None:
 
 def _print_set_facts(folder: Path, facts: SetFacts) -> None:
     """A folder of recordings: in all, by class, and what could not be read."""
-    say(f"folder: {folder}")
-    say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} folders")
+    say(f"{'folder' if folder.is_dir() else 'list'}: {folder}")
+    say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} {'folders' if folder.is_dir() else 'classes'}")
     say(*(f"  {label:24} {count:,}" for label, count in facts.by_class.items()))
     if facts.recordings:
         say(f"sensors: {_counted(facts.sensors)}")

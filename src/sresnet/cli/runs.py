@@ -45,7 +45,7 @@ class RuntimeOptions(ReadOptions):
     them."""
 
     data_dir: str = ""
-    """Folder of the data set, or a CSV file that lists pictures."""
+    """Folder of the data set, or a CSV file that lists pictures or recordings (or TOML, of recordings)."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     download: bool = False

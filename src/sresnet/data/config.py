@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from sresnet.config import added_later, check_types
-from sresnet.data.events.sets import EVENT_SETS, USUAL, EventConfig
+from sresnet.data.events.sets import EVENT_SETS, GESTURES, USUAL, EventConfig
 from sresnet.errors import UserError
 
 DataName = Literal["digits", "cifar10", "cifar100", "folder"]
@@ -22,6 +22,7 @@ CLASSES: dict[str, tuple[int, int]] = {
     "cifar10": (10, 3),
     "cifar100": (100, 3),
     **{name: (10, 2) for name in EVENT_SETS if name != "event-folder"},
+    "dvs-gesture": (len(GESTURES), 2),
 }
 """Classes and channels of the data sets for which they are fixed."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sresnet.data.config import AnyData, DataConfig
 from sresnet.data.digits import load_digits
 from sresnet.data.download import fetch_cifar
 from sresnet.data.events.cache import prepare
+from sresnet.data.events.recording_list import is_recording_list, read_recording_list
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.folder import open_folder
@@ -39,7 +39,7 @@ def open_data(
     """The images or clips that `config` names.
 
     Args:
-        data_dir: folder that holds it, or a list of pictures; "digits" and "digits-dvs" need none.
+        data_dir: folder that holds it, or a list of pictures or recordings; "digits" and "digits-dvs" need none.
         num_steps: frames of a clip, for event recordings.
         download: fetch CIFAR from its publisher if it is not in `data_dir`.
         bits: of pictures, as in `open_folder`.
@@ -54,7 +54,6 @@ def open_data(
     if isinstance(config, EventConfig):
         if download and config.name == "cifar10-dvs-sim":
             fetch_cifar("cifar10", data_dir)
-        check = partial(check_split, config)
         prepared = prepare(
             config,
             data_dir,
@@ -62,7 +61,7 @@ def open_data(
             cache_dir=cache_dir,
             watch=watch,
             note=note,
-            check=check,
+            check=check_split,
             memory_limit=memory_limit,
         )
         return event_splits(config, prepared, seed)
@@ -89,8 +88,14 @@ def has_validation(config: AnyData, data_dir: str) -> bool:
     if config.name == "folder" and data_dir and is_list(Path(data_dir)):
         parts = {entry.part for entry in read_list(Path(data_dir), config.label_column).entries}
         return {"validation", "test"} <= parts
-    own = config.name == "folder" or (config.name == "event-folder" and config.split == "official")
-    return own and Path(data_dir).is_dir() and "validation" in parts_of(Path(data_dir))[0]
+    if config.name == "event-folder" and data_dir and is_recording_list(Path(data_dir)):
+        assert isinstance(config, EventConfig)
+        parts = {row.part for row in read_recording_list(Path(data_dir)).rows}
+        return config.split != "by-group" and {"validation", "test"} <= parts
+    own = config.name == "folder" or (
+        isinstance(config, EventConfig) and config.name == "event-folder" and config.split != "by-group"
+    )
+    return own and Path(data_dir).is_dir() and {"train", "validation"} <= parts_of(Path(data_dir))[0].keys()
 
 
 def _read(config: DataConfig, data_dir: str, download: bool, kept: Mapping[str, Any]) -> Splits:

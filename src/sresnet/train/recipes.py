@@ -106,6 +106,15 @@ CIFAR10_DVS_SIM = replace(
     data=replace(USUAL["cifar10-dvs-sim"], validation=0.1, flip=True, shift=4, shift_fill="zero"),
 )
 
+DVS_GESTURE = Recipe(
+    model=SResNetConfig(
+        depth=14, base_filters=16, in_channels=2, num_steps=16, num_classes=11, surrogate_height=1.0, downsample="max"
+    ),
+    # Not mirrored: left and right hands are classes.
+    data=replace(USUAL["dvs-gesture"], shift=4, shift_fill="zero"),
+    train=TrainConfig(epochs=60, batch_size=16, learning_rate=0.1, schedule="cosine", warmup_epochs=1),
+)
+
 EVENT_FOLDER = Recipe(
     model=SResNetConfig(depth=14, base_filters=16, in_channels=2, num_steps=8, surrogate_height=1.0, downsample="max"),
     data=replace(USUAL["event-folder"], flip=True, shift=4, shift_fill="zero"),
@@ -160,7 +169,11 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "nmnist": ("S-ResNet8, T = 8, 17x17 frames of N-MNIST", NMNIST),
     "dvs-cifar10": ("S-ResNet20, T = 10, 64x64 frames of DVS-CIFAR10, a tenth held out", DVS_CIFAR10),
     "cifar10-dvs-sim": ("S-ResNet20, T = 8, on simulated recordings of CIFAR-10, a tenth held out", CIFAR10_DVS_SIM),
-    "event-folder": ("S-ResNet14, T = 8, 32x32 frames of your own recordings: --data-dir DIR/CLASS/FILE", EVENT_FOLDER),
+    "dvs-gesture": ("S-ResNet14, T = 16, 32x32 frames of DVS128 Gesture", DVS_GESTURE),
+    "event-folder": (
+        "S-ResNet14, T = 8, 32x32 frames of your own recordings: --data-dir DIR or LIST.csv",
+        EVENT_FOLDER,
+    ),
     "paper-cifar10": (
         "S-ResNet38, 32 filters, boosting, T = 50, 70 epochs: Table 7, 93.77 %; estimated 760 h on two AVX2 cores",
         paper("cifar10", boosting=True),

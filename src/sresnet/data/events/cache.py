@@ -50,7 +50,7 @@ from sresnet.data.cached import (
 from sresnet.data.events.filters import left_by
 from sresnet.data.events.frames import input_scale, to_frames
 from sresnet.data.events.recording import Recording
-from sresnet.data.events.sets import EventConfig, Listing, Source, list_recordings
+from sresnet.data.events.sets import EventConfig, Listing, Source, SplitName, list_recordings
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
@@ -91,6 +91,8 @@ class Prepared:
     """Digest of recordings, their order, and how they became frames."""
     notes: tuple[str, ...] = ()
     """What was left out of the data folder, one sentence each."""
+    split: SplitName | None = None
+    """How the recordings are to be divided, see `sets.Listing`; None: as configured."""
 
 
 def prepare(
@@ -101,7 +103,7 @@ def prepare(
     cache_dir: str = "",
     watch: Watch = lambda done, total, name: None,
     note: Note = lambda line: None,
-    check: Callable[[Sequence[Source]], None] = lambda sources: None,
+    check: Callable[[EventConfig, Sequence[Source]], None] = lambda config, sources: None,
     memory_limit: float = MEMORY_LIMIT,
 ) -> Prepared:
     """The frames of a data set from the cache folder, made first if they are not there.
@@ -114,7 +116,8 @@ def prepare(
         cache_dir: where to keep frames; "": `cache_folder()`.
         watch: told how far it is.
         note: told how much is going to be written.
-        check: called with the recordings before any frame is made; may raise.
+        check: called with the configuration, whose split is that of the data, and the recordings before any frame is
+            made; may raise.
 
     Raises:
         UserError: as the reader of the data set, recordings of different sensors, or a full disk.
@@ -124,7 +127,7 @@ def prepare(
     if num_steps > MOST_STEPS:
         raise UserError(f"num_steps {num_steps} is more than {MOST_STEPS:,} frames of a clip: most would be empty")
     listing = list_recordings(config, data_dir, memory_limit=memory_limit)
-    check(listing.sources)
+    check(replace(config, split=listing.split), listing.sources)
     folder = Path(cache_dir) if cache_dir else cache_folder()
     with using(folder):
         # Before anything is read: a file that changes meanwhile has another status the next time.
@@ -139,7 +142,8 @@ def prepare(
                 found = _load(path, listing, num_steps, made_now=True)
             list_beside(path).unlink(missing_ok=True)  # by which the making of frames would go on
     assert found is not None
-    return replace(found, contents=_contents(config, listing, num_steps, found.recordings), notes=listing.notes)
+    contents = _contents(config, listing, num_steps, found.recordings)
+    return replace(found, contents=contents, notes=listing.notes, split=listing.split)
 
 
 def sources_of(path: Path) -> tuple[str, ...]:
@@ -467,6 +471,8 @@ class _Filler:
     def add(self, source: Source) -> None:
         """Make and write the clips of a recording; errors as `prepare`."""
         entry: dict[str, Any] = {"name": source.name, "class": source.class_name, "group": source.group, "content": ""}
+        if source.whole or source.span is not None:
+            entry |= {"whole": source.whole, "span": list(source.span or (None, None))}
         line = _Line(entry=entry | {"clips": 0, "events": 0, "saturated": 0}, checksums=[], sensor=[], shape=[])
         entry = line["entry"]
         try:

@@ -10,6 +10,8 @@ import numpy as np
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
 from sresnet.data.events.recording import Recording
+from sresnet.data.events.recording_list import read_recording_list
+from sresnet.data.samples import listed
 from sresnet.data.tree import LeftOut, files_below
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
@@ -124,6 +126,27 @@ def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
         )
     found = [(str(path.relative_to(folder).parent), path) for path in recordings]
     return found, left.said(folder, "recordings")
+
+
+def listed_recordings(path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
+    """(class, file) of every recording that a list names, and notes on the list; errors as `read_recording_list`.
+
+    The class is "several" where a file has parts of different ones.
+    """
+    found = read_recording_list(path)
+    classes: dict[Path, set[str]] = {}
+    for row in found.rows:
+        classes.setdefault(row.path, set()).add(row.class_name)
+    by_class, by_part, by_group = (
+        Counter(getattr(row, field) for row in found.rows) for field in ("class_name", "part", "group")
+    )
+    notes = []
+    for what, counts in (("class", by_class), ("split", by_part), ("group", by_group)):
+        if set(counts) != {""}:
+            each = listed([f"{name} {count:,}" for name, count in sorted(counts.items())])
+            notes.append(f"{len(found.rows):,} rows by {what}: {each}")
+    recordings = [(names.pop() if len(names) == 1 else "several", file) for file, names in classes.items()]
+    return recordings, [*notes, *found.notes]
 
 
 def describe_set(

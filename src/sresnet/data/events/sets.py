@@ -3,11 +3,13 @@
 import hashlib
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 
 from sresnet.archives import open_zip, read_member
@@ -19,15 +21,16 @@ from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
+from sresnet.data.events.recording_list import ENDINGS, is_recording_list, read_recording_list
 from sresnet.data.events.simulate import DVSConfig, simulate
-from sresnet.data.events.windows import WindowConfig
+from sresnet.data.events.windows import WindowConfig, between
 from sresnet.data.split import some_of_each_class
-from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, parts_of
+from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, parts_of, such_as
 from sresnet.errors import UserError
 from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT
 
-EventName = Literal["dvs-cifar10", "nmnist", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
+EventName = Literal["dvs-cifar10", "nmnist", "dvs-gesture", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
 SplitName = Literal[
     "official", "first900-by-name", "first900-by-number", "last900-by-number", "random90", "by-group", "images"
 ]
@@ -38,8 +41,9 @@ EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("first900-by-name", "first900-by-number", "last900-by-number", "random90"),
     ),
     "nmnist": ("N-MNIST, handwritten digits before an ATIS camera, 34x34 pixels", ("official",)),
+    "dvs-gesture": ("29 people's gestures before a DVS128, 11 classes, with labels in lists", ("official", "by-group")),
     "event-folder": (
-        "your own event recordings, one folder per class",
+        "your own event recordings, one folder per class, or a CSV or TOML file that lists them",
         ("random90", "official", "by-group", "first900-by-name", "first900-by-number", "last900-by-number"),
     ),
     "digits-dvs": ("scikit-learn's digits before a simulated event camera; no download", ("images",)),
@@ -50,6 +54,21 @@ EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
 SIMULATED = ("digits-dvs", "cifar10-dvs-sim")
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+GESTURES = (
+    "hand clapping",
+    "right hand wave",
+    "left hand wave",
+    "right arm clockwise",
+    "right arm counter clockwise",
+    "left arm clockwise",
+    "left arm counter clockwise",
+    "arm roll",
+    "air drums",
+    "air guitar",
+    "other gestures",
+)
+"""Classes 1 to 11 of DVS128 Gesture, as its gesture_mapping.csv names them."""
 
 _TIMES = 8
 """Memory for reading a recording, as a multiple of its length, at most."""
@@ -62,11 +81,11 @@ class EventConfig:
     family: ClassVar[str] = "events"
 
     name: EventName = "dvs-cifar10"
-    """Data set: dvs-cifar10, nmnist, event-folder, digits-dvs, cifar10-dvs-sim."""
+    """Data set: dvs-cifar10, nmnist, dvs-gesture, event-folder, digits-dvs, cifar10-dvs-sim."""
     split: SplitName = "first900-by-name"
-    """official: train/ and test/; first900-by-name: SpikingJelly's, in order _0, _1, _10; first900-by-number: _0, _1,
-    _2; last900-by-number: TEBN's, tested on the first of these; random90: drawn at random, stratified; by-group:
-    test_group is the test set; images: that of the images they are simulated from."""
+    """official: train/ and test/, or those of a list; first900-by-name: SpikingJelly's, in order _0, _1, _10;
+    first900-by-number: _0, _1, _2; last900-by-number: TEBN's, tested on the first of these; random90: drawn at
+    random, stratified; by-group: test_group is the test set; images: that of the images they are simulated from."""
     split_seed: int = 0
     """Seed of random90."""
     test_group: str = ""
@@ -135,6 +154,7 @@ class EventConfig:
 USUAL: dict[str, EventConfig] = {
     "dvs-cifar10": EventConfig(),
     "nmnist": EventConfig(name="nmnist", split="official"),
+    "dvs-gesture": EventConfig(name="dvs-gesture", split="official", frames=FrameConfig(size=32)),
     "event-folder": EventConfig(name="event-folder", split="random90", frames=FrameConfig(size=32)),
     "digits-dvs": EventConfig(name="digits-dvs", split="images", simulation=DVSConfig(size=16, amplitude=2.0)),
     # Before the camera, a few of CIFAR-10's images have so little contrast that it sees nothing.
@@ -163,6 +183,12 @@ class Source:
     """Name within the zip file."""
     image: int = -1
     """Number of the image that it is simulated from."""
+    span: tuple[int | None, int | None] | None = None
+    """Of a part of a recording, from which microsecond on up to which, excluded; None: no bound, or all of it."""
+    from_first: bool = False
+    """Whether `span` is counted from the recording's first event, not by its clock."""
+    whole: str = ""
+    """Name of the recording that it is one of several parts of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +206,8 @@ class Listing:
     """Digest of the images of a simulated set."""
     notes: tuple[str, ...] = ()
     """What was left out, one sentence each."""
+    split: SplitName
+    """How they are to be divided: as configured, or as a list or folders of the user's are divided already."""
 
 
 def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float = MEMORY_LIMIT) -> Listing:
@@ -192,41 +220,149 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     if not data_dir:
         raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     root = Path(data_dir)
-    if not root.is_dir():
-        raise UserError(f"data folder {root} {state_of(root)}: give the folder that holds {config.name}")
-    left = LeftOut()
-    if config.name == "event-folder":
-        sources = tuple(_event_folder(root, config.split, left))
+    left, split = LeftOut(), config.split
+    if config.name == "event-folder" and is_recording_list(root):
+        root, (split, sources) = root.parent, _listed(root, split, left)
+    elif not root.is_dir():
+        also = f", or a list of recordings ({', '.join(ENDINGS)})" if config.name == "event-folder" else ""
+        raise UserError(f"data folder {root} {state_of(root)}: give the folder that holds {config.name}{also}")
+    elif config.name == "event-folder":
+        split = _split_of(root, split, left)
+        sources = tuple(_event_folder(root, split, left))
+    elif config.name == "dvs-gesture":
+        sources = tuple(_dvs_gesture(root, split, left))
     else:
         sources = tuple((dvs_cifar10 if config.name == "dvs-cifar10" else _nmnist)(root, left))
-    known = {"dvs-cifar10": CIFAR10_CLASSES, "nmnist": tuple("0123456789")}
+    known = {"dvs-cifar10": CIFAR10_CLASSES, "nmnist": tuple("0123456789"), "dvs-gesture": GESTURES}
     names = known.get(config.name, ())
     found = {source.class_name for source in sources}
     if missing := [name for name in names if name not in found]:
-        raise UserError(f"{root} has no recordings of {config.name}'s class {missing[0]!r}: add them, ten are needed")
+        raise UserError(
+            f"{root} has no recordings of {config.name}'s class {missing[0]!r}: add them, all {len(names)} are needed"
+        )
     if len(found) < 2:
         raise UserError(f"{root} has recordings of {len(found)} class: two at least can be told apart")
 
     opened: dict[Path, zipfile.ZipFile] = {}
 
-    def read(source: Source) -> tuple[Recording, str]:
+    last: dict[Path, tuple[Recording, bytes]] = {}
+
+    def read_whole(source: Source) -> tuple[Recording, bytes]:
         content = _read_bytes(source, opened, memory_limit)
-        recording = parse_recording(content, source.name, damaged=config.damaged, memory_limit=memory_limit)
-        return recording, _digest_of(content)
+        name = source.name if source.span is None else str(source.path)
+        return parse_recording(content, name, damaged=config.damaged, memory_limit=memory_limit), content
+
+    def read(source: Source) -> tuple[Recording, str]:
+        if source.span is None:
+            recording, content = read_whole(source)
+            return recording, _digest_of(content, source)
+        assert source.path is not None
+        if source.path not in last:  # rows of one file stand behind each other
+            last.clear()
+            last[source.path] = read_whole(source)
+        recording, content = last[source.path]
+        return _part_of(recording, source), _digest_of(content, source)
 
     def digest(source: Source) -> str:
         try:
-            return _digest_of(_read_bytes(source, opened, memory_limit))
+            return _digest_of(_read_bytes(source, opened, memory_limit), source)
         except UserError:
             return ""
 
     notes = tuple(left.said(root, "recordings"))
-    return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes)
+    return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes, split=split)
 
 
-def _digest_of(content: bytes) -> str:
-    """Identifies the bytes of a recording."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def _digest_of(content: bytes, source: Source) -> str:
+    """Identifies the bytes of a recording, and which part of it is meant."""
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return digest if source.span is None else f"{digest} {_span_said(source.span, from_first=source.from_first)}"
+
+
+def _part_of(recording: Recording, source: Source) -> Recording:
+    """The events of a part of a recording; UserError for none."""
+    assert source.span is not None
+    start, stop = source.span
+    origin = int(recording.t[0]) if source.from_first else 0
+    first = 0 if start is None else int(np.searchsorted(recording.t, origin + start))
+    end = len(recording) if stop is None else int(np.searchsorted(recording.t, origin + stop))
+    if first >= end:
+        whole = int(recording.t[0]) - origin, int(recording.t[-1]) + 1 - origin
+        raise UserError(
+            f"{source.name} has no events: the recording goes {_span_said(whole, from_first=source.from_first)}: "
+            "correct the row of the list"
+        )
+    return between(recording, first, end)
+
+
+def _span_said(span: tuple[int | None, int | None], *, from_first: bool) -> str:
+    """A part of a recording in words, in the unit of its list."""
+    said = [
+        f"{f'{edge / 1e6:.6f}'.rstrip('0').rstrip('.')} s" if from_first else f"{edge} us"
+        for edge in span
+        if edge is not None
+    ]
+    words = [word for word, edge in zip(("from", "to"), span, strict=True) if edge is not None]
+    return " ".join(f"{word} {each}" for word, each in zip(words, said, strict=True)) or "as a whole"
+
+
+def _listed(path: Path, split: SplitName, left: LeftOut) -> tuple[SplitName, tuple[Source, ...]]:
+    """How the recordings of a list are divided, and these; errors as `read_recording_list`.
+
+    A column of parts divides them, whatever `split` says, but by-group.
+    """
+    found = read_recording_list(path)
+    left.notes.extend(found.notes)
+    if split == "by-group":
+        if not found.grouped:
+            raise UserError(f"{path} has no column group: add one, or choose another --data.split")
+    elif found.divided:
+        if split != "official":
+            left.notes.append(f"{path.name} divides the recordings in its column split, not {split}")
+        split = "official"
+    elif split == "official":
+        raise UserError(f"{path} has no column split: add one, or choose another --data.split")
+    parts = {row.part for row in found.rows}
+    if split == "official" and not {"train"} < parts:
+        missing = "train" if "train" not in parts else "test or val"
+        raise UserError(f"{path} has no row of split {missing}: add some, or leave the column split out")
+    instead = {"validation": "test"} if "test" not in parts else {}
+    if split == "official" and instead:
+        left.notes.append(f"{path.name} has no rows of split test: those of val are the test set")
+    files = Counter(row.path for row in found.rows)
+    several = [file for file, count in files.items() if count > 1]
+    if several and split.endswith(("by-number", "by-name")):
+        raise UserError(
+            f"{path} has several rows of {several[0].name}, which split {split} would divide: choose random90, or add "
+            "a column split or group"
+        )
+    sources = []
+    for row in sorted(found.rows, key=lambda row: list(files).index(row.path)):
+        span = None if row.start is None and row.stop is None else (row.start, row.stop)
+        name = below(path.parent, row.path)
+        if span is not None:
+            name = f"{name} {_span_said(span, from_first=found.from_first)}"
+        group = {"official": instead.get(row.part, row.part), "by-group": row.group}.get(split, "")
+        whole = below(path.parent, row.path) if files[row.path] > 1 else ""
+        place: Any = {"path": row.path, "span": span, "from_first": found.from_first, "whole": whole}
+        sources.append(Source(name=name, class_name=row.class_name, group=group, **place))
+    beside = [file for file in files_below(path.parent)[0] if file.suffix.lower() in EXTENSIONS and file not in files]
+    if beside:
+        left.notes.append(
+            such_as(f"left out: recordings beside {path.name} that it does not name", path.parent, beside)
+        )
+    return split, tuple(sources)
+
+
+def _split_of(root: Path, split: SplitName, left: LeftOut) -> SplitName:
+    """How a folder of recordings is divided: one with train/ and test/ or val/ is divided already."""
+    if split in ("official", "by-group"):
+        return split
+    parts, _ = parts_of(root)
+    if "train" not in parts or "test" not in parts or not folders_in(parts["train"]):
+        return split
+    left.notes.append(f"{root.name}/ is divided into folders for training and testing already, not by {split}")
+    return "official"
 
 
 def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
@@ -307,6 +443,63 @@ def _small_nmnist(root: Path, place: Path) -> Iterator[Source]:
             if not file.is_file():
                 raise UserError(f"{file} is missing, though line {number} of {path} names it: unpack the set again")
             yield Source(name=below(root, file), class_name=words[1], group=group, path=file)
+
+
+def _dvs_gesture(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
+    """`user01_fluorescent.aedat` with `user01_fluorescent_labels.csv`, ..., in `root` or in `DvsGesture/`.
+
+    A labels file has a line `class,startTime_usec,endTime_usec` for each gesture, by the clock of the recording. The
+    recordings to train on and to test on stand in trials_to_train.txt and trials_to_test.txt; by group, one is that of
+    a user.
+
+    Source: Amir et al. 2017, A Low Power, Fully Event-Based Gesture Recognition System, CVPR.
+    """
+    places = [root, *(root / name for name in ("DvsGesture", "extract/DvsGesture"))]
+    home = next((place for place in places if (place / "trials_to_train.txt").is_file()), None)
+    if home is None:
+        raise UserError(f"{root} has no trials_to_train.txt: give the folder that DVS128 Gesture was unpacked into")
+    used = set()
+    for group, name in (("train", "trials_to_train.txt"), ("test", "trials_to_test.txt")):
+        for number, line in enumerate(_read_text(home / name).splitlines(), start=1):
+            if not line.strip():
+                continue
+            file = home / line.strip()
+            if not file.is_file():
+                raise UserError(f"{home / name} line {number} names {line.strip()}, which {state_of(file)}: unpack it")
+            used.add(file)
+            user = file.name.partition("_")[0]
+            yield from _gestures(root, file, user if split == "by-group" else group)
+    recordings = left.sorted_out(files_in(home), (*EXTENSIONS, ".csv", ".txt"))
+    beside = [file for file in recordings if file.suffix.lower() in EXTENSIONS and file not in used]
+    if beside:
+        left.notes.append(such_as("left out: recordings in neither list of trials", root, beside))
+
+
+def _gestures(root: Path, file: Path, group: str) -> Iterator[Source]:
+    """The gestures of a recording of DVS128 Gesture, as its file of labels says."""
+    labels = file.with_name(f"{file.stem}_labels.csv")
+    for number, line in enumerate(_read_text(labels).splitlines(), start=1):
+        words = [word.strip() for word in line.split(",")]
+        if number == 1 or not any(words):
+            continue
+        numbers = [int(word) if word.isdecimal() else 0 for word in words]
+        if len(numbers) != 3 or not 1 <= numbers[0] <= len(GESTURES) or not numbers[1] < numbers[2]:
+            raise UserError(
+                f"{labels} line {number} is {line[:60]!r}: expected a class from 1 to {len(GESTURES)}, a start and a "
+                "later end in microseconds"
+            )
+        span = numbers[1], numbers[2]
+        name = f"{below(root, file)} {_span_said(span, from_first=False)}"
+        place: Any = {"path": file, "span": span, "whole": below(root, file)}
+        yield Source(name=name, class_name=GESTURES[numbers[0] - 1], group=group, **place)
+
+
+def _read_text(path: Path) -> str:
+    """A small text file of a data set; UserError where it is missing."""
+    try:
+        return read_regular(path).decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: unpack the data set again") from None
 
 
 def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
@@ -421,4 +614,4 @@ def _simulated(config: EventConfig, data_dir: str) -> Listing:
         return recording, ""
 
     contents = hashlib.blake2b(images.numpy().tobytes(), digest_size=16).hexdigest()
-    return Listing(sources=sources, class_names=train.class_names, read=read, contents=contents)
+    return Listing(sources=sources, class_names=train.class_names, read=read, contents=contents, split=config.split)

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import PurePosixPath
 from typing import Any
@@ -32,6 +32,10 @@ class Listed:
     group: str
     content: str = ""
     """Digest of the bytes; "" where none were read."""
+    whole: str = ""
+    """Name of the recording that it is one of several parts of."""
+    span: tuple[float, float] = (-math.inf, math.inf)
+    """Of a part of a recording, in microseconds, the end excluded."""
 
 
 def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int], list[int]]:
@@ -41,7 +45,7 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
     class, first900-by-name trains on the first 90 % (rounded up: 900 of 1,000) in the order of the file names, in which
     _10 comes before _2, as SpikingJelly lists them; first900-by-number in the order of the last number in the name;
     last900-by-number on the last 90 % in that order, and tests on 0 to 99 (TEBN's code, Duan et al. 2022); random90 on
-    90 % drawn with `config.split_seed`.
+    90 % drawn with `config.split_seed`, and where recordings have several parts on 90 % of the recordings.
 
     Raises:
         UserError: no such group, a class with too few recordings, or the same content on both sides.
@@ -51,7 +55,8 @@ def divide(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[int]
         _check_group(test_group, recordings)
         test = [index for index, each in enumerate(recordings) if each.group == test_group]
     elif config.split == "random90":
-        test = _drawn(recordings, config.split_seed)
+        divided = any(each.whole for each in recordings)
+        test = (_drawn_as_a_whole if divided else _drawn)(recordings, config.split_seed)
     else:
         key = _by_name if config.split == "first900-by-name" else _by_number
         test = _tenth_of_each_class(recordings, key, first=config.split == "last900-by-number")
@@ -71,7 +76,10 @@ def _divided(config: EventConfig, recordings: Sequence[Listed]) -> tuple[list[in
 
 def check_split(config: EventConfig, sources: Sequence[Source]) -> None:
     """Raise UserError where `divide` would, as far as names and classes tell."""
-    _divided(config, [Listed(name=each.name, class_name=each.class_name, group=each.group) for each in sources])
+    listed = [
+        Listed(name=each.name, class_name=each.class_name, group=each.group, whole=each.whole) for each in sources
+    ]
+    _divided(config, listed)
 
 
 def _check_group(test_group: str, recordings: Sequence[Listed]) -> None:
@@ -122,6 +130,33 @@ def _drawn(recordings: Sequence[Listed], seed: int) -> list[int]:
     return test.tolist()
 
 
+def _drawn_as_a_whole(recordings: Sequence[Listed], seed: int) -> list[int]:
+    """The same of recordings of which several parts are listed: all parts of a drawn one, ascending."""
+    train, test = _wholes_held_out(recordings, TEST_SHARE, seed)
+    kept, held = ({recordings[index].class_name for index in part} for part in (train, test))
+    if missing := sorted((kept | held) - (kept & held)):
+        raise UserError(
+            f"class {missing[0]!r} is not both in the recordings drawn to train on and in those to test on: try "
+            "another --data.split-seed, or add a column split, or a column group with --data.split by-group"
+        )
+    return test
+
+
+def _wholes_held_out(recordings: Sequence[Listed], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """(rest, held out): indices, ascending, with all parts of a recording on one side.
+
+    Of n recordings n * fraction are drawn, rounded to the nearest whole number, one at least.
+    """
+    names = list(dict.fromkeys(each.whole or each.name for each in recordings))
+    count = max(1, int(len(names) * fraction + 0.5))
+    drawn = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    held = {names[number] for number in drawn}
+    sides: tuple[list[int], list[int]] = ([], [])
+    for index, each in enumerate(recordings):
+        sides[(each.whole or each.name) in held].append(index)
+    return sides
+
+
 def _too_few(class_name: str, count: int) -> UserError:
     """The error for a class with too few recordings for a tenth."""
     return UserError(
@@ -131,14 +166,19 @@ def _too_few(class_name: str, count: int) -> UserError:
 
 
 def _check_leak(recordings: Sequence[Listed], train: list[int], test: list[int]) -> None:
-    """Raise UserError where a recording, known by its bytes, is on both sides."""
-    trained = {recordings[index].content: recordings[index].name for index in train if recordings[index].content}
+    """Raise UserError where a recording, known by its bytes, or a stretch of it, is on both sides."""
+    trained: dict[str, list[Listed]] = {}
+    for index in train:
+        if recordings[index].content:
+            trained.setdefault(recordings[index].content, []).append(recordings[index])
     for index in test:
-        if (copy := trained.get(recordings[index].content)) is not None:
-            raise UserError(
-                f"{recordings[index].name}, to be tested on, has the same bytes as {copy}, to be trained on: take one "
-                "of the two away"
-            )
+        each = recordings[index]
+        for other in trained.get(each.content, []):
+            if max(each.span[0], other.span[0]) < min(each.span[1], other.span[1]):
+                shared = "overlaps with" if each.whole and each.whole == other.whole else "has the same bytes as"
+                raise UserError(
+                    f"{each.name}, to be tested on, {shared} {other.name}, to be trained on: take one of the two away"
+                )
 
 
 def _unused(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -174,17 +214,28 @@ def _last_windows(config: EventConfig, name: str, clips: int) -> tuple[int, int]
     return kept, held
 
 
+def _listed_as(entry: Mapping[str, Any]) -> Listed:
+    """What a split depends on of `Prepared.recordings`."""
+    start, stop = entry.get("span", (None, None))
+    return Listed(
+        name=entry["name"],
+        class_name=entry["class"],
+        group=entry["group"],
+        content=entry["content"].partition(" ")[0],
+        whole=entry.get("whole", ""),
+        span=(-math.inf if start is None else start, math.inf if stop is None else stop),
+    )
+
+
 def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     """The clips of a data set by use; all clips of a recording are on one side.
 
     Classes are numbered in the order of their names. Test recordings of a class that is not trained on are left out,
     with a note. UserError as `divide`, and for a part without clips.
     """
+    config = replace(config, split=prepared.split or config.split)
     entries = prepared.recordings
-    listed = [
-        Listed(name=each["name"], class_name=each["class"], group=each["group"], content=each["content"])
-        for each in entries
-    ]
+    listed = [_listed_as(each) for each in entries]
     train, test, part_held = _divided(config, listed)
     train = [index for index in train if entries[index]["clips"]]
     class_names = prepared.class_names or tuple(sorted({listed[index].class_name for index in train}))
@@ -197,7 +248,13 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     if strange := sorted({listed[index].class_name for index in part_held} - set(class_names)):
         notes.append(f"left out: recordings to validate on of classes that are not trained on, {', '.join(strange)}")
     others = {listed[index].content for index in (*train, *test)} - {""}
-    if copies := [listed[index].name for index in held if listed[index].content in others]:
+    wholes = [{listed[index].whole for index in part} - {""} for part in (train, test, held)]
+    if shared := sorted((wholes[0] & (wholes[1] | wholes[2])) | (wholes[1] & wholes[2])):
+        notes.append(
+            f"recordings with parts to train on and parts to test or to validate on ({len(shared):,}), such as "
+            f"{shared[0]}: accuracy says nothing of other recordings"
+        )
+    if copies := [listed[i].name for i in held if listed[i].content in others and not listed[i].whole]:
         notes.append(f"recordings to validate on with the bytes of others ({len(copies):,}), such as {copies[0]}")
     last: dict[int, tuple[int, int]] = {}
     if config.validation and train and held:
@@ -209,10 +266,14 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         notes.append(f"left out: {between:,} windows between those to train on and the last ones, to validate on")
         held = train
     elif config.validation and train:
-        labels = torch.tensor([class_names.index(listed[index].class_name) for index in train], dtype=torch.int64)
-        rest, chosen, said = hold_out(labels, class_names, config.validation, seed, "recordings")
-        train, held = [train[index] for index in rest.tolist()], [train[index] for index in chosen.tolist()]
-        notes += said
+        if any(listed[index].whole for index in train):
+            rest, chosen = _wholes_held_out([listed[index] for index in train], config.validation, seed)
+        else:
+            labels = torch.tensor([class_names.index(listed[index].class_name) for index in train], dtype=torch.int64)
+            kept, drawn, said = hold_out(labels, class_names, config.validation, seed, "recordings")
+            rest, chosen = kept.tolist(), drawn.tolist()
+            notes += said
+        train, held = [train[index] for index in rest], [train[index] for index in chosen]
     parts = {"train": train, "validation": held, "test": test}
     for part in ("train", "test"):
         if not parts[part]:

@@ -69,7 +69,7 @@ class Window:
 
     def of(self, recording: Recording) -> Recording:
         """Its events."""
-        return _between(recording, self.first, self.end)
+        return between(recording, self.first, self.end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Cut:
     """Windows that were left out, as they have fewer events than are asked for."""
 
 
-def _between(recording: Recording, first: int, end: int) -> Recording:
+def between(recording: Recording, first: int, end: int) -> Recording:
     """The events of a recording from one index up to another, excluded."""
     part = slice(first, end)
     return replace(recording, t=recording.t[part], x=recording.x[part], y=recording.y[part], on=recording.on[part])
