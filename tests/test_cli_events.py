@@ -12,8 +12,11 @@ import pytest
 import torch
 
 import sresnet
+from sresnet.analysis.prediction import predict_file
 from sresnet.cli import main
+from sresnet.cli.runs import trained
 from sresnet.data.events.read import read_recording
+from sresnet.train.record import recipe_of
 from tests.golden.reduce import read
 from tests.models.test_golden import SMALL, released_checkpoint
 
@@ -110,6 +113,56 @@ def test_train_evaluate_and_predict_a_folder_of_recordings(sessions, tmp_path, c
     assert "drawn into" in capsys.readouterr().out
     drawn = (tmp_path / "drawn.svg").read_text()
     assert all(word in drawn for word in ("cup.aedat", "cube.aedat", "probability so far"))
+
+
+def largest_shown(run, path):
+    """The largest count of what a run is shown of a recording."""
+    model, scaling, about = trained(str(run), torch.device("cpu"), 1)
+    found = predict_file(model, Path(path), recipe_of(str(run)).data, scaling, about)
+    return int(found.picture.max())
+
+
+def test_counts_beyond_a_byte(sessions, tmp_path, capsys):
+    """All are kept, unless asked for; a run of before there were exact counts stays what it was."""
+    words = [*TINY, *BY_GROUP, "--data-dir", str(sessions), "--data.frames.size", "1", "--model.num-steps", "1"]
+    command = ["train", "event-folder", *words[:-4], "--data.window-seconds", "0", *words[-4:]]
+    cup = str(sessions / "b" / "cup.aedat")
+
+    def said(*words):
+        assert main(list(words)) == 0
+        return capsys.readouterr().out
+
+    def split_of(run):
+        return json.loads((tmp_path / run / "result.json").read_text())["split"]
+
+    out = said(*command, "--out", str(tmp_path / "exact"))
+    largest = split_of("exact")["largest_count"]
+    assert 1000 <= largest < 1100  # of 2,000 events at one pixel, ON and OFF
+    assert f"counts: up to {largest:,} events at a pixel and step, all of them kept\n" in out
+    assert split_of("exact") | {"counts": "exact", "events": 14_000, "saturated_events": 0} == split_of("exact")
+
+    out = said(*command, "--data.frames.counts", "saturate", "--out", str(tmp_path / "lost"))
+    lost = 14_000 - 7 * 2 * 255
+    assert f"warning: {lost:,} of 14,000 events (74 %) are lost, beyond 255 at a pixel and step: train anew with" in out
+    assert split_of("lost") | {"counts": "saturate", "events": 14_000, "saturated_events": lost} == split_of("lost")
+    assert largest_shown(tmp_path / "exact", cup) > 900
+    assert largest_shown(tmp_path / "lost", cup) == 255
+
+    # As it was written by an earlier version: nothing is said of counts, and they saturated.
+    old = tmp_path / "lost"
+    config, about = (json.loads((old / f"{name}.json").read_text()) for name in ("config", "data"))
+    assert config["data"]["frames"].pop("counts") == about.pop("counts") == "saturate"
+    (old / "config.json").write_text(json.dumps(config))
+    (old / "data.json").write_text(json.dumps(about))
+    assert largest_shown(old, cup) == 255
+    out = said("evaluate", str(old))
+    assert f"warning: {lost:,} of 14,000 events" in out
+    assert "not the data of the run" not in out
+    (old / "result.json").unlink()  # as if it had been stopped before its last line
+    assert f"warning: {lost:,} of 14,000 events" in said(*command, "--out", str(old))
+    assert split_of("lost")["saturated_events"] == lost
+    assert json.loads((old / "data.json").read_text())["counts"] == "saturate"
+    assert largest_shown(old, cup) == 255
 
 
 def test_simulated_recordings_are_called_simulated(tmp_path, capsys):

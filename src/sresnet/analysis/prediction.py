@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from sresnet.analysis.exits import mean_scores
 from sresnet.data import AnyData, EventConfig
+from sresnet.data.config import as_trained
 from sresnet.data.events.filters import left_by, removed_said
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
@@ -82,6 +82,7 @@ def predict_file(
     Raises:
         UserError: the file cannot be read or does not fit the network, or scores that are not finite.
     """
+    data = as_trained(data, about)
     if isinstance(data, EventConfig):
         x = _clips_of_file(path, data, model.config.num_steps, about, memory_limit, note)
         shown = x.sum(0)
@@ -119,14 +120,16 @@ def _clips_of_file(
         )
     rows, columns = frame_shape(recording, data.frames)
     what = f"{len(windows):,} x {num_steps} frames of {columns}x{rows} pixels"
-    # As bytes twice, and as float32.
+    # As float32, and one of them as it was counted too.
     claimed = 6 * len(windows) * num_steps * 2 * rows * columns
     check_claim(str(path), what, claimed, 8 * len(recording), memory_limit)
-    made = partial(to_frames, config=data.frames, num_steps=num_steps, memory_limit=memory_limit)
-    frames = torch.stack([torch.from_numpy(made(each.of(kept), span=each.span)[0]) for each in windows])
-    if list(frames.shape[-2:]) != list(about["image_size"]):
+    if [rows, columns] != list(about["image_size"]):
         raise UserError(
-            f"{path} gives frames of {list(frames.shape[-2:])} pixels, the run was trained on {about['image_size']}: "
-            "give a recording of the same camera"
+            f"{path} gives frames of {[rows, columns]} pixels, the run was trained on {about['image_size']}: give a "
+            "recording of the same camera"
         )
-    return Counts(input_scale(recording.width, recording.height, data.frames))(frames)
+    clips = torch.empty(len(windows), num_steps, 2, rows, columns)
+    for clip, each in zip(clips, windows, strict=True):
+        frames, _ = to_frames(each.of(kept), data.frames, num_steps, span=each.span, memory_limit=memory_limit)
+        clip.copy_(torch.from_numpy(frames).float())
+    return Counts(input_scale(recording.width, recording.height, data.frames))(clips)

@@ -13,6 +13,7 @@ from sresnet.cli.parse import at_least, name_and_flags, parse
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import print_table, signs_of_life
 from sresnet.data import EventConfig, Splits
+from sresnet.data.config import as_trained
 from sresnet.errors import UserError
 from sresnet.export.chips import chip_of
 from sresnet.export.comparison import NEAR, Comparison, compared, expected
@@ -80,7 +81,11 @@ def export_verb(words: list[str]) -> int:
     model, scaling, about_run = trained(source, torch.device("cpu"), options.memory_limit, splits.test)
     samples = splits.test.subset(spread(len(splits.test), options.images)) if options.images else splits.test
     example = scaling(samples.batch(torch.tensor([0])))
-    origin: dict[str, Any] = {"class_names": about_run["class_names"], "data": recipe.data, "seed": recipe.seed}
+    origin: dict[str, Any] = {
+        "class_names": about_run["class_names"],
+        "data": as_trained(recipe.data, about_run),
+        "seed": recipe.seed,
+    }
     about = about_export(model, example, config, scaling=scaling, **origin)
     made = exported(model, example, config)
     batches = batches_of(samples, scaling, batch_size=options.batch_size, device=torch.device("cpu"))

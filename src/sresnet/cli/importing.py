@@ -60,6 +60,7 @@ def import_verb(words: list[str]) -> int:
     names = CIFAR10_CLASSES if classes == 10 else unnamed(classes)
     scaling: Scaling = Pixels(*map(torch.tensor, CIFAR10_STATISTICS))
     size = (32, 32)
+    counted: dict[str, Any] = {"counts": RELEASED_EVENTS.frames.counts} if events else {}
     if events:
         scaling, size = Counts(input_scale(128, 128, RELEASED_EVENTS.frames)), (64, 64)
     make_folder(folder)
@@ -72,7 +73,7 @@ def import_verb(words: list[str]) -> int:
             raise UserError(f"{folder} holds a run: choose another --out")
         # Weights come last: where they are, the import is complete. One that was killed resumes, a complete one stays.
         write_json(folder / record.ENVIRONMENT, {"imported_from": str(path)})
-        write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()})
+        write_json(folder / record.DATA, {"class_names": names, "image_size": size, **scaling.plain()} | counted)
         save_model(model, weights)
     say(f"{describe(recipe.model)}, trained on {name}", f"run folder: {folder}")
     give({"run": folder, "data": name, "classes": names})

@@ -12,8 +12,10 @@ from sresnet.cli.terminal import filling
 from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
 from sresnet.data.cached import cache_folder
 from sresnet.data.cleaning import is_cache
+from sresnet.data.config import as_trained
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.filters import removed_said
+from sresnet.data.events.frames import LOST, SATURATED
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
 from sresnet.errors import UserError
@@ -111,7 +113,8 @@ class RuntimeOptions(ReadOptions):
         """
         found, about = self.placed_as(recipe.data, run), about_run(run)
         steps = recipe.model.num_steps if num_steps is None else num_steps
-        splits = found.open(recipe.data, recipe.seed, steps, bits_of(about)).matched(about["class_names"])
+        data = as_trained(recipe.data, about)
+        splits = found.open(data, recipe.seed, steps, bits_of(about)).matched(about["class_names"])
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             size = "x".join(map(str, about["image_size"]))
@@ -219,5 +222,19 @@ def _print_recordings(data: EventConfig, splits: Splits) -> None:
             say(
                 f"note: {unused['windows']:,} windows with fewer events than {data.windows.least_events:,} are left out"
             )
-    if about["saturated_events"]:
-        say(f"note: {about['saturated_events']:,} events are beyond the 255 that a pixel of a frame can count")
+    say(*_frames_said(about))
+
+
+def _frames_said(about: Mapping[str, Any]) -> list[str]:
+    """What counts of a set of event frames took or lost, in lines; none where all fit into a byte."""
+    if largest := about.get("largest_count"):
+        return [f"counts: up to {largest:,} events at a pixel and step, all of them kept"]
+    lost, events = about["saturated_events"], about["events"]
+    if not lost:
+        return []
+    share = (
+        f"{lost:,} of {events:,} events ({100 * lost / events:.2g} %) are lost, beyond {SATURATED} at a pixel and step"
+    )
+    if lost < LOST * events:
+        return [f"note: {share}"]
+    return [f"warning: {share}: train anew with --data.frames.counts exact, more steps, or shorter windows"]

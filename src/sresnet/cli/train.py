@@ -16,7 +16,8 @@ from sresnet.cli.report import inspect_run, write_report
 from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest, to_dict
-from sresnet.data import CLASSES, Samples
+from sresnet.data import CLASSES, EventConfig, Samples
+from sresnet.data.config import as_trained
 from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
@@ -173,6 +174,10 @@ def train_and_report(
     bits = record.bits_of(folder)
     if bits and splits.about.get("bits", bits) != bits:  # of a run that began with another scale
         splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps, bits))
+    begun = record.read_about(folder) if (folder / record.DATA).exists() else {"counts": splits.about.get("counts")}
+    if isinstance(recipe.data, EventConfig) and begun.get("counts") != splits.about.get("counts"):
+        saturated = as_trained(recipe.data, begun)  # a run that began when all counts did
+        splits = processes.in_turn(lambda: options.open(saturated, recipe.seed, recipe.model.num_steps))
     if options.report and processes.first:
         check_page(folder / REPORT, options.force)
     kind = kind_of(recipe.data)

@@ -1,7 +1,8 @@
 """Which data sets there are, and the configuration of a set of images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sresnet.config import added_later, check_types
 from sresnet.data.events.sets import EVENT_SETS, GESTURES, USUAL, EventConfig
@@ -68,6 +69,16 @@ class DataConfig:
 
 
 AnyData = DataConfig | EventConfig
+
+
+def as_trained(data: AnyData, about: Mapping[str, Any]) -> AnyData:
+    """The data of a run as it was trained on them, by what its data.json says.
+
+    Event frames of a run of before there were exact counts are those that saturate.
+    """
+    if not isinstance(data, EventConfig):
+        return data
+    return replace(data, frames=replace(data.frames, counts=about.get("counts", "saturate")))
 
 
 def usual_data(name: str, like: AnyData | None = None) -> AnyData:

@@ -32,7 +32,8 @@ class Samples(Protocol):
         """The samples at `indices`, int64 [M], in that order."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Samples at `indices`, int64 [M]: uint8 [M, *shape], where `to` put them."""
+        """Samples at `indices`, int64 [M]: [M, *shape], where `to` put them; uint8, of event frames also int32 or
+        float32."""
 
     def to(self, device: torch.device) -> Self:
         """The same samples, whose batches and labels lie on `device`."""

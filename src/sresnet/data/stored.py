@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from sresnet.files import PLAIN, read_at
 
 
 class SampleFile:
-    """An open file of uint8 samples of one shape, one after the other.
+    """An open file of samples of one shape and type, one after the other.
 
     All processes share the pages that the system keeps of it. They are read by position, not through a map of this
     process: a file that is cut short is then an error and not a SIGBUS, and pages do not count as memory of this
@@ -30,6 +31,7 @@ class SampleFile:
             None: not known.
         kind: what a sample is.
         longer: the file may go on behind them.
+        dtype: of their numbers: uint8, uint16, int32 or float32.
 
     Raises:
         UserError: it is not there, or has another size.
@@ -44,9 +46,11 @@ class SampleFile:
         *,
         kind: str = "clip",
         longer: bool = False,
+        dtype: str = "uint8",
     ) -> None:
         self.path, self.count, self.shape, self.checksums, self.kind = path, count, tuple(shape), checksums, kind
-        self.sample_bytes = math.prod(self.shape)
+        self.dtype = np.dtype(dtype)
+        self.sample_bytes = math.prod(self.shape) * self.dtype.itemsize
         try:
             self.descriptor = os.open(path, os.O_RDONLY | PLAIN)
         except OSError as error:
@@ -57,16 +61,19 @@ class SampleFile:
             raise UserError(f"{path} has not the {count} {kind}s it should: delete it and run the same command again")
 
     def read(self, numbers: Sequence[int]) -> Tensor:
-        """Samples by number, uint8 [len(numbers), *shape]; UserError where file or disk are damaged."""
-        samples = torch.empty(len(numbers), *self.shape, dtype=torch.uint8, device="cpu")
-        memory, size, checksums = samples.view(-1).numpy().data, self.sample_bytes, self.checksums
+        """Samples by number, [len(numbers), *shape]; UserError where file or disk are damaged.
+
+        They are uint8, int32 or float32: torch computes with little of uint16, which becomes int32.
+        """
+        samples = torch.empty(len(numbers), *self.shape, dtype=getattr(torch, self.dtype.name), device="cpu")
+        memory, size, checksums = samples.view(-1).view(torch.uint8).numpy().data, self.sample_bytes, self.checksums
         for place, number in enumerate(numbers):
             checksum = self.read_into(memory[place * size : (place + 1) * size], number)
             if checksums is not None and checksum != checksums[number]:
                 raise UserError(
                     f"{self.kind} {number} of {self.path} is damaged: delete it and run the same command again"
                 )
-        return samples
+        return samples.to(torch.int32) if self.dtype == np.uint16 else samples
 
     def read_into(self, part: memoryview, number: int) -> int:
         """Put a sample into memory; its CRC-32. Errors as `read`."""

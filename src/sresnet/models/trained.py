@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,7 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
             "bits": int,
             "name": str,
             "channels": int,
+            "counts": Literal["exact", "saturate"],
         },
     )
     if fault := _fault_of(about):

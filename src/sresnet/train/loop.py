@@ -180,6 +180,8 @@ def train(
             about: dict[str, Any] = {"class_names": splits.train.class_names, "image_size": splits.train.shape[-2:]}
             if "parts" in splits.about:
                 about |= {"parts": splits.about["parts"], "bits": splits.about.get("bits", 0)}
+            elif "counts" in splits.about:
+                about |= {"counts": splits.about["counts"]}
             elif isinstance(recipe.data, DataConfig) and recipe.data.name in CLASSES:
                 about |= {"bits": 0}  # no picture of these sets has more than 8 bits
             write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})

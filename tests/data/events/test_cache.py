@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -566,6 +567,172 @@ def test_a_list_that_says_something_else_costs_only_time(data, fine_times, monke
     lines = path.read_bytes().splitlines(keepends=True)
     lines[number] = cached._line_of(json.loads(line))
     path.write_bytes(b"".join(lines))
+    same_as_made_at_once(data)
+
+
+def busy(data, numbers=(8, 13), events=3000):
+    """Make some recordings those of one busy pixel each."""
+    for number in numbers:
+        (data / f"{number}.bs2").write_bytes(bytes([3, 4, 0x80, 0, 9]) * events)
+    return data
+
+
+@pytest.mark.parametrize(("events", "dtype", "bytes_each"), [(3000, "uint16", 2), (70_000, "int32", 4)])
+def test_clips_are_widened_where_a_count_needs_it(data, fine_times, monkeypatch, events, dtype, bytes_each):
+    reads = count_reads(monkeypatch)
+    busy(data, events=events)
+    said = []
+    found = prepared(data, num_steps=1, note=said.append)
+    assert reads.count("8.bs2") == 2  # once more, as the clips before it had to be widened
+    assert len(reads) == 31
+    assert [line.split()[0] for line in said] == ["30", "23"]  # clips, and those that are left for wider ones
+    assert found.file.path.stat().st_size == 30 * 2 * 34 * 34 * bytes_each
+    assert [each["largest"] for each in found.recordings if "largest" in each] == [events, events]
+    clips = found.file.read(range(30))
+    assert clips.dtype == torch.int32
+    for clip, each in zip(clips, found.recordings, strict=True):
+        recording = parse_recording((data / each["name"]).read_bytes(), each["name"])
+        assert np.array_equal(clip.numpy(), to_frames(recording, FrameConfig(), 1)[0])
+    again = prepared(data, num_steps=1)
+    assert (again.made_now, again.file.dtype.name, again.contents) == (False, dtype, found.contents)
+
+
+def test_killed_anywhere_clips_end_as_wide_as_they_have_to_be(data, fine_times, monkeypatch):
+    """The process ends at each of its writes, one run after the other; the last one goes through."""
+    busy(data)
+    real = os.pwrite, os.truncate
+
+    class Ended(BaseException):
+        pass
+
+    def run_until(number):
+        done = iter(range(number))
+
+        def write(descriptor, content, place):
+            if next(done, None) is None:
+                real[0](descriptor, content[: len(content) // 2], place)
+                raise Ended
+            return real[0](descriptor, content, place)
+
+        def cut(file, size):
+            if next(done, None) is None:
+                raise Ended
+            real[1](file, size)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", write)
+            patched.setattr(os, "truncate", cut)
+            return prepared(data)
+
+    number = 0
+    while True:
+        try:
+            run_until(number)
+            break
+        except Ended:
+            same_as_made_at_once(data)
+        for folder in ("cache", "other"):
+            shutil.rmtree(data.parent / folder)
+        number += 1 if 14 < number < 30 else 5  # while clips are widened, each
+    assert number > 60  # clips, and lines of the list
+
+
+def test_clips_that_need_not_be_wide_any_more_are_narrowed(data, fine_times, monkeypatch):
+    """The busy recording has changed when the next process goes on."""
+    usual = (data / "8.bs2").read_bytes()
+    busy(data, [8])
+    monkeypatch.setattr(cache, "append_line", ends_at("8.bs2", cache.append_line))
+    with pytest.raises(KeyboardInterrupt):
+        prepared(data)
+    monkeypatch.undo()
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
+    (list_,) = (data.parent / "cache").glob("*.list")
+    assert cached.entries_of(list_)[0]["dtype"] == "uint16"
+    (data / "8.bs2").write_bytes(usual)
+    (begun,) = (data.parent / "cache").glob("*.begun")
+    for path in (begun, list_):  # the name depends on sizes of the recordings
+        path.rename(path.with_stem(Path(name_of(data)).stem))
+    same_as_made_at_once(data)
+
+
+def ends_at(name, real):
+    """`append_line` that a user interrupts at a recording."""
+
+    def append(descriptor, line, path):
+        if line["entry"]["name"] == name:
+            raise KeyboardInterrupt
+        real(descriptor, line, path)
+
+    return append
+
+
+def name_of(data):
+    """Of the file of clips, as they are made elsewhere."""
+    return prepare(NMNIST, str(data), 3, cache_dir=str(data.parent / "elsewhere")).file.path.name
+
+
+def test_a_full_disk_while_clips_are_widened_keeps_what_is_there(data, fine_times, monkeypatch):
+    busy(data)
+    monkeypatch.setattr(cache, "check_room", lambda *arguments: 0 if "wider" not in arguments[2] else full())
+
+    def full():
+        raise cached.NotWrittenError("cache folder has 0 MB free")
+
+    with pytest.raises(UserError, match="0 MB free"):
+        prepared(data)
+    monkeypatch.undo()
+    monkeypatch.setattr(cached, "COARSE", -60_000_000_000)
+    reads = count_reads(monkeypatch)
+    assert prepared(data).made_now
+    assert reads[0] == "8.bs2"
+
+
+SATURATE = dataclasses.replace(NMNIST, frames=FrameConfig(counts="saturate"))
+
+
+def as_of_before(found, changes=None):
+    """The JSON file as earlier versions wrote it."""
+    path = found.file.path.with_suffix(".json")
+    about = json.loads(path.read_text()) | (changes or {})
+    path.write_text(json.dumps({name: value for name, value in about.items() if name != "checksum"}))
+
+
+def test_one_file_does_for_both_where_no_count_is_beyond_a_byte(data, fine_times):
+    exact = prepared(data)
+    both = prepared(data, SATURATE)
+    assert (both.made_now, both.contents, both.file.path) == (False, exact.contents, exact.file.path)
+
+
+def test_clips_that_saturated_in_an_earlier_version(data, fine_times):
+    """They are what a run of then asks for, and are made anew for exact counts, and then both have their own."""
+    busy(data)
+    before = prepared(data, SATURATE)
+    assert before.file.path.name.endswith("-saturated.frames")
+    assert sum(each["saturated"] for each in before.recordings) == 2 * (3000 - 255)
+    usual = before.file.path.with_name(before.file.path.name.replace("-saturated", ""))
+    for ending in (".frames", ".json"):
+        before.file.path.with_suffix(ending).rename(usual.with_suffix(ending))
+    found = prepared(data, SATURATE)
+    assert (found.made_now, found.contents, found.file.path) == (False, before.contents, usual)
+    exact = prepared(data)
+    assert (exact.made_now, exact.file.path) == (True, usual)
+    assert exact.contents != before.contents
+    again = prepared(data, SATURATE)
+    assert (again.made_now, again.contents) == (True, before.contents)
+    assert again.file.path != usual
+    assert not prepared(data).made_now
+    assert not prepared(data, SATURATE).made_now
+    assert again.file.read([7]).equal(exact.file.read([7]).clamp(max=255).to(torch.uint8))
+
+
+def test_what_an_earlier_version_began_and_saturated_is_made_anew(data, fine_times, monkeypatch):
+    busy(data)
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "append_line", ends_at("10.bs2", cache.append_line))
+        with pytest.raises(KeyboardInterrupt):
+            prepared(data, SATURATE)
+    for path in (data.parent / "cache").iterdir():
+        path.rename(path.with_name(path.name.replace("-saturated", "")))
     same_as_made_at_once(data)
 
 

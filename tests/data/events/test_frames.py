@@ -68,6 +68,9 @@ def test_frames_are_the_events_counted_one_by_one(recording, by, num_steps, shri
     config = FrameConfig(by=by, size=size)
     frames, saturated = to_frames(recording, config, num_steps)
     expected = by_hand(recording, config, num_steps)
+    assert np.array_equal(frames, expected)
+    assert saturated == 0
+    frames, saturated = to_frames(recording, dataclasses.replace(config, counts="saturate"), num_steps)
     assert np.array_equal(frames, expected.clip(max=255))
     assert saturated == (expected - 255).clip(0).sum()
     assert int(frames.sum(dtype=np.int64)) + saturated == len(recording)
@@ -97,12 +100,65 @@ def test_no_event_of_a_span_is_lost_or_invented(recording, num_steps, data):
     assert int(frames.sum(dtype=np.int64)) + saturated == inside
 
 
-def test_many_events_at_one_pixel_saturate_and_are_counted():
+def test_many_events_at_one_pixel_are_all_counted_or_saturate():
     one = made_up(1000, width=1, height=1)
-    frames, saturated = to_frames(one, FrameConfig(), 1)
     off, on = int((~one.on).sum()), int(one.on.sum())
-    assert frames.ravel().tolist() == [255, 255]
-    assert saturated == off - 255 + on - 255
+    frames, lost = to_frames(one, FrameConfig(), 1)
+    assert (frames.ravel().tolist(), frames.dtype, lost) == ([off, on], np.uint16, 0)
+    frames, lost = to_frames(one, FrameConfig(counts="saturate"), 1)
+    assert (frames.ravel().tolist(), frames.dtype, lost) == ([255, 255], np.uint8, off - 255 + on - 255)
+
+
+@pytest.mark.parametrize(
+    ("most", "dtype"), [(255, np.uint8), (256, np.uint16), (65_535, np.uint16), (65_536, np.int32), (200_000, np.int32)]
+)
+@pytest.mark.parametrize("by", ["time", "whole"])
+def test_counts_are_as_wide_as_the_largest_needs(most, dtype, by):
+    """The busy pixel is in the second of three steps, so that frames before and behind it are widened too."""
+    t = np.concatenate([np.arange(100), np.full(most, 150), np.arange(200, 300)])
+    x = np.where(t == 150, 3, t % 3).astype(np.uint16)
+    recording = Recording(t=t, x=x, y=x, on=t % 2 == 0, width=4, height=4, sensor="made up")
+    frames, lost = to_frames(recording, FrameConfig(by=by), 3)
+    assert (frames.dtype, frames.max(), lost) == (dtype, most, 0)
+    if by == "time":
+        assert np.array_equal(frames, by_hand(recording, FrameConfig(), 3))
+    else:
+        assert all(np.array_equal(frame, by_hand(recording, FrameConfig(), 1)[0]) for frame in frames)
+
+
+def test_counts_that_grow_are_widened_twice():
+    t = np.concatenate([np.zeros(300, int), np.full(70_000, 60), [99]])
+    x = np.zeros(len(t), np.uint16)
+    recording = Recording(t=t, x=x, y=x, on=t == 60, width=1, height=1, sensor="made up")
+    frames, _ = to_frames(recording, FrameConfig(), 2)
+    assert frames.ravel().tolist() == [300, 0, 1, 70_000]
+
+
+def hd_recording(seconds, rate=500_000, spread=32.0, seed=0):
+    """1280x720 pixels, events about a spot that drifts through the picture, `spread` pixels wide."""
+    draw = np.random.default_rng(seed)
+    count = int(rate * seconds)
+    t = np.sort(draw.integers(0, int(1e6 * seconds), count))
+    x = 640 + 200 * t / (1e6 * seconds) + spread * draw.standard_normal(count)
+    y = 360 + spread * draw.standard_normal(count)
+    columns, rows = x.clip(0, 1279).astype(np.uint16), y.clip(0, 719).astype(np.uint16)
+    return Recording(t=t, x=columns, y=rows, on=draw.random(count) < 0.5, width=1280, height=720, sensor="made up")
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(32, 0.5, 0.7), (64, 0.1, 0.25), (128, 0, 0)])
+def test_no_event_of_a_high_definition_recording_is_lost(size, least, most):
+    """Half a million events a second, windows of half a second, T = 8: what a byte a count would lose."""
+    recording = hd_recording(1)
+    lost = 0
+    for span in ((0, 500_000), (500_000, 1_000_000)):
+        frames, none = to_frames(recording, FrameConfig(size=size), 8, span=span)
+        inside = int(((recording.t >= span[0]) & (recording.t < span[1])).sum())
+        assert (int(frames.sum(dtype=np.int64)), none) == (inside, 0)
+        saturated, beyond = to_frames(recording, FrameConfig(size=size, counts="saturate"), 8, span=span)
+        assert np.array_equal(saturated, frames.clip(max=255))
+        assert int(saturated.sum(dtype=np.int64)) + beyond == inside
+        lost += beyond
+    assert least <= lost / len(recording) <= most
 
 
 def test_more_events_in_a_step_than_fit_a_chunk():

@@ -1,7 +1,8 @@
 """Frames of a whole data set, made once and kept in a cache folder.
 
-Two files for each data set and choice of options: the clips, uint8 [clips, T, 2, H, W] and nothing else, and a JSON
-file that describes them. The second is written last, so where it exists, the first is complete. Until then the clips
+Two files for each data set and choice of options: the clips, [clips, T, 2, H, W] and nothing else, and a JSON file
+that describes them. Counts are of one byte until the first that needs more: then all clips are widened (`_retyped`).
+The second is written last, so where it exists, the first is complete. Until then the clips
 have another ending, and a list beside them says which recordings they are of (`_fill`).
 
 Clips belong to the bytes of their recordings, known by a digest. At each start the system is asked for size, times and
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sresnet.config import check_fields, check_value, to_dict
 from sresnet.data.cached import (
@@ -48,13 +50,13 @@ from sresnet.data.cached import (
     write_list,
 )
 from sresnet.data.events.filters import left_by
-from sresnet.data.events.frames import input_scale, to_frames
+from sresnet.data.events.frames import WIDTHS, input_scale, to_frames, width_of
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, SplitName, list_recordings
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
-from sresnet.files import one_at_a_time, opened_to_change, read_json, write_whole
+from sresnet.files import one_at_a_time, opened_to_change, read_at, read_json, write_whole
 from sresnet.limits import MEMORY_LIMIT
 
 VERSION = 1
@@ -75,8 +77,9 @@ class Prepared:
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
     that could not be read, {left_out: {kind: records}} for what else a file held, with filters
-    {read: events, filtered: {filter: events}} for how many it had and what they have left out, and of one that is cut
-    into windows {of_events: those that were left, unused: those in no window, few: windows left out}."""
+    {read: events, filtered: {filter: events}} for how many it had and what they have left out, of one that is cut
+    into windows {of_events: those that were left, unused: those in no window, few: windows left out}, and
+    {largest: count} for a largest count that is beyond a byte."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
@@ -132,18 +135,38 @@ def prepare(
     with using(folder):
         # Before anything is read: a file that changes meanwhile has another status the next time.
         seen, files = time.time_ns(), _statuses(listing.sources)
-        path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}{ENDING}"
+        path = _place(folder, config, listing, num_steps, files)
         with one_at_a_time(path.with_suffix(".lock"), lambda: watch(0, len(listing.sources), "another process")):
-            found = _load(path, listing, num_steps)
+            found = _load(path, config, listing, num_steps)
             if found is not None and not _unchanged(path, found, listing, seen, files):
                 found = None
             if found is None:
                 _fill(path, config, listing, num_steps, watch, note, memory_limit, seen, files)
-                found = _load(path, listing, num_steps, made_now=True)
+                found = _load(path, config, listing, num_steps, made_now=True)
             list_beside(path).unlink(missing_ok=True)  # by which the making of frames would go on
     assert found is not None
-    contents = _contents(config, listing, num_steps, found.recordings)
+    contents = _contents(config, listing, num_steps, found)
     return replace(found, contents=contents, notes=listing.notes, split=listing.split)
+
+
+def _place(folder: Path, config: EventConfig, listing: Listing, num_steps: int, files: Mapping[str, list[int]]) -> Path:
+    """Where clips are kept.
+
+    Where no count is beyond a byte, those that saturate are the same clips as those that are exact; and in an earlier
+    version all saturated. Else they have a file of their own.
+    """
+    path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}{ENDING}"
+    if config.frames.counts == "exact":
+        return path
+    try:
+        return path if _parsed(path).get("dtype", WIDTHS[0]) == WIDTHS[0] else _saturated_beside(path)
+    except UserError:
+        return _saturated_beside(path)
+
+
+def _saturated_beside(path: Path) -> Path:
+    """The file of clips that saturate."""
+    return path.with_name(f"{path.stem}-saturated{ENDING}")
 
 
 def sources_of(path: Path) -> tuple[str, ...]:
@@ -204,12 +227,15 @@ def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: 
 
 
 def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
-    """What else decides the clips; digests and caches of earlier versions are of exactly this."""
+    """What else decides the clips; digests and caches of earlier versions are of exactly this.
+
+    How counts beyond a byte are kept makes no difference where there are none: see `_place` and `_contents`.
+    """
     return (
         {
             "version": VERSION,
             "name": config.name,
-            "frames": to_dict(config.frames),
+            "frames": to_dict(replace(config.frames, counts="exact")),
             "num_steps": num_steps,
             "damaged": config.damaged,
             "simulation": to_dict(config.simulation) if config.simulated else None,
@@ -226,19 +252,31 @@ def _window_options(config: WindowConfig) -> dict[str, Any]:
     return {"window_seconds": config.seconds} | ({"windows": others} if others else {})
 
 
-def _contents(config: EventConfig, listing: Listing, num_steps: int, recordings: Sequence[dict[str, Any]]) -> str:
+def _contents(config: EventConfig, listing: Listing, num_steps: int, found: Prepared) -> str:
     """Digest of what the clips are made of, whatever its place and name."""
-    made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in recordings]
+    made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in found.recordings]
     given = _options(config, listing, num_steps) | {"recordings": made_of}
+    if found.file.dtype != WIDTHS[0]:
+        given |= {"counts": "exact"}  # and not as in an earlier version
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
-def _load(path: Path, listing: Listing, num_steps: int, *, made_now: bool = False) -> Prepared | None:
-    """The result of an earlier `_fill`, or with `made_now` of the one just finished; None if missing or damaged."""
+def _load(
+    path: Path, config: EventConfig, listing: Listing, num_steps: int, *, made_now: bool = False
+) -> Prepared | None:
+    """The result of an earlier `_fill`, or with `made_now` of the one just finished.
+
+    None if missing or damaged, or if what was lost in them, or not, is not as `config` wants it.
+    """
     try:
         about = _parsed(path)
         _check_about(about, listing, num_steps)
-        file = SampleFile(path, about["clips"], about["shape"], about.get("checksums"))
+        dtype = about.get("dtype", WIDTHS[0])
+        if config.frames.counts == "exact" and any(entry["saturated"] for entry in about["recordings"]):
+            return None
+        if config.frames.counts == "saturate" and dtype != WIDTHS[0]:
+            return None
+        file = SampleFile(path, about["clips"], about["shape"], about.get("checksums"), dtype=dtype)
         if not made_now and not _checked(file, about):
             return None
     except UserError:
@@ -268,6 +306,7 @@ def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> 
         or [(entry["name"], entry["class"], entry["group"]) for entry in entries]
         != [(source.name, source.class_name, source.group) for source in listing.sources]
         or len(about.get("checksums", range(about["clips"]))) != about["clips"]
+        or about.get("dtype", WIDTHS[0]) not in WIDTHS
     ):
         raise UserError("the JSON file of a cache is damaged: the frames are made again")
 
@@ -326,6 +365,7 @@ def _parsed(path: Path) -> dict[str, Any]:
             "checksums": list[int],
             "frames": str,
             "frames_seen": int,
+            "dtype": str,
             CHECKSUM: str,
         },
     )
@@ -359,6 +399,8 @@ def _fill(
 
     Clips go to a file of their own and what they are made of to a list beside it, a line for each recording, so that
     the next process goes on where one was killed, or found the disk full. Recordings that cannot be used end both.
+
+    Counts are of one byte. A recording that needs wider ones has all clips before it widened, and is read again.
     """
     with contextlib.suppress(OSError):
         path.with_suffix(".part").unlink()  # left by an earlier version that was killed
@@ -366,24 +408,28 @@ def _fill(
     if list_.exists() and not os.path.lexists(begun) and path.is_file() and not path.is_symlink():
         path.replace(begun)  # it had its name, and was killed before its JSON file was there
     with opened_to_change(begun) as clips:
-        lines = _lines_that_hold(begun, listing, files)
+        lines, dtype = _lines_that_hold(begun, config, listing, files)
         known = _known_now(seen, files)
-        write_list(list_, ({"kind": KIND}, known, *lines))
-        with opened_to_change(list_) as descriptor:
-            filler = _Filler(path, config, listing, num_steps, note, memory_limit, clips, descriptor, lines)
-            try:
-                for done, source in enumerate(listing.sources):
-                    watch(done, len(listing.sources), source.name)
-                    if done >= len(lines):
-                        filler.add(source)
-                about = filler.about() | known
-            except NotWrittenError:
-                raise
-            except UserError:
-                for each in (list_, begun):
-                    with contextlib.suppress(OSError):
-                        each.unlink()
-                raise
+        about: dict[str, Any] = {}
+        while not about:
+            write_list(list_, (_head(dtype), known, *lines))
+            with opened_to_change(list_) as descriptor:
+                filler = _Filler(path, config, listing, num_steps, note, memory_limit, clips, descriptor, lines, dtype)
+                try:
+                    for done, source in enumerate(listing.sources):
+                        watch(done, len(listing.sources), source.name)
+                        if done >= len(lines):
+                            filler.add(source)
+                    about = filler.about() | known
+                except _OtherTypeError as needed:
+                    lines, dtype = _retyped(clips, begun, filler.lines, dtype, needed.dtype), needed.dtype
+                except NotWrittenError:
+                    raise
+                except UserError:
+                    for each in (list_, begun):
+                        with contextlib.suppress(OSError):
+                            each.unlink()
+                    raise
         os.fsync(clips)
     begun.replace(path)
     about |= {"frames_seen": time.time_ns(), "frames": text_of(status_of(path.stat()))}
@@ -394,6 +440,19 @@ def _fill(
 def _begun_beside(path: Path) -> Path:
     """Where clips are written that are not all there yet."""
     return path.with_suffix(".begun")
+
+
+class _OtherTypeError(Exception):
+    """Counts that do not fit into the numbers of the clips so far, or need none so wide."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self.dtype = dtype
+
+
+def _head(dtype: str) -> dict[str, Any]:
+    """The first entry of the list."""
+    return {"kind": KIND} | ({} if dtype == WIDTHS[0] else {"dtype": dtype})
 
 
 class _Line(TypedDict):
@@ -408,9 +467,17 @@ class _Line(TypedDict):
     """Of a clip; none where there are no clips."""
 
 
-def _lines_that_hold(begun: Path, listing: Listing, files: Mapping[str, list[int]]) -> list[_Line]:
-    """The beginning of the list, as far as recordings and clips are what they were; the file ends where it does."""
+def _lines_that_hold(
+    begun: Path, config: EventConfig, listing: Listing, files: Mapping[str, list[int]]
+) -> tuple[list[_Line], str]:
+    """The beginning of the list, as far as recordings and clips are what they were, and the type of their numbers.
+
+    The file ends where it does.
+    """
     entries = entries_of(list_beside(begun))
+    dtype = entries[0].get("dtype", WIDTHS[0]) if entries else WIDTHS[0]
+    if dtype not in WIDTHS:
+        entries, dtype = [], WIDTHS[0]
     known: dict[str, Any] = entries[1] if len(entries) > 1 else {}
     seen, noted = known.get("seen"), known.get("files")
     if type(seen) is not int or not isinstance(noted, dict):
@@ -426,14 +493,16 @@ def _lines_that_hold(begun: Path, listing: Listing, files: Mapping[str, list[int
             if (entry["name"], entry["class"], entry["group"]) != (source.name, source.class_name, source.group):
                 break
             place = "" if source.path is None else str(source.path.resolve())
+            if config.frames.counts == "exact" and entry["saturated"]:
+                break  # of an earlier version
             content = entry["content"] or entry.get("skipped_content")
             if place and not believed(noted.get(place, ""), seen, files[place]) and listing.digest(source) != content:
                 break
-            count, clip_bytes = len(line["checksums"]), math.prod(line["shape"])
+            count, clip_bytes = len(line["checksums"]), math.prod(line["shape"]) * np.dtype(dtype).itemsize
             if count != entry["clips"] or clip_bytes <= 0 or size % clip_bytes:
                 break
             before = size // clip_bytes if count else 0
-            file = SampleFile(begun, before + count, line["shape"], longer=True)
+            file = SampleFile(begun, before + count, line["shape"], longer=True, dtype=dtype)
             part = memoryview(bytearray(file.sample_bytes))
             if [file.read_into(part, number) for number in range(before, before + count)] != line["checksums"]:
                 break
@@ -442,7 +511,29 @@ def _lines_that_hold(begun: Path, listing: Listing, files: Mapping[str, list[int
         size += count * file.sample_bytes
         lines.append(_Line(**line))  # type: ignore[typeddict-item]
     os.truncate(begun, size)
-    return lines
+    return lines, dtype
+
+
+def _retyped(clips: int, begun: Path, lines: Sequence[_Line], before: str, dtype: str) -> list[_Line]:
+    """Give the clips in the open file numbers of another type, and return their lines; errors as `write_all`.
+
+    Wider clips are written from the last to the first, each to its new place: there lie clips that have been moved. A
+    process that is killed leaves the first clips as the list has them, and the next one finds which of them hold.
+    """
+    written = [number for line in lines for number in line["checksums"]]
+    shape = next((line["shape"] for line in lines if line["shape"]), [])
+    old: NDArray[np.integer[Any]] = np.empty(math.prod(shape), dtype=before)
+    size = old.nbytes * np.dtype(dtype).itemsize // old.itemsize
+    check_room(begun.parent, len(written) * (size - old.nbytes), f"{len(written):,} clips with wider counts")
+    for number in sorted(range(len(written)), reverse=size > old.nbytes):
+        if read_at(clips, old.view(np.uint8).data, number * old.nbytes) != old.nbytes:
+            raise NotWrittenError(f"{begun} was cut short at clip {number}: run the same command again")
+        new = old.astype(dtype)
+        write_all(clips, new.data, number * size, begun)
+        written[number] = zlib.crc32(new.data)
+    os.truncate(clips, len(written) * size)
+    checksums = iter(written)
+    return [_Line(**line | {"checksums": [next(checksums) for _ in line["checksums"]]}) for line in lines]
 
 
 class _Filler:
@@ -459,12 +550,13 @@ class _Filler:
         clips: int,
         list_: int,
         lines: Sequence[_Line],
+        dtype: str,
     ) -> None:
         self.path, self.config, self.listing, self.num_steps = path, config, listing, num_steps
         self.note, self.memory_limit = note, memory_limit
         self.clips, self.list = clips, list_
         self.size = os.fstat(clips).st_size
-        self.lines = list(lines)
+        self.lines, self.dtype = list(lines), dtype
         self.sensor = next(((each["entry"]["name"], each["sensor"]) for each in lines if each["sensor"]), None)
         self.said = False
 
@@ -513,7 +605,7 @@ class _Filler:
         self.said = True
         count = clips * (len(self.listing.sources) - len(self.lines))
         what = f"{count:,} clips of {clip.shape[0]} frames, {clip.shape[3]}x{clip.shape[2]} pixels,"
-        total, folder = count * clip.nbytes, self.path.parent
+        total, folder = count * clip.size * np.dtype(self.dtype).itemsize, self.path.parent
         divided = self.config.windows.cut
         free = check_room(folder, 0 if divided else total, what.removesuffix(","))
         about = "about " if divided else ""
@@ -526,6 +618,8 @@ class _Filler:
         if self.sensor is None or not shapes:
             fault = f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: the first, {fault}")
+        if (needed := width_of(max(entry.get("largest", 0) for entry in recordings))) != self.dtype:
+            raise _OtherTypeError(needed)  # the recording that asked for wider ones has changed since
         columns, rows = self.sensor[1]
         return {
             "clips": sum(entry["clips"] for entry in recordings),
@@ -534,6 +628,7 @@ class _Filler:
             "class_names": self.listing.class_names,
             "recordings": recordings,
             "checksums": [checksum for line in self.lines for checksum in line["checksums"]],
+            **({} if self.dtype == WIDTHS[0] else {"dtype": self.dtype}),
         }
 
 
@@ -555,11 +650,16 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
             frames, saturated = to_frames(part, config.frames, filler.num_steps, span=window.span, **limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
+        if WIDTHS.index(frames.dtype.name) > WIDTHS.index(filler.dtype):
+            raise _OtherTypeError(frames.dtype.name)
         filler.say(len(found.windows), frames)
-        write_all(filler.clips, frames.data, filler.size, _begun_beside(filler.path))
-        filler.size += frames.nbytes
-        line["checksums"].append(zlib.crc32(frames.data))
+        stored = np.ascontiguousarray(frames, dtype=filler.dtype)
+        write_all(filler.clips, stored.data, filler.size, _begun_beside(filler.path))
+        filler.size += stored.nbytes
+        line["checksums"].append(zlib.crc32(stored.data))
         line["shape"] = list(frames.shape)
+        if frames.dtype != WIDTHS[0]:
+            entry["largest"] = max(int(frames.max()), entry.get("largest", 0))
         entry["clips"] += 1
         entry["events"] += int(frames.sum(dtype="int64")) + saturated
         entry["saturated"] += saturated

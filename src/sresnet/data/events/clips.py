@@ -8,7 +8,7 @@ from sresnet.data.stored import StoredSet
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameSet(StoredSet):
-    """Labelled clips, uint8 [N, T, 2, H, W]."""
+    """Labelled clips, [N, T, 2, H, W]: uint8, or int32 where counts need it."""
 
     scale: float = 1.0
     """Factor on counts before a network sees them, see `input_scale`."""

@@ -1,15 +1,24 @@
 """Events -> frames `[T, 2, H, W]`, the input of a network (Section 3.4)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sresnet.config import check_types
+from sresnet.config import added_later, check_types
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
+
+SATURATED = 255
+"""The largest count of frames that saturate."""
+
+LOST = 0.01
+"""A share of events lost that is worth a warning."""
+
+WIDTHS = ("uint8", "uint16", "int32")
+"""What counts are kept in: the first that holds the largest."""
 
 _CHUNK = 65_536
 """Events whose addresses are computed at a time, so that they stay in a core's cache until they are counted."""
@@ -28,6 +37,9 @@ class FrameConfig:
     """What a pixel of a smaller frame shows of the sensor's pixels in it: sum of their counts, or mean (released)."""
     orientation: Literal["sensor", "spikingjelly"] = "sensor"
     """sensor: as the camera's viewer shows the scene; spikingjelly: rows and columns exchanged (DVS128 only)."""
+    counts: Literal["exact", "saturate"] = added_later("exact")
+    """exact: every event counts; saturate: at most 255 events at a pixel and step, the others are lost, as in runs of
+    earlier versions."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -42,7 +54,7 @@ def to_frames(
     *,
     span: tuple[int, int] | None = None,
     memory_limit: float = MEMORY_LIMIT,
-) -> tuple[NDArray[np.uint8], int]:
+) -> tuple[NDArray[np.integer[Any]], int]:
     """Count the events of a recording into frames.
 
     Channel 0 is OFF (darker), channel 1 is ON (brighter). By time, step k holds the events with
@@ -62,7 +74,8 @@ def to_frames(
             all events.
 
     Returns:
-        (frames uint8 [T, 2, H, W], number of events beyond the largest count, where their pixels saturate).
+        (frames [T, 2, H, W], number of events beyond the largest count, where their pixels saturate). The frames are
+        uint8 if that holds their largest count, else uint16, else int32; saturated, always uint8.
 
     Raises:
         UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
@@ -71,24 +84,29 @@ def to_frames(
     rows, columns = frame_shape(recording, config)
     bounds = _step_bounds(recording, config, num_steps, span)
     if config.by == "whole" and num_steps > 1:
+        one, saturated = to_frames(recording, config, 1, span=span, memory_limit=memory_limit)
         check_claim(
             f"a recording of {recording.sensor}",
             f"{num_steps} frames of {columns}x{rows} pixels",
-            2 * rows * columns * num_steps,
+            one.nbytes * num_steps,
             8 * len(recording),
             memory_limit,
         )
-        frames, saturated = to_frames(recording, config, 1, span=span, memory_limit=memory_limit)
-        return np.repeat(frames, num_steps, axis=0), saturated
+        return np.repeat(one, num_steps, axis=0), saturated
     x, y, width, height = recording.x, recording.y, recording.width, recording.height
     if config.orientation == "spikingjelly":
         x, y, width, height = y, x, height, width
-    bins, limit = 2 * rows * columns, np.iinfo(np.uint8).max
-    # The frames, and while one is counted its counts as int64 twice.
-    claimed = bins * (num_steps + 16)
-    what = f"{num_steps} frames of {columns}x{rows} pixels"
-    check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
-    frames = np.empty((num_steps, bins), dtype=np.uint8)
+    bins = 2 * rows * columns
+
+    def claim(bytes_each: int) -> None:
+        """Ask for the memory of the frames, and while one is counted of its counts as int64 twice."""
+        claimed = bins * (num_steps * bytes_each + 16)
+        what = f"{num_steps} frames of {columns}x{rows} pixels"
+        check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
+
+    claim(1)
+    frames: NDArray[np.integer[Any]] = np.empty((num_steps, bins), dtype=np.uint8)
+    limit = SATURATED
     saturated = 0
     step = 0
     while step < num_steps:
@@ -102,12 +120,25 @@ def to_frames(
         address += recording.on[part].view(np.uint8) * np.int32(rows * columns)
         for each in range(step, end):
             counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
-            if counts.max() > limit:
-                saturated += int((counts - limit).clip(0).sum())
-                np.minimum(counts, limit, out=counts)
+            if (largest := int(counts.max())) > limit:
+                if config.counts == "saturate":
+                    saturated += int((counts - limit).clip(0).sum())
+                    np.minimum(counts, limit, out=counts)
+                else:
+                    dtype: np.dtype[Any] = np.dtype(width_of(largest))
+                    claim(frames.itemsize + dtype.itemsize)
+                    frames, limit = frames.astype(dtype), np.iinfo(dtype).max
             frames[each] = counts
         step = end
     return frames.reshape(num_steps, 2, rows, columns), saturated
+
+
+def width_of(largest: int) -> str:
+    """The narrowest of `WIDTHS` for counts up to this; UserError where none is wide enough."""
+    for dtype in WIDTHS:
+        if largest <= np.iinfo(dtype).max:
+            return dtype
+    raise UserError(f"{largest:,} events at one pixel and step are beyond 32 bits: use more steps or shorter windows")
 
 
 def frame_shape(recording: Recording, config: FrameConfig) -> tuple[int, int]:

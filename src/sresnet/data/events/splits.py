@@ -227,6 +227,19 @@ def _listed_as(entry: Mapping[str, Any]) -> Listed:
     )
 
 
+def _counted(config: EventConfig, prepared: Prepared) -> dict[str, Any]:
+    """How events were counted, and how many are lost."""
+    events, lost, largest = (
+        sum(each["events"] for each in prepared.recordings),
+        sum(each["saturated"] for each in prepared.recordings),
+        max(each.get("largest", 0) for each in prepared.recordings),
+    )
+    if config.frames.by == "whole":  # they count again at each step, those that are lost do not
+        events = (events - lost) // prepared.file.shape[0] + lost
+    said = {"counts": config.frames.counts, "events": events, "saturated_events": lost}
+    return said | ({"largest_count": largest} if largest else {})
+
+
 def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     """The clips of a data set by use; all clips of a recording are on one side.
 
@@ -305,7 +318,7 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         "simulated": config.simulated,
         "recordings": {part: len(indices) for part, indices in parts.items()},
         "skipped_recordings": sum("skipped" in each for each in entries),
-        "saturated_events": sum(each["saturated"] for each in entries),
+        **_counted(config, prepared),
         "classes_left_out": dict(unknown),
     }
     if config.filters.active:
