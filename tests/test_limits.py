@@ -19,7 +19,7 @@ from sresnet.config import from_dict, to_dict
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.packed import most_unpacked
-from sresnet.data.events.read import read_recording
+from sresnet.data.events.read import read_chunks, read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, list_recordings
 from sresnet.data.events.view import save_view
@@ -136,7 +136,7 @@ def read(path):
 
 
 def needs_decoder():
-    if not importlib.util.find_spec("aedat"):
+    if not importlib.util.find_spec("lz4"):
         pytest.skip("no decoder of AEDAT4")
 
 
@@ -157,7 +157,9 @@ def test_a_packet_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, compressio
     packet = pack(start_of_events(count), 16 * count)
     (tmp_path / "a.aedat4").write_bytes(made_up.aedat4_packed([packet], compression))
     assert len(packet) < 2_000_000
-    refused(read, tmp_path / "a.aedat4", "a.aedat4 claims 2.4 GB of memory for packets that unpack to 480,000,036 byt")
+    refused(
+        read, tmp_path / "a.aedat4", "a.aedat4 claims 2.4 GB of memory for a packet that unpacks to 480,000,036 byt"
+    )
 
 
 def test_packets_that_unpack_to_gigabytes_together_are_not_unpacked_to_the_last(tmp_path):
@@ -165,9 +167,20 @@ def test_packets_that_unpack_to_gigabytes_together_are_not_unpacked_to_the_last(
     count = 1_000_000
     packet = made_up.zstandard(start_of_events(count), 16 * count)
     (tmp_path / "a.aedat4").write_bytes(made_up.aedat4_packed([packet] * 200, 3))
-    refused(
-        read, tmp_path / "a.aedat4", "a.aedat4 claims 1.0 GB of memory for packets that unpack to 208,000,000 bytes"
-    )
+    refused(read, tmp_path / "a.aedat4", "a.aedat4 claims 1.0 GB of memory for 39,000,000 events")
+    assert fits(in_chunks, tmp_path / "a.aedat4") == "200000000"
+
+
+def in_chunks(path):
+    return sum(len(chunk) for chunk in read_chunks(path))
+
+
+def test_words_that_are_many_events_each(tmp_path):
+    """Two bytes of EVT 3.0 are up to twelve events."""
+    path = tmp_path / "a.raw"
+    path.write_bytes(made_up.raw_header("EVT3") + b"\x00\x80\x05\x00" + b"\x00\x30\xff\x4f" * 4_000_000)
+    refused(read, path, "a.raw claims 1.0 GB of memory for 38,5")
+    assert fits(in_chunks, path) == "48000000"
 
 
 @pytest.mark.parametrize(("compression", "pack"), made_up.PACKERS.values(), ids=made_up.PACKERS)

@@ -665,8 +665,8 @@ def prepare(modules: Iterable[str]) -> None:
 
 
 IMPORTED = (
-    "PIL", "aedat", "hypothesis", "matplotlib", "numpy", "rich", "safetensors", "scipy", "sklearn", "torch",
-    "typeguard", "tyro",
+    "PIL", "hypothesis", "lz4", "matplotlib", "numpy", "rich", "safetensors", "scipy", "sklearn", "torch", "typeguard",
+    "tyro", "zstandard",
 )  # fmt: skip
 
 

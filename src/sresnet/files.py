@@ -12,6 +12,7 @@ import stat
 import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -396,18 +397,19 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
         FileNotFoundError: nothing is there.
         UserError: it is not a file, has more than `limit` bytes, or the disk refuses.
     """
+    with _readable(path), _open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise UserError(f"{path} has {size:,} bytes, more than the {limit:,} that it may: it is damaged")
+        # Not up to the limit: so much memory would be taken before anything is read.
+        return file.read() if limit is None else file.read(min(limit, size))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What the system says of a file that it does not read, as UserError; FileNotFoundError stays what it is."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | NO_SURPRISE | PLAIN)
-        with os.fdopen(descriptor, "rb") as file:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise UserError(f"{path} cannot be read to its end: give a plain file")
-            if limit is not None and about.st_size > limit:
-                raise UserError(
-                    f"{path} has {about.st_size:,} bytes, more than the {limit:,} that it may: it is damaged"
-                )
-            # Not up to the limit: so much memory would be taken before anything is read.
-            return file.read() if limit is None else file.read(min(limit, about.st_size))
+        yield
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # UserError is a ValueError; another one is of a path with a zero byte
@@ -415,6 +417,54 @@ def read_regular(path: Path, limit: int | None = None) -> bytes:
             raise
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}): give a file that is there and may be read") from None
+
+
+def _open_regular(path: Path) -> FileIO:
+    """A plain file, opened to be read without a buffer; UserError for a pipe or device, errors of the system."""
+    descriptor = os.open(path, os.O_RDONLY | NO_SURPRISE | PLAIN)
+    try:
+        file = FileIO(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise UserError(f"{path} cannot be read to its end: give a plain file")
+    return file
+
+
+class FileContent:
+    """The bytes of a file that stay on the disk: a slice reads them, so that a long file takes no memory.
+
+    Its length is that of the moment when it was opened; errors as `read_regular`, and UserError where a slice within
+    that length cannot be read any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _readable(path):
+            self._file = _open_regular(path)
+            self._length = os.fstat(self._file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, step = part.indices(self._length)
+        assert step == 1
+        parts, left = [], max(0, stop - start)
+        with _readable(self.path):
+            self._file.seek(start)
+            while left:
+                parts.append(self._file.read(left))
+                if not parts[-1]:
+                    raise UserError(f"{self.path} became shorter while it was read: leave it alone, and read it again")
+                left -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
 def write_json(path: Path, value: Any) -> None:

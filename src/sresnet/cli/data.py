@@ -194,7 +194,9 @@ class _TrustOptions(ReadOptions):
     damaged: Damaged = "error"
     """skip: leave out what is damaged in a file, and count it, instead of refusing the file."""
     chip: str = ""
-    """Camera of AEDAT 2.0 and 3.1 files, such as DAVIS240, where their headers should not decide."""
+    """Camera, such as DAVIS240, or size, such as 640x480, where the files should not decide."""
+    event_stream: int = -1
+    """Number of the stream of events, where an AEDAT 4.0 file has several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +255,7 @@ def _data_info_verb(words: list[str]) -> int:
         return 0
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
     if not path.is_dir() and not list_of_recordings:
-        of_file = describe_file(path, **trust)
+        of_file = describe_file(path, **trust, event_stream=options.event_stream)
         give(asdict(of_file) | {"seconds": of_file.seconds, "events_per_second": of_file.rate})
         _print_facts(of_file)
         return 0
@@ -310,7 +312,8 @@ def _data_view_verb(words: list[str]) -> int:
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
-    recording = read_recording(path, damaged=options.damaged, chip=options.chip, memory_limit=limit)
+    trust: Any = {"damaged": options.damaged, "chip": options.chip, "event_stream": options.event_stream}
+    recording = read_recording(path, **trust, memory_limit=limit)
     recording, removed = left_by(recording, options.filters, str(path))
     if removed:
         say(removed_said(removed, sum(removed.values()) + len(recording)))

@@ -135,6 +135,62 @@ def prophesee(listed, header=b"% Data file containing CD events.\n% Version 2\n%
     return header + bytes([kind, 8]) + body
 
 
+RAW = b"% camera_integrator_name Prophesee\n% evt VERSION\n% format FORMAT;height=240;width=304\n% end\n"
+
+
+def raw_header(encoding):
+    """Of EVT2, EVT21 or EVT3."""
+    version = f"{encoding[3]}.{encoding[4:] or 0}"
+    return RAW.replace(b"VERSION", version.encode()).replace(b"FORMAT", encoding.encode())
+
+
+def evt2_words(listed):
+    """(word, whether it is an event) of EVT 2.0: a time word, 28 bits, where the upper part changes."""
+    high = None
+    for t, x, y, on in listed:
+        if t >> 6 != high:
+            high = t >> 6
+            yield 8 << 28 | high & 0xFFFFFFF, False
+        yield on << 28 | (t & 63) << 22 | x << 11 | y, True
+
+
+def evt2(listed, header=None):
+    header = raw_header("EVT2") if header is None else header
+    return header + b"".join(struct.pack("<I", word) for word, _ in evt2_words(listed))
+
+
+def evt21(listed, legacy=False):
+    """Every event in a word of its own, the lowest of its 32 pixels or another."""
+    header = raw_header("EVT21").replace(b";height", b";endianness=legacy;height" if legacy else b";height")
+    parts = []
+    for index, (word, event) in enumerate(evt2_words(listed)):
+        shift = index % 32 if event and (word >> 11 & 0x7FF) >= index % 32 else 0
+        halves = [1 << shift if event else 0, word - (shift << 11)]
+        parts.append(struct.pack("<II", *(halves[::-1] if legacy else halves)))
+    return header + b"".join(parts)
+
+
+def evt3_words(listed):
+    """Words of EVT 3.0: of time and row where they change, then an event in a word of its own."""
+    high = low = row = None
+    for t, x, y, on in listed:
+        if t >> 12 != high:
+            high, low = t >> 12, 0
+            yield 0x8000 | high & 0xFFF
+        if t & 0xFFF != low:
+            low = t & 0xFFF
+            yield 0x6000 | low
+        if y != row:
+            row = y
+            yield row
+        yield 0x2000 | on << 11 | x
+
+
+def evt3(listed, header=None):
+    header = raw_header("EVT3") if header is None else header
+    return header + b"".join(struct.pack("<H", word) for word in evt3_words(listed))
+
+
 FILES = {
     "dvs128.aedat": aedat2,
     "davis.aedat": aedat2_davis,
@@ -142,5 +198,8 @@ FILES = {
     "four.aedat4": aedat4,
     "nmnist.bin": nmnist,
     "prophesee.dat": prophesee,
+    "two.raw": evt2,
+    "two-one.raw": evt21,
+    "three.raw": evt3,
 }
 """A writer for every kind of file, by a name that it may have."""

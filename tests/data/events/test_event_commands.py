@@ -54,12 +54,12 @@ def test_info_of_a_folder(files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "recordings: 3 in 2 folders"
     assert lines[-2:] == ["skipped: incomplete record: 1", "unreadable: 0"]
-    Path("set/one/scene.raw").touch()
+    Path("set/one/scene.avi").touch()
     Path("set/more").symlink_to(Path("set/zero").resolve())
     assert main(["data", "info", "set"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "recordings: 2 in 2 folders"  # the link leads to recordings that were counted
-    left = "left out: files whose endings are not those of recordings, .raw 1 (1), such as one/scene.raw"
+    left = "left out: files whose endings are not those of recordings, .avi 1 (1), such as one/scene.avi"
     assert lines[-1] == f"note: {left}"
 
 

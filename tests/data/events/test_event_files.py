@@ -139,7 +139,7 @@ SINGLE = [
 @pytest.mark.parametrize(("path", "slowly", "sensor", "count", "on", "first", "skipped"), SINGLE)
 def test_every_event_of_a_real_file(path, slowly, sensor, count, on, first, skipped):
     if path.endswith("4"):
-        pytest.importorskip("aedat")
+        pytest.importorskip("lz4")
     recording = read_recording(FILES / path)
     expected = slowly((FILES / path).read_bytes())
     assert listed(recording) == expected

@@ -5,20 +5,21 @@ of an address mean.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sresnet.data.events.chips import Sensor, find_chip
-from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
-from sresnet.data.events.recording import Recording
+from sresnet.data.events.chips import Sensor, find_chip, given_chip
+from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
 
 MAGIC = b"#!AER-DAT2.0"
 
+LONGEST_HEADER = 1 << 20
+"""Bytes at the beginning of a file that its header may take."""
+
 _RECORD = 8
-# Records that stay in the processor's cache between passes.
-_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ _DVS128 = _Layout(1, 0x7F, 8, 0x7F, 0x1, False, 0x80008000, 0x7FFF0000)
 _DAVIS = _Layout(12, 0x3FF, 22, 0x1FF, 0x800, True, 0x80000400, 0)
 
 
-def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: str = "") -> Recording:
+def open_aedat2(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
     """Header lines `#...`, then big-endian pairs of address and microseconds, 32 bits each.
 
     Of a DVS128, bits 1 to 7 of the address are x, bits 8 to 14 y, and bit 0 is 0 where the pixel became brighter. Of
@@ -56,24 +57,23 @@ def parse_aedat2(data: bytes, name: str, *, damaged: Damaged = "error", chip: st
     of some software at 2^31.
 
     Args:
-        chip: camera, where the header should not decide; a header that names none means a DVS128.
+        chip: camera, where the header should not decide; a header that names none means a DVS128. A size alone is that
+            of a DVS128 if it is 128x128, else of a DAVIS.
 
     Raises:
-        UserError: an unknown camera, an incomplete record, or as `finish`.
+        UserError: an unknown camera; while it is read, an incomplete record, or as `finish`.
     """
-    at = _header_length(data)
-    found = _chip(data[:at], name, chip)
+    header = data[:LONGEST_HEADER]
+    at = _header_length(header)
+    found = _chip(header[:at], name, chip)
     layout = _DVS128 if found.name == "DVS128" else _DAVIS
-    file = EventFile(data, name, damaged)
-    words = np.frombuffer(data, dtype=">u4", count=2 * file.records(at, _RECORD), offset=at).reshape(-1, 2)
-    t, x, y, on = _decode(words, found, layout, file)
 
-    def offset(index: int) -> int:
-        events = np.flatnonzero(words[:, 0] & layout.other == 0)
-        return at + _RECORD * int(events[index])
+    def blocks(file: EventFile) -> Iterator[Block]:
+        for start, records in file.records(at, _RECORD):
+            yield _decode(np.frombuffer(records, dtype=">u4").reshape(-1, 2), start, found, layout, file)
 
-    wraps = (1 << 31, 1 << 32)
-    return finish(Columns(file=file, t=t, x=x, y=y, on=on, sensor=found, offset=offset, wraps=wraps))
+    wraps, most = (1 << 31, 1 << 32), max(0, len(data) - at) // _RECORD
+    return Events(file=EventFile(data, name, damaged), blocks=blocks, sensors=(found,), wraps=wraps, most=most)
 
 
 def _header_length(data: bytes) -> int:
@@ -94,39 +94,37 @@ _HEADER_LINE = re.compile(rb"#[\t\x20-\x7e\x80-\xff]*\r?\n")
 
 def _chip(header: bytes, name: str, chip: str) -> Sensor:
     if chip:
-        return find_chip(chip, "the option chip")
+        given = given_chip(chip, "DAVIS")
+        return replace(given, name="DVS128") if (given.width, given.height) == (128, 128) else given
     match = re.search(rb"^# ?AEChip: *(.+?)\r?$", header, re.MULTILINE)
     return find_chip(match[1].decode("latin-1") if match else "DVS128", f"the header of {name}")
 
 
-def _decode(
-    words: NDArray[np.uint32], chip: Sensor, layout: _Layout, file: EventFile
-) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_]]:
-    """Polarity events of big-endian pairs [records, 2] as (t, x, y, on); the others are counted."""
-    count = len(words)
-    t, on = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.bool_)
-    x, y = np.empty(count, dtype=np.uint16), np.empty(count, dtype=np.uint16)
-    end = 0
-    for begin in range(0, count, _BLOCK):
-        block = words[begin : begin + _BLOCK]
-        # In the machine's byte order all following passes are several times faster.
-        address, time = block[:, 0].astype(np.uint32), block[:, 1]
-        marks = int(np.bitwise_or.reduce(address))
-        if marks & layout.other:
-            event = address & layout.other == 0
-            _count_others(address[~event], layout, file)
-            address, time = address[event], time[event]
-        start, end = end, end + len(address)
-        t[start:end] = time
-        # A mirrored address off the sensor wraps around to a number beyond it.
-        np.subtract(chip.width - 1, (address >> layout.x_shift) & layout.x_mask, out=x[start:end], casting="unsafe")
-        np.subtract(chip.height - 1, (address >> layout.y_shift) & layout.y_mask, out=y[start:end], casting="unsafe")
-        np.equal(address & layout.polarity, layout.polarity * layout.on_when_set, out=on[start:end])
-        if marks & layout.unused:
-            x[start:end][address & layout.unused != 0] = np.iinfo(np.uint16).max
-    if end < count:
-        return t[:end].copy(), x[:end].copy(), y[:end].copy(), on[:end].copy()
-    return t, x, y, on
+def _decode(words: NDArray[np.uint32], start: int, chip: Sensor, layout: _Layout, file: EventFile) -> Block:
+    """Polarity events of big-endian pairs [records, 2] that begin at byte `start`; the others are counted."""
+    # In the machine's byte order all following passes are several times faster.
+    address, time = words[:, 0].astype(np.uint32), words[:, 1].astype(np.uint32)
+    marks = int(np.bitwise_or.reduce(address))
+    if marks & layout.other:
+        event = address & layout.other == 0
+        _count_others(address[~event], layout, file)
+        address, time = address[event], time[event]
+    # A mirrored address off the sensor wraps around to a number beyond it.
+    x = (address >> layout.x_shift).astype(np.uint16)
+    x &= layout.x_mask
+    np.subtract(chip.width - 1, x, out=x)
+    y = (address >> layout.y_shift).astype(np.uint16)
+    y &= layout.y_mask
+    np.subtract(chip.height - 1, y, out=y)
+    on = (address & layout.polarity) == layout.polarity * layout.on_when_set
+    if marks & layout.unused:
+        x[address & layout.unused != 0] = np.iinfo(np.uint16).max
+
+    def offset(index: int) -> int:
+        events = np.flatnonzero(words[:, 0] & layout.other == 0)
+        return start + _RECORD * int(events[index])
+
+    return Block(t=time, x=x, y=y, on=on, offset=offset)
 
 
 def _count_others(address: NDArray[np.uint32], layout: _Layout, file: EventFile) -> None:

@@ -1,28 +1,21 @@
-"""AEDAT 4, as iniVation's DV writes it; the packets are decoded by the package `aedat` (extra `events`).
+"""AEDAT 4, as iniVation's DV writes it; compressed packets need the packages lz4 or zstandard (extra `events`).
 
-Source: iniVation's description of AEDAT 4.0.
-
-That package reads sound files exactly, but a damaged header makes it end the whole process, and it stops at the first
-packet that it cannot decode. So the header is read here, and the package gets a file with a new header, which names the
-stream of events only, and the packets of that stream.
+Source: iniVation's description of AEDAT 4.0; the binary format of FlatBuffers.
 """
 
 import re
 import struct
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sresnet.data.events.chips import Sensor
-from sresnet.data.events.columns import Columns, Damaged, EventFile, finish
+from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
+from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
 from sresnet.data.events.packed import most_unpacked
-from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError, optional
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
@@ -32,11 +25,12 @@ _COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")
 _KINDS = {"FRME": "frame packet", "IMUS": "imu packet", "TRIG": "trigger packet"}
 _FIRST = re.compile(rb"#!AER-DAT4\.0\r?\n")
 _PACKET = struct.Struct("<ii")
+_LARGEST_HEADER = 1 << 26
 _TIMES = 5
-"""Memory for reading packets, as a multiple of their unpacked length."""
-_UNPACKED = 16
-"""Bytes of an event in a packet."""
-_EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])
+"""Memory for reading a packet, as a multiple of its unpacked length."""
+_EVENT = np.dtype({"names": ["t", "x", "y", "on"], "formats": ["<i8", "<u2", "<u2", "u1"], "itemsize": 16})
+_AHEAD = 16
+"""Packets among which the one with the earliest events comes first."""
 
 
 @dataclass(frozen=True)
@@ -49,58 +43,94 @@ class _Stream:
 @dataclass(frozen=True)
 class _Packet:
     at: int
-    body: bytes
+    events: NDArray[Any]
 
 
-def parse_aedat4(
-    data: bytes, name: str, *, damaged: Damaged = "error", memory_limit: float = MEMORY_LIMIT
-) -> Recording:
+def open_aedat4(
+    data: Content,
+    name: str,
+    *,
+    damaged: Damaged = "error",
+    chip: str = "",
+    event_stream: int = -1,
+    memory_limit: float = MEMORY_LIMIT,
+) -> Events:
     """A header with the streams as XML, then packets of a stream number, a size, and a compressed flatbuffer.
 
     x counts from the left and y from the top; the time is microseconds, of most cameras since 1970. Packets of other
     streams are left out and counted, a packet each (`frame packet`, `imu packet`, `trigger packet`, `other packet`).
+    A file that was not closed ends with its last byte. Packets that lie out of order, among sixteen, are put in order.
+
+    Args:
+        chip: camera or size, where the header should not decide.
+        event_stream: which stream of events, where there are several.
 
     Raises:
-        UserError: the package aedat is not installed, a damaged header, no stream of events or several, a packet that
-            is incomplete, does not decode or unpacks to too much, an impossible time, or as `finish`.
+        UserError: a damaged header, no stream of events, or several with no choice of one; while it is read, a package
+            that is not installed, a packet that is incomplete, does not decode or unpacks to too much, an impossible
+            time, or as `finish`.
     """
-
-    def claim(unpacked: int) -> None:
-        what = f"packets that unpack to {unpacked:,} bytes"
-        check_claim(name, what, _TIMES * unpacked, len(data), memory_limit)
-
     compression, end, streams, at = _header(data, name)
     file = EventFile(data, name, damaged)
-    packets = _packets(file, at, end, streams)
-    stream = _event_stream(streams, {number for number, found in packets.items() if found}, name)
-    found = packets.get(stream.number, [])
-    parts, starts = _decode(found, compression, stream, file, claim)
-    events = np.concatenate(parts) if parts else np.empty(0, dtype=_EVENT)
-    # Behind compression an event has no byte of its own: that of its packet.
-    places = np.repeat(np.array(starts, dtype=np.int64), [len(part) for part in parts])
+    stream = _event_stream(file, at, end, streams, event_stream)
+    unpack = _Unpack(compression, name, memory_limit, len(data))
+
+    def blocks(file: EventFile) -> Iterator[Block]:
+        read = 0
+        for packet in _in_order(_decoded(file, at, end, streams, stream, unpack)):
+            block = _block(file, packet, read)
+            read += len(packet.events)
+            yield block
+
+    sensor = given_chip(chip, stream.sensor.name) if chip else stream.sensor
+    return Events(file=file, blocks=blocks, sensors=(sensor,))
+
+
+def _block(file: EventFile, packet: _Packet, read: int) -> Block:
+    """The events of a packet, those at impossible times left out; `read` came before them."""
+    events = packet.events
     # 62 bits are 146,000 years, and leave room to subtract two of them.
     possible = (events["t"] >= 0) & (events["t"] < 1 << 62)
     if not possible.all():
         index = int(np.argmin(possible))
-        place = f"event {index:,}, in the packet at byte {places[index]:,}"
+        place = f"event {read + index:,}, in the packet at byte {packet.at:,}"
         fault = f": {place}, is at {events['t'][index]:,} microseconds"
         file.skip_damage("impossible time", int(np.count_nonzero(~possible)), fault)
-        events, places = events[possible], places[possible]
-    t, x, y, on = (np.ascontiguousarray(events[name]) for name in _EVENT.names or ())
-    return finish(
-        Columns(file=file, t=t, x=x, y=y, on=on, sensor=stream.sensor, offset=lambda index: int(places[index]))
-    )
+        events = events[possible]
+    # Behind compression an event has no byte of its own: that of its packet.
+    return Block(t=events["t"], x=events["x"], y=events["y"], on=events["on"] != 0, offset=lambda index: packet.at)
 
 
-def _header(data: bytes, name: str) -> tuple[int, int, dict[int, _Stream], int]:
+def _in_order(packets: Iterator[_Packet]) -> Iterator[_Packet]:
+    """The earliest of the next packets first; one whose own events are not in order stays in its place."""
+    ahead: list[_Packet] = []
+    for packet in packets:
+        t = packet.events["t"]
+        if not len(t):
+            continue
+        if (t[1:] < t[:-1]).any():
+            yield from ahead
+            yield packet
+            ahead = []
+            continue
+        at = len(ahead)
+        while at and ahead[at - 1].events["t"][-1] > t[0] and ahead[at - 1].events["t"][0] >= t[-1]:
+            at -= 1
+        ahead.insert(at, packet)
+        if len(ahead) > _AHEAD:
+            yield ahead.pop(0)
+    yield from ahead
+
+
+def _header(data: Content, name: str) -> tuple[int, int, dict[int, _Stream], int]:
     """Compression, end of the packets, streams by number, and first byte of the packets."""
-    first = _FIRST.match(data)
+    first = _FIRST.match(data[: len(MAGIC) + 2])
     start = first.end() if first else len(data)
     try:
-        (size,) = struct.unpack_from("<I", data, start)
-        table = data[start + 4 : start + 4 + size]
-        if len(table) < size:
+        (size,) = struct.unpack_from("<I", data[start : start + 4], 0)
+        if size > min(_LARGEST_HEADER, len(data) - start - 4):
             raise ValueError(f"it ends at byte {len(data):,} of {start + 4 + size:,}")
+        table = data[start + 4 : start + 4 + size]
         compression = _field(table, 0, "<i")
         end = _field(table, 1, "<q")
         streams = _streams(_text(table, 2))
@@ -112,7 +142,7 @@ def _header(data: bytes, name: str) -> tuple[int, int, dict[int, _Stream], int]:
     return compression, end if at <= end <= len(data) else len(data), streams, at
 
 
-def _place(table: bytes, field: int) -> int:
+def _place(table: bytes | memoryview, field: int) -> int:
     """Byte of a field of the root table of a flatbuffer; 0: it has the default value."""
     (root,) = struct.unpack_from("<I", table, 0)
     (back,) = struct.unpack_from("<i", table, root)
@@ -150,146 +180,168 @@ def _streams(xml: str) -> dict[int, _Stream]:
         number = int(node.get("name", ""))
         width, height = (int(about.get(key, "0")) for key in ("sizeX", "sizeY"))
         kind = about.get("typeIdentifier", "")
-        if kind == "EVTS" and not (0 < width < 1 << 15 and 0 < height < 1 << 15):
+        if kind == "EVTS" and not (0 < width < LARGEST_SIDE and 0 < height < LARGEST_SIDE):
             raise ValueError(f"stream {number} is {width}x{height} pixels")
         name = about.get("source", "").split("_")[0] or "AEDAT4"
         streams[number] = _Stream(number, kind, Sensor(name, width, height))
     return streams
 
 
-def _packets(file: EventFile, at: int, end: int, streams: dict[int, _Stream]) -> dict[int, list[_Packet]]:
-    """Packets of the streams of events by number of the stream; the others are counted."""
-    packets: dict[int, list[_Packet]] = {number: [] for number, stream in streams.items() if stream.kind == "EVTS"}
+def _walk(file: EventFile, at: int, end: int, streams: dict[int, _Stream]) -> Iterator[tuple[_Stream, int, int]]:
+    """(stream, first byte, bytes behind its header) of every packet."""
     while at < end:
-        number, size = _PACKET.unpack_from(file.data, at) if at + _PACKET.size <= end else (0, end)
+        number, size = _PACKET.unpack(file.data[at : at + 8]) if at + _PACKET.size <= end else (0, end)
         if size < 0 or number not in streams:
             # Where the next packet starts, only this one could say.
             fault = f": the packet at byte {at:,} is of stream {number} and {size:,} bytes"
             file.skip_damage("damaged bytes", end - at, fault)
-            break
+            return
         if at + _PACKET.size + size > end:
             file.skip_incomplete("packet", at, end)
-            break
-        body = at + _PACKET.size
-        if number in packets:
-            packets[number].append(_Packet(at, file.data[body : body + size]))
-        else:
-            file.skip(_KINDS.get(streams[number].kind, "other packet"))
-        at = body + size
-    return packets
+            return
+        yield streams[number], at, size
+        at += _PACKET.size + size
 
 
-def _event_stream(streams: dict[int, _Stream], filled: set[int], name: str) -> _Stream:
+def _event_stream(file: EventFile, at: int, end: int, streams: dict[int, _Stream], chosen: int) -> _Stream:
+    """The stream that is chosen, or else the only one with events."""
     found = [stream for stream in streams.values() if stream.kind == "EVTS"]
     if not found:
-        raise UserError(f"{name} has no stream of events: record one, or remove the file")
+        raise UserError(f"{file.name} has no stream of events: record one, or remove the file")
+    listed = ", ".join(str(stream.number) for stream in found)
+    if chosen >= 0:
+        by_number = {stream.number: stream for stream in found}
+        if chosen not in by_number:
+            raise UserError(f"event-stream {chosen} is none of {file.name}'s streams of events: choose from {listed}")
+        return by_number[chosen]
+    if len(found) == 1:
+        return found[0]
+    filled: set[int] = set()
+    for stream, _, _ in _walk(EventFile(file.data, file.name, "skip"), at, end, streams):
+        if stream.kind == "EVTS":
+            filled.add(stream.number)
     if len(filled) > 1:
-        listed = ", ".join(map(str, sorted(filled)))
-        raise UserError(f"{name} holds events of several streams ({listed}): write each into a file of its own")
+        listed = ", ".join(f"{each.number}: {each.sensor.name}" for each in found if each.number in filled)
+        raise UserError(
+            f"{file.name} holds events of several streams ({listed}): choose one with --event-stream (event_stream in "
+            "Python)"
+        )
     return next((stream for stream in found if stream.number in filled), found[0])
-
-
-def _decode(
-    packets: list[_Packet],
-    compression: int,
-    stream: _Stream,
-    file: EventFile,
-    claim: Callable[[int], None],
-) -> tuple[list[NDArray[Any]], list[int]]:
-    """Events of every packet, and where in the file the packet begins; `claim` refuses what unpacks to too much."""
-    decoder = _decoder()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "events.aedat4"
-        try:
-            parts = _run(decoder, path, packets, compression, stream, claim)
-            return parts, [packet.at for packet in packets]
-        except _DamagedError:
-            parts, starts = [], []
-        for packet in packets:  # to find out which
-            try:
-                parts += _run(decoder, path, [packet], compression, stream, claim)
-                starts.append(packet.at)
-            except _DamagedError as error:
-                fault = f": the packet at byte {packet.at:,} does not decode ({error})"
-                file.skip_damage("damaged packet", 1, fault)
-            claim(_UNPACKED * sum(len(part) for part in parts))
-    return parts, starts
 
 
 class _DamagedError(Exception):
     """A packet does not decode."""
 
 
-def _decoder() -> Any:
-    with optional("AEDAT4 files need", "the package aedat", "events"):
-        from aedat import Decoder
-    return Decoder
-
-
-def _run(
-    decoder: Any,
-    path: Path,
-    packets: list[_Packet],
-    compression: int,
-    stream: _Stream,
-    claim: Callable[[int], None],
-) -> list[NDArray[Any]]:
-    """Decoded packets; _DamagedError if one does not decode."""
-    parts = [_made_header(compression, stream)]
-    for packet in packets:
-        _check_packet(packet.body, compression, claim)
-        parts += [_PACKET.pack(stream.number, len(packet.body)), packet.body]
-    path.write_bytes(b"".join(parts))
-    events: list[NDArray[Any]] = []
-    unpacked = 0
-    try:
-        for packet in decoder(path):  # one at a time, so that no more than one is in memory before it is counted
-            theirs = packet["events"]
-            unpacked += _UNPACKED * len(theirs)
-            claim(unpacked)
-            mine = np.empty(len(theirs), dtype=_EVENT)
-            for key in ("t", "x", "y", "on"):
-                mine[key] = theirs[key]
-            events.append(mine)
-    except (UserError, MemoryError):
-        raise
-    # A panic of the decoder is not an Exception.
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        raise _DamagedError(" ".join(str(error).split())) from None
-    if len(events) != len(packets):
-        raise _DamagedError(f"{len(events)} of {len(packets)} packets are there")
-    return events
-
-
-def _check_packet(body: bytes, compression: int, claim: Callable[[int], None]) -> None:
-    """Refuse a packet before it is unpacked: _DamagedError where its blocks do not fit together, else as `claim`."""
-    try:
+def _decoded(
+    file: EventFile, at: int, end: int, streams: dict[int, _Stream], stream: _Stream, unpack: "_Unpack"
+) -> Iterator[_Packet]:
+    """The packets of a stream; those of others and damaged ones are counted."""
+    for theirs, start, size in _walk(file, at, end, streams):
+        if theirs.kind != "EVTS":
+            file.skip(_KINDS.get(theirs.kind, "other packet"))
+            continue
+        if theirs.number != stream.number:
+            file.skip("event packet of another stream")
+            continue
+        body = start + _PACKET.size
         try:
-            claim(most_unpacked(body, compression))
-        except UserError:  # the sizes of blocks alone may overstate it
-            claim(most_unpacked(body, compression, exact=True))
-    except UserError:
-        raise
-    except ValueError as error:
+            yield _Packet(start, _events(unpack(file.data[body : body + size])))
+        except _DamagedError as error:
+            file.skip_damage("damaged packet", 1, f": the packet at byte {start:,} does not decode ({error})")
+
+
+def _events(packet: bytes) -> NDArray[Any]:
+    """The events of an unpacked packet: a flatbuffer behind its size, a vector of structures of 16 bytes."""
+    try:
+        (size,) = struct.unpack_from("<I", packet, 0)
+        table = memoryview(packet)[4:]
+        kind = bytes(table[4:8])
+        if kind != b"EVTS" or size > len(table):
+            raise ValueError(f"it is {kind!r} of {size:,} bytes, not 'EVTS' of {len(table):,} at most")
+        place = _place(table, 0)
+        if not place:
+            return np.empty(0, dtype=_EVENT)
+        place += struct.unpack_from("<I", table, place)[0]
+        (count,) = struct.unpack_from("<I", table, place)
+        if place + 4 + _EVENT.itemsize * count > len(table):
+            raise ValueError(f"it ends within its {count:,} events")
+        return np.frombuffer(table, dtype=_EVENT, count=count, offset=place + 4)
+    except (struct.error, ValueError) as error:
         raise _DamagedError(str(error)) from None
 
 
-def _made_header(compression: int, stream: _Stream) -> bytes:
-    """Header that names one stream of events and whose packets go to the end of the file."""
-    where = f"/mainloop/Recorder/outInfo/{stream.number}/"
-    xml = (
-        '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
-        f'<node name="{stream.number}" path="{where}">'
-        f'<attr key="compression" type="string">{_COMPRESSIONS[compression]}</attr>'
-        '<attr key="typeIdentifier" type="string">EVTS</attr>'
-        f'<node name="info" path="{where}info/">'
-        f'<attr key="sizeX" type="int">{stream.sensor.width}</attr>'
-        f'<attr key="sizeY" type="int">{stream.sensor.height}</attr>'
-        "</node></node></node></dv>"
-    ).encode()
-    # Root, identifier, slots of the table (size, size of the table, where its three fields are), the table, the text.
-    table = struct.pack("<I4s6x5HiiIqI", 24, b"IOHE", 10, 20, 4, 12, 8, 10, compression, 12, -1, len(xml)) + xml
-    table += bytes(4 - len(table) % 4)
-    return MAGIC + b"\r\n" + struct.pack("<I", len(table)) + table
+@dataclass(frozen=True)
+class _Unpack:
+    """Packets -> what they hold; UserError where that is too much."""
+
+    compression: int
+    name: str
+    memory_limit: float
+    length: int
+
+    def __call__(self, packet: bytes) -> bytes:
+        """_DamagedError where it does not unpack."""
+        self._check(packet)
+        if self.compression == 0:
+            return packet
+        decompress = _lz4() if self.compression < 3 else _zstandard()
+        parts = []
+        while packet:
+            part, packet = decompress(packet)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check(self, packet: bytes) -> None:
+        """Refuse a packet before it is unpacked."""
+        try:
+            try:
+                self._claim(most_unpacked(packet, self.compression))
+            except UserError:  # the sizes of blocks alone may overstate it
+                self._claim(most_unpacked(packet, self.compression, exact=True))
+        except UserError:
+            raise
+        except ValueError as error:
+            raise _DamagedError(str(error)) from None
+
+    def _claim(self, unpacked: int) -> None:
+        what = f"a packet that unpacks to {unpacked:,} bytes"
+        check_claim(self.name, what, _TIMES * unpacked, self.length, self.memory_limit)
+
+
+_Decompress = Callable[[bytes], tuple[bytes, bytes]]
+"""A frame -> what it holds, and what follows it."""
+
+
+def _lz4() -> _Decompress:
+    with optional("AEDAT4 files need", "the package lz4", "events"):
+        from lz4.frame import LZ4FrameDecompressor
+
+    def decompress(packet: bytes) -> tuple[bytes, bytes]:
+        decoder = LZ4FrameDecompressor()
+        try:
+            found = decoder.decompress(packet)
+        except RuntimeError as error:
+            raise _DamagedError(" ".join(str(error).split())) from None
+        if not decoder.eof:
+            raise _DamagedError("it ends inside a frame")
+        return found, decoder.unused_data or b""
+
+    return decompress
+
+
+def _zstandard() -> _Decompress:
+    with optional("AEDAT4 files need", "the package zstandard", "events"):
+        from zstandard import ZstdDecompressor, ZstdError
+
+    def decompress(packet: bytes) -> tuple[bytes, bytes]:
+        decoder = ZstdDecompressor().decompressobj()
+        try:
+            found = decoder.decompress(packet)
+        except ZstdError as error:
+            raise _DamagedError(" ".join(str(error).split())) from None
+        if not decoder.eof:
+            raise _DamagedError("it ends inside a frame")
+        return found, decoder.unused_data
+
+    return decompress

@@ -1,11 +1,7 @@
-"""Sensors: by the names that AEDAT files give them, or by their events."""
+"""Sensors: by the names that AEDAT files give them, or by their size."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sresnet.errors import UserError
 
@@ -29,6 +25,9 @@ CHIPS = (
     Sensor("DAVISHet640", 640, 480),
 )
 
+LARGEST_SIDE = 1 << 15
+"""Pixels that a side of a sensor has fewer than."""
+
 
 def find_chip(text: str, where: str) -> Sensor:
     """The sensor that `text` names, by class or model, `a.b.davis.DAVIS240C` or `DVS128`; UserError for others."""
@@ -42,8 +41,15 @@ def find_chip(text: str, where: str) -> Sensor:
     )
 
 
-def likely_sensor(sensors: Sequence[Sensor], x: NDArray[np.uint16], y: NDArray[np.uint16]) -> Sensor:
-    """The first of `sensors` that holds 99 of 100 events, else the last: for files that do not name theirs."""
-    inside = ((x < each.width) & (y < each.height) for each in sensors[:-1])
-    fitting = (each for each, found in zip(sensors, inside, strict=False) if np.count_nonzero(found) >= 0.99 * len(x))
-    return next(fitting, sensors[-1])
+def given_chip(chip: str, name: str = "sensor") -> Sensor:
+    """The sensor of the option `chip`: a camera by name, or a size such as 640x480, called `name`.
+
+    UserError for another text.
+    """
+    if size := re.fullmatch(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", chip):
+        width, height = int(size[1]), int(size[2])
+        if not (0 < width < LARGEST_SIDE and 0 < height < LARGEST_SIDE):
+            raise UserError(f"chip {chip!r} is no size of a sensor: give width and height in pixels, such as 640x480")
+        return Sensor(name, width, height)
+    found = next((each for each in CHIPS if chip.strip().lower() == each.name.lower()), None)
+    return found or find_chip(chip, "the option chip")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sresnet.data.events.columns import Damaged
-from sresnet.data.events.read import EXTENSIONS, format_of, parse_recording, read_bytes, read_recording
-from sresnet.data.events.recording import Recording
+from sresnet.data.events.read import EXTENSIONS, file_format, read_chunks
 from sresnet.data.events.recording_list import read_recording_list
 from sresnet.data.samples import listed
 from sresnet.data.tree import LeftOut, files_below
@@ -23,7 +22,7 @@ class Facts:
 
     name: str
     format: str
-    """One of the names in `read.FORMATS`; "" for a recording that was not read from a file."""
+    """One of the names in `read.FORMATS`."""
     sensor: str
     width: int
     height: int
@@ -77,40 +76,47 @@ class SetFacts:
         return len(self.events)
 
 
-def _describe_recording(
-    recording: Recording, name: str = "", form: str = "", *, memory_limit: float = MEMORY_LIMIT
+def describe_file(
+    path: Path,
+    *,
+    damaged: Damaged = "error",
+    chip: str = "",
+    event_stream: int = -1,
+    memory_limit: float = MEMORY_LIMIT,
 ) -> Facts:
-    """Facts of a recording with at least one event; UserError where its sensor claims too many pixels."""
-    what = f"a sensor of {recording.width}x{recording.height} pixels"
-    claimed = 24 * recording.width * recording.height
-    check_claim(name or "the recording", what, claimed, 8 * len(recording), memory_limit)
-    pixel = recording.y.astype(np.int64) * recording.width + recording.x
-    counts = np.bincount(pixel)
+    """Facts of a file, read in chunks; errors as `read_recording`, and where its sensor claims too many pixels."""
+    form = file_format(path)
+    chunks = read_chunks(path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
+    first, chunk = None, None
+    events = on = 0
+    skipped: Counter[str] = Counter()
+    for chunk in chunks:
+        if first is None:
+            what = f"a sensor of {chunk.width}x{chunk.height} pixels"
+            pixels = chunk.width * chunk.height
+            check_claim(str(path), what, 24 * pixels, 8 * len(chunk), memory_limit)
+            first, counts = int(chunk.t[0]), np.zeros(pixels, dtype=np.int64)
+        np.add(counts, np.bincount(chunk.y.astype(np.int64) * chunk.width + chunk.x, minlength=pixels), out=counts)
+        events, on = events + len(chunk), on + int(np.count_nonzero(chunk.on))
+        skipped.update(chunk.skipped)
+    assert chunk is not None
+    assert first is not None
     busiest = int(counts.argmax())
     return Facts(
-        name=name,
+        name=str(path),
         format=form,
-        sensor=recording.sensor,
-        width=recording.width,
-        height=recording.height,
-        events=len(recording),
-        first=int(recording.t[0]),
-        last=int(recording.t[-1]),
-        on=int(np.count_nonzero(recording.on)),
+        sensor=chunk.sensor,
+        width=chunk.width,
+        height=chunk.height,
+        events=events,
+        first=first,
+        last=int(chunk.t[-1]),
+        on=on,
         active_pixels=int(np.count_nonzero(counts)),
-        busiest_pixel=(busiest % recording.width, busiest // recording.width),
+        busiest_pixel=(busiest % chunk.width, busiest // chunk.width),
         busiest_events=int(counts[busiest]),
-        skipped=recording.skipped,
+        skipped=dict(skipped),
     )
-
-
-def describe_file(
-    path: Path, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
-) -> Facts:
-    """Facts of a file; errors as `read_recording`."""
-    data = read_bytes(path)
-    recording = parse_recording(data, str(path), damaged=damaged, chip=chip, memory_limit=memory_limit)
-    return _describe_recording(recording, str(path), format_of(data, str(path)), memory_limit=memory_limit)
 
 
 def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
@@ -156,22 +162,22 @@ def describe_set(
     chip: str = "",
     memory_limit: float = MEMORY_LIMIT,
 ) -> SetFacts:
-    """Facts of the recordings that `found` names (class, file), one in memory at a time, and which cannot be read."""
+    """Facts of the recordings that `found` names (class, file), each read in chunks, and which cannot be read."""
     by_class: Counter[str] = Counter()
     sensors: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     events, seconds, unreadable = [], [], []
     for label, path in found:
         try:
-            recording = read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
+            facts = describe_file(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
         except UserError as error:
             unreadable.append(str(error))
             continue
         by_class[label] += 1
-        sensors[f"{recording.sensor}, {recording.width}x{recording.height}"] += 1
-        skipped.update(recording.skipped)
-        events.append(len(recording))
-        seconds.append(recording.seconds)
+        sensors[f"{facts.sensor}, {facts.width}x{facts.height}"] += 1
+        skipped.update(facts.skipped)
+        events.append(facts.events)
+        seconds.append(facts.seconds)
     return SetFacts(
         by_class=dict(by_class),
         sensors=dict(sensors),

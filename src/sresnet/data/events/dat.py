@@ -1,0 +1,77 @@
+"""Prophesee's `.dat` files, of which N-CARS consists.
+
+Source: the DAT format as Prophesee documents it for its Metavision SDK; Sironi et al., HATS, CVPR 2018, for N-CARS.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from sresnet.data.events.chips import Sensor, given_chip
+from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.percent import header_of
+from sresnet.errors import UserError
+
+_RECORD = 8
+# 0x00 in older software.
+_CHANGE_EVENTS = (0x00, 0x0C)
+# Of old files, which do not say their size.
+_SENSORS = (
+    Sensor("N-CARS", 120, 100),
+    Sensor("ATIS", 304, 240),
+    Sensor("Prophesee VGA", 640, 480),
+    Sensor("Prophesee HD", 1280, 720),
+)
+
+
+def open_dat(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+    """Header lines `% ...`, a byte for the type of the events and one for their size, then records of 8 bytes.
+
+    A record is two little-endian words: microseconds; and 14 bits of column, 14 of row, 4 of polarity (1: brighter)
+    from the lowest bit on (before version 2: 9, 8 and 1 bits). Column 0 is left and row 0 on top. The clock wraps at
+    2^32 microseconds.
+
+    Args:
+        chip: camera or size, where the header should not decide.
+
+    Raises:
+        UserError: another type or size of events; while it is read, an incomplete record, or as `finish`.
+    """
+    header = header_of(data)
+    at = header.length
+    kind, size = (*data[at : at + 2], 0, 0)[:2]
+    if len(data) < at + 2:
+        raise UserError(f"{name} ends inside its header, at byte {len(data):,}: get the file again")
+    if kind not in _CHANGE_EVENTS or size != _RECORD:
+        raise UserError(
+            f"{name} holds events of type {kind:#04x} and {size} bytes (byte {at:,}): expected type 0x00 or 0x0c and 8 "
+            "bytes, so convert it to contrast events first"
+        )
+    at += 2
+    x_bits, y_bits = (14, 14) if header.number("version", 2) >= 2 else (9, 8)
+
+    def blocks(file: EventFile) -> Iterator[Block]:
+        for start, records in file.records(at, _RECORD):
+            words = np.frombuffer(records, dtype="<u4").reshape(-1, 2)
+            address = words[:, 1].astype(np.uint32)
+            x = address.astype(np.uint16)
+            x &= (1 << x_bits) - 1
+            y = (address >> x_bits).astype(np.uint16)
+            y &= (1 << y_bits) - 1
+            on = address & (1 << (x_bits + y_bits)) != 0
+            yield Block(t=words[:, 0], x=x, y=y, on=on, offset=partial(_offset, start))
+
+    sensors: tuple[Sensor, ...] = _SENSORS
+    width, height = header.number("width", 0), header.number("height", 0)
+    if chip:
+        sensors = (given_chip(chip, "Prophesee"),)
+    elif width and height:
+        # Addresses have 14 bits at most, whatever the header claims.
+        sensors = (Sensor("Prophesee", min(width, 1 << 14), min(height, 1 << 14)),)
+    file, most = EventFile(data, name, damaged), max(0, len(data) - at) // _RECORD
+    return Events(file=file, blocks=blocks, sensors=sensors, wraps=(1 << 32,), most=most)
+
+
+def _offset(start: int, index: int) -> int:
+    return start + _RECORD * index
