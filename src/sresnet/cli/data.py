@@ -39,6 +39,7 @@ from sresnet.errors import UserError
 from sresnet.files import InUseError, check_free
 from sresnet.printing import give, going_on, say
 from sresnet.train.recipes import RECIPES
+from sresnet.train.record import recipe_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,8 @@ class _DataViewOptions(_TrustOptions):
     """Parts of equal time that the recording is cut into."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     """Events to leave out as noise, as before training."""
+    filters_of: str = ""
+    """Run whose filters do that."""
     window_ms: float = 0.0
     """Milliseconds that a frame shows, from the beginning of its part on; 0: as much as is not a blur."""
     force: bool = False
@@ -310,11 +313,19 @@ def _data_view_verb(words: list[str]) -> int:
         raise UserError("--out is missing: name the picture to write, such as recording.png or recording.gif")
     if not 0 <= options.window_ms <= 1e9:  # eleven days
         raise UserError(f"window-ms {options.window_ms:g} is out of range: give milliseconds, or 0 for a fitting time")
+    filters = options.filters
+    if options.filters_of:
+        if filters.active:
+            raise UserError(f"filters are given, and those of {options.filters_of} too: leave one of the two out")
+        data = recipe_of(options.filters_of, memory_limit=options.memory_limit).data
+        if not isinstance(data, EventConfig):
+            raise UserError(f"{options.filters_of} was trained on {data.name}, not on recordings: it has no filters")
+        filters = data.filters
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
     trust: Any = {"damaged": options.damaged, "chip": options.chip, "event_stream": options.event_stream}
     recording = read_recording(path, **trust, memory_limit=limit)
-    recording, removed = left_by(recording, options.filters, str(path))
+    recording, removed = left_by(recording, filters, str(path))
     if removed:
         say(removed_said(removed, sum(removed.values()) + len(recording)))
     look: Any = {"frames": options.frames, "window": window, "title": path.name}

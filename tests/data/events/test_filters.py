@@ -210,3 +210,9 @@ def test_commands_apply_the_filters_of_a_run_and_say_so(tmp_path, capsys):
     assert line in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["events"] == 40 - count["background_ms"]
+    assert main([*words[:-2], "--filters-of", str(run)]) == 0
+    assert line in capsys.readouterr().out
+    assert main([*words, "--filters-of", str(run)]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+    assert main([*words[:-2], "--filters-of", "digits-t4"]) == 2
+    assert "trained on digits" in capsys.readouterr().err
