@@ -1,11 +1,11 @@
 """Which filters, windows and random changes help: python experiments/event_changes.py NMNIST_DIR BIOLAB_DIR.
 
-The folders are those of experiments/short_events.py. First, small networks are trained with one addition at a time, two
-seeds each, and classify held-out recordings of the training set; no test recording is opened. Of the BioLab recordings
-the last third in time of each of session A is held out, half a second apart from the others; of N-MNIST a fifth. Then
-what was chosen by that (`TESTED`) is trained on all training recordings, three seeds, and classifies the test
-recordings once. Writes results/event-changes.json and a table beside it; `--finished` trains nothing and writes what
-there is. Several processes may run it: each run is made once.
+The folders are those of experiments/short_events.py. First, small networks are trained with one addition at a time, and
+classify held-out recordings of the training set; no test recording is classified. Of the BioLab recordings the last
+third in time of each of session A is held out, half a second or more apart from the others; of N-MNIST a fifth. Some
+are trained for longer, alone and together. Then what was chosen by that (`tested`) is trained on all training
+recordings, three seeds, and classifies the test recordings once. Writes results/event-changes.json and a table beside
+it; `--finished` trains nothing and writes what there is. Several processes may run it: each run is made once.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,9 @@ from sresnet.train.recipes import RECIPES
 COMMAND = "python experiments/event_changes.py NMNIST_DIR BIOLAB_DIR"
 """What makes the records."""
 
-CHOICE_SEEDS, TEST_SEEDS = 2, 3
+CHOICE_SEEDS, LONGER_SEEDS, TEST_SEEDS = 1, 1, 3
+LONGER = 30
+"""Epochs of the second choice, and of tests."""
 PLAIN = "as the recipe"
 
 Fields = Mapping[str, Any]
@@ -80,8 +82,50 @@ def choices() -> dict[str, Recipe]:
     return found
 
 
-TESTED: dict[str, Recipe] = {}
-"""Row -> recipe, of what is tested."""
+OVERLAPPING = WINDOWS["windows of 1 s, each half of the next"]
+NDA, JITTER = CHANGES["NDA"], CHANGES["jitter of half a step"]
+
+TOGETHER: dict[str, dict[str, Fields]] = {
+    "BioLab": {
+        PLAIN: {},
+        "NDA": NDA,
+        "jitter of half a step": JITTER,
+        "windows of 1 s, each half of the next": OVERLAPPING,
+        "these windows and NDA": {**OVERLAPPING, **NDA},
+        "these windows, NDA and jitter of half a step": {
+            **OVERLAPPING,
+            "changes": ChangeConfig(nda=True, time_jitter=0.5),
+        },
+    },
+    "N-MNIST": {PLAIN: {}, "NDA": NDA, "jitter of half a step": JITTER},
+}
+"""Set -> row -> fields, of what is trained for longer."""
+
+
+def longer() -> dict[str, Recipe]:
+    """Row -> recipe, of what is chosen by after more epochs."""
+    found = {}
+    for name, rows in TOGETHER.items():
+        recipe = choices()[f"{name}, {PLAIN}"]
+        for row, fields in rows.items():
+            data, train = replace(recipe.data, **fields), replace(recipe.train, epochs=LONGER)
+            found[f"{name}, {LONGER} epochs, {row}"] = replace(recipe, data=data, train=train)
+    return found
+
+
+CHOSEN: dict[str, str] = {}
+"""Set -> row of `TOGETHER` that is tested beside the recipe as it is."""
+
+
+def tested() -> dict[str, Recipe]:
+    """Row -> recipe, of what is tested: nothing is held out."""
+    found = {}
+    for name, row in CHOSEN.items():
+        for each in (PLAIN, row):
+            recipe = longer()[f"{name}, {LONGER} epochs, {each}"]
+            held_out: Fields = {"validation": 0.0, **({"held_out": "recordings"} if name == "BioLab" else {})}
+            found[f"{name}, tested, {each}"] = replace(recipe, data=replace(recipe.data, **held_out))
+    return found
 
 
 def main() -> None:
@@ -98,7 +142,11 @@ def main() -> None:
         about = splits.about | {"tested_on": "the held-out part; no test recording is classified"}
         return replace(splits, test=splits.validation, about=about)
 
-    wanted = [study("choice", choices(), CHOICE_SEEDS), study("test", TESTED, TEST_SEEDS)]
+    wanted = [
+        study("test", tested(), TEST_SEEDS),
+        study("longer", longer(), LONGER_SEEDS),
+        study("choice", choices(), CHOICE_SEEDS),
+    ]
     if carry_out(wanted, open_, options):
         save("event-changes", wanted, options, table, COMMAND)
 
@@ -113,8 +161,11 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
     ]
     for name in ("BioLab", "N-MNIST"):
         rows = {row: group for row, group in found.items() if row.startswith(f"{name}, ") and _is_choice(group[0])}
-        if rows:
-            lines += ["", f"## {name}: what is chosen by", "", *_of_held_out(name, rows)]
+        for longer_ in (False, True):
+            some = {row: group for row, group in rows.items() if (f"{LONGER} epochs" in row) == longer_}
+            if some:
+                title = f"{name}: what is chosen by{', after more epochs' if longer_ else ''}"
+                lines += ["", f"## {title}", "", *_of_held_out(name, some)]
     if tested := {row: group for row, group in found.items() if not _is_choice(group[0])}:
         lines += ["", "## On the test recordings, read once", "", *_of_tests(tested)]
     return [*lines, *missing(found), "", f"{machine(found)}."]
@@ -122,7 +173,8 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
 
 def missing(found: Mapping[str, list[Result]]) -> list[str]:
     """Says which runs were not finished; nothing where all were."""
-    wanted = dict.fromkeys(choices(), CHOICE_SEEDS) | dict.fromkeys(TESTED, TEST_SEEDS)
+    wanted = dict.fromkeys(choices(), CHOICE_SEEDS) | dict.fromkeys(longer(), LONGER_SEEDS)
+    wanted |= dict.fromkeys(tested(), TEST_SEEDS)
     left = {row: count - len(found.get(row, [])) for row, count in wanted.items()}
     names = "; ".join(f"{row}, {count} of {wanted[row]}" for row, count in left.items() if count)
     return ["", f"Runs that are not finished and not in this record: {names}."] if names else []
@@ -147,7 +199,7 @@ def _of_held_out(name: str, rows: Mapping[str, list[Result]]) -> list[str]:
     ]
     for row, group in sorted(rows.items(), key=lambda each: mean(numbers(each[1], "validation_loss"))):
         cells = [
-            row.removeprefix(f"{name}, "),
+            row.removeprefix(f"{name}, ").removeprefix(f"{LONGER} epochs, "),
             str(len(group)),
             spread(numbers(group, "validation_loss"), 3),
             spread(numbers(group, "validation_top1"), 2),
