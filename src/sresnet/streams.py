@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sresnet.analysis.prediction import check_frames_known
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.filters import FilterConfig, filtered
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
@@ -614,6 +615,7 @@ def _of_run(run: str, memory_limit: float) -> tuple[SpikingNetwork, EventConfig]
     data = recipe_of(run, memory_limit=memory_limit).data
     if not isinstance(data, EventConfig):
         raise UserError(f"{run} was trained on pictures, not on recordings of events: a stream needs the latter")
+    check_frames_known(data)
     if is_shipped(run):
         return load_shipped(run), data
     model = load(run, memory_limit=memory_limit)

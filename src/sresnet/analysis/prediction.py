@@ -84,6 +84,7 @@ def predict_file(
     """
     data = as_trained(data, about)
     if isinstance(data, EventConfig):
+        check_frames_known(data)
         x = _clips_of_file(path, data, model.config.num_steps, about, memory_limit, note)
         shown = x.sum(0)
     else:
@@ -91,6 +92,15 @@ def predict_file(
         x = scaling(shown[None])
     by_step = tuple(tuple(step) for step in _probabilities_by_step(model, x).tolist())
     return Prediction(title=path.name, picture=shown, class_names=tuple(about["class_names"]), by_step=by_step)
+
+
+def check_frames_known(data: EventConfig) -> None:
+    """Raise UserError where a run does not say how events became the frames that it was trained on."""
+    if data.name == "dataset":
+        raise UserError(
+            "this run was trained on clips of a data set that was given in Python, and does not say how these were "
+            "made of events: make them alike and call the network, sresnet.load(RUN), on them"
+        )
 
 
 def _image_of_file(

@@ -22,7 +22,7 @@ CLASSES: dict[str, tuple[int, int]] = {
     "digits": (10, 1),
     "cifar10": (10, 3),
     "cifar100": (100, 3),
-    **{name: (10, 2) for name in EVENT_SETS if name != "event-folder"},
+    **{name: (10, 2) for name in EVENT_SETS if name not in ("event-folder", "dataset")},
     "dvs-gesture": (len(GESTURES), 2),
 }
 """Classes and channels of the data sets for which they are fixed."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from sresnet.data.config import AnyData
-from sresnet.data.events.clips import FrameSet
+from sresnet.data.events.clips import ClipSet, FrameSet
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.images import ImageSet
 from sresnet.data.pictures import PictureSet
 from sresnet.data.samples import Samples
 from sresnet.data.transforms import channel_statistics, intensity, normalise
+from sresnet.errors import UserError
 
 
 class Scaling(Protocol):
@@ -96,9 +97,14 @@ CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 def make_scaling(config: AnyData, train: Samples, *, released_code: bool = False) -> Scaling:
     """The scaling for a data set: from the statistics of its training images (Section 3.4), or counts as they are."""
     if isinstance(config, EventConfig):
-        assert isinstance(train, FrameSet)
+        if not isinstance(train, FrameSet | ClipSet):
+            raise UserError(f"data {config.name!r} is of clips, and the samples are pictures: use DataConfig(...)")
         return Counts(train.scale)
-    assert isinstance(train, ImageSet | PictureSet)
+    if not isinstance(train, ImageSet | PictureSet):
+        raise UserError(
+            f"data {config.name!r} is of pictures, and the samples are clips: use EventConfig(name='dataset', "
+            "split='given')"
+        )
     if config.pixels == "intensity":
         return Pixels()
     if released_code and config.name in ("cifar10", "cifar100"):

@@ -1,9 +1,13 @@
-"""Clips of event frames that stay on disk and are read batch by batch."""
+"""Clips of event frames: on disk, read batch by batch, or in memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from sresnet.data.stored import StoredSet
+from sresnet.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,4 +27,56 @@ class FrameSet(StoredSet):
         else:
             for number in self.numbers.tolist():
                 found.update(self.file.read([number]).view(-1).numpy().data)
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipSet:
+    """Labelled clips in memory, methods as in `Samples`; UserError for labels that do not fit."""
+
+    clips: Tensor
+    """uint8, int32 or float32 [N, T, C, H, W]; a network sees them as they are."""
+    labels: Tensor
+    """Class of each clip, int64 [N]."""
+    class_names: tuple[str, ...]
+    """Name of class 0, 1, ..."""
+
+    @property
+    def scale(self) -> float:
+        """As of a `FrameSet`."""
+        return 1.0
+
+    def __post_init__(self) -> None:
+        if self.clips.ndim != 5 or self.clips.dtype not in (torch.uint8, torch.int32, torch.float32):
+            found = f"{self.clips.dtype} {tuple(self.clips.shape)}"
+            raise UserError(f"clips are {found}: expected uint8, int32 or float32 [N, T, C, H, W]")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.clips.shape[:1]:
+            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise UserError(f"labels are {found}: expected torch.int64, one per clip, [{len(self.clips)}]")
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
+            raise UserError(f"a label is outside 0 to {len(self.class_names) - 1}, the indices of the class names")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.clips.shape[1:])
+
+    def subset(self, indices: Tensor) -> "ClipSet":
+        return replace(self, clips=self.clips[indices], labels=self.labels[indices])
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.clips[indices]
+
+    def to(self, device: torch.device) -> "ClipSet":
+        return replace(self, clips=self.clips.to(device), labels=self.labels.to(device))
+
+    def renamed(self, labels: Tensor, class_names: tuple[str, ...]) -> "ClipSet":
+        return replace(self, labels=labels, class_names=class_names)
+
+    def digest(self) -> str:
+        found = hashlib.blake2b(str(self.clips.dtype).encode(), digest_size=16)
+        for clip in self.clips:
+            found.update(clip.cpu().contiguous().view(-1).numpy().data)
         return found.hexdigest()

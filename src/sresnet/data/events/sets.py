@@ -30,9 +30,9 @@ from sresnet.errors import UserError
 from sresnet.files import read_regular, state_of
 from sresnet.limits import MEMORY_LIMIT
 
-EventName = Literal["dvs-cifar10", "nmnist", "dvs-gesture", "event-folder", "digits-dvs", "cifar10-dvs-sim"]
+EventName = Literal["dvs-cifar10", "nmnist", "dvs-gesture", "event-folder", "digits-dvs", "cifar10-dvs-sim", "dataset"]
 SplitName = Literal[
-    "official", "first900-by-name", "first900-by-number", "last900-by-number", "random90", "by-group", "images"
+    "official", "first900-by-name", "first900-by-number", "last900-by-number", "random90", "by-group", "images", "given"
 ]
 
 EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -48,6 +48,7 @@ EVENT_SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "digits-dvs": ("scikit-learn's digits before a simulated event camera; no download", ("images",)),
     "cifar10-dvs-sim": ("CIFAR-10 before a simulated event camera", ("images",)),
+    "dataset": ("clips of any data set in Python, by sresnet.data.from_dataset", ("given",)),
 }
 """name -> (one line, the splits that it can be used with, the usual one first)."""
 
@@ -81,11 +82,13 @@ class EventConfig:
     family: ClassVar[str] = "events"
 
     name: EventName = "dvs-cifar10"
-    """Data set: dvs-cifar10, nmnist, dvs-gesture, event-folder, digits-dvs, cifar10-dvs-sim."""
+    """Data set: dvs-cifar10, nmnist, dvs-gesture, event-folder, digits-dvs, cifar10-dvs-sim; dataset: given in
+    Python."""
     split: SplitName = "first900-by-name"
     """official: train/ and test/, or those of a list; first900-by-name: SpikingJelly's, in order _0, _1, _10;
     first900-by-number: _0, _1, _2; last900-by-number: TEBN's, tested on the first of these; random90: drawn at
-    random, stratified; by-group: test_group is the test set; images: that of the images they are simulated from."""
+    random, stratified; by-group: test_group is the test set; images: that of the images they are simulated from;
+    given: of a dataset."""
     split_seed: int = 0
     """Seed of random90."""
     test_group: str = ""
@@ -164,6 +167,7 @@ USUAL: dict[str, EventConfig] = {
         damaged="skip",
         simulation=DVSConfig(size=32, amplitude=2.0, loops=2, duration=200_000),
     ),
+    "dataset": EventConfig(name="dataset", split="given"),
 }
 """Where recipes, fine-tuning and `sresnet data prepare` start from."""
 
@@ -217,6 +221,11 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     """
     if config.simulated:
         return _simulated(config, data_dir)
+    if config.name == "dataset":
+        raise UserError(
+            "these clips are of a data set that was given in Python, and no command reads it: give it again, to "
+            "sresnet.data.from_dataset (docs/events.md)"
+        )
     if not data_dir:
         raise UserError(f"{config.name} is read from your own folder: add --data-dir DIR, the folder that holds it")
     root = Path(data_dir)
