@@ -84,16 +84,24 @@ def choices() -> dict[str, Recipe]:
 
 OVERLAPPING = WINDOWS["windows of 1 s, each half of the next"]
 NDA, JITTER = CHANGES["NDA"], CHANGES["jitter of half a step"]
+FILTER = FILTERS["background filter, 20 ms"]
 
 TOGETHER: dict[str, dict[str, Fields]] = {
     "BioLab": {
         PLAIN: {},
         "NDA": NDA,
         "jitter of half a step": JITTER,
+        "background filter, 20 ms": FILTER,
         "windows of 1 s, each half of the next": OVERLAPPING,
         "these windows and NDA": {**OVERLAPPING, **NDA},
         "these windows, NDA and jitter of half a step": {
             **OVERLAPPING,
+            "changes": ChangeConfig(nda=True, time_jitter=0.5),
+        },
+        "these windows and background filter, 20 ms": {**OVERLAPPING, **FILTER},
+        "these windows, background filter, 20 ms, NDA and jitter of half a step": {
+            **OVERLAPPING,
+            **FILTER,
             "changes": ChangeConfig(nda=True, time_jitter=0.5),
         },
     },
