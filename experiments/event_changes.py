@@ -4,8 +4,9 @@ The folders are those of experiments/short_events.py. First, small networks are 
 classify held-out recordings of the training set; no test recording is classified. Of the BioLab recordings the last
 third in time of each of session A is held out, half a second or more apart from the others; of N-MNIST a fifth. Some
 are trained for longer, alone and together. Then what was chosen by that (`tested`) is trained on all training
-recordings, three seeds, and classifies the test recordings once. Writes results/event-changes.json and a table beside
-it; `--finished` trains nothing and writes what there is. Several processes may run it: each run is made once.
+recordings, three seeds, and classifies the test recordings once; the others too, one seed, to compare. Writes
+results/event-changes.json and a table beside it; `--finished` trains nothing and writes what there is. Several
+processes may run it: each run is made once.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from sresnet.train.recipes import RECIPES
 COMMAND = "python experiments/event_changes.py NMNIST_DIR BIOLAB_DIR"
 """What makes the records."""
 
-CHOICE_SEEDS, LONGER_SEEDS, TEST_SEEDS = 1, 1, 3
+CHOICE_SEEDS, LONGER_SEEDS, TEST_SEEDS, OTHER_SEEDS = 1, 1, 3, 1
 LONGER = 30
 """Epochs of the second choice, and of tests."""
 PLAIN = "as the recipe"
@@ -121,15 +122,17 @@ def longer() -> dict[str, Recipe]:
     return found
 
 
-CHOSEN: dict[str, str] = {}
-"""Set -> row of `TOGETHER` that is tested beside the recipe as it is."""
+CHOSEN = {"BioLab": "windows of 1 s, each half of the next"}
+"""Set -> row of `TOGETHER` that was chosen, and is tested beside the recipe as it is."""
 
 
-def tested() -> dict[str, Recipe]:
-    """Row -> recipe, of what is tested: nothing is held out."""
+def tested(*, chosen: bool) -> dict[str, Recipe]:
+    """Row -> recipe, of what is tested: nothing is held out. Without `chosen`, the rows that were not chosen."""
     found = {}
     for name, row in CHOSEN.items():
-        for each in (PLAIN, row):
+        for each in TOGETHER[name]:
+            if (each in (PLAIN, row)) != chosen:
+                continue
             recipe = longer()[f"{name}, {LONGER} epochs, {each}"]
             held_out: Fields = {"validation": 0.0, **({"held_out": "recordings"} if name == "BioLab" else {})}
             found[f"{name}, tested, {each}"] = replace(recipe, data=replace(recipe.data, **held_out))
@@ -151,7 +154,8 @@ def main() -> None:
         return replace(splits, test=splits.validation, about=about)
 
     wanted = [
-        study("test", tested(), TEST_SEEDS),
+        study("test", tested(chosen=True), TEST_SEEDS),
+        study("others", tested(chosen=False), OTHER_SEEDS),
         study("longer", longer(), LONGER_SEEDS),
         study("choice", choices(), CHOICE_SEEDS),
     ]
@@ -182,7 +186,7 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
 def missing(found: Mapping[str, list[Result]]) -> list[str]:
     """Says which runs were not finished; nothing where all were."""
     wanted = dict.fromkeys(choices(), CHOICE_SEEDS) | dict.fromkeys(longer(), LONGER_SEEDS)
-    wanted |= dict.fromkeys(tested(), TEST_SEEDS)
+    wanted |= dict.fromkeys(tested(chosen=True), TEST_SEEDS) | dict.fromkeys(tested(chosen=False), OTHER_SEEDS)
     left = {row: count - len(found.get(row, [])) for row, count in wanted.items()}
     names = "; ".join(f"{row}, {count} of {wanted[row]}" for row, count in left.items() if count)
     return ["", f"Runs that are not finished and not in this record: {names}."] if names else []
@@ -219,7 +223,11 @@ def _of_held_out(name: str, rows: Mapping[str, list[Result]]) -> list[str]:
 
 def _of_tests(rows: Mapping[str, list[Result]]) -> list[str]:
     """The table of what was tested."""
+    chosen = "; ".join(f"{name}, {row}" for name, row in CHOSEN.items())
     lines = [
+        f"Chosen on held-out clips: {chosen}.",
+        "It is tested beside the recipe as it is; what was not chosen is there to compare.",
+        "",
         "| row | network | seeds | test accuracy, % | clips, train / test | epochs |",
         "| --- | --- | --- | --- | --- | --- |",
     ]

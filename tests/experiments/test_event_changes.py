@@ -58,9 +58,10 @@ def test_each_row_is_one_addition_and_opens_no_test_recordings():
 
 def test_what_is_tested_differs_from_the_choice_in_what_is_held_out_alone(monkeypatch):
     monkeypatch.setattr(experiment, "CHOSEN", {"BioLab": "NDA", "N-MNIST": "NDA"})
-    tested = experiment.tested()
+    tested, others = (experiment.tested(chosen=chosen) for chosen in (True, False))
     assert len(tested) == 4
-    for row, recipe in tested.items():
+    assert len(others) == len(experiment.longer()) - 4
+    for row, recipe in (tested | others).items():
         chosen = to_dict(experiment.longer()[row.replace("tested", "30 epochs")])
         found = to_dict(recipe)
         assert found["data"].pop("validation") == 0.0
