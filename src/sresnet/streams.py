@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sresnet.analysis.prediction import check_frames_known
+from sresnet.data.events.chips import Sensor, another_sensor
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.filters import FilterConfig, filtered
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
@@ -294,6 +295,8 @@ class Stream:
                 f"these events give frames of {columns}x{rows} pixels, and the network was trained on "
                 f"{width}x{height}: give those of such a camera"
             )
+        if about is not None:
+            another_sensor(about.sensor, Sensor(part.sensor, part.width, part.height), "this stream")
         self._scaling = Counts(input_scale(part.width, part.height, self.frames))
         self._sensor, self.origin = empty, int(part.t[0])
         zero = self._windows_config.origin == "zero" and not self.carry
@@ -489,18 +492,21 @@ class Walk:
         return (microsecond - self.origin) / 1e6
 
 
-def walk_file(running: Stream, path: Path, *, damaged: Damaged = "error") -> Iterator[Answer]:
+def walk_file(
+    running: Stream, path: Path, *, damaged: Damaged = "error", chip: str = "", event_stream: int = -1
+) -> Iterator[Answer]:
     """Answers over a recording, which is given to a stream a part after the other.
 
     Args:
         running: begins anew.
         path: of an event file.
-        damaged: what to do about damage, as `read_recording`.
+        damaged, chip, event_stream: as in `read_recording`.
 
     Raises:
         UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
     """
-    recording = read_recording(path, damaged=damaged, memory_limit=running.memory_limit)
+    trust: Any = {"damaged": damaged, "chip": chip, "event_stream": event_stream}
+    recording = read_recording(path, **trust, memory_limit=running.memory_limit)
     running.begin(recording)
     count = 0
     try:

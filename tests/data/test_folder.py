@@ -252,7 +252,10 @@ def test_circles_of_links_end_and_add_nothing(divided, tmp_path_factory):
     (cat / "elsewhere").symlink_to(elsewhere)
     splits = open_folder(divided, 8)
     assert torch.equal(splits.train.images, before.images)
-    assert splits.notes == ("left out: links that lead to no file (1), such as train/cat/inside/self.png",)
+    assert splits.notes == (
+        "left out: links to folders that are read by another path, or lie above (7), such as train/cat/aaa",
+        "left out: links that lead to no file (1), such as train/cat/inside/self.png",
+    )
 
 
 def test_what_is_left_out_is_said(divided):

@@ -11,6 +11,7 @@ from torch import Tensor
 from sresnet.analysis.exits import mean_scores
 from sresnet.data import AnyData, EventConfig
 from sresnet.data.config import as_trained
+from sresnet.data.events.chips import Sensor, another_sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by, removed_said
 from sresnet.data.events.frames import frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_recording
@@ -118,7 +119,11 @@ def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
-    recording = read_recording(path, damaged=data.damaged, memory_limit=memory_limit)
+    trust: Any = {"damaged": data.damaged, "chip": data.chip, "event_stream": data.event_stream}
+    recording = read_recording(path, **trust, memory_limit=memory_limit)
+    found = Sensor(recording.sensor, recording.width, recording.height)
+    if said := another_sensor(sensor_from_plain(about.get("sensor")), found, str(path)):
+        note(said)
     kept, removed = left_by(recording, data.filters, str(path))
     if removed:
         note(f"{path}: {removed_said(removed, len(recording))}")

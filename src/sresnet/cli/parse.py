@@ -122,9 +122,27 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
     return found
 
 
+_SAME = (("num-steps", "model.num-steps"), ("chip", "data.chip"), ("event-stream", "data.event-stream"))
+"""Flags of one meaning, which verbs have under the one or the other name: both are understood."""
+
+
+def _has(options: Any, flag: str) -> bool:
+    """Whether a dataclass has the field that a flag without its dashes names."""
+    for name in flag.replace("-", "_").split("."):
+        if not hasattr(options, name):
+            return False
+        options = getattr(options, name)
+    return True
+
+
 def _with_current_names(options: Any, words: Sequence[str]) -> list[str]:
-    """The words, with renamed fields' flags under their current names: old commands still run."""
+    """The words, with flags under the names that these options have: old commands still run."""
     flags = {f"--{once}".replace("_", "-"): now.replace("_", "-") for once, now in renamed_fields(options).items()}
+    for short, long in _SAME:
+        if _has(options, long) and not _has(options, short):
+            flags[f"--{short}"] = long
+        elif _has(options, short) and not _has(options, long):
+            flags[f"--{long}"] = short
     found = []
     for word in words:
         flag, equals, value = word.partition("=")

@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sresnet.analysis.prediction import predict_file
 from sresnet.cli.parse import first_word, seconds_of, take_memory_limit, take_option
 from sresnet.cli.runs import trained
-from sresnet.data import EventConfig
+from sresnet.data import AnyData, EventConfig
 from sresnet.errors import UserError
 from sresnet.files import check_free, write_whole
 from sresnet.limits import MEMORY_LIMIT
@@ -35,11 +37,14 @@ def predict_verb(words: list[str]) -> int:
             "a class for every window of as many steps as the network has. --stride: from the start of a window to that"
         )
         say("of the next, by default its length. --csv writes the class after every step; --out draws them over time.")
+        say("--chip: camera of the recordings, such as DAVIS240, where their files should not decide.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     memory_limit, rest = take_memory_limit(rest)
+    chip, rest = take_option(rest, "--chip")
+    other, rest = take_option(rest, "--data.chip")
     step, rest = take_option(rest, "--stream")
     stride, rest = take_option(rest, "--stride")
     table, rest = take_option(rest, "--csv")
@@ -51,15 +56,15 @@ def predict_verb(words: list[str]) -> int:
     for path in rest:
         if path.startswith("--"):
             raise UserError(
-                f"option {path!r} is unknown: predict takes --model, --out, --force, --stream, --stride, --csv and "
-                "--memory-limit"
+                f"option {path!r} is unknown: predict takes --model, --out, --force, --chip, --stream, --stride, --csv "
+                "and --memory-limit"
             )
     if not step and (stride or table):
         raise UserError(f"{'--stride' if stride else '--csv'} belongs to a stream: add --stream 50ms, or leave it out")
     picture = _picture_to_write(out, force) if out else None
     if step:
-        return _walk(source, rest, step, stride, table, picture, force=force, memory_limit=memory_limit)
-    data = recipe_of(source, memory_limit=memory_limit).data
+        return _walk(source, rest, step, stride, table, picture, chip or other, force=force, memory_limit=memory_limit)
+    data = _with_chip(recipe_of(source, memory_limit=memory_limit).data, chip or other)
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
         found, answers = [], []
@@ -78,6 +83,15 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
+def _with_chip(data: AnyData, chip: str) -> AnyData:
+    """The data of a run, with another camera than that of training where one is named; UserError for pictures."""
+    if not chip:
+        return data
+    if not isinstance(data, EventConfig):
+        raise UserError(f"chip {chip!r} names a camera of events, and the run was trained on pictures: leave it out")
+    return replace(data, chip=chip)
+
+
 def _walk(
     source: str,
     files: list[str],
@@ -85,6 +99,7 @@ def _walk(
     stride: str,
     table: str,
     picture: Path | None,
+    chip: str,
     *,
     force: bool,
     memory_limit: float,
@@ -92,7 +107,7 @@ def _walk(
     """Say which class a network sees in recordings as time goes on."""
     if table:
         check_free(Path(table), [",".join(COLUMNS).encode()], force=force, flag="--csv")
-    data = recipe_of(source, memory_limit=memory_limit).data
+    data = _with_chip(recipe_of(source, memory_limit=memory_limit).data, chip)
     running = Stream(
         source,
         step=None if step == "auto" else seconds_of("--stream", step),
@@ -105,14 +120,16 @@ def _walk(
     say(f"{said}, one every {time_said(running.stride / 1e6)}" if stride else said)
     if trained_step and abs(each_step - trained_step) > 0.01 * trained_step:
         say(f"note: the network was trained on steps of {time_said(trained_step)}: on others it may be less accurate")
-    damaged = data.damaged if isinstance(data, EventConfig) else "error"
+    trust: Any = {}
+    if isinstance(data, EventConfig):
+        trust = {"damaged": data.damaged, "chip": data.chip, "event_stream": data.event_stream}
     walks, answers = [], []
     with going_on() if picture or table else contextlib.nullcontext():
         for path in files:
             say(f"{path}:")
             heard: list[Answer] = []
             end = None
-            for stretch in stretches(_noted(walk_file(running, Path(path), damaged=damaged), heard)):
+            for stretch in stretches(_noted(walk_file(running, Path(path), **trust), heard)):
                 if end is not None and stretch.start > end:
                     say(f"  {_span_said(end, stretch.start, running)}: no events")
                 say(_stretch_said(stretch, running), flush=True)

@@ -43,15 +43,16 @@ def files_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Likewise of all folders below, however deep, through links too.
 
     A folder with several paths is entered once, by a path without links if there is one, and a link to a folder above
-    it is not followed. So circles end.
+    it is not followed. So circles end. Links that are not followed are among the dead ends.
     """
     resolved = folder.resolve()
     seen = {_identity(parent) for parent in resolved.parents}
-    files, dead = [], []
+    files, dead = list[Path](), list[Path]()
     waiting, links = [folder], list[Path]()
     while waiting or links:
         place = waiting.pop() if waiting else links.pop(0)
         if _identity(place) in seen:
+            dead.append(place)
             continue
         seen.add(_identity(place))
         here, nowhere = files_in(place)
@@ -121,6 +122,13 @@ class LeftOut:
         return [*self.notes, *left_out(root, self.unread, self.dead, kind)]
 
 
+_DEAD_ENDS = {
+    "dead link": "links that lead to no file",
+    "folder": "links to folders that are read by another path, or lie above",
+}
+"""What is said of kinds of dead ends."""
+
+
 def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str) -> list[str]:
     """Notes on files that are not used, see `LeftOut`."""
     notes = []
@@ -134,7 +142,7 @@ def left_out(root: Path, unread: Sequence[Path], dead: Sequence[Path], kind: str
     for path in dead:
         kinds.setdefault(kind_of(path) or "dead link", []).append(path)
     for kind, paths in kinds.items():
-        what = "links that lead to no file" if kind == "dead link" else f"{kind}s"
+        what = _DEAD_ENDS.get(kind, f"{kind}s")
         notes.append(such_as(f"left out: {what}", root, paths))
     return notes
 

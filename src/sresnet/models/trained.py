@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sresnet.config import check_fields
+from sresnet.data.events.chips import Sensor, sensor_from_plain
 from sresnet.data.folder import picture_of
 from sresnet.data.scaling import Pixels, Scaling, scaling_from_plain
 from sresnet.errors import UserError
@@ -42,6 +43,8 @@ class Trained:
     """uint8 images or event frames [N, ...] -> the network's input, float32."""
     bits: int = _ALL_BITS
     """Of pictures with 16 bits for each channel, how many count; 0: as many as each needs, as training had none."""
+    sensor: Sensor | None = None
+    """What event recordings were of; None where that is not known, or these were pictures."""
     name: str = ""
     """That of a network that comes with the package; `card_of` has its card."""
 
@@ -49,6 +52,7 @@ class Trained:
         """As JSON holds it; `trained_from_plain` is the inverse."""
         about: dict[str, Any] = {"class_names": list(self.class_names), "image_size": list(self.image_size)}
         about |= {} if self.bits == _ALL_BITS else {"bits": self.bits}
+        about |= {"sensor": self.sensor.plain()} if self.sensor else {}
         return about | self.scaling.plain() | ({"name": self.name} if self.name else {})
 
 
@@ -60,6 +64,7 @@ def trained_from_plain(values: Mapping[str, Any]) -> Trained:
         image_size=(height, width),
         scaling=scaling_from_plain(dict(values)),
         bits=bits_of(values),
+        sensor=sensor_from_plain(values.get("sensor")),
         name=values.get("name", ""),
     )
 
@@ -88,6 +93,7 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
             "name": str,
             "channels": int,
             "counts": Literal["exact", "saturate"],
+            "sensor": dict[str, Any],
         },
     )
     if fault := _fault_of(about):

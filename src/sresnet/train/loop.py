@@ -184,6 +184,8 @@ def train(
                 about |= {"counts": splits.about["counts"]}
             elif isinstance(recipe.data, DataConfig) and recipe.data.name in CLASSES:
                 about |= {"bits": 0}  # no picture of these sets has more than 8 bits
+            if "sensor" in splits.about:
+                about |= {"sensor": splits.about["sensor"]}
             write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
 
         processes.from_first(entered)

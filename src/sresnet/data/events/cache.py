@@ -49,6 +49,7 @@ from sresnet.data.cached import (
     write_all,
     write_list,
 )
+from sresnet.data.events.chips import Sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by
 from sresnet.data.events.frames import WIDTHS, input_scale, to_frames, width_of
 from sresnet.data.events.recording import Recording
@@ -76,8 +77,8 @@ class Prepared:
     file: SampleFile
     recordings: tuple[dict[str, Any], ...]
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
-    that could not be read, {left_out: {kind: records}} for what else a file held, with filters
-    {read: events, filtered: {filter: events}} for how many it had and what they have left out, of one that is cut
+    that could not be read, {sensor: its name} for others, {left_out: {kind: records}} for what else a file held, with
+    filters {read: events, filtered: {filter: events}} for how many it had and what they have left out, of one cut
     into windows {of_events: those that were left, unused: those in no window, few: windows left out}, and
     {largest: count} for a largest count that is beyond a byte."""
     class_names: tuple[str, ...]
@@ -94,6 +95,8 @@ class Prepared:
     """Digest of recordings, their order, and how they became frames."""
     notes: tuple[str, ...] = ()
     """What was left out of the data folder, one sentence each."""
+    sensor: Sensor | None = None
+    """What the recordings are of; None where none of them can be read any more."""
     split: SplitName | None = None
     """How the recordings are to be divided, see `sets.Listing`; None: as configured."""
 
@@ -145,6 +148,10 @@ def prepare(
                 found = _load(path, config, listing, num_steps, made_now=True)
             list_beside(path).unlink(missing_ok=True)  # by which the making of frames would go on
     assert found is not None
+    if found.sensor is None:  # made by an earlier version
+        found = replace(found, sensor=_sensor_of(listing))
+        with contextlib.suppress(UserError):
+            _write_about(found.file.path, _parsed(found.file.path) | _said_of(found.sensor))
     contents = _contents(config, listing, num_steps, found)
     return replace(found, contents=contents, notes=listing.notes, split=listing.split)
 
@@ -167,6 +174,20 @@ def _place(folder: Path, config: EventConfig, listing: Listing, num_steps: int, 
 def _saturated_beside(path: Path) -> Path:
     """The file of clips that saturate."""
     return path.with_name(f"{path.stem}-saturated{ENDING}")
+
+
+def _said_of(sensor: Sensor | None) -> dict[str, Any]:
+    """The field of the JSON file on the sensor, where it is known."""
+    return {"sensor": sensor.plain()} if sensor else {}
+
+
+def _sensor_of(listing: Listing) -> Sensor | None:
+    """The sensor of the first recording that can be read."""
+    for source in listing.sources:
+        with contextlib.suppress(UserError):
+            recording, _ = listing.read(source)
+            return Sensor(recording.sensor, recording.width, recording.height)
+    return None
 
 
 def sources_of(path: Path) -> tuple[str, ...]:
@@ -243,7 +264,14 @@ def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str,
         }
         | _window_options(config.windows)
         | ({"filters": to_dict(config.filters)} if config.filters.active else {})
+        | _camera_options(config)
     )
+
+
+def _camera_options(config: EventConfig) -> dict[str, Any]:
+    """Likewise of what says which camera and stream files are of, where they do not decide."""
+    chip = {"chip": config.chip} if config.chip else {}
+    return chip | ({"event_stream": config.event_stream} if config.event_stream >= 0 else {})
 
 
 def _window_options(config: WindowConfig) -> dict[str, Any]:
@@ -289,6 +317,7 @@ def _load(
         files=about.get("files", {}),
         seen=about.get("seen", 0),
         made_now=made_now,
+        sensor=sensor_from_plain(about.get("sensor")),
     )
 
 
@@ -366,6 +395,7 @@ def _parsed(path: Path) -> dict[str, Any]:
             "frames": str,
             "frames_seen": int,
             "dtype": str,
+            "sensor": dict[str, Any],
             CHECKSUM: str,
         },
     )
@@ -581,6 +611,7 @@ class _Filler:
             if removed:
                 entry |= {"read": len(recording), "filtered": removed}
             line["sensor"] = [recording.width, recording.height]
+            entry["sensor"] = recording.sensor
             self.check_sensor(source.name, line["sensor"])
             _write_clips(self, recording, kept, line, source)
         append_line(self.list, line, list_beside(self.path))
@@ -621,7 +652,10 @@ class _Filler:
         if (needed := width_of(max(entry.get("largest", 0) for entry in recordings))) != self.dtype:
             raise _OtherTypeError(needed)  # the recording that asked for wider ones has changed since
         columns, rows = self.sensor[1]
+        named = next((each["sensor"] for each in recordings if "sensor" in each), None)
+        camera = None if named is None else Sensor(named, columns, rows)
         return {
+            **_said_of(camera or _sensor_of(self.listing)),
             "clips": sum(entry["clips"] for entry in recordings),
             "shape": shapes[-1],
             "scale": input_scale(columns, rows, self.config.frames),

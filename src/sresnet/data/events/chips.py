@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from sresnet.errors import UserError
 
@@ -13,6 +14,38 @@ class Sensor:
     name: str
     width: int
     height: int
+
+    def plain(self) -> dict[str, str | int]:
+        """As JSON holds it."""
+        return {"name": self.name, "width": self.width, "height": self.height}
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.width}x{self.height} pixels"
+
+
+def sensor_from_plain(values: Any) -> Sensor | None:
+    """The inverse of `Sensor.plain`; None for what is none, as in files of earlier versions."""
+    if not isinstance(values, dict):
+        return None
+    name, width, height = (values.get(key) for key in ("name", "width", "height"))
+    if not (isinstance(name, str) and type(width) is int and type(height) is int and width > 0 and height > 0):
+        return None
+    return Sensor(name, width, height)
+
+
+def another_sensor(trained: Sensor | None, found: Sensor, where: str) -> str:
+    """A note on events of another sensor than a network's; "" where it is the same, or its own is not known.
+
+    UserError for one of another size.
+    """
+    if trained is None or trained == found:
+        return ""
+    if (trained.width, trained.height) == (found.width, found.height):
+        return f"note: {where} is of a sensor {found}, and the network was trained on {trained}"
+    raise UserError(
+        f"{where} is of a sensor {found}, and the network was trained on {trained}: give recordings of such a camera, "
+        "or name the camera with --chip where the file says it wrongly"
+    )
 
 
 CHIPS = (

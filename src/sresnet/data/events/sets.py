@@ -4,7 +4,7 @@ import hashlib
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
@@ -105,6 +105,10 @@ class EventConfig:
     """How recordings are cut into windows, each a sample."""
     damaged: Literal["error", "skip"] = "error"
     """Damaged recordings: stop, or leave out what is damaged and count it."""
+    chip: str = added_later("")
+    """Camera of the recordings, such as DAVIS240, or size, such as 640x480, where their files should not decide."""
+    event_stream: int = added_later(-1)
+    """Number of the stream of events, where AEDAT 4.0 files have several."""
     filters: FilterConfig = added_later(FilterConfig())
     """Events that are left out as noise, before frames are made."""
     flip: bool = False
@@ -145,6 +149,8 @@ class EventConfig:
         for name, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
+        if self.chip and self.simulated:
+            raise UserError(f"chip {self.chip!r} means nothing to simulated recordings: leave it out")
         if self.test_group and self.split != "by-group":
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
 
@@ -259,7 +265,8 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     def read_whole(source: Source) -> tuple[Recording, bytes]:
         content = _read_bytes(source, opened, memory_limit)
         name = source.name if source.span is None else str(source.path)
-        return parse_recording(content, name, damaged=config.damaged, memory_limit=memory_limit), content
+        trust: Any = {"damaged": config.damaged, "chip": config.chip, "event_stream": config.event_stream}
+        return parse_recording(content, name, **trust, memory_limit=memory_limit), content
 
     def read(source: Source) -> tuple[Recording, str]:
         if source.span is None:
@@ -410,7 +417,7 @@ def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
         if (home / name).is_dir():
             yield from _sources_of_folder(root, home / name, name, left)
         elif (home / f"{name}.zip").is_file():
-            yield from _sources_of_zip(root, home / f"{name}.zip", name)
+            yield from _sources_of_zip(root, home / f"{name}.zip", left, name)
 
 
 def _nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
@@ -428,7 +435,7 @@ def _nmnist(root: Path, left: LeftOut) -> Iterator[Source]:
             for digit in "0123456789":
                 yield from _sources_of_folder(root, root / part / digit, digit, left, group)
         elif (root / f"{part}.zip").is_file():
-            yield from _sources_of_zip(root, root / f"{part}.zip", group=group)
+            yield from _sources_of_zip(root, root / f"{part}.zip", left, group=group)
         else:
             raise UserError(
                 f"{root} has neither {part}/ nor {part}.zip, nor the small set's train1K.txt: give the folder that "
@@ -524,6 +531,7 @@ def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
         for part in ("train", "test"):
             if part not in parts:
                 raise UserError(f"{root} has no {part}/: split 'official' needs train/ and test/ with class folders")
+        _note_beside(root, parts.values(), left)
         for part, folder in parts.items():
             yield from _sources_of_group(root, folder, part, left)
     elif split == "by-group":
@@ -532,10 +540,19 @@ def _event_folder(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
             raise UserError(
                 f"{root} has {len(folders)} folders: split 'by-group' needs one for each of two groups or more"
             )
+        _note_beside(root, folders, left)
         for folder in folders:
             yield from _sources_of_group(root, folder, folder.name, left)
     else:
         yield from _sources_of_group(root, root, "", left)
+
+
+def _note_beside(root: Path, folders: Iterable[Path], left: LeftOut) -> None:
+    """Note files beside the folders of parts or groups, none of which is read."""
+    beside = left.sorted_out(files_in(root), EXTENSIONS)
+    if beside:
+        names = ", ".join(f"{folder.name}/" for folder in folders)
+        left.notes.append(such_as(f"left out: recordings beside {names}", root, beside))
 
 
 def _sources_of_group(root: Path, folder: Path, group: str, left: LeftOut) -> Iterator[Source]:
@@ -563,14 +580,14 @@ def _sources_of_folder(root: Path, folder: Path, class_name: str, left: LeftOut,
         yield Source(name=below(root, file), class_name=class_name, group=group, path=file)
 
 
-def _sources_of_zip(root: Path, path: Path, class_name: str = "", group: str = "") -> Iterator[Source]:
+def _sources_of_zip(root: Path, path: Path, left: LeftOut, class_name: str = "", group: str = "") -> Iterator[Source]:
     """All recordings in a zip file, by name; the class is `class_name`, or the folder that a member is in."""
     with open_zip(path) as archive:
-        members = sorted(
-            member
-            for member in archive.namelist()
-            if PurePosixPath(member).suffix.lower() in EXTENSIONS and not _is_hidden(PurePosixPath(member))
+        found = sorted(
+            name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(PurePosixPath(name))
         )
+    members = [member for member in found if PurePosixPath(member).suffix.lower() in EXTENSIONS]
+    left.unread.extend(path / member for member in found if PurePosixPath(member).suffix.lower() not in EXTENSIONS)
     if not members:
         raise UserError(f"{path} has no recordings ({', '.join(EXTENSIONS)}) in it: download it again")
     for member in members:

@@ -329,6 +329,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
         about["filtered_events"] = dict(removed)
     if config.held_out != "recordings":
         about["held_out"] = config.held_out
+    if prepared.sensor is not None:
+        about["sensor"] = prepared.sensor.plain()
     if config.test_group:
         about["test_group"] = config.test_group
     if config.windows != WindowConfig():
