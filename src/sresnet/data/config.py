@@ -53,6 +53,8 @@ class DataConfig:
     """Side in pixels to which the pictures of a folder are resized."""
     label_column: str = added_later("")
     """Of a list of pictures, the column of their classes; by default the one called label, class or target."""
+    sampling: Literal["all", "balanced"] = added_later("all")
+    """all: an epoch shows each training image once; balanced: as many of each class, those of small ones repeatedly."""
     train_images: int = added_later(0)
     """Use only this many training images, as many of each class, always the same ones; 0: all."""
 

@@ -19,6 +19,7 @@ from sresnet.data.ahead import ReadAhead
 from sresnet.data.augmentation import changed, numbers_of, training_batch
 from sresnet.data.config import CLASSES, DataConfig
 from sresnet.data.fingerprint import Fingerprint, fingerprint
+from sresnet.data.sampling import balanced_weights, indices_of_epoch
 from sresnet.data.scaling import Scaling, make_scaling
 from sresnet.data.transforms import shrunk
 from sresnet.errors import UserError
@@ -329,6 +330,10 @@ class Run:
         self.splits = splits
         self.train_set = splits.train.to(device)
         self.ahead = ReadAhead(self.train_set)
+        self.class_weights: Tensor | None = None
+        if self.config.class_weights == "balanced":
+            weights = balanced_weights(splits.train.labels, len(splits.train.class_names))
+            self.class_weights = weights.to(device)
         # As in the released code, the last images of an epoch are left out if they do not fill a batch.
         self.batch_size = min(self.config.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
@@ -359,6 +364,10 @@ class Run:
         self.position = found or Position()
         written = self.position.metrics_bytes, self.position.metrics_checksum
         processes.from_first(lambda: record.cut_metrics(folder, *written))
+
+    def indices(self, epoch: int) -> Tensor:
+        """Of the training images in the order of an epoch."""
+        return indices_of_epoch(self.splits.train.labels, self.recipe.data.sampling, self.recipe.seed, epoch)
 
     def recorder(self) -> Record | None:
         """What makes a graph of a training step; None: nothing does, where no launches have to be saved."""
@@ -403,7 +412,7 @@ class Run:
         while self.position.step < self.steps:
             epoch, batch = divmod(self.position.step, self.steps_per_epoch)
             if epoch != indices_epoch:
-                indices, indices_epoch = order(len(self.train_set), self.recipe.seed, epoch).to(self.device), epoch
+                indices, indices_epoch = self.indices(epoch).to(self.device), epoch
                 epoch_started, epoch_first = time.monotonic(), self.position.step
             batches = indices[: self.steps_per_epoch * self.batch_size].split(self.batch_size)[batch : batch + 3]
             self.ahead.announce(*(part for each in batches for part in self.parts_here(each)))
@@ -622,7 +631,7 @@ class Run:
         with precision_context(self.config.precision, self.device):
             outputs = self.model.forward_steps(x, num_steps=num_steps, state=state, time_segments=segments)
             outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-            loss = loss_of(outputs, target, self.config)
+            loss = loss_of(outputs, target, self.config, self.class_weights)
         labels = target.argmax(1) if target.is_floating_point() else target
         hits = (outputs.detach().mean(0).argmax(1) == labels).sum()
         return loss, hits, finite_sums(self.potentials(state))
@@ -833,7 +842,7 @@ class Run:
         )
 
 
-def loss_of(outputs: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
+def loss_of(outputs: Tensor, target: Tensor, config: TrainConfig, weights: Tensor | None = None) -> Tensor:
     """The loss of the readout's input [T, N, classes].
 
     Cross-entropy of its mean over time, the scores (Eq. 19), or of every step; or the squared distance of the scores to
@@ -842,7 +851,11 @@ def loss_of(outputs: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
 
     Args:
         target: class of each image, int64 [N], or shares of all classes, float [N, classes].
+        weights: of classes, float [classes]; the loss of an image is multiplied by that of its class, or by the mean of
+            those of its classes by share.
     """
+    if weights is not None:
+        return _weighted_loss(outputs, target, config, weights)
     shares = target.is_floating_point()
     if config.loss in ("mse", "sse"):
         scores = outputs.mean(0)
@@ -853,6 +866,18 @@ def loss_of(outputs: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
     steps = outputs.shape[0]
     repeated = target.repeat(steps, 1) if shares else target.repeat(steps)
     return F.cross_entropy(outputs.flatten(0, 1), repeated, label_smoothing=config.label_smoothing)
+
+
+def _weighted_loss(outputs: Tensor, target: Tensor, config: TrainConfig, weights: Tensor) -> Tensor:
+    """`loss_of` with each image's part times its weight."""
+    shares = target if target.is_floating_point() else F.one_hot(target, outputs.shape[2]).to(outputs.dtype)
+    of_image = shares @ weights.to(outputs.dtype)
+    if config.loss in ("mse", "sse"):
+        squared = of_image[:, None] * (outputs.mean(0) - shares) ** 2
+        return squared.mean() if config.loss == "mse" else squared.sum()
+    scores = outputs.mean(0)[None] if config.loss == "mean" else outputs
+    every = [F.cross_entropy(each, shares, label_smoothing=config.label_smoothing, reduction="none") for each in scores]
+    return (of_image * torch.stack(every)).mean()
 
 
 def _named(part: str, evaluation: Evaluation) -> dict[str, Any]:

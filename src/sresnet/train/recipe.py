@@ -58,6 +58,9 @@ class TrainConfig:
     loss: Literal["mean", "per-step", "mse", "sse"] = "mean"
     """mean: cross-entropy of the mean over steps (Eq. 19); per-step: mean of every step's own (Deng et al. 2022); mse:
     mean squared distance of the scores to 0, and 1 for the class (Fang et al. 2021); sse: its sum (Lee et al. 2020)."""
+    class_weights: Literal["none", "balanced"] = added_later("none")
+    """balanced: the loss of an image is multiplied by N / (K n), for n of N training images of its class, one of K, so
+    that all classes count alike."""
     ema: float = 0.0
     """Decay per step of the weight average that is evaluated and saved; 0 is off."""
     time_segments: tuple[int, ...] | Literal["auto"] = added_later(())
@@ -177,6 +180,10 @@ class Recipe:
         object.__setattr__(self, "freeze", tuple(names))
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed {self.seed} is outside 0 to {2**31 - 1}")
+        if self.train.class_weights == "balanced" and self.data.sampling == "balanced":
+            raise UserError(
+                "class_weights 'balanced' with sampling 'balanced' would make up for uneven classes twice: choose one"
+            )
         if self.freeze and (not self.pretrained or self.calibrate):
             raise UserError(
                 f"freeze {' '.join(self.freeze)}: layers stay as they are in a trained network that trains on: give "

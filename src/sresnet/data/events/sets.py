@@ -103,6 +103,8 @@ class EventConfig:
     """How events are counted into frames."""
     windows: WindowConfig = added_later(WindowConfig(), holds={"window_seconds": "seconds"})
     """How recordings are cut into windows, each a sample."""
+    sampling: Literal["all", "balanced"] = added_later("all")
+    """all: an epoch shows each training clip once; balanced: as many of each class, those of small ones repeatedly."""
     damaged: Literal["error", "skip"] = "error"
     """Damaged recordings: stop, or leave out what is damaged and count it."""
     chip: str = added_later("")
