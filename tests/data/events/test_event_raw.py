@@ -35,7 +35,7 @@ def slowly(words):
         elif kind == 8:
             if high is not None:
                 loops += high >= 4096 - 256 and value < 256
-            if value != high and not (high is None and value == 0):
+            if value != high:
                 low = 0
             high = value
         elif kind == 3:
@@ -118,6 +118,12 @@ def test_what_cannot_be_placed_is_counted():
     recording = parse_recording(head + struct.pack("<7I", *words), "x.raw")
     assert listed(recording) == [(3 << 6 | 4, 9, 10, True)]
     assert recording.skipped == {"before the first time": 1, "trigger": 1, "other word": 2, "unknown word": 1}
+
+
+@pytest.mark.parametrize("high", [0, 1])
+def test_the_lower_time_before_the_first_upper_one_is_of_another(high):
+    words = [0x6000 | 4000, 5, 0x2001, 0x8000 | high, 0x2002, 0x6007, 0x2003]
+    assert [event[0] - (high << 12) for event in listed(three(words))] == [0, 7]
 
 
 def test_a_clock_that_wraps_and_one_that_falls_back():

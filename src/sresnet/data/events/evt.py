@@ -262,14 +262,15 @@ def _times(state: _State, words: NDArray[np.uint16], kinds: NDArray[np.uint8]) -
     """Time before the first and after each of the words of time of EVT 3.0."""
     before = max(state.high, 0) + (state.wraps << 12)
     before_time = (before << 12) + state.low
+    first = state.high < 0
     values = words.astype(np.int64) & 0xFFF
     upper = kinds == 8
     highs = _unwrapped(state, values[upper], 12)
     counts = np.cumsum(upper)
     high = np.concatenate([[before], highs])[counts]
-    # Words that set the lower part: those that give it, and those of a new upper part.
+    # Words that set the lower part: those that give it, and those of a new upper part, of which the first is one.
     new = upper.copy()
-    new[upper] = np.diff(highs, prepend=before) != 0
+    new[upper] = np.diff(highs, prepend=-1 if first else before) != 0
     lows = np.where(upper, 0, values)
     setting = np.maximum.accumulate(np.where(new | ~upper, np.arange(1, len(words) + 1), 0))
     low = np.concatenate([[state.low], lows])[setting]
