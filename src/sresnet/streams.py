@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sresnet.analysis.exits import mean_scores
 from sresnet.analysis.prediction import check_frames_known
 from sresnet.data.events.chips import Sensor, another_sensor
 from sresnet.data.events.columns import Damaged
@@ -107,6 +108,8 @@ class _Window:
     """Of these the last ones, which the network has not been given: no event has come yet."""
     events: int = 0
     state: StreamState = field(default_factory=StreamState)
+    scores: Tensor | None = None
+    """After every step, [T, 1, classes], where all steps were over when the first was looked at."""
 
 
 class Stream:
@@ -401,6 +404,12 @@ class Stream:
         if not window.events:
             window.silent += 1
             return None
+        last = self._edge(window.start, self.num_steps)
+        if not window.state.steps and last <= self._known and self.model.readout.leak == 1 and window.scores is None:
+            whole = _between(events, window.start, last)
+            window.scores = mean_scores(self.model.forward_steps(self._clip(whole, (window.start, last))))
+        if window.scores is not None:
+            return window.scores[window.step - 1]
         x = self._frame(part)
         if window.silent:
             _, window.state = self.model(x.new_zeros(1, window.silent, *x.shape[2:]), state=window.state)
