@@ -125,6 +125,9 @@ def test_windows_that_overlap_are_the_clips_that_begin_there(times, cuts, stride
     if wanted or found:
         assert_alike(found, wanted)
     assert [each.end for each in answers] == sorted({each.end for each in answers})
+    for each in answers:  # it is of the window that has run longest
+        for start in range(first, each.start, stride):
+            assert start + 90 <= each.end
 
 
 @pytest.mark.parametrize("fields", [{"by": "count"}, {"by": "whole"}, {"size": 4, "resize": "mean"}], ids=str)
@@ -293,6 +296,7 @@ WRONG = {
     "polarity": ((T, X, Y, ON + 1), "on runs from 1 to 2: give True or 1"),
     "backwards": ((T[::-1], X, Y, ON), "event 1 of a slice is at 686 us, and the one before at 693"),
     "other fields": (np.zeros(3, [("x", "u2"), ("y", "u2"), ("t", "i8")]), "has fields x, y, t: on or p or polarity"),
+    "impossible times": ((T + 2**62, X, Y, ON), "beyond 62 bits: give microseconds"),
     "another sensor": (replace(recording([1]), width=9), "sensor of 9x8 pixels, and those before or `size` of 8x8"),
 }
 
@@ -318,6 +322,10 @@ REFUSED = {
     "nan": ({"step": float("nan")}, {}, "step nan is not a length of time"),
     "text": ({"step": "50ms"}, {}, "step '50ms' is not a length of time"),
     "no stride": ({"stride": -1.0}, {}, r"stride -1\.0 is not a length of time"),
+    "no size": ({"size": 8}, {}, r"size 8 is no sensor: give its pixels, \(width, height\)"),
+    "half a size": ({"size": (8,)}, {}, r"size \(8,\) is no sensor"),
+    "negative size": ({"size": (8, -8)}, {}, "is no sensor"),
+    "frames in words": ({"frames": "time"}, {}, "frames are of type str: give FrameConfig"),
     "no frames": ({"frames": None}, {}, "does not say how events become frames"),
     "pictures": ({}, {"in_channels": 3}, "this network takes pictures"),
     "spikes": ({}, {"encoder": "poisson"}, "encoder 'poisson' encodes pictures"),
@@ -329,6 +337,35 @@ def test_what_is_not_defined_is_refused_before_any_event(name):
     options, fields, fault = REFUSED[name]
     with pytest.raises(UserError, match=fault):
         stream(network(**fields), [], **({"frames": BY_TIME, "step": 50e-6} | options))
+
+
+def test_what_is_neither_network_nor_slices():
+    with pytest.raises(UserError, match="a network of type Linear runs on no stream"):
+        stream(torch.nn.Linear(2, 2), [], frames=BY_TIME, step=1)
+    with pytest.raises(UserError, match="slices are of type NoneType: give a list"):
+        stream(MODEL, None, frames=BY_TIME, step=1)
+    with pytest.raises(UserError, match=r"until 0\.5 is no time"):
+        Stream(MODEL, frames=BY_TIME, step=1).push(recording([1]), until=0.5)
+
+
+def test_one_slice_in_place_of_several():
+    whole = recording(range(0, 700, 7))
+    wanted = list(stream(MODEL, [whole], frames=BY_TIME, step=50e-6))
+    assert list(stream(MODEL, whole, frames=BY_TIME, step=50e-6)) == wanted
+    assert list(stream(MODEL, arrays(whole), frames=BY_TIME, step=50e-6, size=(SIZE, SIZE))) == wanted
+    four = tuple(in_slices(whole, [20, 40, 60]))
+    assert len(four) == 4
+    assert as_told(stream(MODEL, four, frames=BY_TIME, step=50e-6))[-1][:2] == as_told(wanted)[-1][:2]
+
+
+def test_a_stream_at_its_end_begins_anew_only_when_told():
+    running = Stream(MODEL, frames=BY_TIME, step=50e-6)
+    whole = recording(range(0, 700, 7))
+    wanted = running.push(whole) + running.finish()
+    with pytest.raises(UserError, match=r"at its end: call restart\(\)"):
+        running.push(whole)
+    running.restart()
+    assert running.push(whole) + running.finish() == wanted
 
 
 def test_a_network_in_training_mode():

@@ -69,7 +69,7 @@ Slice = Recording | NDArray[Any] | Sequence[Any]
 
 def stream(
     network: SpikingNetwork | str | Path,
-    slices: Iterable[Slice],
+    slices: Iterable[Slice] | Slice,
     *,
     step: float | None = None,
     stride: float | None = None,
@@ -82,18 +82,32 @@ def stream(
     """Answers over time, as slices of events come; see `Stream`, whose arguments and errors these are.
 
     An answer is given as soon as an event shows that its last step is over, and at the end of `slices` those of the
-    steps that are over by the last event.
+    steps that are over by the last event. One slice may stand in place of several.
     """
     options: Any = {"step": step, "stride": stride, "frames": frames, "size": size, "hot_pixels": hot_pixels}
     running = Stream(network, carry=carry, memory_limit=memory_limit, **options)
+    if not isinstance(slices, Iterable) and not _is_one(slices):
+        raise UserError(f"slices are of type {type(slices).__name__}: give a list of slices, or what yields them")
     return _answers(running, slices)
 
 
-def _answers(running: "Stream", slices: Iterable[Slice]) -> Iterator[Answer]:
-    """What a stream says of these slices, to the end."""
-    for each in slices:
+def _answers(running: "Stream", slices: Any) -> Iterator[Answer]:
+    """What a stream says of these slices, or of the one that was given in place of several, to the end."""
+    for each in [slices] if _is_one(slices) else slices:
         yield from running.push(each)
     yield from running.finish()
+
+
+def _is_one(slices: Any) -> bool:
+    """Whether what was given for slices is one: a recording, a structured array, or a tuple of four arrays."""
+    if isinstance(slices, tuple) and len(slices) == 4:
+        return all(isinstance(each, np.ndarray | Tensor) and not _has_fields(each) for each in slices)
+    return isinstance(slices, Recording) or _has_fields(slices)
+
+
+def _has_fields(events: Any) -> bool:
+    """Whether this is a structured array."""
+    return isinstance(events, np.ndarray) and events.dtype.names is not None
 
 
 @dataclass(kw_only=True)
@@ -156,6 +170,16 @@ class Stream:
         carry: bool = False,
         memory_limit: float = MEMORY_LIMIT,
     ) -> None:
+        if not isinstance(network, SpikingNetwork | str | Path):
+            raise UserError(
+                f"a network of type {type(network).__name__} runs on no stream: give one of sresnet itself, or the "
+                "folder of a run"
+            )
+        if frames is not None and not isinstance(frames, FrameConfig):
+            raise UserError(
+                f"frames are of type {type(frames).__name__}: give FrameConfig(...), of sresnet.data.events.frames"
+            )
+        _check_size(size)
         if isinstance(network, SpikingNetwork):
             if frames is None:
                 raise UserError(
@@ -191,6 +215,7 @@ class Stream:
         """Begin another stream, as of another recording."""
         self.origin: int | None = None
         """Time of the first event; None: there was none yet."""
+        self._over = False
         self._answered: int | None = None  # end of the last answer
         self._known = 0  # all events before this microsecond are there
         self._pending: list[Recording] = []
@@ -223,6 +248,8 @@ class Stream:
             UserError: events out of order, beyond the sensor, of another sensor than before or of another type; or
                 frames that do not fit the network.
         """
+        if self._over:
+            raise UserError("this stream is at its end: call restart() before the events of another")
         part = _as_recording(events, self._size())
         self._check(part)
         if len(part):
@@ -230,14 +257,17 @@ class Stream:
                 self._begin(part)
             self._known = int(part.t[-1])
             self._pending.append(self._filters.left(self._cool(part)))
+        if until is not None and (isinstance(until, bool) or not isinstance(until, int | np.integer)):
+            raise UserError(f"until {until!r} is no time: give whole microseconds")
         if until is not None and self.origin is not None:
             if until < self._known:
                 raise UserError(f"until {until} lies before events that have come, at {self._known}: time only goes on")
-            self._known = until
+            self._known = int(until)
         return self._advance() if self.origin is not None and self._known >= self._due() else []
 
     def finish(self) -> list[Answer]:
         """The answers of steps that are over with the last event; the stream is at its end."""
+        self._over = True
         if self.origin is None:
             return []
         self._known += 1
@@ -659,6 +689,13 @@ def _microseconds(name: str, seconds: Any) -> int:
     return round(1e6 * float(seconds))
 
 
+def _check_size(size: Any) -> None:
+    """Raise UserError for what is no width and height of a sensor."""
+    pair = size is None or (isinstance(size, tuple | list) and len(size) == 2)
+    if not pair or not all(isinstance(side, int | np.integer) and 0 < side <= 1 << 16 for side in size or ()):
+        raise UserError(f"size {size!r} is no sensor: give its pixels, (width, height), such as (346, 260)")
+
+
 def _class_names(model: SpikingNetwork) -> tuple[str, ...]:
     """Names of the classes of a network, numbers where it has none."""
     names = model.trained.class_names if model.trained is not None else ()
@@ -700,7 +737,7 @@ def _as_recording(events: Any, size: tuple[int, int] | None) -> Recording:
     """Events as a recording; `size` of the sensor, for arrays. UserError for what are none."""
     if isinstance(events, Recording):
         return events
-    if isinstance(events, np.ndarray) and events.dtype.names:
+    if _has_fields(events):
         columns = []
         for names in _FIELDS:
             found = [name for name in names if name in events.dtype.names]
@@ -722,6 +759,8 @@ def _as_recording(events: Any, size: tuple[int, int] | None) -> Recording:
         raise UserError(
             f"t, x, y and on have {len(t)}, {len(x)}, {len(y)} and {len(on)} values: give one each an event"
         )
+    if len(t) and max(abs(int(t.min())), abs(int(t.max()))) >= 1 << 62:
+        raise UserError(f"t runs from {t.min()} to {t.max()}, beyond 62 bits: give microseconds")
     for name, column, most in (("x", x, width), ("y", y, height)):
         if len(column) and not 0 <= int(column.min()) <= int(column.max()) < most:
             raise UserError(
