@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,9 +13,8 @@ import stat
 import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, cast
 
 import filelock
 
@@ -419,11 +419,11 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read ({reason}): give a file that is there and may be read") from None
 
 
-def _open_regular(path: Path) -> FileIO:
+def _open_regular(path: Path) -> io.FileIO:
     """A plain file, opened to be read without a buffer; UserError for a pipe or device, errors of the system."""
     descriptor = os.open(path, os.O_RDONLY | NO_SURPRISE | PLAIN)
     try:
-        file = FileIO(descriptor, "rb")
+        file = io.FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
@@ -431,6 +431,14 @@ def _open_regular(path: Path) -> FileIO:
         file.close()
         raise UserError(f"{path} cannot be read to its end: give a plain file")
     return file
+
+
+class Content(Protocol):
+    """The bytes of a file: `bytes`, or a `FileContent` that reads them where they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
 
 
 class FileContent:
@@ -465,6 +473,40 @@ class FileContent:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+class _Sliced(io.RawIOBase):
+    """Bytes by slices as a file that is read."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__()
+        self._content = content
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence]
+        if start + offset < 0:
+            raise ValueError(f"byte {start + offset} is before the file")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        part = self._content[self._at : self._at + len(view)]
+        view[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+def as_file(content: Content) -> BinaryIO:
+    """The bytes of a file as an open file, for packages that want one; closing it leaves `content` alone."""
+    return cast(BinaryIO, io.BufferedReader(_Sliced(content), 1 << 16))
 
 
 def write_json(path: Path, value: Any) -> None:

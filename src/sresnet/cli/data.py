@@ -350,6 +350,7 @@ def _print_facts(facts: Facts) -> None:
         f"sensor: {facts.sensor}, {facts.width}x{facts.height}",
         f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON",
         f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds",
+        f"times: {facts.clock}",
         f"rate: {facts.rate:,.0f} events/s",
         f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}",
         f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events",

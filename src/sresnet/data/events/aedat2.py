@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Sensor, find_chip, given_chip
-from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.files import Content
 
 MAGIC = b"#!AER-DAT2.0"
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from sresnet.data.events.aedat2 import LONGEST_HEADER
 from sresnet.data.events.chips import find_chip, given_chip
-from sresnet.data.events.columns import BLOCK, Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, Block, Damaged, EventFile, Events
 from sresnet.errors import UserError
+from sresnet.files import Content
 
 MAGIC = b"#!AER-DAT3.1"
 

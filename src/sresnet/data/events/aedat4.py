@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
-from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, Damaged, EventFile, Events
 from sresnet.data.events.packed import most_unpacked
 from sresnet.errors import UserError, optional
+from sresnet.files import Content
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
 MAGIC = b"#!AER-DAT4.0"

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sresnet.data.events.chips import Sensor
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.files import Content
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
 Damaged = Literal["error", "skip"]
@@ -22,14 +23,6 @@ BLOCK = 1 << 16
 
 # While blocks are put together, their events are in memory twice.
 _EVENT_BYTES = 2 * 13
-
-
-class Content(Protocol):
-    """The bytes of a file: `bytes`, or a `FileContent` that reads them where they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -85,8 +78,12 @@ class Block:
     """Row [events], 0 at the top; likewise."""
     on: NDArray[np.bool_]
     """Polarity [events]."""
-    offset: Callable[[int], int]
-    """Byte of the file at which the event of an index of this block begins."""
+    offset: Callable[[int], int] | None
+    """Byte of the file at which the event of an index of this block begins; None: nobody knows."""
+
+    def place(self, index: int) -> str:
+        """Where that is, for messages."""
+        return f" at byte {self.offset(index):,}" if self.offset else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +99,8 @@ class Events:
     """Values at which the clock of this format starts again from 0."""
     most: int = 0
     """Events that the file holds at most; 0: not known beforehand, as a few bytes can be many."""
+    clock: str = "microseconds of the camera's clock, not shifted"
+    """What the times are."""
     memory_limit: float = MEMORY_LIMIT
     """Gigabytes that events may take in memory whatever the length of the file, see `limits`."""
 
@@ -292,7 +291,7 @@ class _Scan:
         self.file.skip_damage(
             "off the sensor",
             int(np.count_nonzero(~inside)),
-            f": the address of event {self._read + index:,} at byte {block.offset(index):,} is off the sensor "
+            f": the address of event {self._read + index:,}{block.place(index)} is off the sensor "
             f"({sensor.name}, {sensor.width}x{sensor.height})",
         )
         # The offset stays that of the whole block: it is asked for where damage is refused, and nothing is left out.
@@ -328,7 +327,7 @@ class _Scan:
                 "back in time",
                 0,
                 f": time goes back from {before[which]:,} to {after[which]:,} microseconds at event "
-                f"{self._read + index:,}, byte {block.offset(index):,}",
+                f"{self._read + index:,}{block.place(index).replace(' at', ',')}",
             )
             self.disordered = True
         return replace(block, t=t + added)

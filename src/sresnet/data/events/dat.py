@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 
 from sresnet.data.events.chips import Sensor, given_chip
-from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, Damaged, EventFile, Events
 from sresnet.data.events.percent import header_of
 from sresnet.errors import UserError
+from sresnet.files import Content
 
 _RECORD = 8
 # 0x00 in older software.

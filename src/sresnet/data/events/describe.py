@@ -23,6 +23,8 @@ class Facts:
     name: str
     format: str
     """One of the names in `read.FORMATS`."""
+    clock: str
+    """What its times are."""
     sensor: str
     width: int
     height: int
@@ -85,7 +87,7 @@ def describe_file(
     memory_limit: float = MEMORY_LIMIT,
 ) -> Facts:
     """Facts of a file, read in chunks; errors as `read_recording`, and where its sensor claims too many pixels."""
-    form = file_format(path)
+    form, clock = file_format(path, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
     chunks = read_chunks(path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
     first, chunk = None, None
     events = on = 0
@@ -105,6 +107,7 @@ def describe_file(
     return Facts(
         name=str(path),
         format=form,
+        clock=clock,
         sensor=chunk.sensor,
         width=chunk.width,
         height=chunk.height,

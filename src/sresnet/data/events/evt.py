@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
-from sresnet.data.events.columns import BLOCK, Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, Block, Damaged, EventFile, Events
 from sresnet.data.events.percent import Header, header_of
 from sresnet.errors import UserError
+from sresnet.files import Content
 
 ENCODINGS = {"2.0": "EVT 2.0", "2.1": "EVT 2.1", "3.0": "EVT 3.0"}
 """Name of the format by the version that the header gives."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Sensor, given_chip
-from sresnet.data.events.columns import Block, Content, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.files import Content
 
 _RECORD = 5
 _OVERFLOW_ROW = 240

@@ -6,7 +6,7 @@ Source: the RAW and DAT file formats as Prophesee documents them for its Metavis
 import re
 from dataclasses import dataclass
 
-from sresnet.data.events.columns import Content
+from sresnet.files import Content
 
 LONGEST_HEADER = 1 << 20
 """Bytes at the beginning of a file that are searched for lines."""

@@ -5,24 +5,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sresnet.data.events import aedat2, aedat3, aedat4
+from sresnet.data.events import aedat2, aedat3, aedat4, hdf5, matlab
 from sresnet.data.events.aedat2 import open_aedat2
 from sresnet.data.events.aedat3 import open_aedat3
 from sresnet.data.events.aedat4 import open_aedat4
-from sresnet.data.events.columns import Content, Damaged, Events, finish, finish_in_chunks
+from sresnet.data.events.arrays import NPY, ZIP, open_mat, open_npy, open_npz
+from sresnet.data.events.columns import Damaged, Events, finish, finish_in_chunks
 from sresnet.data.events.dat import open_dat
 from sresnet.data.events.evt import ENCODINGS, encoding_of, open_raw
+from sresnet.data.events.hdf5 import open_hdf5
 from sresnet.data.events.nmnist import open_nmnist
 from sresnet.data.events.percent import HEADER_LINE, header_of
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
-from sresnet.files import FileContent
+from sresnet.files import Content, FileContent
 from sresnet.limits import MEMORY_LIMIT
 
-EXTENSIONS = (".aedat", ".aedat2", ".aedat4", ".bin", ".bs2", ".dat", ".raw")
+EXTENSIONS = (".aedat", ".aedat2", ".aedat4", ".bin", ".bs2", ".dat", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".raw")
 """Endings, in any case, of files that may be recordings."""
 
-FORMATS = ("AEDAT 2.0", "AEDAT 3.1", "AEDAT 4.0", "N-MNIST", "Prophesee DAT", *ENCODINGS.values())
+FORMATS = (
+    "AEDAT 2.0",
+    "AEDAT 3.1",
+    "AEDAT 4.0",
+    "N-MNIST",
+    "Prophesee DAT",
+    *ENCODINGS.values(),
+    *("NumPy array", "NumPy arrays", "MAT", "HDF5"),
+)
 
 CHUNK = 1 << 20
 """Events of a chunk by default."""
@@ -80,11 +90,14 @@ def read_chunks(
         content.close()
 
 
-def file_format(path: Path) -> str:
-    """Which of FORMATS a file is in; errors as `read_recording`."""
+def file_format(
+    path: Path, *, chip: str = "", event_stream: int = -1, memory_limit: float = MEMORY_LIMIT
+) -> tuple[str, str]:
+    """(which of FORMATS a file is in, what its times are); errors as `read_recording`."""
     content = _content(path)
     try:
-        return _format_of(content, str(path))
+        events = _opened(content, str(path), "skip", chip, event_stream, memory_limit)
+        return _format_of(content, str(path)), events.clock
     finally:
         content.close()
 
@@ -117,12 +130,18 @@ def _opened(data: Content, name: str, damaged: Damaged, chip: str, event_stream:
     how: Any = {"damaged": damaged, "chip": chip}
     if form == "AEDAT 4.0":
         how |= {"event_stream": event_stream, "memory_limit": memory_limit}
+    if form == "MAT":
+        how |= {"memory_limit": memory_limit}
     openers: dict[str, Callable[..., Events]] = {
         "AEDAT 2.0": open_aedat2,
         "AEDAT 3.1": open_aedat3,
         "AEDAT 4.0": open_aedat4,
         "N-MNIST": open_nmnist,
         "Prophesee DAT": open_dat,
+        "NumPy array": open_npy,
+        "NumPy arrays": open_npz,
+        "MAT": open_mat,
+        "HDF5": open_hdf5,
     }
     return replace(openers.get(form, open_raw)(data, name, **how), memory_limit=memory_limit)
 
@@ -135,6 +154,13 @@ def _format_of(data: Content, name: str) -> str:
     for magic, form in ((aedat2.MAGIC, FORMATS[0]), (aedat3.MAGIC, FORMATS[1]), (aedat4.MAGIC, FORMATS[2])):
         if head.startswith(magic):
             return form
+    for magic, form in ((NPY, "NumPy array"), (matlab.MAGIC, "MAT"), (hdf5.MAGIC, "HDF5")):
+        if head.startswith(magic):
+            return form
+    if head.startswith(ZIP) and ending == ".npz":
+        return "NumPy arrays"
+    if ending == ".mat" and data[512:520] == hdf5.MAGIC:
+        return "HDF5"
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("latin-1")
         raise UserError(f"{name} is AEDAT {version!r}, which is not read: convert it to AEDAT 2.0, 3.1 or 4.0")
@@ -148,7 +174,7 @@ def _format_of(data: Content, name: str) -> str:
         return "AEDAT 2.0"
     raise UserError(
         f"{name} begins with {head[:12]!r}, which is not an event file: give AEDAT 2.0, 3.1 or 4.0, N-MNIST "
-        "(.bin, .bs2) or Prophesee (.dat, .raw)"
+        "(.bin, .bs2), Prophesee (.dat, .raw), HDF5 (.h5, .hdf5), or arrays of NumPy (.npy, .npz) or MATLAB (.mat)"
     )
 
 
