@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest, to_dict
 from sresnet.data import CLASSES, EventConfig, Samples
 from sresnet.data.config import as_trained
+from sresnet.data.samples import listed
 from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
@@ -29,7 +31,7 @@ from sresnet.randomness import seed_of
 from sresnet.report.files import REPORT, check_page
 from sresnet.report.records import kind_of, records_of
 from sresnet.report.several import Shown
-from sresnet.train import record
+from sresnet.train import groups, record
 from sresnet.train.evaluate import evaluate
 from sresnet.train.finetune import frozen_parameters
 from sresnet.train.loggers import LoggerName
@@ -55,6 +57,9 @@ class TrainOptions(Recipe, RuntimeOptions):
     """The same as --log tensorboard."""
     report: bool = False
     """At the end, also write the page of sresnet report into the run folder."""
+    every_group: bool = False
+    """Of event recordings in groups, train once for each, tested on that group and trained on all others, in folders of
+    --out; the mean and deviation of their accuracies are shown and written to groups.json there."""
     toml: bool = False
     """Train nothing: show the recipe, with these fields, as TOML for a file."""
     force: bool = False
@@ -107,7 +112,42 @@ def _train(words: list[str], processes: Processes) -> int:
     compat, rest = take_option(words[1:], "--compat")
     recipe = with_compat(recipe, compat) if compat else recipe
     options = parse(TrainOptions(**recipe_fields(recipe)), rest, f"sresnet train {words[0]}", f"{line}.")
-    return _show_toml(options.recipe()) if options.toml else train_and_report(options, name, processes)
+    if options.toml:
+        return _show_toml(options.recipe())
+    return (_train_every_group if options.every_group else train_and_report)(options, name, processes)
+
+
+@going_on()
+def _train_every_group(options: TrainOptions, name: str, processes: Processes) -> int:
+    """Train for each group of recordings, show and write their accuracies; the same command resumes."""
+    started = time.monotonic()
+    whole = groups.tested_on(options.recipe(), "")
+    names = groups.groups_of(whole.data, options.data_dir, memory_limit=options.memory_limit)
+    folder = Path(options.out or f"runs/{name}-every-group-{whole.fingerprint()}")
+    say(f"{len(names)} groups, tested on one after the other: {listed(names)}")
+    for group in names:
+        own = folder / groups.folder_of(group)
+        left = max(0.0, options.max_minutes - (time.monotonic() - started) / 60)
+        one = replace(
+            options, data=groups.tested_on(whole, group).data, out=str(own), max_minutes=left, every_group=False
+        )
+        status = train_and_report(one, name, processes, give=lambda found: None)
+        if status or not groups.is_finished(own):
+            give({"runs": folder, "state": "stopped", "group": group})
+            return status
+    if not processes.first:
+        return 0
+    found = groups.write_groups(folder, names)
+    say(
+        *(
+            f"{each['test_top1']:6.2f} %  {each['test_clips']:6,} clips  {group}"
+            for group, each in found["groups"].items()
+        )
+    )
+    say(f"test accuracy, mean of {len(names)} groups: {found['mean_top1']:.2f} ± {found['deviation_top1']:.2f} %")
+    give({"runs": folder, "state": "finished"} | found)
+    say(f"written into {folder / groups.GROUPS}")
+    return 0
 
 
 def _show_toml(recipe: Recipe) -> int:
@@ -140,10 +180,12 @@ def train_and_report(
     *,
     run: str = "",
     fitted: Callable[[Recipe, Samples], Recipe] | None = None,
+    give: Callable[[Any], None] = give,
 ) -> int:
     """Train as `options` say; show progress and results, those of `run` beside them, whose data they are.
 
-    `fitted` makes the recipe one for the training samples, before it is shown or trained.
+    `fitted` makes the recipe one for the training samples, before it is shown or trained. `give` receives the result
+    for --json.
     """
     device = processes.device(options.torch_device())
     recipe = options.recipe()
