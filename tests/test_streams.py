@@ -179,6 +179,20 @@ def test_filters_leave_the_same_whatever_the_slices(times, cuts, refractory, bac
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(wanted, name))
 
 
+@pytest.mark.parametrize("fields", [{"refractory_ms": 0.3}, {"background_ms": 0.1}], ids=str)
+def test_filters_of_crowded_pixels(fields):
+    """Of what came before a slice, a filter needs what it left, not what it was given, or the other way round."""
+    draw, config = np.random.default_rng(0), FilterConfig(**fields)
+    for seed in range(20):
+        whole = recording(draw.integers(0, 5000, 100), seed)
+        whole.x[:], whole.y[:] = whole.x % 4, whole.y % 3
+        wanted, removed = filtered(whole, config)
+        assert sum(removed.values()) > 20
+        filters = streams._Filters(config)
+        parts = [filters.left(part) for part in in_slices(whole, draw.integers(0, 100, 8))]
+        np.testing.assert_array_equal(np.concatenate([part.t for part in parts]), wanted.t)
+
+
 def test_hot_pixels_are_those_of_the_whole_recording_or_given(monkeypatch):
     spread = np.random.default_rng(0).integers(0, 16, (2, 300)).astype(np.uint16)
     whole = replace(recording(range(0, 900, 3)), x=spread[0], y=spread[1], width=16, height=16)

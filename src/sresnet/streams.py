@@ -22,7 +22,7 @@ from sresnet.data.events.chips import Sensor, another_sensor
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.filters import FilterConfig, filtered
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
-from sresnet.data.events.read import read_recording
+from sresnet.data.events.read import read_chunks, read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.windows import WindowConfig
@@ -228,10 +228,15 @@ class Stream:
         self._received: deque[tuple[int, Tensor | None]] = deque(maxlen=self.num_steps)  # events, what the readout got
         self._state = StreamState()
 
+    @property
+    def needs_all(self) -> bool:
+        """Whether a whole recording tells what its first events need: which pixels are hot."""
+        return bool(self._filters_config.hot_pixels)
+
     def begin(self, recording: Recording) -> None:
         """Begin another stream, that of a recording, whose hot pixels are those that training would leave out."""
         self.restart()
-        if self._filters_config.hot_pixels:
+        if self.needs_all:
             kept, _ = filtered(recording, FilterConfig(hot_pixels=self._filters_config.hot_pixels))
             self.hot_pixels = np.zeros((recording.height, recording.width), np.bool_)
             self.hot_pixels[recording.y, recording.x] = True
@@ -334,7 +339,7 @@ class Stream:
         self._sensor, self.origin = empty, int(part.t[0])
         zero = self._windows_config.origin == "zero" and not self.carry
         self._origin = self.origin // self.stride * self.stride if zero else self.origin
-        if self.hot_pixels is None and self._filters_config.hot_pixels:
+        if self.hot_pixels is None and self.needs_all:
             raise UserError(
                 "this network was trained without hot pixels, which a whole recording tells and its beginning does "
                 "not: give hot_pixels, bool [height, width], as of an earlier recording of the camera"
@@ -544,29 +549,27 @@ def walk_file(
     Raises:
         UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
     """
-    trust: Any = {"damaged": damaged, "chip": chip, "event_stream": event_stream}
-    recording = read_recording(path, **trust, memory_limit=running.memory_limit)
-    running.begin(recording)
+    trust: Any = {"damaged": damaged, "chip": chip, "event_stream": event_stream, "memory_limit": running.memory_limit}
+    if running.needs_all:
+        running.begin(read_recording(path, **trust))
+    else:
+        running.restart()
     count = 0
     try:
-        for first in range(0, len(recording), _PART):
-            part = slice(first, first + _PART)
-            columns = {name: getattr(recording, name)[part] for name in ("t", "x", "y", "on")}
-            for answer in running.push(replace(recording, **columns)):
+        for part in read_chunks(path, **trust):
+            for answer in running.push(part):
                 count += 1
                 yield answer
         for answer in running.finish():
             count += 1
             yield answer
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        said = str(error)
+        raise UserError(said if str(path) in said else f"{path}: {said}") from None
     if not count:
-        lasts, step = time_said(recording.seconds), time_said(running.length / 1e6 / running.num_steps)
+        lasts = time_said((running.end - (running.origin or 0)) / 1e6)
+        step = time_said(running.length / 1e6 / running.num_steps)
         raise UserError(f"{path} lasts {lasts}, and no step ({step}) ends within it: choose a shorter one")
-
-
-_PART = 1 << 20
-"""Events of a recording that are looked at together."""
 
 
 def walked(running: Stream, title: str, answers: Sequence[Answer]) -> Walk:
