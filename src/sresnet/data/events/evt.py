@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,76 +209,76 @@ def _decode_3_0(state: _State, file: EventFile, start: int, content: bytes) -> B
     """
     words = np.frombuffer(content, "<u2").astype(np.uint16, copy=False)
     kinds = (words >> 12).astype(np.uint8)
-    single, vector = kinds == 2, (kinds == 4) | (kinds == 5)
-    event = single | vector
-    counts = np.cumsum(event, dtype=np.int64)
-    places = np.flatnonzero(event)
-    total = len(places)
+    vector = kinds & 0xE == 4
+    places = np.flatnonzero(vector | (kinds == 2))
     found = words[places]
-    _count_others(file, kinds, (0, 2, 3, 4, 5, 6, 8), (0x7, *_OTHER))
-
-    rows = np.flatnonzero(kinds == 0)
-    times = np.flatnonzero((kinds == 6) | (kinds == 8))
-    known = state.high >= 0, state.row >= 0, state.base >= 0
-    row = _before_words(max(state.row, 0), words[rows].astype(np.int64) & 0x7FF, counts[rows], total)
-    t = _before_words(*_times(state, words[times], kinds[times]), counts[times], total)
+    of_row, of_time = kinds == 0, (kinds == 6) | (kinds == 8)
+    rows, times, bases = np.flatnonzero(of_row), np.flatnonzero(of_time), np.flatnonzero(kinds == 3)
+    if len(places) + len(rows) + len(times) + len(bases) < len(words):
+        _count_others(file, kinds, (0, 2, 3, 4, 5, 6, 8), (0x7, *_OTHER))
+    unknown = state.high < 0, state.row < 0, state.base < 0
+    # Of the words of a kind that were before an event, the last holds for it.
+    row = _led(max(state.row, 0), words[rows] & 0x7FF)[np.cumsum(of_row, dtype=np.int32)[places]]
+    t = _times(state, words[times], kinds[times])[np.cumsum(of_time, dtype=np.int32)[places]]
     if len(rows):
         state.row = int(words[rows[-1]]) & 0x7FF
     x, on = (found & 0x7FF).astype(np.int64), found & 0x800 != 0
-    number = np.ones(total, dtype=np.int64)
-    first_base = -1 if known[2] else len(words)
     vectors = np.flatnonzero(vector[places])
-    bases = np.flatnonzero(kinds == 3)
-    if len(bases) and not known[2]:
-        first_base = int(bases[0])
+    masks = None
     if len(vectors):
         starts, polarity = _vector_starts(state, words, kinds, bases, places[vectors])
         x[vectors], on[vectors] = starts, polarity
-        masks = (found[vectors] & np.where(kinds[places[vectors]] == 4, 0xFFF, 0xFF)).astype(np.uint16)
-        number[vectors] = np.bitwise_count(masks)
+        masks = np.ones(len(places), dtype="<u2")
+        masks[vectors] = found[vectors] & np.where(kinds[places[vectors]] == 4, 0xFFF, 0xFF).astype(np.uint16)
     elif len(bases):
         state.base, state.base_on = int(words[bases[-1]]) & 0x7FF, bool(words[bases[-1]] & 0x800)
-    time_set = -1 if known[0] else next(iter(np.flatnonzero(kinds == 8).tolist()), len(words))
-    row_set = -1 if known[1] else next(iter(rows.tolist()), len(words))
-    if max(time_set, row_set, first_base) >= 0:
+    if any(unknown):
+        end = len(words)
+        uppers = np.flatnonzero(kinds == 8)
+        set_at = [int(each[0]) if len(each) else end for each in (uppers, rows, bases)]
+        time_set, row_set, base_set = (at if new else -1 for at, new in zip(set_at, unknown, strict=True))
         early = places < time_set
-        lost = ~early & ((places < row_set) | (vector[places] & (places < first_base)))
+        lost = ~early & ((places < row_set) | (vector[places] & (places < base_set)))
+        number = np.ones(len(places), dtype=np.int64) if masks is None else np.bitwise_count(masks).astype(np.int64)
         file.skip("before the first time", int(number[early].sum()))
         file.skip("without an address", int(number[lost].sum()))
-        number[early | lost] = 0
-    if len(vectors):
-        masks[number[vectors] == 0] = 0
-        bits = np.unpackbits(masks.astype("<u2").view(np.uint8), bitorder="little")
-        slots = np.repeat(vector[places], number)
-        t, row, on, places = (np.repeat(each, number) for each in (t, row, on, places))
-        x = np.repeat(x, number)
-        x[slots] += np.flatnonzero(bits) & 15
-    elif not number.all():
-        keep = number > 0
+        keep = ~(early | lost)
         t, row, on, places, x = t[keep], row[keep], on[keep], places[keep], x[keep]
+        masks = None if masks is None else masks[keep]
+    if masks is not None:
+        each = np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little"))
+        which = each >> 4
+        t, row, on, places, x = t[which], row[which], on[which], places[which], x[which] + (each & 15)
     column = np.minimum(x, np.iinfo(np.uint16).max).astype(np.uint16)
-    return Block(t=t, x=column, y=row.astype(np.uint16), on=on, offset=lambda index: start + 2 * int(places[index]))
+    return Block(t=t, x=column, y=row, on=on, offset=lambda index: start + 2 * int(places[index]))
 
 
-def _times(state: _State, words: NDArray[np.uint16], kinds: NDArray[np.uint8]) -> tuple[int, NDArray[np.int64]]:
+def _led(before: int, values: NDArray[Any]) -> NDArray[Any]:
+    """Values that words set, behind the one from before the first of them."""
+    return np.concatenate([np.array([before], dtype=values.dtype), values])
+
+
+def _times(state: _State, words: NDArray[np.uint16], kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Time before the first and after each of the words of time of EVT 3.0."""
     before = max(state.high, 0) + (state.wraps << 12)
-    before_time = (before << 12) + state.low
     first = state.high < 0
-    values = words.astype(np.int64) & 0xFFF
+    values = words & 0xFFF
     upper = kinds == 8
-    highs = _unwrapped(state, values[upper], 12)
+    highs = _unwrapped(state, values[upper].astype(np.int64), 12)
     counts = np.cumsum(upper)
-    high = np.concatenate([[before], highs])[counts]
-    # Words that set the lower part: those that give it, and those of a new upper part, of which the first is one.
-    new = upper.copy()
-    new[upper] = np.diff(highs, prepend=-1 if first else before) != 0
-    lows = np.where(upper, 0, values)
-    setting = np.maximum.accumulate(np.where(new | ~upper, np.arange(1, len(words) + 1), 0))
-    low = np.concatenate([[state.low], lows])[setting]
+    high = _led(before, highs)[counts]
+    # A new upper part sets the lower one to 0, the first one does so too; one that is only repeated leaves it.
+    new = np.diff(highs, prepend=-1 if first else before) != 0
+    low = np.where(upper, 0, values).astype(np.int64)
+    if not new.all():
+        repeated = upper.copy()
+        repeated[upper] = ~new
+        setting = np.maximum.accumulate(np.where(repeated, 0, np.arange(1, len(words) + 1)))
+        low = _led(state.low, low)[setting]
+    time = _led((before << 12) + state.low, (high << 12) + low)
     if len(words):
         state.low = int(low[-1])
-    return before_time, (high << 12) + low
+    return time
 
 
 def _vector_starts(
