@@ -188,7 +188,7 @@ def missing(found: Mapping[str, list[Result]]) -> list[str]:
     wanted = dict.fromkeys(choices(), CHOICE_SEEDS) | dict.fromkeys(longer(), LONGER_SEEDS)
     wanted |= dict.fromkeys(tested(chosen=True), TEST_SEEDS) | dict.fromkeys(tested(chosen=False), OTHER_SEEDS)
     left = {row: count - len(found.get(row, [])) for row, count in wanted.items()}
-    names = "; ".join(f"{row}, {count} of {wanted[row]}" for row, count in left.items() if count)
+    names = "; ".join(f"{row}, {count} of {wanted[row]}" for row, count in left.items() if count > 0)
     return ["", f"Runs that are not finished and not in this record: {names}."] if names else []
 
 
@@ -204,7 +204,8 @@ def _of_held_out(name: str, rows: Mapping[str, list[Result]]) -> list[str]:
     lines = [
         f"S-ResNet{model['depth']}, {model['base_filters']} filters, T = {model['num_steps']}, {train['epochs']} "
         "epochs;",
-        f"{split['train']:,} training clips and {split['validation']:,} held-out ones, other windows apart.",
+        f"{split['train']:,} training clips and {split['validation']:,} held-out ones, with other windows as many or "
+        "half as many.",
         "",
         "| addition | seeds | held-out loss | held-out accuracy, % | training accuracy, % |",
         "| --- | --- | --- | --- | --- |",
