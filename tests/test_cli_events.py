@@ -15,6 +15,8 @@ import sresnet
 from sresnet.analysis.prediction import predict_file
 from sresnet.cli import main
 from sresnet.cli.runs import trained
+from sresnet.data import open_data
+from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.read import read_recording
 from sresnet.train.record import recipe_of
 from tests.golden.reduce import read
@@ -115,6 +117,40 @@ def test_train_evaluate_and_predict_a_folder_of_recordings(sessions, tmp_path, c
     assert all(word in drawn for word in ("cup.aedat", "cube.aedat", "probability so far"))
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data.frames.representation", "binary"],
+        ["--data.frames.representation", "log", "--data.frames.resize", "mean"],
+        ["--data.frames.representation", "voxel", "--data.changes.reverse", "0.5"],
+        ["--data.frames.representation", "surface", "--data.frames.surface-ms", "100"],
+    ],
+    ids=lambda flags: flags[1],
+)
+def test_representations_are_trained_stopped_evaluated_and_predicted(sessions, tmp_path, capsys, flags):
+    kept = str(tmp_path / "cache")
+    words = [*TINY, *BY_GROUP, "--train.batch-size", "4", "--data.frames.size", "16", *flags, "--cache-dir", kept]
+    words += ["--data-dir", str(sessions)]
+    run, whole = str(tmp_path / "run"), str(tmp_path / "whole")
+    assert main(["train", "event-folder", *words, "--out", whole]) == 0
+    assert main(["train", "event-folder", *words, "--out", run, "--max-minutes", "0.00001"]) == 0
+    assert "stopped at step 1" in capsys.readouterr().out
+    assert main(["train", "event-folder", *words, "--out", run]) == 0
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]
+    accuracy = re.search(r"^test accuracy: (\d+\.\d\d) %$", capsys.readouterr().out, re.M)[0]
+    assert main(["evaluate", run]) == 0
+    assert accuracy in capsys.readouterr().out
+    recipe = recipe_of(run)
+    splits = open_data(recipe.data, str(sessions), seed=0, num_steps=2, cache_dir=kept)
+    model, scaling, about = trained(run, torch.device("cpu"), 1, splits.test)
+    found = predict_file(model, sessions / "b" / "box.aedat", recipe.data, scaling, about)
+    clips = scaling(splits.test.batch(torch.tensor([0, 1, 2, 3])))
+    assert torch.equal(found.picture, clips.sum(0))
+    counts = to_frames(read_recording(sessions / "b" / "box.aedat"), FrameConfig(size=16), 2)[0]
+    assert not torch.equal(found.picture, torch.from_numpy(counts).float())
+
+
 def largest_shown(run, path):
     """The largest count of what a run is shown of a recording."""
     model, scaling, about = trained(str(run), torch.device("cpu"), 1)
@@ -145,6 +181,10 @@ def test_counts_beyond_a_byte(sessions, tmp_path, capsys):
     lost = 14_000 - 7 * 2 * 255
     assert f"warning: {lost:,} of 14,000 events (74 %) are lost, beyond 255 at a pixel and step: train anew with" in out
     assert split_of("lost") | {"counts": "saturate", "events": 14_000, "saturated_events": lost} == split_of("lost")
+    for name, badges in (("exact", 0), ("lost", 1)):
+        said("report", str(tmp_path / name))
+        page = (tmp_path / name / "report.html").read_text()
+        assert page.count("EVENTS LOST") == page.count(f"{lost:,} of 14,000 events (74 %) are lost") == badges
     assert largest_shown(tmp_path / "exact", cup) > 900
     assert largest_shown(tmp_path / "lost", cup) == 255
 

@@ -17,6 +17,7 @@ from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.windows import WindowConfig, cut
+from sresnet.data.scaling import Counts
 from sresnet.streams import Stream, stream
 
 SIZE = 8
@@ -52,7 +53,8 @@ def batch_answers(model, whole, spans, frames, least_step=1):
     for start, end in spans:
         clip, _ = to_frames(whole, frames, model.config.num_steps, span=(start, end))
         scores = mean_scores(model.forward_steps(torch.from_numpy(clip)[None].float()))[:, 0]
-        counts = clip.sum((1, 2, 3), dtype=np.int64).cumsum()
+        counted, _ = to_frames(whole, replace(frames, representation="counts"), len(clip), span=(start, end))
+        counts = counted.sum((1, 2, 3), dtype=np.int64).cumsum()
         for step, each in enumerate(scores.softmax(1), start=1):
             if counts[step - 1] and step >= least_step:
                 found.append((start, step, each.tolist()))
@@ -130,7 +132,11 @@ def test_windows_that_overlap_are_the_clips_that_begin_there(times, cuts, stride
             assert start + 90 <= each.end
 
 
-@pytest.mark.parametrize("fields", [{"by": "count"}, {"by": "whole"}, {"size": 4, "resize": "mean"}], ids=str)
+KINDS = [{"by": "count"}, {"by": "whole"}, {"size": 4, "resize": "mean"}]
+KINDS += [{"representation": name} for name in ("binary", "log", "voxel", "surface")]
+
+
+@pytest.mark.parametrize("fields", KINDS, ids=str)
 def test_frames_of_every_kind(fields):
     whole, frames = recording(range(0, 800, 7)), FrameConfig(**fields)
     found = list(stream(MODEL, in_slices(whole, [3, 40, 41]), frames=frames, step=50e-6))
@@ -138,10 +144,11 @@ def test_frames_of_every_kind(fields):
     assert len(spans) == 5
     scale = 0.25 if frames.size else 1
     scaled = network()
-    scaled.forward_steps = lambda x: MODEL.forward_steps(x * scale)
-    wanted = batch_answers(scaled, whole, spans, frames, least_step=1 if frames.by == "time" else 3)
+    scaled.forward_steps = lambda x: MODEL.forward_steps(Counts(scale, frames.shown)(x))
+    at_steps = frames.by == "time" and not frames.real
+    wanted = batch_answers(scaled, whole, spans, frames, least_step=1 if at_steps else 3)
     assert_alike([each for each in as_told(found) if each[0] in dict(spans)], wanted)
-    if frames.by != "time":
+    if not at_steps:
         assert len(found) == 5
         assert all(each.whole for each in found)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sresnet.analysis.exits import mean_scores
 from sresnet.analysis.prediction import check_frames_known
+from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.filters import FilterConfig, filtered
@@ -203,7 +204,8 @@ class Stream:
         self.stride = usual if stride is None else _microseconds("stride", stride)
         """Microseconds from one window to the next."""
         self.class_names: tuple[str, ...] = _class_names(self.model)
-        self.stepwise: bool = frames.by == "time" and self.model.config.encoder == "direct"
+        known = frames.by == "time" and not frames.real
+        self.stepwise: bool = known and self.model.config.encoder == "direct"
         """Whether a step's frame is known when the step is over."""
         _check_network(self.model)
         if carry:
@@ -335,7 +337,7 @@ class Stream:
             )
         if about is not None:
             another_sensor(about.sensor, Sensor(part.sensor, part.width, part.height), "this stream")
-        self._scaling = Counts(input_scale(part.width, part.height, self.frames))
+        self._scaling = Counts(input_scale(part.width, part.height, self.frames), self.frames.shown)
         self._sensor, self.origin = empty, int(part.t[0])
         zero = self._windows_config.origin == "zero" and not self.carry
         self._origin = self.origin // self.stride * self.stride if zero else self.origin
@@ -667,7 +669,10 @@ def _of_run(run: str, memory_limit: float) -> tuple[SpikingNetwork, EventConfig]
     if is_shipped(run):
         return load_shipped(run), data
     model = load(run, memory_limit=memory_limit)
-    check_about(read_about(Path(run)), model.config, run)
+    about = read_about(Path(run))
+    check_about(about, model.config, run)
+    data = as_trained(data, about)
+    assert isinstance(data, EventConfig)
     return model, data
 
 

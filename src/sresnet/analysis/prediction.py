@@ -143,8 +143,8 @@ def _clips_of_file(
             f"{path} gives frames of {[rows, columns]} pixels, the run was trained on {about['image_size']}: give a "
             "recording of the same camera"
         )
-    clips = torch.empty(len(windows), num_steps, 2, rows, columns)
+    clips = torch.empty(len(windows), num_steps, 2, rows, columns, dtype=torch.float32, device="cpu")
     for clip, each in zip(clips, windows, strict=True):
         frames, _ = to_frames(each.of(kept), data.frames, num_steps, span=each.span, memory_limit=memory_limit)
         clip.copy_(torch.from_numpy(frames).float())
-    return Counts(input_scale(recording.width, recording.height, data.frames))(clips)
+    return Counts(input_scale(recording.width, recording.height, data.frames), data.frames.shown)(clips)

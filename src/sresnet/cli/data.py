@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sresnet.cli import USAGE
-from sresnet.cli.parse import C, LabelColumn, first_word, name_and_flags, parse, wants_help
+from sresnet.cli.parse import C, LabelColumn, first_word, name_and_flags, parse, take_option, wants_help
 from sresnet.cli.runs import ReadOptions, print_split
 from sresnet.cli.terminal import filling, reading
 from sresnet.config import closest
@@ -27,9 +27,12 @@ from sresnet.data.events.describe import (
     listed_recordings,
 )
 from sresnet.data.events.filters import FilterConfig, left_by, removed_said
+from sresnet.data.events.frame_facts import FrameFacts, describe_frames
+from sresnet.data.events.frames import LOST, SATURATED, FrameConfig
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording_list import is_recording_list, names_recordings
 from sresnet.data.events.splits import check_split, event_splits
+from sresnet.data.events.windows import WindowConfig
 from sresnet.data.fingerprint import fingerprint
 from sresnet.data.folder import SUFFIXES, decoded_picture, pictures_in
 from sresnet.data.picture_facts import Pair, PictureFacts, describe_pictures, more_pictures
@@ -206,6 +209,14 @@ class _DataInfoOptions(_TrustOptions):
 
     label_column: LabelColumn = ""
     """Of a list of pictures, the column of their classes; by default the one called label, class or target."""
+    recipe: str = ""
+    """Of recordings, say what the frames of this recipe of sresnet list would take, such as nmnist."""
+    num_steps: int = 0
+    """Frames of a clip, likewise; 0: those of the recipe, or none."""
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    """How events would be counted into frames."""
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    """Windows that recordings would be cut into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +253,8 @@ def data_verb(words: list[str]) -> int:
 def _data_info_verb(words: list[str]) -> int:
     """`sresnet data info PATH`: what an event recording or a picture holds, or a folder or list of them."""
     about = "What a recording or a picture holds, a folder of them, or a CSV or TOML file that lists them."
-    path, options = _path_and_options(words, _DataInfoOptions(), "info", about)
+    recipe, words = take_option(words, "--recipe")
+    path, options = _path_and_options(words, _info_of(recipe), "info", about)
     list_of_recordings = is_recording_list(path) and names_recordings(path)
     if not list_of_recordings and (is_list(path) or (path.is_dir() and more_pictures(path))):
         found = pictures_in(path, options.label_column)
@@ -264,10 +276,40 @@ def _data_info_verb(words: list[str]) -> int:
         return 0
     recordings, notes = listed_recordings(path) if list_of_recordings else find_recordings(path)
     of_set = describe_set(reading(recordings), **trust)
-    give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set))
+    asked, of_frames = (options.frames, options.windows, options.num_steps), None
+    if options.num_steps:
+        of_frames = describe_frames(reading(recordings), *asked, **trust)
+    framed = {"frames": asdict(of_frames)} if of_frames else {}
+    give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set) | framed)
     _print_set_facts(path, of_set)
+    if of_frames:
+        _print_frame_facts(of_frames, options.frames)
     say(*(f"note: {note}" for note in notes))
     return 0
+
+
+def _info_of(recipe: str) -> _DataInfoOptions:
+    """Options whose frames are those of a recipe; UserError for one that is not of events."""
+    if not recipe:
+        return _DataInfoOptions()
+    known = {name: each for name, (_, each) in RECIPES.items() if isinstance(each.data, EventConfig)}
+    if recipe not in known:
+        raise UserError(f"recipe {recipe!r} is not one of event recordings: {closest(recipe, list(known))}")
+    data = known[recipe].data
+    assert isinstance(data, EventConfig)
+    frames: Any = {"num_steps": known[recipe].model.num_steps, "frames": data.frames, "windows": data.windows}
+    return _DataInfoOptions(recipe=recipe, **frames)
+
+
+def _print_frame_facts(facts: FrameFacts, config: FrameConfig) -> None:
+    """What the frames of recordings would take, and what a byte a count would lose."""
+    share = 100 * facts.beyond / facts.events
+    size = f"{facts.width}x{facts.height} pixels, T = {facts.num_steps}"
+    each = "byte" if facts.bytes_each == 1 else "bytes"
+    say(f"frames: {facts.clips:,} clips of {size}, up to {facts.largest:,} events at a pixel and step")
+    say(f"counts: {facts.bytes_each} {each} each; {share:.2g} % of {facts.events:,} events are beyond {SATURATED}")
+    if config.counts == "saturate" and facts.beyond >= LOST * facts.events:
+        say(f"warning: with counts 'saturate' {share:.2g} % of the events are lost: leave --frames.counts saturate out")
 
 
 def _print_picture_facts(path: Path, facts: PictureFacts) -> None:

@@ -114,7 +114,9 @@ def _scores(source: str, about: About, runs: Runs, x: Tensor) -> Tensor:
 def _given(about: About, samples: Samples, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches as the file takes them, with their labels."""
     scaling = scaling_from_plain(
-        {"scale": about.scale} if about.scale is not None else {"mean": about.mean, "std": about.std}
+        {"scale": about.scale, "shown": about.shown}
+        if about.scale is not None
+        else {"mean": about.mean, "std": about.std}
     )
     batches: Batches = batches_of(samples, scaling, batch_size=batch_size, device=torch.device("cpu"))
     with seeded(seed_of("evaluate", about.seed), torch.device("cpu")):

@@ -144,7 +144,9 @@ def trained(
     model = load_shipped(folder) if is_shipped(folder) else load(folder, memory_limit=memory_limit)
     record.check_about(about, model.config, folder)
     check_image(about["image_size"], model.config, folder, memory_limit)
-    scaling = Counts(samples.scale) if isinstance(samples, FrameSet) else scaling_from_plain(about)
+    scaling = scaling_from_plain(about)
+    if isinstance(samples, FrameSet) and isinstance(scaling, Counts):
+        scaling = replace(scaling, scale=samples.scale)
     return model.to(device), scaling, about
 
 

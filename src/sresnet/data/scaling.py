@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sresnet.data.config import AnyData
 from sresnet.data.events.clips import ClipSet, FrameSet
+from sresnet.data.events.frames import Shown
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.images import ImageSet
 from sresnet.data.pictures import PictureSet
@@ -63,27 +64,37 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Counts:
-    """uint8 event frames -> the network's input, float32: the counts themselves (Section 3.4), times a constant."""
+    """Event frames -> the network's input, float32: the counts themselves (Section 3.4), times a constant.
+
+    With n a count times the constant: "counts" is n; "log" is log(1 + n), whose inverse is exp(x) - 1; "binary" is 1
+    where n > 0, else 0, which is the count itself where no pixel has more than one event in a step. Frames of real
+    numbers are as they are.
+    """
 
     scale: float = 1.0
     """1, or 1 / area where a frame's pixel shows the mean of an area, see `sresnet.data.events.frames.input_scale`."""
+    shown: Shown = "counts"
+    """What is shown of a count."""
 
     def __call__(self, frames: Tensor) -> Tensor:
+        if self.shown == "binary":
+            return (frames > 0).to(torch.float32)
         x = frames.to(torch.float32)
-        return x if self.scale == 1 else x * self.scale
+        x = x if self.scale == 1 else x * self.scale
+        return x.log1p() if self.shown == "log" else x
 
     def to(self, device: torch.device) -> Self:
         return self
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; `scaling_from_plain` is the inverse."""
-        return {"scale": self.scale}
+        return {"scale": self.scale} | ({} if self.shown == "counts" else {"shown": self.shown})
 
 
 def scaling_from_plain(values: dict[str, Any]) -> Scaling:
     """The inverse of `Pixels.plain` and `Counts.plain`."""
     if "scale" in values:
-        return Counts(values["scale"])
+        return Counts(values["scale"], values.get("shown", "counts"))
     if values["mean"] is None:
         return Pixels()
     mean, std = (torch.tensor(values[name], dtype=torch.float32, device="cpu") for name in ("mean", "std"))
@@ -99,7 +110,7 @@ def make_scaling(config: AnyData, train: Samples, *, released_code: bool = False
     if isinstance(config, EventConfig):
         if not isinstance(train, FrameSet | ClipSet):
             raise UserError(f"data {config.name!r} is of clips, and the samples are pictures: use DataConfig(...)")
-        return Counts(train.scale)
+        return Counts(train.scale, config.frames.shown)
     if not isinstance(train, ImageSet | PictureSet):
         raise UserError(
             f"data {config.name!r} is of pictures, and the samples are clips: use EventConfig(name='dataset', "

@@ -8,8 +8,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from sresnet.config import from_dict, to_dict
+from sresnet.config import added_later, from_dict, to_dict
 from sresnet.data import AnyData
+from sresnet.data.events.frames import Shown
 from sresnet.errors import UserError
 from sresnet.files import parse_json
 from sresnet.nn.encoder import EncoderKind, delta, encode
@@ -59,6 +60,8 @@ class About:
     std: tuple[float, ...] | None
     scale: float | None
     """What counts of events are multiplied by; None: pixels."""
+    shown: Shown = added_later("counts")
+    """What the file takes of a count, see `data.scaling.Counts`."""
     data: AnyData
     """The data set, to evaluate the file on it again."""
     seed: int

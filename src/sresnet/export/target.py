@@ -192,6 +192,7 @@ def about_export(
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         scale=plain.get("scale"),
+        shown=plain.get("shown", "counts"),
         data=data,
         seed=seed,
     )

@@ -94,6 +94,7 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
             "channels": int,
             "counts": Literal["exact", "saturate"],
             "sensor": dict[str, Any],
+            "shown": Literal["binary", "log"],
         },
     )
     if fault := _fault_of(about):

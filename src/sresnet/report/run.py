@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sresnet.config import to_dict
+from sresnet.data.events.frames import LOST, SATURATED
 from sresnet.models.summary import describe
 from sresnet.report.charts import readable
 from sresnet.report.differing import field_in_words, value_in_words
@@ -66,11 +67,24 @@ def _summary(records: Records, inspection: Inspection | str) -> Section:
     if records.simulated:
         warning = "These recordings are simulated: the numbers say nothing about a real event camera."
         content.append(Paragraph(warning, badge="SIMULATED"))
+    content += _events_lost(records.result.get("split", {}))
     content.append(Paragraph(_in_words(records), style="lead"))
     content.append(Cards(tuple(_cards(records, inspection, comparison))))
     content += [Paragraph(text, style="soft") for text in _remarks(records, inspection)]
     content += _beside_the_paper(records, comparison)
     return Section(title="Summary", content=tuple(content))
+
+
+def _events_lost(split: Mapping[str, Any]) -> list[Block]:
+    """What counts that saturate have lost; before that was counted, nothing is known of it."""
+    lost, events = split.get("saturated_events", 0), split.get("events", 0)
+    if not 0 < lost <= events:
+        return []
+    said = (
+        f"{lost:,} of {events:,} events ({100 * lost / events:.2g} %) are lost: a pixel of a frame counts up to "
+        f"{SATURATED} at a time step here. With --data.frames.counts exact none are."
+    )
+    return [Paragraph(said, badge="EVENTS LOST") if lost >= LOST * events else Paragraph(said, style="soft")]
 
 
 def _in_words(records: Records) -> str:

@@ -101,10 +101,18 @@ its own window; their mean is the same, but a neuron cannot take back a spike wh
 
 
 def data_of(recipe: Recipe, config: Conversion, event_frames: EventFrames = "whole") -> tuple[AnyData, int]:
-    """The data that a converted network takes, and the frames of a clip of events: one for each time step."""
+    """The data that a converted network takes, and the frames of a clip of events: one for each time step.
+
+    UserError for a representation of frames that cannot be given so.
+    """
     data = recipe.data
     if not isinstance(data, EventConfig) or not isinstance(config, RateConfig):
         return data, 1
+    if event_frames == "steps" and data.frames.representation not in ("counts", "voxel"):
+        raise UserError(
+            f"event_frames 'steps' divides what the ANN took among the time steps, and representation "
+            f"{data.frames.representation!r} of parts does not add up to that of all: leave --event-frames out"
+        )
     by = "whole" if event_frames == "whole" else "time" if data.frames.by == "whole" else data.frames.by
     return replace(data, frames=replace(data.frames, by=by)), config.num_steps
 

@@ -118,6 +118,10 @@ def other_data(name: str, theirs: Recipe) -> AnyData:
     if isinstance(usual, EventConfig):
         like = usual_data(name, theirs.data)
         assert isinstance(like, EventConfig)
+        if isinstance(theirs.data, EventConfig) and like is not theirs.data:
+            shown = theirs.data.frames
+            frames = replace(like.frames, representation=shown.representation, surface_ms=shown.surface_ms)
+            like = replace(like, frames=frames)
         return replace(like, flip=False) if signs else like
     before = theirs.data if isinstance(theirs.data, DataConfig) else usual
     size = getattr(theirs.model, "image_size", before.image_size)

@@ -131,7 +131,12 @@ def check_result(values: Any, where: str) -> dict[str, Any]:
         },
     )
     counts = dict.fromkeys(("train", "validation", "test"), int)
-    split = check_fields(result.get("split", {}), f"{where}: split", {}, counts | {"simulated": bool, "name": str})
+    split = check_fields(
+        result.get("split", {}),
+        f"{where}: split",
+        {},
+        counts | {"simulated": bool, "name": str, "events": int, "saturated_events": int},
+    )
     for part in counts:
         if split.get(part, 0) < 0:
             raise UserError(f"{where}: split: {part} is {split[part]}: it is damaged, or not a file of a run")

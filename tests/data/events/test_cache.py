@@ -703,6 +703,43 @@ def test_one_file_does_for_both_where_no_count_is_beyond_a_byte(data, fine_times
     assert (both.made_now, both.contents, both.file.path) == (False, exact.contents, exact.file.path)
 
 
+def test_what_is_shown_of_counts_needs_no_other_clips(data, fine_times):
+    """Voxels and surfaces do, of real numbers; both are gone over and found again as counts are."""
+    counts = prepared(data)
+    for name in ("binary", "log"):
+        same = prepared(data, dataclasses.replace(NMNIST, frames=FrameConfig(representation=name)))
+        assert (same.made_now, same.contents, same.file.path) == (False, counts.contents, counts.file.path)
+    for fields in (
+        {"representation": "voxel"},
+        {"representation": "surface"},
+        {"representation": "surface", "surface_ms": 9.0},
+    ):
+        config = dataclasses.replace(NMNIST, frames=FrameConfig(**fields))
+        found = prepared(data, config)
+        assert (found.made_now, found.file.dtype) == (True, np.float32)
+        assert found.contents != counts.contents
+        assert [each["events"] for each in found.recordings] == [each["events"] for each in counts.recordings]
+        recording = parse_recording((data / "3.bs2").read_bytes(), "3.bs2")
+        assert np.array_equal(found.file.read([2])[0].numpy(), to_frames(recording, config.frames, 3)[0])
+        again = prepared(data, config)
+        assert (again.made_now, again.contents) == (False, found.contents)
+        saturating = dataclasses.replace(config, frames=dataclasses.replace(config.frames, counts="saturate"))
+        assert prepared(data, saturating).file.path == found.file.path  # of a run whose data.json says nothing
+    assert len(list((data.parent / "cache").glob("*.frames"))) == 4
+
+
+def test_real_numbers_go_on_where_a_process_was_interrupted(data, fine_times, monkeypatch):
+    config = dataclasses.replace(NMNIST, frames=FrameConfig(representation="voxel"))
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "append_line", ends_at("10.bs2", cache.append_line))
+        with pytest.raises(KeyboardInterrupt):
+            prepared(data, config)
+    with monkeypatch.context() as patched:
+        reads = count_reads(patched)
+        same_as_made_at_once(data, config)
+    assert reads[0] == "10.bs2"
+
+
 def test_clips_that_saturated_in_an_earlier_version(data, fine_times):
     """They are what a run of then asks for, and are made anew for exact counts, and then both have their own."""
     busy(data)

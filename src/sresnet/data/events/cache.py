@@ -51,7 +51,7 @@ from sresnet.data.cached import (
 )
 from sresnet.data.events.chips import Sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by
-from sresnet.data.events.frames import WIDTHS, input_scale, to_frames, width_of
+from sresnet.data.events.frames import REAL, WIDTHS, FrameConfig, input_scale, to_frames, width_of
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, Listing, Source, SplitName, list_recordings
 from sresnet.data.events.windows import WindowConfig, cut
@@ -163,7 +163,7 @@ def _place(folder: Path, config: EventConfig, listing: Listing, num_steps: int, 
     version all saturated. Else they have a file of their own.
     """
     path = folder / f"{config.name}-{_key(config, listing, num_steps, files)}{ENDING}"
-    if config.frames.counts == "exact":
+    if config.frames.counts == "exact" or config.frames.real:
         return path
     try:
         return path if _parsed(path).get("dtype", WIDTHS[0]) == WIDTHS[0] else _saturated_beside(path)
@@ -250,13 +250,14 @@ def _unchanged(path: Path, found: Prepared, listing: Listing, seen: int, files: 
 def _options(config: EventConfig, listing: Listing, num_steps: int) -> dict[str, Any]:
     """What else decides the clips; digests and caches of earlier versions are of exactly this.
 
-    How counts beyond a byte are kept makes no difference where there are none: see `_place` and `_contents`.
+    How counts beyond a byte are kept makes no difference where there are none: see `_place` and `_contents`. Nor does
+    what a network is shown of counts.
     """
     return (
         {
             "version": VERSION,
             "name": config.name,
-            "frames": to_dict(replace(config.frames, counts="exact")),
+            "frames": to_dict(config.frames.stored),
             "num_steps": num_steps,
             "damaged": config.damaged,
             "simulation": to_dict(config.simulation) if config.simulated else None,
@@ -284,7 +285,7 @@ def _contents(config: EventConfig, listing: Listing, num_steps: int, found: Prep
     """Digest of what the clips are made of, whatever its place and name."""
     made_of = [[each["class"], each["content"], each["clips"], each["events"]] for each in found.recordings]
     given = _options(config, listing, num_steps) | {"recordings": made_of}
-    if found.file.dtype != WIDTHS[0]:
+    if found.file.dtype.name in WIDTHS[1:]:
         given |= {"counts": "exact"}  # and not as in an earlier version
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
@@ -302,7 +303,7 @@ def _load(
         dtype = about.get("dtype", WIDTHS[0])
         if config.frames.counts == "exact" and any(entry["saturated"] for entry in about["recordings"]):
             return None
-        if config.frames.counts == "saturate" and dtype != WIDTHS[0]:
+        if dtype not in _types(config.frames):
             return None
         file = SampleFile(path, about["clips"], about["shape"], about.get("checksums"), dtype=dtype)
         if not made_now and not _checked(file, about):
@@ -335,7 +336,7 @@ def _check_about(about: Mapping[str, Any], listing: Listing, num_steps: int) -> 
         or [(entry["name"], entry["class"], entry["group"]) for entry in entries]
         != [(source.name, source.class_name, source.group) for source in listing.sources]
         or len(about.get("checksums", range(about["clips"]))) != about["clips"]
-        or about.get("dtype", WIDTHS[0]) not in WIDTHS
+        or about.get("dtype", WIDTHS[0]) not in (*WIDTHS, REAL)
     ):
         raise UserError("the JSON file of a cache is damaged: the frames are made again")
 
@@ -480,6 +481,13 @@ class _OtherTypeError(Exception):
         self.dtype = dtype
 
 
+def _types(frames: FrameConfig) -> tuple[str, ...]:
+    """What the numbers of such clips may be, at first the first."""
+    if frames.real:
+        return (REAL,)
+    return WIDTHS if frames.counts == "exact" else WIDTHS[:1]
+
+
 def _head(dtype: str) -> dict[str, Any]:
     """The first entry of the list."""
     return {"kind": KIND} | ({} if dtype == WIDTHS[0] else {"dtype": dtype})
@@ -505,9 +513,10 @@ def _lines_that_hold(
     The file ends where it does.
     """
     entries = entries_of(list_beside(begun))
-    dtype = entries[0].get("dtype", WIDTHS[0]) if entries else WIDTHS[0]
-    if dtype not in WIDTHS:
-        entries, dtype = [], WIDTHS[0]
+    types = _types(config.frames)
+    dtype = entries[0].get("dtype", WIDTHS[0]) if entries else types[0]
+    if dtype not in types:
+        entries, dtype = [], types[0]
     known: dict[str, Any] = entries[1] if len(entries) > 1 else {}
     seen, noted = known.get("seen"), known.get("files")
     if type(seen) is not int or not isinstance(noted, dict):
@@ -649,7 +658,8 @@ class _Filler:
         if self.sensor is None or not shapes:
             fault = f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: the first, {fault}")
-        if (needed := width_of(max(entry.get("largest", 0) for entry in recordings))) != self.dtype:
+        needed = width_of(max(entry.get("largest", 0) for entry in recordings))
+        if self.dtype not in (needed, REAL):
             raise _OtherTypeError(needed)  # the recording that asked for wider ones has changed since
         columns, rows = self.sensor[1]
         named = next((each["sensor"] for each in recordings if "sensor" in each), None)
@@ -684,7 +694,7 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
             frames, saturated = to_frames(part, config.frames, filler.num_steps, span=window.span, **limit)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
-        if WIDTHS.index(frames.dtype.name) > WIDTHS.index(filler.dtype):
+        if not np.can_cast(frames.dtype, filler.dtype):
             raise _OtherTypeError(frames.dtype.name)
         filler.say(len(found.windows), frames)
         stored = np.ascontiguousarray(frames, dtype=filler.dtype)
@@ -692,8 +702,8 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
         filler.size += stored.nbytes
         line["checksums"].append(zlib.crc32(stored.data))
         line["shape"] = list(frames.shape)
-        if frames.dtype != WIDTHS[0]:
+        if frames.dtype.name in WIDTHS[1:]:
             entry["largest"] = max(int(frames.max()), entry.get("largest", 0))
         entry["clips"] += 1
-        entry["events"] += int(frames.sum(dtype="int64")) + saturated
+        entry["events"] += len(part) if config.frames.real else int(frames.sum(dtype="int64")) + saturated
         entry["saturated"] += saturated

@@ -12,7 +12,7 @@ from sresnet.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameSet(StoredSet):
-    """Labelled clips, [N, T, 2, H, W]: uint8, or int32 where counts need it."""
+    """Labelled clips, [N, T, 2, H, W]: uint8, int32 where counts need it, or float32."""
 
     scale: float = 1.0
     """Factor on counts before a network sees them, see `input_scale`."""

@@ -1,6 +1,7 @@
 """Events -> frames `[T, 2, H, W]`, the input of a network (Section 3.4)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,12 @@ LOST = 0.01
 
 WIDTHS = ("uint8", "uint16", "int32")
 """What counts are kept in: the first that holds the largest."""
+
+Shown = Literal["counts", "binary", "log"]
+"""Representations that are made of a count alone, when a network is given it; clips on disk are of counts."""
+
+REAL = "float32"
+"""What the other representations, voxel and surface, are kept in."""
 
 _CHUNK = 65_536
 """Events whose addresses are computed at a time, so that they stay in a core's cache until they are counted."""
@@ -40,11 +47,46 @@ class FrameConfig:
     counts: Literal["exact", "saturate"] = added_later("exact")
     """exact: every event counts; saturate: at most 255 events at a pixel and step, the others are lost, as in runs of
     earlier versions."""
+    representation: Literal["counts", "binary", "log", "voxel", "surface"] = added_later("counts")
+    """What is shown of the events at a pixel and step. counts: how many; binary: 1 if there are any; log: log(1 +
+    count); voxel: each event divided between the two steps nearest in time; surface: a time surface, how long ago the
+    last event was."""
+    surface_ms: float = added_later(50.0)
+    """Time in milliseconds after which representation "surface" has fallen to 1/e."""
 
     def __post_init__(self) -> None:
         check_types(self)
         if self.size < 0:
             raise UserError(f"size {self.size} is less than 0: it counts pixels, 0 keeps the sensor's own size")
+        if self.real and self.by != "time":
+            raise UserError(f"representation {self.representation!r} is of steps by 'time', and by is {self.by!r}")
+        if self.representation == "surface" and self.resize == "mean":
+            raise UserError("representation 'surface' is of times, which have no mean over an area: use resize 'sum'")
+        if not 0 < self.surface_ms <= 1e9:
+            raise UserError(f"surface_ms {self.surface_ms:g} is not a length of time: give milliseconds, such as 50")
+        if self.representation != "surface" and self.surface_ms != 50.0:
+            raise UserError(
+                f"surface_ms {self.surface_ms:g} means nothing to representation {self.representation!r}: choose "
+                "'surface', or leave it out"
+            )
+
+    @property
+    def real(self) -> bool:
+        """Whether frames are real numbers, and not counts."""
+        return self.representation in ("voxel", "surface")
+
+    @property
+    def shown(self) -> Shown:
+        """What a network is shown of the numbers of a clip."""
+        if self.representation == "binary" or self.representation == "log":
+            return self.representation
+        return "counts"
+
+    @property
+    def stored(self) -> "FrameConfig":
+        """The options that decide the clips on disk, the same for all that are made of counts; `counts` is left out."""
+        made = {} if self.real else {"representation": "counts"}
+        return replace(self, counts="exact", **made)  # type: ignore[arg-type]
 
 
 def to_frames(
@@ -54,8 +96,10 @@ def to_frames(
     *,
     span: tuple[int, int] | None = None,
     memory_limit: float = MEMORY_LIMIT,
-) -> tuple[NDArray[np.integer[Any]], int]:
-    """Count the events of a recording into frames.
+) -> tuple[NDArray[Any], int]:
+    """Count the events of a recording into frames; of representation "voxel" and "surface", `_voxels`, `_surfaces`.
+
+    Those of "binary" and "log" are counts too: `data.scaling.Counts` makes of them what a network is given.
 
     Channel 0 is OFF (darker), channel 1 is ON (brighter). By time, step k holds the events with
     k * D <= (t - first) * T < (k + 1) * D, where D is the time from the first event to the last, both included, in
@@ -75,7 +119,8 @@ def to_frames(
 
     Returns:
         (frames [T, 2, H, W], number of events beyond the largest count, where their pixels saturate). The frames are
-        uint8 if that holds their largest count, else uint16, else int32; saturated, always uint8.
+        uint8 if that holds their largest count, else uint16, else int32; saturated, always uint8; of real numbers,
+        float32.
 
     Raises:
         UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
@@ -93,17 +138,18 @@ def to_frames(
             memory_limit,
         )
         return np.repeat(one, num_steps, axis=0), saturated
-    x, y, width, height = recording.x, recording.y, recording.width, recording.height
-    if config.orientation == "spikingjelly":
-        x, y, width, height = y, x, height, width
     bins = 2 * rows * columns
 
     def claim(bytes_each: int) -> None:
-        """Ask for the memory of the frames, and while one is counted of its counts as int64 twice."""
-        claimed = bins * (num_steps * bytes_each + 16)
+        """Ask for the memory of the frames, and while one is counted of its numbers as 64 bits, two or three times."""
+        claimed = bins * (num_steps * bytes_each + (24 if config.real else 16))
         what = f"{num_steps} frames of {columns}x{rows} pixels"
         check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
 
+    if config.real:
+        claim(4)
+        real = _voxels if config.representation == "voxel" else _surfaces
+        return real(recording, config, bounds, span).reshape(num_steps, 2, rows, columns), 0
     claim(1)
     frames: NDArray[np.integer[Any]] = np.empty((num_steps, bins), dtype=np.uint8)
     limit = SATURATED
@@ -113,11 +159,7 @@ def to_frames(
         end = step + 1
         while end < num_steps and bounds[end + 1] - bounds[step] <= _CHUNK:
             end += 1
-        first, part = bounds[step], slice(bounds[step], bounds[end])
-        address = _binned(y[part], height, rows)
-        address *= columns
-        address += _binned(x[part], width, columns)
-        address += recording.on[part].view(np.uint8) * np.int32(rows * columns)
+        first, address = bounds[step], _addresses(recording, config, bounds[step], bounds[end])
         for each in range(step, end):
             counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
             if (largest := int(counts.max())) > limit:
@@ -131,6 +173,88 @@ def to_frames(
             frames[each] = counts
         step = end
     return frames.reshape(num_steps, 2, rows, columns), saturated
+
+
+def _addresses(recording: Recording, config: FrameConfig, first: int, end: int) -> NDArray[np.int32]:
+    """Of each event from index `first` up to `end`, where in a frame of [2, H, W] it counts."""
+    rows, columns = frame_shape(recording, config)
+    x, y, width, height = recording.x[first:end], recording.y[first:end], recording.width, recording.height
+    if config.orientation == "spikingjelly":
+        x, y, width, height = y, x, height, width
+    address = _binned(y, height, rows)
+    address *= columns
+    address += _binned(x, width, columns)
+    address += recording.on[first:end].view(np.uint8) * np.int32(rows * columns)
+    return address
+
+
+def _voxels(
+    recording: Recording, config: FrameConfig, bounds: Sequence[int], span: tuple[int, int] | None
+) -> NDArray[np.float32]:
+    """Voxel grid: each event counts in the two steps nearest to it in time, linearly less with the distance.
+
+        V[k] = sum over events i of max(0, 1 - |k - s_i|),   s_i = (T - 1) (t_i - t_0) / (t_N - t_0),   k = 0 ... T - 1
+
+    with t_0 and t_N the first and the last microsecond: so the sum over the steps is the number of events, and the sum
+    of k V[k] that of their places s_i. Zhu, Yuan, Chaney, Daniilidis: Unsupervised Event-based Learning of Optical
+    Flow, Depth, and Egomotion, CVPR 2019; of each polarity by itself, where they add them up with signs.
+
+    Weights are whole numbers of (t_N - t_0), added up as such and divided once: what is rounded is the float32.
+
+    Returns:
+        float32 [T, 2 * H * W].
+    """
+    rows, columns = frame_shape(recording, config)
+    steps, bins = len(bounds) - 1, 2 * rows * columns
+    low, high = bounds[0], bounds[-1]
+    t = recording.t[low:high]
+    start, last = (int(t[0]), int(t[-1])) if span is None else (span[0], span[1] - 1)
+    length = last - start
+    if steps == 1 or not length:
+        frames = np.zeros((steps, bins), np.float32)
+        frames[0] = np.bincount(_addresses(recording, config, low, high), minlength=bins)
+        return frames
+    # The first event at or behind each step: s_i >= k where t_i - t_0 >= k * length / (T - 1), rounded up.
+    edges = [start - (-length * step) // (steps - 1) for step in range(steps)]
+    at = [*np.searchsorted(t, edges).tolist(), high - low]
+    frames = np.empty((steps, bins), np.float32)
+    behind: NDArray[Any] = np.zeros(bins)  # what events between the step before and this one give to this one
+    for step in range(steps):
+        first, end = at[step], at[step + 1]
+        address = _addresses(recording, config, low + first, low + end)
+        further = ((t[first:end] - start) * (steps - 1) - step * length).astype(np.float64)
+        frames[step] = (behind + np.bincount(address, length - further, bins)) / length
+        behind = np.bincount(address, further, bins)
+    return frames
+
+
+def _surfaces(
+    recording: Recording, config: FrameConfig, bounds: Sequence[int], span: tuple[int, int] | None
+) -> NDArray[np.float32]:
+    """Time surface: how long ago the last event at a pixel was, at the end of each step.
+
+        S[k] = exp(-(t_k - t_last) / tau),   t_k = t_0 + (k + 1) D / T,   0 where there was no event yet
+
+    with t_last the time of the last event of that polarity at the pixel before t_k, also in an earlier step, and tau
+    `surface_ms`. Lagorce, Orchard, Galluppi, Shi, Benosman: HOTS: A Hierarchy of Event-Based Time-Surfaces for Pattern
+    Recognition, TPAMI 39 (2017), whose surfaces are of each event, about its pixel; these are of all pixels at the ends
+    of steps. A pixel of smaller frames has the last event of all the sensor's pixels in it.
+
+    Returns:
+        float32 [T, 2 * H * W]; 0 also beyond about 100 tau.
+    """
+    rows, columns = frame_shape(recording, config)
+    steps, bins = len(bounds) - 1, 2 * rows * columns
+    t = recording.t
+    start, end = (int(t[bounds[0]]), int(t[bounds[-1] - 1]) + 1) if span is None else span
+    frames = np.empty((steps, bins), np.float32)
+    last = np.full(bins, -np.inf)  # microseconds from the start on; of addresses that repeat, numpy keeps the last
+    for step in range(steps):
+        first, behind = bounds[step], bounds[step + 1]
+        last[_addresses(recording, config, first, behind)] = t[first:behind] - start
+        now = (end - start) * (step + 1) / steps
+        frames[step] = np.exp((last - now) / (1000 * config.surface_ms))
+    return frames
 
 
 def width_of(largest: int) -> str:

@@ -153,6 +153,19 @@ class EventConfig:
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
         if self.chip and self.simulated:
             raise UserError(f"chip {self.chip!r} means nothing to simulated recordings: leave it out")
+        shown = self.frames.representation
+        if self.frames.real and (self.changes.drop != "none" or self.changes.space_jitter or self.changes.time_jitter):
+            raise UserError(
+                f"changes.drop and jitter are of single events, which representation {shown!r} has not: use 0"
+            )
+        if shown == "surface" and self.changes.reverse:
+            raise UserError(
+                "changes.reverse of representation 'surface' is not the surface of what runs backwards: use 0"
+            )
+        if shown == "binary" and self.changes.mix == "mixup":
+            raise UserError(
+                "changes.mix 'mixup' weighs two clips, which representation 'binary' cannot show: use eventmix"
+            )
         if self.test_group and self.split != "by-group":
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
 

@@ -1,0 +1,83 @@
+"""Facts about the frames that recordings would give, before any are made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sresnet.data.events.columns import Damaged
+from sresnet.data.events.frames import SATURATED, FrameConfig, to_frames, width_of
+from sresnet.data.events.read import read_recording
+from sresnet.data.events.windows import WindowConfig, cut
+from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameFacts:
+    """Clips of many recordings, and what their counts take."""
+
+    num_steps: int
+    height: int
+    width: int
+    clips: int
+    events: int
+    """In all clips; with windows that overlap, some more than once."""
+    largest: int
+    """The largest count at a pixel and step."""
+    beyond: int
+    """Events beyond 255 at a pixel and step, which are lost where counts saturate."""
+
+    @property
+    def bytes_each(self) -> int:
+        """That a count takes where all are kept."""
+        return np.dtype(width_of(self.largest)).itemsize
+
+
+def describe_frames(
+    found: Iterable[tuple[str, Path]],
+    config: FrameConfig,
+    windows: WindowConfig,
+    num_steps: int,
+    *,
+    damaged: Damaged = "error",
+    chip: str = "",
+    memory_limit: float = MEMORY_LIMIT,
+) -> FrameFacts | None:
+    """Facts of the clips of the recordings that `found` names (class, file); None without any.
+
+    Those that cannot be read are left out. One recording is in memory at a time. UserError as `to_frames`, naming the
+    file.
+    """
+    counted = replace(config, counts="exact", representation="counts", surface_ms=FrameConfig.surface_ms)
+    shape, clips, events, largest, beyond = (0, 0), 0, 0, 0, 0
+    for _, path in found:
+        try:
+            recording = read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
+        except UserError:
+            continue
+        for window in cut(recording, windows).windows:
+            try:
+                part = window.of(recording)
+                frames, _ = to_frames(part, counted, num_steps, span=window.span, memory_limit=memory_limit)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
+            shape, clips, most = (frames.shape[2], frames.shape[3]), clips + 1, int(frames.max())
+            one = frames[:1] if config.by == "whole" else frames
+            events += int(one.sum(dtype=np.int64))
+            largest = max(largest, most)
+            if most > SATURATED:
+                beyond += int((one.astype(np.int64) - SATURATED).clip(0).sum())
+    if not clips:
+        return None
+    height, width = shape
+    return FrameFacts(
+        num_steps=num_steps,
+        height=height,
+        width=width,
+        clips=clips,
+        events=events,
+        largest=largest,
+        beyond=beyond,
+    )
