@@ -277,7 +277,9 @@ def test_commands_say_that_the_data_are_in_python(tmp_path, capsys):
         "the data are not available: these clips are of a data set that was given in Python" in capsys.readouterr().out
     )
     assert "0 - zero" in (tmp_path / "run" / "data.json").read_text()
-    assert "<html" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "No sresnet command trains this network" in page
+    assert "sresnet train " not in page
 
 
 def test_a_recipe_for_the_other_kind_of_data(tmp_path):

@@ -20,6 +20,8 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def command(recipe: Recipe) -> str:
     """The `sresnet train` line of a recipe: the nearest named recipe and flags for the rest; UserError for none."""
+    if recipe.data.name == "dataset":
+        raise UserError("its clips are of a data set that is given in Python: train it from there")
     best: list[str] | None = None
     for name, (_, named) in RECIPES.items():
         if type(named.model) is not type(recipe.model) or type(named.data) is not type(recipe.data):
