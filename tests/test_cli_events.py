@@ -199,7 +199,10 @@ def test_counts_beyond_a_byte(sessions, tmp_path, capsys):
     assert f"warning: {lost:,} of 14,000 events" in out
     assert "not the data of the run" not in out
     (old / "result.json").unlink()  # as if it had been stopped before its last line
-    assert f"warning: {lost:,} of 14,000 events" in said(*command, "--out", str(old))
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"])
+    out = said(*command, "--out", str(old))
+    assert f"warning: {lost:,} of 14,000 events" in out
+    assert out.count("are made in") == 1  # and not those that a run of now would have
     assert split_of("lost")["saturated_events"] == lost
     assert json.loads((old / "data.json").read_text())["counts"] == "saturate"
     assert largest_shown(old, cup) == 255

@@ -18,7 +18,7 @@ from sresnet.cli.runs import RuntimeOptions, accuracy, print_split, trained
 from sresnet.cli.terminal import stop_asked
 from sresnet.config import closest, to_dict
 from sresnet.data import CLASSES, EventConfig, Samples
-from sresnet.data.config import as_trained
+from sresnet.data.config import AnyData, as_trained
 from sresnet.data.samples import listed
 from sresnet.data.signs import are_signs
 from sresnet.errors import UserError
@@ -172,6 +172,13 @@ def recipe_named(word: str) -> tuple[str, str, Recipe]:
     return word, *RECIPES[word]
 
 
+def _as_begun(data: AnyData, out: str) -> AnyData:
+    """The data as a run that goes on in the folder `out` has them, so that no frames are made that it does not use."""
+    if not out or not isinstance(data, EventConfig) or not (Path(out) / record.DATA).exists():
+        return data
+    return as_trained(data, record.read_about(Path(out)))
+
+
 @going_on()
 def train_and_report(
     options: TrainOptions,
@@ -193,7 +200,8 @@ def train_and_report(
         options = options.placed_as(recipe.data, run)
         splits = processes.in_turn(lambda: options.open_again(recipe, run))
     else:
-        splits = processes.in_turn(lambda: options.open(recipe.data, recipe.seed, recipe.model.num_steps))
+        data = _as_begun(recipe.data, options.out)
+        splits = processes.in_turn(lambda: options.open(data, recipe.seed, recipe.model.num_steps))
     if recipe.data.name not in CLASSES:  # the number of classes is known from the user's own files alone
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if fitted:
