@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sresnet.data import EventConfig
-from sresnet.data.augmentation import augmented, numbers_of
+from sresnet.data.augmentation import augmented, numbers_of, training_batch
 from sresnet.data.events.changes import ChangeConfig, change_clips, draw_mixing, mix_clips, soft_labels
+from sresnet.data.events.frames import FrameConfig
 from sresnet.errors import UserError
 from sresnet.processes import Part
 
@@ -263,6 +264,20 @@ def test_shares_of_classes():
 def test_fields_out_of_range(fields):
     with pytest.raises(UserError, match=next(iter(fields))):
         ChangeConfig(**fields)
+
+
+def test_other_changes_are_of_all_representations():
+    x = torch.rand(16, 4, 2, 8, 8)
+    given = {"polarity": 0.5, "crop": 0.7, "nda": True}
+    for representation in ("voxel", "surface"):
+        for mix in ("mixup", "eventmix"):
+            frames = FrameConfig(representation=representation)
+            config = EventConfig(frames=frames, changes=ChangeConfig(**given, mix=mix))
+            labels = torch.arange(16) % 3
+            out, target = training_batch(lambda some: x[some], labels, torch.arange(16), config, 3, 0, 0)
+            assert out.dtype == torch.float32
+            assert not torch.equal(out, x)
+            torch.testing.assert_close(target.sum(1), torch.ones(16))
 
 
 def test_single_events_need_counts():

@@ -240,9 +240,7 @@ def _jittered(x: Tensor, space: float, time: float, seeds: Sequence[int]) -> Ten
 def _check_counts(clip: Tensor) -> None:
     """Raise UserError for frames that are no counts of events."""
     if clip.is_floating_point():
-        raise UserError(
-            "drop and jitter are of single events, and these frames are no counts: use --data.frames of counts"
-        )
+        raise UserError("drop and jitter are of single events, and these frames are no counts: choose other changes")
 
 
 class Mixing(NamedTuple):
