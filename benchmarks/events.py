@@ -4,13 +4,15 @@
 
 RECORDINGS is a folder of AEDAT 2.0 files of a DVS128, such as MNIST-DVS or DVS-CIFAR10, from which the size of the
 cache is computed; without it, made-up recordings in the same byte format. Parsing, framing and loading run on one
-core, the fastest of many runs is given; training steps on `--threads` cores. Writes a JSON record with machine and
+core, the fastest of many runs is given; `.dat` and EVT 3.0 files are read from the disk, and by expelliarmus and faery
+too where they are installed; training steps on `--threads` cores. Writes a JSON record with machine and
 versions, and prints a table.
 """
 
 import sresnet  # noqa: F401, I001 - before torch, so that threads that wait sleep
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
@@ -29,7 +31,7 @@ from sresnet.data import EventConfig, Splits
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.stored import SampleFile
 from sresnet.data.events.frames import FrameConfig, to_frames
-from sresnet.data.events.read import parse_recording
+from sresnet.data.events.read import parse_recording, read_recording
 from sresnet.ops.memory import keep_freed_memory
 from sresnet.train import record
 from sresnet.train.loop import Run
@@ -68,6 +70,52 @@ def parsing(seconds: float) -> dict[str, float]:
         content = aedat2(events)
         rates[f"{events:,}"] = events / fastest(partial(parse_recording, content, "a.aedat"), seconds)
     return rates
+
+
+def beside_others(seconds: float) -> dict[str, dict[str, float]]:
+    """Events per second of files on disk, read by this package and by others, in turns; those that are installed."""
+    count = 2_000_000
+    draw = np.random.default_rng(0)
+    t = np.sort(draw.integers(0, 10_000_000, count))
+    x, y, on = (draw.integers(0, end, count) for end in (640, 480, 2))
+    words = np.stack([0x8000 | t >> 12, 0x6000 | t & 0xFFF, y, 0x2000 | on << 11 | x], 1)
+    needed = np.ones(words.shape, dtype=bool)
+    needed[1:, 0] = words[1:, 0] != words[:-1, 0]
+    contents = {
+        "a.dat": b"% Version 2\n% Width 640\n% Height 480\n\x0c\x08"
+        + np.stack([t, on << 28 | y << 14 | x], 1).astype("<u4").tobytes(),
+        "a.raw": b"% evt 3.0\n% format EVT3;height=480;width=640\n% geometry 640x480\n% end\n"
+        + words[needed].astype("<u2").tobytes(),
+    }
+    rates: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, content in contents.items():
+            path = Path(place) / name
+            path.write_bytes(content)
+            readers: dict[str, Callable[[], Any]] = {"sresnet": partial(read_recording, path)}
+            with contextlib.suppress(ImportError):
+                from expelliarmus import Wizard
+
+                form = {"a.dat": "dat", "a.raw": "evt3"}[name]
+                readers["expelliarmus"] = partial(_by_expelliarmus, Wizard, form, path)
+            with contextlib.suppress(ImportError):
+                import faery
+
+                readers["faery"] = partial(_by_faery, faery, path)
+            took: dict[str, float] = {}
+            for _ in range(3):
+                for who, read in readers.items():
+                    took[who] = min(took.get(who, 1e9), fastest(read, seconds / 3 / len(readers)))
+            rates[name] = {who: count / each for who, each in took.items()}
+    return rates
+
+
+def _by_expelliarmus(wizard: Any, form: str, path: Path) -> Any:
+    return wizard(encoding=form, fpath=path).read()
+
+
+def _by_faery(faery: Any, path: Path) -> Any:
+    return faery.events_stream_from_file(path).to_array()
 
 
 def framing(seconds: float) -> dict[str, float]:
@@ -170,6 +218,10 @@ def table(results: dict[str, Any]) -> str:
         f"framing 200,000 events, {what}: {rate / 1e6:,.0f} million events/s"
         for what, rate in results["framing"].items()
     ]
+    lines += [
+        f"{name}: " + ", ".join(f"{who} {rate / 1e6:,.1f}" for who, rate in rates.items()) + " million events/s"
+        for name, rates in results.get("beside_others", {}).items()
+    ]
     size = results["cache"]
     lines += [
         f"cache, 64x64, T = 50, from {len(size['recordings'])} recordings: {size['bytes_per_clip']:,.0f} bytes a clip, "
@@ -202,6 +254,7 @@ def main() -> None:
         "environment": record.environment(torch.device("cpu")) | {"threads": options.threads},
         "targets": TARGETS,
         "parsing": parsing(options.seconds),
+        "beside_others": beside_others(options.seconds),
         "framing": framing(options.seconds),
         "cache": cache_size(options.recordings, options.seconds),
         "loading": loading(options.threads, options.steps),
