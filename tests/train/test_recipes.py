@@ -37,6 +37,7 @@ FINGERPRINTS = {
     "folder": "28e83d34",
     "digits-dvs": "7d013fa2",
     "nmnist": "43a58614",
+    "dvs-gesture": "05ef8847",
     "dvs-cifar10": "650d5783",
     "cifar10-dvs-sim": "a76d1343",
     "event-folder": "75ef0660",
