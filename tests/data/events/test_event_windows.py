@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import made_up_sets as made_up
 import numpy as np
@@ -91,6 +92,7 @@ def test_recordings_with_too_few_events_are_left_out_and_counted():
     [
         ({"seconds": -0.1}, "windows.seconds -0.1 is not a length of time"),
         ({"seconds": float("nan")}, "seconds is nan"),
+        ({"seconds": 1e-9}, "windows.seconds 1e-09 is not a length of time"),
         ({"seconds": 1e6}, "is not a length of time"),
         ({"events": -1}, "windows.events -1 is less than 0"),
         ({"least_events": -1}, "windows.least_events -1 is less than 0"),
@@ -186,6 +188,9 @@ def test_windows_with_few_events_are_said(tmp_path, capsys):
     few = sum(each.few for each in found)
     assert few
     assert f"{few:,} windows with fewer events than 4 are left out" in said
+    assert main(["data", "prepare", "event-folder", *words, *options[:-1], "9999"]) == 2
+    wanted = r"can be used: the first, \S+: each of its \d+ windows has fewer events than 9,999, so ask for fewer"
+    assert re.search(wanted, capsys.readouterr().err)
 
 
 def test_frames_of_an_earlier_version_did_not_count_it(tmp_path):

@@ -651,12 +651,19 @@ class _Filler:
         about = "about " if divided else ""
         self.note(f"{about}{what} are made in {self.path}: {size_said(total)}, {size_said(free)} are free")
 
+    def _empty(self, entry: Mapping[str, Any]) -> str:
+        """Why a recording that could be read has no clips, and what helps."""
+        if not entry.get("few"):
+            return "it has no events"
+        least = self.config.windows.least_events
+        return f"each of its {entry['few']:,} windows has fewer events than {least:,}, so ask for fewer (least-events)"
+
     def about(self) -> dict[str, Any]:
         """The fields of the JSON file; UserError where there is no clip."""
         recordings = [line["entry"] for line in self.lines]
         shapes = [line["shape"] for line in self.lines if line["shape"]]
         if self.sensor is None or not shapes:
-            fault = f"{recordings[0]['name']}: {recordings[0].get('skipped', 'it has no events')}"
+            fault = f"{recordings[0]['name']}: {recordings[0].get('skipped') or self._empty(recordings[0])}"
             raise UserError(f"none of the {len(recordings)} recordings can be used: the first, {fault}")
         needed = width_of(max(entry.get("largest", 0) for entry in recordings))
         if self.dtype not in (needed, REAL):

@@ -33,7 +33,7 @@ class WindowConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not 0 <= self.seconds < 1e6:
+        if self.seconds and not 1e-6 <= self.seconds < 1e6:
             raise UserError(
                 f"windows.seconds {self.seconds} is not a length of time: try 0.5, or 0 for no windows of time"
             )
