@@ -268,9 +268,10 @@ def _data_info_verb(words: list[str]) -> int:
         give({"picture": path, "width": width, "height": height, "mode": picture.mode, "bits": bits})
         say(f"file: {path}", f"size: {width}x{height}", f"mode: {picture.mode}", f"bits: {bits}")
         return 0
-    trust: Any = {"damaged": options.damaged, "chip": options.chip, "memory_limit": options.memory_limit}
+    trust: Any = {"damaged": options.damaged, "chip": options.chip, "event_stream": options.event_stream}
+    trust |= {"memory_limit": options.memory_limit}
     if not path.is_dir() and not list_of_recordings:
-        of_file = describe_file(path, **trust, event_stream=options.event_stream)
+        of_file = describe_file(path, **trust)
         give(asdict(of_file) | {"seconds": of_file.seconds, "events_per_second": of_file.rate})
         _print_facts(of_file)
         return 0

@@ -1,6 +1,7 @@
 """Recordings in chunks are the recordings cut into parts, and take no more memory where the file is longer."""
 
 import random
+import re
 import tracemalloc
 from functools import partial
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_event_readers import SOME, listed
 
+from sresnet.cli import main
 from sresnet.data.events import columns
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.read import parse_recording, read_chunks, read_recording
@@ -144,6 +146,17 @@ def two_streams():
         body = made_up.aedat4_events(some)
         raw += np.array([number, len(body)], "<i4").tobytes() + body
     return raw, other
+
+
+def test_of_two_streams_of_events_one_is_chosen_in_a_folder(tmp_path, capsys):
+    raw, _ = two_streams()
+    (tmp_path / "a.aedat4").write_bytes(raw)
+    words = ["data", "info", str(tmp_path), "--event-stream", "2", "--num-steps", "2"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert f"events: {len(SOME):,}; least" in said
+    assert "unreadable: 0" in said
+    assert re.search(r"^frames: .*\b1 clips?\b", said, re.M), said
 
 
 def test_of_two_streams_of_events_one_is_chosen(tmp_path):

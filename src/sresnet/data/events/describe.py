@@ -163,6 +163,7 @@ def describe_set(
     *,
     damaged: Damaged = "error",
     chip: str = "",
+    event_stream: int = -1,
     memory_limit: float = MEMORY_LIMIT,
 ) -> SetFacts:
     """Facts of the recordings that `found` names (class, file), each read in chunks, and which cannot be read."""
@@ -172,7 +173,9 @@ def describe_set(
     events, seconds, unreadable = [], [], []
     for label, path in found:
         try:
-            facts = describe_file(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
+            facts = describe_file(
+                path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit
+            )
         except UserError as error:
             unreadable.append(str(error))
             continue

@@ -43,6 +43,7 @@ def describe_frames(
     *,
     damaged: Damaged = "error",
     chip: str = "",
+    event_stream: int = -1,
     memory_limit: float = MEMORY_LIMIT,
 ) -> FrameFacts | None:
     """Facts of the clips of the recordings that `found` names (class, file); None without any.
@@ -54,7 +55,9 @@ def describe_frames(
     shape, clips, events, largest, beyond = (0, 0), 0, 0, 0, 0
     for _, path in found:
         try:
-            recording = read_recording(path, damaged=damaged, chip=chip, memory_limit=memory_limit)
+            recording = read_recording(
+                path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit
+            )
         except UserError:
             continue
         for window in cut(recording, windows).windows:
