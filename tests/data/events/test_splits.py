@@ -192,14 +192,14 @@ def test_recordings_to_validate_on_beside_train_and_test(tmp_path, name):
 def test_files_beside_recordings_are_said_to_be_left_out(tmp_path):
     config = official(tmp_path, *(f"{part}/{kind}/0" for part in ("train", "test") for kind in ("cup", "pen")))
     assert opened(tmp_path, config).notes == ()
-    for name in ("train/cup/a.raw", "train/cup/in/b.raw", "test/notes.txt", "train/.hidden.raw"):
+    for name in ("train/cup/a.avi", "train/cup/in/b.avi", "test/notes.txt", "train/.hidden.avi"):
         (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "data" / name).touch()
     (tmp_path / "data" / "test" / "pen" / "gone.aedat").symlink_to("nowhere")
     made_up.put(tmp_path / "data" / "more" / "cup" / "0.aedat", made_up.aedat2())
     assert opened(tmp_path, config).notes == (
         "left out: more/ beside train/, test/",
-        "left out: files whose endings are not those of recordings, .raw 2, .txt 1 (3), such as train/cup/a.raw",
+        "left out: files whose endings are not those of recordings, .avi 2, .txt 1 (3), such as train/cup/a.avi",
         "left out: links that lead to no file (1), such as test/pen/gone.aedat",
     )
 
