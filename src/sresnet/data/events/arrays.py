@@ -52,13 +52,13 @@ def open_npz(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
     for each in members.values():
         if each.compress_type not in PACKED:
             raise UserError(f"{name} is not compressed as NumPy does it: save it again by numpy.savez")
-    arrays = {key: _array(partial(archive.open, each), f"{name}, {key}") for key, each in members.items()}
+    arrays = {key: _array(partial(archive.open, each), f"{name}, {key!a}") for key, each in members.items()}
     file = EventFile(data, name, damaged)
     whole = [key for key, (dtype, shape, _) in arrays.items() if dtype.names or (len(shape) == 2 and shape[1] >= 4)]
     if len(whole) == 1:
         dtype, shape, opened = arrays[whole[0]]
-        rows = partial(_rows, opened, dtype, shape, f"{name}, {whole[0]}")
-        return table_events(file, _table(dtype, shape, rows, f"{name}, {whole[0]}", 0), chip=chip)
+        rows = partial(_rows, opened, dtype, shape, f"{name}, {whole[0]!a}")
+        return table_events(file, _table(dtype, shape, rows, f"{name}, {whole[0]!a}", 0), chip=chip)
     names = columns_named(arrays, name)
     counts = {names[column]: int(np.prod(arrays[names[column]][1])) for column in names}
     _check_lengths(counts, name)
@@ -67,7 +67,7 @@ def open_npz(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
         parts = {}
         for column, key in names.items():
             dtype, shape, opened = arrays[key]
-            parts[column] = _rows(opened, dtype, (int(np.prod(shape)),), f"{name}, {key}")
+            parts[column] = _rows(opened, dtype, (int(np.prod(shape)),), f"{name}, {key!a}")
         for each in zip(*parts.values(), strict=True):
             yield dict(zip(parts, each, strict=True))
 
@@ -100,7 +100,7 @@ def open_mat(
     if len(found) == len(matrices) == 1:
         key, only = next(iter(matrices.items()))
         order = only if only.shape[1] <= only.shape[0] else only.T
-        table = _table(order.dtype, order.shape, partial(_slices, order), f"{name}, {key}", order.nbytes)
+        table = _table(order.dtype, order.shape, partial(_slices, order), f"{name}, {key!a}", order.nbytes)
         return table_events(file, table, chip=chip)
     # Of a structure, its fields.
     names = columns_named({key.rpartition(".")[2]: key for key in found}, name)
