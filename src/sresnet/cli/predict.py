@@ -38,13 +38,17 @@ def predict_verb(words: list[str]) -> int:
         )
         say("of the next, by default its length. --csv writes the class after every step; --out draws them over time.")
         say("--chip: camera of the recordings, such as DAVIS240, where their files should not decide.")
+        say("--event-stream: number of the stream of events, where an AEDAT 4.0 file has several.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     memory_limit, rest = take_memory_limit(rest)
-    chip, rest = take_option(rest, "--chip")
-    other, rest = take_option(rest, "--data.chip")
+    camera = []
+    for flag in ("chip", "event-stream"):
+        short, rest = take_option(rest, f"--{flag}")
+        long, rest = take_option(rest, f"--data.{flag}")
+        camera.append(short or long)
     step, rest = take_option(rest, "--stream")
     stride, rest = take_option(rest, "--stride")
     table, rest = take_option(rest, "--csv")
@@ -56,15 +60,15 @@ def predict_verb(words: list[str]) -> int:
     for path in rest:
         if path.startswith("--"):
             raise UserError(
-                f"option {path!r} is unknown: predict takes --model, --out, --force, --chip, --stream, --stride, --csv "
-                "and --memory-limit"
+                f"option {path!r} is unknown: predict takes --model, --out, --force, --chip, --event-stream, --stream, "
+                "--stride, --csv and --memory-limit"
             )
     if not step and (stride or table):
         raise UserError(f"{'--stride' if stride else '--csv'} belongs to a stream: add --stream 50ms, or leave it out")
     picture = _picture_to_write(out, force) if out else None
     if step:
-        return _walk(source, rest, step, stride, table, picture, chip or other, force=force, memory_limit=memory_limit)
-    data = _with_chip(recipe_of(source, memory_limit=memory_limit).data, chip or other)
+        return _walk(source, rest, step, stride, table, picture, *camera, force=force, memory_limit=memory_limit)
+    data = _with_camera(recipe_of(source, memory_limit=memory_limit).data, *camera)
     model, scaling, about = trained(source, torch.device("cpu"), memory_limit)
     with going_on() if picture else contextlib.nullcontext():
         found, answers = [], []
@@ -83,13 +87,18 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
-def _with_chip(data: AnyData, chip: str) -> AnyData:
-    """The data of a run, with another camera than that of training where one is named; UserError for pictures."""
-    if not chip:
-        return data
+def _with_camera(data: AnyData, chip: str, stream: str) -> AnyData:
+    """The data of a run, with another camera or stream than in training where one is named; UserError for pictures."""
+    for name, value, what in (("chip", chip, "camera"), ("event-stream", stream, "stream")):
+        if value and not isinstance(data, EventConfig):
+            raise UserError(
+                f"{name} {value!r} names a {what} of events, and the run was trained on pictures: leave it out"
+            )
     if not isinstance(data, EventConfig):
-        raise UserError(f"chip {chip!r} names a camera of events, and the run was trained on pictures: leave it out")
-    return replace(data, chip=chip)
+        return data
+    if stream and not (stream.isdecimal() and len(stream) < 10):
+        raise UserError(f"event-stream {stream!r} is no number of a stream: give a whole number, such as 0")
+    return replace(data, chip=chip or data.chip, event_stream=int(stream) if stream else data.event_stream)
 
 
 def _walk(
@@ -100,6 +109,7 @@ def _walk(
     table: str,
     picture: Path | None,
     chip: str,
+    stream: str,
     *,
     force: bool,
     memory_limit: float,
@@ -107,7 +117,7 @@ def _walk(
     """Say which class a network sees in recordings as time goes on."""
     if table:
         check_free(Path(table), [",".join(COLUMNS).encode()], force=force, flag="--csv")
-    data = _with_chip(recipe_of(source, memory_limit=memory_limit).data, chip)
+    data = _with_camera(recipe_of(source, memory_limit=memory_limit).data, chip, stream)
     running = Stream(
         source,
         step=None if step == "auto" else seconds_of("--stream", step),

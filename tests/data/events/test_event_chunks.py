@@ -159,6 +159,29 @@ def test_of_two_streams_of_events_one_is_chosen_in_a_folder(tmp_path, capsys):
     assert re.search(r"^frames: .*\b1 clips?\b", said, re.M), said
 
 
+def test_of_two_streams_of_events_one_is_chosen_for_a_network(tmp_path, capsys):
+    raw, _ = two_streams()
+    for number, place in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        header = made_up.aedat4_header(34, 34)
+        body = made_up.aedat4_events([(t + number, x, y, on) for t, x, y, on in SOME])
+        content = header + np.array([0, len(body)], "<i4").tobytes() + body
+        (tmp_path / "data" / place / "1.aedat4").write_bytes(content)
+    (tmp_path / "two.aedat4").write_bytes(raw)
+    words = "--model.base-filters 2 --model.num-steps 2 --model.depth 8 --train.epochs 1 --data.frames.size 8".split()
+    place = ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "c")]
+    assert main(["train", "event-folder", "--device", "cpu", *place, *words]) == 0
+    predict = ["predict", str(tmp_path / "run"), str(tmp_path / "two.aedat4")]
+    for more in ([], ["--stream", "1us"]):
+        assert main([*predict, *more]) == 2
+        assert "choose one with --event-stream" in capsys.readouterr().err
+        assert main([*predict, *more, "--event-stream", "1"]) == 2
+        assert "is none of" in capsys.readouterr().err
+        assert main([*predict, *more, "--data.event-stream", "2"]) == 0
+    assert main([*predict, "--event-stream", "two"]) == 2
+    assert "event-stream 'two' is no number of a stream" in capsys.readouterr().err
+
+
 def test_of_two_streams_of_events_one_is_chosen(tmp_path):
     raw, other = two_streams()
     with pytest.raises(UserError, match=r"events of several streams \(0: DVXplorer, 2: DVXplorer\): choose one with"):
