@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sresnet.data.samples import check_labels
 from sresnet.data.transforms import value_counts
 from sresnet.errors import UserError
 
@@ -26,16 +27,7 @@ class ImageSet:
             raise UserError(
                 f"images are {self.images.dtype} {tuple(self.images.shape)}: expected torch.uint8 [N, C, H, W]"
             )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise UserError(
-                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected torch.int64, one per image, "
-                f"[{len(self.images)}]"
-            )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
-            raise UserError(
-                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}: "
-                f"expected 0 to {len(self.class_names) - 1}, the index of a class name"
-            )
+        check_labels(self.labels, len(self.images), self.class_names, "image")
 
     def __len__(self) -> int:
         return len(self.labels)

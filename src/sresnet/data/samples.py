@@ -48,6 +48,18 @@ class Samples(Protocol):
 S = TypeVar("S", bound=Samples)
 
 
+def check_labels(labels: Tensor, samples: int, class_names: Sequence[str], kind: str) -> None:
+    """Raise UserError unless `labels` are int64 [samples], each the index of a class name; a sample is a `kind`."""
+    if labels.dtype != torch.int64 or labels.shape != (samples,):
+        found = f"{labels.dtype} {tuple(labels.shape)}"
+        raise UserError(f"labels are {found}: expected torch.int64, one per {kind}, [{samples}]")
+    if samples and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
+        raise UserError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}: expected 0 to {len(class_names) - 1}, the "
+            "index of a class name"
+        )
+
+
 def unnamed(count: int) -> tuple[str, ...]:
     """Names for classes whose names are not known, such as those of an imported checkpoint."""
     return tuple(f"class {number}" for number in range(count))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sresnet.data.samples import check_labels
 from sresnet.errors import UserError
 from sresnet.files import PLAIN, read_at
 
@@ -108,11 +109,7 @@ class StoredSet:
     """Where batches are put."""
 
     def __post_init__(self) -> None:
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.numbers.shape:
-            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise UserError(f"labels are {found}: expected int64, one per {self.file.kind}")
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
-            raise UserError(f"a label is outside 0 to {len(self.class_names) - 1}, the indices of the class names")
+        check_labels(self.labels, len(self.numbers), self.class_names, self.file.kind)
 
     def __len__(self) -> int:
         return len(self.labels)

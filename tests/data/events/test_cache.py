@@ -832,7 +832,7 @@ def test_subsets_and_batches(data):
     assert torch.equal(part.subset(torch.tensor([1])).batch(torch.tensor([0])), found.file.read([3]))
     with pytest.raises(UserError, match="one per clip"):
         dataclasses.replace(clips, labels=torch.arange(5))
-    with pytest.raises(UserError, match="a label is outside 0 to 2"):
+    with pytest.raises(UserError, match="labels run from 0 to 9: expected 0 to 2"):
         dataclasses.replace(clips, class_names=("a", "b", "c"))
 
 

@@ -154,10 +154,14 @@ def test_jitter_has_the_deviation_it_is_given():
         assert variance == pytest.approx(deviation**2 + 1 / 12, rel=0.03)  # rounding adds a twelfth
 
 
-def test_single_events_of_a_full_pixel_saturate():
-    x = torch.full((1, 1, 2, 1, 1), 255, dtype=torch.uint8).expand(1, 9, 2, 1, 1).contiguous()
-    out = change_clips(x, ChangeConfig(time_jitter=0.9), generator(0))
-    assert int(out.max()) == 255
+def test_events_that_meet_at_a_full_pixel_are_all_counted():
+    x = torch.zeros(1, 9, 2, 1, 1, dtype=torch.uint8)
+    x[0, 3:6] = 255
+    found = [change_clips(x, ChangeConfig(time_jitter=0.4), generator(seed)) for seed in range(8)]
+    assert max(int(out.max()) for out in found) > 255
+    for out in found:
+        assert out.dtype == (torch.int32 if int(out.max()) > 255 else torch.uint8)
+        assert int(out.sum()) == int(x.sum())  # none is far enough from the middle to leave the clip
 
 
 def test_a_crop_shows_a_part_of_the_frame_enlarged():

@@ -213,7 +213,7 @@ def _jittered(x: Tensor, space: float, time: float, seeds: Sequence[int]) -> Ten
     """Clips [N, T, 2, H, W] of which each event is moved by normal numbers, rounded, in time, row and column.
 
     Deviations are `space` pixels and `time` steps; a deviation far below 1/2 moves few. What would leave the clip is
-    lost; where more events meet than the type holds, it keeps the most that it can.
+    lost; where more events meet at a pixel than the type of `x` counts, the clips become int32.
     """
     _check_counts(x)
     _, steps, _, height, width = x.shape
@@ -234,7 +234,8 @@ def _jittered(x: Tensor, space: float, time: float, seeds: Sequence[int]) -> Ten
             inside &= (place >= 0) & (place < length)
             found += by * stride
     counts = torch.bincount(found[inside], minlength=len(flat))
-    return counts.clamp_(max=torch.iinfo(x.dtype).max).to(x.dtype).view(x.shape).to(x.device)
+    kept = x.dtype if not len(counts) or int(counts.max()) <= torch.iinfo(x.dtype).max else torch.int32
+    return counts.to(kept).view(x.shape).to(x.device)
 
 
 def _check_counts(clip: Tensor) -> None:

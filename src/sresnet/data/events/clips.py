@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sresnet.data.samples import check_labels
 from sresnet.data.stored import StoredSet
 from sresnet.errors import UserError
 
@@ -50,11 +51,7 @@ class ClipSet:
         if self.clips.ndim != 5 or self.clips.dtype not in (torch.uint8, torch.int32, torch.float32):
             found = f"{self.clips.dtype} {tuple(self.clips.shape)}"
             raise UserError(f"clips are {found}: expected uint8, int32 or float32 [N, T, C, H, W]")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.clips.shape[:1]:
-            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise UserError(f"labels are {found}: expected torch.int64, one per clip, [{len(self.clips)}]")
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.class_names):
-            raise UserError(f"a label is outside 0 to {len(self.class_names) - 1}, the indices of the class names")
+        check_labels(self.labels, len(self.clips), self.class_names, "clip")
 
     def __len__(self) -> int:
         return len(self.labels)
