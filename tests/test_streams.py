@@ -318,6 +318,9 @@ WRONG = {
     "backwards": ((T[::-1], X, Y, ON), "event 1 of a slice is at 686 us, and the one before at 693"),
     "other fields": (np.zeros(3, [("x", "u2"), ("y", "u2"), ("t", "i8")]), "has fields x, y, t: on or p or polarity"),
     "impossible times": ((T + 2**62, X, Y, ON), "beyond 62 bits: give microseconds"),
+    "times that wrap": (replace(recording([1]), t=np.array([2**63 + 1], np.uint64)), "beyond 62 bits: give micros"),
+    "unsigned backwards": (replace(recording([1, 2]), t=np.array([9, 2], np.uint64)), "event 1 of a slice is at 2 us"),
+    "beyond its sensor": (replace(recording([1]), x=np.array([8])), "x runs from 8 to 8, and the sensor has 8x8"),
     "another sensor": (replace(recording([1]), width=9), "sensor of 9x8 pixels, and those before or `size` of 8x8"),
 }
 
@@ -327,6 +330,20 @@ def test_events_that_are_none(name):
     events, fault = WRONG[name]
     with pytest.raises(UserError, match=fault):
         list(stream(MODEL, [events], frames=BY_TIME, step=50e-6, size=(SIZE, SIZE)))
+
+
+def test_a_recording_of_unsigned_times_is_the_same():
+    whole = recording(range(0, 700, 7))
+    unsigned = replace(whole, t=whole.t.astype(np.uint64))
+    wanted = list(stream(MODEL, [whole], frames=BY_TIME, step=50e-6))
+    assert list(stream(MODEL, [unsigned], frames=BY_TIME, step=50e-6)) == wanted
+
+
+def test_time_does_not_go_on_beyond_62_bits():
+    running = Stream(MODEL, frames=BY_TIME, step=50e-6, size=(SIZE, SIZE))
+    for until in (1 << 62, np.uint64(2**63 + 1), 2**70):
+        with pytest.raises(UserError, match=f"until {until} is beyond 62 bits: give microseconds"):
+            running.push(([], [], [], []), until=until)
 
 
 def test_arrays_without_a_sensor():

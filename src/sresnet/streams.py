@@ -266,6 +266,8 @@ class Stream:
             self._pending.append(self._filters.left(self._cool(part)))
         if until is not None and (isinstance(until, bool) or not isinstance(until, int | np.integer)):
             raise UserError(f"until {until!r} is no time: give whole microseconds")
+        if until is not None and abs(int(until)) >= 1 << 62:
+            raise UserError(f"until {until} is beyond 62 bits: give microseconds")
         if until is not None and self.origin is not None:
             if until < self._known:
                 raise UserError(f"until {until} lies before events that have come, at {self._known}: time only goes on")
@@ -743,9 +745,11 @@ _FIELDS = (("t", "timestamp", "ts"), ("x",), ("y",), ("on", "p", "polarity"))
 
 def _as_recording(events: Any, size: tuple[int, int] | None) -> Recording:
     """Events as a recording; `size` of the sensor, for arrays. UserError for what are none."""
+    sensor = "stream"
     if isinstance(events, Recording):
-        return events
-    if _has_fields(events):
+        columns = [events.t, events.x, events.y, events.on]
+        sensor, size = events.sensor, (events.width, events.height)
+    elif _has_fields(events):
         columns = []
         for names in _FIELDS:
             found = [name for name in names if name in events.dtype.names]
@@ -780,13 +784,13 @@ def _as_recording(events: Any, size: tuple[int, int] | None) -> Recording:
             f"on runs from {on.min()} to {on.max()}: give True or 1 for brighter, False, 0 or -1 for darker"
         )
     return Recording(
-        t=t.astype(np.int64),
-        x=x.astype(np.uint16),
-        y=y.astype(np.uint16),
+        t=t.astype(np.int64, copy=False),
+        x=x.astype(np.uint16, copy=False),
+        y=y.astype(np.uint16, copy=False),
         on=on > 0,
         width=width,
         height=height,
-        sensor="stream",
+        sensor=sensor,
     )
 
 

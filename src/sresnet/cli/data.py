@@ -29,7 +29,7 @@ from sresnet.data.events.describe import (
 from sresnet.data.events.filters import FilterConfig, left_by, removed_said
 from sresnet.data.events.frame_facts import FrameFacts, describe_frames
 from sresnet.data.events.frames import LOST, SATURATED, FrameConfig
-from sresnet.data.events.read import read_recording
+from sresnet.data.events.read import check_event_stream, read_recording
 from sresnet.data.events.recording_list import is_recording_list, names_recordings
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.windows import WindowConfig
@@ -201,6 +201,9 @@ class _TrustOptions(ReadOptions):
     """Camera, such as DAVIS240, or size, such as 640x480, where the files should not decide."""
     event_stream: int = -1
     """Number of the stream of events, where an AEDAT 4.0 file has several."""
+
+    def __post_init__(self) -> None:
+        check_event_stream(self.event_stream)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_event_readers import SOME, listed
 
 from sresnet.cli import main
+from sresnet.data import EventConfig
 from sresnet.data.events import columns
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.read import parse_recording, read_chunks, read_recording
@@ -191,8 +192,40 @@ def test_of_two_streams_of_events_one_is_chosen(tmp_path):
     assert (listed(recording), recording.skipped) == (other, {"event packet of another stream": 2})
     with pytest.raises(UserError, match="event-stream 1 is none of x.aedat4's streams of events: choose from 0, 2"):
         parse_recording(raw, "x.aedat4", event_stream=1)
-    with pytest.raises(UserError, match="event-stream 0 means nothing to x.bin, which is N-MNIST"):
-        parse_recording(made_up.nmnist(SOME), "x.bin", event_stream=0)
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 7])
+def test_files_without_several_streams_are_read_whichever_is_chosen(chosen, tmp_path, capsys):
+    several, _ = two_streams()
+    files = {"x.bin": made_up.nmnist(SOME), "x.dat": made_up.prophesee(SOME), "one.aedat4": made_up.aedat4(SOME)}
+    for name, raw in files.items():
+        assert listed(parse_recording(raw, name, event_stream=chosen)) == SOME
+        (tmp_path / name).write_bytes(raw)
+    (tmp_path / "two.aedat4").write_bytes(several)
+    assert main(["data", "info", str(tmp_path), "--event-stream", str(chosen)]) == 0
+    said = capsys.readouterr().out
+    assert f"recordings: {3 + (chosen == 0)} in" in said
+    assert ("event-stream 7 is none of" in said) == (chosen == 7)
+
+
+@pytest.mark.parametrize("number", [-2, -5])
+def test_no_stream_has_a_negative_number(number, tmp_path, capsys):
+    fault = f"event-stream {number} is no number of a stream: give 0 or more, or leave it out"
+    with pytest.raises(UserError, match=fault):
+        parse_recording(made_up.aedat4(SOME), "x.aedat4", event_stream=number)
+    with pytest.raises(UserError, match=fault):
+        EventConfig(event_stream=number)
+    (tmp_path / "x.bin").write_bytes(made_up.nmnist(SOME))
+    camera = ["--event-stream", str(number)]
+    for words in (
+        ["data", "info", str(tmp_path), *camera],
+        ["data", "view", str(tmp_path / "x.bin"), "--out", str(tmp_path / "x.png"), *camera],
+        ["data", "prepare", "event-folder", "--data-dir", str(tmp_path), *camera],
+        ["train", "event-folder", "--data-dir", str(tmp_path), "--data.event-stream", str(number)],
+    ):
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert (said.err, said.out) == (f"sresnet: {fault}\n", "")
 
 
 def test_packets_out_of_order():

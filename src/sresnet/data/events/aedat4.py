@@ -205,18 +205,18 @@ def _walk(file: EventFile, at: int, end: int, streams: dict[int, _Stream]) -> It
 
 
 def _event_stream(file: EventFile, at: int, end: int, streams: dict[int, _Stream], chosen: int) -> _Stream:
-    """The stream that is chosen, or else the only one with events."""
+    """The stream that is chosen, where there are several; the only one, or the only one with events."""
     found = [stream for stream in streams.values() if stream.kind == "EVTS"]
     if not found:
         raise UserError(f"{file.name} has no stream of events: record one, or remove the file")
-    listed = ", ".join(str(stream.number) for stream in found)
+    if len(found) == 1:  # whatever was chosen: it is meant for files of several
+        return found[0]
     if chosen >= 0:
+        listed = ", ".join(str(stream.number) for stream in found)
         by_number = {stream.number: stream for stream in found}
         if chosen not in by_number:
             raise UserError(f"event-stream {chosen} is none of {file.name}'s streams of events: choose from {listed}")
         return by_number[chosen]
-    if len(found) == 1:
-        return found[0]
     filled: set[int] = set()
     for stream, _, _ in _walk(EventFile(file.data, file.name, "skip"), at, end, streams):
         if stream.kind == "EVTS":

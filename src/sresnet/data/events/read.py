@@ -52,7 +52,7 @@ def read_recording(
         path: the file; the first bytes tell its format, or else its ending.
         damaged: "error" refuses a damaged file; "skip" leaves out as little as possible and counts it in `skipped`.
         chip: camera, such as "DAVIS240", or size of the sensor, such as "640x480", where the file should not decide.
-        event_stream: number of the stream of events, where an AEDAT 4.0 file has several.
+        event_stream: number of the stream of events, where an AEDAT 4.0 file has several; it means nothing to others.
 
     Raises:
         UserError: a file that cannot be read, is of no known format, has no events, claims too much, or is damaged.
@@ -123,10 +123,15 @@ def parse_recording(
     return finish(_opened(data, name, damaged, chip, event_stream, memory_limit))
 
 
+def check_event_stream(event_stream: int) -> None:
+    """Raise UserError for a number that no stream has; -1 stands for none given."""
+    if event_stream < -1:
+        raise UserError(f"event-stream {event_stream} is no number of a stream: give 0 or more, or leave it out")
+
+
 def _opened(data: Content, name: str, damaged: Damaged, chip: str, event_stream: int, memory_limit: float) -> Events:
+    check_event_stream(event_stream)
     form = _format_of(data, name)
-    if event_stream >= 0 and form != "AEDAT 4.0":
-        raise UserError(f"event-stream {event_stream} means nothing to {name}, which is {form}: leave it out")
     how: Any = {"damaged": damaged, "chip": chip}
     if form == "AEDAT 4.0":
         how |= {"event_stream": event_stream, "memory_limit": memory_limit}

@@ -19,7 +19,7 @@ from sresnet.data.digits import load_digits
 from sresnet.data.events.changes import ChangeConfig
 from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
-from sresnet.data.events.read import EXTENSIONS, parse_recording
+from sresnet.data.events.read import EXTENSIONS, check_event_stream, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.recording_list import ENDINGS, is_recording_list, read_recording_list
 from sresnet.data.events.simulate import DVSConfig, simulate
@@ -151,6 +151,7 @@ class EventConfig:
         for name, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
+        check_event_stream(self.event_stream)
         if self.chip and self.simulated:
             raise UserError(f"chip {self.chip!r} means nothing to simulated recordings: leave it out")
         shown = self.frames.representation
