@@ -199,7 +199,7 @@ def test_a_converted_row(tmp_path, kind):
     (row,) = rows_of(study_of(training), found)
     assert row.costs.num_steps == {"whetstone": 1}.get(kind, STEPS)
     assert row.costs.operations == result.activity["synaptic_operations"]
-    assert row.costs.core_minutes > 60 * result.hours
+    assert row.costs.core_minutes > 60 * result.undisturbed_hours
     assert go(tmp_path, study_of(training))[1] == []  # nothing is left
 
 
@@ -272,6 +272,22 @@ def made_up_results(cells):
         for training in cell.training.chain():
             found[training.key()] = result_of(training)
     return found
+
+
+def test_minutes_are_those_of_a_training_that_nothing_slowed_down():
+    cell = SMALL.cells[0]
+    result = result_of(cell.training)
+    batch = cell.training.recipe.train.batch_size
+
+    def epoch(number, pace, seconds, **kind):
+        return {"epoch": number, "step": 10 * number, "images_per_second": pace, "seconds": seconds} | kind
+
+    slow = batch * 10 / 4.0
+    lines = (epoch(1, 80.0, batch / 8), epoch(2, 4.0, slow), epoch(3, 80.0, batch / 80))  # of the third only the end
+    half = [epoch(4, 160.0, batch / 16, num_steps=2), epoch(5, 160.0, batch / 16, num_steps=2)]
+    found = {result.key: replace(result, metrics=(*lines, *half), environment={"threads": 2})}
+    (row,) = rows_of(replace(SMALL, cells=(cell,)), found)
+    assert row.costs.core_minutes == pytest.approx(2 * (3 * batch / 8 + 2 * batch / 16) / 60)
 
 
 def test_costs_are_of_the_whole_chain():

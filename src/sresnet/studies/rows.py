@@ -59,7 +59,7 @@ class Costs:
     energy: float | None
     """Microjoules per image: the arithmetic of synapses and updates in float32 (docs/analysis.md)."""
     core_minutes: float | None
-    """Minutes of training times threads, that of an ANN and its conversion together."""
+    """Minutes of training times threads, at the median pace of alike epochs; an ANN and its conversion together."""
     machines: tuple[str, ...]
     """Processors that trained it."""
 
@@ -268,7 +268,7 @@ def _costs_of(cell: Cell, wanted: int, results: Mapping[str, Result]) -> Costs:
     chains = [cell.training.with_seed(seed).chain() for seed in _seeds_of(cell, wanted, results)]
     found = [[results[each.key()] for each in chain if each.key() in results] for chain in chains]
     whole = [runs for runs, chain in zip(found, chains, strict=True) if len(runs) == len(chain)]
-    minutes = [sum(60 * run.hours * run.threads for run in runs) for runs in whole]
+    minutes = [sum(60 * run.undisturbed_hours * run.threads for run in runs) for runs in whole]
     counts = [runs[-1].activity or {} for runs in found]
     operations, energy = (
         [count[name] for count in counts if name in count] for name in ("synaptic_operations", "energy")

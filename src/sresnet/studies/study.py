@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from statistics import median
 from typing import Any, Literal
 
 from sresnet.config import to_dict
@@ -244,6 +245,27 @@ class Result:
         """Spent in the epochs of the training run, or in the conversion."""
         epochs = sum((line.get("seconds", 0.0) for line in self.metrics), 0.0)
         return (epochs + float(self.result.get("conversion_seconds", 0.0))) / 3600
+
+    @property
+    def undisturbed_hours(self) -> float:
+        """What it takes at the median pace of its epochs, those of as many time steps and as large images together.
+
+        Epochs that other programs slowed down, or that were stopped and begun again, do not count then.
+        """
+        alike: dict[tuple[Any, Any], list[tuple[int, float]]] = {}
+        seconds, last = float(self.result.get("conversion_seconds", 0.0)), 0
+        for line in self.metrics:
+            step = int(line.get("step", 0))
+            if pace := float(line.get("images_per_second", 0.0)):
+                kind = line.get("num_steps"), line.get("small_images")
+                alike.setdefault(kind, []).append((step - last, pace))
+            else:  # of an earlier version
+                seconds += float(line.get("seconds", 0.0))
+            last = step
+        for epochs in alike.values():
+            images = sum(steps for steps, _ in epochs) * int(self.config["train"]["batch_size"])
+            seconds += images / median(pace for _, pace in epochs)
+        return seconds / 3600
 
     @property
     def threads(self) -> int:
