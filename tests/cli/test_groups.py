@@ -84,7 +84,26 @@ def test_what_has_no_groups_is_refused(command, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_groups_that_cannot_be_tested_on_are_refused_before_a_training(command, tmp_path, capsys):
+    path = tmp_path / "data" / "list.csv"
+    rows = path.read_text()
+    path.write_text(rows.replace("cup,ben", "mug,ben").replace("pen,ben", "jug,ben"))
+    assert main(command) == 2
+    said = "group 'ben' has no class that another group has, only jug, mug, so that it cannot be tested on"
+    assert said in capsys.readouterr().err
+    alone = [*(word for word in command if word != "--every-group"), "--data.split", "by-group", "--data.test-group"]
+    assert main([*alone, "ben"]) == 2
+    assert "leaves nothing to test on: the classes of its recordings, jug, mug, are not" in capsys.readouterr().err
+    path.write_text(rows.replace("pen,anna", "cup,anna").replace("pen,ben", "cup,ben"))
+    assert main(command) == 2
+    assert "without group 'cleo / 2' there is one class to train on, 'cup'" in capsys.readouterr().err
+    assert main([*alone, "cleo / 2"]) == 2
+    assert "leaves one class to train on, 'cup': two at least can be told apart" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_names_of_folders():
+    assert folder_of("groups.json") != "groups.json"  # the file of accuracies beside them
     assert [folder_of(group) for group in ("anna", "session_B-1.2")] == ["anna", "session_B-1.2"]
     odd = [folder_of(group) for group in ("cleo / 2", "cleo \\ 2", "..", "../x", "")]
     assert len(set(odd)) == 5

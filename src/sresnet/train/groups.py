@@ -24,7 +24,8 @@ def groups_of(data: AnyData, data_dir: str, *, memory_limit: float = MEMORY_LIMI
     """Names of the groups of a data set of event recordings, sorted.
 
     Raises:
-        UserError: pictures, a data set without groups or with a single one, or as `list_recordings`.
+        UserError: pictures, a data set without groups or with a single one, a group that cannot be tested on as its
+            classes are in no other, or without which one class is left; or as `list_recordings`.
     """
     if not isinstance(data, EventConfig):
         raise UserError(f"every-group trains on event recordings, which have groups, and {data.name} has pictures")
@@ -32,6 +33,18 @@ def groups_of(data: AnyData, data_dir: str, *, memory_limit: float = MEMORY_LIMI
     groups = tuple(sorted({source.group for source in listing.sources}))
     if len(groups) < 2:
         raise UserError(f"{data_dir} has one group, {groups[0]!r}: every-group needs two at least")
+    for group in groups:
+        own, others = ({s.class_name for s in listing.sources if (s.group == group) is here} for here in (True, False))
+        if len(others) < 2:
+            raise UserError(
+                f"without group {group!r} there is one class to train on, {min(others)!r}: every-group needs two "
+                "in the others, so take this group away or join it with another"
+            )
+        if not own & others:
+            raise UserError(
+                f"group {group!r} has no class that another group has, only {', '.join(sorted(own))}, so that it "
+                "cannot be tested on: take it away or join it with another"
+            )
     return groups
 
 
@@ -45,7 +58,7 @@ def tested_on(recipe: Recipe, group: str) -> Recipe:
 def folder_of(group: str) -> str:
     """Name of the run folder for a group, whose own name may have any characters."""
     name = re.sub(r"[^\w.-]+", "_", group).strip(".") or "group"
-    return name if name == group else f"{name}-{hashlib.sha256(group.encode()).hexdigest()[:6]}"
+    return name if name == group != GROUPS else f"{name}-{hashlib.sha256(group.encode()).hexdigest()[:6]}"
 
 
 def write_groups(folder: Path, groups: Sequence[str]) -> dict[str, Any]:

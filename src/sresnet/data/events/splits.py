@@ -252,7 +252,18 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     train, test, part_held = _divided(config, listed)
     train = [index for index in train if entries[index]["clips"]]
     class_names = prepared.class_names or tuple(sorted({listed[index].class_name for index in train}))
+    trained = {listed[index].class_name for index in train}
+    if len(trained) == 1:
+        raise UserError(
+            f"{config.name}, split {config.split}, leaves one class to train on, {min(trained)!r}: two at least can be "
+            "told apart; add recordings of others, or divide them otherwise"
+        )
     unknown = Counter(listed[index].class_name for index in test if listed[index].class_name not in class_names)
+    if test and unknown.total() == len(test):
+        raise UserError(
+            f"{config.name}, split {config.split}, leaves nothing to test on: the classes of its recordings, "
+            f"{', '.join(sorted(unknown))}, are not trained on; add recordings of them, or divide them otherwise"
+        )
     test, held = (
         [index for index in part if entries[index]["clips"] and listed[index].class_name in class_names]
         for part in (test, part_held)
