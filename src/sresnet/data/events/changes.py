@@ -124,8 +124,9 @@ def _nda(x: Tensor, source: Source) -> Tensor:
     A roll of up to 5/48 of each side, in whole pixels, what leaves entering at the other edge; a rotation about the
     middle by up to 30 degrees; a shear of the rows by up to 30 degrees; a square of half the shorter side emptied.
     Nearest pixels, and nothing from outside. Li, Kim, Park, Geller, Panda: Neuromorphic Data Augmentation for Training
-    Spiking Neural Networks, ECCV 2022, of whose code for CIFAR10-DVS the numbers are. The flip that goes with it is
-    `--data.flip`.
+    Spiking Neural Networks, ECCV 2022. Roll, rotation and shear have the numbers of their code for CIFAR10-DVS, which
+    chooses among these three; the cut-out beside them and the side of its square are ours. The flip that goes with it
+    is `--data.flip`.
     """
     count, _, _, height, width = x.shape
     kind = integers(count, 4, source, x)
