@@ -162,7 +162,7 @@ def test_data_that_is_made_drawn_and_removed(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "a.aedat").write_bytes(aedat2(40))
     found, said = given(capsys, "data", "view", tmp_path / "a.aedat", "--out", tmp_path / "a.png")
-    assert found == {"picture": str(tmp_path / "a.png"), "events": 40}
+    assert found == {"picture": str(tmp_path / "a.png"), "events": 40, "filtered_events": {}}
     assert "40 events of" in said
     for number in range(10):
         place = tmp_path / "photos" / "ab"[number % 2]

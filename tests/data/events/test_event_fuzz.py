@@ -135,8 +135,9 @@ def test_fuzz_readers_give_a_recording_or_user_error(name):
     for damaged in ("error", "skip"):
         rng = random.Random(name)
         found = outcomes(functools.partial(parse, name, damaged), (damage(SEEDS[name], rng) for _ in range(CASES)))
-        # Members of zip files and compressed variables have checksums, which notice nearly everything.
-        valid = 0.002 if name in ("x.npz", "packed.mat") else 0.02
+        # Members of zip files and compressed variables have checksums, which notice nearly everything: in a small run
+        # it may be all.
+        valid = 0 if name in ("x.npz", "packed.mat") else 0.02
         check(found, valid=valid, refused=0.02 if damaged == "error" else 0)
         accepted[damaged] = sum(kind == "valid" for kind, _ in found)
     # Skipping rescues some.
