@@ -283,6 +283,11 @@ def _data_info_verb(words: list[str]) -> int:
     asked, of_frames = (options.frames, options.windows, options.num_steps), None
     if options.num_steps:
         of_frames = describe_frames(reading(recordings), *asked, **trust)
+        if list_of_recordings:
+            notes = [
+                *notes,
+                "frames are of whole files, not of the parts that rows name: data prepare has those",
+            ]
     framed = {"frames": asdict(of_frames)} if of_frames else {}
     give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set) | framed)
     _print_set_facts(path, of_set)

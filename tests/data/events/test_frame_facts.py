@@ -1,6 +1,7 @@
 """sresnet data info: what the frames of a folder of recordings would take, and what a byte a count would lose."""
 
 import json
+from pathlib import Path
 
 import made_up_events as made_up
 import pytest
@@ -49,6 +50,17 @@ def test_info_by_recipe(folder, capsys):
     assert "recipe 'digits' is not one of event recordings: did you mean 'digits-dvs'?" in capsys.readouterr().err
     assert main(["data", "info", "set", "--num-steps", "2", "--frames.size", "64"]) == 2
     assert "1.bin: frames of 64x64 pixels are larger than the sensor, 34x34" in capsys.readouterr().err
+
+
+def test_frames_of_a_list_are_said_to_be_of_whole_files(folder, capsys):
+    rows = [f"{file.relative_to('set')},{file.parent.name}" for file in sorted(Path("set").rglob("*.bin"))]
+    Path("set/list.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    said = "note: frames are of whole files, not of the parts that rows name: data prepare has those\n"
+    assert main(["data", "info", "set/list.csv", "--num-steps", "3"]) == 0
+    assert said in capsys.readouterr().out
+    for words in (["set/list.csv"], ["set", "--num-steps", "3"]):
+        assert main(["data", "info", *words]) == 0
+        assert said not in capsys.readouterr().out
 
 
 def test_a_high_definition_recording_in_windows(monkeypatch):
