@@ -126,6 +126,14 @@ def test_no_field_of_any_configuration_takes_what_is_no_number(make, number):
         assert f"not {number}" not in str(refused.value)
 
 
+def test_a_number_that_is_none_is_named_by_its_place():
+    for number in (math.nan, math.inf):
+        with pytest.raises(UserError, match=rf"^EventConfig.windows.seconds is {number}: expected a number"):
+            from_dict(EventConfig, {"family": "events", "name": "nmnist", "windows": {"seconds": number}})
+        with pytest.raises(UserError, match=rf"^a.toml.learning_rate is {number}: expected a number"):
+            from_dict(TrainConfig, {"learning_rate": number}, "a.toml")
+
+
 def test_closest():
     assert closest("lek", ["leak", "norm"]) == "did you mean 'leak'?"
     assert closest("zzz", ["norm", "leak"]) == "choose from leak, norm"

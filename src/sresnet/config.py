@@ -227,7 +227,13 @@ def from_dict(cls: Any, values: Any, where: str = "") -> Any:
         absent = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if absent and name not in arguments:
             raise UserError(f"{where} lacks the field {name!r}: add it, it has no default")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except UserError as error:
+        own, said = f"{cls.__name__.lstrip('_')}.", str(error)
+        if not said.startswith(own):
+            raise
+        raise UserError(f"{where}.{said.removeprefix(own)}") from None  # of `check_types`, which knows no place
 
 
 def _tuples(value: Any) -> Any:

@@ -56,6 +56,24 @@ def test_what_is_wrong_with_a_number_is_said_in_plain_words(words, complaint, ca
     assert not any(word in said for word in ("(", "[", "tuple", "typing", "Literal", "invalid literal", "arguments"))
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e31"])
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("train event-folder", "data.windows.seconds"),
+        ("train event-folder", "data.windows.stride"),
+        ("data info x", "windows.seconds"),
+        ("data prepare nmnist", "data.filters.background_ms"),
+        ("train digits", "train.learning_rate"),
+        ("train digits", "model.leak"),
+    ],
+)
+def test_what_is_no_number_is_said_of_the_option(verb, option, number, capsys):
+    assert main([*verb.split(), f"--{option.replace('_', '-')}={number}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"sresnet: {option} is {float(number)}: expected a number of at most 1e+30"), said
+
+
 def test_numbers_and_a_name_are_taken(capsys):
     def given(*words):
         return parse(TrainConfig(), list(words), "x", "x")

@@ -7,7 +7,7 @@ import itertools
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -113,13 +113,29 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
             cause = stop.__context__
             while cause is not None:
                 if isinstance(cause, UserError):  # of a dataclass that checked its fields: it says all there is to say
-                    raise cause from None
+                    raise _with_option(cause, options) from None
                 cause = cause.__context__
             _check_repeated(options, words)
             raise UserError(_complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
     return found
+
+
+def _with_option(error: UserError, options: Any) -> UserError:
+    """The error, naming the option where it begins with the dataclass and field, as those of `check_types` do."""
+    name, _, rest = str(error).partition(" ")
+    option = next((option for option, field in _fields_of(options) if field == name), "")
+    return UserError(f"{option} {rest}") if option else error
+
+
+def _fields_of(options: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """(name of the option, dataclass and field as `check_types` has them) of a dataclass and of those in it."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        yield f"{where}{field.name}", f"{type(options).__name__.lstrip('_')}.{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _fields_of(value, f"{where}{field.name}.")
 
 
 _SAME = (("num-steps", "model.num-steps"), ("chip", "data.chip"), ("event-stream", "data.event-stream"))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sresnet.data.events.chips import Sensor, given_chip
 from sresnet.data.events.columns import _longest_in_order
 from sresnet.data.events.read import EXTENSIONS, parse_recording, read_recording
 from sresnet.errors import UserError
@@ -356,9 +357,13 @@ def test_a_header_of_aedat4_that_cannot_be_read():
         (good[:40], "ends at byte 40"),
         (good.replace(b"<dv", b"<!d"), "document type"),
         (good.replace(b"</dv>", b"</vd>"), "mismatched tag"),
-        (good.replace(b"<dv ", b"<\xff\xfe "), "decode"),
+        (good.replace(b"<dv ", b"<\xff\xfe "), "its XML is not UTF-8"),
         (good.replace(b'sizeX" type="int">34', b'sizeX" type="int">00'), "0x34 pixels"),
-        (good[:18] + b"\xff\xff\xff\x7f" + good[22:], "unpack_from"),
+        (good[:18] + b"\xff\xff\xff\x7f" + good[22:], "a place that it names is beyond its end"),
+        (good[:14], "it ends at byte 14"),
+        (good[:16], "it ends at byte 16"),
+        (good[:14] + b"\3\0\0\0" + good[18:], "a place that it names is beyond its end"),
+        (good.replace(b'sizeX" type="int">34', b'sizeX" type="int">3x'), "its XML has '3x' for a number"),
     ):
         with pytest.raises(UserError, match=f"x.aedat4 has a header that cannot be read \\(.*{fault}"):
             parse_recording(wrong, "x.aedat4")
@@ -384,7 +389,12 @@ def test_no_events(name):
         (b"PK\x03\x04", "x.aedat", "begins with b'PK"),
         (b"\x89PNG", "x.png", "is not an event file"),
         (b"% Version 2\n", "x.dat", "ends inside its header"),
-        (b"% Version 2", "x.dat", "events of type 0x25"),
+        (
+            b"% Version 2",
+            "x.dat",
+            r"begins with b'% Version 2', where a .dat file of Prophesee has lines % ... or bytes",
+        ),
+        (b"t,x,y,p\n1,2,3,1\n", "x.dat", "begins with b't,x,y,p.n1,2,'.*if it is of another kind, convert it"),
         (b"% Version 2\n\x28\x08", "x.dat", "events of type 0x28 and 8 bytes"),
         (b"#!AER-DAT3.1\r\n#Format: RAW\r\n", "x.aedat", "has no line #!END-HEADER"),
         (b"#!AER-DAT3.1\r\n#Format: Compressed\r\n#!END-HEADER\r\n", "x.aedat", "format 'Compressed'"),
@@ -419,3 +429,36 @@ def test_longest_in_order_against_all_choices(values):
         if some == sorted(some):
             best = max(best, len(some))
     assert len(kept) == best
+
+
+def test_a_packet_of_aedat4_with_a_place_beyond_its_end():
+    body = bytearray(made_up.aedat4_events(SOME))
+    body[4:8] = b"\xff\xff\xff\x7f"
+    raw = made_up.aedat4_header(34, 34) + np.array([0, len(body)], "<i4").tobytes() + bytes(body)
+    with pytest.raises(UserError, match=r"does not decode \(a place that it names is beyond its end\)"):
+        parse_recording(raw, "x.aedat4")
+
+
+@pytest.mark.parametrize("chip", ["640x480", "640X480", "640×480", " 640 * 480 "])
+def test_a_size_may_be_written_in_several_ways(chip):
+    assert given_chip(chip) == Sensor("sensor", 640, 480)
+
+
+@pytest.mark.parametrize("chip", ["640", "640 480", "0x480", "NOSUCH"])
+def test_what_is_no_camera_and_no_size_is_told_of_sizes(chip):
+    with pytest.raises(UserError, match="such as 640x480"):
+        given_chip(chip)
+
+
+@pytest.mark.parametrize("name", made_up.FILES)
+def test_off_a_sensor_that_was_given_the_option_is_to_be_checked(name):
+    raw = made_up.FILES[name](SOME)
+    fault = r"is off the sensor \(\w+, 2x2\): check --chip 2x2, which says so, or leave out what is damaged"
+    with pytest.raises(UserError, match=fault):
+        parse_recording(raw, name, chip="2x2")
+
+
+def test_off_a_sensor_that_the_file_says_it_is_to_be_had_again():
+    raw = made_up.aedat4([*SOME, (9_000_000, 40, 3, True)])
+    with pytest.raises(UserError, match="is off the sensor .*: get the file again, or leave out"):
+        parse_recording(raw, "x.aedat4")

@@ -3,6 +3,8 @@
 import importlib.util
 import io
 import pickle
+import re
+import struct
 import sys
 import zipfile
 
@@ -158,8 +160,8 @@ def test_what_holds_no_events_is_named():
     for raw, name, fault in (
         (npy(np.zeros((3, 4, 5))), "x.npy", "array of float64 and shape \\(3, 4, 5\\), which holds no events"),
         (npy(np.zeros(7)), "x.npy", "holds no events"),
-        (npy(structured(names="abcd")), "x.npy", "has no column of t \\(its names: a, b, c, d\\)"),
-        (npz(t=T, ts=T, x=X, y=Y, p=P), "x.npz", "has several columns of t: \\['t', 'ts'\\]"),
+        (npy(structured(names="abcd")), "x.npy", "has no column of t \\(its names: 'a', 'b', 'c', 'd'\\)"),
+        (npz(t=T, ts=T, x=X, y=Y, p=P), "x.npz", "has several columns of t: 't', 'ts' \\("),
         (npz(t=T, x=X, y=Y), "x.npz", "has no column of p"),
         (npz(t=T, x=X, y=Y, p=P[:-1]), "x.npz", "columns of different lengths"),
         (npy(np.array([{}])), "x.npy", "objects of Python, which could run code"),
@@ -204,10 +206,66 @@ def test_variables_of_a_mat_file():
     assert listed(parse_recording(mat(TD={**columns, "p": signs}), "x.mat")) == expected
     assert listed(parse_recording(mat(out1=np.stack([T, X, Y, P * 2.0 - 1], 1)), "x.mat")) == expected
     assert listed(parse_recording(mat(ts=T[:1], x=X[:1], y=Y[:1], pol=P[:1]), "x.mat")) == expected[:1]
-    with pytest.raises(UserError, match="has no column of t \\(its names: a\\)"):
+    with pytest.raises(UserError, match="has no column of t \\(its names: 'a'\\)"):
         parse_recording(mat(a=np.zeros(3)), "x.mat")
     with pytest.raises(UserError, match="cannot be read as a MAT file"):
         parse_recording(mat(**columns, pol=P[:, None])[:300], "x.mat")
+
+
+def test_a_mat_file_of_version_4_is_named():
+    scipy_io = pytest.importorskip("scipy.io")
+    for columns in ({"ts": T, "x": X, "y": Y, "pol": P * 1.0}, {"TD": np.stack([T, X, Y, P], 1)}):
+        content = io.BytesIO()
+        scipy_io.savemat(content, columns, format="4")
+        for raw in (content.getvalue(), _turned(content.getvalue())):
+            with pytest.raises(UserError, match=r"^x.MAT is a MAT file of version 4, which is not read: .*'-v7'"):
+                parse_recording(raw, "x.MAT")
+    for raw in (b"# Created by Octave 8.4.0, Tue Dec 01", b"t,x,y,p\n", bytes(100), b"\0" * 10):
+        with pytest.raises(UserError, match="is not an event file"):
+            parse_recording(raw, "x.mat")
+
+
+def _turned(raw):
+    """With the header of a machine of the other order of bytes."""
+    kind, *others = struct.unpack("<5i", raw[:20])
+    return struct.pack(">5i", kind + 1000, *others) + raw[20:]
+
+
+def test_what_is_wrong_with_a_mat_file_is_not_said_in_the_words_of_python():
+    scipy_io = pytest.importorskip("scipy.io")
+    content = io.BytesIO()
+    scipy_io.savemat(content, {"ts": T, "x": X, "y": Y, "pol": P})
+    good, draw = content.getvalue(), np.random.default_rng(0)
+    said = set()
+    for _ in range(300):
+        raw = bytearray(good)
+        for place in draw.integers(128, 300, 3):
+            raw[place] = draw.integers(256)
+        try:
+            parse_recording(bytes(raw), "x.mat")
+        except UserError as error:
+            said.add(str(error))
+    assert any("an element" in each for each in said)
+    assert not any(word in each for each in said for word in ("unpack requires", "buffer", "list index", "Error "))
+
+
+@pytest.mark.parametrize("name", ["a\u00a0\u2028b\udcff", "x" * 500])
+def test_names_of_columns_are_shown_as_text(name, tmp_path):
+    def fault(raw, file):
+        with pytest.raises(UserError) as refused:
+            parse_recording(raw, file)
+        return str(refused.value)
+
+    known = name.replace("\udcff", "")
+    array = structured(names=[known, "x", "y", "p"])
+    files = [(npy(array), "x.npy"), (npz(**{known: T, "x": X, "y": Y, "p": P}), "x.npz")]
+    path = hdf5(tmp_path, lambda file: file.create_dataset(known, data=T))
+    for raw, file in [*files, (path.read_bytes(), "a.h5")]:
+        said = fault(raw, file)
+        assert f"{known[:40]!a}" in said
+        assert re.fullmatch(r"[ -~]{20,400}", said), said
+    said = fault(npz(t=T, T=T, x=X, y=Y, p=P), "x.npz")
+    assert "has several columns of t: 't', 'T' (" in said
 
 
 def test_a_mat_file_that_unpacks_to_gigabytes():
@@ -311,7 +369,7 @@ def test_columns_elsewhere_and_in_seconds(tmp_path):
 
     found = read_recording(hdf5(tmp_path, write))
     assert (listed(found), found.width, found.height) == (MANY, 240, 180)
-    with pytest.raises(UserError, match="no events where they are looked for \\(at its top: images\\)"):
+    with pytest.raises(UserError, match="no events where they are looked for \\(at its top: 'images'\\)"):
         read_recording(hdf5(tmp_path, lambda file: file.create_dataset("images", data=X)))
     path = hdf5(
         tmp_path,

@@ -128,14 +128,16 @@ def _header(data: Content, name: str) -> tuple[int, int, dict[int, _Stream], int
     first = _FIRST.match(data[: len(MAGIC) + 2])
     start = first.end() if first else len(data)
     try:
-        (size,) = struct.unpack_from("<I", data[start : start + 4], 0)
+        if len(data) < start + 4:
+            raise ValueError(f"it ends at byte {len(data):,}")
+        size = _number(data[start : start + 4], 0, "<I")
         if size > min(_LARGEST_HEADER, len(data) - start - 4):
             raise ValueError(f"it ends at byte {len(data):,} of {start + 4 + size:,}")
         table = data[start + 4 : start + 4 + size]
         compression = _field(table, 0, "<i")
         end = _field(table, 1, "<q")
         streams = _streams(_text(table, 2))
-    except (struct.error, ValueError, ElementTree.ParseError) as error:
+    except (ValueError, ElementTree.ParseError) as error:
         raise UserError(f"{name} has a header that cannot be read ({error}): get the file again") from None
     if not 0 <= compression < len(_COMPRESSIONS):
         raise UserError(f"{name} has compression {compression}: expected 0 to 4, so get the file again")
@@ -143,32 +145,43 @@ def _header(data: Content, name: str) -> tuple[int, int, dict[int, _Stream], int
     return compression, end if at <= end <= len(data) else len(data), streams, at
 
 
+def _number(table: bytes | memoryview, at: int, form: str) -> int:
+    """The number at a byte of a flatbuffer; ValueError where it has no such byte."""
+    try:
+        return int(struct.unpack_from(form, table, at)[0])
+    except struct.error:
+        raise ValueError("a place that it names is beyond its end") from None
+
+
 def _place(table: bytes | memoryview, field: int) -> int:
     """Byte of a field of the root table of a flatbuffer; 0: it has the default value."""
-    (root,) = struct.unpack_from("<I", table, 0)
-    (back,) = struct.unpack_from("<i", table, root)
+    root = _number(table, 0, "<I")
+    back = _number(table, root, "<i")
     slots = root - back
     if not 0 <= slots <= len(table) - 4:
         raise ValueError("its table is not where it should be")
-    (size,) = struct.unpack_from("<H", table, slots)
+    size = _number(table, slots, "<H")
     if 4 + 2 * field + 2 > size:
         return 0
-    (shift,) = struct.unpack_from("<H", table, slots + 4 + 2 * field)
+    shift = _number(table, slots + 4 + 2 * field, "<H")
     return root + shift if shift else 0
 
 
 def _field(table: bytes, field: int, form: str) -> int:
     place = _place(table, field)
-    return int(struct.unpack_from(form, table, place)[0]) if place else 0
+    return _number(table, place, form) if place else 0
 
 
 def _text(table: bytes, field: int) -> str:
     place = _place(table, field)
     if not place:
         raise ValueError("it does not name the streams")
-    place += struct.unpack_from("<I", table, place)[0]
-    (size,) = struct.unpack_from("<I", table, place)
-    return table[place + 4 : place + 4 + size].decode("utf-8")
+    place += _number(table, place, "<I")
+    size = _number(table, place, "<I")
+    try:
+        return table[place + 4 : place + 4 + size].decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("its XML is not UTF-8") from None
 
 
 def _streams(xml: str) -> dict[int, _Stream]:
@@ -178,8 +191,10 @@ def _streams(xml: str) -> dict[int, _Stream]:
     streams = {}
     for node in ElementTree.fromstring(xml).iterfind("./node[@name='outInfo']/node"):
         about = {attr.get("key"): attr.text or "" for attr in node.iterfind(".//attr")}
-        number = int(node.get("name", ""))
-        width, height = (int(about.get(key, "0")) for key in ("sizeX", "sizeY"))
+        said = [node.get("name", ""), about.get("sizeX", "0"), about.get("sizeY", "0")]
+        if wrong := [text for text in said if not re.fullmatch(r"\s*-?\d{1,9}\s*", text, re.ASCII)]:
+            raise ValueError(f"its XML has {wrong[0][:40]!a} for a number")
+        number, width, height = map(int, said)
         kind = about.get("typeIdentifier", "")
         if kind == "EVTS" and not (0 < width < LARGEST_SIDE and 0 < height < LARGEST_SIDE):
             raise ValueError(f"stream {number} is {width}x{height} pixels")
@@ -255,7 +270,7 @@ def _decoded(
 def _events(packet: bytes) -> NDArray[Any]:
     """The events of an unpacked packet: a flatbuffer behind its size, a vector of structures of 16 bytes."""
     try:
-        (size,) = struct.unpack_from("<I", packet, 0)
+        size = _number(packet, 0, "<I")
         table = memoryview(packet)[4:]
         kind = bytes(table[4:8])
         if kind != b"EVTS" or size > len(table):
@@ -263,12 +278,12 @@ def _events(packet: bytes) -> NDArray[Any]:
         place = _place(table, 0)
         if not place:
             return np.empty(0, dtype=_EVENT)
-        place += struct.unpack_from("<I", table, place)[0]
-        (count,) = struct.unpack_from("<I", table, place)
+        place += _number(table, place, "<I")
+        count = _number(table, place, "<I")
         if place + 4 + _EVENT.itemsize * count > len(table):
             raise ValueError(f"it ends within its {count:,} events")
         return np.frombuffer(table, dtype=_EVENT, count=count, offset=place + 4)
-    except (struct.error, ValueError) as error:
+    except ValueError as error:
         raise _DamagedError(str(error)) from None
 
 

@@ -135,7 +135,7 @@ def _table(dtype: np.dtype[Any], shape: tuple[int, ...], rows: _ROWS, where: str
 
 def _check_lengths(counts: dict[str, int], name: str) -> None:
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{key}: {count:,}" for key, count in counts.items())
+        listed = ", ".join(f"{key[:40]!a}: {count:,}" for key, count in counts.items())
         raise UserError(f"{name} has columns of different lengths ({listed}): store them again")
 
 

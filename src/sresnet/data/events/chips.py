@@ -70,7 +70,7 @@ def find_chip(text: str, where: str) -> Sensor:
             return chip
     raise UserError(
         f"{where} names the camera {text.strip()[:80]!r}, which is not known: if its files are like those of another, "
-        f"name that as chip: {', '.join(chip.name for chip in CHIPS)}"
+        f"name that as chip: {', '.join(chip.name for chip in CHIPS)}, or a size such as 640x480"
     )
 
 
@@ -79,7 +79,7 @@ def given_chip(chip: str, name: str = "sensor") -> Sensor:
 
     UserError for another text.
     """
-    if size := re.fullmatch(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", chip):
+    if size := re.fullmatch(r"\s*(\d{1,5})\s*[xX×*]\s*(\d{1,5})\s*", chip):
         width, height = int(size[1]), int(size[2])
         if not (0 < width < LARGEST_SIDE and 0 < height < LARGEST_SIDE):
             raise UserError(f"chip {chip!r} is no size of a sensor: give width and height in pixels, such as 640x480")

@@ -41,10 +41,10 @@ class EventFile:
         if count:
             self.skipped[kind] = self.skipped.get(kind, 0) + count
 
-    def skip_damage(self, kind: str, count: int, fault: str) -> None:
-        """Leave out damage; where that is not wanted, UserError with the file and its `fault`."""
+    def skip_damage(self, kind: str, count: int, fault: str, cure: str = "get the file again") -> None:
+        """Leave out damage; where that is not wanted, UserError with the file, its `fault` and a cure."""
         if self.damaged == "error":
-            raise UserError(f"{self.name}{fault}: get the file again, or leave out what is damaged (damaged skip)")
+            raise UserError(f"{self.name}{fault}: {cure}, or leave out what is damaged (damaged skip)")
         self.skip(kind, count)
 
     def skip_incomplete(self, kind: str, at: int, end: int | None = None) -> None:
@@ -99,6 +99,8 @@ class Events:
     """Values at which the clock of this format starts again from 0."""
     most: int = 0
     """Events that the file holds at most; 0: not known beforehand, as a few bytes can be many."""
+    chip: str = ""
+    """Camera or size that was given, so that the file did not decide."""
     clock: str = "microseconds of the camera's clock, not shifted"
     """What the times are."""
     memory_limit: float = MEMORY_LIMIT
@@ -293,6 +295,7 @@ class _Scan:
             int(np.count_nonzero(~inside)),
             f": the address of event {self._read + index:,}{block.place(index)} is off the sensor "
             f"({sensor.name}, {sensor.width}x{sensor.height})",
+            *([f"check --chip {self._events.chip}, which says so"] if self._events.chip else []),
         )
         # The offset stays that of the whole block: it is asked for where damage is refused, and nothing is left out.
         return replace(block, t=block.t[inside], x=block.x[inside], y=block.y[inside], on=block.on[inside])

@@ -41,6 +41,11 @@ def open_dat(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
     """
     header = header_of(data)
     at = header.length
+    if not at and len(data) > 1 and data[:2] not in (bytes([kind, _RECORD]) for kind in _CHANGE_EVENTS):
+        raise UserError(
+            f"{name} begins with {data[:12]!r}, where a .dat file of Prophesee has lines % ... or bytes 0c 08: get it "
+            "again, or if it is of another kind, convert it to a format that is read"
+        )
     kind, size = (*data[at : at + 2], 0, 0)[:2]
     if len(data) < at + 2:
         raise UserError(f"{name} ends inside its header, at byte {len(data):,}: get the file again")

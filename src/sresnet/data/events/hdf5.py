@@ -58,7 +58,7 @@ def _table(source: Any, name: str, h5py: Any) -> tuple[Table, int]:
     """The columns of an open file, and how many triggers are beside them."""
     where = next((place for place in _GROUPS if _holds(source, place, h5py)), None)
     if where is None:
-        listed = ", ".join(list(source)[:12]) or "nothing"
+        listed = ", ".join(f"{name[:40]!a}" for name in list(source)[:12]) or "nothing"
         raise UserError(
             f"{name} has no events where they are looked for (at its top: {listed}): expected CD/events with x, y, p "
             "and t, or events/t, events/x, events/y and events/p"

@@ -24,6 +24,18 @@ _LOGICAL = 0x200
 _STEP = 1 << 20
 
 
+def is_version_4(head: bytes) -> bool:
+    """Whether a file of version 4 begins so: with five numbers, the first of which has digits for order and type, and a
+    short name that ends with 0."""
+    for order in "<>" if len(head) >= 20 else "":
+        kind, rows, columns, complex_numbers, length = struct.unpack(f"{order}5i", head[:20])
+        machine, zero, precision, what = (kind // 10**digit % 10 for digit in (3, 2, 1, 0))
+        known = 0 <= kind < 5000 and machine <= 4 and zero == 0 and precision <= 5 and what <= 2
+        if known and min(rows, columns) >= 0 and complex_numbers in (0, 1) and 1 < length <= 64:
+            return head[20:][length - 1 : length] == b"\0"
+    return False
+
+
 def variables(content: bytes, claim: Callable[[int], None]) -> Variables:
     """The variables of a file; others than numbers are left out.
 
@@ -52,8 +64,10 @@ def variables(content: bytes, claim: Callable[[int], None]) -> Variables:
                 kind, body = inner[0]
             if kind == _MATRIX:
                 found |= _matrix(body, order, "", True)
-    except (struct.error, zlib.error, IndexError, OverflowError) as error:
-        raise ValueError(str(error)) from None
+    except zlib.error:
+        raise ValueError("a compressed variable does not unpack") from None
+    except (struct.error, IndexError, OverflowError):
+        raise ValueError("an element is shorter than what it must hold") from None
     return found
 
 
@@ -104,4 +118,7 @@ def _numbers(element: tuple[int, bytes], order: str) -> NDArray[Any]:
     kind, content = element
     if kind not in _TYPES:
         raise ValueError(f"an element is of type {kind}, which is no number")
-    return np.frombuffer(content, order + _TYPES[kind])
+    numbers = np.dtype(order + _TYPES[kind])
+    if len(content) % numbers.itemsize:
+        raise ValueError(f"an element of {len(content):,} bytes ends inside a number")
+    return np.frombuffer(content, numbers)

@@ -148,7 +148,7 @@ def _opened(data: Content, name: str, damaged: Damaged, chip: str, event_stream:
         "MAT": open_mat,
         "HDF5": open_hdf5,
     }
-    return replace(openers.get(form, open_raw)(data, name, **how), memory_limit=memory_limit)
+    return replace(openers.get(form, open_raw)(data, name, **how), chip=chip, memory_limit=memory_limit)
 
 
 def _format_of(data: Content, name: str) -> str:
@@ -166,6 +166,11 @@ def _format_of(data: Content, name: str) -> str:
         return "NumPy arrays"
     if ending == ".mat" and data[512:520] == hdf5.MAGIC:
         return "HDF5"
+    if ending == ".mat" and matlab.is_version_4(data[:128]):
+        raise UserError(
+            f"{name} is a MAT file of version 4, which is not read: save it as version 5 or later, in MATLAB by "
+            "save(FILE, '-v7'), in SciPy by savemat(FILE, ..., format='5')"
+        )
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("latin-1")
         raise UserError(f"{name} is AEDAT {version!r}, which is not read: convert it to AEDAT 2.0, 3.1 or 4.0")

@@ -84,8 +84,9 @@ def columns_named(names: Mapping[str, Any], where: str) -> dict[str, str]:
     for column, spellings in SPELLINGS.items():
         fitting = [name for name in names if name.lower() in spellings]
         if len(fitting) != 1:
-            fault = f"has no column of {column}" if not fitting else f"has several columns of {column}: {fitting}"
-            listed = ", ".join(list(names)[:12]) or "none"
+            several = ", ".join(f"{name[:40]!a}" for name in fitting[:12])
+            fault = f"has several columns of {column}: {several}" if fitting else f"has no column of {column}"
+            listed = ", ".join(f"{name[:40]!a}" for name in list(names)[:12]) or "none"
             raise UserError(
                 f"{where} {fault} (its names: {listed}): store events as t, x, y and p, in microseconds, pixels, 0 or 1"
             )
