@@ -13,6 +13,7 @@ from sresnet.data import AnyData, EventConfig, Samples, Splits, open_data
 from sresnet.data.cached import cache_folder
 from sresnet.data.cleaning import is_cache
 from sresnet.data.config import as_trained
+from sresnet.data.events.chips import another_sensor, sensor_from_plain
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.filters import removed_said
 from sresnet.data.events.frames import LOST, SATURATED
@@ -109,12 +110,16 @@ class RuntimeOptions(ReadOptions):
         longer compared.
 
         Raises:
-            UserError: as `open_data`, a class that the run does not have, or images of another size than its own.
+            UserError: as `open_data`, a class that the run does not have, recordings of a sensor of another size than
+                its own, or images of another size.
         """
         found, about = self.placed_as(recipe.data, run), about_run(run)
         steps = recipe.model.num_steps if num_steps is None else num_steps
         data = as_trained(recipe.data, about)
         splits = found.open(data, recipe.seed, steps, bits_of(about)).matched(about["class_names"])
+        sensor, theirs = sensor_from_plain(about.get("sensor")), sensor_from_plain(splits.about.get("sensor"))
+        if said := another_sensor(sensor, theirs, found.data_dir):
+            splits = replace(splits, notes=(*splits.notes, said.removeprefix("note: ")))
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):
             size = "x".join(map(str, about["image_size"]))

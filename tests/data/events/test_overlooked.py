@@ -74,6 +74,24 @@ def test_predict_knows_the_sensor_of_training(place, capsys):
     assert "names a camera of events, and the run was trained on pictures" in capsys.readouterr().err
 
 
+def test_evaluate_knows_the_sensor_of_training(place, capsys):
+    trained(place)
+    for label, name in enumerate(("cup", "pen")):
+        for number in range(10):
+            events = made_up_events.events(60, 128, 128, start=20 * label + number)
+            made_up.put(place / "big" / name / f"{number}.aedat", made_up_events.aedat2_davis(events))
+            made_up.put(place / "alike" / name / f"{number}.aedat", davis128(events))
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--data-dir", "big"]) == 2
+    said = capsys.readouterr().err
+    assert "big is of a sensor DAVIS240, 240x180 pixels, and the network was trained on DVS128, 128x128 pixels" in said
+    assert main(["evaluate", "run", "--data-dir", "alike"]) == 0
+    note = "note: alike is of a sensor DAVIS128, 128x128 pixels, and the network was trained on DVS128"
+    assert note in capsys.readouterr().out
+    assert main(["evaluate", "run"]) == 0
+    assert "sensor" not in capsys.readouterr().out
+
+
 def test_a_run_of_an_earlier_version_does_not_know_it(place, capsys):
     run = trained(place)
     about = json.loads((run / "data.json").read_text())

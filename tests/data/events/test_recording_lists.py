@@ -145,6 +145,30 @@ def test_a_list_trains_by_the_usual_recipe(tmp_path, capsys, monkeypatch):
     assert "note: 4 rows by split: test 1, train 2, validation 1" in said
 
 
+def test_a_column_of_parts_that_by_group_does_not_use_is_named(tmp_path, capsys):
+    both = "file,label,split,group\na.aedat,x,train,g\nmore/b.aedat,x,test,h\nc.aedat,y,val,g\nd.aedat,y,train,h\n"
+    path = write(tmp_path / "data", both)
+    long(tmp_path / "data", "d.aedat", 9)
+    words = ["--data-dir", str(path), "--cache-dir", str(tmp_path / "cache")]
+    group = ["--data.split", "by-group", "--data.test-group", "h"]
+    said = "note: list.csv has a column split, which split by-group does not use"
+    for command in (
+        ["data", "prepare", "event-folder"],
+        ["train", "event-folder", *TINY, "--out", str(tmp_path / "run")],
+    ):
+        assert main([*command, *words, *group]) == 0
+        assert said in capsys.readouterr().out
+    assert main(["data", "prepare", "event-folder", *words]) == 0
+    assert said not in capsys.readouterr().out
+    assert main(["data", "info", str(path)]) == 0
+    assert "note: the column split divides them; with --data.split by-group it is not used" in capsys.readouterr().out
+    path.write_text(both.replace("split", "other"))
+    assert main(["data", "prepare", "event-folder", *words, *group]) == 0
+    assert said not in capsys.readouterr().out
+    assert main(["data", "info", str(path)]) == 0
+    assert "the column split divides them" not in capsys.readouterr().out
+
+
 def test_frames_are_made_again_where_a_row_changes(tmp_path):
     path = write(tmp_path / "data", SEVERAL)
     before = opened(path, tmp_path / "cache")

@@ -144,6 +144,7 @@ def prepare(
             if found is not None and not _unchanged(path, found, listing, seen, files):
                 found = None
             if found is None:
+                _keep_saturated(path, config)
                 _fill(path, config, listing, num_steps, watch, note, memory_limit, seen, files)
                 found = _load(path, config, listing, num_steps, made_now=True)
             list_beside(path).unlink(missing_ok=True)  # by which the making of frames would go on
@@ -174,6 +175,22 @@ def _place(folder: Path, config: EventConfig, listing: Listing, num_steps: int, 
 def _saturated_beside(path: Path) -> Path:
     """The file of clips that saturate."""
     return path.with_name(f"{path.stem}-saturated{ENDING}")
+
+
+def _keep_saturated(path: Path, config: EventConfig) -> None:
+    """Where clips of an earlier version, which saturate, are in the place of exact ones, give them a name of their own.
+
+    A run of then goes on with them. The JSON file comes last: without it, clips are made anew.
+    """
+    beside = _saturated_beside(path)
+    try:
+        saturate = any(entry["saturated"] for entry in _parsed(path)["recordings"])
+    except UserError:
+        return
+    if config.frames.counts == "exact" and saturate and not os.path.lexists(beside.with_suffix(".json")):
+        with contextlib.suppress(OSError):
+            path.replace(beside)
+            path.with_suffix(".json").replace(beside.with_suffix(".json"))
 
 
 def _said_of(sensor: Sensor | None) -> dict[str, Any]:

@@ -33,12 +33,12 @@ def sensor_from_plain(values: Any) -> Sensor | None:
     return Sensor(name, width, height)
 
 
-def another_sensor(trained: Sensor | None, found: Sensor, where: str) -> str:
+def another_sensor(trained: Sensor | None, found: Sensor | None, where: str) -> str:
     """A note on events of another sensor than a network's; "" where it is the same, or its own is not known.
 
     UserError for one of another size.
     """
-    if trained is None or trained == found:
+    if trained is None or found is None or trained == found:
         return ""
     if (trained.width, trained.height) == (found.width, found.height):
         return f"note: {where} is of a sensor {found}, and the network was trained on {trained}"

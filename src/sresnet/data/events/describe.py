@@ -155,6 +155,8 @@ def listed_recordings(path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
             each = listed([f"{name} {count:,}" for name, count in sorted(counts.items())])
             notes.append(f"{len(found.rows):,} rows by {what}: {each}")
     recordings = [(names.pop() if len(names) == 1 else "several", file) for file, names in classes.items()]
+    if found.divided and found.grouped:
+        notes.append("the column split divides them; with --data.split by-group it is not used, and group divides them")
     return recordings, [*notes, *found.notes]
 
 

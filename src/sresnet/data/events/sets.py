@@ -348,6 +348,8 @@ def _listed(path: Path, split: SplitName, left: LeftOut) -> tuple[SplitName, tup
     if split == "by-group":
         if not found.grouped:
             raise UserError(f"{path} has no column group: add one, or choose another --data.split")
+        if found.divided:
+            left.notes.append(f"{path.name} has a column split, which split by-group does not use")
     elif found.divided:
         if split != "official":
             left.notes.append(f"{path.name} divides the recordings in its column split, not {split}")
