@@ -110,7 +110,7 @@ def test_mistakes(ann, spiking, tmp_path, capsys):
     assert "--method has no value" in said(str(ann), "--method=")
     assert "takes intensities, and" in said(str(ann), "--encoder", "poisson")
     assert "invalid choice 'delta'" in said(str(ann), "--encoder", "delta")
-    assert " RateOptions.factor is nan" in said(str(ann), "--factor", "nan")
+    assert " factor is nan" in said(str(ann), "--factor", "nan")
     assert "does not exist" in said(str(tmp_path / "nothing"))
 
 
