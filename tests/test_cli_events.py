@@ -219,7 +219,7 @@ def test_simulated_recordings_are_called_simulated(tmp_path, capsys):
     assert main(["evaluate", run]) == 0
     assert "test accuracy on simulated recordings" in capsys.readouterr().out
     assert main(["predict", run, str(made_up.put(tmp_path / "other.bin", made_up.nmnist()))]) == 2
-    complaint = "16x16 pixels: give recordings of such a camera, or name the camera with --chip where the file says it"
+    complaint = "16x16 pixels: give recordings of such a camera, or name the camera with --chip, of predict and train,"
     assert complaint in capsys.readouterr().err
 
 

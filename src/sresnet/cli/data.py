@@ -412,8 +412,10 @@ def _print_facts(facts: Facts) -> None:
 def _print_set_facts(folder: Path, facts: SetFacts) -> None:
     """A folder of recordings: in all, by class, and what could not be read."""
     say(f"{'folder' if folder.is_dir() else 'list'}: {folder}")
-    say(f"recordings: {facts.recordings:,} in {len(facts.by_class):,} {'folders' if folder.is_dir() else 'classes'}")
-    say(*(f"  {label:24} {count:,}" for label, count in facts.by_class.items()))
+    one, several = ("folder", "folders") if folder.is_dir() else ("class", "classes")
+    count = len(facts.by_class)
+    say(f"recordings: {facts.recordings:,} in {count:,} {one if count == 1 else several}")
+    say(*(f"  {label:24} {number:,}" for label, number in facts.by_class.items()))
     if facts.recordings:
         say(f"sensors: {_counted(facts.sensors)}")
         events, seconds = facts.events, facts.seconds

@@ -51,6 +51,8 @@ def test_info_of_a_folder(files, capsys):
     assert "skipped: nothing" in lines
     assert lines[-2] == "unreadable: 1"
     assert lines[-1].startswith("  set/one/2.bin ends at byte 14")
+    assert main(["data", "info", "set/zero"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "recordings: 1 in 1 folder"
     assert main(["data", "info", "set", "--damaged", "skip"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "recordings: 3 in 2 folders"

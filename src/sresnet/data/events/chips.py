@@ -44,7 +44,7 @@ def another_sensor(trained: Sensor | None, found: Sensor | None, where: str) -> 
         return f"note: {where} is of a sensor {found}, and the network was trained on {trained}"
     raise UserError(
         f"{where} is of a sensor {found}, and the network was trained on {trained}: give recordings of such a camera, "
-        "or name the camera with --chip where the file says it wrongly"
+        "or name the camera with --chip, of predict and train, where the file says it wrongly"
     )
 
 
