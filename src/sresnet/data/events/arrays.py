@@ -184,7 +184,8 @@ def _rows(
                 yield np.frombuffer(content, dtype).reshape(count, *shape[1:])
     except (UserError, MemoryError):
         raise
-    except (EOFError, OSError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    # A RuntimeError also where zipfile does not know the compression, or asks for a password.
+    except (EOFError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{where} cannot be read ({_reason(error)}): get it again") from None
 
 

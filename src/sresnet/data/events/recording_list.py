@@ -102,11 +102,10 @@ def read_recording_list(path: Path) -> RecordingList:
             is missing or lies outside the folder of the list, or that is named before with another class, part or group
             and the same times.
     """
-    rows = list(_rows_of_toml(path) if path.suffix.lower() == ".toml" else _rows_of_csv(path))
+    names, rows = (_read_toml if path.suffix.lower() == ".toml" else _read_csv)(path)
     if not rows:
         below = f"a table [[{TABLE}]] for each" if path.suffix.lower() == ".toml" else "a line for each below the first"
         raise UserError(f"{path} names no recording: add {below}")
-    names = list(dict.fromkeys(name for _, fields in rows for name in fields))
     columns = _columns(path, names)
     found: dict[tuple[str, int | None, int | None], ListedRecording] = {}
     twice = []
@@ -125,7 +124,7 @@ def read_recording_list(path: Path) -> RecordingList:
         notes.append(
             f"left out: rows of {path.name} that say what earlier ones say ({len(twice):,}), such as {twice[0]}"
         )
-    if others := [name for name in names if name.strip().lower() not in columns.used()]:
+    if others := [name for name in dict.fromkeys(names) if name.strip().lower() not in columns.used()]:
         notes.append(f"columns of {path.name} that are not read: {listed(others)}")
     return RecordingList(
         rows=tuple(found.values()),
@@ -154,17 +153,26 @@ class _Columns:
         return {name.strip().lower() for name in names}
 
 
-def _rows_of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(which, column -> field) of each line; errors as the functions of `lists`."""
+_Rows = list[tuple[str, dict[str, str]]]
+"""(which, column -> field) of each row."""
+
+
+def _read_csv(path: Path) -> tuple[list[str], _Rows]:
+    """Names of the columns, one that is there twice twice, and the rows; errors as the functions of `lists`."""
     table = table_of(path, _PATH, "recordings")
     column_of_paths(table, _PATH, "recordings")
     column_of_parts(table)
-    for line, fields in table.rows():
-        yield f"line {line}", dict(zip(table.header, fields, strict=True))
+    return table.header, [(f"line {line}", dict(zip(table.header, row, strict=True))) for line, row in table.rows()]
+
+
+def _read_toml(path: Path) -> tuple[list[str], _Rows]:
+    """Names of all keys and the rows; errors as `_rows_of_toml`."""
+    rows = list(_rows_of_toml(path))
+    return list(dict.fromkeys(name for _, fields in rows for name in fields)), rows
 
 
 def _rows_of_toml(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Likewise of tables; UserError for no such file, and for what is not TOML or holds other things."""
+    """(which, key -> value) of each table; UserError for no such file, or one that is no TOML or holds other things."""
     try:
         content = read_regular(path, LARGEST)
     except FileNotFoundError:
