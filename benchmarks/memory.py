@@ -24,6 +24,8 @@ from sresnet.ops.memory import keep_freed_memory
 
 LIMIT = 12e9
 """Bytes that a contender may take."""
+SLOWEST = 120.0
+"""Seconds that a step of a contender may take in the curve."""
 CURVE_T = (4, 8, 16, 50, 100, 200, 400)
 
 
@@ -93,6 +95,21 @@ def cost_alone(job: Job) -> dict[str, float] | None:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _too_much(row: dict[str, dict[str, Any]], T: int) -> str:
+    """Why a contender is left out at T, as what it took with fewer steps lets expect; "" where it is not."""
+    if any("left out" in each for each in row.values()):
+        return str(next(reversed(row.values()))["left out"])
+    if not row:
+        return ""
+    steps, last = next(reversed(row.items()))
+    longer = T / int(steps)
+    if last["bytes"] * longer > LIMIT:
+        return f"more than {LIMIT / 1e9:.0f} GB"
+    if last["seconds"] * longer > SLOWEST:
+        return f"more than {SLOWEST:.0f} s"
+    return ""
+
+
 def curve(largest: int) -> dict[str, dict[str, Any]]:
     """{contender: {T: cost, or why it is left out}} of a training step of S-ResNet8, 16 filters, batch 32, bf16."""
     peers = ("spikingjelly as shipped", "spikingjelly memory-optimised", "snntorch as shipped")
@@ -102,11 +119,8 @@ def curve(largest: int) -> dict[str, dict[str, Any]]:
         one, two = round(T**0.5), max(2, round(T ** (1 / 3)))
         segments = {"one level of segments": (one,), "nested segments": (two, two)}
         for name, row in found.items():
-            last = next(reversed(row.items()), None)
-            if last and "bytes" in last[1]:
-                expected = last[1]["bytes"] * T / int(last[0])
-            if last and ("left out" in last[1] or expected > LIMIT):
-                row[str(T)] = {"left out": f"more than {LIMIT / 1e9:.0f} GB"}
+            if reason := _too_much(row, T):
+                row[str(T)] = {"left out": reason}
                 continue
             job = Job((8, 16, T, 32), "bf16", "fastest" if name in segments else name, True, segments.get(name, ()))
             try:
