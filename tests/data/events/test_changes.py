@@ -112,6 +112,18 @@ def test_thinning_is_binomial():
         assert float(counts.var()) == pytest.approx(200 * share * (1 - share), rel=0.15)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 5])
+def test_eventdrop_over_time_leaves_a_step_of_a_short_clip(steps):
+    x = torch.ones(400, steps, 2, 3, 3, dtype=torch.uint8)
+    left = change_clips(x, ChangeConfig(drop="time"), generator(7)).flatten(2).any(2)
+    assert left.any(1).all()
+    if steps > 1:
+        assert not left.all(1).all()
+        alone = left[left.sum(1) == 1]
+        assert alone[:, 0].any()
+        assert alone[:, -1].any()
+
+
 def test_published_choices_of_eventdrop_are_as_likely():
     x = torch.ones(800, 20, 2, 20, 20, dtype=torch.uint8)
     out = change_clips(x, ChangeConfig(drop="any"), generator(2)).bool()

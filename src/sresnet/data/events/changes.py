@@ -169,8 +169,9 @@ def _dropped(x: Tensor, drop: str, source: Source) -> Tensor:
     """EventDrop: events left out of each clip, in one of three ways, or in none where `drop` is "any".
 
     events: each with probability r, r one of 0.1, 0.2, ..., 0.9, so that a count n becomes binomial(n, 1 - r). time:
-    all of a part r of the clip's time, anywhere in it; a step is left out if its middle is in that part. area: all of a
-    rectangle of a part s of each side, s one of 0.05, 0.1, ..., 0.25, anywhere within the frame. Of "any" the four are
+    all of a part r of the clip's time, anywhere in it; a step is left out if its middle is in that part. Of a clip of few
+    steps that would be all of them, and so the first or the last stays, on the side where more time is left. area: all
+    of a rectangle of a part s of each side, s one of 0.05, 0.1, ..., 0.25, anywhere within the frame. Of "any" the four are
     as likely. Gu, Sng, Hu, Yu: EventDrop: Data Augmentation for Event-based Learning, IJCAI 2021.
     """
     count, steps, _, height, width = x.shape
@@ -186,7 +187,10 @@ def _dropped(x: Tensor, drop: str, source: Source) -> Tensor:
         first = ((1 - part) * place)[:, None]
         return (middles >= first) & (middles < first + part[:, None])
 
-    gone_steps = within(steps, share, places[0]) & (kind == 2)[:, None]
+    gone_steps = within(steps, share, places[0])
+    kept = torch.where(places[0] < 0.5, steps - 1, 0)
+    gone_steps[torch.arange(count, device=x.device), kept] &= ~gone_steps.all(1)
+    gone_steps &= (kind == 2)[:, None]
     x = x.masked_fill(gone_steps[:, :, None, None, None], 0)
     rows, columns = within(height, side, places[0]), within(width, side, places[1])
     gone = rows[:, :, None] & columns[:, None, :] & (kind == 3)[:, None, None]
