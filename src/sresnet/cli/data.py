@@ -392,6 +392,9 @@ def _path_and_options(words: list[str], options: C, verb: str, description: str)
     return Path(path), parse(options, rest, f"sresnet data {verb} {path}", description)
 
 
+_COARSE = "are whole thousands apart: if they are nanoseconds, store them divided by 1,000, as microseconds"
+
+
 def _print_facts(facts: Facts) -> None:
     """A recording, a line for each kind of fact."""
     column, row = facts.busiest_pixel
@@ -402,6 +405,7 @@ def _print_facts(facts: Facts) -> None:
         f"events: {facts.events:,}, {100 * facts.on / facts.events:.1f} % ON",
         f"duration: {facts.seconds:.6f} s, from {facts.first:,} to {facts.last:,} microseconds",
         f"times: {facts.clock}",
+        *([f"note: all times {_COARSE}"] if facts.coarse else []),
         f"rate: {facts.rate:,.0f} events/s",
         f"pixels with events: {facts.active_pixels:,} of {facts.width * facts.height:,}",
         f"busiest pixel: column {column}, row {row}, {facts.busiest_events:,} events",
@@ -424,6 +428,8 @@ def _print_set_facts(folder: Path, facts: SetFacts) -> None:
         least, median, most = (f"{seconds[at]:.3f}" for at in (0, middle, -1))
         say(f"seconds: {sum(seconds):,.1f}; least {least}, median {median}, most {most}")
         say(f"skipped: {_counted(facts.skipped)}")
+        if facts.coarse:
+            say(f"note: all times of {facts.coarse:,} of {facts.recordings:,} recordings {_COARSE}")
     say(f"unreadable: {len(facts.unreadable):,}", *(f"  {reason}" for reason in facts.unreadable))
 
 

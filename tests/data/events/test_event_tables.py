@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_event_readers import SOME, listed
 
+from sresnet.cli import main
 from sresnet.data.events import ecf
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.read import parse_recording, read_chunks, read_recording
@@ -104,6 +105,26 @@ def test_seconds_and_microseconds(tmp_path):
     long = np.sort(np.random.default_rng(0).uniform(0, 5e9, len(X)))
     found = parse_recording(npz(t=long, x=X, y=Y, p=P), "x.npz")
     assert found.t.tolist() == np.rint(long).astype(int).tolist()
+
+
+def test_times_that_may_be_nanoseconds_are_noticed(tmp_path, capsys):
+    apart = 7 * np.arange(len(X))
+    taken = {
+        "microseconds": apart,
+        "nanoseconds": 1000 * apart + 3,
+        "float": 1000.0 * apart,
+        "seconds": apart / 1e3 + 0.5,
+    }
+    taken |= {"one time": 0 * apart, "durations": (1000 * apart).astype("m8[us]")}
+    for name, t in taken.items():
+        (tmp_path / "of").mkdir(exist_ok=True)
+        path = tmp_path / "of" / f"{name}.npz"
+        path.write_bytes(npz(t=t, x=X, y=Y, p=P))
+        assert describe_file(path).coarse == (name in ("nanoseconds", "float"))
+        main(["data", "info", str(path)])
+        assert ("note: all times are whole thousands apart" in capsys.readouterr().out) == describe_file(path).coarse
+    main(["data", "info", str(tmp_path / "of")])
+    assert "note: all times of 2 of 6 recordings are whole thousands apart" in capsys.readouterr().out
 
 
 def test_an_array_without_names_is_told_by_its_numbers():

@@ -10,6 +10,7 @@ import numpy as np
 from sresnet.data.events.columns import Damaged
 from sresnet.data.events.read import EXTENSIONS, file_format, read_chunks
 from sresnet.data.events.recording_list import read_recording_list
+from sresnet.data.events.tables import TAKEN
 from sresnet.data.samples import listed
 from sresnet.data.tree import LeftOut, files_below
 from sresnet.errors import UserError
@@ -43,6 +44,8 @@ class Facts:
     """Its events."""
     skipped: dict[str, int] = field(default_factory=dict)
     """What else the file held, by kind."""
+    coarse: bool = False
+    """Nothing tells the unit of its times, and all are whole thousands apart: they may be nanoseconds."""
 
     @property
     def seconds(self) -> float:
@@ -71,6 +74,8 @@ class SetFacts:
     """What else the files held, by kind."""
     unreadable: tuple[str, ...]
     """Why files could not be read, one reason each."""
+    coarse: int = 0
+    """Recordings whose times may be nanoseconds, see `Facts.coarse`."""
 
     @property
     def recordings(self) -> int:
@@ -91,6 +96,7 @@ def describe_file(
     chunks = read_chunks(path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
     first, chunk = None, None
     events = on = 0
+    coarse = TAKEN in clock
     skipped: Counter[str] = Counter()
     for chunk in chunks:
         if first is None:
@@ -99,6 +105,8 @@ def describe_file(
             check_claim(str(path), what, 24 * pixels, 8 * len(chunk), memory_limit)
             first, counts = int(chunk.t[0]), np.zeros(pixels, dtype=np.int64)
         np.add(counts, np.bincount(chunk.y.astype(np.int64) * chunk.width + chunk.x, minlength=pixels), out=counts)
+        # A camera's clock counts microseconds: as nanoseconds, and rarely otherwise, they are whole thousands.
+        coarse = coarse and not ((chunk.t - first) % 1000).any()
         events, on = events + len(chunk), on + int(np.count_nonzero(chunk.on))
         skipped.update(chunk.skipped)
     assert chunk is not None
@@ -119,6 +127,7 @@ def describe_file(
         busiest_pixel=(busiest % chunk.width, busiest // chunk.width),
         busiest_events=int(counts[busiest]),
         skipped=dict(skipped),
+        coarse=coarse and int(chunk.t[-1]) > first,
     )
 
 
@@ -173,6 +182,7 @@ def describe_set(
     sensors: Counter[str] = Counter()
     skipped: Counter[str] = Counter()
     events, seconds, unreadable = [], [], []
+    coarse = 0
     for label, path in found:
         try:
             facts = describe_file(
@@ -184,6 +194,7 @@ def describe_set(
         by_class[label] += 1
         sensors[f"{facts.sensor}, {facts.width}x{facts.height}"] += 1
         skipped.update(facts.skipped)
+        coarse += facts.coarse
         events.append(facts.events)
         seconds.append(facts.seconds)
     return SetFacts(
@@ -193,4 +204,5 @@ def describe_set(
         seconds=tuple(sorted(seconds)),
         skipped=dict(skipped),
         unreadable=tuple(unreadable),
+        coarse=coarse,
     )

@@ -125,6 +125,10 @@ def columns_by_content(rows: Callable[[], Iterator[NDArray[Any]]], width: int, w
     return {"t": time[0], "x": places[0], "y": places[1], "p": polarity[0]}
 
 
+TAKEN = "taken for microseconds"
+"""In what is said of times whose unit nothing tells."""
+
+
 def _unit(table: Table) -> tuple[str, str]:
     """("s" or "us", what that is taken from) of the times of a table."""
     whole, low, high = True, np.inf, -np.inf
@@ -132,15 +136,15 @@ def _unit(table: Table) -> tuple[str, str]:
         t = columns["t"]
         if t.dtype.kind != "f":
             kinds = {"m": "durations", "M": "dates"}
-            return "us", f"{kinds[t.dtype.kind]}" if t.dtype.kind in kinds else "whole numbers, taken for microseconds"
+            return "us", f"{kinds[t.dtype.kind]}" if t.dtype.kind in kinds else f"whole numbers, {TAKEN}"
         t = t[np.isfinite(t)]
         if len(t):
             whole = whole and bool((t == np.floor(t)).all())
             low, high = min(low, float(t.min())), max(high, float(t.max()))
     if whole:
-        return "us", "whole numbers in floating point, taken for microseconds"
+        return "us", f"whole numbers in floating point, {TAKEN}"
     if high - low > _LONGEST_SECONDS:
-        return "us", f"fractions that span more than {_LONGEST_SECONDS:,.0f}, taken for microseconds"
+        return "us", f"fractions that span more than {_LONGEST_SECONDS:,.0f}, {TAKEN}"
     return "s", "fractions, taken for seconds"
 
 
