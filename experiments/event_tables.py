@@ -67,6 +67,7 @@ def source(*, base_filters: int, boosting: bool) -> Recipe:
 def tuned(size: int, *, base_filters: int = 16, boosting: bool = False, pretrained: bool = True) -> Training:
     """The paper's recipe for frames of `size` pixels a side, on the smaller network, from CIFAR-100 or from scratch."""
     start, own = source(base_filters=base_filters, boosting=boosting), paper_events(size)
+    assert isinstance(start.model, SResNetConfig)
     model = replace(start.model, in_channels=2, num_classes=10, stem=_network(size).stem)
     data = replace(RECORDINGS, frames=FrameConfig(size=size))
     train = replace(own.train, epochs=EPOCHS, batch_size=32, precision="bf16")

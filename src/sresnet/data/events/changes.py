@@ -169,10 +169,10 @@ def _dropped(x: Tensor, drop: str, source: Source) -> Tensor:
     """EventDrop: events left out of each clip, in one of three ways, or in none where `drop` is "any".
 
     events: each with probability r, r one of 0.1, 0.2, ..., 0.9, so that a count n becomes binomial(n, 1 - r). time:
-    all of a part r of the clip's time, anywhere in it; a step is left out if its middle is in that part. Of a clip of few
-    steps that would be all of them, and so the first or the last stays, on the side where more time is left. area: all
-    of a rectangle of a part s of each side, s one of 0.05, 0.1, ..., 0.25, anywhere within the frame. Of "any" the four are
-    as likely. Gu, Sng, Hu, Yu: EventDrop: Data Augmentation for Event-based Learning, IJCAI 2021.
+    all of a part r of the clip's time, anywhere in it; a step is left out if its middle is in that part. Of a clip of
+    few steps that would be all of them, and so the first or the last stays, on the side where more time is left. area:
+    all of a rectangle of a part s of each side, s one of 0.05, 0.1, ..., 0.25, anywhere within the frame. Of "any" the
+    four are as likely. Gu, Sng, Hu, Yu: EventDrop: Data Augmentation for Event-based Learning, IJCAI 2021.
     """
     count, steps, _, height, width = x.shape
     kinds = ("none", "events", "time", "area")
