@@ -97,11 +97,11 @@ def cost_alone(job: Job) -> dict[str, float] | None:
 
 def _too_much(row: dict[str, dict[str, Any]], T: int) -> str:
     """Why a contender is left out at T, as what it took with fewer steps lets expect; "" where it is not."""
-    if any("left out" in each for each in row.values()):
-        return str(next(reversed(row.values()))["left out"])
     if not row:
         return ""
     steps, last = next(reversed(row.items()))
+    if "left out" in last:
+        return str(last["left out"])
     longer = T / int(steps)
     if last["bytes"] * longer > LIMIT:
         return f"more than {LIMIT / 1e9:.0f} GB"

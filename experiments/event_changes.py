@@ -14,7 +14,7 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from experiment import accuracy, carry_out, flags, machine, numbers, save, study
+from experiment import accuracy, carry_out, flags, heading, machine, numbers, save, study
 from short_events import biolab
 
 from sresnet.data import AnyData, Splits, open_data
@@ -165,12 +165,7 @@ def main() -> None:
 
 def table(found: Mapping[str, list[Result]]) -> list[str]:
     """The lines of results/event-changes.md."""
-    lines = [
-        "# Filters, windows and random changes of event recordings",
-        "",
-        f"Made by `{COMMAND}` from `event-changes.json`,",
-        "which has the configuration, the versions, the machine and the curves of every run.",
-    ]
+    lines = heading("Filters, windows and random changes of event recordings", COMMAND, "event-changes")
     for name in ("BioLab", "N-MNIST"):
         rows = {row: group for row, group in found.items() if row.startswith(f"{name}, ") and _is_choice(group[0])}
         for longer_ in (False, True):

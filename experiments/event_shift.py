@@ -19,12 +19,12 @@ from statistics import mean
 
 import torch
 from event_changes import CHANGES, OVERLAPPING, PLAIN, Fields, small
-from experiment import accuracy, carry_out, flags, machine, numbers, save, study
+from experiment import accuracy, carry_out, flags, heading, machine, numbers, save, study
 from short_events import biolab
 from torch import Tensor
 
 from sresnet.data import AnyData, Samples, Splits, open_data
-from sresnet.data.events.changes import ChangeConfig
+from sresnet.data.events.changes import ChangeConfig, thinned
 from sresnet.data.events.clips import ClipSet
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.transforms import moved
@@ -52,13 +52,6 @@ def seen(*, scale: float = 1.0, degrees: float = 0.0, right: int = 0, down: int 
     return change
 
 
-def thinned(clips: Tensor) -> Tensor:
-    """Half of the events, drawn once: a count n becomes binomial(n, 1/2)."""
-    counts = clips.double()
-    half = torch.full_like(counts, 0.5)
-    return torch.binomial(counts, half, generator=torch.Generator().manual_seed(0)).to(clips.dtype)
-
-
 def noisy(clips: Tensor) -> Tensor:
     """Events at random besides, one at a pixel in fifty steps on average."""
     rate = torch.full(clips.shape, 0.02)
@@ -75,7 +68,7 @@ SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
     "farther by a fifth": seen(scale=0.8),
     "turned by 15 degrees": seen(degrees=15),
     "turned by -15 degrees": seen(degrees=-15),
-    "half of the events": thinned,
+    "half of the events": lambda clips: thinned(clips, 0.5, seed=0),
     "twice the events": lambda clips: 2 * clips,
     "with noise": noisy,
 }
@@ -173,10 +166,7 @@ def main() -> None:
 def table(found: Mapping[str, list[Result]]) -> list[str]:
     """The lines of results/event-shift.md."""
     lines = [
-        "# What helps against another session",
-        "",
-        f"Made by `{COMMAND}` from `event-shift.json`,",
-        "which has the configuration, the versions, the machine and the curves of every run.",
+        *heading("What helps against another session", COMMAND, "event-shift"),
         "",
         "## BioLab: what is chosen by",
         "",

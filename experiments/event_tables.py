@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean, stdev
 
-from experiment import accuracy, carry_out, flags, machine, numbers, save, study
+from experiment import accuracy, carry_out, flags, heading, machine, numbers, save, study
 
 from sresnet.data import AnyData, EventConfig, Splits, open_data
 from sresnet.data.events.frames import FrameConfig
@@ -116,10 +116,8 @@ def main() -> None:
 def table(found: Mapping[str, list[Result]]) -> list[str]:
     """The lines of results/event-tables.md."""
     lines = [
-        "# Tables 11 and 13 on simulated recordings",
-        "",
-        f"Made by `{COMMAND}` from `event-tables.json`, which has the",
-        "configuration, the versions, the machine and the curves of every run. Small networks, SIMULATED recordings;",
+        *heading("Tables 11 and 13 on simulated recordings", COMMAND, "event-tables"),
+        "Networks are small and recordings SIMULATED;",
         "none of these is an accuracy on DVS-CIFAR10.",
         "",
         "| row | seeds | test accuracy, % | recordings, train / test |",

@@ -170,6 +170,16 @@ def accuracy(group: Iterable[Result]) -> str:
     return spread(numbers(group), 2)
 
 
+def heading(title: str, command: str, name: str) -> list[str]:
+    """The first lines of a page: its title, and what made it from which record."""
+    return [
+        f"# {title}",
+        "",
+        f"Made by `{command}` from `{name}.json`,",
+        "which has the configuration, the versions, the machine and the curves of every run.",
+    ]
+
+
 def machine(found: Mapping[str, list[Result]]) -> str:
     """What the last run ran on, and how many threads any of them had."""
     environments = [result.environment for group in found.values() for result in group]

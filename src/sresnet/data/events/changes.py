@@ -195,13 +195,13 @@ def _dropped(x: Tensor, drop: str, source: Source) -> Tensor:
     rows, columns = within(height, side, places[0]), within(width, side, places[1])
     gone = rows[:, :, None] & columns[:, None, :] & (kind == 3)[:, None, None]
     x = x.masked_fill(gone[:, None, None], 0)
-    thinned = (kind == 1).nonzero().squeeze(1).tolist()
-    for number in thinned:
-        x[number] = _thinned(x[number], 1 - float(share[number]), int(seeds[number]))
+    numbers = (kind == 1).nonzero().squeeze(1).tolist()
+    for number in numbers:
+        x[number] = thinned(x[number], 1 - float(share[number]), int(seeds[number]))
     return x
 
 
-def _thinned(clip: Tensor, keep: float, seed: int) -> Tensor:
+def thinned(clip: Tensor, keep: float, seed: int) -> Tensor:
     """A clip of which each event stays with probability `keep`: a count n becomes binomial(n, keep)."""
     _check_counts(clip)
     flat = clip.reshape(-1).cpu()
