@@ -36,12 +36,24 @@ def test_a_peer_that_computes_another_network_is_refused(monkeypatch):
 
 
 def test_the_curve_leaves_out_what_would_take_too_much(monkeypatch):
-    monkeypatch.setattr(memory, "cost_alone", lambda job: {"bytes": job.setting[2] * 5e8 / max(1, *job.segments, 1)})
+    def cost(job):
+        return {"bytes": job.setting[2] * 5e8 / max(1, *job.segments, 1), "seconds": 0.1}
+
+    monkeypatch.setattr(memory, "cost_alone", cost)
     found = memory.curve(50)
     assert [*found["fastest"]] == ["4", "8", "16", "50"]
     assert "bytes" in found["fastest"]["16"]
     assert found["fastest"]["50"] == {"left out": "more than 12 GB"}
     assert found["one level of segments"]["50"]["segments"] == (7,)
+
+
+def test_the_curve_leaves_out_what_would_take_too_long(monkeypatch):
+    monkeypatch.setattr(memory, "cost_alone", lambda job: {"bytes": 1.0, "seconds": job.setting[2] ** 2 / 16})
+    found = memory.curve(100)["fastest"]
+    assert [*found] == ["4", "8", "16", "50", "100"]
+    assert found["16"]["seconds"] == 16.0  # so that 50 is expected to take 50 and takes 156
+    assert found["50"]["seconds"] > memory.SLOWEST
+    assert found["100"] == {"left out": "more than 120 s"}
 
 
 def test_a_contender_that_does_not_fit_is_left_out(monkeypatch):
