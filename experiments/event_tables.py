@@ -145,3 +145,7 @@ def _sample(row: str, group: list[Result]) -> Sample:
     return Sample(
         label=row, values=values, deviation=max(counting, stdev(values) if len(values) > 1 else 0.0), unit=" %"
     )
+
+
+if __name__ == "__main__":
+    main()
