@@ -20,7 +20,7 @@ from sresnet.analysis.exits import mean_scores
 from sresnet.analysis.prediction import check_frames_known
 from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor
-from sresnet.data.events.columns import Damaged
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.filters import FilterConfig, filtered
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
 from sresnet.data.events.read import read_chunks, read_recording
@@ -540,27 +540,24 @@ class Walk:
         return (microsecond - self.origin) / 1e6
 
 
-def walk_file(
-    running: Stream, path: Path, *, damaged: Damaged = "error", chip: str = "", event_stream: int = -1
-) -> Iterator[Answer]:
+def walk_file(running: Stream, path: Path, config: ReadConfig) -> Iterator[Answer]:
     """Answers over a recording, which is given to a stream a part after the other.
 
     Args:
         running: begins anew.
         path: of an event file.
-        damaged, chip, event_stream: as in `read_recording`.
+        config: how it is read.
 
     Raises:
         UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
     """
-    trust: Any = {"damaged": damaged, "chip": chip, "event_stream": event_stream, "memory_limit": running.memory_limit}
     if running.needs_all:
-        running.begin(read_recording(path, **trust))
+        running.begin(read_recording(path, config))
     else:
         running.restart()
     count = 0
     try:
-        for part in read_chunks(path, **trust):
+        for part in read_chunks(path, config=config):
             for answer in running.push(part):
                 count += 1
                 yield answer

@@ -119,8 +119,7 @@ def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
-    trust: Any = {"damaged": data.damaged, "chip": data.chip, "event_stream": data.event_stream}
-    recording = read_recording(path, **trust, memory_limit=memory_limit)
+    recording = read_recording(path, data.reading(memory_limit))
     found = Sensor(recording.sensor, recording.width, recording.height)
     if said := another_sensor(sensor_from_plain(about.get("sensor")), found, str(path)):
         note(said)

@@ -17,7 +17,7 @@ from sresnet.data.cached import cache_folder, size_said
 from sresnet.data.cleaning import cached_sets, remove
 from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
-from sresnet.data.events.columns import Damaged
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.describe import (
     Facts,
     SetFacts,
@@ -29,7 +29,7 @@ from sresnet.data.events.describe import (
 from sresnet.data.events.filters import FilterConfig, left_by, removed_said
 from sresnet.data.events.frame_facts import FrameFacts, describe_frames
 from sresnet.data.events.frames import LOST, SATURATED, FrameConfig
-from sresnet.data.events.read import check_event_stream, read_recording
+from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording_list import is_recording_list, names_recordings
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.windows import WindowConfig
@@ -192,22 +192,7 @@ def _print_prepared(prepared: Prepared, seconds: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TrustOptions(ReadOptions):
-    """How recordings are read."""
-
-    damaged: Damaged = "error"
-    """skip: leave out what is damaged in a file, and count it, instead of refusing the file."""
-    chip: str = ""
-    """Camera, such as DAVIS240, or size, such as 640x480, where the files should not decide."""
-    event_stream: int = -1
-    """Number of the stream of events, where an AEDAT 4.0 file has several."""
-
-    def __post_init__(self) -> None:
-        check_event_stream(self.event_stream)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _DataInfoOptions(_TrustOptions):
+class _DataInfoOptions(ReadConfig):
     """Flags of `sresnet data info`."""
 
     label_column: LabelColumn = ""
@@ -223,7 +208,7 @@ class _DataInfoOptions(_TrustOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DataViewOptions(_TrustOptions):
+class _DataViewOptions(ReadConfig):
     """Flags of `sresnet data view`."""
 
     out: str = ""
@@ -271,18 +256,16 @@ def _data_info_verb(words: list[str]) -> int:
         give({"picture": path, "width": width, "height": height, "mode": picture.mode, "bits": bits})
         say(f"file: {path}", f"size: {width}x{height}", f"mode: {picture.mode}", f"bits: {bits}")
         return 0
-    trust: Any = {"damaged": options.damaged, "chip": options.chip, "event_stream": options.event_stream}
-    trust |= {"memory_limit": options.memory_limit}
     if not path.is_dir() and not list_of_recordings:
-        of_file = describe_file(path, **trust)
+        of_file = describe_file(path, options)
         give(asdict(of_file) | {"seconds": of_file.seconds, "events_per_second": of_file.rate})
         _print_facts(of_file)
         return 0
     recordings, notes = listed_recordings(path) if list_of_recordings else find_recordings(path)
-    of_set = describe_set(reading(recordings), **trust)
+    of_set = describe_set(reading(recordings), options)
     asked, of_frames = (options.frames, options.windows, options.num_steps), None
     if options.num_steps:
-        of_frames = describe_frames(reading(recordings), *asked, **trust)
+        of_frames = describe_frames(reading(recordings), *asked, options)
         if list_of_recordings:
             notes = [
                 *notes,
@@ -374,8 +357,7 @@ def _data_view_verb(words: list[str]) -> int:
         filters = data.filters
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
-    trust: Any = {"damaged": options.damaged, "chip": options.chip, "event_stream": options.event_stream}
-    recording = read_recording(path, **trust, memory_limit=limit)
+    recording = read_recording(path, options)
     recording, removed = left_by(recording, filters, str(path))
     if removed:
         say(removed_said(removed, sum(removed.values()) + len(recording)))

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from sresnet.analysis.prediction import predict_file
 from sresnet.cli.parse import first_word, seconds_of, take_memory_limit, take_option
 from sresnet.cli.runs import trained
 from sresnet.data import AnyData, EventConfig
+from sresnet.data.events.columns import ReadConfig
 from sresnet.errors import UserError
 from sresnet.files import check_free, write_whole
 from sresnet.limits import MEMORY_LIMIT
@@ -130,16 +130,14 @@ def _walk(
     say(f"{said}, one every {time_said(running.stride / 1e6)}" if stride else said)
     if trained_step and abs(each_step - trained_step) > 0.01 * trained_step:
         say(f"note: the network was trained on steps of {time_said(trained_step)}: on others it may be less accurate")
-    trust: Any = {}
-    if isinstance(data, EventConfig):
-        trust = {"damaged": data.damaged, "chip": data.chip, "event_stream": data.event_stream}
+    config = data.reading(memory_limit) if isinstance(data, EventConfig) else ReadConfig(memory_limit=memory_limit)
     walks, answers = [], []
     with going_on() if picture or table else contextlib.nullcontext():
         for path in files:
             say(f"{path}:")
             heard: list[Answer] = []
             end = None
-            for stretch in stretches(_noted(walk_file(running, Path(path), **trust), heard)):
+            for stretch in stretches(_noted(walk_file(running, Path(path), config), heard)):
                 if end is not None and stretch.start > end:
                     say(f"  {_span_said(end, stretch.start, running)}: no events")
                 say(_stretch_said(stretch, running), flush=True)

@@ -15,6 +15,7 @@ from test_event_readers import SOME, listed
 from sresnet.cli import main
 from sresnet.data import EventConfig
 from sresnet.data.events import columns
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.read import parse_recording, read_chunks, read_recording
 from sresnet.errors import UserError
@@ -60,12 +61,12 @@ def test_chunks_are_the_recording_cut_into_parts(name, data, tmp_path_factory):
     how = {"damaged": data.draw(st.sampled_from(["error", "skip"])), "chip": data.draw(st.sampled_from(["", "32x32"]))}
     before, columns.BLOCK = columns.BLOCK, block
     try:
-        whole, refused = outcome(lambda: parse_recording(raw, str(path), **how))
+        whole, refused = outcome(lambda: parse_recording(raw, str(path), ReadConfig(**how)))
         if refused:
-            assert outcome(lambda: list(read_chunks(path, count, **how)))[1] == refused
+            assert outcome(lambda: list(read_chunks(path, count, ReadConfig(**how))))[1] == refused
             return
-        events, skipped, sizes = joined(read_chunks(path, count, **how))
-        assert listed(read_recording(path, **how)) == listed(whole)
+        events, skipped, sizes = joined(read_chunks(path, count, ReadConfig(**how)))
+        assert listed(read_recording(path, ReadConfig(**how))) == listed(whole)
     finally:
         columns.BLOCK = before
     assert events == listed(whole)
@@ -104,7 +105,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, name):
         return path
 
     def walk(path):
-        assert sum(len(chunk) for chunk in read_chunks(path, 50_000, chip="128x128")) % count == 0
+        assert sum(len(chunk) for chunk in read_chunks(path, 50_000, ReadConfig(chip="128x128"))) % count == 0
 
     short, long = (peak(partial(walk, path)) for path in (write(1), write(4)))
     assert long < 1.2 * short
@@ -187,11 +188,11 @@ def test_of_two_streams_of_events_one_is_chosen(tmp_path):
     raw, other = two_streams()
     with pytest.raises(UserError, match=r"events of several streams \(0: DVXplorer, 2: DVXplorer\): choose one with"):
         parse_recording(raw, "x.aedat4")
-    assert listed(parse_recording(raw, "x.aedat4", event_stream=0)) == SOME
-    recording = parse_recording(raw, "x.aedat4", event_stream=2)
+    assert listed(parse_recording(raw, "x.aedat4", ReadConfig(event_stream=0))) == SOME
+    recording = parse_recording(raw, "x.aedat4", ReadConfig(event_stream=2))
     assert (listed(recording), recording.skipped) == (other, {"event packet of another stream": 2})
     with pytest.raises(UserError, match="event-stream 1 is none of x.aedat4's streams of events: choose from 0, 2"):
-        parse_recording(raw, "x.aedat4", event_stream=1)
+        parse_recording(raw, "x.aedat4", ReadConfig(event_stream=1))
 
 
 @pytest.mark.parametrize("chosen", [0, 1, 7])
@@ -199,7 +200,7 @@ def test_files_without_several_streams_are_read_whichever_is_chosen(chosen, tmp_
     several, _ = two_streams()
     files = {"x.bin": made_up.nmnist(SOME), "x.dat": made_up.prophesee(SOME), "one.aedat4": made_up.aedat4(SOME)}
     for name, raw in files.items():
-        assert listed(parse_recording(raw, name, event_stream=chosen)) == SOME
+        assert listed(parse_recording(raw, name, ReadConfig(event_stream=chosen))) == SOME
         (tmp_path / name).write_bytes(raw)
     (tmp_path / "two.aedat4").write_bytes(several)
     assert main(["data", "info", str(tmp_path), "--event-stream", str(chosen)]) == 0
@@ -212,7 +213,7 @@ def test_files_without_several_streams_are_read_whichever_is_chosen(chosen, tmp_
 def test_no_stream_has_a_negative_number(number, tmp_path, capsys):
     fault = f"event-stream {number} is no number of a stream: give 0 or more, or leave it out"
     with pytest.raises(UserError, match=fault):
-        parse_recording(made_up.aedat4(SOME), "x.aedat4", event_stream=number)
+        parse_recording(made_up.aedat4(SOME), "x.aedat4", ReadConfig(event_stream=number))
     with pytest.raises(UserError, match=fault):
         EventConfig(event_stream=number)
     (tmp_path / "x.bin").write_bytes(made_up.nmnist(SOME))

@@ -5,6 +5,7 @@ from collections import Counter
 import made_up_events as made_up
 import pytest
 
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.describe import describe_file, describe_set, find_recordings
 from sresnet.errors import UserError
 
@@ -62,7 +63,7 @@ def test_facts_of_a_folder(folder):
         str(folder / "b" / name) in reason
         for name, reason in zip(("cut.bin", "none.aedat"), facts.unreadable, strict=True)
     ]
-    facts = describe_set(find_recordings(folder)[0], damaged="skip")
+    facts = describe_set(find_recordings(folder)[0], ReadConfig(damaged="skip"))
     assert facts.events == (4, 7, 10, 20, 30)
     assert facts.skipped["incomplete record"] == 1
     assert len(facts.unreadable) == 1

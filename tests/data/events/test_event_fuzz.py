@@ -15,6 +15,7 @@ import made_up_events as made_up
 import numpy as np
 import pytest
 
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.read import parse_recording
 from tests import bounded
 from tests.bounded import check, outcomes
@@ -117,7 +118,7 @@ def parse(name, damaged, raw):
     """Read a recording, and see that what a header claims is not made room for: the files have about 1,000 bytes."""
     tracemalloc.start()
     try:
-        recording = parse_recording(raw, name, damaged=damaged)
+        recording = parse_recording(raw, name, ReadConfig(damaged=damaged))
         check_recording(recording)
     finally:
         _, most = tracemalloc.get_traced_memory()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_event_readers import SOME, listed
 
 from sresnet.data.events import columns
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.read import parse_recording, read_recording
 from sresnet.errors import UserError
 
@@ -18,7 +19,7 @@ HEADER = made_up.raw_header("EVT3").replace(b"304", b"2048").replace(b"240", b"2
 
 
 def three(words, header=HEADER, **options):
-    return parse_recording(header + struct.pack(f"<{len(words)}H", *words), "x.raw", **options)
+    return parse_recording(header + struct.pack(f"<{len(words)}H", *words), "x.raw", ReadConfig(**options))
 
 
 def slowly(words):
@@ -154,7 +155,7 @@ def test_both_orders_of_evt21():
             for said in (b"endianness=legacy;", b"% format EVT21;height=240;width=304\n"):
                 raw = raw.replace(said, b"")
             # Without a word on the order, the words show it.
-            assert listed(parse_recording(raw, "x.raw", chip="304x240")) == some
+            assert listed(parse_recording(raw, "x.raw", ReadConfig(chip="304x240"))) == some
     word = struct.pack("<II", 0, 8 << 28) + struct.pack("<II", 0b1001, 1 << 28 | 3 << 22 | 64 << 11 | 9)
     recording = parse_recording(made_up.raw_header("EVT21") + word, "x.raw")
     assert listed(recording) == [(3, 64, 9, True), (3, 67, 9, True)]
@@ -169,26 +170,26 @@ def test_the_size_is_the_headers_or_the_hand_s():
     ):
         recording = parse_recording(made_up.evt3(SOME, header), "x.raw")
         assert (recording.width, recording.height) == size
-        recording = parse_recording(made_up.evt3(SOME, header), "x.raw", chip="320x320")
+        recording = parse_recording(made_up.evt3(SOME, header), "x.raw", ReadConfig(chip="320x320"))
         assert (recording.sensor, recording.width, recording.height) == ("Prophesee", 320, 320)
     wide = [(t, x + 700, y, on) for t, x, y, on in SOME]
     assert parse_recording(made_up.evt3(wide, plain), "x.raw").width == 1280
     for wrong in ("0x5", "640x", "99999x9"):
         with pytest.raises(UserError, match=f"(chip|camera) '{wrong}'"):
-            parse_recording(made_up.evt3(SOME), "x.raw", chip=wrong)
+            parse_recording(made_up.evt3(SOME), "x.raw", ReadConfig(chip=wrong))
 
 
 @pytest.mark.parametrize("name", ["x.aedat", "x.bin", "x.dat", "x.raw", "x.aedat4"])
 def test_a_size_given_by_hand_for_every_format(name):
     write = {"x.aedat": made_up.aedat2, "x.bin": made_up.nmnist, "x.dat": made_up.prophesee, "x.raw": made_up.evt3}
-    recording = parse_recording(write.get(name, made_up.aedat4)(SOME), name, chip="128x128")
+    recording = parse_recording(write.get(name, made_up.aedat4)(SOME), name, ReadConfig(chip="128x128"))
     assert (recording.width, recording.height, len(recording)) == (128, 128, len(SOME))
 
 
 def test_the_encoding_is_told_by_the_header_whatever_the_ending():
     for write in (made_up.evt2, made_up.evt21, made_up.evt3):
         assert listed(parse_recording(write(SOME), "x.dat")) == SOME
-    assert listed(parse_recording(made_up.prophesee(SOME), "x.raw", chip="640x480")) == SOME
+    assert listed(parse_recording(made_up.prophesee(SOME), "x.raw", ReadConfig(chip="640x480"))) == SOME
     assert listed(parse_recording(made_up.evt2(SOME, b"% Date today \n% evt 2.0 \n"), "x.raw")) == SOME
     for header, fault in (
         (b"", "has no header line that says its encoding"),
@@ -207,7 +208,7 @@ def test_a_last_word_that_is_cut():
         raw = write(SOME)
         with pytest.raises(UserError, match=f"ends at byte {len(raw) - 1:,}, inside the word that starts at byte"):
             parse_recording(raw[:-1], "x.raw")
-        recording = parse_recording(raw[:-1], "x.raw", damaged="skip")
+        recording = parse_recording(raw[:-1], "x.raw", ReadConfig(damaged="skip"))
         assert (listed(recording), recording.skipped) == (SOME[:-1], {"incomplete word": 1})
         assert len(raw) % size == len(write([])) % size
 

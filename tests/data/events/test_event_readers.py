@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sresnet.data.events.chips import Sensor, given_chip
-from sresnet.data.events.columns import _longest_in_order
+from sresnet.data.events.columns import ReadConfig, _longest_in_order
 from sresnet.data.events.read import EXTENSIONS, parse_recording, read_recording
 from sresnet.errors import UserError
 
@@ -108,17 +108,19 @@ def test_the_camera_is_told_by_the_header_or_the_option():
     for raw, chip in ((named, "DAVIS240C"), (named, "eu.seebetter.ini.chips.davis.DAVIS240C"), (plain, "davis240")):
         # Without any header, only an address of a DVS128 tells the format.
         magic = b"" if raw is named else b"#!AER-DAT2.0\r\n"
-        recording = parse_recording(magic + raw, "x.aedat", chip=chip)
+        recording = parse_recording(magic + raw, "x.aedat", ReadConfig(chip=chip))
         assert listed(recording) == SOME
     with pytest.raises(UserError, match="off the sensor"):
         parse_recording(named, "x.aedat")
     with pytest.raises(UserError, match="option chip names the camera 'Kodak'.*DVS128"):
-        parse_recording(named, "x.aedat", chip="Kodak")
+        parse_recording(named, "x.aedat", ReadConfig(chip="Kodak"))
     with pytest.raises(UserError, match="header of x.aedat names the camera 'a.b.Kodak 3'"):
         parse_recording(b"#!AER-DAT2.0\r\n# AEChip: a.b.Kodak 3\r\n", "x.aedat")
     wide = made_up.aedat3(made_up.events(width=346), source=b"DAVIS346Cbsi")
     assert parse_recording(wide, "x.aedat").width == 346
-    assert parse_recording(made_up.aedat3(SOME, source=b"Kodak"), "x.aedat", chip="DVS128").sensor == "DVS128"
+    assert (
+        parse_recording(made_up.aedat3(SOME, source=b"Kodak"), "x.aedat", ReadConfig(chip="DVS128")).sensor == "DVS128"
+    )
 
 
 def test_a_header_is_whole_lines_of_text():
@@ -218,7 +220,7 @@ def test_a_step_back_in_time(name):
     at = FIRST_BYTE[name](7)
     with pytest.raises(UserError, match=f"{name}: time goes back from 605 to 3 microseconds at event 7, byte {at:,}:"):
         parse_recording(raw, name)
-    recording = parse_recording(raw, name, damaged="skip")
+    recording = parse_recording(raw, name, ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:7] + SOME[8:]
     assert recording.skipped == ALONGSIDE.get(name, {}) | {"back in time": 1}
 
@@ -229,7 +231,7 @@ def test_of_events_out_of_order_the_fewest_are_left_out(name):
     needs_decoder(name)
     wrong = list(SOME)
     wrong[2] = (2_000_000, *SOME[2][1:])
-    recording = parse_recording(made_up.FILES[name](wrong), name, damaged="skip")
+    recording = parse_recording(made_up.FILES[name](wrong), name, ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:2] + SOME[3:]
 
 
@@ -257,7 +259,7 @@ def test_an_address_off_the_sensor(name, place):
         raw = raw[:at] + struct.pack(">I", word) + raw[at + 4 :]
     with pytest.raises(UserError, match=f"{name}: the address of event 7 at byte {at:,} is off the sensor"):
         parse_recording(raw, name)
-    recording = parse_recording(raw, name, damaged="skip")
+    recording = parse_recording(raw, name, ReadConfig(damaged="skip"))
     assert listed(recording) == many[:7] + many[8:]
     assert recording.skipped["off the sensor"] == 1
 
@@ -266,7 +268,7 @@ def test_both_kinds_of_damage_at_once():
     wrong = made_up.events(120)
     wrong[50] = (wrong[50][0], 40, 3, True)
     wrong[60] = (1, *wrong[60][1:])
-    recording = parse_recording(made_up.nmnist(wrong), "x.bin", damaged="skip")
+    recording = parse_recording(made_up.nmnist(wrong), "x.bin", ReadConfig(damaged="skip"))
     assert recording.skipped == {"off the sensor": 1, "back in time": 1}
     assert len(recording) == 118
 
@@ -284,14 +286,14 @@ def test_a_file_that_is_cut_short(name):
         UserError, match=f"{name} ends at byte {cut:,}, inside the {kind} that starts at byte {start:,}:"
     ):
         parse_recording(raw[:cut], name)
-    recording = parse_recording(raw[:cut], name, damaged="skip")
+    recording = parse_recording(raw[:cut], name, ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:10]
     assert recording.skipped[f"incomplete {kind}"] == 1
 
 
 def test_a_cut_packet_of_aedat3_gives_its_whole_events():
     raw = made_up.aedat3(SOME)[: FIRST_BYTE["three.aedat"](8) + 3]
-    assert listed(parse_recording(raw, "x.aedat", damaged="skip")) == SOME[:8]
+    assert listed(parse_recording(raw, "x.aedat", ReadConfig(damaged="skip"))) == SOME[:8]
 
 
 def test_packets_that_cannot_be():
@@ -300,7 +302,7 @@ def test_packets_that_cannot_be():
     raw[start + 4 : start + 8] = struct.pack("<i", -8)
     with pytest.raises(UserError, match=f"the packet at byte {start:,} has 5 events of -8 bytes"):
         parse_recording(bytes(raw), "x.aedat")
-    recording = parse_recording(bytes(raw), "x.aedat", damaged="skip")
+    recording = parse_recording(bytes(raw), "x.aedat", ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:5]
     assert recording.skipped["damaged bytes"] == len(raw) - start
     for size in (0, -36):  # of a packet that is only counted; going back by so much would never end
@@ -315,7 +317,7 @@ def test_packets_that_cannot_be():
     raw[start : start + 4] = struct.pack("<i", 9)
     with pytest.raises(UserError, match=f"the packet at byte {start:,} is of stream 9"):
         parse_recording(bytes(raw), "x.aedat4")
-    assert listed(parse_recording(bytes(raw), "x.aedat4", damaged="skip")) == SOME[:5]
+    assert listed(parse_recording(bytes(raw), "x.aedat4", ReadConfig(damaged="skip"))) == SOME[:5]
 
 
 def test_a_packet_of_aedat4_that_does_not_decode():
@@ -325,7 +327,7 @@ def test_a_packet_of_aedat4_that_does_not_decode():
     raw[start + 8 : start + 40] = bytes(32)
     with pytest.raises(UserError, match=f"x.aedat4: the packet at byte {start:,} does not decode"):
         parse_recording(bytes(raw), "x.aedat4")
-    recording = parse_recording(bytes(raw), "x.aedat4", damaged="skip")
+    recording = parse_recording(bytes(raw), "x.aedat4", ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:5] + SOME[10:]
     assert recording.skipped == {"imu packet": 3, "damaged packet": 1}
 
@@ -337,7 +339,7 @@ def test_times_of_aedat4_that_cannot_be(t):
     at = FIRST_BYTE["four.aedat4"](6)
     with pytest.raises(UserError, match=f"x.aedat4: event 6, in the packet at byte {at:,}, is at {t:,} microseconds"):
         parse_recording(made_up.aedat4(wrong), "x.aedat4")
-    recording = parse_recording(made_up.aedat4(wrong), "x.aedat4", damaged="skip")
+    recording = parse_recording(made_up.aedat4(wrong), "x.aedat4", ReadConfig(damaged="skip"))
     assert listed(recording) == SOME[:6] + SOME[7:]
     assert recording.skipped == {"imu packet": 3, "impossible time": 1}
 
@@ -455,7 +457,7 @@ def test_off_a_sensor_that_was_given_the_option_is_to_be_checked(name):
     raw = made_up.FILES[name](SOME)
     fault = r"is off the sensor \(\w+, 2x2\): check --chip 2x2, which says so, or leave out what is damaged"
     with pytest.raises(UserError, match=fault):
-        parse_recording(raw, name, chip="2x2")
+        parse_recording(raw, name, ReadConfig(chip="2x2"))
 
 
 def test_off_a_sensor_that_the_file_says_it_is_to_be_had_again():

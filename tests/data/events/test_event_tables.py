@@ -18,6 +18,7 @@ from test_event_readers import SOME, listed
 
 from sresnet.cli import main
 from sresnet.data.events import ecf
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.read import parse_recording, read_chunks, read_recording
 from sresnet.errors import UserError
@@ -144,10 +145,10 @@ def test_the_size_is_the_smallest_that_fits_or_that_given():
     assert parse_recording(npy(structured()), "x.npy").width == 128
     wide = structured(columns=(T, X * 9, Y, P))
     assert parse_recording(npy(wide), "x.npy").width == 1280
-    found = parse_recording(npy(structured()), "x.npy", chip="DVS128")
+    found = parse_recording(npy(structured()), "x.npy", ReadConfig(chip="DVS128"))
     assert (found.sensor, found.width) == ("DVS128", 128)
     with pytest.raises(UserError, match="address of event 0 is off the sensor \\(sensor, 2x100"):
-        parse_recording(npy(structured()), "x.npy", chip="2x100")
+        parse_recording(npy(structured()), "x.npy", ReadConfig(chip="2x100"))
 
 
 def test_what_cannot_be_is_named_or_left_out():
@@ -167,7 +168,7 @@ def test_what_cannot_be_is_named_or_left_out():
         wrong[column][5] = value
         with pytest.raises(UserError, match=f"event 5.*{kind}.*damaged skip"):
             parse_recording(npz(**wrong), "x.npz")
-        found = parse_recording(npz(**wrong), "x.npz", damaged="skip")
+        found = parse_recording(npz(**wrong), "x.npz", ReadConfig(damaged="skip"))
         assert found.skipped == {kind: 1}
         assert len(found) == len(MANY) - 1
     back = T.copy()
@@ -205,7 +206,7 @@ def test_what_holds_no_events_is_named():
 def test_arrays_in_chunks_without_reading_them_whole(tmp_path):
     for name, raw in (("x.npy", npy(structured())), ("y.npz", npz(True, t=T, x=X, y=Y, p=P))):
         (tmp_path / name).write_bytes(raw)
-        chunks = list(read_chunks(tmp_path / name, 97, chip="128x128"))
+        chunks = list(read_chunks(tmp_path / name, 97, ReadConfig(chip="128x128")))
         assert [event for chunk in chunks for event in listed(chunk)] == MANY
         assert [len(chunk) for chunk in chunks] == [97] * 7 + [21]
 

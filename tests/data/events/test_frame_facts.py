@@ -9,6 +9,7 @@ from test_frames import hd_recording
 
 from sresnet.cli import main
 from sresnet.data.events import frame_facts
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.frame_facts import describe_frames
 from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.windows import WindowConfig
@@ -66,11 +67,13 @@ def test_frames_of_a_list_are_said_to_be_of_whole_files(folder, capsys):
 def test_a_high_definition_recording_in_windows(monkeypatch):
     """As in `test_frames`: three fifths of it at 32x32."""
     recording = hd_recording(1.1)
-    monkeypatch.setattr(frame_facts, "read_recording", lambda path, **options: recording)
+    monkeypatch.setattr(frame_facts, "read_recording", lambda path, config: recording)
     windows = WindowConfig(seconds=0.5)
-    facts = describe_frames([("spot", "spot.raw")], FrameConfig(size=32, representation="voxel"), windows, 8)
+    facts = describe_frames(
+        [("spot", "spot.raw")], FrameConfig(size=32, representation="voxel"), windows, 8, ReadConfig()
+    )
     assert (facts.clips, facts.bytes_each, facts.height) == (2, 2, 32)
     assert facts.events == pytest.approx(500_000, rel=0.01)
     assert 0.5 < facts.beyond / facts.events < 0.7
-    facts = describe_frames([("spot", "spot.raw")], FrameConfig(size=128), windows, 8)
+    facts = describe_frames([("spot", "spot.raw")], FrameConfig(size=128), windows, 8, ReadConfig())
     assert (facts.bytes_each, facts.beyond) == (1, 0)

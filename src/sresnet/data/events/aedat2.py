@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Sensor, find_chip, given_chip
-from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
 from sresnet.files import Content
 
 MAGIC = b"#!AER-DAT2.0"
@@ -47,7 +47,7 @@ _DVS128 = _Layout(1, 0x7F, 8, 0x7F, 0x1, False, 0x80008000, 0x7FFF0000)
 _DAVIS = _Layout(12, 0x3FF, 22, 0x1FF, 0x800, True, 0x80000400, 0)
 
 
-def open_aedat2(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_aedat2(data: Content, name: str, config: ReadConfig) -> Events:
     """Header lines `#...`, then big-endian pairs of address and microseconds, 32 bits each.
 
     Of a DVS128, bits 1 to 7 of the address are x, bits 8 to 14 y, and bit 0 is 0 where the pixel became brighter. Of
@@ -57,16 +57,15 @@ def open_aedat2(data: Content, name: str, *, damaged: Damaged = "error", chip: s
     synchronisation pulses (`trigger`) are left out and counted, a record each. The clock wraps at 2^32 microseconds,
     of some software at 2^31.
 
-    Args:
-        chip: camera, where the header should not decide; a header that names none means a DVS128. A size alone is that
-            of a DVS128 if it is 128x128, else of a DAVIS.
+    A header that names no camera means a DVS128. Of a `config.chip` that is a size, 128x128 means a DVS128, else a
+    DAVIS.
 
     Raises:
         UserError: an unknown camera; while it is read, an incomplete record, or as `finish`.
     """
     header = data[:LONGEST_HEADER]
     at = _header_length(header)
-    found = _chip(header[:at], name, chip)
+    found = _chip(header[:at], name, config.chip)
     layout = _DVS128 if found.name == "DVS128" else _DAVIS
 
     def blocks(file: EventFile) -> Iterator[Block]:
@@ -74,7 +73,7 @@ def open_aedat2(data: Content, name: str, *, damaged: Damaged = "error", chip: s
             yield _decode(np.frombuffer(records, dtype=">u4").reshape(-1, 2), start, found, layout, file)
 
     wraps, most = (1 << 31, 1 << 32), max(0, len(data) - at) // _RECORD
-    return Events(file=EventFile(data, name, damaged), blocks=blocks, sensors=(found,), wraps=wraps, most=most)
+    return Events(file=EventFile(data, name, config), blocks=blocks, sensors=(found,), wraps=wraps, most=most)
 
 
 def _header_length(data: bytes) -> int:

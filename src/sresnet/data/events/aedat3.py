@@ -12,7 +12,7 @@ import numpy as np
 
 from sresnet.data.events.aedat2 import LONGEST_HEADER
 from sresnet.data.events.chips import find_chip, given_chip
-from sresnet.data.events.columns import BLOCK, Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, Block, EventFile, Events, ReadConfig
 from sresnet.errors import UserError
 from sresnet.files import Content
 
@@ -27,16 +27,13 @@ _TOGETHER = 1 << 10
 _KINDS = {0: "special", 2: "frame", 3: "imu", 4: "imu"}
 
 
-def open_aedat3(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_aedat3(data: Content, name: str, config: ReadConfig) -> Events:
     """Header lines `#...` up to `#!END-HEADER`, then packets of 28 bytes and so many events of one type.
 
     A polarity event is two little-endian words: bit 0 says whether it is valid, bit 1 is 1 where the pixel became
     brighter, bits 2 to 16 are y, bits 17 to 31 x, and the second word holds 31 bits of microseconds, to which the
     packet adds its number of overflows. x counts from the left and y from the top. Events of other types (`special`,
     `frame`, `imu`, `other`) and invalid ones (`invalid`) are left out and counted.
-
-    Args:
-        chip: camera, where the header should not decide.
 
     Raises:
         UserError: a header that does not end, a format other than RAW, an unknown camera; while it is read, events of
@@ -51,12 +48,11 @@ def open_aedat3(data: Content, name: str, *, damaged: Damaged = "error", chip: s
     form = re.search(rb"^#Format: *(\S+)", header, re.MULTILINE)
     if form and form[1] != b"RAW":
         raise UserError(f"{name} is in the format {form[1].decode('latin-1')!r}: write it again as RAW")
-    file = EventFile(data, name, damaged)
+    file = EventFile(data, name, config)
     source = _source(file, at)
     named = re.search(rb"^#Source %d: *(.+?)\r?$" % source, header, re.MULTILINE)
-    found = (
-        given_chip(chip) if chip else find_chip(named[1].decode("latin-1") if named else "", f"the header of {name}")
-    )
+    camera = named[1].decode("latin-1") if named else ""
+    found = given_chip(config.chip) if config.chip else find_chip(camera, f"the header of {name}")
 
     def blocks(file: EventFile) -> Iterator[Block]:
         waiting: list[tuple[int, int, int]] = []

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
-from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
 from sresnet.data.events.packed import most_unpacked
 from sresnet.errors import UserError, optional
 from sresnet.files import Content
-from sresnet.limits import MEMORY_LIMIT, check_claim
+from sresnet.limits import check_claim
 
 MAGIC = b"#!AER-DAT4.0"
 
@@ -47,24 +47,12 @@ class _Packet:
     events: NDArray[Any]
 
 
-def open_aedat4(
-    data: Content,
-    name: str,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> Events:
+def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
     """A header with the streams as XML, then packets of a stream number, a size, and a compressed flatbuffer.
 
     x counts from the left and y from the top; the time is microseconds, of most cameras since 1970. Packets of other
     streams are left out and counted, a packet each (`frame packet`, `imu packet`, `trigger packet`, `other packet`).
     A file that was not closed ends with its last byte. Packets that lie out of order, among sixteen, are put in order.
-
-    Args:
-        chip: camera or size, where the header should not decide.
-        event_stream: which stream of events, where there are several.
 
     Raises:
         UserError: a damaged header, no stream of events, or several with no choice of one; while it is read, a package
@@ -72,9 +60,9 @@ def open_aedat4(
             time, or as `finish`.
     """
     compression, end, streams, at = _header(data, name)
-    file = EventFile(data, name, damaged)
-    stream = _event_stream(file, at, end, streams, event_stream)
-    unpack = _Unpack(compression, name, memory_limit, len(data))
+    file = EventFile(data, name, config)
+    stream = _event_stream(file, at, end, streams, config.event_stream)
+    unpack = _Unpack(compression, name, config.memory_limit, len(data))
 
     def blocks(file: EventFile) -> Iterator[Block]:
         read = 0
@@ -83,7 +71,7 @@ def open_aedat4(
             read += len(packet.events)
             yield block
 
-    sensor = given_chip(chip, stream.sensor.name) if chip else stream.sensor
+    sensor = given_chip(config.chip, stream.sensor.name) if config.chip else stream.sensor
     return Events(file=file, blocks=blocks, sensors=(sensor,))
 
 
@@ -233,7 +221,7 @@ def _event_stream(file: EventFile, at: int, end: int, streams: dict[int, _Stream
             raise UserError(f"event-stream {chosen} is none of {file.name}'s streams of events: choose from {listed}")
         return by_number[chosen]
     filled: set[int] = set()
-    for stream, _, _ in _walk(EventFile(file.data, file.name, "skip"), at, end, streams):
+    for stream, _, _ in _walk(EventFile(file.data, file.name, ReadConfig(damaged="skip")), at, end, streams):
         if stream.kind == "EVTS":
             filled.add(stream.number)
     if len(filled) > 1:

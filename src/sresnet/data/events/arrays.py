@@ -14,30 +14,30 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sresnet.archives import PACKED
-from sresnet.data.events.columns import BLOCK, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, EventFile, Events, ReadConfig
 from sresnet.data.events.matlab import variables
 from sresnet.data.events.tables import Columns, Table, columns_by_content, columns_named, table_events
 from sresnet.errors import UserError
 from sresnet.files import Content, as_file
-from sresnet.limits import MEMORY_LIMIT, check_claim
+from sresnet.limits import check_claim
 
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
 
 _ROWS = Callable[[], Iterator[NDArray[Any]]]
 
 
-def open_npy(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_npy(data: Content, name: str, config: ReadConfig) -> Events:
     """A structured array [events] with fields such as t, x, y and p, or an array [events, 4] whose numbers say it.
 
     UserError for other arrays; the rest as `table_events`.
     """
     dtype, shape, opened = _array(lambda: as_file(data), name)
-    file = EventFile(data, name, damaged)
+    file = EventFile(data, name, config)
     rows = partial(_rows, opened, dtype, shape, name)
-    return table_events(file, _table(dtype, shape, rows, name, len(data)), chip=chip)
+    return table_events(file, _table(dtype, shape, rows, name, len(data)))
 
 
-def open_npz(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_npz(data: Content, name: str, config: ReadConfig) -> Events:
     """Arrays t, x, y and p of one length, or one array as in a `.npy` file; other arrays are left alone.
 
     UserError for a file without them; the rest as `table_events`.
@@ -53,12 +53,12 @@ def open_npz(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
         if each.compress_type not in PACKED:
             raise UserError(f"{name} is not compressed as NumPy does it: save it again by numpy.savez")
     arrays = {key: _array(partial(archive.open, each), f"{name}, {key!a}") for key, each in members.items()}
-    file = EventFile(data, name, damaged)
+    file = EventFile(data, name, config)
     whole = [key for key, (dtype, shape, _) in arrays.items() if dtype.names or (len(shape) == 2 and shape[1] >= 4)]
     if len(whole) == 1:
         dtype, shape, opened = arrays[whole[0]]
         rows = partial(_rows, opened, dtype, shape, f"{name}, {whole[0]!a}")
-        return table_events(file, _table(dtype, shape, rows, f"{name}, {whole[0]!a}", 0), chip=chip)
+        return table_events(file, _table(dtype, shape, rows, f"{name}, {whole[0]!a}", 0))
     names = columns_named(arrays, name)
     counts = {names[column]: int(np.prod(arrays[names[column]][1])) for column in names}
     _check_lengths(counts, name)
@@ -71,12 +71,10 @@ def open_npz(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
         for each in zip(*parts.values(), strict=True):
             yield dict(zip(parts, each, strict=True))
 
-    return table_events(file, Table(passes=passes, count=0), chip=chip)
+    return table_events(file, Table(passes=passes, count=0))
 
 
-def open_mat(
-    data: Content, name: str, *, damaged: Damaged = "error", chip: str = "", memory_limit: float = MEMORY_LIMIT
-) -> Events:
+def open_mat(data: Content, name: str, config: ReadConfig) -> Events:
     """Variables such as ts, x, y and pol (ASL-DVS), a structure of them, or one array [events, 4 or more].
 
     The file is read whole. Rows are as they are stored: ASL-DVS and tonic do not agree on which is the top one.
@@ -87,7 +85,7 @@ def open_mat(
     content = data[: len(data)]
 
     def claim(unpacked: int) -> None:
-        check_claim(name, f"{unpacked:,} bytes that it unpacks to", 3 * unpacked, len(content), memory_limit)
+        check_claim(name, f"{unpacked:,} bytes that it unpacks to", 3 * unpacked, len(content), config.memory_limit)
 
     try:
         found = variables(content, claim)
@@ -95,13 +93,13 @@ def open_mat(
         raise
     except ValueError as error:
         raise UserError(f"{name} cannot be read as a MAT file ({_reason(error)}): get it again") from None
-    file = EventFile(data, name, damaged)
+    file = EventFile(data, name, config)
     matrices = {key: each for key, each in found.items() if each.ndim == 2 and min(each.shape) > 1}
     if len(found) == len(matrices) == 1:
         key, only = next(iter(matrices.items()))
         order = only if only.shape[1] <= only.shape[0] else only.T
         table = _table(order.dtype, order.shape, partial(_slices, order), f"{name}, {key!a}", order.nbytes)
-        return table_events(file, table, chip=chip)
+        return table_events(file, table)
     # Of a structure, its fields.
     names = columns_named({key.rpartition(".")[2]: key for key in found}, name)
     fields = {key.rpartition(".")[2]: each.ravel() for key, each in found.items()}
@@ -112,7 +110,7 @@ def open_mat(
         for start in range(0, len(columns["t"]), BLOCK):
             yield {column: array[start : start + BLOCK] for column, array in columns.items()}
 
-    return table_events(file, Table(passes=passes, count=len(columns["t"])), chip=chip)
+    return table_events(file, Table(passes=passes, count=len(columns["t"])))
 
 
 def _table(dtype: np.dtype[Any], shape: tuple[int, ...], rows: _ROWS, where: str, length: int) -> Table:

@@ -14,15 +14,35 @@ from sresnet.errors import UserError
 from sresnet.files import Content
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
-Damaged = Literal["error", "skip"]
-"""What to do with damage: refuse the file, or leave out as little as possible and count it."""
-
 BLOCK = 1 << 16
 """Records that are decoded at once: so few that they stay in the processor's cache between passes."""
 
 
 # While blocks are put together, their events are in memory twice.
 _EVENT_BYTES = 2 * 13
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """How event files are read; UserError for a number that no stream has."""
+
+    damaged: Literal["error", "skip"] = "error"
+    """error: refuse a damaged file; skip: leave out as little as possible of what is damaged, and count it."""
+    chip: str = ""
+    """Camera, such as DAVIS240, or size, such as 640x480, where the files should not decide."""
+    event_stream: int = -1
+    """Number of the stream of events, where an AEDAT 4.0 file has several; it means nothing to others."""
+    memory_limit: float = MEMORY_LIMIT
+    """Gigabytes that a file may claim, whatever its length; one that claims more is refused. Raise it for files that
+    you trust."""
+
+    def __post_init__(self) -> None:
+        if self.damaged not in ("error", "skip"):
+            raise UserError(f"damaged {self.damaged!r} is unknown: choose from error, skip")
+        if self.event_stream < -1:
+            raise UserError(
+                f"event-stream {self.event_stream} is no number of a stream: give 0 or more, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,7 @@ class EventFile:
     data: Content
     name: str
     """For messages."""
-    damaged: Damaged = "error"
+    config: ReadConfig = ReadConfig()
     skipped: dict[str, int] = field(default_factory=dict)
     """What was left out, by kind."""
 
@@ -43,7 +63,7 @@ class EventFile:
 
     def skip_damage(self, kind: str, count: int, fault: str, cure: str = "get the file again") -> None:
         """Leave out damage; where that is not wanted, UserError with the file, its `fault` and a cure."""
-        if self.damaged == "error":
+        if self.config.damaged == "error":
             raise UserError(f"{self.name}{fault}: {cure}, or leave out what is damaged (damaged skip)")
         self.skip(kind, count)
 
@@ -99,12 +119,10 @@ class Events:
     """Values at which the clock of this format starts again from 0."""
     most: int = 0
     """Events that the file holds at most; 0: not known beforehand, as a few bytes can be many."""
-    chip: str = ""
-    """Camera or size that was given, so that the file did not decide."""
     clock: str = "microseconds of the camera's clock, not shifted"
     """What the times are."""
-    memory_limit: float = MEMORY_LIMIT
-    """Gigabytes that events may take in memory whatever the length of the file, see `limits`."""
+    form: str = ""
+    """Which of `read.FORMATS` it is."""
 
 
 def finish(events: Events) -> Recording:
@@ -123,8 +141,8 @@ def finish(events: Events) -> Recording:
     for block in scan.blocks():
         if not events.most:
             count = columns.count + len(block.t)
-            length = len(events.file.data)
-            check_claim(events.file.name, f"{count:,} events", _EVENT_BYTES * count, length, events.memory_limit)
+            claimed, length, limit = _EVENT_BYTES * count, len(scan.file.data), scan.file.config.memory_limit
+            check_claim(scan.file.name, f"{count:,} events", claimed, length, limit)
         columns.add(block)
     sensor = scan.likely_sensor()
     if sensor != scan.sensor and scan.beyond(sensor):
@@ -145,7 +163,7 @@ def finish_in_chunks(events: Events, count: int) -> Iterator[Recording]:
     and where time goes back in it, which events have to go can only be said of all together: then they are in memory.
     What else the file held stands with the events that it was found with.
     """
-    if len(events.sensors) > 1 or events.file.damaged == "skip":
+    if len(events.sensors) > 1 or events.file.config.damaged == "skip":
         scan = _Scan(events, events.sensors[-1])
         for _ in scan.blocks():
             pass
@@ -295,7 +313,7 @@ class _Scan:
             int(np.count_nonzero(~inside)),
             f": the address of event {self._read + index:,}{block.place(index)} is off the sensor "
             f"({sensor.name}, {sensor.width}x{sensor.height})",
-            *([f"check --chip {self._events.chip}, which says so"] if self._events.chip else []),
+            *([f"check --chip {self.file.config.chip}, which says so"] if self.file.config.chip else []),
         )
         # The offset stays that of the whole block: it is asked for where damage is refused, and nothing is left out.
         return replace(block, t=block.t[inside], x=block.x[inside], y=block.y[inside], on=block.on[inside])

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from sresnet.data.events.chips import Sensor, given_chip
-from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
 from sresnet.data.events.percent import header_of
 from sresnet.errors import UserError
 from sresnet.files import Content
@@ -26,15 +26,12 @@ _SENSORS = (
 )
 
 
-def open_dat(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_dat(data: Content, name: str, config: ReadConfig) -> Events:
     """Header lines `% ...`, a byte for the type of the events and one for their size, then records of 8 bytes.
 
     A record is two little-endian words: microseconds; and 14 bits of column, 14 of row, 4 of polarity (1: brighter)
     from the lowest bit on (before version 2: 9, 8 and 1 bits). Column 0 is left and row 0 on top. The clock wraps at
     2^32 microseconds.
-
-    Args:
-        chip: camera or size, where the header should not decide.
 
     Raises:
         UserError: another type or size of events; while it is read, an incomplete record, or as `finish`.
@@ -70,12 +67,12 @@ def open_dat(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
 
     sensors: tuple[Sensor, ...] = _SENSORS
     width, height = header.number("width", 0), header.number("height", 0)
-    if chip:
-        sensors = (given_chip(chip, "Prophesee"),)
+    if config.chip:
+        sensors = (given_chip(config.chip, "Prophesee"),)
     elif width and height:
         # Addresses have 14 bits at most, whatever the header claims.
         sensors = (Sensor("Prophesee", min(width, 1 << 14), min(height, 1 << 14)),)
-    file, most = EventFile(data, name, damaged), max(0, len(data) - at) // _RECORD
+    file, most = EventFile(data, name, config), max(0, len(data) - at) // _RECORD
     return Events(file=file, blocks=blocks, sensors=sensors, wraps=(1 << 32,), most=most)
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sresnet.data.events.columns import Damaged
-from sresnet.data.events.read import EXTENSIONS, file_format, read_chunks
+from sresnet.data.events.columns import ReadConfig, finish_in_chunks
+from sresnet.data.events.read import CHUNK, EXTENSIONS, opened_recording
 from sresnet.data.events.recording_list import read_recording_list
 from sresnet.data.events.tables import TAKEN
 from sresnet.data.samples import listed
 from sresnet.data.tree import LeftOut, files_below
 from sresnet.errors import UserError
-from sresnet.limits import MEMORY_LIMIT, check_claim
+from sresnet.limits import check_claim
+
+_PLAIN = ReadConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,39 +85,31 @@ class SetFacts:
         return len(self.events)
 
 
-def describe_file(
-    path: Path,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> Facts:
+def describe_file(path: Path, config: ReadConfig = _PLAIN) -> Facts:
     """Facts of a file, read in chunks; errors as `read_recording`, and where its sensor claims too many pixels."""
-    form, clock = file_format(path, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
-    chunks = read_chunks(path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit)
     first, chunk = None, None
     events = on = 0
-    coarse = TAKEN in clock
     skipped: Counter[str] = Counter()
-    for chunk in chunks:
-        if first is None:
-            what = f"a sensor of {chunk.width}x{chunk.height} pixels"
-            pixels = chunk.width * chunk.height
-            check_claim(str(path), what, 24 * pixels, 8 * len(chunk), memory_limit)
-            first, counts = int(chunk.t[0]), np.zeros(pixels, dtype=np.int64)
-        np.add(counts, np.bincount(chunk.y.astype(np.int64) * chunk.width + chunk.x, minlength=pixels), out=counts)
-        # A camera's clock counts microseconds: as nanoseconds, and rarely otherwise, they are whole thousands.
-        coarse = coarse and not ((chunk.t - first) % 1000).any()
-        events, on = events + len(chunk), on + int(np.count_nonzero(chunk.on))
-        skipped.update(chunk.skipped)
+    with opened_recording(path, config) as opened:
+        coarse = TAKEN in opened.clock
+        for chunk in finish_in_chunks(opened, CHUNK):
+            if first is None:
+                what = f"a sensor of {chunk.width}x{chunk.height} pixels"
+                pixels = chunk.width * chunk.height
+                check_claim(str(path), what, 24 * pixels, 8 * len(chunk), config.memory_limit)
+                first, counts = int(chunk.t[0]), np.zeros(pixels, dtype=np.int64)
+            np.add(counts, np.bincount(chunk.y.astype(np.int64) * chunk.width + chunk.x, minlength=pixels), out=counts)
+            # A camera's clock counts microseconds: as nanoseconds, and rarely otherwise, they are whole thousands.
+            coarse = coarse and not ((chunk.t - first) % 1000).any()
+            events, on = events + len(chunk), on + int(np.count_nonzero(chunk.on))
+            skipped.update(chunk.skipped)
     assert chunk is not None
     assert first is not None
     busiest = int(counts.argmax())
     return Facts(
         name=str(path),
-        format=form,
-        clock=clock,
+        format=opened.form,
+        clock=opened.clock,
         sensor=chunk.sensor,
         width=chunk.width,
         height=chunk.height,
@@ -169,14 +163,7 @@ def listed_recordings(path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
     return recordings, [*notes, *found.notes]
 
 
-def describe_set(
-    found: Iterable[tuple[str, Path]],
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> SetFacts:
+def describe_set(found: Iterable[tuple[str, Path]], config: ReadConfig = _PLAIN) -> SetFacts:
     """Facts of the recordings that `found` names (class, file), each read in chunks, and which cannot be read."""
     by_class: Counter[str] = Counter()
     sensors: Counter[str] = Counter()
@@ -185,9 +172,7 @@ def describe_set(
     coarse = 0
     for label, path in found:
         try:
-            facts = describe_file(
-                path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit
-            )
+            facts = describe_file(path, config)
         except UserError as error:
             unreadable.append(str(error))
             continue

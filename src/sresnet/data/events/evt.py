@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
-from sresnet.data.events.columns import BLOCK, Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, Block, EventFile, Events, ReadConfig
 from sresnet.data.events.percent import Header, header_of
 from sresnet.errors import UserError
 from sresnet.files import Content
@@ -40,7 +40,7 @@ def encoding_of(header: Header) -> str:
     return header.fields.get("format", "").split(";")[0]
 
 
-def open_raw(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_raw(data: Content, name: str, config: ReadConfig) -> Events:
     """Header lines `% ...`, then words of 32 bits (EVT 2.0), 64 (EVT 2.1) or 16 (EVT 3.0), little-endian.
 
     Column 0 is left and row 0 on top; times are those of the camera, not shifted to zero. Its clock has 34 bits, in
@@ -48,9 +48,6 @@ def open_raw(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
     the first with a row or the start of a vector (`without an address`), cannot be placed; they are left out and
     counted, as are words of triggers (`trigger`), of extensions (`other word`) and of types that are not described
     (`unknown word`).
-
-    Args:
-        chip: camera or size, where the header should not decide.
 
     Raises:
         UserError: another encoding or none; while it is read, an incomplete word, or as `finish`.
@@ -72,10 +69,10 @@ def open_raw(data: Content, name: str, *, damaged: Damaged = "error", chip: str 
         for start, words in file.records(header.length, size, "word"):
             yield decode(file, start, words)
 
-    sensors = (given_chip(chip, "Prophesee"),) if chip else _sensors(header)
+    sensors = (given_chip(config.chip, "Prophesee"),) if config.chip else _sensors(header)
     # In EVT 2.0 a word is one event at most.
     most = max(0, len(data) - header.length) // 4 if encoding == "EVT 2.0" else 0
-    return Events(file=EventFile(data, name, damaged), blocks=blocks, sensors=sensors, most=most)
+    return Events(file=EventFile(data, name, config), blocks=blocks, sensors=sensors, most=most)
 
 
 _Decoder = Callable[[EventFile, int, bytes], Block]

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sresnet.data.events.columns import Damaged
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.frames import SATURATED, FrameConfig, to_frames, width_of
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.errors import UserError
-from sresnet.limits import MEMORY_LIMIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +39,7 @@ def describe_frames(
     config: FrameConfig,
     windows: WindowConfig,
     num_steps: int,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
+    reading: ReadConfig,
 ) -> FrameFacts | None:
     """Facts of the clips of the recordings that `found` names (class, file); None without any.
 
@@ -55,15 +50,13 @@ def describe_frames(
     shape, clips, events, largest, beyond = (0, 0), 0, 0, 0, 0
     for _, path in found:
         try:
-            recording = read_recording(
-                path, damaged=damaged, chip=chip, event_stream=event_stream, memory_limit=memory_limit
-            )
+            recording = read_recording(path, reading)
         except UserError:
             continue
         for window in cut(recording, windows).windows:
             try:
                 part = window.of(recording)
-                frames, _ = to_frames(part, counted, num_steps, span=window.span, memory_limit=memory_limit)
+                frames, _ = to_frames(part, counted, num_steps, span=window.span, memory_limit=reading.memory_limit)
             except UserError as error:
                 raise UserError(f"{path}: {error}") from None
             shape, clips, most = (frames.shape[2], frames.shape[3]), clips + 1, int(frames.max())

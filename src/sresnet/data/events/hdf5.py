@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events import ecf
-from sresnet.data.events.columns import BLOCK, Damaged, EventFile, Events
+from sresnet.data.events.columns import BLOCK, EventFile, Events, ReadConfig
 from sresnet.data.events.tables import SPELLINGS, Columns, Table, columns_named, size_said, table_events
 from sresnet.errors import UserError, optional
 from sresnet.files import Content, as_file
@@ -23,7 +23,7 @@ _GROUPS = ("CD/events", "events", "")
 _FILTERS = {32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32015: "Zstandard", 32026: "Blosc2", 32008: "bitshuffle"}
 
 
-def open_hdf5(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_hdf5(data: Content, name: str, config: ReadConfig) -> Events:
     """`/CD/events`, a table of x, y, p and t (Prophesee); or `/events`, or the file itself, with such columns.
 
     DSEC's have `t_offset` beside `events`, which is added to the times; its cameras have 640x480 pixels. Prophesee's
@@ -43,8 +43,8 @@ def open_hdf5(data: Content, name: str, *, damaged: Damaged = "error", chip: str
         raise
     except Exception as error:  # HDF5 says of damage what it trips over
         raise UserError(f"{name} cannot be read by HDF5 ({_reason(error)}): get it again") from None
-    file = EventFile(data, name, damaged)
-    events = table_events(file, table, chip=chip)
+    file = EventFile(data, name, config)
+    events = table_events(file, table)
     read = events.blocks
 
     def blocks(file: EventFile) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Sensor, given_chip
-from sresnet.data.events.columns import Block, Damaged, EventFile, Events
+from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
 from sresnet.files import Content
 
 _RECORD = 5
@@ -20,15 +20,15 @@ _OVERFLOW_TIME = 1 << 13
 _SENSORS = (Sensor("N-MNIST", 34, 34), Sensor("ATIS", 304, 240))
 
 
-def open_nmnist(data: Content, name: str, *, damaged: Damaged = "error", chip: str = "") -> Events:
+def open_nmnist(data: Content, name: str, config: ReadConfig) -> Events:
     """Records without a header: byte 0 the column, byte 1 the row, then a bit of polarity and 23 bits of microseconds.
 
     Column 0 is left and row 0 on top, so that the digits stand upright. A record of row 240 is not an event: it says
     that the camera's counter overflowed, and adds 2^13 microseconds to what follows (N-Caltech101 has them). The clock
     wraps at 2^23 microseconds. UserError, while it is read, for an incomplete record, and as `finish`.
     """
-    sensors = (given_chip(chip, "ATIS"),) if chip else _SENSORS
-    file = EventFile(data, name, damaged)
+    sensors = (given_chip(config.chip, "ATIS"),) if config.chip else _SENSORS
+    file = EventFile(data, name, config)
     return Events(file=file, blocks=_blocks, sensors=sensors, wraps=(1 << 23,), most=len(data) // _RECORD)
 
 

@@ -1,16 +1,16 @@
 """Reads an event file of any format, whole or in chunks."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sresnet.data.events import aedat2, aedat3, aedat4, hdf5, matlab
 from sresnet.data.events.aedat2 import open_aedat2
 from sresnet.data.events.aedat3 import open_aedat3
 from sresnet.data.events.aedat4 import open_aedat4
 from sresnet.data.events.arrays import NPY, ZIP, open_mat, open_npy, open_npz
-from sresnet.data.events.columns import Damaged, Events, finish, finish_in_chunks
+from sresnet.data.events.columns import Events, ReadConfig, finish, finish_in_chunks
 from sresnet.data.events.dat import open_dat
 from sresnet.data.events.evt import ENCODINGS, encoding_of, open_raw
 from sresnet.data.events.hdf5 import open_hdf5
@@ -19,7 +19,6 @@ from sresnet.data.events.percent import HEADER_LINE, header_of
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 from sresnet.files import Content, FileContent
-from sresnet.limits import MEMORY_LIMIT
 
 EXTENSIONS = (".aedat", ".aedat2", ".aedat4", ".bin", ".bs2", ".dat", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".raw")
 """Endings, in any case, of files that may be recordings."""
@@ -37,67 +36,44 @@ FORMATS = (
 CHUNK = 1 << 20
 """Events of a chunk by default."""
 
+_PLAIN = ReadConfig()
 
-def read_recording(
-    path: Path,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> Recording:
+
+def read_recording(path: Path, config: ReadConfig = _PLAIN) -> Recording:
     """The events of one file.
 
     Args:
         path: the file; the first bytes tell its format, or else its ending.
-        damaged: "error" refuses a damaged file; "skip" leaves out as little as possible and counts it in `skipped`.
-        chip: camera, such as "DAVIS240", or size of the sensor, such as "640x480", where the file should not decide.
-        event_stream: number of the stream of events, where an AEDAT 4.0 file has several; it means nothing to others.
 
     Raises:
         UserError: a file that cannot be read, is of no known format, has no events, claims too much, or is damaged.
     """
-    content = _content(path)
-    try:
-        events = _opened(content, str(path), damaged, chip, event_stream, memory_limit)
+    with opened_recording(path, config) as events:
         return finish(events)
-    finally:
-        content.close()
 
 
-def read_chunks(
-    path: Path,
-    count: int = CHUNK,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> Iterator[Recording]:
+def read_chunks(path: Path, count: int = CHUNK, config: ReadConfig = _PLAIN) -> Iterator[Recording]:
     """The events of one file, `count` at a time and at last the rest: `read_recording` cut into parts.
 
-    Memory does not grow with the length of the file, unless `damaged` is "skip" and time goes back in it. What the file
-    held beside events stands in `skipped` of the chunk that it was found with. Arguments and errors as
-    `read_recording`; damage is noticed when it is reached, and a `count` below 1 is a UserError.
+    Memory does not grow with the length of the file, unless `config.damaged` is "skip" and time goes back in it. What
+    the file held beside events stands in `skipped` of the chunk that it was found with. Errors as `read_recording`;
+    damage is noticed when it is reached, and a `count` below 1 is a UserError.
     """
     if count < 1:
         raise UserError(f"count {count} is less than 1: give the number of events of a chunk, such as {CHUNK}")
-    content = _content(path)
-    try:
-        events = _opened(content, str(path), damaged, chip, event_stream, memory_limit)
+    with opened_recording(path, config) as events:
         yield from finish_in_chunks(events, count)
-    finally:
-        content.close()
 
 
-def file_format(
-    path: Path, *, chip: str = "", event_stream: int = -1, memory_limit: float = MEMORY_LIMIT
-) -> tuple[str, str]:
-    """(which of FORMATS a file is in, what its times are); errors as `read_recording`."""
+@contextmanager
+def opened_recording(path: Path, config: ReadConfig = _PLAIN) -> Iterator[Events]:
+    """A file whose header has been read, of which `columns.finish` and `finish_in_chunks` make recordings.
+
+    It is closed at the end. UserError where it cannot be read or is of no known format.
+    """
     content = _content(path)
     try:
-        events = _opened(content, str(path), "skip", chip, event_stream, memory_limit)
-        return _format_of(content, str(path)), events.clock
+        yield _opened(content, str(path), config)
     finally:
         content.close()
 
@@ -110,34 +86,14 @@ def _content(path: Path) -> FileContent:
         raise UserError(f"{path} cannot be read ({error.strerror}): give a file with events") from None
 
 
-def parse_recording(
-    data: bytes,
-    name: str,
-    *,
-    damaged: Damaged = "error",
-    chip: str = "",
-    event_stream: int = -1,
-    memory_limit: float = MEMORY_LIMIT,
-) -> Recording:
+def parse_recording(data: bytes, name: str, config: ReadConfig = _PLAIN) -> Recording:
     """The events in the bytes of a file, `name` for messages and the ending; UserError for other or damaged bytes."""
-    return finish(_opened(data, name, damaged, chip, event_stream, memory_limit))
+    return finish(_opened(data, name, config))
 
 
-def check_event_stream(event_stream: int) -> None:
-    """Raise UserError for a number that no stream has; -1 stands for none given."""
-    if event_stream < -1:
-        raise UserError(f"event-stream {event_stream} is no number of a stream: give 0 or more, or leave it out")
-
-
-def _opened(data: Content, name: str, damaged: Damaged, chip: str, event_stream: int, memory_limit: float) -> Events:
-    check_event_stream(event_stream)
+def _opened(data: Content, name: str, config: ReadConfig) -> Events:
     form = _format_of(data, name)
-    how: Any = {"damaged": damaged, "chip": chip}
-    if form == "AEDAT 4.0":
-        how |= {"event_stream": event_stream, "memory_limit": memory_limit}
-    if form == "MAT":
-        how |= {"memory_limit": memory_limit}
-    openers: dict[str, Callable[..., Events]] = {
+    openers: dict[str, Callable[[Content, str, ReadConfig], Events]] = {
         "AEDAT 2.0": open_aedat2,
         "AEDAT 3.1": open_aedat3,
         "AEDAT 4.0": open_aedat4,
@@ -148,7 +104,7 @@ def _opened(data: Content, name: str, damaged: Damaged, chip: str, event_stream:
         "MAT": open_mat,
         "HDF5": open_hdf5,
     }
-    return replace(openers.get(form, open_raw)(data, name, **how), chip=chip, memory_limit=memory_limit)
+    return replace(openers.get(form, open_raw)(data, name, config), form=form)
 
 
 def _format_of(data: Content, name: str) -> str:

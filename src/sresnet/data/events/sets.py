@@ -17,9 +17,10 @@ from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
 from sresnet.data.events.changes import ChangeConfig
+from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
-from sresnet.data.events.read import EXTENSIONS, check_event_stream, parse_recording
+from sresnet.data.events.read import EXTENSIONS, parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.recording_list import ENDINGS, is_recording_list, read_recording_list
 from sresnet.data.events.simulate import DVSConfig, simulate
@@ -151,7 +152,7 @@ class EventConfig:
         for name, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count < 0 or (count and not self.simulated):
                 raise UserError(f"{name} {count}: give 0, or for {' and '.join(SIMULATED)} a number of images")
-        check_event_stream(self.event_stream)
+        self.reading(MEMORY_LIMIT)
         if self.chip and self.simulated:
             raise UserError(f"chip {self.chip!r} means nothing to simulated recordings: leave it out")
         shown = self.frames.representation
@@ -169,6 +170,12 @@ class EventConfig:
             )
         if self.test_group and self.split != "by-group":
             raise UserError(f"test_group {self.test_group!r} means nothing to split {self.split!r}: choose by-group")
+
+    def reading(self, memory_limit: float) -> ReadConfig:
+        """How the files are read, which may claim so many gigabytes; UserError for a number that no stream has."""
+        return ReadConfig(
+            damaged=self.damaged, chip=self.chip, event_stream=self.event_stream, memory_limit=memory_limit
+        )
 
     @property
     def simulated(self) -> bool:
@@ -281,8 +288,7 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     def read_whole(source: Source) -> tuple[Recording, bytes]:
         content = _read_bytes(source, opened, memory_limit)
         name = source.name if source.span is None else str(source.path)
-        trust: Any = {"damaged": config.damaged, "chip": config.chip, "event_stream": config.event_stream}
-        return parse_recording(content, name, **trust, memory_limit=memory_limit), content
+        return parse_recording(content, name, config.reading(memory_limit)), content
 
     def read(source: Source) -> tuple[Recording, str]:
         if source.span is None:

@@ -50,7 +50,7 @@ class Table:
     """What the times are, where the format says it; "": whole numbers are microseconds, see `table_events`."""
 
 
-def table_events(file: EventFile, table: Table, *, chip: str = "") -> Events:
+def table_events(file: EventFile, table: Table) -> Events:
     """The events of a table, as any reader gives them.
 
     Whole numbers are microseconds, whatever type they are stored in. Numbers with fractions are seconds, or
@@ -71,8 +71,8 @@ def table_events(file: EventFile, table: Table, *, chip: str = "") -> Events:
             yield block
 
     sensors: tuple[Sensor, ...] = _SENSORS
-    if chip:
-        sensors = (given_chip(chip, table.sensor or "sensor"),)
+    if file.config.chip:
+        sensors = (given_chip(file.config.chip, table.sensor or "sensor"),)
     elif table.width and table.height:
         sensors = (Sensor(table.sensor or "sensor", table.width, table.height),)
     return Events(file=file, blocks=blocks, sensors=sensors, most=table.count, clock=clock)
