@@ -19,6 +19,7 @@ from sresnet.config import from_dict, to_dict
 from sresnet.data.events.describe import describe_file
 from sresnet.data.events.frames import FrameConfig, to_frames
 from sresnet.data.events.packed import most_unpacked
+from sresnet.data.events.parts import held
 from sresnet.data.events.read import read_chunks, read_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig, list_recordings
@@ -255,7 +256,7 @@ def windows_of(times):
     recording = Recording(
         t=np.array(times), x=column, y=column, on=column == 0, width=1, height=1, sensor="made up", skipped={}
     )
-    return [each.span for each in cut(recording, WindowConfig(seconds=0.001)).windows]
+    return [each.span for each in cut(held(recording), WindowConfig(seconds=0.001)).windows]
 
 
 def test_windows_without_events_take_nothing():

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sresnet
-from sresnet import UserError, streams
+from sresnet import UserError
 from sresnet.analysis.exits import mean_scores
-from sresnet.data.events.filters import FilterConfig, filtered
+from sresnet.data.events.filters import FilterConfig, SliceFilters, filtered
 from sresnet.data.events.frames import FrameConfig, to_frames
+from sresnet.data.events.parts import held
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.scaling import Counts
-from sresnet.streams import Stream, stream
+from sresnet.streams import Stream, live, stream
 
 SIZE = 8
 
@@ -62,7 +63,7 @@ def batch_answers(model, whole, spans, frames, least_step=1):
 
 
 def windows(whole, seconds, **fields):
-    return [each.span for each in cut(whole, WindowConfig(seconds=seconds, **fields)).windows]
+    return [each.span for each in cut(held(whole), WindowConfig(seconds=seconds, **fields)).windows]
 
 
 def as_told(answers):
@@ -162,7 +163,7 @@ def test_windows_are_those_of_the_run(fields, monkeypatch):
     """From a run, all that says which windows there are."""
     whole, config = recording(range(1017, 2000, 9)), WindowConfig(seconds=100e-6, **fields)
     data = EventConfig(name="event-folder", split="random90", windows=config)
-    monkeypatch.setattr(streams, "_of_run", lambda run, memory_limit: (MODEL, data))
+    monkeypatch.setattr(live, "_of_run", lambda run, memory_limit: (MODEL, data))
     found = as_told(each for each in stream("run", in_slices(whole, [3, 40, 41])) if each.whole)
     wanted = batch_answers(MODEL, whole, windows(whole, 100e-6, **fields), BY_TIME, least_step=3)
     first = min(each[0] for each in wanted)
@@ -180,7 +181,7 @@ def test_filters_leave_the_same_whatever_the_slices(times, cuts, refractory, bac
     whole = recording(times)
     config = FilterConfig(refractory_ms=refractory, background_ms=background)
     wanted, _ = filtered(whole, config)
-    filters = streams._Filters(config)
+    filters = SliceFilters(config, None)
     parts = [filters.left(part) for part in in_slices(whole, cuts)]
     for name in ("t", "x", "y", "on"):
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(wanted, name))
@@ -195,7 +196,7 @@ def test_filters_of_crowded_pixels(fields):
         whole.x[:], whole.y[:] = whole.x % 4, whole.y % 3
         wanted, removed = filtered(whole, config)
         assert sum(removed.values()) > 20
-        filters = streams._Filters(config)
+        filters = SliceFilters(config, None)
         parts = [filters.left(part) for part in in_slices(whole, draw.integers(0, 100, 8))]
         np.testing.assert_array_equal(np.concatenate([part.t for part in parts]), wanted.t)
 
@@ -206,13 +207,13 @@ def test_hot_pixels_are_those_of_the_whole_recording_or_given(monkeypatch):
     whole.x[::2], whole.y[::2] = 5, 2
     config = FilterConfig(hot_pixels=2, refractory_ms=0.01)
     data = EventConfig(name="event-folder", split="random90", windows=WindowConfig(seconds=90e-6), filters=config)
-    monkeypatch.setattr(streams, "_of_run", lambda run, memory_limit: (MODEL, data))
+    monkeypatch.setattr(live, "_of_run", lambda run, memory_limit: (MODEL, data))
     kept, removed = filtered(whole, config)
     assert removed["hot_pixels"] >= 150
-    spans = [each.span for each in cut(kept, data.windows, whole=whole).windows]
+    spans = [each.span for each in cut(held(kept), data.windows, whole=held(whole)).windows]
     wanted = batch_answers(MODEL, kept, spans, BY_TIME)
     running = Stream("run")
-    running.begin(whole)
+    running.begin([whole])
     assert_alike([each for each in as_told(running.push(whole) + running.finish()) if each[0] < 810], wanted)
     hot = np.zeros((16, 16), bool)
     hot[2, 5] = True

@@ -13,8 +13,8 @@ from sresnet.data import AnyData, EventConfig
 from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by, removed_said
-from sresnet.data.events.frames import frame_shape, input_scale, to_frames
-from sresnet.data.events.read import read_recording
+from sresnet.data.events.frames import clips_of, frame_shape, input_scale
+from sresnet.data.events.source import recording_in
 from sresnet.data.events.windows import cut
 from sresnet.data.folder import read_picture, with_channels
 from sresnet.data.scaling import Counts, Scaling
@@ -119,7 +119,7 @@ def _clips_of_file(
     path: Path, data: EventConfig, num_steps: int, about: Mapping[str, Any], memory_limit: float, note: Note = _quiet
 ) -> Tensor:
     """A recording as a run needs it, float32 [windows, T, 2, H, W]; UserError where it is damaged or does not fit."""
-    recording = read_recording(path, data.reading(memory_limit))
+    recording = recording_in(path, data.reading(memory_limit))
     found = Sensor(recording.sensor, recording.width, recording.height)
     if said := another_sensor(sensor_from_plain(about.get("sensor")), found, str(path)):
         note(said)
@@ -143,7 +143,7 @@ def _clips_of_file(
             "recording of the same camera"
         )
     clips = torch.empty(len(windows), num_steps, 2, rows, columns, dtype=torch.float32, device="cpu")
-    for clip, each in zip(clips, windows, strict=True):
-        frames, _ = to_frames(each.of(kept), data.frames, num_steps, span=each.span, memory_limit=memory_limit)
+    made = clips_of(kept, windows, data.frames, num_steps, memory_limit=memory_limit)
+    for clip, (frames, _) in zip(clips, made, strict=True):
         clip.copy_(torch.from_numpy(frames).float())
     return Counts(input_scale(recording.width, recording.height, data.frames), data.frames.shown)(clips)

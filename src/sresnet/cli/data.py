@@ -29,8 +29,9 @@ from sresnet.data.events.describe import (
 from sresnet.data.events.filters import FilterConfig, left_by, removed_said
 from sresnet.data.events.frame_facts import FrameFacts, describe_frames
 from sresnet.data.events.frames import LOST, SATURATED, FrameConfig
-from sresnet.data.events.read import read_recording
 from sresnet.data.events.recording_list import is_recording_list, names_recordings
+from sresnet.data.events.sets import labelled_parts
+from sresnet.data.events.source import Source, readers, recording_in
 from sresnet.data.events.splits import check_split, event_splits
 from sresnet.data.events.windows import WindowConfig
 from sresnet.data.fingerprint import fingerprint
@@ -263,14 +264,15 @@ def _data_info_verb(words: list[str]) -> int:
         return 0
     recordings, notes = listed_recordings(path) if list_of_recordings else find_recordings(path)
     of_set = describe_set(reading(recordings), options)
-    asked, of_frames = (options.frames, options.windows, options.num_steps), None
+    of_frames = None
     if options.num_steps:
-        of_frames = describe_frames(reading(recordings), *asked, options)
-        if list_of_recordings:
-            notes = [
-                *notes,
-                "frames are of whole files, not of the parts that rows name: data prepare has those",
-            ]
+        parts = labelled_parts(path)
+        sources = parts or [Source(name=str(file), class_name=label, path=file) for label, file in recordings]
+        read, _ = readers(options)
+        asked = options.frames, options.windows, options.num_steps
+        of_frames = describe_frames(reading(sources), read, *asked, memory_limit=options.memory_limit)
+        if any(part.whole for part in parts):
+            notes = [*notes, "frames are of the parts of recordings that are labelled, the rest of the facts of all"]
     framed = {"frames": asdict(of_frames)} if of_frames else {}
     give({"folder": path, "recordings": of_set.recordings, "notes": notes} | asdict(of_set) | framed)
     _print_set_facts(path, of_set)
@@ -357,8 +359,7 @@ def _data_view_verb(words: list[str]) -> int:
         filters = data.filters
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
-    recording = read_recording(path, options)
-    recording, removed = left_by(recording, filters, str(path))
+    recording, removed = left_by(recording_in(path, options), filters, str(path))
     if removed:
         say(removed_said(removed, sum(removed.values()) + len(recording)))
     look: Any = {"frames": options.frames, "window": window, "title": path.name}

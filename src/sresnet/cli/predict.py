@@ -18,7 +18,8 @@ from sresnet.limits import MEMORY_LIMIT
 from sresnet.printing import give, going_on, say
 from sresnet.report import plots
 from sresnet.report.figures import over_time, predictions
-from sresnet.streams import COLUMNS, Answer, Stream, Stretch, Walk, stretches, time_said, walk_file, walked, walks_csv
+from sresnet.streams import Answer, Stream
+from sresnet.streams.walk import COLUMNS, Stretch, Walk, stretches, time_said, walk_file, walked, walks_csv
 from sresnet.train.record import recipe_of
 
 

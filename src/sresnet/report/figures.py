@@ -26,7 +26,7 @@ from sresnet.report.charts import (
     shortened,
 )
 from sresnet.report.png import picture_of
-from sresnet.streams import Walk
+from sresnet.streams.walk import Walk
 from sresnet.studies.conversions import Point
 
 ACCURACY = "accuracy (%)"

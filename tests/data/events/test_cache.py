@@ -19,6 +19,7 @@ import torch
 from sresnet.data import EventConfig, cached
 from sresnet.data.cleaning import cached_sets
 from sresnet.data.events import cache, sets
+from sresnet.data.events import source as reading
 from sresnet.data.events.cache import prepare
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.frames import FrameConfig, to_frames
@@ -144,8 +145,8 @@ def test_a_change_right_after_it_was_read_is_noticed(data, monkeypatch):
 
 def count_reads(monkeypatch):
     reads = []
-    real = sets._read_bytes
-    monkeypatch.setattr(sets, "_read_bytes", lambda source, *others: reads.append(source.name) or real(source, *others))
+    real = reading._content
+    monkeypatch.setattr(reading, "_content", lambda one, *others: reads.append(one.name) or real(one, *others))
     return reads
 
 

@@ -15,10 +15,11 @@ from sresnet.config import from_dict, renamed_fields, to_dict
 from sresnet.data import EventConfig, open_data
 from sresnet.data.events.cache import prepare
 from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.parts import held
 from sresnet.data.events.read import parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import USUAL
-from sresnet.data.events.windows import WindowConfig, cut
+from sresnet.data.events.windows import WindowConfig, cut, in_windows
 from sresnet.errors import UserError
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
@@ -30,7 +31,7 @@ def recording(times):
 
 
 def spans(found, config):
-    return [each.span for each in cut(found, config).windows]
+    return [each.span for each in cut(held(found), config).windows]
 
 
 def test_windows_of_time():
@@ -39,7 +40,7 @@ def test_windows_of_time():
     expected = [(first + n * 300_000, first + (n + 1) * 300_000) for n in range(3)]
     assert spans(found, WindowConfig(seconds=0.3)) == expected
     assert spans(found, WindowConfig(seconds=5.0)) == [(first, first + 5_000_000)]  # shorter than a window: one
-    assert spans(found, WindowConfig()) == [None]
+    assert spans(found, WindowConfig()) == [(first, last + 1)]
     assert last < first + 1_000_000
     gap = dataclasses.replace(found, t=np.where(found.t < 500_000, 0, 999_999))
     assert spans(gap, WindowConfig(seconds=0.25)) == [(0, 250_000), (750_000, 1_000_000)]  # none without events
@@ -61,18 +62,19 @@ def test_windows_are_those_of_a_slower_way(times, length, stride, origin, least)
     whole = [each for each in starts if each + length <= times[-1] + 1] or starts[:1]
     inside = {each: [i for i, t in enumerate(times) if each <= t < each + length] for each in whole}
     kept = {each: found for each, found in inside.items() if found and len(found) >= least}
-    found = cut(recording(times), config)
+    found = cut(held(recording(times)), config)
     assert [each.span for each in found.windows] == [(each, each + length) for each in kept]
     assert [list(range(each.first, each.end)) for each in found.windows] == list(kept.values())
     assert found.unused == len(times) - len({i for each in kept.values() for i in each})
     assert found.few == sum(bool(each) for each in inside.values()) - len(kept)
-    for window in found.windows:
-        assert window.of(recording(times)).t.tolist() == times[window.first : window.end]
+    parts = in_windows(held(recording(times)), found.windows)
+    for window, (part,) in zip(found.windows, parts, strict=True):
+        assert part.t.tolist() == times[window.first : window.end]
 
 
 @given(events=st.integers(1, 60), length=st.integers(1, 30), stride=st.sampled_from([0.1, 0.5, 1.0, 1.6]))
 def test_windows_of_events(events, length, stride):
-    found = cut(recording(range(events)), WindowConfig(events=length, stride=stride))
+    found = cut(held(recording(range(events))), WindowConfig(events=length, stride=stride))
     step = max(1, round(stride * length))
     firsts = [first for first in range(0, events, step) if first + length <= events] or [0]
     assert [each.first for each in found.windows] == firsts
@@ -82,9 +84,9 @@ def test_windows_of_events(events, length, stride):
 
 
 def test_recordings_with_too_few_events_are_left_out_and_counted():
-    found = cut(recording([1, 2, 3]), WindowConfig(least_events=4))
+    found = cut(held(recording([1, 2, 3])), WindowConfig(least_events=4))
     assert (found.windows, found.unused, found.few) == ((), 3, 1)
-    assert len(cut(recording([1, 2, 3]), WindowConfig(least_events=3)).windows) == 1
+    assert len(cut(held(recording([1, 2, 3])), WindowConfig(least_events=3)).windows) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,13 +138,13 @@ def test_clips_are_the_windows(tmp_path):
         frames, at = found.file.read(list(range(found.file.count))), 0
         for entry in found.recordings:
             whole = parse_recording((data / entry["name"]).read_bytes(), entry["name"])
-            windows = cut(whole, config).windows
+            windows = cut(held(whole), config).windows
             assert entry["clips"] == len(windows) > 1
             counts = [window.end - window.first for window in windows]
             assert frames[at : at + len(windows)].flatten(1).sum(1).tolist() == counts
             at += len(windows)
             assert entry["of_events"] == len(whole) == 40
-            assert entry["unused"] == cut(whole, config).unused
+            assert entry["unused"] == cut(held(whole), config).unused
         assert at == found.file.count
 
 
@@ -183,7 +185,8 @@ def test_windows_with_few_events_are_said(tmp_path, capsys):
     said = capsys.readouterr().out
     config = WindowConfig(seconds=0.01, least_events=4)
     found = [
-        cut(parse_recording(path.read_bytes(), path.name), config) for path in (tmp_path / "data").rglob("*.aedat")
+        cut(held(parse_recording(path.read_bytes(), path.name)), config)
+        for path in (tmp_path / "data").rglob("*.aedat")
     ]
     few = sum(each.few for each in found)
     assert few

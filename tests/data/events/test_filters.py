@@ -13,8 +13,9 @@ from sresnet.cli import main
 from sresnet.data.config import usual_data
 from sresnet.data.events import filters
 from sresnet.data.events.cache import prepare
-from sresnet.data.events.filters import FilterConfig, _cool, _rested, _supported, filtered, left_by
+from sresnet.data.events.filters import FilterConfig, _rested, _supported, filtered, hot_pixels_of, left_by
 from sresnet.data.events.frames import to_frames
+from sresnet.data.events.parts import held
 from sresnet.data.events.read import parse_recording
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.windows import WindowConfig, cut
@@ -64,10 +65,14 @@ def cool_by_loop(events, times):
     return [pixels.count(each) <= times * bound for each in pixels]
 
 
+def cool(events, times):
+    return ~hot_pixels_of([events], times)[events.y, events.x]
+
+
 BY_LOOP = {
     _rested: (rested_by_loop, 1000),
     _supported: (supported_by_loop, 1000),
-    _cool: (cool_by_loop, 1),
+    cool: (cool_by_loop, 1),
 }
 
 
@@ -77,14 +82,14 @@ BY_LOOP = {
 @settings(max_examples=60, deadline=None)
 def test_each_equals_a_loop_over_the_events_however_they_are_divided(keep, bits, events, setting):
     loop, unit = BY_LOOP[keep]
-    if keep is _cool:
+    if keep is cool:
         setting = max(setting, 1.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filters, "_BITS", bits)
         patch.setattr(filters, "_CHUNK", 1 << bits)
         found = keep(events, setting)
     assert found.dtype == np.bool_
-    assert found.tolist() == loop(events, setting * unit if keep is _cool else round(setting * unit))
+    assert found.tolist() == loop(events, setting * unit if keep is cool else round(setting * unit))
 
 
 @given(
@@ -129,7 +134,7 @@ def test_a_flickering_pixel_is_hot_and_an_edge_is_not():
 def test_hot_is_measured_by_the_count_that_99_of_100_pixels_do_not_exceed():
     pixels = np.repeat(np.arange(400), np.arange(1, 401))  # pixel p has p + 1 events; the 396th is the 99th percentile
     events = recording(np.arange(len(pixels)), pixels % 20, pixels // 20, 20, 20)
-    assert sorted(set(pixels[~_cool(events, 1.0)])) == [396, 397, 398, 399]
+    assert sorted(set(pixels[~cool(events, 1.0)])) == [396, 397, 398, 399]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_fields_out_of_range(fields):
 
 def test_a_recording_of_which_nothing_is_left_is_named():
     with pytest.raises(UserError, match=r"noise: the filters leave none of its 2 events \(2 by background_ms\)"):
-        left_by(recording([0, 9], [0, 4], [0, 0]), FilterConfig(background_ms=1.0), "noise")
+        left_by(held(recording([0, 9], [0, 4], [0, 0])), FilterConfig(background_ms=1.0), "noise")
 
 
 def config(filters, **fields):
@@ -154,8 +159,8 @@ def test_windows_lie_where_they_lie_without_filters():
     kept, _ = filtered(events, FilterConfig(background_ms=1.0))
     assert kept.t.tolist() == [1_000_001]
     seconds = WindowConfig(seconds=1.0)
-    assert [each.span for each in cut(events, seconds).windows] == [(0, 1_000_000), (1_000_000, 2_000_000)]
-    assert [each.span for each in cut(kept, seconds, whole=events).windows] == [(1_000_000, 2_000_000)]
+    assert [each.span for each in cut(held(events), seconds).windows] == [(0, 1_000_000), (1_000_000, 2_000_000)]
+    assert [each.span for each in cut(held(kept), seconds, whole=held(events)).windows] == [(1_000_000, 2_000_000)]
 
 
 def test_frames_are_of_what_is_left_and_the_cache_tells_filters_apart(tmp_path):

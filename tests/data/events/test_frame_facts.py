@@ -6,12 +6,13 @@ from pathlib import Path
 import made_up_events as made_up
 import pytest
 from test_frames import hd_recording
+from test_recording_lists import gestures
 
 from sresnet.cli import main
-from sresnet.data.events import frame_facts
-from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.frame_facts import describe_frames
 from sresnet.data.events.frames import FrameConfig
+from sresnet.data.events.parts import held
+from sresnet.data.events.source import Source
 from sresnet.data.events.windows import WindowConfig
 
 
@@ -53,27 +54,39 @@ def test_info_by_recipe(folder, capsys):
     assert "1.bin: frames of 64x64 pixels are larger than the sensor, 34x34" in capsys.readouterr().err
 
 
-def test_frames_of_a_list_are_said_to_be_of_whole_files(folder, capsys):
-    rows = [f"{file.relative_to('set')},{file.parent.name}" for file in sorted(Path("set").rglob("*.bin"))]
-    Path("set/list.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
-    said = "note: frames are of whole files, not of the parts that rows name: data prepare has those\n"
-    assert main(["data", "info", "set/list.csv", "--num-steps", "3"]) == 0
-    assert said in capsys.readouterr().out
-    for words in (["set/list.csv"], ["set", "--num-steps", "3"]):
-        assert main(["data", "info", *words]) == 0
-        assert said not in capsys.readouterr().out
+def test_frames_of_a_list_are_of_the_parts_that_it_names(folder, capsys):
+    rows = ["set/one/1.bin,up,0,0.04,train", "set/one/1.bin,down,0.04,,train", "other.bin,up,,,test"]
+    Path("other.bin").write_bytes(made_up.nmnist(made_up.events(1200, start=9)))
+    Path("list.csv").write_text("\n".join(["file,label,start_seconds,stop_seconds,split", *rows]), encoding="utf-8")
+    said = "note: frames are of the parts of recordings that are labelled, the rest of the facts of all\n"
+    assert main(["data", "info", "list.csv", "--num-steps", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "frames: 3 clips of 34x34 pixels, T = 3" in out
+    assert said in out
+    assert main(["data", "info", "list.csv", "--num-steps", "3", "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert main(["data", "prepare", "event-folder", "--data-dir", "list.csv", "--num-steps", "3", "--json"]) == 0
+    assert counted["frames"]["events"] == json.loads(capsys.readouterr().out)["events"] == 2400
+    assert main(["data", "info", "set", "--num-steps", "3"]) == 0
+    assert said not in capsys.readouterr().out
 
 
-def test_a_high_definition_recording_in_windows(monkeypatch):
+def test_frames_of_gestures_are_of_those_that_are_labelled(tmp_path, capsys):
+    gestures(tmp_path)
+    assert main(["data", "info", str(tmp_path), "--recipe", "dvs-gesture"]) == 0
+    out = capsys.readouterr().out
+    assert "frames: 33 clips" in out
+    assert "the parts of recordings that are labelled" in out
+
+
+def test_a_high_definition_recording_in_windows():
     """As in `test_frames`: three fifths of it at 32x32."""
     recording = hd_recording(1.1)
-    monkeypatch.setattr(frame_facts, "read_recording", lambda path, config: recording)
+    asked = [Source(name="spot.raw", class_name="spot")], lambda source: (held(recording), "")
     windows = WindowConfig(seconds=0.5)
-    facts = describe_frames(
-        [("spot", "spot.raw")], FrameConfig(size=32, representation="voxel"), windows, 8, ReadConfig()
-    )
+    facts = describe_frames(*asked, FrameConfig(size=32, representation="voxel"), windows, 8, memory_limit=1)
     assert (facts.clips, facts.bytes_each, facts.height) == (2, 2, 32)
     assert facts.events == pytest.approx(500_000, rel=0.01)
     assert 0.5 < facts.beyond / facts.events < 0.7
-    facts = describe_frames([("spot", "spot.raw")], FrameConfig(size=128), windows, 8, ReadConfig())
+    facts = describe_frames(*asked, FrameConfig(size=128), windows, 8, memory_limit=1)
     assert (facts.bytes_each, facts.beyond) == (1, 0)

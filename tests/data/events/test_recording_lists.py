@@ -64,7 +64,7 @@ def test_parts_of_recordings_are_the_events_between_their_times(tmp_path):
         whole = parse_recording(source.path.read_bytes(), source.name)
         after = whole.t - whole.t[0]
         inside = (after >= start) & (after < stop)
-        found, _ = listing.read(source)
+        found = listing.read(source)[0].whole()
         assert 0 < len(found) < len(whole)
         for field in ("t", "x", "y", "on"):
             assert np.array_equal(getattr(found, field), getattr(whole, field)[inside]), field
@@ -79,7 +79,7 @@ def test_microseconds_are_those_of_the_clock(tmp_path):
         tmp_path / "data", "file;class;startTime_usec;endTime_usec\na.aedat;x;100000;300000\nmore/b.aedat;y;;\n"
     )
     first, second = list_recordings(FOLDER, str(path)).sources
-    found, _ = list_recordings(FOLDER, str(path)).read(first)
+    found = list_recordings(FOLDER, str(path)).read(first)[0].whole()
     whole = parse_recording(first.path.read_bytes(), "a.aedat")
     assert whole.t[0] > 0
     assert np.array_equal(found.t, whole.t[(whole.t >= 100_000) & (whole.t < 300_000)])

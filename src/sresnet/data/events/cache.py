@@ -51,9 +51,10 @@ from sresnet.data.cached import (
 )
 from sresnet.data.events.chips import Sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by
-from sresnet.data.events.frames import REAL, WIDTHS, FrameConfig, input_scale, to_frames, width_of
-from sresnet.data.events.recording import Recording
-from sresnet.data.events.sets import EventConfig, Listing, Source, SplitName, list_recordings
+from sresnet.data.events.frames import REAL, WIDTHS, FrameConfig, clips_of, input_scale, width_of
+from sresnet.data.events.parts import Parts
+from sresnet.data.events.sets import EventConfig, Listing, SplitName, list_recordings
+from sresnet.data.events.source import Source
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.data.stored import SampleFile
 from sresnet.errors import UserError
@@ -700,7 +701,7 @@ class _Filler:
         }
 
 
-def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _Line, source: Source) -> None:
+def _write_clips(filler: _Filler, recording: Parts, kept: Parts, line: _Line, source: Source) -> None:
     """Write the clips of one recording behind the others, and count them in its line.
 
     Args:
@@ -711,11 +712,10 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
     found = cut(kept, config.windows, whole=recording)
     if config.windows != WindowConfig():
         entry |= {"of_events": len(kept), "unused": found.unused, "few": found.few}
+    clips = clips_of(kept, found.windows, config.frames, filler.num_steps, memory_limit=filler.memory_limit)
     for window in found.windows:
-        limit: Any = {"memory_limit": filler.memory_limit}
         try:
-            part = window.of(kept)
-            frames, saturated = to_frames(part, config.frames, filler.num_steps, span=window.span, **limit)
+            frames, saturated = next(clips)
         except UserError as error:
             raise UserError(f"{source.name}: {error}") from None
         if not np.can_cast(frames.dtype, filler.dtype):
@@ -729,5 +729,6 @@ def _write_clips(filler: _Filler, recording: Recording, kept: Recording, line: _
         if frames.dtype.name in WIDTHS[1:]:
             entry["largest"] = max(int(frames.max()), entry.get("largest", 0))
         entry["clips"] += 1
-        entry["events"] += len(part) if config.frames.real else int(frames.sum(dtype="int64")) + saturated
+        counted = window.end - window.first if config.frames.real else int(frames.sum(dtype="int64")) + saturated
+        entry["events"] += counted
         entry["saturated"] += saturated

@@ -5,14 +5,15 @@ keeps their order. They are computed for 65,536 events at a time, sorted by pixe
 memory beyond a number for each event does not grow with the recording.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.config import check_types
+from sresnet.data.events.parts import Parts, gone_through, in_time, joined
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -56,13 +57,31 @@ class FilterConfig:
         return bool(self.hot_pixels or self.refractory_ms or self.background_ms)
 
 
-def left_by(recording: Recording, config: FilterConfig, name: str) -> tuple[Recording, dict[str, int]]:
-    """As `filtered`; UserError, with the recording's name, where nothing is left of it."""
-    kept, removed = filtered(recording, config)
-    if len(recording) and not len(kept):
+def left_by(recording: Parts, config: FilterConfig, name: str) -> tuple[Parts, dict[str, int]]:
+    """What the filters leave of a recording, and how many events each has left out, by its field's name.
+
+    Args:
+        name: of the recording, for messages.
+
+    Raises:
+        UserError: nothing is left of it.
+    """
+    if not config.active:
+        return recording, {}
+    hot = hot_pixels_of(recording, config.hot_pixels) if config.hot_pixels else None
+    removed = SliceFilters(config, hot).removed
+
+    def passes() -> Iterator[Recording]:
+        filters = SliceFilters(config, hot)
+        for part in recording:
+            yield filters.left(part)
+        removed.update(filters.removed)
+
+    kept = gone_through(passes)
+    if kept is None:
         parts = ", ".join(f"{count:,} by {field}" for field, count in removed.items())
         raise UserError(f"{name}: the filters leave none of its {len(recording):,} events ({parts}): loosen them")
-    return kept, removed
+    return replace(kept, skipped=recording.skipped), removed
 
 
 def filtered(recording: Recording, config: FilterConfig) -> tuple[Recording, dict[str, int]]:
@@ -71,19 +90,59 @@ def filtered(recording: Recording, config: FilterConfig) -> tuple[Recording, dic
     Hot pixels go first, as their events would support those of their neighbours, then what comes too soon, then the
     background. A recording that nothing is left of is given back as one without events.
     """
-    removed = {}
-    for name, keep_of, setting in (
-        ("hot_pixels", _cool, config.hot_pixels),
-        ("refractory_ms", _rested, config.refractory_ms),
-        ("background_ms", _supported, config.background_ms),
-    ):
-        if setting:
-            keep = keep_of(recording, setting)
-            removed[name] = len(recording) - int(np.count_nonzero(keep))
-            if removed[name]:
-                parts = {part: getattr(recording, part)[keep] for part in ("t", "x", "y", "on")}
-                recording = replace(recording, **parts)
-    return recording, removed
+    filters = SliceFilters(config, hot_pixels_of([recording], config.hot_pixels) if config.hot_pixels else None)
+    return filters.left(recording), filters.removed
+
+
+class SliceFilters:
+    """Filters of events that come in slices, in order: what stays is what stays of all of them together.
+
+    Args:
+        hot: pixels whose events are left out, bool [height, width]; with `config.hot_pixels`.
+    """
+
+    def __init__(self, config: FilterConfig, hot: NDArray[np.bool_] | None) -> None:
+        self._config, self._hot = config, hot
+        fields = ("hot_pixels", "refractory_ms", "background_ms")
+        self.removed = {name: 0 for name in fields if getattr(config, name)}
+        """Events that each has left out, by its field's name."""
+        self._before: dict[str, Recording] = {}
+        # Field of a filter -> the latest events that it was given, or for `refractory_ms` of those that it left.
+
+    def left(self, part: Recording) -> Recording:
+        """The events of the next slice that stay."""
+        if self._hot is not None:
+            part = self._counted("hot_pixels", part, picked(part, ~np.asarray(self._hot, np.bool_)[part.y, part.x]))
+        for name, keep_of in (("refractory_ms", _rested), ("background_ms", _supported)):
+            milliseconds: float = getattr(self._config, name)
+            if milliseconds and len(part):
+                part = self._counted(name, part, self._left(name, keep_of, milliseconds, part))
+        return part
+
+    def _left(
+        self, name: str, keep_of: Callable[[Recording, float], NDArray[np.bool_]], milliseconds: float, part: Recording
+    ) -> Recording:
+        """The events of a slice that one filter leaves."""
+        before = self._before.get(name)
+        given = part if before is None else joined(part, [before, part])
+        # Neither filter looks ahead, so of what was before stays what stays of it alone.
+        keep = keep_of(given, milliseconds)
+        since = int(part.t[-1]) - _microseconds(milliseconds)
+        latest = in_time(picked(given, keep) if name == "refractory_ms" else given, since, int(part.t[-1]) + 1)
+        # A copy: a view would keep all events of a long slice in memory.
+        self._before[name] = picked(latest, np.arange(len(latest)))
+        behind = len(given) - len(part)
+        return picked(part, keep[behind:])
+
+    def _counted(self, name: str, given: Recording, left: Recording) -> Recording:
+        """What a filter has left of what it was given, which is counted."""
+        self.removed[name] = self.removed.get(name, 0) + len(given) - len(left)
+        return left
+
+
+def picked(events: Recording, which: NDArray[Any]) -> Recording:
+    """The events at an index each, or where a mask is true."""
+    return replace(events, t=events.t[which], x=events.x[which], y=events.y[which], on=events.on[which])
 
 
 def removed_said(removed: dict[str, int], events: int) -> str:
@@ -92,8 +151,8 @@ def removed_said(removed: dict[str, int], events: int) -> str:
     return f"filters left out {sum(removed.values()):,} of {events:,} events: {each}"
 
 
-def _cool(recording: Recording, times: float) -> NDArray[np.bool_]:
-    """Which events are not of hot pixels, bool [events].
+def hot_pixels_of(recording: Iterable[Recording], times: float) -> NDArray[np.bool_]:
+    """Which pixels of a recording, given in parts, are hot, bool [height, width].
 
     With n_p the number of events of pixel p, of both polarities, and Q the 99th percentile of all n_p above 0 (the
     smallest count that 99 % of them do not exceed), a pixel is hot if n_p > times * Q. A pixel that a moving edge
@@ -102,14 +161,18 @@ def _cool(recording: Recording, times: float) -> NDArray[np.bool_]:
     As dvs_tools (C. Scheerlinck) it goes by counts of the whole recording; the bound there is the mean and five
     standard deviations, which hot pixels themselves lift.
     """
-    pixel = recording.y.astype(np.int32) * recording.width + recording.x
-    counts = np.bincount(pixel, minlength=recording.width * recording.height)
+    counts: Any = 0
+    shape = (0, 0)
+    for part in recording:
+        shape = (part.height, part.width)
+        pixel = part.y.astype(np.int32) * part.width + part.x
+        counts = counts + np.bincount(pixel, minlength=part.width * part.height)
+    counts = np.asarray(counts).reshape(shape)
     with_events = counts[counts > 0]
     if not len(with_events):
-        return np.ones(len(recording), np.bool_)
-    bound = times * np.percentile(with_events, _HOT_PERCENTILE, method="inverted_cdf")
-    cool: NDArray[np.bool_] = (counts <= bound)[pixel]
-    return cool
+        return np.zeros(shape, np.bool_)
+    hot: NDArray[np.bool_] = counts > times * np.percentile(with_events, _HOT_PERCENTILE, method="inverted_cdf")
+    return hot
 
 
 def _rested(recording: Recording, milliseconds: float) -> NDArray[np.bool_]:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from sresnet.data.events.columns import ReadConfig
-from sresnet.data.events.frames import SATURATED, FrameConfig, to_frames, width_of
-from sresnet.data.events.read import read_recording
+from sresnet.data.events.frames import SATURATED, FrameConfig, clips_of, width_of
+from sresnet.data.events.source import Read, Source
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.errors import UserError
 
@@ -35,36 +33,36 @@ class FrameFacts:
 
 
 def describe_frames(
-    found: Iterable[tuple[str, Path]],
+    sources: Iterable[Source],
+    read: Read,
     config: FrameConfig,
     windows: WindowConfig,
     num_steps: int,
-    reading: ReadConfig,
+    *,
+    memory_limit: float,
 ) -> FrameFacts | None:
-    """Facts of the clips of the recordings that `found` names (class, file); None without any.
+    """Facts of the clips of recordings; None without any.
 
-    Those that cannot be read are left out. One recording is in memory at a time. UserError as `to_frames`, naming the
-    file.
+    Those that cannot be read are left out. UserError as `to_frames`, naming the recording.
     """
     counted = replace(config, counts="exact", representation="counts", surface_ms=FrameConfig.surface_ms)
     shape, clips, events, largest, beyond = (0, 0), 0, 0, 0, 0
-    for _, path in found:
+    for source in sources:
         try:
-            recording = read_recording(path, reading)
+            recording, _ = read(source)
         except UserError:
             continue
-        for window in cut(recording, windows).windows:
-            try:
-                part = window.of(recording)
-                frames, _ = to_frames(part, counted, num_steps, span=window.span, memory_limit=reading.memory_limit)
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from None
-            shape, clips, most = (frames.shape[2], frames.shape[3]), clips + 1, int(frames.max())
-            one = frames[:1] if config.by == "whole" else frames
-            events += int(one.sum(dtype=np.int64))
-            largest = max(largest, most)
-            if most > SATURATED:
-                beyond += int((one.astype(np.int64) - SATURATED).clip(0).sum())
+        found = cut(recording, windows).windows
+        try:
+            for frames, _ in clips_of(recording, found, counted, num_steps, memory_limit=memory_limit):
+                shape, clips, most = (frames.shape[2], frames.shape[3]), clips + 1, int(frames.max())
+                one = frames[:1] if config.by == "whole" else frames
+                events += int(one.sum(dtype=np.int64))
+                largest = max(largest, most)
+                if most > SATURATED:
+                    beyond += int((one.astype(np.int64) - SATURATED).clip(0).sum())
+        except UserError as error:
+            raise UserError(f"{source.name}: {error}") from None
     if not clips:
         return None
     height, width = shape

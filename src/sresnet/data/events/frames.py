@@ -1,6 +1,6 @@
 """Events -> frames `[T, 2, H, W]`, the input of a network (Section 3.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.config import added_later, check_types
+from sresnet.data.events.parts import Parts, in_time
 from sresnet.data.events.recording import Recording
+from sresnet.data.events.windows import Window, in_windows
 from sresnet.errors import UserError
 from sresnet.limits import MEMORY_LIMIT, check_claim
 
@@ -126,53 +128,120 @@ def to_frames(
         UserError: no events, frames larger than the sensor or too large for memory, or SpikingJelly's orientation
             for another sensor.
     """
-    rows, columns = frame_shape(recording, config)
-    bounds = _step_bounds(recording, config, num_steps, span)
-    if config.by == "whole" and num_steps > 1:
-        one, saturated = to_frames(recording, config, 1, span=span, memory_limit=memory_limit)
-        check_claim(
-            f"a recording of {recording.sensor}",
-            f"{num_steps} frames of {columns}x{rows} pixels",
-            one.nbytes * num_steps,
-            8 * len(recording),
-            memory_limit,
-        )
-        return np.repeat(one, num_steps, axis=0), saturated
-    bins = 2 * rows * columns
+    some = recording if span is None else in_time(recording, *span)
+    if not len(some):
+        frame_shape(recording, config)
+        where = "" if span is None else f" from {span[0]} to {span[1]} us"
+        raise UserError(f"the recording has no events{where}: there is nothing to make frames of")
+    first, end = (int(some.t[0]), int(some.t[-1]) + 1) if span is None else span
+    clip = _Clip(num_steps=num_steps, first=first, end=end, events=len(some), limit=memory_limit)
+    return _frames(iter([some]), recording, config, clip)
 
-    def claim(bytes_each: int) -> None:
-        """Ask for the memory of the frames, and while one is counted of its numbers as 64 bits, two or three times."""
-        claimed = bins * (num_steps * bytes_each + (24 if config.real else 16))
-        what = f"{num_steps} frames of {columns}x{rows} pixels"
-        check_claim(f"a recording of {recording.sensor}", what, claimed, 8 * len(recording), memory_limit)
 
+def clips_of(
+    recording: Parts, windows: Sequence[Window], config: FrameConfig, num_steps: int, *, memory_limit: float
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """What `to_frames` gives for each window of a recording, in one pass over it; errors as `to_frames`."""
+    for window, parts in zip(windows, in_windows(recording, windows), strict=True):
+        (first, end), events = window.span, window.end - window.first
+        clip = _Clip(num_steps=num_steps, first=first, end=end, events=events, limit=memory_limit)
+        yield _frames(parts, recording, config, clip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """What the frames of a stretch of a recording are, before its events are gone through."""
+
+    num_steps: int
+    first: int
+    """Microsecond at which it begins."""
+    end: int
+    """At which it ends, excluded."""
+    events: int
+    """In it."""
+    limit: float
+    """Of memory, in gigabytes."""
+
+    @property
+    def edges(self) -> list[int]:
+        """[T]: the first whole microsecond of each step by time, first + k * D / T, rounded up."""
+        return [self.first - (self.first - self.end) * step // self.num_steps for step in range(self.num_steps)]
+
+
+def _frames(
+    parts: Iterator[Recording], sensor: Recording | Parts, config: FrameConfig, clip: _Clip
+) -> tuple[NDArray[Any], int]:
+    """Frames of the events in `parts`, one behind the other; as `to_frames`."""
+    rows, columns = frame_shape(sensor, config)
+    steps, bins = clip.num_steps, 2 * rows * columns
+
+    def claim(claimed: int) -> None:
+        """Ask for so many bytes."""
+        what = f"{steps} frames of {columns}x{rows} pixels"
+        check_claim(f"a recording of {sensor.sensor}", what, claimed, 8 * clip.events, clip.limit)
+
+    if config.by == "whole" and steps > 1:
+        one, saturated = _frames(parts, sensor, config, replace(clip, num_steps=1))
+        claim(one.nbytes * steps)
+        return np.repeat(one, steps, axis=0), saturated
+    # Of one frame that is counted, its numbers as 64 bits, two or three times.
     if config.real:
-        claim(4)
+        claim(bins * (4 * steps + 24))
         real = _voxels if config.representation == "voxel" else _surfaces
-        return real(recording, config, bounds, span).reshape(num_steps, 2, rows, columns), 0
-    claim(1)
-    frames: NDArray[np.integer[Any]] = np.empty((num_steps, bins), dtype=np.uint8)
-    limit = SATURATED
-    saturated = 0
-    step = 0
-    while step < num_steps:
-        end = step + 1
-        while end < num_steps and bounds[end + 1] - bounds[step] <= _CHUNK:
-            end += 1
-        first, address = bounds[step], _addresses(recording, config, bounds[step], bounds[end])
-        for each in range(step, end):
-            counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
-            if (largest := int(counts.max())) > limit:
-                if config.counts == "saturate":
-                    saturated += int((counts - limit).clip(0).sum())
-                    np.minimum(counts, limit, out=counts)
-                else:
-                    dtype: np.dtype[Any] = np.dtype(width_of(largest))
-                    claim(frames.itemsize + dtype.itemsize)
-                    frames, limit = frames.astype(dtype), np.iinfo(dtype).max
-            frames[each] = counts
-        step = end
-    return frames.reshape(num_steps, 2, rows, columns), saturated
+        return real(parts, config, clip, bins).reshape(steps, 2, rows, columns), 0
+
+    def widened(frames: NDArray[np.integer[Any]], dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
+        claim(bins * (steps * (frames.itemsize + dtype.itemsize) + 16))
+        return frames.astype(dtype)
+
+    claim(bins * (steps + 16))
+    frames, saturated = _counts(parts, config, clip, bins, widened)
+    return frames.reshape(steps, 2, rows, columns), saturated
+
+
+def _counts(
+    parts: Iterator[Recording],
+    config: FrameConfig,
+    clip: _Clip,
+    bins: int,
+    widened: Callable[[NDArray[np.integer[Any]], np.dtype[Any]], NDArray[np.integer[Any]]],
+) -> tuple[NDArray[np.integer[Any]], int]:
+    """Numbers of events [T, bins], and how many are beyond the largest one, where counts saturate.
+
+    Args:
+        widened: gives frames numbers of another type.
+    """
+    steps = clip.num_steps
+    frames: NDArray[np.integer[Any]] = np.zeros((steps, bins), dtype=np.uint8)
+    limit, saturated, given = SATURATED, [0] * steps, 0
+    # The last step with events of the part before, which may have more in the next one.
+    begun, so_far = -1, np.zeros(0, np.int64)
+    for part in parts:
+        bounds = _step_bounds(part, config, clip, given)
+        given += len(part)
+        step = 0
+        while step < steps:
+            end = step + 1
+            while end < steps and bounds[end + 1] - bounds[step] <= _CHUNK:
+                end += 1
+            first, address = bounds[step], _addresses(part, config, bounds[step], bounds[end])
+            for each in range(step, end):
+                if bounds[each] == bounds[each + 1]:
+                    continue
+                counts = np.bincount(address[bounds[each] - first : bounds[each + 1] - first], minlength=bins)
+                if each == begun:
+                    counts += so_far
+                if (largest := int(counts.max())) > limit:
+                    if config.counts == "saturate":
+                        saturated[each] = int((counts - limit).clip(0).sum())
+                    else:
+                        dtype: np.dtype[Any] = np.dtype(width_of(largest))
+                        frames = widened(frames, dtype)
+                        limit = np.iinfo(dtype).max
+                frames[each] = counts if largest <= limit else np.minimum(counts, limit)
+                begun, so_far = each, counts
+            step = end
+    return frames, sum(saturated)
 
 
 def _addresses(recording: Recording, config: FrameConfig, first: int, end: int) -> NDArray[np.int32]:
@@ -188,9 +257,7 @@ def _addresses(recording: Recording, config: FrameConfig, first: int, end: int) 
     return address
 
 
-def _voxels(
-    recording: Recording, config: FrameConfig, bounds: Sequence[int], span: tuple[int, int] | None
-) -> NDArray[np.float32]:
+def _voxels(parts: Iterator[Recording], config: FrameConfig, clip: _Clip, bins: int) -> NDArray[np.float32]:
     """Voxel grid: each event counts in the two steps nearest to it in time, linearly less with the distance.
 
         V[k] = sum over events i of max(0, 1 - |k - s_i|),   s_i = (T - 1) (t_i - t_0) / (t_N - t_0),   k = 0 ... T - 1
@@ -204,33 +271,43 @@ def _voxels(
     Returns:
         float32 [T, 2 * H * W].
     """
-    rows, columns = frame_shape(recording, config)
-    steps, bins = len(bounds) - 1, 2 * rows * columns
-    low, high = bounds[0], bounds[-1]
-    t = recording.t[low:high]
-    start, last = (int(t[0]), int(t[-1])) if span is None else (span[0], span[1] - 1)
-    length = last - start
+    steps = clip.num_steps
+    length = clip.end - 1 - clip.first
     if steps == 1 or not length:
         frames = np.zeros((steps, bins), np.float32)
-        frames[0] = np.bincount(_addresses(recording, config, low, high), minlength=bins)
+        numbers = np.zeros(bins, np.int64)
+        for part in parts:
+            numbers += np.bincount(_addresses(part, config, 0, len(part)), minlength=bins)
+        frames[0] = numbers
         return frames
     # The first event at or behind each step: s_i >= k where t_i - t_0 >= k * length / (T - 1), rounded up.
-    edges = [start - (-length * step) // (steps - 1) for step in range(steps)]
-    at = [*np.searchsorted(t, edges).tolist(), high - low]
+    edges = [clip.first - (-length * step) // (steps - 1) for step in range(steps)]
     frames = np.empty((steps, bins), np.float32)
-    behind: NDArray[Any] = np.zeros(bins)  # what events between the step before and this one give to this one
-    for step in range(steps):
-        first, end = at[step], at[step + 1]
-        address = _addresses(recording, config, low + first, low + end)
-        further = ((t[first:end] - start) * (steps - 1) - step * length).astype(np.float64)
-        frames[step] = (behind + np.bincount(address, length - further, bins)) / length
-        behind = np.bincount(address, further, bins)
+    step = 0
+    # What events at or behind this step, and those between the step before and this one, give to this one and the next.
+    here: NDArray[Any] = np.zeros(bins)
+    behind: NDArray[Any] = np.zeros(bins)
+    for part in parts:
+        at = [*np.searchsorted(part.t, edges).tolist(), len(part)]
+        for each in range(step, steps):
+            if each > step:
+                frames[step] = here / length
+                step, here, behind = each, behind, np.zeros(bins)
+            first, end = at[each], at[each + 1]
+            if first < end:
+                address = _addresses(part, config, first, end)
+                further = ((part.t[first:end] - clip.first) * (steps - 1) - each * length).astype(np.float64)
+                here += np.bincount(address, length - further, bins)
+                behind += np.bincount(address, further, bins)
+            if end == len(part):
+                break
+    for each in range(step, steps):
+        frames[each] = here / length
+        here, behind = behind, np.zeros(bins)
     return frames
 
 
-def _surfaces(
-    recording: Recording, config: FrameConfig, bounds: Sequence[int], span: tuple[int, int] | None
-) -> NDArray[np.float32]:
+def _surfaces(parts: Iterator[Recording], config: FrameConfig, clip: _Clip, bins: int) -> NDArray[np.float32]:
     """Time surface: how long ago the last event at a pixel was, at the end of each step.
 
         S[k] = exp(-(t_k - t_last) / tau),   t_k = t_0 + (k + 1) D / T,   0 where there was no event yet
@@ -243,17 +320,27 @@ def _surfaces(
     Returns:
         float32 [T, 2 * H * W]; 0 also beyond about 100 tau.
     """
-    rows, columns = frame_shape(recording, config)
-    steps, bins = len(bounds) - 1, 2 * rows * columns
-    t = recording.t
-    start, end = (int(t[bounds[0]]), int(t[bounds[-1] - 1]) + 1) if span is None else span
+    steps, edges = clip.num_steps, clip.edges
     frames = np.empty((steps, bins), np.float32)
     last = np.full(bins, -np.inf)  # microseconds from the start on; of addresses that repeat, numpy keeps the last
-    for step in range(steps):
-        first, behind = bounds[step], bounds[step + 1]
-        last[_addresses(recording, config, first, behind)] = t[first:behind] - start
-        now = (end - start) * (step + 1) / steps
+
+    def ended(step: int) -> None:
+        now = (clip.end - clip.first) * (step + 1) / steps
         frames[step] = np.exp((last - now) / (1000 * config.surface_ms))
+
+    step = 0
+    for part in parts:
+        bounds = [*np.searchsorted(part.t, edges).tolist(), len(part)]
+        for each in range(step, steps):
+            if each > step:
+                ended(step)
+                step = each
+            first, end = bounds[each], bounds[each + 1]
+            last[_addresses(part, config, first, end)] = part.t[first:end] - clip.first
+            if end == len(part):
+                break
+    for each in range(step, steps):
+        ended(each)
     return frames
 
 
@@ -265,7 +352,7 @@ def width_of(largest: int) -> str:
     raise UserError(f"{largest:,} events at one pixel and step are beyond 32 bits: use more steps or shorter windows")
 
 
-def frame_shape(recording: Recording, config: FrameConfig) -> tuple[int, int]:
+def frame_shape(recording: Recording | Parts, config: FrameConfig) -> tuple[int, int]:
     """Rows and columns of the frames of a recording; errors as `to_frames`."""
     width, height = recording.width, recording.height
     if config.orientation == "spikingjelly":
@@ -296,22 +383,13 @@ def input_scale(width: int, height: int, config: FrameConfig) -> float:
     return config.size**2 / (width * height)
 
 
-def _step_bounds(
-    recording: Recording, config: FrameConfig, num_steps: int, span: tuple[int, int] | None = None
-) -> list[int]:
-    """Indices [T + 1]: step k holds the events from bounds[k] up to bounds[k + 1], excluded; errors as `to_frames`."""
-    t = recording.t
-    low, high = (0, len(t)) if span is None else np.searchsorted(t, span).tolist()
-    if low == high:
-        where = "" if span is None else f" from {span[0]} to {span[1]} us"
-        raise UserError(f"the recording has no events{where}: there is nothing to make frames of")
+def _step_bounds(part: Recording, config: FrameConfig, clip: _Clip, given: int) -> list[int]:
+    """Indices [T + 1] into a part of the events, before which `given` came: step k has those from bounds[k] on."""
     if config.by == "count":
-        share = (high - low) // num_steps
-        return [low + step * share for step in range(num_steps)] + [high]
-    first, end = (int(t[0]), int(t[-1]) + 1) if span is None else span
-    # The first whole microsecond that belongs to a step: k * D / T, rounded up.
-    edges = [first - (first - end) * step // num_steps for step in range(num_steps + 1)]
-    return [*(low + np.searchsorted(t[low:high], edges[:-1])).tolist(), high]
+        share = clip.events // clip.num_steps
+        bounds = [*(step * share for step in range(clip.num_steps)), clip.events]
+        return [min(max(bound - given, 0), len(part)) for bound in bounds]
+    return [*np.searchsorted(part.t, clip.edges).tolist(), len(part)]
 
 
 def _binned(coordinate: NDArray[np.uint16], size: int, bins: int) -> NDArray[np.int32]:

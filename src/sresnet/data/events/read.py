@@ -65,6 +65,11 @@ def read_chunks(path: Path, count: int = CHUNK, config: ReadConfig = _PLAIN) -> 
         yield from finish_in_chunks(events, count)
 
 
+def chunks_of(data: Content, name: str, config: ReadConfig = _PLAIN) -> Iterator[Recording]:
+    """As `read_chunks`, of the bytes of a file, `name` for messages and the ending."""
+    return finish_in_chunks(_opened(data, name, config), CHUNK)
+
+
 @contextmanager
 def opened_recording(path: Path, config: ReadConfig = _PLAIN) -> Iterator[Events]:
     """A file whose header has been read, of which `columns.finish` and `finish_in_chunks` make recordings.

@@ -2,17 +2,15 @@
 
 import hashlib
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 
-from sresnet.archives import open_zip, read_member
+from sresnet.archives import open_zip
 from sresnet.config import added_later, check_types
 from sresnet.data.cifar import load_cifar
 from sresnet.data.digits import load_digits
@@ -20,11 +18,12 @@ from sresnet.data.events.changes import ChangeConfig
 from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.filters import FilterConfig
 from sresnet.data.events.frames import FrameConfig
-from sresnet.data.events.read import EXTENSIONS, parse_recording
-from sresnet.data.events.recording import Recording
+from sresnet.data.events.parts import Parts, held
+from sresnet.data.events.read import EXTENSIONS
 from sresnet.data.events.recording_list import ENDINGS, is_recording_list, read_recording_list
 from sresnet.data.events.simulate import DVSConfig, simulate
-from sresnet.data.events.windows import WindowConfig, between
+from sresnet.data.events.source import Source, readers, span_said
+from sresnet.data.events.windows import WindowConfig
 from sresnet.data.split import some_of_each_class
 from sresnet.data.tree import LeftOut, below, files_below, files_in, folders_in, parts_of, such_as
 from sresnet.errors import UserError
@@ -71,9 +70,6 @@ GESTURES = (
     "other gestures",
 )
 """Classes 1 to 11 of DVS128 Gesture, as its gesture_mapping.csv names them."""
-
-_TIMES = 8
-"""Memory for reading a recording, as a multiple of its length, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,36 +198,13 @@ USUAL: dict[str, EventConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One recording, not read yet."""
-
-    name: str
-    """Path below the data folder; a member of a zip file behind that file's name."""
-    class_name: str
-    group: str = ""
-    """What a split by group does not divide, such as a session; "train" or "test" in an official split."""
-    path: Path | None = None
-    """The file, or the zip file; None where it is simulated."""
-    member: str = ""
-    """Name within the zip file."""
-    image: int = -1
-    """Number of the image that it is simulated from."""
-    span: tuple[int | None, int | None] | None = None
-    """Of a part of a recording, from which microsecond on up to which, excluded; None: no bound, or all of it."""
-    from_first: bool = False
-    """Whether `span` is counted from the recording's first event, not by its clock."""
-    whole: str = ""
-    """Name of the recording that it is one of several parts of."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Listing:
     """All recordings of a data set in a fixed order, and how to read them."""
 
     sources: tuple[Source, ...]
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
-    read: Callable[[Source], tuple[Recording, str]]
+    read: Callable[[Source], tuple[Parts, str]]
     """The recording, and a digest of its bytes ("" where it is simulated)."""
     digest: Callable[[Source], str] = lambda source: ""
     """Digest of its bytes now; "" where they cannot be read."""
@@ -281,67 +254,9 @@ def list_recordings(config: EventConfig, data_dir: str, *, memory_limit: float =
     if len(found) < 2:
         raise UserError(f"{root} has recordings of {len(found)} class: two at least can be told apart")
 
-    opened: dict[Path, zipfile.ZipFile] = {}
-
-    last: dict[Path, tuple[Recording, bytes]] = {}
-
-    def read_whole(source: Source) -> tuple[Recording, bytes]:
-        content = _read_bytes(source, opened, memory_limit)
-        name = source.name if source.span is None else str(source.path)
-        return parse_recording(content, name, config.reading(memory_limit)), content
-
-    def read(source: Source) -> tuple[Recording, str]:
-        if source.span is None:
-            recording, content = read_whole(source)
-            return recording, _digest_of(content, source)
-        assert source.path is not None
-        if source.path not in last:  # rows of one file stand behind each other
-            last.clear()
-            last[source.path] = read_whole(source)
-        recording, content = last[source.path]
-        return _part_of(recording, source), _digest_of(content, source)
-
-    def digest(source: Source) -> str:
-        try:
-            return _digest_of(_read_bytes(source, opened, memory_limit), source)
-        except UserError:
-            return ""
-
+    read, digest = readers(config.reading(memory_limit))
     notes = tuple(left.said(root, "recordings"))
     return Listing(sources=sources, class_names=names, read=read, digest=digest, notes=notes, split=split)
-
-
-def _digest_of(content: bytes, source: Source) -> str:
-    """Identifies the bytes of a recording, and which part of it is meant."""
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return digest if source.span is None else f"{digest} {_span_said(source.span, from_first=source.from_first)}"
-
-
-def _part_of(recording: Recording, source: Source) -> Recording:
-    """The events of a part of a recording; UserError for none."""
-    assert source.span is not None
-    start, stop = source.span
-    origin = int(recording.t[0]) if source.from_first else 0
-    first = 0 if start is None else int(np.searchsorted(recording.t, origin + start))
-    end = len(recording) if stop is None else int(np.searchsorted(recording.t, origin + stop))
-    if first >= end:
-        whole = int(recording.t[0]) - origin, int(recording.t[-1]) + 1 - origin
-        raise UserError(
-            f"{source.name} has no events: the recording goes {_span_said(whole, from_first=source.from_first)}: "
-            "correct the row of the list"
-        )
-    return between(recording, first, end)
-
-
-def _span_said(span: tuple[int | None, int | None], *, from_first: bool) -> str:
-    """A part of a recording in words, in the unit of its list."""
-    said = [
-        f"{f'{edge / 1e6:.6f}'.rstrip('0').rstrip('.')} s" if from_first else f"{edge} us"
-        for edge in span
-        if edge is not None
-    ]
-    words = [word for word, edge in zip(("from", "to"), span, strict=True) if edge is not None]
-    return " ".join(f"{word} {each}" for word, each in zip(words, said, strict=True)) or "as a whole"
 
 
 def _listed(path: Path, split: SplitName, left: LeftOut) -> tuple[SplitName, tuple[Source, ...]]:
@@ -381,7 +296,7 @@ def _listed(path: Path, split: SplitName, left: LeftOut) -> tuple[SplitName, tup
         span = None if row.start is None and row.stop is None else (row.start, row.stop)
         name = below(path.parent, row.path)
         if span is not None:
-            name = f"{name} {_span_said(span, from_first=found.from_first)}"
+            name = f"{name} {span_said(span, from_first=found.from_first)}"
         group = {"official": instead.get(row.part, row.part), "by-group": row.group}.get(split, "")
         whole = below(path.parent, row.path) if files[row.path] > 1 else ""
         place: Any = {"path": row.path, "span": span, "from_first": found.from_first, "whole": whole}
@@ -403,24 +318,6 @@ def _split_of(root: Path, split: SplitName, left: LeftOut) -> SplitName:
         return split
     left.notes.append(f"{root.name}/ is divided into folders for training and testing already, not by {split}")
     return "official"
-
-
-def _read_bytes(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: float = MEMORY_LIMIT) -> bytes:
-    """The bytes of a recording, from its file or zip file; UserError where they cannot be read or claim too much.
-
-    `opened` holds the last zip file, as listing a large one takes time and members are read in order.
-    """
-    assert source.path is not None
-    if not source.member:
-        try:
-            return read_regular(source.path)
-        except FileNotFoundError:
-            raise UserError(f"{source.path} is gone: put it back, or leave its class out") from None
-    if source.path not in opened:
-        while opened:
-            opened.popitem()[1].close()
-        opened[source.path] = open_zip(source.path)
-    return read_member(opened[source.path], source.member, source.name, memory_limit=memory_limit, times=_TIMES)
 
 
 def dvs_cifar10(root: Path, left: LeftOut) -> Iterator[Source]:
@@ -494,8 +391,7 @@ def _dvs_gesture(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
 
     Source: Amir et al. 2017, A Low Power, Fully Event-Based Gesture Recognition System, CVPR.
     """
-    places = [root, *(root / name for name in ("DvsGesture", "extract/DvsGesture"))]
-    home = next((place for place in places if (place / "trials_to_train.txt").is_file()), None)
+    home = _home_of_gestures(root)
     if home is None:
         raise UserError(f"{root} has no trials_to_train.txt: give the folder that DVS128 Gesture was unpacked into")
     used = set()
@@ -515,6 +411,22 @@ def _dvs_gesture(root: Path, split: str, left: LeftOut) -> Iterator[Source]:
         left.notes.append(such_as("left out: recordings in neither list of trials", root, beside))
 
 
+def _home_of_gestures(root: Path) -> Path | None:
+    """Where the lists of trials of DVS128 Gesture are, if they are."""
+    places = [root, *(root / name for name in ("DvsGesture", "extract/DvsGesture"))]
+    return next((place for place in places if (place / "trials_to_train.txt").is_file()), None)
+
+
+def labelled_parts(path: Path) -> tuple[Source, ...]:
+    """The parts of recordings that a list names, or the files of labels of DVS128 Gesture; () for what is neither.
+
+    Errors as `list_recordings`, but for classes, of which there may be any number.
+    """
+    if is_recording_list(path):
+        return _listed(path, "random90", LeftOut())[1]
+    return tuple(_dvs_gesture(path, "official", LeftOut())) if _home_of_gestures(path) else ()
+
+
 def _gestures(root: Path, file: Path, group: str) -> Iterator[Source]:
     """The gestures of a recording of DVS128 Gesture, as its file of labels says."""
     labels = file.with_name(f"{file.stem}_labels.csv")
@@ -529,7 +441,7 @@ def _gestures(root: Path, file: Path, group: str) -> Iterator[Source]:
                 "later end in microseconds"
             )
         span = numbers[1], numbers[2]
-        name = f"{below(root, file)} {_span_said(span, from_first=False)}"
+        name = f"{below(root, file)} {span_said(span, from_first=False)}"
         place: Any = {"path": file, "span": span, "whole": below(root, file)}
         yield Source(name=name, class_name=GESTURES[numbers[0] - 1], group=group, **place)
 
@@ -653,7 +565,7 @@ def _simulated(config: EventConfig, data_dir: str) -> Listing:
         for index in [*chosen_train.tolist(), *(len(train) + chosen_test).tolist()]
     )
 
-    def read(source: Source) -> tuple[Recording, str]:
+    def read(source: Source) -> tuple[Parts, str]:
         # The number of the image is the seed: no recording depends on which others are made.
         recording = simulate(images[source.image].numpy(), config.simulation, source.image)
         if not len(recording):
@@ -661,7 +573,7 @@ def _simulated(config: EventConfig, data_dir: str) -> Listing:
                 f"{source.name} has too little contrast, the simulated camera sees no events: leave such images out "
                 "with damaged skip, or lower simulation.threshold"
             )
-        return recording, ""
+        return held(recording), ""
 
     contents = hashlib.blake2b(images.numpy().tobytes(), digest_size=16).hexdigest()
     return Listing(sources=sources, class_names=train.class_names, read=read, contents=contents, split=config.split)

@@ -13,7 +13,8 @@ import torch
 
 from sresnet.data.events.cache import Prepared
 from sresnet.data.events.clips import FrameSet
-from sresnet.data.events.sets import EventConfig, Source
+from sresnet.data.events.sets import EventConfig
+from sresnet.data.events.source import Source
 from sresnet.data.events.windows import WindowConfig
 from sresnet.data.samples import Splits
 from sresnet.data.split import hold_out, stratified_split

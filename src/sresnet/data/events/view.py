@@ -2,12 +2,16 @@
 
 import io
 import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sresnet.data.events.parts import Parts, held, in_time
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError, optional
 from sresnet.files import write_whole
@@ -28,7 +32,7 @@ _RASTER, _CURVE, _ROW = 216, 96, 18
 
 
 def save_view(
-    recording: Recording,
+    recording: Recording | Parts,
     path: Path,
     *,
     frames: int = 8,
@@ -36,12 +40,13 @@ def save_view(
     title: str = "",
     memory_limit: float = MEMORY_LIMIT,
 ) -> None:
-    """Draw a recording into a file, `.png` (`_draw`) or `.gif` (`_animate`).
+    """Draw a recording into a file, `.png` (`_draw`) or `.gif` (`_animate`); it is gone through a few times.
 
     Raises:
         UserError: another ending, frames fewer than 1 or more than 64, a sensor that claims too many pixels, Pillow not
             installed, or a file that cannot be written.
     """
+    recording = held(recording) if isinstance(recording, Recording) else recording
     # A frame is counted and coloured in some 150 bytes a pixel, kept in three, and fitted to a cell of the page.
     pixels = recording.width * recording.height
     cell = (_WIDTH // min(max(frames, 1), 8)) ** 2 * max(1.0, recording.height / recording.width)
@@ -67,7 +72,7 @@ def save_view(
     write_whole(path, content.getvalue())
 
 
-def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str = "") -> Any:
+def _draw(recording: Parts, *, frames: int = 8, window: int = 0, title: str = "") -> Any:
     """A PIL image: frames in a row, below them every event by time and row, below that the rate of ON and OFF events.
 
     Args:
@@ -95,7 +100,7 @@ def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str 
 
     # The font that comes with Pillow has Latin signs only.
     write(_LEFT, 10, printable(title or recording.sensor).encode("latin-1", "backslashreplace").decode("latin-1"), "la")
-    share = np.count_nonzero(recording.on) / len(recording)
+    share = sum(int(np.count_nonzero(part.on)) for part in recording) / len(recording)
     write(
         _LEFT,
         10 + _ROW,
@@ -110,8 +115,8 @@ def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str 
         x = _LEFT + index % columns * (side + _GAP) + (side - cell.width) // 2
         y = top + index // columns * (tall + _ROW + _GAP)
         page.paste(cell, (x, y))
-        begin, end = ((moment - recording.t[0]) / divisor for moment in (begin, end))
-        write(x + cell.width / 2, y + tall + 3, f"{begin:.3g} to {end:.3g} {unit}", "ma")
+        since, upto = ((moment - recording.first) / divisor for moment in (begin, end))
+        write(x + cell.width / 2, y + tall + 3, f"{since:.3g} to {upto:.3g} {unit}", "ma")
     wide = _WIDTH - _LEFT - _RIGHT
     page.paste(_raster(recording, wide, image_module), (_LEFT, raster_top))
     write(_LEFT - 8, raster_top, "0", "ra")
@@ -121,7 +126,7 @@ def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str 
     write(_LEFT - 8, curve_top, _short(highest), "ra")
     write(_LEFT - 8, curve_top + _CURVE / 2, "events/s", "rm")
     write(_LEFT - 8, curve_top + _CURVE, "0", "rd")
-    length = (recording.t[-1] - recording.t[0]) / divisor
+    length = (recording.last - recording.first) / divisor
     for tick in _ticks(float(length)):
         x = _LEFT + (wide - 1) * tick / length if length else _LEFT
         pen.line([(x, curve_top + _CURVE), (x, curve_top + _CURVE + 4)], fill=_TEXT)
@@ -130,7 +135,7 @@ def _draw(recording: Recording, *, frames: int = 8, window: int = 0, title: str 
     return page
 
 
-def _animate(recording: Recording, *, frames: int = 8, window: int = 0) -> list[Any]:
+def _animate(recording: Parts, *, frames: int = 8, window: int = 0) -> list[Any]:
     """The frames of `_draw` as PIL images, each some 256 pixels wide."""
     image_module, _, _ = _pillow()
     return [_fit(picture, 256, image_module) for picture in _pictures(recording, _windows(recording, frames, window))]
@@ -142,13 +147,13 @@ def _pillow() -> tuple[Any, Any, Any]:
     return Image, ImageDraw, ImageFont.load_default(13)
 
 
-def _windows(recording: Recording, frames: int, window: int) -> list[tuple[int, int]]:
+def _windows(recording: Parts, frames: int, window: int) -> list[tuple[int, int]]:
     """First and last microsecond, not included, of what each frame shows."""
     if not 1 <= frames <= 64:
         raise UserError(f"frames {frames} is out of range: give 1 to 64")
     if window < 0:
         raise UserError(f"window {window} is less than 0: give microseconds, or 0 for a fitting one")
-    first, length = int(recording.t[0]), int(recording.t[-1] - recording.t[0]) + 1
+    first, length = recording.first, recording.last - recording.first + 1
     edges = [first + length * index // frames for index in range(frames + 1)]
     part = max(1, length // frames)
     blur = len(recording) / frames / (recording.width * recording.height / 2)
@@ -157,17 +162,32 @@ def _windows(recording: Recording, frames: int, window: int) -> list[tuple[int, 
     return [(begin, end if shown == part else min(begin + shown, end)) for begin, end in itertools.pairwise(edges)]
 
 
-def _pictures(recording: Recording, parts: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
-    """RGB [height, width, 3] of the events between two times each."""
+def _pictures(recording: Parts, spans: list[tuple[int, int]]) -> list[NDArray[np.uint8]]:
+    """RGB [height, width, 3] of the events between two times each, which do not overlap."""
+    size = recording.height, recording.width
 
-    def counts(part: tuple[int, int]) -> NDArray[np.int64]:
-        some = slice(*np.searchsorted(recording.t, part))
-        size = (recording.height, recording.width)
-        return _counts(recording.y[some], recording.x[some], recording.on[some], size)
+    def counted() -> Iterator[NDArray[np.int64]]:
+        """Of each picture; only one of them at a time is in memory as counts."""
+        number, counts = 0, np.zeros((2, *size), np.int64)
+        for part in recording:
+            while number < len(spans):
+                some = in_time(part, *spans[number])
+                if len(some):
+                    counts += _counts(some.y, some.x, some.on, size)
+                if int(part.t[-1]) < spans[number][1]:
+                    break
+                yield counts
+                number, counts = number + 1, np.zeros((2, *size), np.int64)
+        for _ in range(number, len(spans)):
+            yield counts
+            counts = np.zeros((2, *size), np.int64)
 
-    # Counted twice, so that only one frame at a time is in memory as counts.
-    busy = np.concatenate([each[each > 0] for each in map(counts, parts)])
-    return [_colours(counts(part), _brightest(busy)) for part in parts]
+    # Counted twice: how bright a count is drawn, all of them tell.
+    busy: Counter[int] = Counter()
+    for each in counted():
+        busy.update(_numbers(each))
+    most = _brightest(busy)
+    return [_colours(counts, most) for counts in counted()]
 
 
 def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -176,9 +196,21 @@ def _counts(row: NDArray[Any], column: NDArray[Any], on: NDArray[np.bool_], size
     return np.bincount(index, minlength=2 * size[0] * size[1]).reshape(2, *size)
 
 
-def _brightest(busy: NDArray[np.int64]) -> float:
-    """The count that is shown brightest: the 98th percentile of those above 0."""
-    return float(np.percentile(busy, 98)) if busy.size else 1.0
+def _numbers(counts: NDArray[np.int64]) -> dict[int, int]:
+    """How many pixels have each count above 0."""
+    found, numbers = np.unique(counts[counts > 0], return_counts=True)
+    return dict(zip(found.tolist(), numbers.tolist(), strict=True))
+
+
+def _brightest(numbers: Mapping[int, int]) -> float:
+    """The count that is shown brightest: the 98th percentile of so many of each, as `numpy.percentile` has it."""
+    if not numbers:
+        return 1.0
+    found = sorted(numbers)
+    upto = np.cumsum([numbers[each] for each in found])
+    place = 0.98 * (int(upto[-1]) - 1)
+    low, high = (found[int(np.searchsorted(upto, at, side="right"))] for at in (math.floor(place), math.ceil(place)))
+    return low + (high - low) * (place - math.floor(place))
 
 
 def _colours(counts: NDArray[np.int64], most: float) -> NDArray[np.uint8]:
@@ -202,16 +234,17 @@ def _fit(picture: NDArray[np.uint8], side: int, image_module: Any) -> Any:
     return image.resize(size, image_module.Resampling.BOX)
 
 
-def _raster(recording: Recording, wide: int, image_module: Any) -> Any:
+def _raster(recording: Parts, wide: int, image_module: Any) -> Any:
     """Every event by time and row; where several fall onto a dot, the brighter it is."""
-    column = _bins(recording, wide)
     # Small sensors: dots of several pixels, so that they are seen.
     dot = max(1, _RASTER // recording.height)
     across = min(dot, 3)
     high = min(recording.height, _RASTER)
-    row = recording.y.astype(np.int64) * high // recording.height
-    counts = _counts(row, column // across, recording.on, (high, -(-wide // across)))
-    picture = _colours(counts, _brightest(counts[counts > 0]))
+    counts: Any = 0
+    for part in recording:
+        row, column = part.y.astype(np.int64) * high // recording.height, _bins(recording, part, wide)
+        counts = counts + _counts(row, column // across, part.on, (high, -(-wide // across)))
+    picture = _colours(counts, _brightest(_numbers(counts)))
     image = image_module.fromarray(picture)
     image = image.resize((image.width * across, high * dot), image_module.Resampling.NEAREST)
     panel = image_module.new("RGB", (wide, _RASTER), _PANEL)
@@ -219,19 +252,22 @@ def _raster(recording: Recording, wide: int, image_module: Any) -> Any:
     return panel
 
 
-def _bins(recording: Recording, number: int) -> NDArray[np.int64]:
-    """Which of `number` equal parts of the time each event is in."""
-    length = max(1, int(recording.t[-1] - recording.t[0]))
-    share = (recording.t - recording.t[0]) / length
+def _bins(recording: Parts, part: Recording, number: int) -> NDArray[np.int64]:
+    """Which of `number` equal parts of the recording's time each event of a part is in."""
+    length = max(1, recording.last - recording.first)
+    share = (part.t - recording.first) / length
     return np.minimum((share * number).astype(np.int64), number - 1)
 
 
-def _curve(pen: Any, recording: Recording, box: tuple[int, int, int, int]) -> float:
+def _curve(pen: Any, recording: Parts, box: tuple[int, int, int, int]) -> float:
     """Draw the rates of ON and OFF events into a box (left, top, right, bottom); returns the highest."""
     left, top, right, bottom = box
     pen.rectangle((left, top, right - 1, bottom - 1), fill=_PANEL)
     number = 200
-    counts = np.bincount(recording.on * number + _bins(recording, number), minlength=2 * number).reshape(2, number)
+    counts = np.zeros((2, number), np.int64)
+    for part in recording:
+        bins = part.on * number + _bins(recording, part, number)
+        counts += np.bincount(bins, minlength=2 * number).reshape(2, number)
     highest = int(counts.max())
     for series, colour in zip(counts, (_OFF, _ON), strict=True):
         points = [

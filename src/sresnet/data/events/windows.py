@@ -1,13 +1,15 @@
 """Recordings cut into windows, each of which becomes a clip, and what lies in none of them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sresnet.config import added_later, check_types
+from sresnet.data.events.parts import Parts, between
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
 
@@ -64,12 +66,8 @@ class Window:
     """Index of its first event."""
     end: int
     """That behind its last one."""
-    span: tuple[int, int] | None
-    """(start, end) of a window of time in microseconds, end excluded; None: from its first event to its last."""
-
-    def of(self, recording: Recording) -> Recording:
-        """Its events."""
-        return between(recording, self.first, self.end)
+    span: tuple[int, int]
+    """(start, end) in microseconds, end excluded: of a window of time; or from its first event to its last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +81,7 @@ class Cut:
     """Windows that were left out, as they have fewer events than are asked for."""
 
 
-def between(recording: Recording, first: int, end: int) -> Recording:
-    """The events of a recording from one index up to another, excluded."""
-    part = slice(first, end)
-    return replace(recording, t=recording.t[part], x=recording.x[part], y=recording.y[part], on=recording.on[part])
-
-
-def cut(recording: Recording, config: WindowConfig, *, whole: Recording | None = None) -> Cut:
+def cut(recording: Parts, config: WindowConfig, *, whole: Parts | None = None) -> Cut:
     """Cut a recording into windows.
 
     Window k of length L and stride s, S = max(1, round(s * L)), holds the events with k * S <= t - t0 < k * S + L in
@@ -102,14 +94,12 @@ def cut(recording: Recording, config: WindowConfig, *, whole: Recording | None =
         whole: the recording before filters left events out of it, whose first and last event count here; by default
             the recording itself. Filters do not move windows of time.
     """
-    if not len(recording):
-        return Cut(windows=(), unused=0, few=0)
     if config.seconds:
-        found = list(_by_time(recording.t, config, recording.t if whole is None else whole.t))
+        found = _by_time(recording, config, recording if whole is None else whole)
     elif config.events:
-        found = list(_by_count(len(recording), config))
+        found = _by_count(recording, config)
     else:
-        found = [Window(first=0, end=len(recording), span=None)]
+        found = [Window(first=0, end=len(recording), span=(recording.first, recording.last + 1))]
     kept = tuple(each for each in found if each.end - each.first >= config.least_events)
     used = behind = 0
     for each in kept:  # neither their firsts nor their ends ever fall
@@ -118,27 +108,70 @@ def cut(recording: Recording, config: WindowConfig, *, whole: Recording | None =
     return Cut(windows=kept, unused=len(recording) - used, few=len(found) - len(kept))
 
 
-def _by_time(t: NDArray[np.int64], config: WindowConfig, whole: NDArray[np.int64]) -> Iterator[Window]:
-    """Windows of equal time that hold events `t` of `whole`."""
+def _by_time(recording: Parts, config: WindowConfig, whole: Parts) -> list[Window]:
+    """Windows of equal time that hold events of `recording`, which is all or a part of `whole`."""
     length = max(1, round(1e6 * config.seconds))
     step = max(1, round(length * config.stride))
-    origin = int(whole[0]) if config.origin == "first" else 0
-    least = (int(whole[0]) - origin) // step
-    most = max(least, (int(whole[-1]) + 1 - origin - length) // step)
+    origin = whole.first if config.origin == "first" else 0
+    least = (whole.first - origin) // step
+    most = max(least, (whole.last + 1 - origin - length) // step)
     # From event to event, not from window to window: between two events may lie fifty years of empty ones.
-    begun = (t - origin) // step
-    begun = begun[np.flatnonzero(np.diff(begun, prepend=begun[0] - 1))]
-    earlier = np.arange(-(-length // step))
-    numbers = begun if len(earlier) == 1 else np.unique(begun[:, None] - earlier)
+    begun = np.zeros(0, np.int64)
+    for part in recording:
+        numbers = (part.t - origin) // step
+        begun = np.concatenate([begun, numbers[np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))]])
+    numbers = np.unique(begun[:, None] - np.arange(-(-length // step)))
     starts = origin + numbers[(numbers >= least) & (numbers <= most)] * step
-    bounds = np.searchsorted(t, [starts, starts + length])
-    for start, first, end in zip(starts.tolist(), *bounds.tolist(), strict=True):
-        if end > first:
-            yield Window(first=first, end=end, span=(start, start + length))
+    # Of an event that lies at or behind an edge, as many come before as there are before the edge in all parts.
+    bounds = np.zeros((2, len(starts)), np.int64)
+    for part in recording:
+        bounds += np.searchsorted(part.t, [starts, starts + length])
+    firsts, ends = bounds.tolist()
+    found = zip(starts.tolist(), firsts, ends, strict=True)
+    return [Window(first=first, end=end, span=(start, start + length)) for start, first, end in found if end > first]
 
 
-def _by_count(events: int, config: WindowConfig) -> Iterator[Window]:
+def _by_count(recording: Parts, config: WindowConfig) -> list[Window]:
     """Windows of equal numbers of events."""
-    length = min(config.events, events)
-    for first in range(0, events - length + 1, max(1, round(config.events * config.stride))):
-        yield Window(first=first, end=first + length, span=None)
+    length = min(config.events, len(recording))
+    firsts = np.arange(0, len(recording) - length + 1, max(1, round(config.events * config.stride)))
+    wanted = np.stack([firsts, firsts + length - 1])
+    times, behind = np.zeros(wanted.shape, np.int64), 0
+    for part in recording:
+        here = (wanted >= behind) & (wanted < behind + len(part))
+        times[here] = part.t[wanted[here] - behind]
+        behind += len(part)
+    found = zip(firsts.tolist(), times[0].tolist(), times[1].tolist(), strict=True)
+    return [Window(first=first, end=first + length, span=(start, last + 1)) for first, start, last in found]
+
+
+def in_windows(recording: Parts, windows: Sequence[Window]) -> Iterator[Iterator[Recording]]:
+    """The events of each window in parts; those of one are to be gone through before the next window is asked for.
+
+    One pass over the recording. Of windows that overlap, what the next one needs is kept in memory.
+
+    Args:
+        windows: neither their first events nor their ends ever fall.
+    """
+    coming, at = iter(recording), 0
+    kept: list[tuple[int, Recording]] = []  # parts that the next window needs, and the index of the first event of each
+
+    def events_of(window: Window, needed: int) -> Iterator[Recording]:
+        nonlocal at, kept
+        waiting, kept = deque(kept), []
+        while waiting or at < window.end:
+            if waiting:
+                start, part = waiting.popleft()
+            else:
+                start, part = at, next(coming)
+                at += len(part)
+            if start + len(part) > needed:
+                kept.append((start, part))
+            low, high = max(0, window.first - start), min(len(part), window.end - start)
+            if low < high:
+                yield between(part, low, high)
+
+    for window, following in itertools.zip_longest(windows, windows[1:]):
+        yield events_of(window, len(recording) if following is None else following.first)
+    for _ in coming:  # to its end, where a file that has changed is noticed
+        pass

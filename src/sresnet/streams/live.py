@@ -6,7 +6,7 @@ Networks whose norms are the same at every step may instead carry their potentia
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from sresnet.analysis.exits import mean_scores
 from sresnet.analysis.prediction import check_frames_known
 from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor
-from sresnet.data.events.columns import ReadConfig
-from sresnet.data.events.filters import FilterConfig, filtered
+from sresnet.data.events.filters import FilterConfig, SliceFilters, hot_pixels_of, picked
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
-from sresnet.data.events.read import read_chunks, read_recording
+from sresnet.data.events.parts import in_time, joined
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig
+from sresnet.data.events.slices import Slice, as_recording, is_one
 from sresnet.data.events.windows import WindowConfig
 from sresnet.data.scaling import Counts, Pixels
 from sresnet.errors import UserError
@@ -35,7 +35,6 @@ from sresnet.models.inference import check_scores
 from sresnet.models.pretrained import is_shipped, load_shipped
 from sresnet.models.saved import load
 from sresnet.nn import BNTT
-from sresnet.printing import csv_of
 from sresnet.train.record import check_about, read_about, recipe_of
 
 _LONGEST = 1_000_000
@@ -64,10 +63,6 @@ class Answer:
     """Of every class: softmax of the mean score so far."""
 
 
-Slice = Recording | NDArray[Any] | Sequence[Any]
-"""Events of a stretch of time: a recording; arrays (t, x, y, on); or a structured array with such fields."""
-
-
 def stream(
     network: SpikingNetwork | str | Path,
     slices: Iterable[Slice] | Slice,
@@ -87,28 +82,16 @@ def stream(
     """
     options: Any = {"step": step, "stride": stride, "frames": frames, "size": size, "hot_pixels": hot_pixels}
     running = Stream(network, carry=carry, memory_limit=memory_limit, **options)
-    if not isinstance(slices, Iterable) and not _is_one(slices):
+    if not isinstance(slices, Iterable) and not is_one(slices):
         raise UserError(f"slices are of type {type(slices).__name__}: give a list of slices, or what yields them")
     return _answers(running, slices)
 
 
 def _answers(running: "Stream", slices: Any) -> Iterator[Answer]:
     """What a stream says of these slices, or of the one that was given in place of several, to the end."""
-    for each in [slices] if _is_one(slices) else slices:
+    for each in [slices] if is_one(slices) else slices:
         yield from running.push(each)
     yield from running.finish()
-
-
-def _is_one(slices: Any) -> bool:
-    """Whether what was given for slices is one: a recording, a structured array, or a tuple of four arrays."""
-    if isinstance(slices, tuple) and len(slices) == 4:
-        return all(isinstance(each, np.ndarray | Tensor) and not _has_fields(each) for each in slices)
-    return isinstance(slices, Recording) or _has_fields(slices)
-
-
-def _has_fields(events: Any) -> bool:
-    """Whether this is a structured array."""
-    return isinstance(events, np.ndarray) and events.dtype.names is not None
 
 
 @dataclass(kw_only=True)
@@ -224,7 +207,7 @@ class Stream:
         self._sensor: Recording | None = None  # the first slice, without events
         self._scaling = Counts()
         self._origin = 0  # of the first window
-        self._filters = _Filters(self._filters_config)
+        self._filters = SliceFilters(self._filters_config, None)
         self._number = 0  # of the next window, or with `carry` of the next step
         self._open: deque[_Window] = deque()
         self._received: deque[tuple[int, Tensor | None]] = deque(maxlen=self.num_steps)  # events, what the readout got
@@ -235,14 +218,11 @@ class Stream:
         """Whether a whole recording tells what its first events need: which pixels are hot."""
         return bool(self._filters_config.hot_pixels)
 
-    def begin(self, recording: Recording) -> None:
-        """Begin another stream, that of a recording, whose hot pixels are those that training would leave out."""
+    def begin(self, recording: Iterable[Recording]) -> None:
+        """Begin another stream, that of a recording in parts, whose hot pixels training would leave out too."""
         self.restart()
         if self.needs_all:
-            kept, _ = filtered(recording, FilterConfig(hot_pixels=self._filters_config.hot_pixels))
-            self.hot_pixels = np.zeros((recording.height, recording.width), np.bool_)
-            self.hot_pixels[recording.y, recording.x] = True
-            self.hot_pixels[kept.y, kept.x] = False
+            self.hot_pixels = hot_pixels_of(recording, self._filters_config.hot_pixels)
 
     def push(self, events: Slice, *, until: int | None = None) -> list[Answer]:
         """Give the next events, none or any number of them; the answers of steps that are over by now.
@@ -257,13 +237,13 @@ class Stream:
         """
         if self._over:
             raise UserError("this stream is at its end: call restart() before the events of another")
-        part = _as_recording(events, self._size())
+        part = as_recording(events, self._size())
         self._check(part)
         if len(part):
             if self.origin is None:
                 self._begin(part)
             self._known = int(part.t[-1])
-            self._pending.append(self._filters.left(self._cool(part)))
+            self._pending.append(self._filters.left(part))
         if until is not None and (isinstance(until, bool) or not isinstance(until, int | np.integer)):
             raise UserError(f"until {until!r} is no time: give whole microseconds")
         if until is not None and abs(int(until)) >= 1 << 62:
@@ -353,12 +333,7 @@ class Stream:
                 f"hot_pixels has shape {np.shape(self.hot_pixels)}, and the sensor {part.width}x{part.height} pixels: "
                 f"give ({part.height}, {part.width})"
             )
-
-    def _cool(self, part: Recording) -> Recording:
-        """The events that are not of hot pixels."""
-        if self.hot_pixels is None:
-            return part
-        return _kept(part, ~np.asarray(self.hot_pixels, np.bool_)[part.y, part.x])
+        self._filters = SliceFilters(self._filters_config, self.hot_pixels)
 
     def _edge(self, start: int, step: int) -> int:
         """The first microsecond of a step of a window: its start + step * length / T, rounded up."""
@@ -380,7 +355,7 @@ class Stream:
     def _advance(self) -> list[Answer]:
         """The answers of all steps that end by `_known`."""
         assert self._sensor is not None
-        events = _joined(self._sensor, self._pending)
+        events = joined(self._sensor, self._pending)
         answers = self._carry_on(events) if self.carry else self._windows(events)
         assert self.origin is not None
         # What is still needed: from the earliest step that is not over.
@@ -389,8 +364,8 @@ class Stream:
         else:
             begun = [self._edge(each.start, each.step) for each in self._open]
             since = min([*begun, self._origin + self._number * self.stride])
-        rest = _between(events, since, self._known + 1)
-        self._pending = [_copied(rest)]
+        rest = in_time(events, since, self._known + 1)
+        self._pending = [picked(rest, np.arange(len(rest)))]
         return answers
 
     def _windows(self, events: Recording) -> list[Answer]:
@@ -434,7 +409,7 @@ class Stream:
 
     def _scores_of_step(self, window: _Window, events: Recording, end: int) -> Tensor | None:
         """Take a window to the end of its next step; scores [1, classes], None where it has no events yet."""
-        part = _between(events, self._edge(window.start, window.step), end)
+        part = in_time(events, self._edge(window.start, window.step), end)
         window.events += len(part)
         if not self.stepwise:
             window.step = self.num_steps
@@ -445,7 +420,7 @@ class Stream:
             return None
         last = self._edge(window.start, self.num_steps)
         if not window.state.steps and last <= self._known and self.model.readout.leak == 1 and window.scores is None:
-            whole = _between(events, window.start, last)
+            whole = in_time(events, window.start, last)
             window.scores = mean_scores(self.model.forward_steps(self._clip(whole, (window.start, last))))
         if window.scores is not None:
             return window.scores[window.step - 1]
@@ -463,7 +438,7 @@ class Stream:
         leak = self.model.readout.leak
         while (end := self._edge(self._origin, self._number + 1)) <= self._known:
             start = self._edge(self._origin, self._number)
-            part = _between(events, start, end)
+            part = in_time(events, start, end)
             if not len(part) and not any(count for count, _ in self._received):
                 self._received.clear()
                 self._state = StreamState()
@@ -519,144 +494,6 @@ class Stream:
             confidence=probabilities[best],
             probabilities=tuple(probabilities),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Walk:
-    """What a network makes of a recording from its beginning to its end."""
-
-    title: str
-    origin: int
-    """Microsecond of the first event, from which times are shown."""
-    end: int
-    """Microsecond behind the last event."""
-    rest: int
-    """Events behind the last step that was over, which are in no answer."""
-    class_names: tuple[str, ...]
-    answers: tuple[Answer, ...]
-
-    def seconds(self, microsecond: int) -> float:
-        """Time since the first event."""
-        return (microsecond - self.origin) / 1e6
-
-
-def walk_file(running: Stream, path: Path, config: ReadConfig) -> Iterator[Answer]:
-    """Answers over a recording, which is given to a stream a part after the other.
-
-    Args:
-        running: begins anew.
-        path: of an event file.
-        config: how it is read.
-
-    Raises:
-        UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
-    """
-    if running.needs_all:
-        running.begin(read_recording(path, config))
-    else:
-        running.restart()
-    count = 0
-    try:
-        for part in read_chunks(path, config=config):
-            for answer in running.push(part):
-                count += 1
-                yield answer
-        for answer in running.finish():
-            count += 1
-            yield answer
-    except UserError as error:
-        said = str(error)
-        raise UserError(said if str(path) in said else f"{path}: {said}") from None
-    if not count:
-        lasts = time_said((running.end - (running.origin or 0)) / 1e6)
-        step = time_said(running.length / 1e6 / running.num_steps)
-        raise UserError(f"{path} lasts {lasts}, and no step ({step}) ends within it: choose a shorter one")
-
-
-def walked(running: Stream, title: str, answers: Sequence[Answer]) -> Walk:
-    """A stream that has come to the end of a recording, and its answers."""
-    assert running.origin is not None
-    return Walk(
-        title=title,
-        origin=running.origin,
-        end=running.end,
-        rest=running.rest,
-        class_names=running.class_names,
-        answers=tuple(answers),
-    )
-
-
-def time_said(seconds: float) -> str:
-    """A length of time with a unit in which it is not below 1, as far as there is one."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.6g} {unit}"
-    return f"{seconds * 1e6:.6g} us"
-
-
-@dataclass(kw_only=True)
-class Stretch:
-    """Answers one behind the other that name the same class."""
-
-    start: int
-    """Microseconds: of the first answer, or the end of the stretch before, where windows overlap."""
-    end: int
-    """Of the last answer."""
-    class_name: str
-    confidences: list[float]
-    """Of each answer."""
-    step: int
-    """Time steps that each is of."""
-    whole: bool
-
-
-def stretches(answers: Iterable[Answer]) -> Iterator[Stretch]:
-    """Answers of whole windows, those of one class together; and the last one, where the last window is not whole."""
-    current: Stretch | None = None
-    unfinished: Answer | None = None
-    for each in answers:
-        if not each.whole:
-            unfinished = each
-            continue
-        unfinished = None
-        if current and current.class_name == each.class_name and each.start <= current.end:
-            current.end = each.end
-            current.confidences.append(each.confidence)
-            continue
-        if current:
-            yield current
-        current = _stretch_of(each, current)
-    if current:
-        yield current
-    if unfinished:
-        yield _stretch_of(unfinished, current)
-
-
-def _stretch_of(answer: Answer, before: Stretch | None) -> Stretch:
-    """Of one answer, from the end of the stretch before it where its window begins within that."""
-    return Stretch(
-        start=answer.start if before is None else max(answer.start, before.end),
-        end=answer.end,
-        class_name=answer.class_name,
-        confidences=[answer.confidence],
-        step=answer.step,
-        whole=answer.whole,
-    )
-
-
-COLUMNS = ("file", "start_s", "end_s", "step", "events", "class", "confidence")
-"""Of a table of answers, before the probability of each class."""
-
-
-def walks_csv(walks: Sequence[Walk]) -> str:
-    """All answers of recordings as comma-separated values, a line each; seconds since the first event."""
-    rows: list[Sequence[str | int | float | None]] = [[*COLUMNS, *walks[0].class_names]]
-    for walk in walks:
-        for each in walk.answers:
-            start, end = walk.seconds(each.start), walk.seconds(each.end)
-            best = each.class_name, each.confidence
-            rows.append([walk.title, start, end, each.step, each.events, *best, *each.probabilities])
-    return csv_of(rows)
 
 
 def _of_run(run: str, memory_limit: float) -> tuple[SpikingNetwork, EventConfig]:
@@ -734,128 +571,3 @@ def _check_carried(model: SpikingNetwork, stride: float | None, stepwise: bool) 
             f"norms of this network are of time step 1 to {model.config.num_steps}, and no later one is defined: leave "
             "carry out, which gives windows of so many steps, or train with norm 'per-step' or 'time-averaged'"
         )
-
-
-_FIELDS = (("t", "timestamp", "ts"), ("x",), ("y",), ("on", "p", "polarity"))
-"""Names that fields of structured arrays go by."""
-
-
-def _as_recording(events: Any, size: tuple[int, int] | None) -> Recording:
-    """Events as a recording; `size` of the sensor, for arrays. UserError for what are none."""
-    sensor = "stream"
-    if isinstance(events, Recording):
-        columns = [events.t, events.x, events.y, events.on]
-        sensor, size = events.sensor, (events.width, events.height)
-    elif _has_fields(events):
-        columns = []
-        for names in _FIELDS:
-            found = [name for name in names if name in events.dtype.names]
-            if not found:
-                raise UserError(f"a slice has fields {', '.join(events.dtype.names)}: {' or '.join(names)} is missing")
-            columns.append(events[found[0]])
-    elif isinstance(events, tuple | list) and len(events) == 4:
-        columns = list(events)
-    else:
-        raise UserError(
-            f"a slice of events is of type {type(events).__name__}: give arrays (t, x, y, on), a Recording, or a "
-            "structured array"
-        )
-    if size is None:
-        raise UserError("arrays do not say how large their sensor is: give size=(width, height)")
-    width, height = size
-    t, x, y, on = (_column(name, column) for name, column in zip(("t", "x", "y", "on"), columns, strict=True))
-    if not len(t) == len(x) == len(y) == len(on):
-        raise UserError(
-            f"t, x, y and on have {len(t)}, {len(x)}, {len(y)} and {len(on)} values: give one each an event"
-        )
-    if len(t) and max(abs(int(t.min())), abs(int(t.max()))) >= 1 << 62:
-        raise UserError(f"t runs from {t.min()} to {t.max()}, beyond 62 bits: give microseconds")
-    for name, column, most in (("x", x, width), ("y", y, height)):
-        if len(column) and not 0 <= int(column.min()) <= int(column.max()) < most:
-            raise UserError(
-                f"{name} runs from {column.min()} to {column.max()}, and the sensor has {width}x{height} pixels: is "
-                "size (width, height) right?"
-            )
-    if len(on) and on.dtype != np.bool_ and not -1 <= int(on.min()) <= int(on.max()) <= 1:
-        raise UserError(
-            f"on runs from {on.min()} to {on.max()}: give True or 1 for brighter, False, 0 or -1 for darker"
-        )
-    return Recording(
-        t=t.astype(np.int64, copy=False),
-        x=x.astype(np.uint16, copy=False),
-        y=y.astype(np.uint16, copy=False),
-        on=on > 0,
-        width=width,
-        height=height,
-        sensor=sensor,
-    )
-
-
-def _column(name: str, values: Any) -> NDArray[Any]:
-    """One column of a slice; UserError for what is no row of whole numbers."""
-    found = np.asarray(values)
-    if found.ndim != 1:
-        raise UserError(f"{name} has shape {found.shape}: give one value for each event, [events]")
-    if not len(found):
-        return found.astype(np.int64)
-    if found.dtype.kind not in ("iub" if name == "on" else "iu"):
-        unit = "whole microseconds" if name == "t" else "whole numbers"
-        raise UserError(f"{name} is of {found.dtype}: give {unit}")
-    return found
-
-
-class _Filters:
-    """Filters of events that come in slices: what stays is what stays of all slices together."""
-
-    def __init__(self, config: FilterConfig) -> None:
-        self.config = config
-        self.before: dict[str, Recording] = {}
-        """Field of a filter -> the latest events that it was given, or for `refractory_ms` of those that it left."""
-
-    def left(self, part: Recording) -> Recording:
-        """The events of the next slice that the filters leave, but for hot pixels."""
-        for name in ("refractory_ms", "background_ms"):
-            milliseconds: float = getattr(self.config, name)
-            if not milliseconds or not len(part):
-                continue
-            alone = FilterConfig(**{name: milliseconds})
-            before = self.before.get(name)
-            given = part if before is None else _joined(part, [before, part])
-            kept, _ = filtered(given, alone)
-            # Neither filter looks ahead, so of what was before stays what stays of it alone.
-            kept_before = 0 if before is None else len(filtered(before, alone)[0])
-            since = int(part.t[-1]) - max(1, round(1000 * milliseconds))
-            source = kept if name == "refractory_ms" else given
-            self.before[name] = _copied(_between(source, since, int(part.t[-1]) + 1))
-            part = _kept(kept, np.arange(kept_before, len(kept)))
-        return part
-
-
-def _kept(events: Recording, which: NDArray[Any]) -> Recording:
-    """The events at an index each, or where a mask is true."""
-    return replace(events, t=events.t[which], x=events.x[which], y=events.y[which], on=events.on[which])
-
-
-def _copied(events: Recording) -> Recording:
-    """The same events: a view would keep all those of a long slice in memory."""
-    return _kept(events, np.arange(len(events)))
-
-
-def _between(events: Recording, first: int, end: int) -> Recording:
-    """The events from a microsecond up to another, excluded."""
-    low, high = np.searchsorted(events.t, (first, end)).tolist()
-    part = slice(low, high)
-    return replace(events, t=events.t[part], x=events.x[part], y=events.y[part], on=events.on[part])
-
-
-def _joined(empty: Recording, parts: Sequence[Recording]) -> Recording:
-    """Recordings of one sensor one behind the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return replace(
-        empty,
-        t=np.concatenate([each.t for each in parts]),
-        x=np.concatenate([each.x for each in parts]),
-        y=np.concatenate([each.y for each in parts]),
-        on=np.concatenate([each.on for each in parts]),
-    )

@@ -1,0 +1,149 @@
+"""What a network makes of a recording from its beginning to its end, as lines, tables and stretches of time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sresnet.data.events.columns import ReadConfig
+from sresnet.data.events.read import read_chunks
+from sresnet.errors import UserError
+from sresnet.printing import csv_of
+from sresnet.streams.live import Answer, Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """What a network makes of a recording from its beginning to its end."""
+
+    title: str
+    origin: int
+    """Microsecond of the first event, from which times are shown."""
+    end: int
+    """Microsecond behind the last event."""
+    rest: int
+    """Events behind the last step that was over, which are in no answer."""
+    class_names: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+    def seconds(self, microsecond: int) -> float:
+        """Time since the first event."""
+        return (microsecond - self.origin) / 1e6
+
+
+def walk_file(running: Stream, path: Path, config: ReadConfig) -> Iterator[Answer]:
+    """Answers over a recording, which is given to a stream a part after the other.
+
+    Args:
+        running: begins anew.
+        path: of an event file.
+        config: how it is read.
+
+    Raises:
+        UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
+    """
+    if running.needs_all:
+        running.begin(read_chunks(path, config=config))
+    else:
+        running.restart()
+    count = 0
+    try:
+        for part in read_chunks(path, config=config):
+            for answer in running.push(part):
+                count += 1
+                yield answer
+        for answer in running.finish():
+            count += 1
+            yield answer
+    except UserError as error:
+        said = str(error)
+        raise UserError(said if str(path) in said else f"{path}: {said}") from None
+    if not count:
+        lasts = time_said((running.end - (running.origin or 0)) / 1e6)
+        step = time_said(running.length / 1e6 / running.num_steps)
+        raise UserError(f"{path} lasts {lasts}, and no step ({step}) ends within it: choose a shorter one")
+
+
+def walked(running: Stream, title: str, answers: Sequence[Answer]) -> Walk:
+    """A stream that has come to the end of a recording, and its answers."""
+    assert running.origin is not None
+    return Walk(
+        title=title,
+        origin=running.origin,
+        end=running.end,
+        rest=running.rest,
+        class_names=running.class_names,
+        answers=tuple(answers),
+    )
+
+
+def time_said(seconds: float) -> str:
+    """A length of time with a unit in which it is not below 1, as far as there is one."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.6g} {unit}"
+    return f"{seconds * 1e6:.6g} us"
+
+
+@dataclass(kw_only=True)
+class Stretch:
+    """Answers one behind the other that name the same class."""
+
+    start: int
+    """Microseconds: of the first answer, or the end of the stretch before, where windows overlap."""
+    end: int
+    """Of the last answer."""
+    class_name: str
+    confidences: list[float]
+    """Of each answer."""
+    step: int
+    """Time steps that each is of."""
+    whole: bool
+
+
+def stretches(answers: Iterable[Answer]) -> Iterator[Stretch]:
+    """Answers of whole windows, those of one class together; and the last one, where the last window is not whole."""
+    current: Stretch | None = None
+    unfinished: Answer | None = None
+    for each in answers:
+        if not each.whole:
+            unfinished = each
+            continue
+        unfinished = None
+        if current and current.class_name == each.class_name and each.start <= current.end:
+            current.end = each.end
+            current.confidences.append(each.confidence)
+            continue
+        if current:
+            yield current
+        current = _stretch_of(each, current)
+    if current:
+        yield current
+    if unfinished:
+        yield _stretch_of(unfinished, current)
+
+
+def _stretch_of(answer: Answer, before: Stretch | None) -> Stretch:
+    """Of one answer, from the end of the stretch before it where its window begins within that."""
+    return Stretch(
+        start=answer.start if before is None else max(answer.start, before.end),
+        end=answer.end,
+        class_name=answer.class_name,
+        confidences=[answer.confidence],
+        step=answer.step,
+        whole=answer.whole,
+    )
+
+
+COLUMNS = ("file", "start_s", "end_s", "step", "events", "class", "confidence")
+"""Of a table of answers, before the probability of each class."""
+
+
+def walks_csv(walks: Sequence[Walk]) -> str:
+    """All answers of recordings as comma-separated values, a line each; seconds since the first event."""
+    rows: list[Sequence[str | int | float | None]] = [[*COLUMNS, *walks[0].class_names]]
+    for walk in walks:
+        for each in walk.answers:
+            start, end = walk.seconds(each.start), walk.seconds(each.end)
+            best = each.class_name, each.confidence
+            rows.append([walk.title, start, end, each.step, each.events, *best, *each.probabilities])
+    return csv_of(rows)
