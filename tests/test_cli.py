@@ -265,6 +265,12 @@ def test_help_explains_every_field(capsys):
             "Unrecognized options: --model.num-stepz, 4: did you mean --model.num-steps?",
         ),
         ("train digits --model.num-steps four", "--model.num-steps"),
+        (
+            "train digits --data.flip False",
+            "--data.flip takes no value, and has False: give --data.flip or --data.no-flip alone",
+        ),
+        ("train digits --data.no-flip=1", "--data.no-flip takes no value, and has 1: give --data.flip or"),
+        ("train digits --every-group yes", "--every-group takes no value, and has yes: give --every-group or"),
         ("train digits --model.num-steps 0", "num_steps 0 is less than 1"),
         ("train digits --model.connection s2x", "--model.connection"),
         ("train digits --model.depth 21", "depth 21 is not 6n + 2"),

@@ -19,6 +19,7 @@ from sresnet.data.events import view
 from sresnet.data.events.cache import Prepared, prepare
 from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.describe import (
+    SEVERAL,
     Facts,
     SetFacts,
     describe_file,
@@ -401,7 +402,8 @@ def _print_set_facts(folder: Path, facts: SetFacts) -> None:
     say(f"{'folder' if folder.is_dir() else 'list'}: {folder}")
     one, several = ("folder", "folders") if folder.is_dir() else ("class", "classes")
     count = len(facts.by_class)
-    say(f"recordings: {facts.recordings:,} in {count:,} {one if count == 1 else several}")
+    classes = "" if SEVERAL in facts.by_class else f" in {count:,} {one if count == 1 else several}"
+    say(f"recordings: {facts.recordings:,}{classes}")
     say(*(f"  {label:24} {number:,}" for label, number in facts.by_class.items()))
     if facts.recordings:
         say(f"sensors: {_counted(facts.sensors)}")

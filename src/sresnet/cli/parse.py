@@ -116,6 +116,7 @@ def parse(options: C, words: Sequence[str], prog: str, description: str) -> C:
                     raise _with_option(cause, options) from None
                 cause = cause.__context__
             _check_repeated(options, words)
+            _check_switches(options, words)
             raise UserError(_complaint_of(complaint.getvalue(), prog)) from None
     for field in dataclasses.fields(found):  # type: ignore[arg-type]
         check_number(field.name, getattr(found, field.name), endless=True)
@@ -191,6 +192,35 @@ def _check_repeated(options: Any, words: Sequence[str]) -> None:
         if len(values) > 1:
             cure = cut(printable(" ".join(f"{flag} {each}" for each in values)), 200)
             raise UserError(f"{flag} takes one value at a time, and has {len(values)}: give {cure}")
+
+
+def _check_switches(options: Any, words: Sequence[str]) -> None:
+    """Raise UserError for a flag that is on or off and has a word for it behind, such as False."""
+    switches: dict[str, tuple[str, str]] = {}
+    for name, value in _values_of(options):
+        if isinstance(value, bool):
+            where, dot, field = name.replace("_", "-").rpartition(".")
+            on, off = f"--{where}{dot}{field}", f"--{where}{dot}no-{field}"
+            switches |= {on: (on, off), off: (on, off)}
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        on, off = switches.get(flag.replace("_", "-"), ("", ""))
+        value = value if equals else "".join(words[place + 1 : place + 2])
+        if on and value.lower() in _ON_OFF:
+            raise UserError(f"{flag} takes no value, and has {value}: give {on} or {off} alone")
+
+
+_ON_OFF = ("true", "false", "yes", "no", "on", "off", "0", "1")
+
+
+def _values_of(options: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """(name of the option, its value) of a dataclass and of those in it."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _values_of(value, f"{where}{field.name}.")
+        else:
+            yield f"{where}{field.name}", value
 
 
 def _is_repeated(hint: Any) -> bool:

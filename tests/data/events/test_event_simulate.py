@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from sresnet.data.events.simulate import SENSOR, DVSConfig, simulate
+from sresnet.data.events.simulate import SENSOR, DVSConfig, simulate, simulate_film
 from sresnet.errors import UserError
 
 SMALL = DVSConfig(size=24, amplitude=2.0, loops=2, duration=100_000, samples=40)
@@ -196,3 +196,47 @@ def test_speed():
     for _ in range(10):
         simulate(IMAGE, DVSConfig())
     assert (time.process_time() - started) / 10 < 0.05
+
+
+def test_a_film_of_the_image_on_its_circle_gives_the_events_of_the_image():
+    """A round of pictures, the first one again at its end; without noise, of another number of draws."""
+    config = DVSConfig(size=9, amplitude=2.0, loops=1, duration=100_000, samples=16, threshold_spread=0.2)
+    grey = IMAGE[0]
+    angle = 2 * np.pi * np.arange(17) / 16
+    seen = [picture(config, grey, 2 * np.sin(each), 2 * np.cos(each)) for each in angle]
+    film = np.clip(np.exp(seen) - config.dark, 0, 1)
+    # What pixels adapt to differs by whole thresholds at most, once the mean is that of the image.
+    found, expected = simulate_film(film, config, seed=4), simulate(grey, config, seed=4)
+    assert (found.width, found.height, found.sensor) == (9, 9, SENSOR)
+    assert abs(len(found) - len(expected)) < 0.02 * len(expected)
+    assert np.abs(balance(found, config.duration, config)).max() <= 1
+
+
+def test_a_film_is_wide_or_high_and_its_crossings_lie_between_pictures():
+    film = np.full((3, 2, 5), 0.1)
+    film[1:, 1, 3] = 0.9
+    config = DVSConfig(threshold=0.3, dark=0.1, duration=1000)
+    found = simulate_film(film, config)
+    # log(1.0 / 0.2) is 1.61, five thresholds on, the fifth of them at 500 * 5 * 0.3 / 1.61 microseconds; pixels come
+    # from the mean of the first picture, which all of that have.
+    assert (found.width, found.height) == (5, 2)
+    assert found.t.tolist() == [int(500 * k * 0.3 / np.log(5)) for k in range(1, 6)]
+    assert set(zip(found.x.tolist(), found.y.tolist(), found.on.tolist(), strict=True)) == {(3, 1, True)}
+    noisy = simulate_film(film, DVSConfig(duration=1_000_000, noise_rate=100.0))
+    assert 800 < len(noisy) < 1200
+
+
+@pytest.mark.parametrize(
+    ("film", "fault"),
+    [
+        (np.zeros((1, 4, 4)), r"float64 \[1, 4, 4\]"),
+        (np.zeros((4, 4)), r"float64 \[4, 4\]"),
+        (np.zeros((3, 4, 4), np.uint8), "uint8"),
+        (np.full((3, 4, 4), 1.5), "from 1.5 to 1.5"),
+        (np.full((3, 4, 4), np.nan), "from nan to nan"),
+        (np.zeros((2, 4097, 1)), "1x4097"),
+    ],
+)
+def test_what_is_no_film(film, fault):
+    with pytest.raises(UserError, match=fault):
+        simulate_film(film, DVSConfig())

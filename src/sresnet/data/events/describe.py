@@ -18,6 +18,9 @@ from sresnet.limits import check_claim
 
 _PLAIN = ReadConfig()
 
+SEVERAL = "parts of several classes"
+"""The class of a recording of which a list names such."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -143,7 +146,7 @@ def find_recordings(folder: Path) -> tuple[list[tuple[str, Path]], list[str]]:
 def listed_recordings(path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
     """(class, file) of every recording that a list names, and notes on the list; errors as `read_recording_list`.
 
-    The class is "several" where a file has parts of different ones.
+    The class is `SEVERAL` where a file has parts of different ones.
     """
     found = read_recording_list(path)
     classes: dict[Path, set[str]] = {}
@@ -157,7 +160,7 @@ def listed_recordings(path: Path) -> tuple[list[tuple[str, Path]], list[str]]:
         if set(counts) != {""}:
             each = listed([f"{name} {count:,}" for name, count in sorted(counts.items())])
             notes.append(f"{len(found.rows):,} rows by {what}: {each}")
-    recordings = [(names.pop() if len(names) == 1 else "several", file) for file, names in classes.items()]
+    recordings = [(names.pop() if len(names) == 1 else SEVERAL, file) for file, names in classes.items()]
     if found.divided and found.grouped:
         notes.append("the column split divides them; with --data.split by-group it is not used, and group divides them")
     return recordings, [*notes, *found.notes]

@@ -1,4 +1,4 @@
-"""Simulated recordings: an image that moves in front of an ideal event camera."""
+"""Simulated recordings: an image that moves in front of an ideal event camera, or a film before it."""
 
 from dataclasses import dataclass
 
@@ -72,29 +72,70 @@ def simulate(image: NDArray[np.uint8], config: DVSConfig, seed: int = 0) -> Reco
 
     The `seed` is of random thresholds and noise; the movement is always the same. UserError for other images.
     """
-    rng = np.random.default_rng(seed)
     intensity = _luminance(image)
-    log_intensity = _one_round(intensity, config)
-    threshold = np.full(config.size**2, config.threshold)
-    if config.threshold_spread:
-        factor = 1 + config.threshold_spread * rng.standard_normal(config.size**2)
-        threshold *= np.maximum(factor, 0.1)  # a threshold of 0 would never be done
     grey = float(np.log(intensity.mean() + config.dark))
-    t, pixel, on = _events(log_intensity, grey, threshold, config)
+    steps, size = config.loops * config.samples, config.size
+    return _recorded(_one_round(intensity, config), grey, steps, (size, size), config, seed)
+
+
+def simulate_film(frames: NDArray[np.floating], config: DVSConfig, seed: int = 0) -> Recording:
+    """What the camera records of a film: intensities [S, H, W] from 0 to 1, S pictures at even distances in time.
+
+    A pixel of the film is one of the sensor. The first picture is seen at time 0 and the last after the `duration` of
+    `config`; in between, the logarithm of (intensity + dark) is interpolated linearly, so that nothing should move by
+    more than a pixel or so from one picture to the next. Pixels send events as in `simulate`, once they have adapted to
+    the mean intensity of the first picture and then to that picture. Of `config` the fields of the movement (size,
+    amplitude, loops, samples) have no meaning here. UserError for less than two pictures, or other intensities.
+    """
+    if frames.ndim != 3 or len(frames) < 2 or not frames.size or not np.issubdtype(frames.dtype, np.floating):
+        raise UserError(
+            f"the film is {frames.dtype} {list(frames.shape)}: expected floating point [S, H, W] with two pictures or "
+            "more"
+        )
+    if not (frames.min() >= 0 and frames.max() <= 1):
+        raise UserError(f"the film has intensities from {frames.min():g} to {frames.max():g}: scale them to 0 to 1")
+    if max(frames.shape[1:]) > MOST["size"]:
+        raise UserError(
+            f"the film has pictures of {frames.shape[2]}x{frames.shape[1]}, larger than any camera's: give "
+            f"{MOST['size']} pixels a side or less"
+        )
+    log_intensity = np.log(frames.reshape(len(frames), -1).astype(np.float64) + config.dark)
+    grey = float(np.log(frames[0].mean() + config.dark))
+    height, width = frames.shape[1:]
+    return _recorded(log_intensity, grey, len(frames) - 1, (height, width), config, seed)
+
+
+def _recorded(
+    log_intensity: NDArray[np.float64],
+    grey: float,
+    steps: int,
+    size: tuple[int, int],
+    config: DVSConfig,
+    seed: int,
+) -> Recording:
+    """The recording of what pixels see in turn, [samples, H * W], over so many steps, by a sensor of (H, W) pixels."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    pixels = height * width
+    threshold = np.full(pixels, config.threshold)
+    if config.threshold_spread:
+        factor = 1 + config.threshold_spread * rng.standard_normal(pixels)
+        threshold *= np.maximum(factor, 0.1)  # a threshold of 0 would never be done
+    t, pixel, on = _events(log_intensity, grey, threshold, steps, config.duration)
     if config.noise_rate:
-        count = int(rng.poisson(config.noise_rate * config.duration / 1e6 * config.size**2))
+        count = int(rng.poisson(config.noise_rate * config.duration / 1e6 * pixels))
         t = np.concatenate([t, rng.integers(0, config.duration, count)])
-        pixel = np.concatenate([pixel, rng.integers(0, config.size**2, count)])
+        pixel = np.concatenate([pixel, rng.integers(0, pixels, count)])
         on = np.concatenate([on, rng.random(count) < 0.5])
     order = np.argsort(t, kind="stable")
-    row, column = np.divmod(pixel[order], config.size)
+    row, column = np.divmod(pixel[order], width)
     return Recording(
         t=t[order],
         x=column.astype(np.uint16),
         y=row.astype(np.uint16),
         on=on[order],
-        width=config.size,
-        height=config.size,
+        width=width,
+        height=height,
         sensor=SENSOR,
     )
 
@@ -130,25 +171,26 @@ def _bilinear(length: int, config: DVSConfig, shift: NDArray[np.float64]) -> NDA
 
 
 def _events(
-    log_intensity: NDArray[np.float64], grey: float, threshold: NDArray[np.float64], config: DVSConfig
+    log_intensity: NDArray[np.float64], grey: float, threshold: NDArray[np.float64], steps: int, duration: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Time, pixel and polarity of the events of all rounds, in the order of the samples."""
+    """Time, pixel and polarity of the events of all steps, in the order of the samples; the first follows the last."""
+    samples = len(log_intensity)
     remembered = grey + np.trunc((log_intensity[0] - grey) / threshold) * threshold
-    steps, pixels, counts, levels = [], [], [], []
+    numbers, pixels, counts, levels = [], [], [], []
     # Which pixels cross how many thresholds at each step, and from which level; their events are made at the end.
-    for now in range(1, config.loops * config.samples + 1):
-        difference = (log_intensity[now % config.samples] - remembered) / threshold
+    for now in range(1, steps + 1):
+        difference = (log_intensity[now % samples] - remembered) / threshold
         # Rounded towards 0: whole thresholds only.
         crossed = difference.astype(np.int64)
         changed = np.flatnonzero(crossed)
-        steps.append(np.full(len(changed), now))
+        numbers.append(np.full(len(changed), now))
         pixels.append(changed)
         counts.append(crossed[changed])
         levels.append(remembered[changed])
         remembered[changed] += crossed[changed] * threshold[changed]
-    step, pixel, count, level = (np.concatenate(parts) for parts in (steps, pixels, counts, levels))
-    before = log_intensity[(step - 1) % config.samples, pixel]
-    after = log_intensity[step % config.samples, pixel]
+    step, pixel, count, level = (np.concatenate(parts) for parts in (numbers, pixels, counts, levels))
+    before = log_intensity[(step - 1) % samples, pixel]
+    after = log_intensity[step % samples, pixel]
     # The part of the way between two samples after which the first threshold is crossed, and from one to the next.
     first = (level - before) / (after - before)
     each = np.sign(count) * threshold[pixel] / (after - before)
@@ -156,6 +198,6 @@ def _events(
     # 1, 2, ..., number for each of them.
     rank = 1 + np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
     fraction = np.clip(np.repeat(first, number) + rank * np.repeat(each, number), 0, 1)
-    microseconds = config.duration / (config.loops * config.samples)
+    microseconds = duration / steps
     t = ((np.repeat(step, number) - 1 + fraction) * microseconds).astype(np.int64)
     return t, np.repeat(pixel, number), np.repeat(count > 0, number)
