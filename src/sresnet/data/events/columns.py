@@ -88,7 +88,7 @@ class EventFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some polarity events in the order of the file, unchecked."""
+    """Some polarity events in the order of the file, unchecked; until the next block is read."""
 
     t: NDArray[Any]
     """Microseconds [events] as the file says, whole numbers of a clock that may have wrapped."""

@@ -5,11 +5,14 @@ Source: the DAT format as Prophesee documents it for its Metavision SDK; Sironi 
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sresnet.data.events.chips import Sensor, given_chip
 from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
+from sresnet.data.events.compiled import dat_decoder
 from sresnet.data.events.percent import header_of
 from sresnet.errors import UserError
 from sresnet.files import Content
@@ -55,15 +58,10 @@ def open_dat(data: Content, name: str, config: ReadConfig) -> Events:
     x_bits, y_bits = (14, 14) if header.number("version", 2) >= 2 else (9, 8)
 
     def blocks(file: EventFile) -> Iterator[Block]:
+        decode = dat_decoder(x_bits, y_bits) or partial(_decode, x_bits, y_bits)
         for start, records in file.records(at, _RECORD):
-            words = np.frombuffer(records, dtype="<u4").reshape(-1, 2)
-            address = words[:, 1].astype(np.uint32)
-            x = address.astype(np.uint16)
-            x &= (1 << x_bits) - 1
-            y = (address >> x_bits).astype(np.uint16)
-            y &= (1 << y_bits) - 1
-            on = address & (1 << (x_bits + y_bits)) != 0
-            yield Block(t=words[:, 0], x=x, y=y, on=on, offset=partial(_offset, start))
+            t, x, y, on = decode(records)
+            yield Block(t=t, x=x, y=y, on=on, offset=partial(_offset, start))
 
     sensors: tuple[Sensor, ...] = _SENSORS
     width, height = header.number("width", 0), header.number("height", 0)
@@ -74,6 +72,17 @@ def open_dat(data: Content, name: str, config: ReadConfig) -> Events:
         sensors = (Sensor("Prophesee", min(width, 1 << 14), min(height, 1 << 14)),)
     file, most = EventFile(data, name, config), max(0, len(data) - at) // _RECORD
     return Events(file=file, blocks=blocks, sensors=sensors, wraps=(1 << 32,), most=most)
+
+
+def _decode(x_bits: int, y_bits: int, records: bytes) -> tuple[NDArray[Any], ...]:
+    """Time, column, row and polarity of records whose addresses have so many bits."""
+    words = np.frombuffer(records, dtype="<u4").reshape(-1, 2)
+    address = words[:, 1].astype(np.uint32)
+    x = address.astype(np.uint16)
+    x &= (1 << x_bits) - 1
+    y = (address >> x_bits).astype(np.uint16)
+    y &= (1 << y_bits) - 1
+    return words[:, 0], x, y, address & (1 << (x_bits + y_bits)) != 0
 
 
 def _offset(start: int, index: int) -> int:

@@ -4,16 +4,17 @@ Source: the RAW file format and the encodings as Prophesee documents them for it
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
 from sresnet.data.events.columns import BLOCK, Block, EventFile, Events, ReadConfig
+from sresnet.data.events.compiled import LEFT_OUT, Encoding, words_decoder
 from sresnet.data.events.percent import Header, header_of
 from sresnet.errors import UserError
 from sresnet.files import Content
@@ -58,9 +59,9 @@ def open_raw(data: Content, name: str, config: ReadConfig) -> Events:
         said = f"is in the encoding {encoding!r}, which is not read" if encoding else "does not say its encoding"
         raise UserError(f"{name} {said}: record it, or convert it, as one of {', '.join(ENCODINGS.values())}")
     decoders: dict[str, tuple[int, Callable[[], _Decoder]]] = {
-        "EVT 2.0": (4, lambda: partial(_decode_2_0, _State())),
-        "EVT 2.1": (8, lambda: partial(_decode_2_1, _State(), _halves_swapped(header, data))),
-        "EVT 3.0": (2, lambda: partial(_decode_3_0, _State())),
+        "EVT 2.0": (4, lambda: _decoder("2.0", _decode_2_0)),
+        "EVT 2.1": (8, lambda: _decoder("2.1", _decode_2_1, _halves_swapped(header, data))),
+        "EVT 3.0": (2, lambda: _decoder("3.0", _decode_3_0)),
     }
     size, decoder = decoders[encoding]
 
@@ -101,6 +102,41 @@ class _State:
     base: int = -1
     """Column of the next element of a vector."""
     base_on: bool = False
+
+    def numbers(self) -> list[int]:
+        """All of it, in the order of `State` in `decode.cpp`."""
+        return [self.high, self.wraps, self.low, self.row, self.base, int(self.base_on)]
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Self:
+        """What has these `numbers`."""
+        high, wraps, low, row, base, base_on = numbers
+        return cls(high=high, wraps=wraps, low=low, row=row, base=base, base_on=bool(base_on))
+
+
+def _decoder(encoding: Encoding, definition: Callable[..., Block], swapped: bool = False) -> _Decoder:
+    """`definition` with a state of its own, or compiled code that gives the same."""
+    compiled, first = words_decoder(encoding), _State()
+    options = (swapped,) if encoding == "2.1" else ()
+    if compiled is None:
+        return partial(definition, first, *options)
+    state = first.numbers()
+
+    def decode(file: EventFile, start: int, content: bytes) -> Block:
+        before = tuple(state)
+        (t, x, y, on), left_out = compiled(content, state, swapped)
+        for kind, count in zip(LEFT_OUT, left_out, strict=True):
+            file.skip(kind, count)
+
+        def offset(index: int) -> int:
+            """Asked for where a file is refused: the definition knows which word an event is of."""
+            block = definition(_State.of(before), *options, replace(file, skipped={}), start, content)
+            assert block.offset is not None
+            return block.offset(index)
+
+        return Block(t=t, x=x, y=y, on=on, offset=offset)
+
+    return decode
 
 
 def _unwrapped(state: _State, highs: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

@@ -31,21 +31,23 @@ class _NativeError(Exception):
     """There is no native code here; the message says why in one line."""
 
 
-def load(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL | None:
+def load(source: Path, flags: tuple[str, ...] = HOST_FLAGS, *, silent: bool = False) -> ctypes.CDLL | None:
     """The library made of `source`; None, and once a line on stderr, where it cannot be had.
 
     Args:
         source: C++ file with functions of C linkage.
         flags: what the code may be compiled for, such as ("-mavx2", "-mfma"); by default this machine.
+        silent: no lines, for code that is compiled in a moment and hardly missed.
     """
     try:
-        return _built(source, flags)
+        return _built(source, flags, silent)
     except _NativeError as error:
-        tell_once(f"no native code ({error}): the slower PyTorch reference is used")
+        if not silent:
+            tell_once(f"no native code ({error}): the slower PyTorch reference is used")
         return None
 
 
-def _built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
+def _built(source: Path, flags: tuple[str, ...] = HOST_FLAGS, silent: bool = False) -> ctypes.CDLL:
     """The library made of `source`, from the cache or compiled now.
 
     Raises:
@@ -58,7 +60,8 @@ def _built(source: Path, flags: tuple[str, ...] = HOST_FLAGS) -> ctypes.CDLL:
         path = _cache_folder() / f"{source.parent.name}-{_key(source, compiler, flags)}.so"
         _remove_parts(path.parent)
         if not _is_whole(path):
-            tell_once(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
+            if not silent:
+                tell_once(f"compiling {source.parent.name}/{source.name} for this machine (once, about ten seconds)")
             _compile_to(path, source, compiler, flags)
         return ctypes.CDLL(str(path))
     except OSError as error:
