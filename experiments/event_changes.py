@@ -20,6 +20,7 @@ from short_events import biolab
 from sresnet.data import AnyData, Splits, open_data
 from sresnet.data.events.changes import ChangeConfig
 from sresnet.data.events.filters import FilterConfig
+from sresnet.data.events.frames import FrameConfig
 from sresnet.data.events.windows import WindowConfig
 from sresnet.models import SResNetConfig
 from sresnet.studies.rows import spread
@@ -87,6 +88,9 @@ OVERLAPPING = WINDOWS["windows of 1 s, each half of the next"]
 NDA, JITTER = CHANGES["NDA"], CHANGES["jitter of half a step"]
 FILTER = FILTERS["background filter, 20 ms"]
 
+LOG, BINARY = ({"frames": FrameConfig(size=17, representation=shown)} for shown in ("log", "binary"))
+"""The recipe's frames of N-MNIST, as another representation of their counts."""
+
 TOGETHER: dict[str, dict[str, Fields]] = {
     "BioLab": {
         PLAIN: {},
@@ -106,7 +110,14 @@ TOGETHER: dict[str, dict[str, Fields]] = {
             "changes": ChangeConfig(nda=True, time_jitter=0.5),
         },
     },
-    "N-MNIST": {PLAIN: {}, "NDA": NDA, "jitter of half a step": JITTER},
+    "N-MNIST": {
+        PLAIN: {},
+        "NDA": NDA,
+        "jitter of half a step": JITTER,
+        "log": LOG,
+        "binary": BINARY,
+        "log, NDA": {**LOG, **NDA},
+    },
 }
 """Set -> row -> fields, of what is trained for longer."""
 

@@ -59,7 +59,7 @@ def source(*, base_filters: int, boosting: bool) -> Recipe:
         boosting=boosting,
         surrogate_height=1.0,
     )
-    train = replace(FAST_SHALLOW, epochs=8, progressive_epochs=(7,), ema=0.99, precision="bf16")
+    train = replace(FAST_SHALLOW, epochs=8, progressive_epochs=(7,), ema=0.99)
     data = replace(FAST_CIFAR100.data, validation=0.0)
     return replace(FAST_CIFAR100, model=model, data=data, train=train)
 
@@ -70,7 +70,7 @@ def tuned(size: int, *, base_filters: int = 16, boosting: bool = False, pretrain
     assert isinstance(start.model, SResNetConfig)
     model = replace(start.model, in_channels=2, num_classes=10, stem=_network(size).stem)
     data = replace(RECORDINGS, frames=FrameConfig(size=size))
-    train = replace(own.train, epochs=EPOCHS, batch_size=32, precision="bf16")
+    train = replace(own.train, epochs=EPOCHS, batch_size=32)
     recipe = replace(own, model=model, data=data, train=train)
     return Training(recipe=recipe, start=Training(recipe=start) if pretrained else None)
 
