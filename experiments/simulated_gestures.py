@@ -9,9 +9,9 @@ thresholds and noise of the camera.
 
 Then small networks are trained by the recipe "event-folder" without its mirroring, three seeds each: with 8 time steps,
 and with one, which sees the sum alone. A third row, one seed, has the mirroring, which makes clockwise anticlockwise
-under the same label. Test users are classified once, after the last epoch. Writes results/simulated-gestures.json and a table
-beside it; `--make` only makes the set, `--finished` trains nothing and writes what there is. Several processes may run
-it once the set is made: each run is made once.
+under the same label. Test users are classified once, after the last epoch. Writes results/simulated-gestures.json and a
+table beside it; `--make` only makes the set, `--finished` trains nothing and writes what there is. Several processes
+may run it once the set is made: each run is made once.
 """
 
 import struct

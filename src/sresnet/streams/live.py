@@ -520,7 +520,7 @@ def _length(step: float | None, window_seconds: float, num_steps: int) -> int:
         return max(1, round(1e6 * window_seconds))
     raise UserError(
         "no length of a time step is known, as samples were not windows of time: give one, such as step=0.05 or on the "
-        "command line --stream 50ms, near those of training"
+        "command line --stream 50ms, near those of training, which are the length of a sample divided by the time steps"
     )
 
 

@@ -115,6 +115,25 @@ def test_frames_of_an_earlier_version_are_asked_for_it(place, monkeypatch):
     assert again.train.digest() == before.train.digest()
 
 
+def test_cameras_of_one_size_are_all_those_of_training(place, capsys):
+    for label, name in enumerate(("cup", "pen")):
+        for number in range(5):
+            events = made_up_events.events(60, 128, 128, start=20 * label + number)
+            made_up.put(place / "data" / name / f"{number}.aedat", davis128(events))
+    run = trained(place)
+    sensor = json.loads((run / "data.json").read_text())["sensor"]
+    assert set(sensor.pop("name").split(" or ")) == {"DVS128", "DAVIS128"}
+    assert sensor == {"width": 128, "height": 128}
+    for recording in ("data/cup/0.aedat", "data/cup/9.aedat"):
+        assert main(["predict", "run", recording]) == 0
+    assert main(["evaluate", "run"]) == 0
+    assert "is of a sensor" not in capsys.readouterr().out
+    header = b"% Data file containing CD events.\n% Version 2\n% Width 128\n% Height 128\n"
+    made_up.put(place / "other.dat", made_up_events.prophesee(EVENTS, header=header))
+    assert main(["predict", "run", "other.dat"]) == 0
+    assert "is of a sensor Prophesee, 128x128 pixels, and the network was trained on D" in capsys.readouterr().out
+
+
 def test_a_sensor_as_json_holds_it():
     sensor = Sensor("DVS128", 128, 128)
     assert sensor_from_plain(sensor.plain()) == sensor

@@ -1,7 +1,8 @@
 """Sensors: by the names that AEDAT files give them, or by their size."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sresnet.errors import UserError
@@ -33,14 +34,24 @@ def sensor_from_plain(values: Any) -> Sensor | None:
     return Sensor(name, width, height)
 
 
+_OR = " or "
+
+
+def of_all(sensor: Sensor, names: Iterable[str]) -> Sensor:
+    """A sensor with the names of all cameras, which are of one size: "DVS128 or Prophesee"; its own without any."""
+    return replace(sensor, name=_OR.join(dict.fromkeys(names)) or sensor.name)
+
+
 def another_sensor(trained: Sensor | None, found: Sensor | None, where: str) -> str:
     """A note on events of another sensor than a network's; "" where it is the same, or its own is not known.
 
-    UserError for one of another size.
+    Either may be of several cameras of one size, as `of_all` has them. UserError for one of another size.
     """
-    if trained is None or found is None or trained == found:
+    if trained is None or found is None:
         return ""
     if (trained.width, trained.height) == (found.width, found.height):
+        if {*found.name.split(_OR)} <= {*trained.name.split(_OR)}:
+            return ""
         return f"note: {where} is of a sensor {found}, and the network was trained on {trained}"
     raise UserError(
         f"{where} is of a sensor {found}, and the network was trained on {trained}: give recordings of such a camera, "

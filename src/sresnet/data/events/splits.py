@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sresnet.data.events.cache import Prepared
+from sresnet.data.events.chips import of_all
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.source import Source
@@ -342,7 +343,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     if config.held_out != "recordings":
         about["held_out"] = config.held_out
     if prepared.sensor is not None:
-        about["sensor"] = prepared.sensor.plain()
+        named = (entries[index].get("sensor", "") for part in ("train", "test") for index in parts[part])
+        about["sensor"] = of_all(prepared.sensor, filter(None, named)).plain()
     if config.test_group:
         about["test_group"] = config.test_group
     if config.windows != WindowConfig():
