@@ -15,6 +15,7 @@ may run it once the set is made: each run is made once.
 """
 
 import struct
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from sresnet.data.events.recording import Recording
 from sresnet.data.events.simulate import DVSConfig, simulate_film
 from sresnet.files import write_whole
 from sresnet.models import SResNetConfig
-from sresnet.studies.study import Result
+from sresnet.studies.study import Result, Study
 from sresnet.train.recipe import Recipe
 from sresnet.train.recipes import RECIPES
 
@@ -266,6 +267,11 @@ def seeds_of(row: str) -> int:
     return 1 if row == MIRRORED else SEEDS
 
 
+def studies() -> list[Study]:
+    """What is trained."""
+    return [study(row, {row: recipe}, seeds_of(row)) for row, recipe in rows().items()]
+
+
 def main() -> None:
     """Make, run and write."""
     parser = flags(__doc__, "runs/simulated-gestures", "folder")
@@ -294,7 +300,7 @@ def main() -> None:
             found["largest_class"] = largest_class(splits.test)
         return replace(result, result=result.result | {"compare": found, "simulated_gestures": True})
 
-    wanted = [study(row, {row: recipe}, seeds_of(row)) for row, recipe in rows().items()]
+    wanted = studies()
     if carry_out(wanted, open_, options):
         save("simulated-gestures", wanted, options, table, COMMAND, look)
 
@@ -307,7 +313,7 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
     lines = [
         *heading("Gestures that only time tells apart, SIMULATED", COMMAND, "simulated-gestures"),
         "",
-        f"{len(GESTURES)} classes: {', '.join(GESTURES)}.",
+        *textwrap.wrap(f"{len(GESTURES)} classes: {', '.join(GESTURES)}.", 120),
         f"{USERS} simulated users, {TEST_USERS} of them tested on and never trained on; parts of recordings of three",
         f"formats, named by a list: {recordings['train']:,} to train on and {recordings['test']:,} to test on.",
         f"S-ResNet{first.config['model']['depth']}, {first.config['model']['base_filters']} filters, "

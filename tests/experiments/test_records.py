@@ -95,6 +95,8 @@ def rows_of(name):
         return [experiment.study("ablation", experiment.rows(experiment.BASE), experiment.SEEDS)]
     if name == "short_events":
         return [experiment.study("events", experiment.RUNS, experiment.SEEDS)]
+    if name == "simulated_gestures":
+        return experiment.studies()
     if name == "finetune":
         return experiment.reported()
     return experiment.rows() if name == "short_cifar" else list(map(experiment.row, experiment.ENGINES))
@@ -114,6 +116,7 @@ def test_what_defaults_of_fine_tuning_were_chosen_from():
         ("ablation", "ablation-fast"),
         ("short_cifar", "short-cifar"),
         ("short_events", "short-events"),
+        ("simulated_gestures", "simulated-gestures"),
         ("engine_cifar", "engine-cifar"),
         ("finetune", "finetune"),
     ],
