@@ -4,16 +4,21 @@
 
 RECORDINGS is a folder of AEDAT 2.0 files of a DVS128, such as MNIST-DVS or DVS-CIFAR10, from which the size of the
 cache is computed; without it, made-up recordings in the same byte format. Parsing, framing and loading run on one
-core, the fastest of many runs is given; `.dat` and EVT 3.0 files are read from the disk, and by expelliarmus and faery
-too where they are installed; training steps on `--threads` cores. Writes a JSON record with machine and
-versions, and prints a table.
+core, the fastest of many runs is given. Files on disk are read in turns with other people's readers, those that are
+installed: `.dat` and EVT 3.0 by expelliarmus and faery, AEDAT 2.0 by tonic, AEDAT 4.0 by aedat (`pip install
+expelliarmus faery tonic aedat`); which give other events than were written is recorded. Training steps run on
+`--threads` cores. Writes a JSON record with machine and versions, and prints a table.
 """
 
 import sresnet  # noqa: F401, I001 - before torch, so that threads that wait sleep
 
 import argparse
 import contextlib
+import importlib
+import importlib.metadata
 import json
+import runpy
+import struct
 import tempfile
 import time
 import zlib
@@ -52,11 +57,11 @@ def aedat2(events: int, seed: int = 0) -> bytes:
     return b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n" + np.stack([address, t], 1).astype(">u4").tobytes()
 
 
-def fastest(call: Callable[[], object], seconds: float) -> float:
-    """Seconds of the fastest of the calls that fit into `seconds`, five at least."""
+def fastest(call: Callable[[], object], seconds: float, least: int = 5) -> float:
+    """Seconds of the fastest of the calls that fit into `seconds`, `least` at least."""
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < 5 or time.perf_counter() < end:
+    while len(times) < least or time.perf_counter() < end:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -72,50 +77,133 @@ def parsing(seconds: float) -> dict[str, float]:
     return rates
 
 
-def beside_others(seconds: float) -> dict[str, dict[str, float]]:
-    """Events per second of files on disk, read by this package and by others, in turns; those that are installed."""
-    count = 2_000_000
+Columns = tuple[Any, Any, Any, Any]
+"""Microseconds, columns, rows and polarities."""
+
+
+def beside_others(seconds: float) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Events per second of files on disk, read by this package and by others, in turns; those that are installed.
+
+    Also, by file and reader, the columns in which what was read is not what was written.
+    """
+    rates: dict[str, dict[str, float]] = {}
+    wrong: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, (size, write) in FILES.items():
+            events = made_up(size)
+            path = Path(place) / name
+            path.write_bytes(write(*events))
+            readers: dict[str, Callable[[], Columns]] = {"sresnet": partial(_by_sresnet, path)}
+            for who, read in OTHERS.get(name, {}).items():
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(who)
+                    readers[who] = partial(read, path)
+            for who, call in readers.items():
+                pairs = zip(["t", "x", "y", "on"], call(), events, strict=True)
+                other = [column for column, found, written in pairs if not np.array_equal(found, written)]
+                if other:
+                    wrong[f"{name} by {who}"] = ", ".join(other)
+            took = dict.fromkeys(readers, float("inf"))
+            for _ in range(12):
+                for who, call in readers.items():
+                    took[who] = min(took[who], fastest(call, seconds / 12 / len(readers), 1))
+            rates[name] = {who: len(events[0]) / each for who, each in took.items()}
+    return rates, wrong
+
+
+def made_up(size: tuple[int, int], count: int = 2_000_000) -> Columns:
+    """Events of ten seconds all over a sensor of this width and height."""
     draw = np.random.default_rng(0)
     t = np.sort(draw.integers(0, 10_000_000, count))
-    x, y, on = (draw.integers(0, end, count) for end in (640, 480, 2))
+    x, y, on = (draw.integers(0, end, count) for end in (*size, 2))
+    return t, x, y, on
+
+
+def _dat(t: Any, x: Any, y: Any, on: Any) -> bytes:
+    words = np.stack([t, on << 28 | y << 14 | x], 1).astype("<u4")
+    return b"% Version 2\n% Width 640\n% Height 480\n\x0c\x08" + words.tobytes()
+
+
+def _evt3(t: Any, x: Any, y: Any, on: Any) -> bytes:
     words = np.stack([0x8000 | t >> 12, 0x6000 | t & 0xFFF, y, 0x2000 | on << 11 | x], 1)
     needed = np.ones(words.shape, dtype=bool)
     needed[1:, 0] = words[1:, 0] != words[:-1, 0]
-    contents = {
-        "a.dat": b"% Version 2\n% Width 640\n% Height 480\n\x0c\x08"
-        + np.stack([t, on << 28 | y << 14 | x], 1).astype("<u4").tobytes(),
-        "a.raw": b"% evt 3.0\n% format EVT3;height=480;width=640\n% geometry 640x480\n% end\n"
-        + words[needed].astype("<u2").tobytes(),
-    }
-    rates: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        for name, content in contents.items():
-            path = Path(place) / name
-            path.write_bytes(content)
-            readers: dict[str, Callable[[], Any]] = {"sresnet": partial(read_recording, path)}
-            with contextlib.suppress(ImportError):
-                from expelliarmus import Wizard
-
-                form = {"a.dat": "dat", "a.raw": "evt3"}[name]
-                readers["expelliarmus"] = partial(_by_expelliarmus, Wizard, form, path)
-            with contextlib.suppress(ImportError):
-                import faery
-
-                readers["faery"] = partial(_by_faery, faery, path)
-            took: dict[str, float] = {}
-            for _ in range(3):
-                for who, read in readers.items():
-                    took[who] = min(took.get(who, 1e9), fastest(read, seconds / 3 / len(readers)))
-            rates[name] = {who: count / each for who, each in took.items()}
-    return rates
+    header = b"% evt 3.0\n% format EVT3;height=480;width=640\n% geometry 640x480\n% end\n"
+    return header + words[needed].astype("<u2").tobytes()
 
 
-def _by_expelliarmus(wizard: Any, form: str, path: Path) -> Any:
-    return wizard(encoding=form, fpath=path).read()
+def _davis346(t: Any, x: Any, y: Any, on: Any) -> bytes:
+    address = (345 - x) << 12 | (259 - y) << 22 | on << 11
+    header = b"#!AER-DAT2.0\r\n# AEChip: eu.seebetter.ini.chips.davis.DAVIS346B\r\n"
+    return header + np.stack([address, t], 1).astype(">u4").tobytes()
 
 
-def _by_faery(faery: Any, path: Path) -> Any:
-    return faery.events_stream_from_file(path).to_array()
+def _aedat4(t: Any, x: Any, y: Any, on: Any, per_packet: int = 5000) -> bytes:
+    """With LZ4, as cameras write it; without compression where lz4 is not installed."""
+    parts = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "data" / "events" / "made_up_events.py"))
+    records = np.zeros(len(t), dtype=[("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("on", "u1"), ("unused", "V3")])
+    records["t"], records["x"], records["y"], records["on"] = t, x, y, on
+    # A table of no events ends with their number.
+    start = parts["aedat4_events"]([])[4:-4]
+    packets = []
+    for at in range(0, len(t), per_packet):
+        body = start + struct.pack("<I", len(records[at : at + per_packet])) + records[at : at + per_packet].tobytes()
+        packets.append(struct.pack("<I", len(body)) + body)
+    try:
+        lz4 = importlib.import_module("lz4.frame")
+    except ImportError:
+        return bytes(parts["aedat4_packed"](packets, 0, (346, 260)))
+    return bytes(parts["aedat4_packed"]([lz4.compress(each) for each in packets], 1, (346, 260)))
+
+
+def _by_sresnet(path: Path) -> Columns:
+    recording = read_recording(path)
+    return recording.t, recording.x, recording.y, recording.on
+
+
+def _by_expelliarmus(form: str, path: Path) -> Columns:
+    events = importlib.import_module("expelliarmus").Wizard(encoding=form, fpath=path).read()
+    return events["t"], events["x"], events["y"], events["p"]
+
+
+def _by_faery(path: Path) -> Columns:
+    events = importlib.import_module("faery").events_stream_from_file(path).to_array()
+    return events["t"], events["x"], events["y"], events["on"]
+
+
+def _by_tonic(path: Path) -> Columns:
+    events = importlib.import_module("tonic.io").read_davis_346(str(path))[-1]
+    return events["t"], events["x"], events["y"], events["p"]
+
+
+def _by_aedat(path: Path) -> Columns:
+    packets = importlib.import_module("aedat").Decoder(str(path))
+    events = np.concatenate([packet["events"] for packet in packets if "events" in packet])
+    return events["t"], events["x"], events["y"], events["on"]
+
+
+FILES: dict[str, tuple[tuple[int, int], Callable[..., bytes]]] = {
+    "a.dat": ((640, 480), _dat),
+    "a.raw": ((640, 480), _evt3),
+    "a.aedat": ((346, 260), _davis346),
+    "a.aedat4": ((346, 260), _aedat4),
+}
+"""Name -> size of the sensor, and what writes such a file."""
+OTHERS: dict[str, dict[str, Callable[[Path], Columns]]] = {
+    "a.dat": {"expelliarmus": partial(_by_expelliarmus, "dat"), "faery": _by_faery},
+    "a.raw": {"expelliarmus": partial(_by_expelliarmus, "evt3"), "faery": _by_faery},
+    "a.aedat": {"tonic": _by_tonic},
+    "a.aedat4": {"aedat": _by_aedat},
+}
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are compared."""
+    found = {}
+    for name in sorted({name for readers in OTHERS.values() for name in readers}):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def framing(seconds: float) -> dict[str, float]:
@@ -219,9 +307,13 @@ def table(results: dict[str, Any]) -> str:
         for what, rate in results["framing"].items()
     ]
     lines += [
-        f"{name}: " + ", ".join(f"{who} {rate / 1e6:,.1f}" for who, rate in rates.items()) + " million events/s"
+        f"{name}: "
+        + ", ".join(f"{who} {rate / 1e6:,.1f}" for who, rate in rates.items())
+        + " million events/s"
+        + "".join(f"; {rates['sresnet'] / rate:.2f} of {who}" for who, rate in rates.items() if who != "sresnet")
         for name, rates in results.get("beside_others", {}).items()
     ]
+    lines += [f"{which} is not what was written: {columns}" for which, columns in results["read_otherwise"].items()]
     size = results["cache"]
     lines += [
         f"cache, 64x64, T = 50, from {len(size['recordings'])} recordings: {size['bytes_per_clip']:,.0f} bytes a clip, "
@@ -248,13 +340,15 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
+    beside, wrong = beside_others(options.seconds)
     results: dict[str, Any] = {
         "command": f"python benchmarks/events.py{' RECORDINGS' if options.recordings else ''} "
         f"--seconds {options.seconds:g} --steps {options.steps} --threads {options.threads}",
-        "environment": record.environment(torch.device("cpu")) | {"threads": options.threads},
+        "environment": record.environment(torch.device("cpu")) | {"threads": options.threads} | versions(),
         "targets": TARGETS,
         "parsing": parsing(options.seconds),
-        "beside_others": beside_others(options.seconds),
+        "beside_others": beside,
+        "read_otherwise": wrong,
         "framing": framing(options.seconds),
         "cache": cache_size(options.recordings, options.seconds),
         "loading": loading(options.threads, options.steps),

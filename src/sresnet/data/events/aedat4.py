@@ -45,6 +45,8 @@ class _Stream:
 class _Packet:
     at: int
     events: NDArray[Any]
+    t: NDArray[np.int64]
+    """Their times, one beside the other: checks of what lies 16 bytes apart take three times as long."""
 
 
 def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
@@ -77,24 +79,24 @@ def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
 
 def _block(file: EventFile, packet: _Packet, read: int) -> Block:
     """The events of a packet, those at impossible times left out; `read` came before them."""
-    events = packet.events
-    # 62 bits are 146,000 years, and leave room to subtract two of them.
-    possible = (events["t"] >= 0) & (events["t"] < 1 << 62)
+    events, t = packet.events, packet.t
+    # 62 bits are 146,000 years, and leave room to subtract two of them. A negative number is a large one without sign.
+    possible = t.view(np.uint64) < 1 << 62
     if not possible.all():
         index = int(np.argmin(possible))
         place = f"event {read + index:,}, in the packet at byte {packet.at:,}"
-        fault = f": {place}, is at {events['t'][index]:,} microseconds"
+        fault = f": {place}, is at {t[index]:,} microseconds"
         file.skip_damage("impossible time", int(np.count_nonzero(~possible)), fault)
-        events = events[possible]
+        events, t = events[possible], t[possible]
     # Behind compression an event has no byte of its own: that of its packet.
-    return Block(t=events["t"], x=events["x"], y=events["y"], on=events["on"] != 0, offset=lambda index: packet.at)
+    return Block(t=t, x=events["x"], y=events["y"], on=events["on"] != 0, offset=lambda index: packet.at)
 
 
 def _in_order(packets: Iterator[_Packet]) -> Iterator[_Packet]:
     """The earliest of the next packets first; one whose own events are not in order stays in its place."""
     ahead: list[_Packet] = []
     for packet in packets:
-        t = packet.events["t"]
+        t = packet.t
         if not len(t):
             continue
         if (t[1:] < t[:-1]).any():
@@ -103,7 +105,7 @@ def _in_order(packets: Iterator[_Packet]) -> Iterator[_Packet]:
             ahead = []
             continue
         at = len(ahead)
-        while at and ahead[at - 1].events["t"][-1] > t[0] and ahead[at - 1].events["t"][0] >= t[-1]:
+        while at and ahead[at - 1].t[-1] > t[0] and ahead[at - 1].t[0] >= t[-1]:
             at -= 1
         ahead.insert(at, packet)
         if len(ahead) > _AHEAD:
@@ -250,7 +252,8 @@ def _decoded(
             continue
         body = start + _PACKET.size
         try:
-            yield _Packet(start, _events(unpack(file.data[body : body + size])))
+            events = _events(unpack(file.data[body : body + size]))
+            yield _Packet(start, events, np.ascontiguousarray(events["t"], dtype=np.int64))
         except _DamagedError as error:
             file.skip_damage("damaged packet", 1, f": the packet at byte {start:,} does not decode ({error})")
 

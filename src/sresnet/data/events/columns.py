@@ -262,6 +262,9 @@ def _empty(count: int) -> _Arrays:
     return np.empty(count, np.int64), np.empty(count, coordinate), np.empty(count, coordinate), np.empty(count, bool)
 
 
+_NONE = np.empty(0, np.intp)
+
+
 class _Scan:
     """One pass over the events of a file, in which addresses and times are checked."""
 
@@ -323,7 +326,9 @@ class _Scan:
         if not len(t):
             return block
         last, self._last = self._last, int(t[-1])
-        back = np.flatnonzero(t[1:] < t[:-1]) + 1
+        falls = t[1:] < t[:-1]
+        # Where there is none, as nearly always, it is not searched for.
+        back = np.flatnonzero(falls) + 1 if falls.any() else _NONE
         if last is not None and int(t[0]) < last:
             back = np.concatenate([[0], back])
         if not back.size:

@@ -54,21 +54,18 @@ class _Room:
     """Arrays for the events of a block, the same for all blocks of a file: new memory costs more than decoding."""
 
     def __init__(self) -> None:
-        self._columns = _empty(0)
+        self.columns = _empty(0)
+        self.addresses: list[int] = []
 
-    def of(self, count: int) -> Columns:
+    def make(self, count: int) -> None:
         """Room for so many events, at least."""
-        if len(self._columns[0]) < count:
-            self._columns = _empty(count + count // 8)
-        return self._columns
+        if len(self.columns[0]) < count or not self.addresses:
+            self.columns = _empty(count + count // 8)
+            self.addresses = [column.ctypes.data for column in self.columns]
 
 
 def _empty(count: int) -> Columns:
     return np.empty(count, np.int64), np.empty(count, np.uint16), np.empty(count, np.uint16), np.empty(count, bool)
-
-
-def _addresses(columns: Columns) -> list[int]:
-    return [column.ctypes.data for column in columns]
 
 
 def words_decoder(encoding: Encoding) -> Callable[[bytes, list[int], bool], tuple[Columns, list[int]]] | None:
@@ -85,12 +82,10 @@ def words_decoder(encoding: Encoding) -> Callable[[bytes, list[int], bool], tupl
     def decode(content: bytes, state: list[int], swapped: bool) -> tuple[Columns, list[int]]:
         words = len(content) // _WORD[encoding]
         numbers, counts = _STATE(*state), _COUNTS()
-        columns = room.of(most(content, words, swapped))
-        count = function(
-            content, words, swapped, ctypes.addressof(numbers), ctypes.addressof(counts), *_addresses(columns)
-        )
+        room.make(most(content, words, swapped))
+        count = function(content, words, swapped, ctypes.addressof(numbers), ctypes.addressof(counts), *room.addresses)
         state[:] = numbers
-        t, x, y, on = columns
+        t, x, y, on = room.columns
         return (t[:count], x[:count], y[:count], on[:count]), list(counts)
 
     return decode
@@ -104,8 +99,9 @@ def dat_decoder(x_bits: int, y_bits: int) -> Callable[[bytes], Columns] | None:
 
     def decode(content: bytes) -> Columns:
         count = len(content) // 8
-        t, x, y, on = room.of(count)
-        library.decode_dat(content, count, x_bits, y_bits, *_addresses((t, x, y, on)))
+        room.make(count)
+        library.decode_dat(content, count, x_bits, y_bits, *room.addresses)
+        t, x, y, on = room.columns
         return t[:count], x[:count], y[:count], on[:count]
 
     return decode
