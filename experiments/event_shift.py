@@ -127,7 +127,7 @@ def choices() -> dict[str, Recipe]:
     return found
 
 
-CHOSEN = PLAIN
+CHOSEN = "log, crops and EventDrop"
 """Row of `TOGETHER` or `SINGLE` that was chosen."""
 
 
