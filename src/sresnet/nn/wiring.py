@@ -144,6 +144,17 @@ class _Flat(nn.Linear):
         return super().forward(input.flatten(1))[..., None, None]
 
 
+class _Picked(nn.Conv2d):
+    """A convolution of one by one pixel that picks the pixels it looks at before it runs with stride 1.
+
+    For the fault of torch that `residual.Skip` avoids likewise: see there.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        down, right = self.stride
+        return F.conv2d(input[..., ::down, ::right], self.weight, self.bias, 1, 0, 1, self.groups)
+
+
 def _module_of(step: Step, neuron: NeuronConfig, norm: NormConfig) -> nn.Module:
     """What computes a step."""
     if step.kind == "norm":
@@ -151,7 +162,8 @@ def _module_of(step: Step, neuron: NeuronConfig, norm: NormConfig) -> nn.Module:
     if step.kind == "dropout":
         return SharedDropout(step.dropout)
     if step.kind == "convolution":
-        layer = nn.Conv2d(
+        picked = step.kernel == (1, 1) and step.stride != (1, 1) and step.padding == (0, 0) and step.in_channels < 8
+        layer = (_Picked if picked else nn.Conv2d)(
             step.in_channels,
             step.out_channels,
             step.kernel,
