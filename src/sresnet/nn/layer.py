@@ -33,6 +33,17 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def is_picked_first(
+    in_channels: int, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+) -> bool:
+    """Whether the pixels that a convolution looks at are to be picked before it runs with stride 1.
+
+    In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where fewer
+    than 8 float32 channels come in with channels last.
+    """
+    return kernel == (1, 1) and stride != (1, 1) and padding == (0, 0) and in_channels < 8
+
+
 def conv_norm_neuron(
     convolution: nn.Conv2d,
     x: Signal,

@@ -10,7 +10,7 @@ from torch import nn
 from sresnet.config import closest
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind, chain, summed
-from sresnet.nn.layer import SharedDropout, as_op, check_parts, conv, conv_norm_neuron, is_watched
+from sresnet.nn.layer import SharedDropout, as_op, check_parts, conv, conv_norm_neuron, is_picked_first, is_watched
 from sresnet.nn.neuron import NeuronConfig, make_neuron
 from sresnet.nn.norm import NoNorm, NormConfig, OwnNorm, make_norm
 from sresnet.nn.signal import Signal
@@ -67,9 +67,7 @@ class Skip(nn.Module):
         self.every = stride if kind == "subsample" else 1
         changes_shape = changes_shape and kind != "subsample"
         tdbn_scale = neuron.threshold / math.sqrt(2)  # two currents are summed, hence alpha = 1 / sqrt(2)
-        # In torch 2.13 on x86, the weight gradient of a 1x1 convolution of stride 2 writes outside its memory where
-        # fewer than 8 float32 channels come in with channels last. There, the pixels it would look at are picked first.
-        self.pick = stride if in_channels < 8 else 1
+        self.pick = stride if is_picked_first(in_channels, (1, 1), (stride, stride), (0, 0)) else 1
         self.conv = conv(in_channels, out_channels, 1, stride // self.pick) if changes_shape else None
         if kind == "tdbn":
             norm = replace(norm, kind="tdbn") if norm else NormConfig(kind="tdbn")

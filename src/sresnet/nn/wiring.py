@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sresnet.config import check_types, closest
 from sresnet.errors import UserError
 from sresnet.nn.graph import Ends, Node, NodeKind
-from sresnet.nn.layer import SharedDropout, pooled
+from sresnet.nn.layer import SharedDropout, is_picked_first, pooled
 from sresnet.nn.neuron import ACTIVATIONS, NeuronConfig, Rectifier, make_neuron
 from sresnet.nn.norm import NormConfig, make_norm
 from sresnet.nn.signal import Signal
@@ -145,10 +145,7 @@ class _Flat(nn.Linear):
 
 
 class _Picked(nn.Conv2d):
-    """A convolution of one by one pixel that picks the pixels it looks at before it runs with stride 1.
-
-    For the fault of torch that `residual.Skip` avoids likewise: see there.
-    """
+    """A convolution of one by one pixel that picks the pixels it looks at first, see `is_picked_first`."""
 
     def forward(self, input: Tensor) -> Tensor:
         down, right = self.stride
@@ -162,7 +159,7 @@ def _module_of(step: Step, neuron: NeuronConfig, norm: NormConfig) -> nn.Module:
     if step.kind == "dropout":
         return SharedDropout(step.dropout)
     if step.kind == "convolution":
-        picked = step.kernel == (1, 1) and step.stride != (1, 1) and step.padding == (0, 0) and step.in_channels < 8
+        picked = is_picked_first(step.in_channels, step.kernel, step.stride, step.padding)
         layer = (_Picked if picked else nn.Conv2d)(
             step.in_channels,
             step.out_channels,

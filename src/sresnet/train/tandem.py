@@ -29,6 +29,7 @@ from sresnet.files import parse_json, write_whole
 from sresnet.models.network import SpikingNetwork
 from sresnet.models.saved import load_tensors, tensors_of
 from sresnet.models.tensors import read_tensors, tensors_to_bytes
+from sresnet.nn.layer import is_picked_first
 from sresnet.nn.norm import AffineNorm, affine
 from sresnet.nn.wiring import Step, Wiring
 from sresnet.ops.lif import lif
@@ -212,7 +213,7 @@ def _spikes(
     if isinstance(layer, nn.Conv2d):
         padding, stride = layer.padding, layer.stride
         assert not isinstance(padding, str)
-        if weight.shape[2:] == (1, 1) and padding == (0, 0):  # see `residual.Skip`: picked first, for a fault of torch
+        if is_picked_first(step.in_channels, step.kernel, step.stride, step.padding):
             spikes, stride = spikes[..., :: stride[0], :: stride[1]], (1, 1)
         current = over_time(lambda x: F.conv2d(x, weight, None, stride, padding, layer.dilation, layer.groups), spikes)
     else:
