@@ -133,7 +133,7 @@ def longer() -> dict[str, Recipe]:
     return found
 
 
-CHOSEN = {"BioLab": "windows of 1 s, each half of the next"}
+CHOSEN = {"BioLab": "windows of 1 s, each half of the next", "N-MNIST": "log"}
 """Set -> row of `TOGETHER` that was chosen, and is tested beside the recipe as it is."""
 
 
