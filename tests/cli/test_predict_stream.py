@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def place(tmp_path_factory):
         data = ["--data-dir", str(root / "data"), "--data.frames.size", "16", "--data.split", "official"]
         for run, more in (("run", ["--data.window-seconds", "0.2"]), ("whole", [])):
             assert main(["train", "event-folder", *TINY, *data, *more, "--out", str(root / run)]) == 0
+    shutil.copytree(root / "whole", root / "earlier")
+    about = json.loads((root / "earlier" / "data.json").read_text())
+    del about["clip_seconds"]  # of an earlier version
+    (root / "earlier" / "data.json").write_text(json.dumps(about))
     first = read_recording(root / "data" / "train" / "cup.aedat")
     t = np.concatenate([first.t, first.t + 3_000_000])
     x, y, on = (np.concatenate([each, each]).astype(np.int64) for each in (first.x, first.y, first.on))
@@ -90,6 +95,29 @@ def test_text_table_and_picture_say_the_same(place, tmp_path, capsys):
     assert (tmp_path / "mine.csv").read_text() == "file,mine\n"
 
 
+def test_auto_is_the_usual_length_of_whole_recordings(place, capsys):
+    trained = sresnet.load(place / "whole").trained
+    assert trained is not None
+    assert trained.lengths is not None
+    assert 0.98 < trained.lengths.shortest <= trained.lengths.usual <= trained.lengths.longest <= 1
+    (found,), said = streamed(capsys, place / "whole", place / "long.aedat", "--stream", "auto")
+    assert found["step_seconds"] == pytest.approx(trained.lengths.usual / 2, abs=1e-6)
+    assert "note:" not in said
+    _, said = streamed(capsys, place / "whole", place / "long.aedat", "--stream", "50ms")
+    assert re.search(r"note: the network was trained on steps of 49\d\.?\d* ms: on others it may be less", said)
+    assert [each["class"] for each in found["answers"] if each["whole"]]
+
+
+def test_a_recording_far_longer_than_those_of_training_gets_a_note(place, capsys):
+    for run, noted in (("whole", True), ("run", False), ("earlier", False)):
+        assert main(["predict", str(place / run), str(place / "long.aedat")]) == 0
+        said = capsys.readouterr().out
+        assert ("long.aedat lasts 3.99" in said) == noted
+        assert ("; --stream auto walks through a long recording\n" in said) == noted
+    assert main(["predict", str(place / "whole"), str(place / "data" / "test" / "pen.aedat")]) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_python_gives_the_answers_of_the_command(place, capsys):
     (found,), _ = streamed(capsys, place / "run", place / "long.aedat", "--stream", "auto", "--stride", "50000us")
     whole = read_recording(place / "long.aedat")
@@ -110,7 +138,7 @@ MISTAKES = {
     "a stride alone": ("run long.aedat --stride 50ms", "--stride belongs to a stream: add --stream 50ms"),
     "a table alone": ("run long.aedat --csv a.csv", "--csv belongs to a stream"),
     "an ending": ("run long.aedat --stream 50ms --out a.gif", "does not end in .png or .svg"),
-    "no step known": ("whole long.aedat --stream auto", "no length of a time step is known"),
+    "no step known": ("earlier long.aedat --stream auto", "no length of a time step is known"),
     "too long": ("run long.aedat --stream 10s", "lasts 3.99"),
     "pictures": ("digits-t4 long.aedat --stream 50ms", "digits-t4 was trained on pictures"),
     "no recording": ("run data --stream 50ms", "data"),

@@ -14,6 +14,7 @@ from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by, removed_said
 from sresnet.data.events.frames import clips_of, frame_shape, input_scale
+from sresnet.data.events.lengths import lengths_from_plain, lengths_of, other_lengths
 from sresnet.data.events.source import recording_in
 from sresnet.data.events.windows import cut
 from sresnet.data.folder import read_picture, with_channels
@@ -127,6 +128,9 @@ def _clips_of_file(
     if removed:
         note(f"{path}: {removed_said(removed, len(recording))}")
     windows = cut(kept, data.windows, whole=recording).windows
+    trained, lasting = lengths_from_plain(about.get("clip_seconds")), lengths_of(each.span for each in windows)
+    if not data.windows.cut and (said := other_lengths(trained, lasting, f"{path} lasts")):
+        note(f"{said}; --stream auto walks through a long recording")
     if not windows:
         raise UserError(
             f"{path} has {len(kept):,} events, and the run was trained on {data.windows.least_events:,} or more "

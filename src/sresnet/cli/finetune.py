@@ -10,7 +10,7 @@ from sresnet.cli.parse import first_word, parse, take_memory_limit, take_option,
 from sresnet.cli.runs import about_run
 from sresnet.cli.train import TrainOptions, recipe_fields, shared, train_and_report
 from sresnet.data import CLASSES, DATA_SETS, EVENT_SETS, Samples
-from sresnet.data.signs import are_signs
+from sresnet.data.signs import not_to_mirror
 from sresnet.errors import UserError
 from sresnet.printing import say
 from sresnet.processes import Processes
@@ -107,10 +107,10 @@ def _fitted(
     if list(about) != list(samples.shape[-2:]):
         sizes = ["x".join(map(str, sides)) for sides in (samples.shape[-2:], about)]
         tell(f"samples have {sizes[0]} pixels, {source} was trained on {sizes[1]}: filters keep their size")
-    names = (recipe.data.name, data_dir)
-    if "--data.flip" not in asked and are_signs(*names, class_names=samples.class_names):
+    what = not_to_mirror(recipe.data.name, data_dir, samples.class_names)
+    if "--data.flip" not in asked and what:
         recipe = replace(recipe, data=replace(recipe.data, flip=False))
-        tell("samples are not mirrored, as they are of digits or letters: --data.flip mirrors them")
+        tell(f"samples are not mirrored, as they are {what}: --data.flip mirrors them")
     return recipe
 
 

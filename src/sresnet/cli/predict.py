@@ -12,6 +12,7 @@ from sresnet.cli.parse import first_word, seconds_of, take_memory_limit, take_op
 from sresnet.cli.runs import trained
 from sresnet.data import AnyData, EventConfig
 from sresnet.data.events.columns import ReadConfig
+from sresnet.data.events.lengths import time_said
 from sresnet.errors import UserError
 from sresnet.files import check_free, write_whole
 from sresnet.limits import MEMORY_LIMIT
@@ -19,7 +20,7 @@ from sresnet.printing import give, going_on, say
 from sresnet.report import plots
 from sresnet.report.figures import over_time, predictions
 from sresnet.streams import Answer, Stream
-from sresnet.streams.walk import COLUMNS, Stretch, Walk, stretches, time_said, walk_file, walked, walks_csv
+from sresnet.streams.walk import COLUMNS, Stretch, Walk, stretches, walk_file, walked, walks_csv
 from sresnet.train.record import recipe_of
 
 
@@ -33,11 +34,9 @@ def predict_verb(words: list[str]) -> int:
         say("where it is cut into windows, their mean probabilities. NAME: a pretrained network of sresnet list.")
         say("--out draws the input and the class probabilities after every step (.png or .svg);")
         say("--force overwrites a file of that name that sresnet did not make.")
-        say("--stream walks through a long recording with time steps of this length, or with those of training (auto):")
-        say(
-            "a class for every window of as many steps as the network has. --stride: from the start of a window to that"
-        )
-        say("of the next, by default its length. --csv writes the class after every step; --out draws them over time.")
+        say("--stream walks through a long recording with time steps of this length, or (auto) of the usual one of")
+        say("training: a class for every window of T steps. --stride: from the start of a window to that of")
+        say("the next, by default its length. --csv writes the class after every step; --out draws them over time.")
         say("--chip: camera of the recordings, such as DAVIS240, where their files should not decide.")
         say("--event-stream: number of the stream of events, where an AEDAT 4.0 file has several.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
@@ -125,12 +124,12 @@ def _walk(
         stride=seconds_of("--stride", stride) if stride else None,
         memory_limit=memory_limit,
     )
-    length, trained_step = running.length / 1e6, running.trained_step
+    length, trained = running.length / 1e6, running.trained_steps
     each_step = length / running.num_steps
     said = f"steps of {time_said(each_step)}, windows of {running.num_steps} steps ({time_said(length)})"
     say(f"{said}, one every {time_said(running.stride / 1e6)}" if stride else said)
-    if trained_step and abs(each_step - trained_step) > 0.01 * trained_step:
-        say(f"note: the network was trained on steps of {time_said(trained_step)}: on others it may be less accurate")
+    if trained and not 0.99 * trained.shortest <= each_step <= 1.01 * trained.longest:
+        say(f"note: the network was trained on steps of {trained}: on others it may be less accurate")
     config = data.reading(memory_limit) if isinstance(data, EventConfig) else ReadConfig(memory_limit=memory_limit)
     walks, answers = [], []
     with going_on() if picture or table else contextlib.nullcontext():

@@ -17,6 +17,7 @@ from sresnet.data.events.chips import another_sensor, sensor_from_plain
 from sresnet.data.events.clips import FrameSet
 from sresnet.data.events.filters import removed_said
 from sresnet.data.events.frames import LOST, SATURATED
+from sresnet.data.events.lengths import lengths_from_plain, other_lengths
 from sresnet.data.fingerprint import difference, fingerprint
 from sresnet.data.scaling import Counts, Scaling, scaling_from_plain
 from sresnet.errors import UserError
@@ -119,6 +120,9 @@ class RuntimeOptions(ReadOptions):
         splits = found.open(data, recipe.seed, steps, bits_of(about)).matched(about["class_names"])
         sensor, theirs = sensor_from_plain(about.get("sensor")), sensor_from_plain(splits.about.get("sensor"))
         if said := another_sensor(sensor, theirs, found.data_dir):
+            splits = replace(splits, notes=(*splits.notes, said.removeprefix("note: ")))
+        before, now = (lengths_from_plain(each.get("clip_seconds")) for each in (about, splits.about))
+        if said := other_lengths(before, now, f"clips of {found.data_dir or recipe.data.name} last"):
             splits = replace(splits, notes=(*splits.notes, said.removeprefix("note: ")))
         height, width = splits.train.shape[-2:]
         if [height, width] != list(about["image_size"]):

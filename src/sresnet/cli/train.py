@@ -20,7 +20,7 @@ from sresnet.config import closest, to_dict
 from sresnet.data import CLASSES, EventConfig, Samples
 from sresnet.data.config import AnyData, as_trained
 from sresnet.data.samples import listed
-from sresnet.data.signs import are_signs
+from sresnet.data.signs import not_to_mirror
 from sresnet.errors import UserError
 from sresnet.models.inference import check_precision
 from sresnet.models.summary import describe
@@ -206,10 +206,8 @@ def train_and_report(
         recipe = replace(recipe, model=replace(recipe.model, num_classes=len(splits.train.class_names)))
     if fitted:
         recipe = fitted(recipe, splits.train)
-    elif recipe.data.flip and are_signs(recipe.data.name, options.data_dir, class_names=splits.train.class_names):
-        say(
-            "note: samples are mirrored at random, and are of digits or letters: --data.no-flip leaves them as they are"
-        )
+    elif recipe.data.flip and (what := not_to_mirror(recipe.data.name, options.data_dir, splits.train.class_names)):
+        say(f"note: samples are mirrored at random, and are {what}: --data.no-flip leaves them as they are")
     if options.toml:
         return _show_toml(recipe)
     if recipe.train.precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sresnet.config import check_fields
 from sresnet.data.events.chips import Sensor, sensor_from_plain
+from sresnet.data.events.lengths import Lengths, lengths_from_plain
 from sresnet.data.folder import picture_of
 from sresnet.data.scaling import Pixels, Scaling, scaling_from_plain
 from sresnet.errors import UserError
@@ -45,6 +46,8 @@ class Trained:
     """Of pictures with 16 bits for each channel, how many count; 0: as many as each needs, as training had none."""
     sensor: Sensor | None = None
     """What event recordings were of; None where that is not known, or these were pictures."""
+    lengths: Lengths | None = None
+    """Of the clips of event recordings; None where that is not known, or these were pictures."""
     name: str = ""
     """That of a network that comes with the package; `card_of` has its card."""
 
@@ -53,6 +56,7 @@ class Trained:
         about: dict[str, Any] = {"class_names": list(self.class_names), "image_size": list(self.image_size)}
         about |= {} if self.bits == _ALL_BITS else {"bits": self.bits}
         about |= {"sensor": self.sensor.plain()} if self.sensor else {}
+        about |= {"clip_seconds": self.lengths.plain()} if self.lengths else {}
         return about | self.scaling.plain() | ({"name": self.name} if self.name else {})
 
 
@@ -65,6 +69,7 @@ def trained_from_plain(values: Mapping[str, Any]) -> Trained:
         scaling=scaling_from_plain(dict(values)),
         bits=bits_of(values),
         sensor=sensor_from_plain(values.get("sensor")),
+        lengths=lengths_from_plain(values.get("clip_seconds")),
         name=values.get("name", ""),
     )
 
@@ -94,6 +99,7 @@ def checked_about(values: Any, where: str) -> dict[str, Any]:
             "channels": int,
             "counts": Literal["exact", "saturate"],
             "sensor": dict[str, Any],
+            "clip_seconds": list[float],
             "shown": Literal["binary", "log"],
         },
     )

@@ -22,6 +22,7 @@ from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor
 from sresnet.data.events.filters import FilterConfig, SliceFilters, hot_pixels_of, picked
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
+from sresnet.data.events.lengths import Lengths
 from sresnet.data.events.parts import in_time, joined
 from sresnet.data.events.recording import Recording
 from sresnet.data.events.sets import EventConfig
@@ -128,7 +129,7 @@ class Stream:
 
     Args:
         network: a run folder, which says what frames and windows are; or a network in evaluation mode, with `frames`.
-        step: seconds of a time step; None: 1 / T of the run's windows.
+        step: seconds of a time step; None: the usual one of training, 1 / T of a clip.
         stride: seconds from the start of a window to that of the next; None: the length of a window, or what it was in
             training.
         frames: how events become frames, where the network does not come from a run folder.
@@ -176,12 +177,16 @@ class Stream:
                 raise UserError(f"{network} says itself how events become frames: leave frames out")
             self.model, data = _of_run(str(network), memory_limit)
             frames, windows, filters = data.frames, data.windows, data.filters
-        self.trained_step: float = windows.seconds / self.model.config.num_steps
-        """Seconds of a step in training; 0: not known, or not always the same."""
+        about = self.model.trained
+        lasting = about.lengths if about is not None else None
+        if windows.seconds:
+            lasting = Lengths(shortest=windows.seconds, usual=windows.seconds, longest=windows.seconds)
+        self.trained_steps: Lengths | None = lasting and lasting.divided(self.model.config.num_steps)
+        """How long time steps were in training; None: not known."""
         self.frames, self.size, self.carry, self.memory_limit = frames, size, carry, memory_limit
         self.num_steps: int = self.model.config.num_steps
         """T."""
-        self.length = _length(step, windows.seconds, self.num_steps)
+        self.length = _length(step, lasting, self.num_steps)
         """Of a window in microseconds."""
         usual = max(1, round(self.length * windows.stride))
         self.stride = usual if stride is None else _microseconds("stride", stride)
@@ -512,15 +517,16 @@ def _of_run(run: str, memory_limit: float) -> tuple[SpikingNetwork, EventConfig]
     return model, data
 
 
-def _length(step: float | None, window_seconds: float, num_steps: int) -> int:
-    """Microseconds of a window."""
+def _length(step: float | None, trained: Lengths | None, num_steps: int) -> int:
+    """Microseconds of a window, where those of training lasted as long as `trained` says."""
     if step is not None:
         return num_steps * _microseconds("step", step)
-    if window_seconds:
-        return max(1, round(1e6 * window_seconds))
+    if trained is not None:
+        return max(1, round(1e6 * trained.usual))
     raise UserError(
-        "no length of a time step is known, as samples were not windows of time: give one, such as step=0.05 or on the "
-        "command line --stream 50ms, near those of training, which are the length of a sample divided by the time steps"
+        "no length of a time step is known, as this network does not say how long clips of its training lasted: give "
+        "one, such as step=0.05 or on the command line --stream 50ms, near those of training, which are the length of "
+        "a clip divided by the time steps"
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sresnet.data.events.columns import ReadConfig
+from sresnet.data.events.lengths import time_said
 from sresnet.data.events.read import read_chunks
 from sresnet.errors import UserError
 from sresnet.printing import csv_of
@@ -74,14 +75,6 @@ def walked(running: Stream, title: str, answers: Sequence[Answer]) -> Walk:
         class_names=running.class_names,
         answers=tuple(answers),
     )
-
-
-def time_said(seconds: float) -> str:
-    """A length of time with a unit in which it is not below 1, as far as there is one."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.6g} {unit}"
-    return f"{seconds * 1e6:.6g} us"
 
 
 @dataclass(kw_only=True)

@@ -185,8 +185,7 @@ def train(
                 about |= {"counts": splits.about["counts"]}
             elif isinstance(recipe.data, DataConfig) and recipe.data.name in CLASSES:
                 about |= {"bits": 0}  # no picture of these sets has more than 8 bits
-            if "sensor" in splits.about:
-                about |= {"sensor": splits.about["sensor"]}
+            about |= {name: splits.about[name] for name in ("sensor", "clip_seconds") if name in splits.about}
             write_json(folder / record.DATA, about | run.scaling.plain() | {"fingerprint": data})
 
         processes.from_first(entered)

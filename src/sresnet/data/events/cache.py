@@ -52,6 +52,7 @@ from sresnet.data.cached import (
 from sresnet.data.events.chips import Sensor, sensor_from_plain
 from sresnet.data.events.filters import left_by
 from sresnet.data.events.frames import REAL, WIDTHS, FrameConfig, clips_of, input_scale, width_of
+from sresnet.data.events.lengths import lengths_of
 from sresnet.data.events.parts import Parts
 from sresnet.data.events.sets import EventConfig, Listing, SplitName, list_recordings
 from sresnet.data.events.source import Source
@@ -80,8 +81,9 @@ class Prepared:
     """In the order of the clips, each {name, class, group, content, clips, events, saturated}, {skipped: why} for one
     that could not be read, {sensor: its name} for others, {left_out: {kind: records}} for what else a file held, with
     filters {read: events, filtered: {filter: events}} for how many it had and what they have left out, of one cut
-    into windows {of_events: those that were left, unused: those in no window, few: windows left out}, and
-    {largest: count} for a largest count that is beyond a byte."""
+    into windows {of_events: those that were left, unused: those in no window, few: windows left out},
+    {largest: count} for a largest count that is beyond a byte, and {lasts: `Lengths.plain` of its clips}, which earlier
+    versions did not note."""
     class_names: tuple[str, ...]
     """Known beforehand; empty: the classes found."""
     scale: float
@@ -712,6 +714,8 @@ def _write_clips(filler: _Filler, recording: Parts, kept: Parts, line: _Line, so
     found = cut(kept, config.windows, whole=recording)
     if config.windows != WindowConfig():
         entry |= {"of_events": len(kept), "unused": found.unused, "few": found.few}
+    if lasting := lengths_of(each.span for each in found.windows):
+        entry["lasts"] = lasting.plain()
     clips = clips_of(kept, found.windows, config.frames, filler.num_steps, memory_limit=filler.memory_limit)
     for window in found.windows:
         try:

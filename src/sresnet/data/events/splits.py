@@ -14,6 +14,7 @@ import torch
 from sresnet.data.events.cache import Prepared
 from sresnet.data.events.chips import of_all
 from sresnet.data.events.clips import FrameSet
+from sresnet.data.events.lengths import lengths_of_all
 from sresnet.data.events.sets import EventConfig
 from sresnet.data.events.source import Source
 from sresnet.data.events.windows import WindowConfig
@@ -345,6 +346,8 @@ def event_splits(config: EventConfig, prepared: Prepared, seed: int) -> Splits:
     if prepared.sensor is not None:
         named = (entries[index].get("sensor", "") for part in ("train", "test") for index in parts[part])
         about["sensor"] = of_all(prepared.sensor, filter(None, named)).plain()
+    if lasting := lengths_of_all(entries[index] for index in train):
+        about["clip_seconds"] = lasting.plain()
     if config.test_group:
         about["test_group"] = config.test_group
     if config.windows != WindowConfig():
