@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from sresnet.cli import MODULES
 from sresnet.errors import UserError
 from sresnet.files import (
+    FileContent,
+    ReadAhead,
     kind_of,
     one_at_a_time,
     only_writer,
@@ -306,3 +308,14 @@ def test_a_file_takes_the_memory_of_its_length_and_not_of_the_limit(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
+
+
+@given(st.binary(min_size=30, max_size=60), st.lists(st.tuples(st.integers(-9, 70), st.integers(-9, 70)), max_size=20))
+def test_what_is_read_ahead_is_what_the_file_holds(tmp_path_factory, content, parts):
+    path = tmp_path_factory.mktemp("ahead") / "file"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(FileContent(path)) as opened:
+        patch.setattr("sresnet.files._AHEAD", 16)
+        for ahead in (ReadAhead(opened), ReadAhead(content)):
+            assert len(ahead) == len(content)
+            assert [ahead[start:stop] for start, stop in parts] == [content[start:stop] for start, stop in parts]

@@ -475,6 +475,30 @@ class FileContent:
         self._file.close()
 
 
+class ReadAhead:
+    """The bytes of a `Content`, from which a megabyte at a time is read where short slices follow one another."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._start, self._held = 0, b""
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, step = part.indices(len(self._content))
+        assert step == 1
+        stop = max(start, stop)
+        if not self._start <= start <= stop <= self._start + len(self._held):
+            if stop - start > _AHEAD or isinstance(self._content, bytes):
+                return self._content[start:stop]
+            self._start, self._held = start, self._content[start : start + _AHEAD]
+        return self._held[start - self._start : stop - self._start]
+
+
+_AHEAD = 1 << 20
+
+
 class _Sliced(io.RawIOBase):
     """Bytes by slices as a file that is read."""
 

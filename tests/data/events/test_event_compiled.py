@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_event_chunks import joined, outcome
 from test_event_readers import listed
 
-from sresnet.data.events import columns, compiled, dat, evt
+from sresnet.data.events import aedat4, columns, compiled, dat, evt
 from sresnet.data.events.columns import EventFile, ReadConfig
 from sresnet.data.events.read import parse_recording, read_chunks
 from sresnet.ops.dispatch import implementation
@@ -106,13 +106,41 @@ def test_records_of_dat(content, bits):
         assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("encoding", [*ENCODINGS, "dat"])
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=400), st.integers(0, 30))
+def test_events_of_aedat4(packet, at):
+    decode = compiled.aedat4_decoder()
+    counts = [max(0, len(packet) - at) // 16, 0, max(0, len(packet) - at) // 32]
+    decoded = [decode(packet, at, count) for count in counts]
+    for found, count in zip(decoded, counts, strict=True):  # nothing overwrites what came before
+        for one, other in zip(found, aedat4._decode(packet, at, count), strict=True):
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other)
+
+
+def test_packets_of_aedat4_that_share_arrays_or_do_not(monkeypatch):
+    monkeypatch.setattr(compiled, "_SHARED", 100)
+    decode, draw = compiled.aedat4_decoder(), np.random.default_rng(0)
+    packets = [draw.bytes(16 * count) for count in (60, 40, 1, 250, 0, 99, 3)]
+    for found, packet in zip([decode(each, 0, len(each) // 16) for each in packets], packets, strict=True):
+        for one, other in zip(found, aedat4._decode(packet, 0, len(packet) // 16), strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "dat", "aedat4"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whole_files(encoding, data, tmp_path_factory):
     """Recordings and messages are the same, and so are chunks, whichever blocks are read, whatever is damaged."""
     name = "x.raw"
-    if encoding == "dat":
+    if encoding == "aedat4":
+        name, listed_ = "x.aedat4", made_up.events(data.draw(st.integers(1, 60)), step=40)
+        moved = data.draw(st.lists(st.tuples(st.integers(0, 59), st.sampled_from([0, -1, 1 << 62, 41])), max_size=3))
+        for at, t in moved:
+            listed_[at % len(listed_)] = (t, *listed_[at % len(listed_)][1:])
+        raw = made_up.aedat4(listed_, per_packet=data.draw(st.integers(1, 20)), width=data.draw(st.integers(20, 34)))
+        raw = raw[: len(raw) - data.draw(st.sampled_from([0, 0, 1]))]
+    elif encoding == "dat":
         raw, name = (
             made_up.prophesee(made_up.events(data.draw(st.integers(1, 60)), width=30, height=30, step=40)),
             "x.dat",
@@ -143,8 +171,9 @@ def test_whole_files(encoding, data, tmp_path_factory):
 def test_the_reference_is_numpy_and_so_is_what_has_no_compiler(monkeypatch, capsys):
     assert compiled.words_decoder("3.0")
     assert compiled.dat_decoder(14, 14)
+    assert compiled.aedat4_decoder()
     with implementation("reference"):
-        assert compiled.words_decoder("3.0") is compiled.dat_decoder(14, 14) is None
+        assert compiled.words_decoder("3.0") is compiled.dat_decoder(14, 14) is compiled.aedat4_decoder() is None
 
     def none():
         raise native._NativeError("no C++ compiler")

@@ -3,11 +3,11 @@
 Source: iniVation's description of AEDAT 4.0; the binary format of FlatBuffers.
 """
 
+import functools
 import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from sresnet.data.events.chips import LARGEST_SIDE, Sensor, given_chip
 from sresnet.data.events.columns import Block, EventFile, Events, ReadConfig
+from sresnet.data.events.compiled import Columns, aedat4_decoder
 from sresnet.data.events.packed import most_unpacked
 from sresnet.errors import UserError, optional
-from sresnet.files import Content
+from sresnet.files import Content, ReadAhead
 from sresnet.limits import check_claim
 
 MAGIC = b"#!AER-DAT4.0"
@@ -44,9 +45,17 @@ class _Stream:
 @dataclass(frozen=True)
 class _Packet:
     at: int
-    events: NDArray[Any]
-    t: NDArray[np.int64]
-    """Their times, one beside the other: checks of what lies 16 bytes apart take three times as long."""
+    events: Columns
+    """Each column by itself: checks of what lies 16 bytes apart take three times as long."""
+
+    @property
+    def t(self) -> NDArray[np.int64]:
+        return self.events[0]
+
+    @functools.cached_property
+    def falls(self) -> bool:
+        """Whether time goes back within it."""
+        return bool((self.t[1:] < self.t[:-1]).any())
 
 
 def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
@@ -62,7 +71,7 @@ def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
             time, or as `finish`.
     """
     compression, end, streams, at = _header(data, name)
-    file = EventFile(data, name, config)
+    file = EventFile(ReadAhead(data), name, config)
     stream = _event_stream(file, at, end, streams, config.event_stream)
     unpack = _Unpack(compression, name, config.memory_limit, len(data))
 
@@ -70,7 +79,7 @@ def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
         read = 0
         for packet in _in_order(_decoded(file, at, end, streams, stream, unpack)):
             block = _block(file, packet, read)
-            read += len(packet.events)
+            read += len(packet.t)
             yield block
 
     sensor = given_chip(config.chip, stream.sensor.name) if config.chip else stream.sensor
@@ -79,17 +88,19 @@ def open_aedat4(data: Content, name: str, config: ReadConfig) -> Events:
 
 def _block(file: EventFile, packet: _Packet, read: int) -> Block:
     """The events of a packet, those at impossible times left out; `read` came before them."""
-    events, t = packet.events, packet.t
+    t, x, y, on = packet.events
     # 62 bits are 146,000 years, and leave room to subtract two of them. A negative number is a large one without sign.
-    possible = t.view(np.uint64) < 1 << 62
+    # Where time does not go back, its first and its last event tell of all.
+    possible = t.view(np.uint64) < 1 << 62 if packet.falls else np.array([t[0] >= 0, t[-1] < 1 << 62])
     if not possible.all():
+        possible = t.view(np.uint64) < 1 << 62
         index = int(np.argmin(possible))
         place = f"event {read + index:,}, in the packet at byte {packet.at:,}"
         fault = f": {place}, is at {t[index]:,} microseconds"
         file.skip_damage("impossible time", int(np.count_nonzero(~possible)), fault)
-        events, t = events[possible], t[possible]
+        t, x, y, on = t[possible], x[possible], y[possible], on[possible]
     # Behind compression an event has no byte of its own: that of its packet.
-    return Block(t=t, x=events["x"], y=events["y"], on=events["on"] != 0, offset=lambda index: packet.at)
+    return Block(t=t, x=x, y=y, on=on, offset=lambda index: packet.at)
 
 
 def _in_order(packets: Iterator[_Packet]) -> Iterator[_Packet]:
@@ -99,7 +110,7 @@ def _in_order(packets: Iterator[_Packet]) -> Iterator[_Packet]:
         t = packet.t
         if not len(t):
             continue
-        if (t[1:] < t[:-1]).any():
+        if packet.falls:
             yield from ahead
             yield packet
             ahead = []
@@ -243,6 +254,7 @@ def _decoded(
     file: EventFile, at: int, end: int, streams: dict[int, _Stream], stream: _Stream, unpack: "_Unpack"
 ) -> Iterator[_Packet]:
     """The packets of a stream; those of others and damaged ones are counted."""
+    decode = aedat4_decoder() or _decode
     for theirs, start, size in _walk(file, at, end, streams):
         if theirs.kind != "EVTS":
             file.skip(_KINDS.get(theirs.kind, "other packet"))
@@ -252,14 +264,24 @@ def _decoded(
             continue
         body = start + _PACKET.size
         try:
-            events = _events(unpack(file.data[body : body + size]))
-            yield _Packet(start, events, np.ascontiguousarray(events["t"], dtype=np.int64))
+            packet = unpack(file.data[body : body + size])
+            yield _Packet(start, decode(packet, *_events_in(packet)))
         except _DamagedError as error:
             file.skip_damage("damaged packet", 1, f": the packet at byte {start:,} does not decode ({error})")
 
 
-def _events(packet: bytes) -> NDArray[Any]:
-    """The events of an unpacked packet: a flatbuffer behind its size, a vector of structures of 16 bytes."""
+def _decode(packet: bytes, at: int, count: int) -> Columns:
+    """So many events of an unpacked packet from a byte on, structures of 16 bytes each."""
+    events = np.frombuffer(packet, dtype=_EVENT, count=count, offset=at) if count else np.empty(0, dtype=_EVENT)
+    t, x, y = (np.ascontiguousarray(events[name]) for name in ("t", "x", "y"))
+    return t, x, y, events["on"] != 0
+
+
+def _events_in(packet: bytes) -> tuple[int, int]:
+    """The byte at which events begin in an unpacked packet, and how many: a flatbuffer behind its size with a vector.
+
+    _DamagedError where it is none.
+    """
     try:
         size = _number(packet, 0, "<I")
         table = memoryview(packet)[4:]
@@ -268,12 +290,12 @@ def _events(packet: bytes) -> NDArray[Any]:
             raise ValueError(f"it is {kind!r} of {size:,} bytes, not 'EVTS' of {len(table):,} at most")
         place = _place(table, 0)
         if not place:
-            return np.empty(0, dtype=_EVENT)
+            return 0, 0
         place += _number(table, place, "<I")
         count = _number(table, place, "<I")
         if place + 4 + _EVENT.itemsize * count > len(table):
             raise ValueError(f"it ends within its {count:,} events")
-        return np.frombuffer(table, dtype=_EVENT, count=count, offset=place + 4)
+        return 4 + place + 4, count
     except ValueError as error:
         raise _DamagedError(str(error)) from None
 
@@ -292,12 +314,15 @@ class _Unpack:
         self._check(packet)
         if self.compression == 0:
             return packet
-        decompress = _lz4() if self.compression < 3 else _zstandard()
         parts = []
         while packet:
-            part, packet = decompress(packet)
+            part, packet = self._decompress(packet)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @functools.cached_property
+    def _decompress(self) -> "_Decompress":
+        return _lz4() if self.compression < 3 else _zstandard()
 
     def _check(self, packet: bytes) -> None:
         """Refuse a packet before it is unpacked."""

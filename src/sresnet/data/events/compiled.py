@@ -1,4 +1,4 @@
-"""`decode.cpp`, called: decoders of Prophesee's formats that equal those of `evt.py` and `dat.py` and are faster.
+"""`decode.cpp`, called: decoders that equal those of `evt.py`, `dat.py` and `aedat4.py` and are faster.
 
 It is compiled on first use. Without a compiler, on Windows or with the engine "reference" there is none, and the numpy
 definitions decode.
@@ -40,7 +40,8 @@ def _library() -> ctypes.CDLL | None:
         most.argtypes, most.restype = [ctypes.c_char_p, count, number], count
         decode.argtypes, decode.restype = [*most.argtypes, memory, memory, *[memory] * 4], count
     library.decode_dat.argtypes = [ctypes.c_char_p, count, number, number, *[memory] * 4]
-    library.decode_dat.restype = None
+    library.decode_aedat4.argtypes = [ctypes.c_char_p, count, count, *[memory] * 4]
+    library.decode_dat.restype = library.decode_aedat4.restype = None
     return library
 
 
@@ -53,13 +54,13 @@ def _functions(library: ctypes.CDLL, encoding: str) -> tuple[Any, Any]:
 class _Room:
     """Arrays for the events of a block, the same for all blocks of a file: new memory costs more than decoding."""
 
-    def __init__(self) -> None:
-        self.columns = _empty(0)
-        self.addresses: list[int] = []
+    def __init__(self, count: int = 0) -> None:
+        self.columns = _empty(count)
+        self.addresses = [column.ctypes.data for column in self.columns]
 
     def make(self, count: int) -> None:
         """Room for so many events, at least."""
-        if len(self.columns[0]) < count or not self.addresses:
+        if len(self.columns[0]) < count:
             self.columns = _empty(count + count // 8)
             self.addresses = [column.ctypes.data for column in self.columns]
 
@@ -105,3 +106,32 @@ def dat_decoder(x_bits: int, y_bits: int) -> Callable[[bytes], Columns] | None:
         return t[:count], x[:count], y[:count], on[:count]
 
     return decode
+
+
+def aedat4_decoder() -> Callable[[bytes, int, int], Columns] | None:
+    """A decoder of the events of an unpacked packet, from a byte on and so many; likewise, but nothing overwrites them.
+
+    Packets are short, so they share arrays: those of one would take longer to make than to fill.
+    """
+    if reference_chosen() or (library := _library()) is None:
+        return None
+    room, used = _Room(_SHARED), 0
+
+    def decode(packet: bytes, at: int, count: int) -> Columns:
+        nonlocal room, used
+        if used + count > len(room.columns[0]):
+            room, used = _Room(max(count, _SHARED)), 0
+        part = slice(used, used + count)
+        t, x, y, on = room.columns
+        (times, columns, rows, polarities), done = room.addresses, used
+        library.decode_aedat4(
+            packet, at, count, times + 8 * done, columns + 2 * done, rows + 2 * done, polarities + done
+        )
+        used += count
+        return t[part], x[part], y[part], on[part]
+
+    return decode
+
+
+_SHARED = 1 << 17
+"""Events of packets that share arrays."""

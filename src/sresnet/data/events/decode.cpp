@@ -1,7 +1,8 @@
-// Words of Prophesee's files -> events: what evt.py and dat.py define in numpy, in one pass. Little-endian machines.
+// Bytes of event files -> events: what evt.py, dat.py and aedat4.py define in numpy, in one pass. Little-endian machines.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 
 #define PUBLIC extern "C" __attribute__((visibility("default")))
 
@@ -164,5 +165,16 @@ PUBLIC void decode_dat(const uint32_t* words, int64_t count, int x_bits, int y_b
         x[i] = static_cast<uint16_t>(address & ((1u << x_bits) - 1));
         y[i] = static_cast<uint16_t>(address >> x_bits & ((1u << y_bits) - 1));
         on[i] = address >> (x_bits + y_bits) & 1;
+    }
+}
+
+// Events of AEDAT 4.0, 16 bytes each, from byte `at` of an unpacked packet on.
+PUBLIC void decode_aedat4(const char* packet, int64_t at, int64_t count, int64_t* t, uint16_t* x, uint16_t* y,
+                          uint8_t* on) {
+    for (const char* event = packet + at; count--; event += 16) {
+        std::memcpy(t++, event, sizeof *t);
+        std::memcpy(x++, event + 8, sizeof *x);
+        std::memcpy(y++, event + 10, sizeof *y);
+        *on++ = event[12] != 0;
     }
 }
