@@ -54,5 +54,7 @@ def test_a_note_from_twice_as_long_on(seconds, said):
     found = other_lengths(lengths(0.5, 1.0, 1.5), lengths(seconds, seconds, seconds), "a.raw lasts")
     assert bool(found) == said
     if said:
-        assert found.startswith(f"note: a.raw lasts {time_said(seconds)}, and clips of training 500 ms to 1.5 s, usua")
+        assert found.startswith(
+            f"note: a.raw lasts {time_said(seconds)}, and training clips lasted 500 ms to 1.5 s, usu"
+        )
     assert other_lengths(None, lengths(1, 1, 1), "") == other_lengths(lengths(1, 1, 1), None, "") == ""

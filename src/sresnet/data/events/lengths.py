@@ -21,9 +21,8 @@ class Lengths:
     longest: float
 
     def __str__(self) -> str:
-        if self.longest < 1.01 * self.shortest:
-            return time_said(self.usual)
-        return f"{time_said(self.shortest)} to {time_said(self.longest)}, usually {time_said(self.usual)}"
+        shortest, usual, longest = (time_said(each, digits=3) for each in self.plain())
+        return usual if self.longest < 1.01 * self.shortest else f"{shortest} to {longest}, usually {usual}"
 
     def divided(self, parts: int) -> "Lengths":
         """Of a time step, where clips have `parts` of them."""
@@ -76,12 +75,12 @@ def other_lengths(trained: Lengths | None, found: Lengths | None, what: str) -> 
         return ""
     if trained.shortest <= _OFF * found.usual and found.usual <= _OFF * trained.longest:
         return ""
-    return f"note: {what} {found}, and clips of training {trained}: the network may be far less accurate"
+    return f"note: {what} {found}, and training clips lasted {trained}: the network may be far less accurate"
 
 
-def time_said(seconds: float) -> str:
+def time_said(seconds: float, *, digits: int = 6) -> str:
     """A length of time with a unit in which it is not below 1, as far as there is one."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
-            return f"{seconds / size:.6g} {unit}"
-    return f"{seconds * 1e6:.6g} us"
+            return f"{seconds / size:.{digits}g} {unit}"
+    return f"{seconds * 1e6:.{digits}g} us"
