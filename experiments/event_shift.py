@@ -6,6 +6,7 @@ another session might bring them (`SHIFTS`): the object elsewhere, nearer, farth
 The row with the least mean loss over all of them is chosen, first among single additions to the recipe, then among
 combinations; no recording of session B is classified meanwhile. Then the chosen row (`CHOSEN`) and the recipe as it is
 are trained on all of session A, by the small network that chose and by the recipe's own, and session B is classified.
+Session B is then classified once more, with norms set anew by its clips, whose labels are not used (`with_norms_of`).
 BIOLAB_DIR is that of experiments/short_events.py.
 
 Writes results/event-shift.json and a table beside it; `--finished` trains nothing and writes what there is. Several
@@ -19,18 +20,26 @@ from statistics import mean
 
 import torch
 from event_changes import CHANGES, OVERLAPPING, PLAIN, Fields, small
-from experiment import accuracy, carry_out, flags, heading, machine, numbers, save, study
+from experiment import RESULTS, accuracy, carry_out, flags, heading, machine, numbers, read, save, study
 from short_events import biolab
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
+import sresnet
+from sresnet.config import from_dict
 from sresnet.data import AnyData, Samples, Splits, open_data
 from sresnet.data.events.changes import ChangeConfig, thinned
 from sresnet.data.events.clips import ClipSet
 from sresnet.data.events.frames import FrameConfig
+from sresnet.data.scaling import Scaling, scaling_from_plain
 from sresnet.data.transforms import moved
+from sresnet.models import SpikingNetwork
+from sresnet.randomness import order
 from sresnet.studies.rows import spread
 from sresnet.studies.study import Result
+from sresnet.train.evaluate import evaluate
 from sresnet.train.recipe import Recipe
+from sresnet.train.record import read_about
 
 COMMAND = "python experiments/event_shift.py BIOLAB_DIR"
 """What makes the records."""
@@ -158,9 +167,34 @@ def main() -> None:
         about = splits.about | {"tested_on": "the held-out part, changed; no test recording is classified"}
         return replace(splits, test=as_elsewhere(splits.validation), about=about)
 
+    def look(found: Result) -> Result:
+        """Adds the accuracy with norms of session B, where the run's folder or the record has it."""
+        row, _, seed = found.key.rpartition("-seed")
+        folder, before = options.runs / row / seed, recorded.get(found.key)
+        if row not in tested() or not (folder / "weights.safetensors").exists():
+            adapted = before.result.get("adapted_top1") if before else None
+        else:
+            recipe = from_dict(Recipe, found.config)
+            splits = open_(recipe.data, 0, recipe.model.num_steps)
+            model, scaling = sresnet.load(folder), scaling_from_plain(read_about(folder))
+            with_norms_of(model, splits.test, scaling)
+            adapted = evaluate(model, splits.test, scaling, seed=0).top1
+        return found if adapted is None else replace(found, result=found.result | {"adapted_top1": adapted})
+
+    recorded = read(RESULTS / "event-shift.json")
     wanted = [study("choice", choices(), SEEDS), study("test", tested(), TEST_SEEDS)]
     if carry_out(wanted[:1], open_, options) and (CHOSEN == PLAIN or carry_out(wanted[1:], open_, options)):
-        save("event-shift", wanted, options, table, COMMAND)
+        save("event-shift", wanted, options, table, COMMAND, look)
+
+
+def with_norms_of(model: SpikingNetwork, clips: Samples, scaling: Scaling) -> None:
+    """Set the running averages of a network by clips, the mean over one shuffled pass in batches of 32; no label.
+
+    Li, Wang, Shi, Liu, Hou: Revisiting Batch Normalization For Practical Domain Adaptation, 2016. The rest of the last
+    batch is left out.
+    """
+    batches = order(len(clips), 0, 0).split(32)
+    update_bn((scaling(clips.batch(some)) for some in batches if len(some) == 32), model)
 
 
 def table(found: Mapping[str, list[Result]]) -> list[str]:
@@ -189,11 +223,15 @@ def table(found: Mapping[str, list[Result]]) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     if tests := {row: group for row, group in found.items() if row not in chosen_by}:
         lines += ["", "## On session B", "", f"Chosen: {CHOSEN}.", ""]
-        lines += ["| network, addition | epochs | seeds | test accuracy, % | clips, train / test |"]
-        lines += ["| --- | --- | --- | --- | --- |"]
+        columns = "epochs | seeds | test accuracy, % | with norms of session B, % | clips, train / test"
+        lines += [f"| network, addition | {columns} |"]
+        lines += ["| --- | --- | --- | --- | --- | --- |"]
     for row, group in tests.items():
         split = group[0].result["split"]
+        adapted = [result.result["adapted_top1"] for result in group if "adapted_top1" in result.result]
         cells = [row, str(group[0].config["train"]["epochs"]), str(len(group)), accuracy(group)]
+        some = f" ({len(adapted)} of them)" if len(adapted) < len(group) else ""
+        cells += [f"{spread(adapted, 2)}{some}" if adapted else "not measured"]
         lines.append(f"| {' | '.join(cells)} | {split['train']:,} / {split['test']:,} |")
     return [*lines, "", f"{machine(found)}."]
 

@@ -1,8 +1,11 @@
 import pytest
 import torch
 
+import sresnet
 from sresnet.config import to_dict
 from sresnet.data.events.clips import ClipSet
+from sresnet.data.scaling import Counts
+from sresnet.randomness import order
 from sresnet.studies.study import Result
 from tests.scripts import script
 
@@ -96,4 +99,31 @@ def test_table_of_made_up_runs(monkeypatch):
     best = lines.index("| crops and EventDrop | 60 | 2 | 0.250 ± 0.000 | 70.50 ± 0.71 | 90.50 ± 0.71 |")
     assert lines[best + 1].startswith("| NDA | 30 | 2 | 0.500")
     assert "Chosen: NDA." in lines
-    assert "| S-ResNet14, T = 8, NDA | 30 | 3 | 71.00 ± 1.00 | 165 / 406 |" in lines
+    assert "| S-ResNet14, T = 8, NDA | 30 | 3 | 71.00 ± 1.00 | not measured | 165 / 406 |" in lines
+
+
+def test_norms_of_other_clips_are_shown_with_the_accuracy(monkeypatch):
+    monkeypatch.setattr(experiment, "CHOSEN", "NDA")
+    row, recipe = "S-ResNet14, T = 8, NDA", experiment.tested()["S-ResNet14, T = 8, NDA"]
+    group = [made_up(row, recipe, seed, 1.0, choice=False) for seed in range(3)]
+    for seed in range(3):
+        group[seed].result["adapted_top1"] = 80.0 + seed
+        cell = "81.00 ± 1.00" if seed == 2 else f"8{seed}.00 (1 of them)" if not seed else "80.50 ± 0.71 (2 of them)"
+        assert f"| {row} | 30 | 3 | 71.00 ± 1.00 | {cell} | 165 / 406 |" in experiment.table({row: group})
+
+
+def test_norms_are_those_of_the_clips_and_weights_stay():
+    torch.manual_seed(0)
+    network = sresnet.create_model("sresnet8", in_channels=2, base_filters=2, num_steps=2, num_classes=3).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    given = torch.randint(0, 9, (70, 2, 2, 16, 16), dtype=torch.int32)
+    samples = ClipSet(clips=given, labels=torch.arange(70) % 3, class_names=("a", "b", "c"))
+    experiment.with_norms_of(network, samples, Counts())
+    after = network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "running" in name}
+    assert not network.training
+    # The stem's norm: means over two batches of 32 of what its convolution makes of the clips.
+    batches = [given[some].float() for some in order(70, 0, 0).split(32)[:2]]
+    seen = [network.layers.stem.conv(batch[:, 1]).mean((0, 2, 3)) for batch in batches]
+    torch.testing.assert_close(after["layers.stem.norm.running_mean"][1], sum(seen) / 2)
