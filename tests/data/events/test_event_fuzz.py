@@ -1,5 +1,7 @@
 """Damaged event files: the readers give a recording that keeps its promises, or UserError.
 
+What compiled code decodes, `.raw` and `.dat`, gives the same by numpy, events and messages.
+
 SRESNET_FUZZ_CASES is the number of cases of all tests here together, 2,000 if unset.
 """
 
@@ -15,8 +17,11 @@ import made_up_events as made_up
 import numpy as np
 import pytest
 
+from sresnet.data.events import columns, compiled
 from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.read import parse_recording
+from sresnet.errors import UserError
+from sresnet.ops.dispatch import implementation
 from tests import bounded
 from tests.bounded import check, outcomes
 
@@ -56,7 +61,17 @@ def stored():
     return {name: file.getvalue() for name, file in files.items()}
 
 
-SEEDS |= stored()
+def vectors():
+    """EVT 3.0 with vectors of 12 and 8 pixels, several from one start."""
+    draw = np.random.default_rng(0)
+    words = []
+    for time in range(10):
+        words += [0x8000, 0x6000 | 300 * time, time, 0x3000 | int(draw.integers(0x1000)) & 0x8FF]
+        words += [0x4000 | int(draw.integers(0x1000)), 0x4001, 0x5000 | int(draw.integers(0x100)), 0x5000]
+    return made_up.raw_header("EVT3") + np.array(words, "<u2").tobytes()
+
+
+SEEDS |= {"vectors.raw": vectors(), **stored()}
 CASES = bounded.CASES // len(SEEDS)
 SNIPPETS = [
     *(struct.pack("<i", number) for number in (-1, -(1 << 31), (1 << 31) - 1, 1 << 28, 0, 1, 7, 1 << 16)),
@@ -127,15 +142,44 @@ def parse(name, damaged, raw):
     return len(recording)
 
 
+def everything(name, damaged, raw):
+    """All that a reader says of a file: every field of the recording, or the message."""
+    try:
+        found = parse_recording(raw, name, ReadConfig(damaged=damaged))
+    except UserError as error:
+        return str(error)
+    events = [column.tobytes() for column in (found.t, found.x, found.y, found.on)]
+    return events, found.skipped, found.sensor, found.width, found.height
+
+
+def parse_both(name, damaged, raw):
+    """`parse` by compiled code, which the numpy definitions equal, in blocks of a few records too."""
+    assert compiled.words_decoder("3.0")
+    assert compiled.dat_decoder(14, 14)
+    size, found = columns.BLOCK, []
+    try:
+        for columns.BLOCK in (size, 1 + sum(raw) % 7):
+            found.append(everything(name, damaged, raw))
+            with implementation("reference"):
+                assert everything(name, damaged, raw) == found[-1]
+    finally:
+        columns.BLOCK = size
+    # Of several faults another may be met first.
+    assert found[0] == found[1] or all(isinstance(each, str) for each in found)
+    return parse(name, damaged, raw)
+
+
 @pytest.mark.parametrize("name", SEEDS)
 def test_fuzz_readers_give_a_recording_or_user_error(name):
     for part, package in NEEDS.items():
         if part in name:
             pytest.importorskip(package)
+    both = name.endswith((".raw", ".dat")) and compiled.words_decoder("3.0")
     accepted = {}
     for damaged in ("error", "skip"):
         rng = random.Random(name)
-        found = outcomes(functools.partial(parse, name, damaged), (damage(SEEDS[name], rng) for _ in range(CASES)))
+        case = functools.partial(parse_both if both else parse, name, damaged)
+        found = outcomes(case, (damage(SEEDS[name], rng) for _ in range(CASES)))
         # Members of zip files and compressed variables have checksums, which notice nearly everything: in a small run
         # it may be all.
         valid = 0 if name in ("x.npz", "packed.mat") else 0.02
