@@ -452,7 +452,10 @@ class FileContent:
         self.path = path
         with _readable(path):
             self._file = _open_regular(path)
-            self._length = os.fstat(self._file.fileno()).st_size
+            found = os.fstat(self._file.fileno())
+        self._length = found.st_size
+        self.status = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+        """What the system says of the file, which changes with its bytes."""
 
     def __len__(self) -> int:
         return self._length

@@ -17,6 +17,7 @@ from sresnet.errors import UserError
 from tests.data.events import made_up_sets as made_up
 
 TINY = "--model.base-filters 2 --model.num-steps 2 --model.depth 8 --train.epochs 1 --model.threshold 0.2".split()
+NOISE = ["--data.filters.refractory-ms", "0.001"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,11 @@ def place(tmp_path_factory):
             content = made_up.aedat2(count=2000, seed=seed, duration=1_000_000)
             made_up.put(root / "data" / f"{name}.aedat", content)
         data = ["--data-dir", str(root / "data"), "--data.frames.size", "16", "--data.split", "official"]
-        for run, more in (("run", ["--data.window-seconds", "0.2"]), ("whole", [])):
+        for run, more in (
+            ("run", ["--data.window-seconds", "0.2"]),
+            ("whole", []),
+            ("count", ["--data.frames.by", "count", *NOISE, "--data.windows.least-events", "900"]),
+        ):
             assert main(["train", "event-folder", *TINY, *data, *more, "--out", str(root / run)]) == 0
     shutil.copytree(root / "whole", root / "earlier")
     about = json.loads((root / "earlier" / "data.json").read_text())
@@ -42,6 +47,7 @@ def place(tmp_path_factory):
     address = (127 - x) << 1 | (127 - y) << 8 | 1 - on
     body = np.stack([address, t], 1).astype(">u4").tobytes()
     made_up.put(root / "long.aedat", b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n" + body)
+    made_up.put(root / "cut.aedat", b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n" + body[:-3])
     return root
 
 
@@ -140,6 +146,17 @@ MISTAKES = {
     "an ending": ("run long.aedat --stream 50ms --out a.gif", "does not end in .png or .svg"),
     "no step known": ("earlier long.aedat --stream auto", "no length of a time step is known"),
     "too long": ("run long.aedat --stream 10s", "lasts 3.99"),
+    "a window too long": (
+        "count long.aedat --stream 3s",
+        "s, and no window (6 s) ends within it: choose a shorter one",
+    ),
+    "few events": (
+        "count long.aedat --stream 1ms --stride 1ms",
+        "s, and no window (2 ms) that ends within it has 900 events that the filters leave: choose a longer one",
+    ),
+    "damage": ("run cut.aedat --stream 50ms", "or leave out what is damaged (damaged skip)"),
+    "damage somehow": ("run cut.aedat --stream 50ms --damaged yes", "damaged 'yes' is unknown: choose error, or skip"),
+    "damage of pictures": ("digits-t4 a.png --damaged skip", "damaged 'skip' is of recordings of events"),
     "pictures": ("digits-t4 long.aedat --stream 50ms", "digits-t4 was trained on pictures"),
     "no recording": ("run data --stream 50ms", "data"),
 }
@@ -153,6 +170,33 @@ def test_mistakes_are_one_line(place, capsys, monkeypatch, name):
     said = capsys.readouterr().err
     assert fault in said
     assert said.count("\n") == 1
+
+
+def test_damage_is_left_out_where_that_is_asked_for(place, capsys):
+    """Though the run stops at it: the message of a file that is cut off says so."""
+    (whole,), _ = streamed(capsys, place / "run", place / "long.aedat", "--stream", "50ms")
+    (found,), _ = streamed(capsys, place / "run", place / "cut.aedat", "--stream", "50ms", "--damaged", "skip")
+    assert found["answers"][:20] == whole["answers"][:20]
+    file, skip = str(place / "cut.aedat"), ["--data.damaged", "skip"]
+    assert main(["predict", str(place / "run"), file]) == 2
+    assert "or leave out what is damaged (damaged skip)" in capsys.readouterr().err
+    assert main(["predict", str(place / "run"), file, *skip]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--stream", "70ms"], r"the last [\d.]+ ms with \d+ events are less than a step and in no answer"),
+        (["count", "--stream", "300ms"], r"the last [\d.]+ ms with \d+ events are less than a window and in no answer"),
+        # The windows of which fewer than 900 events are known are 600 ms long, and longer than one is the silence.
+        (["count", "--stream", "300ms", "--stride", "900ms"], r"the last [\d.]+ s with [\d,]+ events are in no answer"),
+    ],
+)
+def test_what_is_in_no_answer_is_said(place, capsys, words, said):
+    run, *options = words
+    assert main(["predict", str(place / run), str(place / "long.aedat"), *options]) == 0
+    out = capsys.readouterr().out
+    assert re.search(said, out), out
 
 
 def test_lengths_of_time():

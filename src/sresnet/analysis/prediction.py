@@ -124,7 +124,7 @@ def _clips_of_file(
     found = Sensor(recording.sensor, recording.width, recording.height)
     if said := another_sensor(sensor_from_plain(about.get("sensor")), found, str(path)):
         note(said)
-    kept, removed = left_by(recording, data.filters, str(path))
+    kept, removed = left_by(recording, data.filters, str(path), memory_limit=memory_limit)
     if removed:
         note(f"{path}: {removed_said(removed, len(recording))}")
     windows = cut(kept, data.windows, whole=recording).windows

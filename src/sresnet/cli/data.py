@@ -360,12 +360,12 @@ def _data_view_verb(words: list[str]) -> int:
         filters = data.filters
     check_free(Path(options.out), view.MARKS, force=options.force)
     limit, window = options.memory_limit, round(1000 * options.window_ms)
-    recording, removed = left_by(recording_in(path, options), filters, str(path))
+    recording, removed = left_by(recording_in(path, options), filters, str(path), memory_limit=limit)
     if removed:
         say(removed_said(removed, sum(removed.values()) + len(recording)))
     look: Any = {"frames": options.frames, "window": window, "title": path.name}
     view.save_view(recording, Path(options.out), **look, memory_limit=limit)
-    say(f"{len(recording):,} events of {path} drawn into {options.out}")
+    say(f"{len(recording):,} event{'s' * (len(recording) > 1)} of {path} drawn into {options.out}")
     give({"picture": options.out, "events": len(recording), "filtered_events": removed})
     return 0
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,13 +40,14 @@ def predict_verb(words: list[str]) -> int:
         say("the next, by default its length. --csv writes the class after every step; --out draws them over time.")
         say("--chip: camera of the recordings, such as DAVIS240, where their files should not decide.")
         say("--event-stream: number of the stream of events, where an AEDAT 4.0 file has several.")
+        say("--damaged error, or skip: stop at damage of a recording, or leave it out; by default as in training.")
         say(f"--memory-limit {MEMORY_LIMIT:g}: gigabytes that a file may claim, whatever its length.")
         return 0
     out, rest = take_option(words, "--out")
     source, rest = take_option(rest, "--model")
     memory_limit, rest = take_memory_limit(rest)
     camera = []
-    for flag in ("chip", "event-stream"):
+    for flag in ("chip", "event-stream", "damaged"):
         short, rest = take_option(rest, f"--{flag}")
         long, rest = take_option(rest, f"--data.{flag}")
         camera.append(short or long)
@@ -60,8 +62,8 @@ def predict_verb(words: list[str]) -> int:
     for path in rest:
         if path.startswith("--"):
             raise UserError(
-                f"option {path!r} is unknown: predict takes --model, --out, --force, --chip, --event-stream, --stream, "
-                "--stride, --csv and --memory-limit"
+                f"option {path!r} is unknown: predict takes --model, --out, --force, --chip, --event-stream, "
+                "--damaged, --stream, --stride, --csv and --memory-limit"
             )
     if not step and (stride or table):
         raise UserError(f"{'--stride' if stride else '--csv'} belongs to a stream: add --stream 50ms, or leave it out")
@@ -87,18 +89,22 @@ def predict_verb(words: list[str]) -> int:
     return 0
 
 
-def _with_camera(data: AnyData, chip: str, stream: str) -> AnyData:
-    """The data of a run, with another camera or stream than in training where one is named; UserError for pictures."""
-    for name, value, what in (("chip", chip, "camera"), ("event-stream", stream, "stream")):
+def _with_camera(data: AnyData, chip: str, stream: str, damaged: str) -> AnyData:
+    """The data of a run, read otherwise than in training where that is said; UserError for pictures."""
+    for name, value in (("chip", chip), ("event-stream", stream), ("damaged", damaged)):
         if value and not isinstance(data, EventConfig):
             raise UserError(
-                f"{name} {value!r} names a {what} of events, and the run was trained on pictures: leave it out"
+                f"{name} {value!r} is of recordings of events, and the run was trained on pictures: leave it out"
             )
     if not isinstance(data, EventConfig):
         return data
     if stream and not (stream.isdecimal() and len(stream) < 10):
         raise UserError(f"event-stream {stream!r} is no number of a stream: give a whole number, such as 0")
-    return replace(data, chip=chip or data.chip, event_stream=int(stream) if stream else data.event_stream)
+    if damaged not in ("", "error", "skip"):
+        raise UserError(f"damaged {damaged!r} is unknown: choose error, or skip to leave out what is damaged")
+    said = {"chip": chip, "event_stream": int(stream) if stream else "", "damaged": damaged}
+    given: Any = {field: value for field, value in said.items() if value != ""}
+    return replace(data, **given)
 
 
 def _walk(
@@ -110,6 +116,7 @@ def _walk(
     picture: Path | None,
     chip: str,
     stream: str,
+    damaged: str,
     *,
     force: bool,
     memory_limit: float,
@@ -117,7 +124,7 @@ def _walk(
     """Say which class a network sees in recordings as time goes on."""
     if table:
         check_free(Path(table), [",".join(COLUMNS).encode()], force=force, flag="--csv")
-    data = _with_camera(recipe_of(source, memory_limit=memory_limit).data, chip, stream)
+    data = _with_camera(recipe_of(source, memory_limit=memory_limit).data, chip, stream, damaged)
     running = Stream(
         source,
         step=None if step == "auto" else seconds_of("--stream", step),
@@ -144,8 +151,11 @@ def _walk(
                 end = stretch.end
             walk = walked(running, Path(path).name, heard)
             if walk.rest:
-                left = time_said((walk.end - walk.answers[-1].end) / 1e6)
-                say(f"  the last {left} with {walk.rest:,} events are less than a step and in no answer")
+                left = walk.end - walk.answers[-1].end
+                whole = "step" if running.stepwise else "window"
+                short = f"less than a {whole} and " if left < running.shortest else ""
+                events = f"{walk.rest:,} event{'s' * (walk.rest > 1)}"
+                say(f"  the last {time_said(left / 1e6)} with {events} are {short}in no answer")
             walks.append(walk)
             answers.append(_as_json(path, walk, each_step))
         if table:

@@ -20,7 +20,7 @@ from sresnet.analysis.exits import mean_scores
 from sresnet.analysis.prediction import check_frames_known
 from sresnet.data.config import as_trained
 from sresnet.data.events.chips import Sensor, another_sensor
-from sresnet.data.events.filters import FilterConfig, SliceFilters, hot_pixels_of, picked
+from sresnet.data.events.filters import FilterConfig, SliceFilters, check_sensor, hot_pixels_of, picked
 from sresnet.data.events.frames import FrameConfig, frame_shape, input_scale, to_frames
 from sresnet.data.events.lengths import Lengths
 from sresnet.data.events.parts import in_time, joined
@@ -207,6 +207,7 @@ class Stream:
         """Time of the first event; None: there was none yet."""
         self._over = False
         self._answered: int | None = None  # end of the last answer
+        self._behind = 0  # events behind it
         self._known = 0  # all events before this microsecond are there
         self._pending: list[Recording] = []
         self._sensor: Recording | None = None  # the first slice, without events
@@ -227,7 +228,12 @@ class Stream:
         """Begin another stream, that of a recording in parts, whose hot pixels training would leave out too."""
         self.restart()
         if self.needs_all:
-            self.hot_pixels = hot_pixels_of(recording, self._filters_config.hot_pixels)
+            self.hot_pixels = hot_pixels_of(map(self._checked_sensor, recording), self._filters_config.hot_pixels)
+
+    def _checked_sensor(self, part: Recording) -> Recording:
+        """The part itself; UserError where its sensor claims too many pixels for the filters."""
+        check_sensor(part, self._filters_config, f"a recording of {part.sensor}", self.memory_limit)
+        return part
 
     def push(self, events: Slice, *, until: int | None = None) -> list[Answer]:
         """Give the next events, none or any number of them; the answers of steps that are over by now.
@@ -249,6 +255,7 @@ class Stream:
                 self._begin(part)
             self._known = int(part.t[-1])
             self._pending.append(self._filters.left(part))
+            self._behind += len(self._pending[-1])
         if until is not None and (isinstance(until, bool) or not isinstance(until, int | np.integer)):
             raise UserError(f"until {until!r} is no time: give whole microseconds")
         if until is not None and abs(int(until)) >= 1 << 62:
@@ -274,9 +281,23 @@ class Stream:
 
     @property
     def rest(self) -> int:
-        """Events so far that are in no answer, as the last step is not over."""
-        since = self._answered
-        return sum(len(each) if since is None else int(np.count_nonzero(each.t >= since)) for each in self._pending)
+        """Events so far, of those that filters leave, behind the end of the last answer."""
+        return self._behind
+
+    @property
+    def shortest(self) -> int:
+        """Microseconds that an answer takes at least: a step, or a window where no step is known before."""
+        return -(-self.length // self.num_steps) if self.stepwise else self.length
+
+    @property
+    def least_events(self) -> int:
+        """Windows with fewer have no answer, nor has one with none."""
+        return self._windows_config.least_events
+
+    @property
+    def filtering(self) -> bool:
+        """Whether filters leave events out."""
+        return self._filters_config.active
 
     def _size(self) -> tuple[int, int] | None:
         """Width and height of the sensor, as far as known."""
@@ -325,6 +346,7 @@ class Stream:
         if about is not None:
             another_sensor(about.sensor, Sensor(part.sensor, part.width, part.height), "this stream")
         self._scaling = Counts(input_scale(part.width, part.height, self.frames), self.frames.shown)
+        self._checked_sensor(part)
         self._sensor, self.origin = empty, int(part.t[0])
         zero = self._windows_config.origin == "zero" and not self.carry
         self._origin = self.origin // self.stride * self.stride if zero else self.origin
@@ -362,6 +384,8 @@ class Stream:
         assert self._sensor is not None
         events = joined(self._sensor, self._pending)
         answers = self._carry_on(events) if self.carry else self._windows(events)
+        if answers:
+            self._behind = len(events) - int(np.searchsorted(events.t, answers[-1].end))
         assert self.origin is not None
         # What is still needed: from the earliest step that is not over.
         if self.carry:

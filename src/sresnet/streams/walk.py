@@ -22,7 +22,7 @@ class Walk:
     end: int
     """Microsecond behind the last event."""
     rest: int
-    """Events behind the last step that was over, which are in no answer."""
+    """Events behind the last answer, which are in none."""
     class_names: tuple[str, ...]
     answers: tuple[Answer, ...]
 
@@ -40,7 +40,8 @@ def walk_file(running: Stream, path: Path, config: ReadConfig) -> Iterator[Answe
         config: how it is read.
 
     Raises:
-        UserError: the file cannot be read or does not fit the network, or it ends before the first step does.
+        UserError: the file cannot be read or does not fit the network, or there is no answer about it: it ends before
+            the first step does, or no window has events, or enough of them.
     """
     if running.needs_all:
         running.begin(read_chunks(path, config=config))
@@ -59,9 +60,15 @@ def walk_file(running: Stream, path: Path, config: ReadConfig) -> Iterator[Answe
         said = str(error)
         raise UserError(said if str(path) in said else f"{path}: {said}") from None
     if not count:
-        lasts = time_said((running.end - (running.origin or 0)) / 1e6)
-        step = time_said(running.length / 1e6 / running.num_steps)
-        raise UserError(f"{path} lasts {lasts}, and no step ({step}) ends within it: choose a shorter one")
+        lasts = running.end - (running.origin or 0)
+        whole = f"{'step' if running.stepwise else 'window'} ({time_said(running.shortest / 1e6)})"
+        if lasts < running.shortest:
+            said = f"no {whole} ends within it: choose a shorter one"
+        else:
+            least = max(1, running.least_events)
+            events = f"{least:,} event{'s' * (least > 1)}{' that the filters leave' * running.filtering}"
+            said = f"no {whole} that ends within it has {events}: choose a longer one, or a shorter --stride"
+        raise UserError(f"{path} lasts {time_said(lasts / 1e6)}, and {said}")
 
 
 def walked(running: Stream, title: str, answers: Sequence[Answer]) -> Walk:

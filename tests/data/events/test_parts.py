@@ -19,10 +19,10 @@ from sresnet.data.events.cache import prepare
 from sresnet.data.events.columns import ReadConfig
 from sresnet.data.events.filters import FilterConfig, filtered, left_by
 from sresnet.data.events.frames import FrameConfig, clips_of, to_frames
-from sresnet.data.events.parts import between, gone_through, held
+from sresnet.data.events.parts import between, gone_through, held, in_time
 from sresnet.data.events.read import read_recording
 from sresnet.data.events.sets import USUAL
-from sresnet.data.events.source import recording_in
+from sresnet.data.events.source import Source, _Onward, readers, recording_in
 from sresnet.data.events.view import _animate
 from sresnet.data.events.windows import WindowConfig, cut
 from sresnet.errors import UserError
@@ -213,3 +213,85 @@ def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path, monkeypat
             tracemalloc.stop()
     for kind in ("whole", "windows", "filters"):
         assert peaks[kind, 200_000] < peaks[kind, 20_000] + 1_300_000, kind
+
+
+def test_a_file_whose_bytes_change_between_two_passes_is_noticed(tmp_path):
+    """Though it has as many events as before, to the same microsecond."""
+    path, source_ = tmp_path / "a.aedat", Source(name="a.aedat", class_name="a", path=tmp_path / "a.aedat")
+    path.write_bytes(made_up_sets.aedat2(count=600))
+    read_source, _ = readers(ReadConfig())
+    recording, _ = read_source(source_)
+    assert len(list(recording)) == 1
+    path.write_bytes(bytes([*made_up_sets.aedat2(count=600)[:-5], 1, *made_up_sets.aedat2(count=600)[-4:]]))
+    with pytest.raises(UserError, match=r"a.aedat has changed while it was read: leave the file alone"):
+        list(recording)
+
+
+def test_events_behind_the_last_window_that_were_not_there_are_noticed(tmp_path, monkeypatch):
+    passes = []
+
+    def chunks(data, name, config):
+        passes.append(name)
+        parts = list(read.chunks_of(data, name, config))
+        # The second pass is that in which clips are made.
+        yield from parts * (2 if passes.count(name) == 2 else 1)
+
+    for name in ("train/one", "train/two", "test/one", "test/two"):
+        made_up_sets.put(tmp_path / "data" / name / "1.aedat", made_up_sets.aedat2(count=60, seed=len(name)))
+    monkeypatch.setattr(source, "chunks_of", chunks)
+    with pytest.raises(UserError, match=r"1.aedat: a recording of 60 events had 120 when it was read again"):
+        prepare(USUAL["event-folder"], str(tmp_path / "data"), 2, cache_dir=str(tmp_path / "cache"))
+
+
+moments = st.one_of(st.none(), st.integers(-4, 9))
+
+
+@given(
+    gaps=st.lists(st.sampled_from([0, 0, 1]), min_size=9, max_size=30),
+    seed=st.integers(0, 1000),
+    spans=st.lists(st.tuples(moments, moments, st.sampled_from([False, False, True])), min_size=3, max_size=12),
+)
+@settings(max_examples=200, deadline=None)
+def test_stretches_of_a_recording_in_any_order(gaps, seed, spans):
+    """Each is what lies in it, whichever was asked for before, and where one was not gone through to its end."""
+    t = np.cumsum(gaps) - 3
+    some = np.arange(len(t), dtype=np.uint16)
+    whole = replace(made_recording(), t=t, x=some % 128, y=some % 128, on=some % 2 > 0)
+    onward = _Onward(in_parts(whole, seed))
+    for start, stop, broken_off in spans:
+        found = onward.events(start, stop)
+        if broken_off:
+            next(found, None)
+            continue
+        found = list(found)
+        low, high = (-9 if start is None else start), (99 if stop is None else stop)
+        expected = in_time(whole, low, max(low, high))
+        assert [*(row for part in found for row in zip(part.t, part.x, strict=True))] == [
+            *zip(expected.t, expected.x, strict=True)
+        ]
+
+
+def test_many_rows_of_a_list_in_the_order_of_time_are_one_pass_over_their_file(tmp_path, monkeypatch):
+    """Behind the first, in which its first event is found."""
+    passes = []
+    monkeypatch.setattr(read, "CHUNK", 7)
+    monkeypatch.setattr(source, "chunks_of", lambda *words: [passes.append(0), read.chunks_of(*words)][1])
+    monkeypatch.setattr(parts_module, "HELD", 100)
+    path = tmp_path / "a.bin"
+    path.write_bytes(made_up.nmnist(made_up.events(800, 30, 30, step=100)))
+    read_source, _ = readers(ReadConfig())
+    rows = [
+        Source(name=str(number), class_name="", path=path, span=(4000 * number, 4000 * number + 3900))
+        for number in range(20)
+    ]
+    found = [read_source(row)[0].whole() for row in rows]
+    assert sum(map(len, found)) > 700
+    assert len(passes) == 2
+
+
+@pytest.mark.parametrize("field", ["hot_pixels", "refractory_ms", "background_ms"])
+def test_filters_ask_before_they_take_memory_for_a_sensor_that_a_file_claims(field):
+    large = replace(held(made_recording()), width=30_000, height=30_000)
+    with pytest.raises(UserError, match=r"x claims [\d.]+ GB of memory for filters on a sensor of 30000x30000 pixels"):
+        left_by(large, FilterConfig(**{field: 5.0}), "x")
+    assert left_by(large, FilterConfig(), "x") == (large, {})

@@ -23,7 +23,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -628,7 +628,7 @@ class _Filler:
         entry = line["entry"]
         try:
             recording, content = self.listing.read(source)
-            kept, removed = left_by(recording, self.config.filters, source.name)
+            kept, removed = left_by(recording, self.config.filters, source.name, memory_limit=self.memory_limit)
         except UserError as error:
             if self.config.damaged == "error":
                 raise
@@ -676,7 +676,8 @@ class _Filler:
         if not entry.get("few"):
             return "it has no events"
         least = self.config.windows.least_events
-        return f"each of its {entry['few']:,} windows has fewer events than {least:,}, so ask for fewer (least-events)"
+        few = f"each of its {entry['few']:,} windows" if entry["few"] > 1 else "its only window"
+        return f"{few} has fewer events than {least:,}, so ask for fewer (least-events)"
 
     def about(self) -> dict[str, Any]:
         """The fields of the JSON file; UserError where there is no clip."""
@@ -703,6 +704,14 @@ class _Filler:
         }
 
 
+def _named(clips: Iterator[Any], name: str) -> Iterator[Any]:
+    """Clips to the end of their recording, whose `name` stands in an error of theirs."""
+    try:
+        yield from clips
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
 def _write_clips(filler: _Filler, recording: Parts, kept: Parts, line: _Line, source: Source) -> None:
     """Write the clips of one recording behind the others, and count them in its line.
 
@@ -717,11 +726,7 @@ def _write_clips(filler: _Filler, recording: Parts, kept: Parts, line: _Line, so
     if lasting := lengths_of(each.span for each in found.windows):
         entry["lasts"] = lasting.plain()
     clips = clips_of(kept, found.windows, config.frames, filler.num_steps, memory_limit=filler.memory_limit)
-    for window in found.windows:
-        try:
-            frames, saturated = next(clips)
-        except UserError as error:
-            raise UserError(f"{source.name}: {error}") from None
+    for window, (frames, saturated) in zip(found.windows, _named(clips, source.name), strict=True):
         if not np.can_cast(frames.dtype, filler.dtype):
             raise _OtherTypeError(frames.dtype.name)
         filler.say(len(found.windows), frames)

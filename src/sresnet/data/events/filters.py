@@ -16,6 +16,7 @@ from sresnet.config import check_types
 from sresnet.data.events.parts import Parts, gone_through, in_time, joined
 from sresnet.data.events.recording import Recording
 from sresnet.errors import UserError
+from sresnet.limits import MEMORY_LIMIT, check_claim
 
 _BITS = 16
 _CHUNK = 1 << _BITS
@@ -57,17 +58,28 @@ class FilterConfig:
         return bool(self.hot_pixels or self.refractory_ms or self.background_ms)
 
 
-def left_by(recording: Parts, config: FilterConfig, name: str) -> tuple[Parts, dict[str, int]]:
+def check_sensor(sensor: Recording | Parts, config: FilterConfig, name: str, memory_limit: float) -> None:
+    """Raise UserError where filters would take too much memory for so large a sensor, which a file claims."""
+    pixels = sensor.width * sensor.height
+    claimed = (24 if config.hot_pixels else 9) * pixels * config.active
+    what = f"filters on a sensor of {sensor.width}x{sensor.height} pixels"
+    check_claim(name, what, claimed, 8 * len(sensor), memory_limit)
+
+
+def left_by(
+    recording: Parts, config: FilterConfig, name: str, *, memory_limit: float = MEMORY_LIMIT
+) -> tuple[Parts, dict[str, int]]:
     """What the filters leave of a recording, and how many events each has left out, by its field's name.
 
     Args:
         name: of the recording, for messages.
 
     Raises:
-        UserError: nothing is left of it.
+        UserError: nothing is left of it, or its sensor claims too many pixels.
     """
     if not config.active:
         return recording, {}
+    check_sensor(recording, config, name, memory_limit)
     hot = hot_pixels_of(recording, config.hot_pixels) if config.hot_pixels else None
     removed = SliceFilters(config, hot).removed
 

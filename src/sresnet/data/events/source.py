@@ -3,8 +3,8 @@
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def readers(config: ReadConfig) -> tuple[Read, Callable[[Source], str]]:
     Sources of one file, or of one zip file, are to be read one behind the other: the last one stays open.
     """
     opened: dict[Path, zipfile.ZipFile] = {}
-    last: dict[Path, tuple[Parts, str]] = {}
+    last: dict[Path, tuple[_Onward, str]] = {}
 
     def read(source: Source) -> tuple[Parts, str]:
         if source.span is None:
@@ -72,7 +72,8 @@ def readers(config: ReadConfig) -> tuple[Read, Callable[[Source], str]]:
         assert source.path is not None
         if source.path not in last:
             last.clear()
-            last[source.path] = _read_whole(source, str(source.path), opened, config)
+            whole, digest = _read_whole(source, str(source.path), opened, config)
+            last[source.path] = _Onward(whole), digest
         recording, digest = last[source.path]
         return _part_of(recording, source), _digest_said(digest, source)
 
@@ -90,6 +91,7 @@ def _read_whole(
 ) -> tuple[Parts, str]:
     """All that a file holds, `name` for messages, and the digest of its bytes."""
     content = _content(source, opened, config.memory_limit)
+    status = content.status if isinstance(content, FileContent) else None
     digest = _digest_of(content)
     if isinstance(content, bytes) and len(content) <= _SHORT:
         return held(parse_recording(content, name, config)), digest
@@ -97,6 +99,10 @@ def _read_whole(
     def passes() -> Iterator[Recording]:
         again = content if isinstance(content, bytes) else _content(source, opened, config.memory_limit)
         try:
+            if isinstance(again, FileContent) and again.status != status:
+                raise UserError(
+                    f"{name} has changed while it was read: leave the file alone, and run the same command again"
+                )
             yield from chunks_of(again, name, config)
         finally:
             if isinstance(again, FileContent):
@@ -132,10 +138,9 @@ def _content(source: Source, opened: dict[Path, zipfile.ZipFile], memory_limit: 
 def _digest_of(content: Content) -> str:
     """Identifies the bytes of a file, which is closed then."""
     found = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(content), _SHORT):
-        found.update(content[start : start + _SHORT])
-    if isinstance(content, FileContent):
-        content.close()
+    with closing(content) if isinstance(content, FileContent) else nullcontext():
+        for start in range(0, len(content), _SHORT):
+            found.update(content[start : start + _SHORT])
     return found.hexdigest()
 
 
@@ -144,26 +149,51 @@ def _digest_said(digest: str, source: Source) -> str:
     return digest if source.span is None else f"{digest} {span_said(source.span, from_first=source.from_first)}"
 
 
-def _part_of(recording: Parts, source: Source) -> Parts:
+class _Onward:
+    """A recording of which stretches of time are looked for, each from where the one before it ended if it can be.
+
+    So those of a list in the order of time take one pass over a long file together, and not one each.
+    """
+
+    def __init__(self, recording: Parts) -> None:
+        self.recording = recording
+        # A pass that was broken off: what is to come, the part that was come to, and the last time before that part.
+        self._left: tuple[Iterator[Recording], Recording, int | None] | None = None
+
+    def events(self, start: int | None, stop: int | None) -> Iterator[Recording]:
+        """Those from one microsecond on up to another, excluded; None: no bound."""
+        left, self._left = self._left, None
+        part: Recording | None = None
+        coming, before = None, None
+        if left is not None and (left[2] is None or (start is not None and left[2] < start)):
+            coming, part, before = left
+        if coming is None:
+            coming = iter(self.recording)
+        while (part := next(coming, None) if part is None else part) is not None:
+            first = 0 if start is None else int(np.searchsorted(part.t, start))
+            end = len(part) if stop is None else int(np.searchsorted(part.t, stop))
+            if first < end:
+                yield between(part, first, end)
+            if end < len(part):
+                self._left = coming, part, before
+                return
+            before, part = int(part.t[-1]), None
+
+
+def _part_of(onward: _Onward, source: Source) -> Parts:
     """The events of a part of a recording; UserError for none."""
     assert source.span is not None
-    start, stop = source.span
+    recording = onward.recording
     origin = recording.first if source.from_first else 0
-
-    def passes() -> Iterator[Recording]:
-        for part in recording:
-            first = 0 if start is None else int(np.searchsorted(part.t, origin + start))
-            end = len(part) if stop is None else int(np.searchsorted(part.t, origin + stop))
-            yield between(part, first, end)
-
-    found = gone_through(passes)
+    start, stop = (edge if edge is None else origin + edge for edge in source.span)
+    found = gone_through(lambda: onward.events(start, stop))
     if found is None:
         whole = recording.first - origin, recording.last + 1 - origin
         raise UserError(
             f"{source.name} has no events: the recording goes {span_said(whole, from_first=source.from_first)}: "
             "correct the row of the list"
         )
-    return found
+    return replace(found, skipped=recording.skipped)
 
 
 def span_said(span: tuple[int | None, int | None], *, from_first: bool) -> str:
