@@ -1,6 +1,6 @@
 """Damaged event files: the readers give a recording that keeps its promises, or UserError.
 
-What compiled code decodes, `.raw` and `.dat`, gives the same by numpy, events and messages.
+What compiled code decodes, `.raw`, `.dat` and `.aedat4`, gives the same by numpy, events and messages.
 
 SRESNET_FUZZ_CASES is the number of cases of all tests here together, 2,000 if unset.
 """
@@ -156,6 +156,7 @@ def parse_both(name, damaged, raw):
     """`parse` by compiled code, which the numpy definitions equal, in blocks of a few records too."""
     assert compiled.words_decoder("3.0")
     assert compiled.dat_decoder(14, 14)
+    assert compiled.aedat4_decoder()
     size, found = columns.BLOCK, []
     try:
         for columns.BLOCK in (size, 1 + sum(raw) % 7):
@@ -174,7 +175,7 @@ def test_fuzz_readers_give_a_recording_or_user_error(name):
     for part, package in NEEDS.items():
         if part in name:
             pytest.importorskip(package)
-    both = name.endswith((".raw", ".dat")) and compiled.words_decoder("3.0")
+    both = name.endswith((".raw", ".dat", ".aedat4")) and compiled.words_decoder("3.0")
     accepted = {}
     for damaged in ("error", "skip"):
         rng = random.Random(name)
