@@ -156,7 +156,7 @@ MISTAKES = {
     ),
     "damage": ("run cut.aedat --stream 50ms", "or leave out what is damaged (damaged skip)"),
     "damage somehow": ("run cut.aedat --stream 50ms --damaged yes", "damaged 'yes' is unknown: choose error, or skip"),
-    "damage of pictures": ("digits-t4 a.png --damaged skip", "damaged 'skip' is of recordings of events"),
+    "damage of pictures": ("digits-t4 a.png --damaged skip", "damaged 'skip' is for recordings of events"),
     "pictures": ("digits-t4 long.aedat --stream 50ms", "digits-t4 was trained on pictures"),
     "no recording": ("run data --stream 50ms", "data"),
 }

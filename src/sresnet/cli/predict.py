@@ -91,11 +91,10 @@ def predict_verb(words: list[str]) -> int:
 
 def _with_camera(data: AnyData, chip: str, stream: str, damaged: str) -> AnyData:
     """The data of a run, read otherwise than in training where that is said; UserError for pictures."""
-    for name, value in (("chip", chip), ("event-stream", stream), ("damaged", damaged)):
+    camera, number = ("chip", chip, "names a camera"), ("event-stream", stream, "names a stream")
+    for name, value, what in (camera, number, ("damaged", damaged, "is for recordings")):
         if value and not isinstance(data, EventConfig):
-            raise UserError(
-                f"{name} {value!r} is of recordings of events, and the run was trained on pictures: leave it out"
-            )
+            raise UserError(f"{name} {value!r} {what} of events, and the run was trained on pictures: leave it out")
     if not isinstance(data, EventConfig):
         return data
     if stream and not (stream.isdecimal() and len(stream) < 10):
